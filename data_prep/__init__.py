@@ -1,0 +1,1 @@
+"""From face images and labels on disk to the LMDBs that Caffe reads."""

@@ -1,0 +1,1 @@
+"""Caffe's wire format (caffe.proto) for Python newer than Caffe's own."""

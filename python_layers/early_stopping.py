@@ -1,0 +1,144 @@
+"""Gradient-gated early stopping per attribute: Caffe Python layer `EarlyStopping` (section 3.4.2)."""
+
+import caffe
+import numpy as np
+
+from python_layers.parameters import check_count, is_number, is_whole, read_parameters
+
+FORMS = ("log", "linear")
+DEFAULTS = {"window": 200, "range": 0.1, "ceiling": 0.5, "forms": None, "weights": None}
+CHECKS = {
+    "window": (lambda v: is_whole(v, 2), "a whole number of mini-batches, at least 2"),
+    "range": (lambda v: is_number(v, 0), "a number >= 0 (0: no early stopping)"),
+    "ceiling": (lambda v: is_number(v, 0, 1), "a number from 0 to 1"),
+    "forms": (
+        lambda v: isinstance(v, list) and all(form in FORMS for form in v),
+        'a list with "log" or "linear" for each score',
+    ),
+    "weights": (
+        lambda v: isinstance(v, list) and all(is_number(weight, 0) for weight in v),
+        "a list with a number >= 0 for each score",
+    ),
+}
+# Loss of a score that says nothing (0, that is p = 0.5).
+CHANCE = {"log": np.log(2), "linear": 0.5}
+# Columns of the state blob.
+EPSILON, SEEN, GATED = range(3)
+TRAIN = 0
+
+
+def attribute_losses(scores, labels, form):
+    """Mean loss of each attribute over the mini-batch: scores, labels (b, A) -> (A,).
+
+    form: "log" for the cross-entropy of eq. 4, "linear" for |y - sigmoid(score)|, eq. 1
+    """
+    scores = scores.astype(np.float64)
+    if form == "log":
+        losses = np.maximum(scores, 0) - scores * labels + np.log1p(np.exp(-np.abs(scores)))
+    else:
+        losses = np.abs(labels - 0.5 * (1 + np.tanh(scores / 2)))
+    return losses.mean(axis=0)
+
+
+def observe(losses, window, state, vibration, ceiling):
+    """Enter one mini-batch's losses (A,) and say which attributes it still trains, (A,) bool.
+
+    window: (A, W), changed in place: the last W losses of each attribute, a ring
+    state: (A, 3), changed in place: epsilon (0 until it is fixed), losses seen, mini-batches gated
+    vibration: standard deviation of a full window up to which its losses count as vibrating in a range
+    ceiling: mean of the window from which on this is not believed
+    """
+    size = window.shape[1]
+    place = state[:, SEEN].astype(int) % size
+    window[np.arange(len(losses)), place] = losses
+    state[:, SEEN] += 1
+    mean = window.mean(axis=1)
+    settled = (state[:, SEEN] >= size) & (window.std(axis=1) <= vibration) & (mean < ceiling)
+    fixes = settled & (state[:, EPSILON] == 0)
+    state[fixes, EPSILON] = mean[fixes]
+    training = ~(losses < state[:, EPSILON])
+    state[~training, GATED] += 1
+    return training
+
+
+class EarlyStopping(caffe.Layer):
+    """Stops the gradient of an attribute in mini-batches whose loss is below that attribute's epsilon.
+
+    bottom  one or two scores (b, A), before the sigmoid (logits, max d), then label (b, A), 0 or 1
+    top     the same scores, unchanged; optionally the number of attributes this mini-batch trains, (1,)
+    blobs[0]  (A, window): the losses of the last mini-batches
+    blobs[1]  (A, 3): epsilon (0 until it is fixed), losses seen, mini-batches gated
+
+    In TRAIN, forward enters each attribute's own loss, the weighted sum over the scores of the mean over b. When
+    the window is full, its standard deviation is within `range` and its mean below `ceiling` times the loss of
+    chance, epsilon of that attribute is fixed to the window's mean. From then on backward passes no
+    gradient for an attribute whose mini-batch loss is below its epsilon; a mini-batch above it still trains. In
+    TEST it is the identity and changes no state.
+
+    Why the standard deviation: the losses of batches of b = 4 have single large values, and "largest minus
+    smallest" of a window tells only of those. Why the ceiling: at the start of training losses vibrate closely
+    too, round chance.
+
+    param_str, JSON:
+      window   200   mini-batches that must vibrate
+      range    0.1   standard deviation in which they vibrate; 0 switches early stopping off
+      ceiling  0.5   share of the loss of chance (ln 2 per log loss, 1/2 per linear) the mean must be below
+      forms    ["log", ...]  form of each score's loss: "log" (cross-entropy) or "linear" (|y - sigmoid|)
+      weights  [1, ...]      weight of each score's loss
+
+    Give both blobs `param { lr_mult: 0 decay_mult: 0 }`: snapshots then carry the state and a resumed
+    training goes on exactly. Known limit: weight decay and momentum still act on a stopped attribute's
+    weights. Raises ValueError for wrong parameters or shapes.
+    """
+
+    def setup(self, bottom, top):
+        check_count(self, "bottom", bottom, (2, 3), "one or two scores, label")
+        self.scores = len(bottom) - 1
+        check_count(self, "top", top, (self.scores, self.scores + 1), "the scores, attributes training")
+        parameters = read_parameters(self, DEFAULTS, CHECKS)
+        self.parameters = parameters
+        self.forms = parameters["forms"] or ["log"] * self.scores
+        self.weights = parameters["weights"] or [1.0] * self.scores
+        for key, values in (("forms", self.forms), ("weights", self.weights)):
+            if len(values) != self.scores:
+                raise ValueError(f"EarlyStopping: {key} must have one entry per score ({self.scores}), not {values}")
+        chance = sum(weight * CHANCE[form] for weight, form in zip(self.weights, self.forms))
+        self.ceiling = parameters["ceiling"] * chance
+        self.check_shapes(bottom)
+        attributes = bottom[0].shape[1]
+        self.blobs.add_blob(attributes, parameters["window"])
+        self.blobs.add_blob(attributes, 3)
+        self.blobs[0].data[...] = 0
+        self.blobs[1].data[...] = 0
+
+    def check_shapes(self, bottom):
+        shapes = [tuple(bottom[index].shape) for index in range(len(bottom))]
+        if len(shapes[0]) != 2 or any(shape != shapes[0] for shape in shapes):
+            raise ValueError(f"EarlyStopping: scores and label must all be (b, A), not {shapes}")
+
+    def reshape(self, bottom, top):
+        self.check_shapes(bottom)
+        for index in range(self.scores):
+            top[index].reshape(*bottom[index].shape)
+        if len(top) > self.scores:
+            top[self.scores].reshape(1)
+
+    def forward(self, bottom, top):
+        for index in range(self.scores):
+            top[index].data[...] = bottom[index].data
+        self.training = np.ones(bottom[0].shape[1], dtype=bool)
+        if self.phase == TRAIN and self.parameters["range"] > 0:
+            labels = bottom[self.scores].data
+            losses = sum(
+                weight * attribute_losses(bottom[index].data, labels, form)
+                for index, (weight, form) in enumerate(zip(self.weights, self.forms))
+            )
+            window, state = self.blobs[0].data, self.blobs[1].data
+            self.training = observe(losses, window, state, self.parameters["range"], self.ceiling)
+        if len(top) > self.scores:
+            top[self.scores].data[...] = self.training.sum()
+
+    def backward(self, top, propagate_down, bottom):
+        for index in range(self.scores):
+            if propagate_down[index]:
+                bottom[index].diff[...] = top[index].diff * self.training

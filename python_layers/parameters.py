@@ -1,0 +1,48 @@
+"""Parameters of the Python layers: JSON in `param_str`, with defaults and errors that teach."""
+
+import json
+
+
+def read_parameters(layer, defaults, checks):
+    """The parameters of a layer: `defaults` overridden by the JSON object in its param_str.
+
+    layer: the Caffe layer, its class name stands in the errors
+    defaults: dict of every parameter and its value where param_str does not give one
+    checks: dict of parameter -> (predicate, description of the values it takes)
+    Raises ValueError that names the layer, the parameter and the values it takes.
+    """
+    name = type(layer).__name__
+    text = (layer.param_str or "").strip() or "{}"
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{name}: param_str is not JSON ({error}): {text}")
+    if not isinstance(given, dict):
+        raise ValueError(f"{name}: param_str must be a JSON object such as {json.dumps(defaults)}, not {text}")
+    for key, value in given.items():
+        if key not in defaults:
+            raise ValueError(f"{name}: unknown parameter {key!r}; known are {', '.join(sorted(defaults))}")
+        allowed, description = checks[key]
+        if not allowed(value):
+            raise ValueError(f"{name}: {key} must be {description}, not {json.dumps(value)}")
+    return dict(defaults, **given)
+
+
+def check_count(layer, what, blobs, counts, meaning):
+    """Raise ValueError unless the number of a layer's blobs is one of `counts`.
+
+    what: "bottom" or "top"; meaning: what they are, for the error
+    """
+    if len(blobs) not in counts:
+        allowed = " or ".join(str(count) for count in counts)
+        raise ValueError(f"{type(layer).__name__}: takes {allowed} {what} blobs ({meaning}), not {len(blobs)}")
+
+
+def is_number(value, least=float("-inf"), most=float("inf")):
+    """True for a finite number (not a bool) in [least, most]."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
+
+
+def is_whole(value, least):
+    """True for an int (not a bool) of at least `least`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

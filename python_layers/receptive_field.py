@@ -1,0 +1,36 @@
+"""Receptive fields: which inputs a point of a later layer sees (section 3.2 of the paper).
+
+Layers are (kernel, stride, padding) from the first to the last; sizes are in cells of the first one's input.
+"""
+
+import numpy as np
+
+
+def field(layers):
+    """Size, step and start of the receptive fields of the last layer's points.
+
+    layers: (kernel, stride, padding) of each, first to last
+    Returns (size, step, start): point i sees the cells [start + step * i, start + step * i + size), which
+    may reach beyond the input. From the last layer backwards r_i = s_i (r_(i+1) - 1) + k_i, the paper's
+    formula, and likewise start_i = s_i start_(i+1) - p_i.
+    """
+    size, step, start = 1, 1, 0
+    for kernel, stride, padding in reversed(list(layers)):
+        size = stride * (size - 1) + kernel
+        start = stride * start - padding
+        step *= stride
+    return size, step, start
+
+
+def rectangles(layers, points, extent):
+    """The receptive fields of a square map of points, clipped to the input.
+
+    points: points along each side of the map; extent: cells along each side of the input
+    Returns (points, points, 4) float32: x1 y1 x2 y2 of the point in row y, column x, half-open.
+    """
+    size, step, start = field(layers)
+    low = start + step * np.arange(points)
+    low, high = np.clip(low, 0, extent), np.clip(low + size, 0, extent)
+    y1, x1 = np.meshgrid(low, low, indexing="ij")
+    y2, x2 = np.meshgrid(high, high, indexing="ij")
+    return np.stack([x1, y1, x2, y2], axis=-1).astype(np.float32)

@@ -1,0 +1,150 @@
+"""From response maps to regions: Caffe Python layer `RegionMapper` (section 3.2 of the paper)."""
+
+import caffe
+import numpy as np
+
+from models import table1
+from python_layers import receptive_field
+from python_layers.parameters import check_count, is_number, read_parameters
+
+DEFAULTS = {"threshold": 0.5, "average_weight": 0.5, "gradient": "none"}
+CHECKS = {
+    "threshold": (lambda v: is_number(v, 0, 1), "a number from 0 to 1"),
+    "average_weight": (lambda v: is_number(v, 0, 1), "a number from 0 to 1"),
+    "gradient": (lambda v: v in ("none", "soft"), '"none" or "soft"'),
+}
+ROWS_TO_CONV3 = table1.TASK_ONE
+ROWS_TO_IMAGE = table1.SHARED + (table1.CONV3,) + table1.TASK_ONE
+
+
+def theoretical_rectangles(rows=ROWS_TO_CONV3, extent=table1.MAP_SIZE):
+    """Receptive fields of the response points, (4, 4, 4) as x1 y1 x2 y2, by the paper's formula.
+
+    rows: rows of table 1 between the response map and the map whose cells count; extent: its size
+    """
+    layers = [(row.kernel, row.stride, row.padding) for row in rows]
+    return receptive_field.rectangles(layers, table1.RESPONSE_SIZE, extent)
+
+
+def cells_to_image(rectangles):
+    """Rectangles in conv3 cells as rectangles in image pixels, clipped to the image.
+
+    A cell stands for the step x step pixels round the centre of what it sees.
+    """
+    rows = table1.SHARED + (table1.CONV3,)
+    size, step, start = receptive_field.field([(row.kernel, row.stride, row.padding) for row in rows])
+    first_edge = start + (size - 1) / 2 + 0.5 - step / 2
+    return np.clip(step * rectangles + first_edge, 0, table1.INPUT_SIZE)
+
+
+def point_rectangles_in_image(rectangles):
+    """Rectangles (A, 4, 4, 4) of response points as image pixels, for drawing.
+
+    A point that has its theoretical rectangle stands for its whole receptive field in the image, another
+    (measured) one for the pixels of its cells.
+    """
+    is_theoretical = (rectangles == theoretical_rectangles()).all(axis=-1, keepdims=True)
+    fields = theoretical_rectangles(ROWS_TO_IMAGE, table1.INPUT_SIZE)
+    return np.where(is_theoretical, fields, cells_to_image(rectangles))
+
+
+def revise(response, average, weight):
+    """Responses (b, A, 4, 4) revised by the average response (A, 4, 4): (1 - weight) r + weight average."""
+    return (1 - weight) * response + weight * average
+
+
+def region_points(revised, average, threshold):
+    """Which points belong to the region, (b, A, 16) bool, at least one everywhere.
+
+    revised: (b, A, 4, 4); average: (A, 4, 4). Points above the threshold; where there is none, those of the
+    average response above it; where there is none either, the largest point.
+    """
+    revised = revised.reshape(revised.shape[0], revised.shape[1], -1)
+    points = revised > threshold
+    usual = np.broadcast_to(average.reshape(1, average.shape[0], -1) > threshold, points.shape)
+    largest = np.arange(points.shape[-1]) == np.nan_to_num(revised).argmax(axis=-1)[..., np.newaxis]
+    points = np.where(points.any(axis=-1, keepdims=True), points, usual)
+    return np.where(points.any(axis=-1, keepdims=True), points, largest)
+
+
+def bounding_rectangles(points, rectangles):
+    """Smallest rectangles (b, A, 4) that hold those of all points: points (b, A, 16), rectangles (A, 4, 4, 4)."""
+    rectangles = rectangles.reshape(rectangles.shape[0], -1, 4)
+    points = points[..., np.newaxis]
+    low = np.where(points, rectangles[..., :2], np.inf).min(axis=2)
+    high = np.where(points, rectangles[..., 2:], -np.inf).max(axis=2)
+    return np.concatenate([low, high], axis=-1)
+
+
+def soft_extents(revised, rectangles):
+    """Response-weighted mean of the points' rectangles, (b, A, 4): what the soft gradient differentiates."""
+    weights = revised.reshape(revised.shape[0], revised.shape[1], -1, 1)
+    return (weights * rectangles.reshape(rectangles.shape[0], -1, 4)).sum(axis=2) / weights.sum(axis=2)
+
+
+def soft_gradient(revised, rectangles, top_diff):
+    """Gradient of soft_extents to the revised responses, (b, A, 4, 4), for the gradient top_diff (b, A, 4)."""
+    weights = revised.reshape(revised.shape[0], revised.shape[1], -1, 1)
+    offset = rectangles.reshape(rectangles.shape[0], -1, 4) - soft_extents(revised, rectangles)[:, :, np.newaxis]
+    gradient = (offset * top_diff[:, :, np.newaxis]).sum(axis=-1) / weights.sum(axis=2)
+    return gradient.reshape(revised.shape)
+
+
+class RegionMapper(caffe.Layer):
+    """Rectangle round the receptive fields of the response points above a threshold.
+
+    bottom[0]  responses r in [0, 1], (b, A, 4, 4)
+    top[0]     regions, (b, A, 4): x1 y1 x2 y2 in conv3 cells, half-open, inside the 13 x 13 map
+    top[1]     optional: the same in pixels of the 224 x 224 image, for drawing
+    blobs[0]   average response, (A, 4, 4); before one is written it is the threshold everywhere, which
+               leaves unchanged which points are above
+    blobs[1]   rectangle of each response point, (A, 4, 4, 4) in conv3 cells; the theoretical receptive
+               field unless tools/average_region.py has written measured ones
+
+    param_str, JSON, with the paper's values as defaults:
+      threshold       0.5   responses above it belong to the region
+      average_weight  0.5   w in r' = (1 - w) r + w average; 0 switches the revision off
+      gradient        "none": thresholding has zero gradient; "soft": that of the mean of the points'
+                      rectangles weighted by their responses
+
+    Give both blobs `param { lr_mult: 0 decay_mult: 0 }`. Raises ValueError for wrong parameters or shapes.
+    """
+
+    def setup(self, bottom, top):
+        check_count(self, "bottom", bottom, (1,), "responses")
+        check_count(self, "top", top, (1, 2), "regions, regions in the image")
+        self.parameters = read_parameters(self, DEFAULTS, CHECKS)
+        self.check_shape(bottom)
+        attributes, size = bottom[0].shape[1], table1.RESPONSE_SIZE
+        self.blobs.add_blob(attributes, size, size)
+        self.blobs.add_blob(attributes, size, size, 4)
+        self.blobs[0].data[...] = self.parameters["threshold"]
+        self.blobs[1].data[...] = theoretical_rectangles()
+
+    def check_shape(self, bottom):
+        shape, size = tuple(bottom[0].shape), table1.RESPONSE_SIZE
+        if len(shape) != 4 or shape[2:] != (size, size):
+            raise ValueError(f"RegionMapper: responses must be (b, A, {size}, {size}), not {shape}")
+
+    def reshape(self, bottom, top):
+        self.check_shape(bottom)
+        for index in range(len(top)):
+            top[index].reshape(bottom[0].shape[0], bottom[0].shape[1], 4)
+
+    def forward(self, bottom, top):
+        average, rectangles = self.blobs[0].data, self.blobs[1].data
+        revised = revise(bottom[0].data, average, self.parameters["average_weight"])
+        points = region_points(revised, average, self.parameters["threshold"])
+        top[0].data[...] = np.clip(bounding_rectangles(points, rectangles), 0, table1.MAP_SIZE)
+        if len(top) > 1:
+            top[1].data[...] = bounding_rectangles(points, point_rectangles_in_image(rectangles))
+
+    def backward(self, top, propagate_down, bottom):
+        if not propagate_down[0]:
+            return
+        if self.parameters["gradient"] == "none":
+            bottom[0].diff[...] = 0
+            return
+        weight = self.parameters["average_weight"]
+        revised = revise(bottom[0].data, self.blobs[0].data, weight)
+        bottom[0].diff[...] = (1 - weight) * soft_gradient(revised, self.blobs[1].data, top[0].diff)
