@@ -8,11 +8,8 @@ import collections
 import numpy as np
 
 from data_prep.celeba import DataError
+from data_prep.faces import FACE_SIZE
 
-# Faces are brought to FACE_SIZE squared, the network sees a patch of PATCH_SIZE squared.
-FACE_SIZE = 256
-PATCH_SIZE = 224
-MARGIN = (FACE_SIZE - PATCH_SIZE) // 2
 # The patch's centre moves by up to 5 % of height and width.
 LARGEST_SHIFT = int(0.05 * FACE_SIZE)
 AUGMENT = ("minority", "both", "none")

@@ -28,26 +28,13 @@ from tqdm import tqdm
 from data_prep import balance, celeba
 from data_prep.attributes import PAPER_ATTRIBUTES
 from data_prep.celeba import DataError
+from data_prep.faces import PATCH_SIZE, face, patch, to_patch
 
 ENCODINGS = ("jpg", "png", "raw")
-# Measured on CelebA's faces at 224 x 224; raw is exact. For the estimate of disk only.
-BYTES_PER_PATCH = {"jpg": 45_000, "png": 110_000, "raw": 3 * balance.PATCH_SIZE**2}
+# For the estimate of disk only, on the large side; raw is exact.
+BYTES_PER_PATCH = {"jpg": 45_000, "png": 110_000, "raw": 3 * PATCH_SIZE**2}
 SPLITS = {"val": celeba.VAL, "test": celeba.TEST}
 CHUNK = 256
-
-
-def face(image):
-    """An image brought to 256 x 256 (section 7 of the paper's sampling: patches are cut from this)."""
-    size = balance.FACE_SIZE
-    shrinks = image.shape[0] > size
-    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-
-
-def patch(image, dx=0, dy=0, mirror=False):
-    """The 224 x 224 patch of a 256 x 256 face round its centre moved by (dx, dy), mirrored on request."""
-    x, y, size = balance.MARGIN + dx, balance.MARGIN + dy, balance.PATCH_SIZE
-    cut = image[y : y + size, x : x + size]
-    return np.ascontiguousarray(cut[:, ::-1] if mirror else cut)
 
 
 def image_datum(image, encoding, label=None):
@@ -102,13 +89,11 @@ def in_order(function, items, pool):
         yield from pool.map(function, chunk)
 
 
-def boxes_in_patch(boxes, shape):
-    """True boxes of an image of `shape` (height, width) in pixels of its centre patch, clipped."""
-    scale = balance.FACE_SIZE / np.array([shape[1], shape[0]] * 2)
-    return {
-        name: np.clip(np.array(box) * scale - balance.MARGIN, 0, balance.PATCH_SIZE).round(2).tolist()
-        for name, box in boxes.items()
-    }
+def test_boxes(faces, index):
+    """True boxes of an image, dict attribute -> [x1, y1, x2, y2] in pixels of its centre patch."""
+    shape = faces.image(index).shape
+    boxes = faces.boxes.get(faces.names[index], {})
+    return {name: to_patch(box, shape).round(2).tolist() for name, box in boxes.items()}
 
 
 def counts(labels, attributes):
@@ -161,7 +146,7 @@ def build(faces, out, attributes, records, seed=0, encoding="jpg", augment="mino
                 write_lmdb(work / f"{name}_images", in_order(test_record, images, pool), len(images), name)
                 write_lmdb(work / f"{name}_labels", map(label_datum, labels[images]), len(images), f"{name} labels")
         if faces.boxes:
-            true = [boxes_in_patch(faces.boxes.get(faces.names[i], {}), faces.image(i).shape) for i in members["test"]]
+            true = [test_boxes(faces, index) for index in members["test"]]
             (work / "test_boxes.json").write_text(json.dumps(true))
         manifest = {
             "attributes": list(attributes),

@@ -23,9 +23,10 @@ from data_prep.attributes import CELEBA_ATTRIBUTES
 
 # Shares of positives close to those of CelebA, in the order of CELEBA_ATTRIBUTES, in percent.
 _PERCENT = (
-    11.1, 26.7, 51.3, 20.5, 2.2, 15.2, 24.1, 23.5, 23.9, 14.8, 5.1, 20.5, 14.2, 5.8, 4.7, 6.5, 6.3, 4.2, 38.7, 45.5,
-    41.7, 48.3, 4.2, 11.5, 83.5, 28.4, 4.3, 27.7, 8.0, 6.6, 5.7, 48.2, 20.8, 32.0, 18.9, 4.8, 47.2, 12.3, 7.3, 77.4,
-)  # fmt: skip
+    *(11.1, 26.7, 51.3, 20.5, 2.2, 15.2, 24.1, 23.5, 23.9, 14.8, 5.1, 20.5, 14.2, 5.8, 4.7, 6.5, 6.3, 4.2),
+    *(38.7, 45.5, 41.7, 48.3, 4.2, 11.5, 83.5, 28.4, 4.3, 27.7, 8.0, 6.6, 5.7, 48.2, 20.8, 32.0, 18.9, 4.8),
+    *(47.2, 12.3, 7.3, 77.4),
+)
 PREVALENCE = {name: percent / 100 for name, percent in zip(CELEBA_ATTRIBUTES, _PERCENT, strict=True)}
 
 # The one place that says which labels contradict each other. Of each group at most one is present ...
@@ -40,32 +41,36 @@ EXCLUSIVE = (
 # ... and No_Beard is present exactly when none of these is.
 BEARDS = ("5_o_Clock_Shadow", "Goatee", "Mustache", "Sideburns")
 
-# For --correlated: how many times more frequent an attribute is on faces that have the parent. The shares over all
-# faces stay what they are.
+# For --correlated: how many times more frequent an attribute is on faces that have the parent. The shares
+# over all faces stay what they are.
+_MALE = {
+    **dict.fromkeys(BEARDS, 2.4),
+    **{"No_Beard": 0.74, "Bald": 2.35, "Receding_Hairline": 1.5, "Gray_Hair": 2.0, "Wearing_Necktie": 2.38},
+    **{"Bushy_Eyebrows": 1.7, "Big_Nose": 1.8, "Eyeglasses": 1.8, "Wearing_Hat": 1.7, "Double_Chin": 1.9},
+    **{"Bags_Under_Eyes": 1.7, "Young": 0.83, "Attractive": 0.55, "Wearing_Lipstick": 0.02, "Bangs": 0.6},
+    **{"Rosy_Cheeks": 0.02, "Blond_Hair": 0.15, "Wavy_Hair": 0.45},
+    **{"Arched_Eyebrows": 0.2, "Wearing_Earrings": 0.1, "Wearing_Necklace": 0.1},
+}
 LIFTS = {
-    "Male": {
-        "5_o_Clock_Shadow": 2.4, "Goatee": 2.4, "Mustache": 2.4, "Sideburns": 2.4, "No_Beard": 0.74, "Bald": 2.35,
-        "Receding_Hairline": 1.5, "Gray_Hair": 2.0, "Wearing_Necktie": 2.38, "Bushy_Eyebrows": 1.7, "Big_Nose": 1.8,
-        "Eyeglasses": 1.8, "Wearing_Hat": 1.7, "Double_Chin": 1.9, "Bags_Under_Eyes": 1.7, "Young": 0.83,
-        "Attractive": 0.55, "Wearing_Lipstick": 0.02, "Heavy_Makeup": 0.02, "Rosy_Cheeks": 0.02, "Blond_Hair": 0.15,
-        "Wavy_Hair": 0.45, "Arched_Eyebrows": 0.2, "Wearing_Earrings": 0.1, "Wearing_Necklace": 0.1, "Bangs": 0.6,
-    },
+    "Male": _MALE,
     "Smiling": {"High_Cheekbones": 1.75, "Mouth_Slightly_Open": 1.55},
-    "Wearing_Lipstick": {"Heavy_Makeup": 1.75},
-}  # fmt: skip
+    "Wearing_Lipstick": {"Heavy_Makeup": 2.05},
+}
 LANDMARKS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
 
 
 def prevalences(asked=None):
     """The forty shares of positives with those asked for put in; contradictory defaults give way to them.
 
-    asked: dict of names to shares in [0, 1], or None. Raises ValueError for an unknown name, a share outside [0, 1]
-    and for exclusive attributes asked for on more than all faces.
+    asked: dict of names to shares in [0, 1], or None. Raises ValueError for an unknown name, a share outside
+    [0, 1] and for exclusive attributes asked for on more than all faces.
     """
     asked = dict(asked or {})
     for name, share in asked.items():
         if name not in PREVALENCE:
-            raise ValueError(f"unknown attribute {name!r} in the prevalences (names as in list_attr_celeba.txt)")
+            raise ValueError(
+                f"unknown attribute {name!r} in the prevalences (names as in list_attr_celeba.txt)"
+            )
         if not 0 <= share <= 1:
             raise ValueError(f"prevalence of {name} is {share}, outside [0, 1]")
     shares = PREVALENCE | asked
@@ -81,7 +86,7 @@ def prevalences(asked=None):
 
 
 def contradictions(labels):
-    """What contradicts what in labels (dict of all forty names to bool): a list of sentences, empty if consistent."""
+    """What contradicts what in labels (dict of all forty names to bool): sentences, none if consistent."""
     found = []
     for group in EXCLUSIVE:
         present = [name for name in group if labels[name]]
@@ -96,7 +101,8 @@ def contradictions(labels):
 def sample_labels(rng, shares, correlated=False, first=()):
     """Draws one face's labels: dict of forty names to bool, free of contradictions.
 
-    shares: dict of all forty shares, from `prevalences`. first: attributes that win where shares exclude each other.
+    shares: dict of all forty shares, from `prevalences`. first: names that win where shares
+    exclude each other.
     """
     uniform = dict(zip(CELEBA_ATTRIBUTES, rng.random(len(CELEBA_ATTRIBUTES)), strict=True))
     rate = dict(shares)
@@ -122,7 +128,7 @@ def sample_labels(rng, shares, correlated=False, first=()):
 
 
 def _sample_beard(labels, rate, uniform):
-    """Draws whether there is a beard, then its kinds; where no other kind comes up it is a five o'clock shadow."""
+    """Draws whether there is a beard, then its kinds; if no other kind comes up it is 5_o_Clock_Shadow."""
     bearded = max(1 - rate["No_Beard"], *(rate[name] for name in BEARDS))
     share = {name: min(1.0, rate[name] / max(bearded, 1e-9)) for name in BEARDS}
     shadow, *others = BEARDS
@@ -138,11 +144,11 @@ def _sample_beard(labels, rate, uniform):
 def draw_face(labels, rng):
     """Draws one face.
 
-    labels: dict of names to bool (names left out are absent, No_Beard left out follows from the others), or an array
-    over CELEBA_ATTRIBUTES in which values above 0 mean present. rng: numpy Generator, freshly made for this face.
-    Returns image (218, 178, 3) uint8 BGR; boxes, a dict of names to (x1, y1, x2, y2) in pixels, half-open, for the
-    present attributes that have a place; landmarks (5, 2) float in pixels. Raises ValueError for an unknown name, a
-    wrong number of labels and for contradictory labels.
+    labels: dict of names to bool (names left out are absent, No_Beard left out follows from the others), or
+    an array over CELEBA_ATTRIBUTES in which values above 0 mean present. rng: numpy Generator, freshly made
+    for this face. Returns image (218, 178, 3) uint8 BGR; boxes, a dict of names to (x1, y1, x2, y2) in
+    pixels, half-open, for the present attributes that have a place (Blurry and No_Beard have none); landmarks
+    (5, 2) float in pixels. Raises ValueError for an unknown name, a wrong number of labels, contradictions.
     """
     if not isinstance(labels, dict):
         labels = dict(zip(CELEBA_ATTRIBUTES, np.asarray(labels) > 0, strict=True))
@@ -158,10 +164,10 @@ def draw_face(labels, rng):
     return face_drawing.draw(full, rng)
 
 
-def _write_face(index, folder, seed, shares, correlated, first):
-    """Draws and writes image `index` (from 0); returns its lines for the attribute, landmark and box files."""
+def _write_face(index, folder, seed, sampling):
+    """Draws and writes image `index` (from 0); returns rows for the lists of labels, landmarks, boxes."""
     rng = np.random.default_rng([seed, index])
-    labels = sample_labels(rng, shares, correlated, first)
+    labels = sample_labels(rng, **sampling)
     image, boxes, landmarks = draw_face(labels, rng)
     name = f"{index + 1:06d}.jpg"
     coded, data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, 95))
@@ -185,15 +191,18 @@ def _write_faces(folder, images, job, workers):
     progress = partial(tqdm, total=images, unit="face", desc="drawing")
     if workers == 1:
         return list(progress(map(job, range(images))))
-    with multiprocessing.Pool(workers, _start_worker) as pool:
-        return list(progress(pool.imap(job, range(images), chunksize=max(1, min(32, images // (4 * workers))))))
+    # Not by forking: OpenCV's threads, once started in the parent, hang in a forked child.
+    with multiprocessing.get_context("spawn").Pool(workers, _start_worker) as pool:
+        chunk = max(1, min(32, images // (4 * workers)))
+        return list(progress(pool.imap(job, range(images), chunk)))
 
 
 def generate(out, images, seed, prevalence=None, correlated=False, workers=None):
     """Writes a folder of synthetic faces in CelebA's layout, plus list_true_boxes.csv.
 
-    out: folder that does not exist yet or is empty. prevalence: dict of names to shares of positives, None for
-    CelebA's. workers: processes, None for one per core. Nothing is left behind if it fails or is interrupted.
+    out: folder that does not exist yet or is empty. prevalence: dict of names to shares that replace
+    CelebA's. correlated: see LIFTS. workers: processes, None for one per core (with more than one, a script
+    must call this under `if __name__ == "__main__":`). Nothing is left behind if it fails or is interrupted.
     Raises ValueError for bad arguments and FileExistsError if out holds anything.
     """
     out, workers = Path(out), os.cpu_count() or 1 if workers is None else workers
@@ -206,14 +215,12 @@ def generate(out, images, seed, prevalence=None, correlated=False, workers=None)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} exists and is not an empty folder; choose another or remove it first")
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f"{out.name}.part-{os.getpid()}")
+    temporary = out.resolve().with_name(f"{out.resolve().name}.part-{os.getpid()}")
     try:
         folder = temporary / "img_align_celeba"
         folder.mkdir(parents=True)
-        first = frozenset(prevalence or ())
-        job = partial(
-            _write_face, folder=folder, seed=seed, shares=shares, correlated=correlated, first=first
-        )
+        sampling = {"shares": shares, "correlated": correlated, "first": frozenset(prevalence or ())}
+        job = partial(_write_face, folder=folder, seed=seed, sampling=sampling)
         _write_lists(temporary, _write_faces(folder, images, job, min(workers, images)))
         os.replace(temporary, out)
     finally:
@@ -240,11 +247,13 @@ def parse_prevalence(text):
     """Reads "Eyeglasses=0.5,Male=0.4" into a dict. Raises ValueError if it is not of that form."""
     shares = {}
     for item in filter(None, text.split(",")):
-        name, equals, share = item.partition("=")
+        name, _, share = item.partition("=")
         try:
             shares[name.strip()] = float(share)
         except ValueError:
-            raise ValueError(f"prevalence {item!r} is not of the form Attribute=share, e.g. Eyeglasses=0.5") from None
+            raise ValueError(
+                f"prevalence {item!r} is not of the form Attribute=share, e.g. Male=0.5"
+            ) from None
     return shares
 
 
@@ -264,17 +273,13 @@ def main(arguments=None):
 example: 5,000 faces, half of them with glasses, a tenth with a hat
   python -m data_prep.synthetic_faces data/synthetic --images 5000 --prevalence Eyeglasses=0.5,Wearing_Hat=0.1
 
-Then use OUT wherever a CelebA folder is asked for. The same seed gives the same bytes on any number of workers.""",
+Then use OUT wherever a CelebA folder is asked for. The same seed gives the same bytes.""",
     )
     parser.add_argument("out", metavar="OUT", help="folder to write; must not exist or be empty")
     parser.add_argument("--images", type=int, default=2000, help="number of faces (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default %(default)s)")
-    parser.add_argument(
-        "--prevalence", default="", metavar="A=P,...", help="shares of positives that replace CelebA's"
-    )
-    parser.add_argument(
-        "--correlated", action="store_true", help="correlate labels roughly as in CelebA (beards with Male, ...)"
-    )
+    parser.add_argument("--prevalence", default="", metavar="A=P,...", help="shares that replace CelebA's")
+    parser.add_argument("--correlated", action="store_true", help="correlate labels roughly as in CelebA")
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     options = parser.parse_args(arguments)
     try:
@@ -290,4 +295,5 @@ Then use OUT wherever a CelebA folder is asked for. The same seed gives the same
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     sys.exit(main())

@@ -316,12 +316,13 @@ def accuracy(score, name):
 
 
 def loss_one(options):
-    """Eq. 1 on max_d."""
+    """Eq. 1 on max_d; like Caffe's SigmoidCrossEntropyLoss a mean over images and a sum over attributes."""
     score, weight = "max_d_training", f"loss_weight: {number(options.alpha)}  # alpha, eq. 6"
     if options.l1 == "log":
         return layer("loss_region", "SigmoidCrossEntropyLoss", [score, "label"], ["loss_region"], weight)
     minus = block("eltwise_param", "operation: SUM", "coeff: 1", "coeff: -1")
-    mean = block("reduction_param", "operation: MEAN")
+    # Mean over images, sum over attributes, like the log form.
+    mean = block("reduction_param", "operation: MEAN", f"coeff: {len(options.attributes)}")
     return (
         layer("max_r", "Sigmoid", [score], ["max_r"])
         + layer("miss", "Eltwise", ["label", "max_r"], ["miss"], minus)
@@ -395,7 +396,11 @@ def network(net, options, deploy=False):
 def solver(net, folder, changes):
     """solver/<net>.prototxt with its net and snapshots in `folder`, and fields changed as `changes` says."""
     text = (REPOSITORY / "solver" / f"{net}.prototxt").read_text()
-    changes = dict(changes)
+    changes = {
+        field.rpartition(".")[2]: value
+        for field, value in changes.items()
+        if field.rpartition(".")[0] in ("", net)
+    }
     changes["net"] = f'"{folder}/train_val.prototxt"'
     changes["snapshot_prefix"] = f'"{folder}/{net}"'
     for field, value in changes.items():
@@ -433,7 +438,7 @@ def main():
     add("--early-stopping-range", type=float, default=0.1, help="0 switches early stopping off (default 0.1)")
     add("--test-batch", type=int, default=20, help="images per TEST batch (default 20)")
     add("--out", help="folder to write to, with solvers; default: the committed files in models/")
-    add("--solver", default="", help="changes to the solvers, e.g. max_iter=500,base_lr=0.01")
+    add("--solver", default="", help="changes to the solvers, e.g. base_lr=0.01,region.max_iter=500")
     arguments = vars(parser.parse_args())
     out, changes = arguments.pop("out"), arguments.pop("solver")
     if arguments["attributes"] is None:

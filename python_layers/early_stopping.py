@@ -3,7 +3,7 @@
 import caffe
 import numpy as np
 
-from python_layers.parameters import check_count, is_number, is_whole, read_parameters
+from python_layers.parameters import check_count, explained, is_number, is_whole, read_parameters
 
 FORMS = ("log", "linear")
 DEFAULTS = {"window": 200, "range": 0.1, "ceiling": 0.5, "forms": None, "weights": None}
@@ -91,6 +91,7 @@ class EarlyStopping(caffe.Layer):
     weights. Raises ValueError for wrong parameters or shapes.
     """
 
+    @explained
     def setup(self, bottom, top):
         check_count(self, "bottom", bottom, (2, 3), "one or two scores, label")
         self.scores = len(bottom) - 1
@@ -116,6 +117,7 @@ class EarlyStopping(caffe.Layer):
         if len(shapes[0]) != 2 or any(shape != shapes[0] for shape in shapes):
             raise ValueError(f"EarlyStopping: scores and label must all be (b, A), not {shapes}")
 
+    @explained
     def reshape(self, bottom, top):
         self.check_shapes(bottom)
         for index in range(self.scores):

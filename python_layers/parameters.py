@@ -1,6 +1,23 @@
 """Parameters of the Python layers: JSON in `param_str`, with defaults and errors that teach."""
 
+import functools
 import json
+import sys
+
+
+def explained(method):
+    """Decorate setup or reshape: `caffe train` dies of a Python error without showing it, so show it first."""
+
+    @functools.wraps(method)
+    def wrapper(self, bottom, top):
+        try:
+            return method(self, bottom, top)
+        except Exception as error:
+            if not hasattr(sys, "argv"):  # embedded in Caffe's own program, nobody prints the exception
+                print(f"error: {error}", file=sys.stderr, flush=True)
+            raise
+
+    return wrapper
 
 
 def read_parameters(layer, defaults, checks):

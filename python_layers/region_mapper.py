@@ -5,7 +5,7 @@ import numpy as np
 
 from models import table1
 from python_layers import receptive_field
-from python_layers.parameters import check_count, is_number, read_parameters
+from python_layers.parameters import check_count, explained, is_number, read_parameters
 
 DEFAULTS = {"threshold": 0.5, "average_weight": 0.5, "gradient": "none"}
 CHECKS = {
@@ -33,7 +33,7 @@ def cells_to_image(rectangles):
     """
     rows = table1.SHARED + (table1.CONV3,)
     size, step, start = receptive_field.field([(row.kernel, row.stride, row.padding) for row in rows])
-    first_edge = start + (size - 1) / 2 + 0.5 - step / 2
+    first_edge = start + size // 2 - step // 2
     return np.clip(step * rectangles + first_edge, 0, table1.INPUT_SIZE)
 
 
@@ -110,6 +110,7 @@ class RegionMapper(caffe.Layer):
     Give both blobs `param { lr_mult: 0 decay_mult: 0 }`. Raises ValueError for wrong parameters or shapes.
     """
 
+    @explained
     def setup(self, bottom, top):
         check_count(self, "bottom", bottom, (1,), "responses")
         check_count(self, "top", top, (1, 2), "regions, regions in the image")
@@ -126,6 +127,7 @@ class RegionMapper(caffe.Layer):
         if len(shape) != 4 or shape[2:] != (size, size):
             raise ValueError(f"RegionMapper: responses must be (b, A, {size}, {size}), not {shape}")
 
+    @explained
     def reshape(self, bottom, top):
         self.check_shape(bottom)
         for index in range(len(top)):

@@ -35,11 +35,13 @@ PACKAGES = (
     "libopenblas0-pthread",
     "python3-lmdb",
     "python3-opencv",
+    "python3-tqdm",
+    "python3-pytest",
     "patchelf",
 )
 PROGRAMS = ("caffe", "convert_imageset", "compute_image_mean", "extract_features", "caffe-gtest")
 # Part of the cache folder's name: raise it when the way of installing changes.
-RECIPE = "bvlc-caffe-1.0-bullseye-1"
+RECIPE = "bvlc-caffe-1.0-bullseye-2"
 NOT_UNPACKED = ("doc", "icons", "locale", "man", "javascript", "perl", "X11", "zoneinfo", "lintian", "bug")
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 

@@ -1,0 +1,133 @@
+# face-cascade: every step from faces to predictions. `make help` lists them.
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+CAFFE ?= .caffe/bin/caffe
+CAFFE_PYTHON := .caffe/bin/python
+VENV_PYTHON := .venv/bin/python
+
+# What the steps work on; give them on the command line.
+CELEBA ?=
+ATTRIBUTES ?=
+LMDB ?= data/lmdb
+RUN ?= build/run
+RECORDS ?= 10000
+AUGMENT ?= minority
+BATCH ?= 4
+# Changes to the files in solver/ for all stages or one: SOLVER=region.max_iter=500,cascade.max_iter=300
+SOLVER ?=
+RECTANGLES ?= measured
+IMAGES ?=
+# More for tools: GENERATE=--l1=linear, AVERAGE="--share 0.6", TRAIN="-gpu 0"
+GENERATE ?=
+AVERAGE ?=
+TRAIN ?=
+
+# Newest snapshot of a stage.
+newest = $$(ls -t $(RUN)/$(1)/$(1)_iter_*.caffemodel 2>/dev/null | head -n 1 | grep . || \
+  { echo "error: no weights in $(RUN)/$(1); train first: make train" >&2; exit 1; })
+
+.PHONY: help caffe lmdb models nets train train-region average train-cascade train-whole-face evaluate predict \
+  demo test lint proto clean
+
+help: ## this list
+	@echo 'face-cascade: face attributes, and the region of the face each is found in'
+	@echo
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 25
+	@echo
+	@echo 'Real faces, from a CelebA download to predictions:'
+	@echo '  make lmdb CELEBA=/path/to/CelebA ATTRIBUTES=Eyeglasses,Smiling,Male'
+	@echo '  make train && make evaluate && make predict IMAGES=/path/to/faces'
+	@echo 'Settings: LMDB=$(LMDB) RUN=$(RUN) BATCH=$(BATCH) RECORDS=$(RECORDS) AUGMENT=$(AUGMENT)'
+	@echo '  RECTANGLES=measured|theoretical SOLVER=max_iter=500 TRAIN="-gpu 0"'
+
+.venv/ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install -q --disable-pip-version-check -e .
+	touch $@
+
+.venv/ready-test: .venv/ready
+	.venv/bin/pip install -q --disable-pip-version-check -e '.[test]'
+	touch $@
+
+caffe: ## install a real BVLC Caffe (CAFFE_ARCHIVE=, CAFFE_DEBS= or CAFFE_ROOT= to choose its source)
+	@$(PYTHON) tools/install_caffe.py \
+	  $(if $(CAFFE_ARCHIVE),--archive "$(CAFFE_ARCHIVE)") $(if $(CAFFE_DEBS),--debs "$(CAFFE_DEBS)") \
+	  $(if $(CAFFE_ROOT),--caffe-root "$(CAFFE_ROOT)")
+
+.caffe/bin/caffe:
+	@$(MAKE) --no-print-directory caffe
+
+lmdb: .venv/ready ## balanced, augmented training data: CELEBA=<folder> [ATTRIBUTES=A,B] [LMDB=data/lmdb]
+	@[ -n "$(CELEBA)" ] || { echo 'error: give the data set: make lmdb CELEBA=/path/to/CelebA' >&2; exit 2; }
+	$(VENV_PYTHON) -m data_prep.build_lmdb "$(CELEBA)" --out "$(LMDB)" --records $(RECORDS) \
+	  --augment $(AUGMENT) $(if $(ATTRIBUTES),--attributes $(ATTRIBUTES))
+
+models: .venv/ready ## rewrite the committed prototxts in models/
+	$(VENV_PYTHON) -m models.generate
+
+nets: .venv/ready
+	@[ -e "$(LMDB)/manifest.json" ] || { echo 'error: no LMDBs in $(LMDB); make lmdb CELEBA=... first' >&2; exit 2; }
+	$(VENV_PYTHON) -m models.generate --lmdb $(LMDB) --batch $(BATCH) --out $(RUN) --solver "$(SOLVER)" $(GENERATE)
+
+train: train-region average train-cascade ## both stages: task one, average region, cascade
+
+train-region: nets .caffe/bin/caffe ## stage 1: task one alone
+	$(CAFFE) train -solver $(RUN)/region/solver.prototxt $(TRAIN) 2>&1 | tee $(RUN)/region/train.log | $(PYTHON) tools/progress.py
+
+average: .caffe/bin/caffe ## average region into the weights (RECTANGLES=measured or theoretical)
+	$(CAFFE_PYTHON) -m tools.average_region --model $(RUN)/region/train_val.prototxt \
+	  --weights "$(call newest,region)" --out $(RUN)/$(RECTANGLES).caffemodel --rectangles $(RECTANGLES) $(AVERAGE)
+
+train-cascade: nets .caffe/bin/caffe ## stage 2: both tasks, from the weights of `make average`
+	$(CAFFE) train -solver $(RUN)/cascade/solver.prototxt -weights $(RUN)/$(RECTANGLES).caffemodel $(TRAIN) 2>&1 \
+	  | tee $(RUN)/cascade/train.log | $(PYTHON) tools/progress.py
+
+train-whole-face: nets .caffe/bin/caffe ## ablation: task two on the whole face
+	$(CAFFE) train -solver $(RUN)/whole_face/solver.prototxt $(TRAIN) 2>&1 \
+	  | tee $(RUN)/whole_face/train.log | $(PYTHON) tools/progress.py
+
+evaluate: .caffe/bin/caffe ## accuracies and regions on the test split
+	$(CAFFE_PYTHON) -m tools.evaluate --model $(RUN)/cascade/deploy.prototxt \
+	  --weights "cascade=$(call newest,cascade)" --lmdb $(LMDB) --out $(RUN)/evaluation
+
+predict: .caffe/bin/caffe ## attributes of your aligned faces: IMAGES="file or folder ..."
+	@[ -n "$(IMAGES)" ] || { echo 'error: give faces: make predict IMAGES="face.jpg folder"' >&2; exit 2; }
+	$(CAFFE_PYTHON) -m tools.predict --model $(RUN)/cascade/deploy.prototxt --weights "$(call newest,cascade)" \
+	  --lmdb $(LMDB) --out $(RUN)/predictions $(IMAGES)
+
+DEMO := build/demo
+DEMO_ATTRIBUTES := Eyeglasses,Wearing_Hat,Smiling
+DEMO_SOLVER := region.max_iter=240,region.stepsize=200,cascade.max_iter=120,cascade.stepsize=100,display=10,snapshot=0,test_interval=1000
+demo_make = $(MAKE) --no-print-directory LMDB=$(DEMO)/lmdb RUN=$(DEMO) CELEBA=$(DEMO)/faces RECORDS=1000 \
+  ATTRIBUTES=$(DEMO_ATTRIBUTES)
+
+demo: .venv/ready .caffe/bin/caffe ## everything on synthetic faces, within minutes
+	rm -rf $(DEMO)
+	mkdir -p $(DEMO)
+	$(VENV_PYTHON) -m data_prep.synthetic_faces $(DEMO)/faces --images 2000 --seed 1 \
+	  --prevalence Eyeglasses=0.3,Wearing_Hat=0.3,Smiling=0.5
+	$(demo_make) lmdb
+	$(demo_make) train SOLVER=$(DEMO_SOLVER)
+	$(demo_make) average RECTANGLES=theoretical
+	$(demo_make) evaluate
+	$(demo_make) predict IMAGES="$$(ls $(DEMO)/faces/img_align_celeba/*.jpg | tail -n 8 | tr '\n' ' ')"
+	echo 'Pictures: $(DEMO)/evaluation/regions.png and $(DEMO)/predictions/*.png'
+
+test: .venv/ready-test .caffe/bin/caffe lint ## all tests
+	$(VENV_PYTHON) -m pytest
+	$(CAFFE_PYTHON) -m pytest -q -c tests/caffe/pytest.ini tests/caffe
+
+lint: .venv/ready-test ## style
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+proto: .venv/ready-test ## rewrite engine/caffe/proto/caffe_pb2.py from caffe.proto
+	$(VENV_PYTHON) -m grpc_tools.protoc -Iengine --python_out=engine engine/caffe/proto/caffe.proto
+
+clean: ## remove environments and everything generated (not data/)
+	rm -rf .venv .caffe build

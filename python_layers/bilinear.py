@@ -1,0 +1,125 @@
+"""Bilinear warp of regions and max-pool, with their gradients: the maths of RoIWarp (eq. 3 of the paper).
+
+The functions serve numpy arrays and torch tensors alike: `xp` is the module numpy or torch. No loop over
+images, attributes or channels.
+"""
+
+import numpy as np
+
+
+def sample_positions(low, high, samples, cells, xp=np):
+    """Where the samples of intervals lie, and whether they move with the interval's ends.
+
+    low, high: (...,) ends of the intervals in cells; samples: how many in each; cells: size of the map
+    Returns x (..., samples) = low + (k + 0.5) / samples * (high - low) - 0.5, clamped to [0, cells - 1], and
+    moves (..., samples), False where it was clamped. Ends that are no finite numbers count as 0.
+    """
+    low, high = (xp.nan_to_num(end, nan=0.0, posinf=0.0, neginf=0.0) for end in (low, high))
+    share = fractions(samples, low, xp)
+    x = low[..., None] + share * (high - low)[..., None] - 0.5
+    inside = (x >= 0) & (x <= cells - 1)
+    return x.clip(0, cells - 1), inside
+
+
+def fractions(samples, like, xp=np):
+    """(k + 0.5) / samples for k = 0 ... samples - 1, of the type (and device) of the array `like`."""
+    steps = xp.cumsum(xp.ones_like(like.reshape(-1)[:1]).repeat(samples), 0)
+    return (steps - 0.5) / samples
+
+
+def distances(x, cells, xp=np):
+    """Signed distances x - c of positions (...) to the cells c = 0 ... cells - 1: (..., cells)."""
+    centres = fractions(cells, x, xp) * cells - 0.5
+    return x[..., None] - centres
+
+
+def bilinear_weights(x, cells, xp=np):
+    """Weights max(0, 1 - |x - c|) of the cells for positions (...): (..., cells)."""
+    return (1 - abs(distances(x, cells, xp))).clip(0, 1)
+
+
+def weight_slopes(x, cells, xp=np):
+    """Derivatives of bilinear_weights to the positions: (..., cells)."""
+    d = distances(x, cells, xp)
+    return -xp.sign(d) * (abs(d) < 1)
+
+
+def warp_matrices(wy, wx):
+    """Weights of all cells for all samples: wy (..., H', H), wx (..., W', W) -> (..., H W, H' W').
+
+    features (C, H W) @ matrix = wy F wx^T of every channel, in one product.
+    """
+    rows, height = wy.shape[-2:]
+    columns, width = wx.shape[-2:]
+    product = wy.swapaxes(-1, -2)[..., :, None, :, None] * wx.swapaxes(-1, -2)[..., None, :, None, :]
+    return product.reshape(*product.shape[:-4], height * width, rows * columns)
+
+
+def warp(features, rois, samples, xp=np):
+    """Bilinear warp of one region per group of channels.
+
+    features: (b, A, C, H, W); rois: (b, A, 4) as x1 y1 x2 y2 in cells; samples: W' = H'
+    Returns warped (b, A, C, H', W') and the (x, y) weights (b, A, W', W) and (b, A, H', H).
+    """
+    height, width = features.shape[-2:]
+    x, _ = sample_positions(rois[..., 0], rois[..., 2], samples, width, xp)
+    y, _ = sample_positions(rois[..., 1], rois[..., 3], samples, height, xp)
+    wx, wy = bilinear_weights(x, width, xp), bilinear_weights(y, height, xp)
+    flat = features.reshape(*features.shape[:3], height * width)
+    warped = xp.matmul(flat, warp_matrices(wy, wx))
+    return warped.reshape(*features.shape[:3], samples, samples), wx, wy
+
+
+def warp_gradient_features(warped_diff, wx, wy, xp=np):
+    """Gradient to the features (b, A, C, H, W): the transposed product."""
+    flat = warped_diff.reshape(*warped_diff.shape[:3], -1)
+    diff = xp.matmul(flat, warp_matrices(wy, wx).swapaxes(-1, -2))
+    return diff.reshape(*warped_diff.shape[:3], wy.shape[-1], wx.shape[-1])
+
+
+def warp_gradient_rois(warped_diff, features, rois, xp=np):
+    """Gradient to the rois, (b, A, 4): through the derivatives of the weights; 0 where a sample is clamped."""
+    samples = warped_diff.shape[-1]
+    height, width = features.shape[-2:]
+    flat = features.reshape(*features.shape[:3], -1)
+    diff = warped_diff.reshape(*warped_diff.shape[:3], -1)
+    matrix = xp.matmul(flat.swapaxes(-1, -2), diff)
+    matrix = matrix.reshape(*rois.shape[:2], height, width, samples, samples)
+    ends = []
+    sides = ((0, 2, width), (1, 3, height))
+    positions = [sample_positions(rois[..., i], rois[..., j], samples, n, xp) for i, j, n in sides]
+    (x, x_moves), (y, y_moves) = positions
+    wx, wy = bilinear_weights(x, width, xp), bilinear_weights(y, height, xp)
+    dx = xp.einsum("bahwij,baih,bajw->baj", matrix, wy, weight_slopes(x, width, xp)) * x_moves
+    dy = xp.einsum("bahwij,baih,bajw->bai", matrix, weight_slopes(y, height, xp), wx) * y_moves
+    share = fractions(samples, x, xp)
+    for d in (dx, dy):
+        ends.append((d * (1 - share)).sum(-1))
+    for d in (dx, dy):
+        ends.append((d * share).sum(-1))
+    return xp.stack(ends, -1)
+
+
+def pool_cells(blob, pool):
+    """The pool * pool views (..., H / pool, W / pool) of a map (..., H, W) that a max-pool compares."""
+    return [blob[..., i::pool, j::pool] for i in range(pool) for j in range(pool)]
+
+
+def max_pool(blob, pool, xp=np):
+    """Max-pool without overlap over the last two axes."""
+    views = pool_cells(blob, pool)
+    largest = views[0]
+    for view in views[1:]:
+        largest = xp.maximum(largest, view)
+    return largest
+
+
+def max_pool_gradient(blob, pooled, top_diff, pool, xp=np):
+    """Gradient of max_pool: goes to the first of the largest cells."""
+    diff = xp.zeros_like(blob)
+    free = top_diff == top_diff
+    for view, target in zip(pool_cells(blob, pool), pool_cells(diff, pool)):
+        takes = (view == pooled) & free
+        target[...] = top_diff * takes
+        free = free & ~takes
+    return diff

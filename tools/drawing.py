@@ -1,0 +1,63 @@
+"""Pictures of regions: boxes and labels on faces (B G R arrays)."""
+
+import cv2
+import numpy as np
+
+# Told apart by colour-blind people too (blue, orange, bluish green, purple, sky, vermilion, yellow).
+FOUND = (0, 159, 230)
+TRUE = (255, 255, 255)
+COLOURS = [(178, 114, 0), (0, 159, 230), (115, 158, 0), (167, 121, 204), (233, 180, 86), (0, 94, 213), (66, 228, 240)]
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+INK = (30, 30, 30)
+
+
+def rectangle(image, box, colour, thickness=2):
+    """Draw a half-open box x1 y1 x2 y2, with a dark edge that keeps it visible on any face; in place."""
+    x1, y1, x2, y2 = (int(round(float(side))) for side in box)
+    corners = (max(x1, 0), max(y1, 0)), (min(x2, image.shape[1]) - 1, min(y2, image.shape[0]) - 1)
+    cv2.rectangle(image, *corners, INK, thickness + 2)
+    cv2.rectangle(image, *corners, colour, thickness)
+
+
+def region(image, found, true=None):
+    """A copy of a face with its found region (orange) and, where known, the true box (white)."""
+    image = image.copy()
+    if true is not None:
+        rectangle(image, true, TRUE)
+    rectangle(image, found, FOUND)
+    return image
+
+
+def titled(image, text):
+    """A picture under a line of text."""
+    strip = np.full((28, image.shape[1], 3), 255, dtype=np.uint8)
+    cv2.putText(strip, text, (6, 20), FONT, 0.55, INK, 1, cv2.LINE_AA)
+    return np.vstack([strip, image])
+
+
+def prediction(image, rows, side=448):
+    """A face with the regions of its attributes, and beside it their names and probabilities.
+
+    image: any aligned face; rows: list of (attribute, probability, box in pixels of the image or None); boxes
+    are drawn for the attributes with probability above 0.5
+    """
+    scale = side / image.shape[0]
+    method = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+    picture = cv2.resize(image, None, fx=scale, fy=scale, interpolation=method)
+    line = 24
+    height = max(picture.shape[0], line * (len(rows) + 1))
+    canvas = np.full((height, picture.shape[1] + 330, 3), 255, dtype=np.uint8)
+    present = [index for index, (_, probability, _) in enumerate(rows) if probability > 0.5]
+    colours = {index: COLOURS[number % len(COLOURS)] for number, index in enumerate(present)}
+    for index in present:
+        if rows[index][2] is not None:
+            rectangle(picture, np.asarray(rows[index][2]) * scale, colours[index])
+    canvas[: picture.shape[0], : picture.shape[1]] = picture
+    left = picture.shape[1] + 12
+    for index, (attribute, probability, _) in enumerate(rows):
+        y = line * (index + 1)
+        colour = colours.get(index, (200, 200, 200))
+        cv2.rectangle(canvas, (left, y - 12), (left + int(60 * probability), y), colour, -1)
+        cv2.rectangle(canvas, (left, y - 12), (left + 60, y), (150, 150, 150), 1)
+        cv2.putText(canvas, f"{probability:.2f}  {attribute}", (left + 68, y), FONT, 0.5, INK, 1, cv2.LINE_AA)
+    return canvas

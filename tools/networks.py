@@ -1,0 +1,116 @@
+"""Run the networks: load deploy nets safely, feed them faces, read LMDBs. Needs a Caffe (.caffe/bin/python)."""
+
+import json
+import os
+import pathlib
+
+# Before Caffe is imported: its start-up log would bury the tools' own words.
+os.environ.setdefault("GLOG_minloglevel", "2")
+
+import caffe
+import cv2
+import lmdb
+import numpy as np
+from caffe.proto import caffe_pb2
+from google.protobuf.message import DecodeError
+
+from models import table1
+
+PATCH_AREA = table1.INPUT_SIZE**2
+CONV3_CHANNELS = table1.CONV3.channels
+
+
+class ToolError(Exception):
+    """Something the user can act on, in one line."""
+
+
+def read_weights(path):
+    """A .caffemodel as NetParameter. Raises ToolError when it is missing or none."""
+    message = caffe_pb2.NetParameter()
+    try:
+        message.ParseFromString(pathlib.Path(path).read_bytes())
+    except OSError as error:
+        raise ToolError(f"{path}: {error.strerror}")
+    except DecodeError:
+        raise ToolError(f"{path}: not a .caffemodel")
+    if not any(layer.blobs for layer in message.layer):
+        raise ToolError(f"{path}: no weights in it")
+    return message
+
+
+def load(model, weights, phase=caffe.TEST):
+    """A net with its weights. Raises ToolError where Caffe would end the interpreter, or ignore it.
+
+    Every layer of the net that has weights must be in the file, with blobs of the same shapes.
+    """
+    if not pathlib.Path(model).exists():
+        raise ToolError(f"{model}: no such file")
+    stored = {layer.name: [tuple(blob.shape.dim) for blob in layer.blobs] for layer in read_weights(weights).layer}
+    net = caffe.Net(str(model), phase)
+    for name, blobs in net.params.items():
+        shapes = [tuple(blob.data.shape) for blob in blobs]
+        if name == "early_stopping":
+            continue
+        if name not in stored:
+            raise ToolError(f"{weights}: weights of another net: {model} needs layer {name}, which is not in it")
+        if stored[name] != shapes:
+            raise ToolError(
+                f"{weights}: weights of another net: layer {name} has blobs {stored[name]}, {model} has {shapes}"
+            )
+    net.copy_from(str(weights))
+    return net
+
+
+def manifest(folder):
+    """The manifest of an LMDB folder. Raises ToolError."""
+    path = pathlib.Path(folder) / "manifest.json"
+    try:
+        return json.loads(path.read_text())
+    except OSError:
+        raise ToolError(f"{path}: missing; make lmdb writes it")
+
+
+def records(path):
+    """The Datum messages of an LMDB in key order. Raises ToolError when there is none."""
+    try:
+        environment = lmdb.open(str(path), readonly=True, lock=False, subdir=True)
+    except lmdb.Error as error:
+        raise ToolError(f"{path}: {error}; make lmdb builds it")
+    with environment, environment.begin() as transaction:
+        for _, value in transaction.cursor():
+            yield caffe_pb2.Datum.FromString(value)
+
+
+def datum_image(datum):
+    """The image of a Datum, uint8 (height, width, 3), B G R."""
+    data = np.frombuffer(datum.data, dtype=np.uint8)
+    if datum.encoded:
+        return cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return data.reshape(datum.channels, datum.height, datum.width).transpose(1, 2, 0)
+
+
+def read_labels(path):
+    """All labels of a labels LMDB, (N, A) bool."""
+    return np.array([np.frombuffer(datum.data, dtype=np.uint8) for datum in records(path)]) == 1
+
+
+def forward(net, images, blobs):
+    """Blobs of a deploy net for a batch of patches: list of (224, 224, 3) uint8 -> dict name -> array."""
+    batch = np.stack(images).transpose(0, 3, 1, 2)
+    if net.blobs["data"].data.shape != batch.shape:
+        net.blobs["data"].reshape(*batch.shape)
+    net.blobs["data"].data[...] = batch
+    net.forward()
+    return {name: net.blobs[name].data.copy() for name in blobs}
+
+
+def batches(items, size):
+    """Lists of `size` items, the last one shorter."""
+    batch = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
