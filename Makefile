@@ -102,7 +102,7 @@ predict: .caffe/bin/caffe ## attributes of your aligned faces: IMAGES="file or f
 
 DEMO := build/demo
 DEMO_ATTRIBUTES := Eyeglasses,Wearing_Hat,Smiling
-DEMO_SOLVER := region.max_iter=240,region.stepsize=200,cascade.max_iter=120,cascade.stepsize=100,display=10,snapshot=0,test_interval=1000
+DEMO_SOLVER := region.max_iter=300,region.stepsize=240,cascade.max_iter=150,cascade.stepsize=120,display=10,snapshot=0,test_interval=1000
 demo_make = $(MAKE) --no-print-directory LMDB=$(DEMO)/lmdb RUN=$(DEMO) CELEBA=$(DEMO)/faces RECORDS=1000 \
   ATTRIBUTES=$(DEMO_ATTRIBUTES)
 

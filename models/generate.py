@@ -215,7 +215,7 @@ def task_one(options):
         text += convolution(row, bottom, count)
         bottom = row.name
     # Small first scores: the largest of sixteen would otherwise begin far above zero.
-    text += convolution(table1.TASK_ONE[-1], bottom, count, 'type: "gaussian" std: 0.002', relu=False)
+    text += convolution(table1.TASK_ONE[-1], bottom, count, 'type: "gaussian" std: 0.02', relu=False)
     text += banner("response map", "d = score present - score absent per point; max_d is its largest.")
     text += reshape("pair", "conv7", "pair", 0, count, 2, -1)
     text += layer("scores", "Slice", ["pair"], ["absent", "present"], block("slice_param", "axis: 2"))
@@ -261,7 +261,7 @@ def task_two(options, rois):
     for row in table1.TASK_TWO[:-1]:
         text += convolution(row, bottom, count)
         bottom = row.name
-    text += convolution(table1.TASK_TWO[-1], bottom, count, 'type: "gaussian" std: 0.002', relu=False)
+    text += convolution(table1.TASK_TWO[-1], bottom, count, 'type: "gaussian" std: 0.02', relu=False)
     last = table1.TASK_TWO[-1].name
     return text + global_max("pool_t2", last, f"max_{last}")
 
