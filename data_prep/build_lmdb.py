@@ -166,9 +166,7 @@ def build(faces, out, attributes, records, seed=0, encoding="jpg", augment="mino
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("celeba", help="folder of the data set")
     add("--out", default="data/lmdb", help="folder to write (default data/lmdb)")

@@ -49,9 +49,7 @@ def deeper(colour, share):
     return 255 * (np.asarray(colour) / 255) ** 1.35 * share
 
 
-SKIN_TONES = np.array(
-    [rgb(238, 203, 176), rgb(226, 178, 143), rgb(201, 148, 110), rgb(158, 107, 76), rgb(104, 70, 53)]
-)
+SKIN_TONES = np.array([rgb(238, 203, 176), rgb(226, 178, 143), rgb(201, 148, 110), rgb(158, 107, 76), rgb(104, 70, 53)])
 PALE = rgb(243, 232, 227)
 HAIR = {
     "Black_Hair": rgb(30, 27, 30),

@@ -68,9 +68,7 @@ def prevalences(asked=None):
     asked = dict(asked or {})
     for name, share in asked.items():
         if name not in PREVALENCE:
-            raise ValueError(
-                f"unknown attribute {name!r} in the prevalences (names as in list_attr_celeba.txt)"
-            )
+            raise ValueError(f"unknown attribute {name!r} in the prevalences (names as in list_attr_celeba.txt)")
         if not 0 <= share <= 1:
             raise ValueError(f"prevalence of {name} is {share}, outside [0, 1]")
     shares = PREVALENCE | asked
@@ -251,9 +249,7 @@ def parse_prevalence(text):
         try:
             shares[name.strip()] = float(share)
         except ValueError:
-            raise ValueError(
-                f"prevalence {item!r} is not of the form Attribute=share, e.g. Male=0.5"
-            ) from None
+            raise ValueError(f"prevalence {item!r} is not of the form Attribute=share, e.g. Male=0.5") from None
     return shares
 
 

@@ -149,9 +149,7 @@ def data_layers(options):
     count, batch = len(options.attributes), options.batch
 
     def source(name, size):
-        return block(
-            "data_param", f'source: "{options.lmdb}/{name}"', "backend: LMDB", f"batch_size: {size}"
-        )
+        return block("data_param", f'source: "{options.lmdb}/{name}"', "backend: LMDB", f"batch_size: {size}")
 
     text = banner(
         "data",
@@ -183,9 +181,7 @@ def trunk(options, deploy):
         "shared by all attributes",
         "(x - 112) / 64 centres CelebA's pixels (mean 112 over all channels) and scales them to about 1.",
     )
-    text += layer(
-        "normalise", "Power", ["data"], ["pixels"], block("power_param", "scale: 0.015625", "shift: -1.75")
-    )
+    text += layer("normalise", "Power", ["data"], ["pixels"], block("power_param", "scale: 0.015625", "shift: -1.75"))
     bottom = "pixels"
     for row in table1.SHARED:
         if row.name.startswith("pool"):
@@ -279,9 +275,9 @@ def head(options, with_task_one):
         concat = block("concat_param", "axis: 2")
         text += layer("concat", "Concat", ["vector_one", "vector_two"], ["vectors"], concat)
         text += reshape("vector", "vectors", "vector", 0, count * numbers, 1, 1)
-    # Weights of 1: task two counts from the start, and task one's two scores, about opposite, cancel.
+    # Small equal weights: f starts near 0, however large the scores of a trained task one are.
     row = table1.Row("head" if with_task_one else "head_whole", 1, 1, 1, 0, 1)
-    text += convolution(row, bottom, count, 'type: "constant" value: 1', relu=False)
+    text += convolution(row, bottom, count, 'type: "constant" value: 0.1', relu=False)
     return text + reshape("logits", row.name, "logits", 0, count)
 
 
@@ -397,9 +393,7 @@ def solver(net, folder, changes):
     """solver/<net>.prototxt with its net and snapshots in `folder`, and fields changed as `changes` says."""
     text = (REPOSITORY / "solver" / f"{net}.prototxt").read_text()
     changes = {
-        field.rpartition(".")[2]: value
-        for field, value in changes.items()
-        if field.rpartition(".")[0] in ("", net)
+        field.rpartition(".")[2]: value for field, value in changes.items() if field.rpartition(".")[0] in ("", net)
     }
     changes["net"] = f'"{folder}/train_val.prototxt"'
     changes["snapshot_prefix"] = f'"{folder}/{net}"'
@@ -422,9 +416,7 @@ def write(folder, options, solver_changes=None):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--attributes", help="comma-separated names; default: those of the LMDB's manifest, else the paper's twenty")
     add("--batch", type=int, default=4, help="b, images per attribute and batch, even (default 4)")
@@ -453,7 +445,8 @@ def main():
     except ValueError as error:
         sys.exit(f"error: {error}")
     write(out or REPOSITORY / "models", options, fields if out else None)
-    print(f"{out or 'models'}: region, cascade and whole_face for {len(options.attributes)} attributes, b = {options.batch}")
+    what = f"{', '.join(NETS)} for {len(options.attributes)} attributes, b = {options.batch}"
+    print(f"{out or 'models'}: {what}")
 
 
 if __name__ == "__main__":

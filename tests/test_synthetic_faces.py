@@ -43,9 +43,7 @@ def read_labels(folder):
 def read_boxes(folder):
     with open(folder / "list_true_boxes.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    return [
-        (row["image_id"], row["attribute"], *(int(row[k]) for k in ("x1", "y1", "x2", "y2"))) for row in rows
-    ]
+    return [(row["image_id"], row["attribute"], *(int(row[k]) for k in ("x1", "y1", "x2", "y2"))) for row in rows]
 
 
 def random_labels(seed, asked):
@@ -126,9 +124,7 @@ def test_labels_are_consistent_and_as_frequent_as_in_celeba(correlated):
         assert labels["No_Beard"] != any(labels[name] for name in BEARDS)
     found = {name: np.mean([labels[name] for labels in rows]) for name in CELEBA_ATTRIBUTES}
     assert {
-        name: round(found[name] - shares[name], 3)
-        for name in found
-        if abs(found[name] - shares[name]) > 0.035
+        name: round(found[name] - shares[name], 3) for name in found if abs(found[name] - shares[name]) > 0.035
     } == {}
 
 
@@ -163,9 +159,7 @@ def test_half_with_glasses_and_half_bald():
 @pytest.mark.parametrize("name", LOCAL)
 def test_a_label_changes_the_picture_in_its_box_only(name):
     for seed in range(4):
-        labels = random_labels(
-            seed, {name: True, "Bald": False, "Receding_Hairline": False, "5_o_Clock_Shadow": True}
-        )
+        labels = random_labels(seed, {name: True, "Bald": False, "Receding_Hairline": False, "5_o_Clock_Shadow": True})
         image, boxes, _ = draw_face(labels, np.random.default_rng([7, seed]))
         without, others, _ = draw_face(labels | {name: False}, np.random.default_rng([7, seed]))
         changed = np.abs(image.astype(int) - without).max(axis=2) > 12
@@ -193,9 +187,7 @@ def test_every_label_is_drawn_and_placed(name):
             off = on | {name: False, ("Goatee" if name == "Mustache" else "Mustache"): True}
         else:
             off = off | {name: False}
-        (image, boxes, landmarks), (without, _, _) = (
-            draw_face(x, np.random.default_rng(seed)) for x in (on, off)
-        )
+        (image, boxes, landmarks), (without, _, _) = (draw_face(x, np.random.default_rng(seed)) for x in (on, off))
         assert (image.dtype, image.shape, landmarks.shape) == (np.uint8, (218, 178, 3), (5, 2))
         assert np.abs(image.astype(int) - without).max() > 30
         assert set(boxes) == {other for other in CELEBA_ATTRIBUTES if on[other]} - PLACELESS

@@ -14,15 +14,14 @@ import argparse
 import pathlib
 import sys
 
-from tools import networks
-from tools.networks import ToolError
-
 import caffe
 import numpy as np
 from tqdm import tqdm
 
 from models import table1
 from python_layers.region_mapper import theoretical_rectangles
+from tools import networks
+from tools.networks import ToolError
 
 KINDS = ("theoretical", "measured")
 
@@ -120,9 +119,7 @@ def write(weights, out, average, rectangles):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--model", required=True, help="train_val.prototxt of the region net")
     add("--weights", required=True, help="its .caffemodel")

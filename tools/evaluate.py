@@ -15,14 +15,12 @@ import json
 import pathlib
 import sys
 
-from tools import metrics, networks
-from tools.networks import ToolError
-
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from tools import drawing
+from tools import drawing, metrics, networks
+from tools.networks import ToolError
 
 # Blob of a deploy net -> what it decides.
 SCORES = {"max_d": "task one", "logits": "answer"}
@@ -125,9 +123,7 @@ def named_weights(words):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--model", required=True, help="deploy.prototxt of any of the networks")
     add("--weights", required=True, nargs="+", metavar="[NAME=]FILE", help=".caffemodel files to compare")

@@ -41,7 +41,7 @@ PACKAGES = (
 )
 PROGRAMS = ("caffe", "convert_imageset", "compute_image_mean", "extract_features", "caffe-gtest")
 # Part of the cache folder's name: raise it when the way of installing changes.
-RECIPE = "bvlc-caffe-1.0-bullseye-2"
+RECIPE = "bvlc-caffe-1.0-bullseye-3"
 NOT_UNPACKED = ("doc", "icons", "locale", "man", "javascript", "perl", "X11", "zoneinfo", "lintian", "bug")
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
@@ -173,6 +173,9 @@ def link_programs(root, final):
         command = [*patchelf, "--force-rpath", "--set-rpath", search]
         command += ["--set-interpreter", str(final / loader), str(program)]
         run(command, f"preparing {name}")
+    # A library's own RUNPATH hides the program's search path from what that library needs.
+    for library in (root / LIBRARIES / "openblas-pthread").glob("*.so*"):
+        run([*patchelf, "--remove-rpath", str(library)], f"preparing {library.name}")
 
 
 def install(cache, archive=None, debs=None):
@@ -234,7 +237,7 @@ def wrap_packages(final, target):
     """Start scripts for a Caffe installed in folder `final`."""
     programs = {name: final / "usr/bin" / name for name in PROGRAMS}
     # An embedded Python looks for its library beside the python3 on the PATH, which is another one.
-    settings = {name: f'export PYTHONHOME="{final}/usr"\n' for name in PROGRAMS}
+    settings = dict.fromkeys(PROGRAMS, f'export PYTHONHOME="{final}/usr"\n')
     programs["python"] = final / "usr/bin/python3.9"
     write_wrappers(target, programs, settings)
 
@@ -253,9 +256,7 @@ def wrap_own_build(root, target):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--archive", help="address of a Debian archive that has bullseye")
     parser.add_argument("--debs", type=pathlib.Path, help="folder of already downloaded .deb files")
     parser.add_argument("--caffe-root", type=pathlib.Path, help="your own build of Caffe, with pycaffe")
@@ -267,7 +268,7 @@ def main():
         else:
             wrap_packages(install(cache_folder(), arguments.archive, arguments.debs), arguments.target)
         python = str(arguments.target / "python")
-        run([python, "-c", "import caffe, cv2, lmdb, python_layers"], f"importing caffe with {python}")
+        run([python, "-c", "import cv2, caffe, lmdb, python_layers"], f"importing caffe with {python}")
     except (InstallError, OSError) as error:
         sys.exit(f"error: make caffe: {error}")
     except KeyboardInterrupt:

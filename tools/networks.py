@@ -1,11 +1,7 @@
 """Run the networks: load deploy nets safely, feed them faces, read LMDBs. Needs a Caffe (.caffe/bin/python)."""
 
 import json
-import os
 import pathlib
-
-# Before Caffe is imported: its start-up log would bury the tools' own words.
-os.environ.setdefault("GLOG_minloglevel", "2")
 
 import caffe
 import cv2

@@ -14,13 +14,12 @@ import json
 import pathlib
 import sys
 
-from tools import drawing, networks
-from tools.networks import ToolError
-
 import cv2
 from tqdm import tqdm
 
 from data_prep.faces import face, from_patch, patch
+from tools import drawing, networks
+from tools.networks import ToolError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
@@ -70,9 +69,7 @@ def picture_name(path, taken):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("images", nargs="+", help="image files and folders")
     add("--model", required=True, help="deploy.prototxt")

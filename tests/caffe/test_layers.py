@@ -1,10 +1,6 @@
 """The three Python layers in a real Caffe: values, gradients against finite differences, state, errors."""
 
 import json
-import os
-import pathlib
-
-os.environ["GLOG_minloglevel"] = "2"
 
 import caffe
 import numpy as np
@@ -148,7 +144,7 @@ def test_roi_warp_is_finite_for_any_region(tmp_path, roi):
 
 
 def test_roi_warp_leaves_a_diff_alone_that_nobody_asked_for(tmp_path):
-    extra = "propagate_down: true propagate_down: false"
+    extra = "propagate_down: true propagate_down: false loss_weight: 1"
     net = build(tmp_path, "RoIWarp", [(1, 2, 13, 13), (1, 1, 4)], extra=extra)
     forward(net, np.random.default_rng(1).normal(size=(1, 2, 13, 13)), [[[1.2, 1.3, 7.4, 8.5]]])
     net.blobs["in1"].diff[...] = 7
@@ -397,7 +393,8 @@ def test_receptive_fields_by_brute_force(tmp_path):
     """Which conv7 outputs change when an input pixel does, through a real Caffe with table 1's geometry."""
     rows = table1.SHARED + (table1.CONV3,) + table1.TASK_ONE
     size = table1.INPUT_SIZE
-    text = [f'layer {{ name: "in" type: "Input" top: "in" input_param {{ shape {{ dim: 8 dim: 1 dim: {size} dim: {size} }} }} }}']
+    shape = f"shape {{ dim: 8 dim: 1 dim: {size} dim: {size} }}"
+    text = [f'layer {{ name: "in" type: "Input" top: "in" input_param {{ {shape} }} }}']
     bottom = "in"
     for row in rows:
         window = f"kernel_size: {row.kernel} stride: {row.stride} pad: {row.padding}"
