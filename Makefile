@@ -22,6 +22,8 @@ BATCH ?= 4
 SOLVER ?=
 RECTANGLES ?= measured
 IMAGES ?=
+# For evaluate: [NAME=]FILE of several weights to compare; the newest of the cascade by default.
+WEIGHTS ?=
 # More for tools: GENERATE=--l1=linear, AVERAGE="--share 0.6", TRAIN="-gpu 0"
 GENERATE ?=
 AVERAGE ?=
@@ -93,7 +95,7 @@ train-whole-face: nets .caffe/bin/caffe ## ablation: task two on the whole face
 
 evaluate: .caffe/bin/caffe ## accuracies and regions on the test split
 	$(CAFFE_PYTHON) -m tools.evaluate --model $(RUN)/cascade/deploy.prototxt \
-	  --weights "cascade=$(call newest,cascade)" --lmdb $(LMDB) --out $(RUN)/evaluation
+	  --weights $(or $(WEIGHTS),"cascade=$(call newest,cascade)") --lmdb $(LMDB) --out $(RUN)/evaluation
 
 predict: .caffe/bin/caffe ## attributes of your aligned faces: IMAGES="file or folder ..."
 	@[ -n "$(IMAGES)" ] || { echo 'error: give faces: make predict IMAGES="face.jpg folder"' >&2; exit 2; }
@@ -112,9 +114,14 @@ demo: .venv/ready .caffe/bin/caffe ## everything on synthetic faces, within minu
 	$(VENV_PYTHON) -m data_prep.synthetic_faces $(DEMO)/faces --images 2000 --seed 1 \
 	  --prevalence Eyeglasses=0.3,Wearing_Hat=0.3,Smiling=0.5
 	$(demo_make) lmdb
-	$(demo_make) train SOLVER=$(DEMO_SOLVER)
-	$(demo_make) average RECTANGLES=theoretical
-	$(demo_make) evaluate
+	$(demo_make) train-region SOLVER=$(DEMO_SOLVER)
+	for rectangles in theoretical measured; do
+	  $(demo_make) average train-cascade SOLVER=$(DEMO_SOLVER) RECTANGLES=$$rectangles
+	  mv $(DEMO)/cascade/cascade_iter_*.caffemodel $(DEMO)/cascade_$$rectangles.caffemodel
+	done
+	$(demo_make) evaluate \
+	  WEIGHTS="measured=$(DEMO)/cascade_measured.caffemodel theoretical=$(DEMO)/cascade_theoretical.caffemodel"
+	mv $(DEMO)/cascade_measured.caffemodel $(DEMO)/cascade/cascade_iter_measured.caffemodel
 	$(demo_make) predict IMAGES="$$(ls $(DEMO)/faces/img_align_celeba/*.jpg | tail -n 8 | tr '\n' ' ')"
 	echo 'Pictures: $(DEMO)/evaluation/regions.png and $(DEMO)/predictions/*.png'
 
