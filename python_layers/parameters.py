@@ -13,7 +13,7 @@ def explained(method):
         try:
             return method(self, bottom, top)
         except Exception as error:
-            if not hasattr(sys, "argv"):  # embedded in Caffe's own program, nobody prints the exception
+            if getattr(sys, "argv", [""]) == [""]:  # embedded in Caffe's own program: nobody prints the exception
                 print(f"error: {error}", file=sys.stderr, flush=True)
             raise
 

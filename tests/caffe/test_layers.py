@@ -17,18 +17,18 @@ LAYERS = {
 }
 
 
-def build(tmp_path, cls, shapes, tops=1, parameters=None, phase=caffe.TRAIN, extra="", text=None):
-    """A net of one Python layer on Input layers of these shapes; gradients to all, or as `extra` says."""
+def build(tmp_path, cls, shapes, tops=1, parameters=None, phase=caffe.TRAIN, text=None):
+    """A net of one Python layer on Input layers of these shapes; every blob gets gradients."""
     param_str = json.dumps(parameters or {}) if text is None else text
     names = [f"in{index}" for index in range(len(shapes))]
-    lines = [] if "propagate_down" in extra else ["force_backward: true"]
+    lines = ["force_backward: true"]
     for name, shape in zip(names, shapes):
         dims = " ".join(f"dim: {d}" for d in shape)
         lines.append(f'layer {{ name: "{name}" type: "Input" top: "{name}" input_param {{ shape {{ {dims} }} }} }}')
     bottoms = " ".join(f'bottom: "{name}"' for name in names)
     outs = " ".join(f'top: "out{index}"' for index in range(tops))
     lines.append(
-        f'layer {{ name: "layer" type: "Python" {bottoms} {outs} {extra} python_param {{ '
+        f'layer {{ name: "layer" type: "Python" {bottoms} {outs} python_param {{ '
         f"module: 'python_layers.{LAYERS[cls]}' layer: '{cls}' param_str: '{param_str}' }} }}"
     )
     path = tmp_path / "net.prototxt"
@@ -144,12 +144,23 @@ def test_roi_warp_is_finite_for_any_region(tmp_path, roi):
 
 
 def test_roi_warp_leaves_a_diff_alone_that_nobody_asked_for(tmp_path):
-    extra = "propagate_down: true propagate_down: false loss_weight: 1"
-    net = build(tmp_path, "RoIWarp", [(1, 2, 13, 13), (1, 1, 4)], extra=extra)
-    forward(net, np.random.default_rng(1).normal(size=(1, 2, 13, 13)), [[[1.2, 1.3, 7.4, 8.5]]])
-    net.blobs["in1"].diff[...] = 7
-    backward(net, 1)
-    assert (net.blobs["in1"].diff == 7).all() and abs(net.blobs["in0"].diff).max() > 0
+    path = tmp_path / "net.prototxt"
+    path.write_text("""
+        layer { name: "map" type: "Input" top: "map" input_param { shape { dim: 1 dim: 2 dim: 13 dim: 13 } } }
+        layer { name: "rois" type: "Input" top: "rois" input_param { shape { dim: 1 dim: 1 dim: 4 } } }
+        layer { name: "features" type: "Convolution" bottom: "map" top: "features"
+                convolution_param { num_output: 2 kernel_size: 1 weight_filler { type: "gaussian" } } }
+        layer { name: "layer" type: "Python" bottom: "features" bottom: "rois" top: "out"
+                python_param { module: "python_layers.roi_warp" layer: "RoIWarp" } }
+        layer { name: "loss" type: "Reduction" bottom: "out" top: "loss" loss_weight: 1 }
+    """)
+    net = caffe.Net(str(path), caffe.TRAIN)
+    net.blobs["map"].data[...] = np.random.default_rng(1).normal(size=(1, 2, 13, 13))
+    net.blobs["rois"].data[...] = [1.2, 1.3, 7.4, 8.5]
+    net.forward()
+    net.blobs["rois"].diff[...] = 7
+    net.backward()
+    assert (net.blobs["rois"].diff == 7).all() and abs(net.blobs["features"].diff).max() > 0
 
 
 # RegionMapper ------------------------------------------------------------------------------------------
