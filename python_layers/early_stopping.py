@@ -3,6 +3,7 @@
 import caffe
 import numpy as np
 
+from python_layers import arrays
 from python_layers.parameters import check_count, explained, is_number, is_whole, read_parameters
 
 FORMS = ("log", "linear")
@@ -32,11 +33,11 @@ def attribute_losses(scores, labels, form):
 
     form: "log" for the cross-entropy of eq. 4, "linear" for |y - sigmoid(score)|, eq. 1
     """
-    scores = scores.astype(np.float64)
+    xp, scores = arrays.library(scores), arrays.double(scores)
     if form == "log":
-        losses = np.maximum(scores, 0) - scores * labels + np.log1p(np.exp(-np.abs(scores)))
+        losses = scores.clip(0, None) - scores * labels + xp.log1p(xp.exp(-abs(scores)))
     else:
-        losses = np.abs(labels - 0.5 * (1 + np.tanh(scores / 2)))
+        losses = abs(labels - 0.5 * (1 + xp.tanh(scores / 2)))
     return losses.mean(axis=0)
 
 
@@ -48,16 +49,17 @@ def observe(losses, window, state, vibration, ceiling):
     vibration: standard deviation of a full window up to which its losses count as vibrating in a range
     ceiling: mean of the window from which on this is not believed
     """
-    size = window.shape[1]
-    place = state[:, SEEN].astype(int) % size
-    window[np.arange(len(losses)), place] = losses
+    xp, size = arrays.library(window), window.shape[1]
+    place = arrays.places(window) == (state[:, SEEN] % size)[:, None]
+    window[...] = xp.where(place, losses[:, None], arrays.double(window))
     state[:, SEEN] += 1
     mean = window.mean(axis=1)
-    settled = (state[:, SEEN] >= size) & (window.std(axis=1) <= vibration) & (mean < ceiling)
+    deviation = xp.sqrt(((window - mean[:, None]) ** 2).mean(axis=1))
+    settled = (state[:, SEEN] >= size) & (deviation <= vibration) & (mean < ceiling)
     fixes = settled & (state[:, EPSILON] == 0)
-    state[fixes, EPSILON] = mean[fixes]
+    state[:, EPSILON] = xp.where(fixes, mean, state[:, EPSILON])
     training = ~(losses < state[:, EPSILON])
-    state[~training, GATED] += 1
+    state[:, GATED] += ~training
     return training
 
 
@@ -90,6 +92,8 @@ class EarlyStopping(caffe.Layer):
     training goes on exactly. Known limit: weight decay and momentum still act on a stopped attribute's
     weights. Raises ValueError for wrong parameters or shapes.
     """
+
+    serves_tensors = True
 
     @explained
     def setup(self, bottom, top):
@@ -128,7 +132,7 @@ class EarlyStopping(caffe.Layer):
     def forward(self, bottom, top):
         for index in range(self.scores):
             top[index].data[...] = bottom[index].data
-        self.training = np.ones(bottom[0].shape[1], dtype=bool)
+        self.training = arrays.places(bottom[0].data[0]) >= 0
         if self.phase == TRAIN and self.parameters["range"] > 0:
             labels = bottom[self.scores].data
             losses = sum(

@@ -4,7 +4,7 @@ import caffe
 import numpy as np
 
 from models import table1
-from python_layers import receptive_field
+from python_layers import arrays, receptive_field
 from python_layers.parameters import check_count, explained, is_number, read_parameters
 
 DEFAULTS = {"threshold": 0.5, "average_weight": 0.5, "gradient": "none"}
@@ -34,7 +34,7 @@ def cells_to_image(rectangles):
     rows = table1.SHARED + (table1.CONV3,)
     size, step, start = receptive_field.field([(row.kernel, row.stride, row.padding) for row in rows])
     first_edge = start + size // 2 - step // 2
-    return np.clip(step * rectangles + first_edge, 0, table1.INPUT_SIZE)
+    return (step * rectangles + first_edge).clip(0, table1.INPUT_SIZE)
 
 
 def point_rectangles_in_image(rectangles):
@@ -43,9 +43,10 @@ def point_rectangles_in_image(rectangles):
     A point that has its theoretical rectangle stands for its whole receptive field in the image, another
     (measured) one for the pixels of its cells.
     """
-    is_theoretical = (rectangles == theoretical_rectangles()).all(axis=-1, keepdims=True)
-    fields = theoretical_rectangles(ROWS_TO_IMAGE, table1.INPUT_SIZE)
-    return np.where(is_theoretical, fields, cells_to_image(rectangles))
+    theoretical = arrays.like(theoretical_rectangles(), rectangles)
+    is_theoretical = (rectangles == theoretical).all(axis=-1, keepdims=True)
+    fields = arrays.like(theoretical_rectangles(ROWS_TO_IMAGE, table1.INPUT_SIZE), rectangles)
+    return arrays.library(rectangles).where(is_theoretical, fields, cells_to_image(rectangles))
 
 
 def revise(response, average, weight):
@@ -59,21 +60,23 @@ def region_points(revised, average, threshold):
     revised: (b, A, 4, 4); average: (A, 4, 4). Points above the threshold; where there is none, those of the
     average response above it; where there is none either, the largest point.
     """
+    xp = arrays.library(revised)
     revised = revised.reshape(revised.shape[0], revised.shape[1], -1)
     points = revised > threshold
-    usual = np.broadcast_to(average.reshape(1, average.shape[0], -1) > threshold, points.shape)
-    largest = np.arange(points.shape[-1]) == np.nan_to_num(revised).argmax(axis=-1)[..., np.newaxis]
-    points = np.where(points.any(axis=-1, keepdims=True), points, usual)
-    return np.where(points.any(axis=-1, keepdims=True), points, largest)
+    usual = xp.broadcast_to(average.reshape(1, average.shape[0], -1) > threshold, points.shape)
+    largest = arrays.places(revised) == xp.nan_to_num(revised).argmax(axis=-1)[..., None]
+    points = xp.where(points.any(axis=-1, keepdims=True), points, usual)
+    return xp.where(points.any(axis=-1, keepdims=True), points, largest)
 
 
 def bounding_rectangles(points, rectangles):
     """Smallest rectangles (b, A, 4) that hold those of all points: points (b, A, 16), rectangles (A, 4, 4, 4)."""
+    xp = arrays.library(rectangles)
     rectangles = rectangles.reshape(rectangles.shape[0], -1, 4)
-    points = points[..., np.newaxis]
-    low = np.where(points, rectangles[..., :2], np.inf).min(axis=2)
-    high = np.where(points, rectangles[..., 2:], -np.inf).max(axis=2)
-    return np.concatenate([low, high], axis=-1)
+    points = points[..., None]
+    low = xp.amin(xp.where(points, rectangles[..., :2], np.inf), 2)
+    high = xp.amax(xp.where(points, rectangles[..., 2:], -np.inf), 2)
+    return xp.concatenate([low, high], axis=-1)
 
 
 def soft_extents(revised, rectangles):
@@ -85,8 +88,8 @@ def soft_extents(revised, rectangles):
 def soft_gradient(revised, rectangles, top_diff):
     """Gradient of soft_extents to the revised responses, (b, A, 4, 4), for the gradient top_diff (b, A, 4)."""
     weights = revised.reshape(revised.shape[0], revised.shape[1], -1, 1)
-    offset = rectangles.reshape(rectangles.shape[0], -1, 4) - soft_extents(revised, rectangles)[:, :, np.newaxis]
-    gradient = (offset * top_diff[:, :, np.newaxis]).sum(axis=-1) / weights.sum(axis=2)
+    offset = rectangles.reshape(rectangles.shape[0], -1, 4) - soft_extents(revised, rectangles)[:, :, None]
+    gradient = (offset * top_diff[:, :, None]).sum(axis=-1) / weights.sum(axis=2)
     return gradient.reshape(revised.shape)
 
 
@@ -109,6 +112,8 @@ class RegionMapper(caffe.Layer):
 
     Give both blobs `param { lr_mult: 0 decay_mult: 0 }`. Raises ValueError for wrong parameters or shapes.
     """
+
+    serves_tensors = True
 
     @explained
     def setup(self, bottom, top):
@@ -137,7 +142,7 @@ class RegionMapper(caffe.Layer):
         average, rectangles = self.blobs[0].data, self.blobs[1].data
         revised = revise(bottom[0].data, average, self.parameters["average_weight"])
         points = region_points(revised, average, self.parameters["threshold"])
-        top[0].data[...] = np.clip(bounding_rectangles(points, rectangles), 0, table1.MAP_SIZE)
+        top[0].data[...] = bounding_rectangles(points, rectangles).clip(0, table1.MAP_SIZE)
         if len(top) > 1:
             top[1].data[...] = bounding_rectangles(points, point_rectangles_in_image(rectangles))
 

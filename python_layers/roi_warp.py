@@ -1,9 +1,8 @@
 """Bilinear RoI warp with max-pool: Caffe Python layer `RoIWarp` (section 3.3, eq. 3 of the paper)."""
 
 import caffe
-import numpy as np
 
-from python_layers import bilinear
+from python_layers import arrays, bilinear
 from python_layers.parameters import check_count, explained, is_whole, read_parameters
 
 DEFAULTS = {"warp": 10, "pool": 2}
@@ -29,6 +28,8 @@ class RoIWarp(caffe.Layer):
     to features and regions is exact (at a tie the first of the largest cells takes it). Raises ValueError
     for wrong parameters or shapes.
     """
+
+    serves_tensors = True
 
     @explained
     def setup(self, bottom, top):
@@ -61,23 +62,25 @@ class RoIWarp(caffe.Layer):
         features = bottom[0].data.reshape(images, self.groups, channels // self.groups, height, width)
         if len(bottom) == 2:
             return features, bottom[1].data
-        whole = np.array([0, 0, width, height], dtype=features.dtype)
-        return features, np.broadcast_to(whole, (images, 1, 4))
+        whole = arrays.like([0, 0, width, height], features)
+        return features, arrays.library(features).broadcast_to(whole, (images, 1, 4))
 
     def forward(self, bottom, top):
         features, rois = self.inputs(bottom)
-        self.warped, self.wx, self.wy = bilinear.warp(features, rois, self.parameters["warp"])
-        self.pooled = bilinear.max_pool(self.warped, self.parameters["pool"])
+        xp = arrays.library(features)
+        self.warped, self.wx, self.wy = bilinear.warp(features, rois, self.parameters["warp"], xp)
+        self.pooled = bilinear.max_pool(self.warped, self.parameters["pool"], xp)
         top[0].data[...] = self.pooled.reshape(top[0].data.shape)
 
     def backward(self, top, propagate_down, bottom):
         if not any(propagate_down):
             return
         features, rois = self.inputs(bottom)
+        xp = arrays.library(features)
         top_diff = top[0].diff.reshape(self.pooled.shape)
-        warped_diff = bilinear.max_pool_gradient(self.warped, self.pooled, top_diff, self.parameters["pool"])
+        warped_diff = bilinear.max_pool_gradient(self.warped, self.pooled, top_diff, self.parameters["pool"], xp)
         if propagate_down[0]:
-            diff = bilinear.warp_gradient_features(warped_diff, self.wx, self.wy)
+            diff = bilinear.warp_gradient_features(warped_diff, self.wx, self.wy, xp)
             bottom[0].diff[...] = diff.reshape(bottom[0].diff.shape)
         if len(bottom) == 2 and propagate_down[1]:
-            bottom[1].diff[...] = bilinear.warp_gradient_rois(warped_diff, features, rois)
+            bottom[1].diff[...] = bilinear.warp_gradient_rois(warped_diff, features, rois, xp)

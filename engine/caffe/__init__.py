@@ -1,1 +1,64 @@
-"""Caffe's wire format (caffe.proto) for Python newer than Caffe's own."""
+"""A pycaffe-compatible engine on PyTorch: the prototxts, Python layers, snapshots and command line of BVLC Caffe 1.0.
+
+What needs PyTorch is loaded when it is first used: `from caffe.proto import caffe_pb2` alone stays light.
+"""
+
+import importlib
+
+__version__ = "1.0.0"
+
+TRAIN, TEST = 0, 1
+
+# Name -> module of this package that has it; None: the module itself.
+_PLACES = {
+    **dict.fromkeys(("Net", "layer_type_list"), "pycaffe"),
+    **dict.fromkeys(
+        (
+            "AdaDeltaSolver",
+            "AdaGradSolver",
+            "AdamSolver",
+            "NesterovSolver",
+            "RMSPropSolver",
+            "SGDSolver",
+            "Solver",
+            "get_solver",
+        ),
+        "solver",
+    ),
+    **dict.fromkeys(("Timer",), "timer"),
+    **dict.fromkeys(("Layer",), "layers.base"),
+    **dict.fromkeys(("Blob",), "blob"),
+    **dict.fromkeys(("CaffeError",), "errors"),
+    **dict.fromkeys(("init_log", "log"), "glog"),
+    **dict.fromkeys(
+        (
+            "set_device",
+            "set_mode_cpu",
+            "set_mode_gpu",
+            "set_multiprocess",
+            "set_precision",
+            "set_random_seed",
+            "set_solver_count",
+            "set_solver_rank",
+            "solver_count",
+            "solver_rank",
+        ),
+        "context",
+    ),
+    **dict.fromkeys(("pycaffe", "proto"), None),
+}
+__all__ = ["TRAIN", "TEST", *_PLACES]
+
+
+def __getattr__(name):
+    if name not in _PLACES:
+        raise AttributeError(f"module 'caffe' has no attribute {name!r}")
+    place = _PLACES[name]
+    if place is None:
+        return importlib.import_module(f".{name}", __name__)
+    value = globals()[name] = getattr(importlib.import_module(f".{place}", __name__), name)
+    return value
+
+
+def __dir__():
+    return sorted(set(globals()) | set(__all__))

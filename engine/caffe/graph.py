@@ -1,0 +1,119 @@
+"""From a NetParameter to the layers of one net: state rules, Split layers, what needs a gradient."""
+
+import collections
+
+from .errors import check
+from .proto import caffe_pb2
+
+
+def rule_holds(rule, state):
+    """Whether a NetStateRule holds in a NetState."""
+    stages = set(state.stage)
+    return (
+        not (rule.HasField("phase") and rule.phase != state.phase)
+        and not (rule.HasField("min_level") and state.level < rule.min_level)
+        and not (rule.HasField("max_level") and state.level > rule.max_level)
+        and stages.issuperset(rule.stage)
+        and stages.isdisjoint(rule.not_stage)
+    )
+
+
+def filter_layers(net):
+    """A copy of the net with the layers of its state only. Raises CaffeError for include beside exclude."""
+    filtered = caffe_pb2.NetParameter()
+    filtered.CopyFrom(net)
+    del filtered.layer[:]
+    for layer in net.layer:
+        check(not (layer.include and layer.exclude), f"layer {layer.name!r}: give include or exclude rules, not both")
+        included = any(rule_holds(rule, net.state) for rule in layer.include) or not layer.include
+        if included and not any(rule_holds(rule, net.state) for rule in layer.exclude):
+            filtered.layer.append(layer)
+    return filtered
+
+
+def consumers(net):
+    """Which layers read which top: (producer, top index) -> number of reads, and (layer, bottom index) -> producer.
+
+    Raises CaffeError for a bottom that no earlier layer makes.
+    """
+    reads, source_of, latest = collections.Counter(), {}, {}
+    for index, layer in enumerate(net.layer):
+        for position, name in enumerate(layer.bottom):
+            check(name in latest, f"Unknown bottom blob {name!r} (layer {layer.name!r}, bottom index {position})")
+            source_of[index, position] = latest[name]
+            reads[latest[name]] += 1
+        for position, name in enumerate(layer.top):
+            latest[name] = (index, position)
+    return reads, source_of
+
+
+def insert_splits(net):
+    """A copy of the net in which every blob read more than once passes a Split layer, with Caffe's names.
+
+    A top with a loss weight of its own counts as read once more; its weight moves to the Split.
+    """
+    reads, source_of = consumers(net)
+    weights = {
+        (index, position): weight
+        for index, layer in enumerate(net.layer)
+        for position, weight in enumerate(layer.loss_weight[: len(layer.top)])
+        if weight and reads[index, position]
+    }
+    reads.update(weights.keys())
+    split = caffe_pb2.NetParameter()
+    split.CopyFrom(net)
+    del split.layer[:]
+    served = collections.Counter(weights.keys())
+
+    def split_name(source):
+        producer, position = source
+        layer = net.layer[producer]
+        return f"{layer.top[position]}_{layer.name}_{position}_split"
+
+    for index, layer in enumerate(net.layer):
+        copy = split.layer.add()
+        copy.CopyFrom(layer)
+        for position in range(len(layer.bottom)):
+            source = source_of[index, position]
+            if reads[source] > 1:
+                copy.bottom[position] = f"{split_name(source)}_{served[source]}"
+                served[source] += 1
+        for position, top in enumerate(layer.top):
+            source = (index, position)
+            if reads[source] <= 1:
+                continue
+            name = split_name(source)
+            tops = [f"{name}_{number}" for number in range(reads[source])]
+            added = split.layer.add(name=name, type="Split", bottom=[top], top=tops)
+            if source in weights:
+                added.loss_weight.extend([weights[source]] + [0] * (len(tops) - 1))
+                copy.ClearField("loss_weight")
+    return split
+
+
+def prune_backward(layers):
+    """Take back gradients that no loss asks for, or that a skipped layer would only hand on.
+
+    layers: list, in order, of objects with tops, bottoms (blob names), losses (weight per top), needs_backward
+    and propagate_down (bool per bottom); the last two are changed in place.
+    """
+    under_loss, skipped = set(), set()
+    for layer in reversed(layers):
+        contributes, skips = False, True
+        for name, weight in zip(layer.tops, layer.losses):
+            contributes = contributes or bool(weight) or name in under_loss
+            skips = skips and name in skipped
+            if contributes and not skips:
+                break
+        if layer.needs_backward and skips:
+            layer.needs_backward = False
+            layer.propagate_down = [False] * len(layer.bottoms)
+        if not contributes:
+            layer.needs_backward = False
+        for position, name in enumerate(layer.bottoms):
+            if contributes:
+                under_loss.add(name)
+            else:
+                layer.propagate_down[position] = False
+            if not layer.propagate_down[position]:
+                skipped.add(name)

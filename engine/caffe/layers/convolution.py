@@ -1,0 +1,188 @@
+"""Convolution and Deconvolution."""
+
+import torch
+
+from .. import context
+from ..fillers import fill
+from . import grouped
+from .base import BuiltIn, product, register
+from .windows import Geometry
+
+aten = torch.ops.aten
+
+
+class Filter(BuiltIn):
+    """What the two share: parameters, shapes, bias. Several bottoms and tops are as many inputs to one filter."""
+
+    bottoms = (1, None)
+    tops = (1, None)
+    transposed = False
+
+    def setup(self, bottom, top):
+        param = self.param.convolution_param
+        self.check(len(bottom) == len(top), f"needs as many tops as bottoms, not {len(top)} and {len(bottom)}")
+        self.check(param.num_output > 0, "convolution_param.num_output must be at least 1")
+        self.at = self.axis(param.axis, bottom[0])
+        self.geometry = Geometry(param, len(bottom[0].shape) - self.at - 1, self.where)
+        self.groups, self.outputs, channels = param.group, param.num_output, bottom[0].shape[self.at]
+        self.check(self.groups > 0, "convolution_param.group must be at least 1")
+        for what, count in (("input channels", channels), ("num_output", self.outputs)):
+            self.check(count % self.groups == 0, f"{count} {what} do not divide into {self.groups} groups")
+        self.channels = channels
+        rows, columns = (channels, self.outputs) if self.transposed else (self.outputs, channels)
+        self.weight_shape = (rows, columns // self.groups, *self.geometry.kernel)
+        self.blobs.add_blob(*self.weight_shape)
+        fill(self.blobs[0], param.weight_filler)
+        if param.bias_term:
+            self.blobs.add_blob(self.outputs)
+            fill(self.blobs[1], param.bias_filler)
+
+    def reshape(self, bottom, top):
+        shape = bottom[0].shape
+        for blob in bottom:
+            self.check(blob.shape == shape, f"bottoms differ in shape: {blob.shape}, {shape}")
+        self.check(
+            len(shape) == self.at + 1 + len(self.geometry.kernel) and shape[self.at] == self.channels,
+            f"input of shape {shape} has not {self.channels} channels at axis {self.at}",
+        )
+        sizes = shape[self.at + 1 :]
+        new = self.geometry.deconvolved(sizes) if self.transposed else self.geometry.output(sizes)
+        self.check(min(new) > 0, f"kernel {self.geometry.kernel} is larger than the padded input of shape {shape}")
+        for blob in top:
+            blob.reshape(*shape[: self.at], self.outputs, *new)
+
+    def folded(self, tensor, channels, sizes):
+        """A tensor of a blob as (N, channels, sizes), the axes before the channels' as one."""
+        return tensor.reshape(-1, channels, *sizes)
+
+    def operand(self, tensor):
+        """A tensor in the type the product is computed in."""
+        return tensor.to(context.compute_type())
+
+    def bias(self):
+        return self.operand(self.blobs[1].value()) if len(self.blobs) > 1 else None
+
+    def wanted(self, propagate_down):
+        """Which gradients backward computes: to the input, the weights, the bias."""
+        return [propagate_down, self.learns[0], len(self.blobs) > 1 and self.learns[1]]
+
+    def add_gradients(self, weight, bias):
+        for blob, gradient in zip(self.blobs, (weight, bias)):
+            if gradient is not None:
+                blob.diff_memory.add(gradient.reshape(blob.shape))
+
+    # One call for all groups ------------------------------------------------------------------------------
+
+    def settings(self):
+        geometry = self.geometry
+        return (geometry.stride, geometry.pad, geometry.dilation, self.transposed, [0] * len(geometry.pad), self.groups)
+
+    def input(self, blob):
+        shape = blob.shape
+        x = self.operand(self.folded(blob.raw(), self.channels, shape[self.at + 1 :]))
+        return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 and self.channels_last() else x
+
+    def channels_last(self):
+        return True
+
+    def weight(self):
+        weight = self.operand(self.blobs[0].value())
+        if weight.dim() == 4 and self.groups == 1 and weight.is_cuda:
+            weight = weight.contiguous(memory_format=torch.channels_last)
+        return weight
+
+    def forward(self, bottom, top):
+        weight, bias = self.weight(), self.bias()
+        for source, target in zip(bottom, top):
+            target.put(aten.convolution(self.input(source), weight, bias, *self.settings()))
+
+    def backward(self, top, propagate_down, bottom):
+        weight = self.weight()
+        for source, target, down in zip(bottom, top, propagate_down):
+            wanted = self.wanted(down)
+            if not any(wanted):
+                continue
+            dy = self.operand(self.folded(target.raw_gradient(), self.outputs, target.shape[self.at + 1 :]))
+            sizes = [self.outputs] if wanted[2] else None
+            gradients = aten.convolution_backward(dy, self.input(source), weight, sizes, *self.settings(), wanted)
+            if down:
+                source.put_gradient(gradients[0])
+            self.add_gradients(*(g if want else None for g, want in zip(gradients[1:], wanted[1:])))
+
+
+@register("Convolution")
+class Convolution(Filter):
+    """Convolution; groups with their own channels go the ways of grouped.py."""
+
+    def reshape(self, bottom, top):
+        super().reshape(bottom, top)
+        positions = product(top[0].shape) // self.outputs
+        self.ways = [None, None]
+        if self.at == 1:
+            self.ways = [
+                grouped.choose(self.geometry, self.groups, positions, self.weight_shape, gpu) for gpu in (False, True)
+            ]
+
+    @property
+    def way(self):
+        """How the groups are computed where they are computed now; None: in one call."""
+        return self.ways[context.on_gpu()]
+
+    def grouped_weight(self):
+        outputs, *rest = self.weight_shape
+        return self.operand(self.blobs[0].value()).view(self.groups, outputs // self.groups, *rest)
+
+    def input_blocks(self, blob):
+        return self.operand(grouped.blocks(blob.raw(), blob.shape, self.groups))
+
+    def forward(self, bottom, top):
+        way = self.way
+        if way is None:
+            return super().forward(bottom, top)
+        weight, bias = self.grouped_weight(), self.bias()
+        bias = None if bias is None else bias.view(self.groups, -1)
+        self.kept_weight = weight if weight.dtype != torch.float32 and self.phase == context.TRAIN else None
+        for source, target in zip(bottom, top):
+            x = self.input_blocks(source)
+            images, _, height, width = target.shape
+            out = grouped.empty_blocks((self.groups, images, self.outputs // self.groups, height, width), x)
+            way.forward(x, weight, bias, out)
+            target.put(grouped.unblock(out))
+
+    def backward(self, top, propagate_down, bottom):
+        way = self.way
+        if way is None:
+            return super().backward(top, propagate_down, bottom)
+        weight = self.grouped_weight() if self.kept_weight is None else self.kept_weight
+        for source, target, down in zip(bottom, top, propagate_down):
+            wanted = self.wanted(down)
+            if not any(wanted):
+                continue
+            x = self.input_blocks(source)
+            dy = self.operand(grouped.blocks(target.raw_gradient(), target.shape, self.groups))
+            dx = grouped.empty_blocks(x.shape, x) if down else None
+            adders = [self.adder(index) if want else None for index, want in enumerate(wanted[1:])]
+            way.backward(dy, x, weight, dx, *adders)
+            if down:
+                source.put_gradient(grouped.unblock(dx))
+
+    def adder(self, index):
+        """A function (group, tensor) that adds a group's gradient to those of parameter blob `index`."""
+        shape = self.blobs[index].shape
+        total, fresh = self.blobs[index].diff_memory.accumulator(shape)
+        total = total.view(self.groups, shape[0] // self.groups, *shape[1:])
+
+        def add(group, gradient):
+            if fresh:
+                total[group] = gradient
+            else:
+                total[group] += gradient
+
+        return add
+
+
+@register("Deconvolution")
+class Deconvolution(Filter):
+    """The transposed convolution: what a Convolution's backward does to its gradient."""
+
+    transposed = True

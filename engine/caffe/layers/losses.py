@@ -1,0 +1,201 @@
+"""Losses of scores against other numbers: Euclidean, SigmoidCrossEntropy, Hinge, Contrastive; and their base.
+
+Losses are float32 in every precision. The gradient of a loss is scaled by its top's diff, its loss weight.
+"""
+
+import torch
+
+from ..proto import caffe_pb2
+from .base import BuiltIn, product, register
+
+KINDS = caffe_pb2.LossParameter
+
+
+class Loss(BuiltIn):
+    """Base: a scalar top whose weight is 1 unless the net says otherwise."""
+
+    bottoms = 2
+    tops = (0, 1)
+    is_loss = True
+
+    def reshape(self, bottom, top):
+        first = [blob.shape[0] if blob.shape else 1 for blob in bottom[:2]]
+        self.check(first[0] == first[1], f"scores and labels have {first[0]} and {first[1]} rows")
+        top[0].reshape()
+
+    def scale(self, top):
+        """What every gradient is multiplied by: a tensor, so that nobody waits for the device."""
+        return top[0].gradient().reshape(())
+
+    def no_label_gradient(self, propagate_down):
+        self.check(not propagate_down[1], f"{self.type} has no gradient to its labels; set propagate_down: false there")
+
+
+class LabelLoss(Loss):
+    """Base: labels, of which `ignore_label` does not count, and what the sum is divided by.
+
+    default_kind: the normalisation where loss_param says nothing
+    """
+
+    no_gradient = (1,)
+    default_kind = KINDS.VALID
+
+    def setup(self, bottom, top):
+        param = self.param.loss_param
+        self.ignored = param.ignore_label if param.HasField("ignore_label") else None
+        if param.HasField("normalization"):
+            self.kind = param.normalization
+        elif param.HasField("normalize"):
+            self.kind = KINDS.VALID if param.normalize else KINDS.BATCH_SIZE
+        else:
+            self.kind = self.default_kind
+
+    def normaliser(self, images, places, valid):
+        """images: rows of the batch; places: labels per row; valid: how many labels count, or None for all."""
+        if self.kind == KINDS.NONE:
+            return 1.0
+        if self.kind == KINDS.BATCH_SIZE:
+            return max(float(images), 1.0)
+        if self.kind == KINDS.VALID and valid is not None:
+            return valid.clamp(min=1)
+        return max(float(images * places), 1.0)
+
+
+@register("EuclideanLoss")
+class EuclideanLoss(Loss):
+    """Half the squared distance, mean over the rows."""
+
+    def reshape(self, bottom, top):
+        super().reshape(bottom, top)
+        sizes = [product(blob.shape[1:]) for blob in bottom]
+        self.check(sizes[0] == sizes[1], f"the inputs' rows have {sizes[0]} and {sizes[1]} numbers")
+
+    def forward(self, bottom, top):
+        a, b = (blob.value() for blob in bottom)
+        self.difference = a - b.reshape(a.shape)
+        top[0].put(self.difference.square().sum() / bottom[0].shape[0] / 2)
+
+    def backward(self, top, propagate_down, bottom):
+        for index, sign in enumerate((1, -1)):
+            if propagate_down[index]:
+                gradient = self.difference * (self.scale(top) * (sign / bottom[index].shape[0]))
+                bottom[index].put_gradient(gradient)
+
+
+@register("SigmoidCrossEntropyLoss")
+class SigmoidCrossEntropyLoss(LabelLoss):
+    """Cross-entropy of sigmoid(score) against targets from 0 to 1; a sum per row, mean over rows by default."""
+
+    tops = (0, 2)
+    default_kind = KINDS.BATCH_SIZE
+
+    def reshape(self, bottom, top):
+        super().reshape(bottom, top)
+        counts = [product(blob.shape) for blob in bottom]
+        self.check(counts[0] == counts[1], f"shapes of scores and targets differ: {bottom[0].shape}, {bottom[1].shape}")
+        if len(top) > 1:
+            top[1].reshape(*bottom[0].shape)
+
+    def operands(self, bottom):
+        """Scores, targets, and which targets count (None: all)."""
+        x = bottom[0].value()
+        t = bottom[1].value().reshape(x.shape)
+        return x, t, None if self.ignored is None else t.trunc() != self.ignored
+
+    def forward(self, bottom, top):
+        x, t, counts = self.operands(bottom)
+        losses = x.clamp(min=0) - x * t + torch.log1p(torch.exp(-x.abs()))
+        if counts is not None:
+            losses = losses * counts
+        shape = bottom[0].shape
+        valid = None if counts is None else counts.sum()
+        self.divisor = self.normaliser(shape[0], product(shape[1:]), valid)
+        top[0].put(losses.sum() / self.divisor)
+        if len(top) > 1:
+            top[1].put(losses)
+
+    def backward(self, top, propagate_down, bottom):
+        self.no_label_gradient(propagate_down)
+        if propagate_down[0]:
+            x, t, counts = self.operands(bottom)
+            gradient = torch.sigmoid(x).sub_(t).mul_(self.scale(top) / self.divisor)
+            bottom[0].put_gradient(gradient if counts is None else gradient * counts)
+
+
+@register("HingeLoss")
+class HingeLoss(Loss):
+    """One against all: margins of 1 short of the right side, as L1 or L2 norm, mean over the rows."""
+
+    no_gradient = (1,)
+
+    def signs(self, bottom, rows):
+        """-1 at each row's label, 1 elsewhere."""
+        signs = torch.ones_like(rows)
+        return signs.scatter_(1, bottom[1].value().reshape(-1, 1).long(), -1)
+
+    def margins(self, bottom):
+        rows = bottom[0].value().reshape(bottom[0].shape[0], -1)
+        signs = self.signs(bottom, rows)
+        return (1 + signs * rows).clamp(min=0), signs
+
+    def forward(self, bottom, top):
+        margins, _ = self.margins(bottom)
+        if self.param.hinge_loss_param.norm == caffe_pb2.HingeLossParameter.L2:
+            margins = margins.square()
+        top[0].put(margins.sum() / bottom[0].shape[0])
+
+    def backward(self, top, propagate_down, bottom):
+        self.no_label_gradient(propagate_down)
+        if propagate_down[0]:
+            margins, signs = self.margins(bottom)
+            squared = self.param.hinge_loss_param.norm == caffe_pb2.HingeLossParameter.L2
+            gradient = 2 * margins * signs if squared else (margins > 0) * signs
+            bottom[0].put_gradient((gradient * (self.scale(top) / bottom[0].shape[0])).reshape(bottom[0].shape))
+
+
+@register("ContrastiveLoss")
+class ContrastiveLoss(Loss):
+    """Pairs that belong together (label 1) as near, others as far as a margin."""
+
+    bottoms = 3
+    no_gradient = (2,)
+    # What Caffe adds to a distance before dividing by it.
+    LEAST = 1e-4
+
+    def setup(self, bottom, top):
+        for blob in bottom[:2]:
+            self.check(
+                blob.shape[1:] == bottom[0].shape[1:] and product(blob.shape[2:]) == 1,
+                f"ContrastiveLoss needs vectors (N, C), not {bottom[0].shape} and {bottom[1].shape}",
+            )
+        self.check(product(bottom[2].shape[1:]) == 1, f"ContrastiveLoss needs one label per row, not {bottom[2].shape}")
+
+    def reshape(self, bottom, top):
+        super().reshape(bottom, top)
+        self.check(bottom[2].shape[0] == bottom[0].shape[0], "as many labels as rows are needed")
+
+    def forward(self, bottom, top):
+        param = self.param.contrastive_loss_param
+        a, b = (blob.value().reshape(blob.shape[0], -1) for blob in bottom[:2])
+        self.difference = a - b
+        self.similar = bottom[2].value().reshape(-1).trunc() != 0
+        self.squared = self.difference.square().sum(1)
+        if param.legacy_version:
+            far = (param.margin - self.squared).clamp(min=0)
+        else:
+            far = (param.margin - self.squared.sqrt()).clamp(min=0).square()
+        top[0].put(torch.where(self.similar, self.squared, far).sum() / len(a) / 2)
+
+    def backward(self, top, propagate_down, bottom):
+        param = self.param.contrastive_loss_param
+        if param.legacy_version:
+            near = self.squared < param.margin
+            far = -near.float()
+        else:
+            distance = self.squared.sqrt()
+            far = -(param.margin - distance).clamp(min=0) / (distance + self.LEAST)
+        factor = torch.where(self.similar, torch.ones_like(far), far)[:, None]
+        for index, sign in enumerate((1, -1)):
+            if propagate_down[index]:
+                scale = self.scale(top) * (sign / bottom[0].shape[0])
+                bottom[index].put_gradient((self.difference * factor * scale).reshape(bottom[index].shape))

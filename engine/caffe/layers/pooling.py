@@ -1,0 +1,184 @@
+"""Pooling: MAX and AVE over windows, sizes rounded up as Caffe does, or over whole maps."""
+
+import torch
+
+from ..proto import caffe_pb2
+from .base import BuiltIn, register
+
+aten = torch.ops.aten
+
+MAX, AVE = caffe_pb2.PoolingParameter.MAX, caffe_pb2.PoolingParameter.AVE
+# Smaller than any float32 of a map: what Caffe fills padding with.
+LOWEST = torch.finfo(torch.float32).min
+
+
+def maps(raw):
+    """Any tensor of a blob (N, C, H, W) as (M, C', H, W) without a copy where possible.
+
+    Blocks of groups (N, G, C, H, W) become G * N images.
+    """
+    if raw.dim() == 5:
+        return raw.transpose(0, 1).flatten(0, 1)
+    return raw if raw.dim() == 4 else None
+
+
+def unmapped(tensor, raw):
+    """The inverse of `maps` for a result (M, C', H', W') of the tensor `raw`."""
+    if raw.dim() == 5:
+        return tensor.unflatten(0, (raw.shape[1], raw.shape[0])).transpose(0, 1)
+    return tensor
+
+
+@register("Pooling")
+class Pooling(BuiltIn):
+    tops = (1, 2)
+
+    def setup(self, bottom, top):
+        param = self.param.pooling_param
+        self.check(len(bottom[0].shape) == 4, f"Pooling needs a blob of 4 axes, not {bottom[0].shape}")
+        self.check(param.pool in (MAX, AVE), "pooling_param.pool: STOCHASTIC is not supported; use MAX or AVE")
+        self.check(len(top) == 1 or param.pool == MAX, "only MAX pooling has a second top, the places of the largest")
+        self.whole = param.global_pooling
+        sized = param.HasField("kernel_size") or param.HasField("kernel_h") or param.HasField("kernel_w")
+        if self.whole:
+            self.check(not sized, "pooling_param: with global_pooling the kernel is the whole map; leave its size out")
+        else:
+            self.check(sized, "pooling_param needs kernel_size, or kernel_h and kernel_w, or global_pooling: true")
+        self.kernel, self.stride, self.pad = (
+            self.pair(param, field, default) for field, default in (("kernel_size", 0), ("stride", 1), ("pad", 0))
+        )
+        if self.whole:
+            self.check(self.pad == [0, 0] and self.stride == [1, 1], "global_pooling takes stride 1 and pad 0")
+        else:
+            self.check(min(self.kernel) > 0 and min(self.stride) > 0, "kernel and stride must be at least 1")
+            fits = all(pad < kernel for pad, kernel in zip(self.pad, self.kernel))
+            self.check(fits, f"pad {self.pad} must be less than the kernel {self.kernel}")
+
+    def pair(self, param, field, default):
+        short = {"kernel_size": "kernel"}.get(field, field)
+        if param.HasField(f"{short}_h") or param.HasField(f"{short}_w"):
+            self.check(not param.HasField(field), f"pooling_param: give {field}, or {short}_h and {short}_w, not both")
+            return [getattr(param, f"{short}_h"), getattr(param, f"{short}_w")]
+        return [getattr(param, field)] * 2 if param.HasField(field) else [default] * 2
+
+    def output(self, size, kernel, stride, pad):
+        """Rounded up (or down, as round_mode says), without a window that starts in the padding behind."""
+        up = self.param.pooling_param.round_mode == caffe_pb2.PoolingParameter.CEIL
+        count = (size + 2 * pad - kernel + (stride - 1 if up else 0)) // stride + 1
+        if pad and (count - 1) * stride >= size + pad:
+            count -= 1
+        return count
+
+    def reshape(self, bottom, top):
+        shape = bottom[0].shape
+        self.check(len(shape) == 4, f"Pooling needs a blob of 4 axes, not {shape}")
+        if self.whole:
+            self.kernel = list(shape[2:])
+        sizes = [self.output(*sides) for sides in zip(shape[2:], self.kernel, self.stride, self.pad)]
+        self.check(min(sizes) > 0, f"kernel {self.kernel} is larger than the padded map of shape {shape}")
+        for blob in top:
+            blob.reshape(*shape[:2], *sizes)
+        # Cells behind the map that the last windows reach into.
+        self.overhang = [
+            max((count - 1) * stride + kernel - pad - size, 0)
+            for count, size, kernel, stride, pad in zip(sizes, shape[2:], self.kernel, self.stride, self.pad)
+        ]
+        # PyTorch pads by half a window at most and drops windows that start behind the map; Caffe does not.
+        starts_inside = all((n - 1) * s < size + p for n, s, size, p in zip(sizes, self.stride, shape[2:], self.pad))
+        self.plain = starts_inside and all(2 * pad <= kernel for pad, kernel in zip(self.pad, self.kernel))
+        self.rounds_up = self.overhang != [0, 0] and any(o > p for o, p in zip(self.overhang, self.pad))
+
+    def input(self, bottom):
+        raw = bottom[0].raw()
+        x = maps(raw)
+        if x is None or raw.shape[-2:] != bottom[0].shape[2:]:
+            raw = x = raw.reshape(bottom[0].shape)
+        return raw, x
+
+    def windows(self):
+        return (self.kernel, self.stride, self.pad if self.plain else [0, 0])
+
+    def padded(self, x, value):
+        """x with its padding and overhang filled, where PyTorch cannot do it itself."""
+        if self.plain:
+            return x
+        (top, left), (below, right) = self.pad, self.overhang
+        return torch.nn.functional.pad(x, (left, right, top, below), value=value)
+
+    def cropped(self, dx, x):
+        """The gradient of `padded`."""
+        if self.plain:
+            return dx
+        top, left = self.pad
+        return dx[:, :, top : top + x.shape[2], left : left + x.shape[3]].contiguous()
+
+    def forward(self, bottom, top):
+        raw, x = self.input(bottom)
+        if self.param.pooling_param.pool == AVE:
+            y = self.average(x)
+        elif self.whole:
+            flat = x.flatten(2)
+            y, self.places = flat.max(2, keepdim=True)
+            y = y.unsqueeze(3)
+        else:
+            y, self.places = aten.max_pool2d_with_indices(
+                self.padded(x, LOWEST), *self.windows(), [1, 1], self.plain and self.rounds_up
+            )
+        if len(top) > 1:
+            top[1].put(unmapped(self.unpadded_places(x, y.shape), raw))
+        top[0].put(unmapped(y, raw))
+
+    def unpadded_places(self, x, shape):
+        """Places of the largest as numbers of cells in the map."""
+        places = self.places.view(shape)
+        if not self.plain:
+            width = x.shape[3] + self.pad[1] + self.overhang[1]
+            rows, columns = places // width - self.pad[0], places % width - self.pad[1]
+            places = rows * x.shape[3] + columns
+        return places.float()
+
+    def divisors(self, x):
+        """Cells of every window that lie in the map or its padding, (H', W')."""
+        sides = []
+        for size, kernel, stride, pad, over in zip(x.shape[2:], self.kernel, self.stride, self.pad, self.overhang):
+            count = (size + pad + over - kernel) // stride + 1
+            start = torch.arange(count, device=x.device) * stride - pad
+            sides.append((start + kernel).clamp(max=size + pad) - start)
+        return (sides[0][:, None] * sides[1]).to(x.dtype)
+
+    def average(self, x):
+        if self.plain:
+            return aten.avg_pool2d(x, *self.windows(), self.rounds_up, True)
+        padded = self.padded(x, 0)
+        sums = aten.avg_pool2d(padded, *self.windows(), False, True, 1)
+        return sums / self.divisors(x)
+
+    def average_gradient(self, dy, x):
+        if self.plain:
+            return aten.avg_pool2d_backward(dy, x, *self.windows(), self.rounds_up, True, None)
+        padded = self.padded(x, 0)
+        return aten.avg_pool2d_backward(dy / self.divisors(x), padded, *self.windows(), False, True, 1)
+
+    def backward(self, top, propagate_down, bottom):
+        if not propagate_down[0]:
+            return
+        raw, x = self.input(bottom)
+        dy = top[0].raw_gradient()
+        if dy.dim() == raw.dim() and dy.shape[-2:] == top[0].shape[2:]:
+            dy = maps(dy)
+        else:
+            dy = dy.reshape(top[0].shape)
+            if raw.dim() == 5:
+                dy = maps(dy.unflatten(1, (raw.shape[1], -1)))
+        dy = dy.to(x.dtype)
+        if self.param.pooling_param.pool == AVE:
+            dx = self.cropped(self.average_gradient(dy, x), x)
+        elif self.whole:
+            dx = torch.zeros_like(x).flatten(2).scatter_(2, self.places, dy.flatten(2)).view(x.shape)
+        else:
+            padded = self.padded(x, LOWEST)
+            dx = aten.max_pool2d_with_indices_backward(
+                dy, padded, *self.windows(), [1, 1], self.plain and self.rounds_up, self.places
+            )
+            dx = self.cropped(dx, x)
+        bottom[0].put_gradient(unmapped(dx, raw))

@@ -1,0 +1,93 @@
+"""InnerProduct and Embed."""
+
+import torch
+
+from .. import context
+from ..fillers import fill
+from .base import BuiltIn, product, register
+
+
+class Matrix(BuiltIn):
+    """What the two share: a weight matrix, and a bias per output."""
+
+    def make_blobs(self, param, shape):
+        self.check(param.num_output > 0, f"{self.type}: num_output must be at least 1")
+        self.blobs.add_blob(*shape)
+        fill(self.blobs[0], param.weight_filler)
+        if param.bias_term:
+            self.blobs.add_blob(param.num_output)
+            fill(self.blobs[1], param.bias_filler)
+
+
+@register("InnerProduct")
+class InnerProduct(Matrix):
+    def setup(self, bottom, top):
+        param = self.param.inner_product_param
+        self.at = self.axis(param.axis, bottom[0])
+        self.inputs = product(bottom[0].shape[self.at :])
+        shape = (self.inputs, param.num_output) if param.transpose else (param.num_output, self.inputs)
+        self.make_blobs(param, shape)
+
+    def reshape(self, bottom, top):
+        shape = bottom[0].shape
+        found = product(shape[self.at :])
+        self.check(
+            found == self.inputs,
+            f"input of shape {shape} has {found} numbers from axis {self.at} on, not {self.inputs}",
+        )
+        top[0].reshape(*shape[: self.at], self.param.inner_product_param.num_output)
+
+    def operands(self, bottom):
+        """Input (M, K) and weights (N, K), in the type the product is computed in."""
+        kind = context.compute_type()
+        x = bottom[0].raw().reshape(bottom[0].shape).reshape(-1, self.inputs).to(kind)
+        weight = self.blobs[0].value().to(kind)
+        return x, weight.t() if self.param.inner_product_param.transpose else weight
+
+    def forward(self, bottom, top):
+        x, weight = self.operands(bottom)
+        bias = self.blobs[1].value().to(x.dtype) if len(self.blobs) > 1 else None
+        top[0].put(torch.nn.functional.linear(x, weight, bias))
+
+    def backward(self, top, propagate_down, bottom):
+        x, weight = self.operands(bottom)
+        dy = top[0].raw_gradient().reshape(-1, weight.shape[0])
+        if len(self.blobs) > 1 and self.learns[1]:
+            self.blobs[1].diff_memory.add(dy.float().sum(0))
+        dy = dy.to(x.dtype)
+        if self.learns[0]:
+            gradient = x.t() @ dy if self.param.inner_product_param.transpose else dy.t() @ x
+            self.blobs[0].diff_memory.add(gradient)
+        if propagate_down[0]:
+            bottom[0].put_gradient(dy @ weight)
+
+
+@register("Embed")
+class Embed(Matrix):
+    """Rows of a matrix, chosen by index."""
+
+    no_gradient = (0,)
+
+    def setup(self, bottom, top):
+        param = self.param.embed_param
+        self.check(param.input_dim > 0, "embed_param.input_dim must be at least 1")
+        self.make_blobs(param, (param.input_dim, param.num_output))
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].shape, self.param.embed_param.num_output)
+
+    def forward(self, bottom, top):
+        index = bottom[0].value().long().reshape(-1)
+        rows = self.blobs[0].value()[index]
+        if len(self.blobs) > 1:
+            rows = rows + self.blobs[1].value()
+        top[0].put(rows)
+
+    def backward(self, top, propagate_down, bottom):
+        self.check(not propagate_down[0], "Embed has no gradient to its indices; set propagate_down: false")
+        index = bottom[0].value().long().reshape(-1)
+        dy = top[0].gradient().reshape(len(index), -1)
+        if self.learns[0]:
+            self.blobs[0].diff_memory.add(torch.zeros_like(self.blobs[0].value()).index_add_(0, index, dy))
+        if len(self.blobs) > 1 and self.learns[1]:
+            self.blobs[1].diff_memory.add(dy.sum(0))

@@ -1,0 +1,281 @@
+"""Layers that only move numbers: Split, Reshape, Flatten, Concat, Slice, Tile, Crop, Silence, Input, Parameter."""
+
+import torch
+
+from .base import BuiltIn, is_dense, product, register
+
+
+@register("Split")
+class Split(BuiltIn):
+    """The same data for several readers; the gradient is the sum of theirs."""
+
+    tops = (1, None)
+    shares_tops = True
+
+    def reshape(self, bottom, top):
+        for blob in top:
+            self.check(blob is not bottom[0], "Split cannot work in place")
+            blob.reshape(*bottom[0].shape)
+
+    def forward(self, bottom, top):
+        for blob in top:
+            blob.share_data(bottom[0])
+
+    def backward(self, top, propagate_down, bottom):
+        if not propagate_down[0]:
+            return
+        parts = [blob.raw_gradient() for blob in top if blob.diff_memory.content is not None]
+        if len(parts) < 2:
+            bottom[0].put_gradient(parts[0].clone() if parts else torch.zeros_like(bottom[0].value()))
+            return
+        if any(part.shape != parts[0].shape for part in parts):
+            # The sum lies as the first part does: that is the reader with most to read, usually.
+            parts = [part.reshape(parts[0].shape) for part in parts]
+        total = parts[0] + parts[1]
+        for part in parts[2:]:
+            total += part
+        bottom[0].put_gradient(total)
+
+
+class View(BuiltIn):
+    """Base of layers whose top is the bottom's memory under another shape."""
+
+    shares_tops = True
+
+    def share(self, bottom, top):
+        self.check(top[0] is not bottom[0], f"{self.type} cannot work in place")
+        top[0].share_data(bottom[0])
+        top[0].share_diff(bottom[0])
+
+    def forward(self, bottom, top):
+        self.share(bottom, top)
+
+    def backward(self, top, propagate_down, bottom):
+        """Nothing to do: the diff is shared."""
+
+
+@register("Reshape")
+class Reshape(View):
+    """reshape_param: shape, whose dims may be 0 (the bottom's) or once -1 (the rest), for axes from `axis` on."""
+
+    def reshape(self, bottom, top):
+        param, shape = self.param.reshape_param, bottom[0].shape
+        axes = len(shape)
+        start = param.axis if param.axis >= 0 else axes + param.axis + 1
+        self.check(0 <= start <= axes, f"reshape_param.axis {param.axis} is out of range for shape {shape}")
+        self.check(param.num_axes >= -1, "reshape_param.num_axes must be at least -1")
+        end = axes if param.num_axes == -1 else start + param.num_axes
+        self.check(end <= axes, f"reshape_param takes axes {start} to {end - 1} of a blob of shape {shape}")
+        dims = list(param.shape.dim)
+        self.check(dims.count(-1) <= 1, "reshape_param.shape can have one dim of -1 only")
+        for index, dim in enumerate(dims):
+            if dim == 0:
+                self.check(start + index < axes, f"dim 0 at place {index} copies an axis that shape {shape} has not")
+                dims[index] = shape[start + index]
+        new = [*shape[:start], *dims, *shape[end:]]
+        if -1 in new:
+            known = product(dim for dim in new if dim != -1)
+            self.check(known and product(shape) % known == 0, f"shape {shape} does not divide into {new}")
+            new[new.index(-1)] = product(shape) // known
+        self.check(product(new) == product(shape), f"shape {shape} has not as many numbers as {tuple(new)}")
+        top[0].reshape(*new)
+        self.share(bottom, top)
+
+
+@register("Flatten")
+class Flatten(View):
+    def reshape(self, bottom, top):
+        shape, param = bottom[0].shape, self.param.flatten_param
+        start, end = self.axis(param.axis, bottom[0]), self.axis(param.end_axis, bottom[0])
+        self.check(end >= start, f"flatten_param.end_axis {param.end_axis} lies before axis {param.axis}")
+        top[0].reshape(*shape[:start], product(shape[start : end + 1]), *shape[end + 1 :])
+        self.share(bottom, top)
+
+
+@register("Concat")
+class Concat(BuiltIn):
+    bottoms = (1, None)
+
+    def setup(self, bottom, top):
+        param = self.param.concat_param
+        self.check(not (param.HasField("axis") and param.HasField("concat_dim")), "give axis or concat_dim, not both")
+
+    def reshape(self, bottom, top):
+        param, shape = self.param.concat_param, list(bottom[0].shape)
+        self.at = param.concat_dim if param.HasField("concat_dim") else self.axis(param.axis, bottom[0])
+        for blob in bottom:
+            other = list(blob.shape)
+            fits = len(other) == len(shape) and all(
+                a == b for axis, (a, b) in enumerate(zip(other, shape)) if axis != self.at
+            )
+            self.check(fits, f"shapes to concatenate along axis {self.at} differ: {tuple(other)}, {tuple(shape)}")
+        self.sizes = [blob.shape[self.at] for blob in bottom]
+        shape[self.at] = sum(self.sizes)
+        top[0].reshape(*shape)
+
+    def forward(self, bottom, top):
+        top[0].put(torch.cat([blob.value() for blob in bottom], self.at))
+
+    def backward(self, top, propagate_down, bottom):
+        parts = top[0].gradient().split(self.sizes, self.at)
+        for blob, part, wanted in zip(bottom, parts, propagate_down):
+            if wanted:
+                blob.put_gradient(part.clone())
+
+
+@register("Slice")
+class Slice(BuiltIn):
+    tops = (1, None)
+
+    def setup(self, bottom, top):
+        param = self.param.slice_param
+        self.check(not (param.HasField("axis") and param.HasField("slice_dim")), "give axis or slice_dim, not both")
+
+    def reshape(self, bottom, top):
+        param, shape = self.param.slice_param, list(bottom[0].shape)
+        self.at = param.slice_dim if param.HasField("slice_dim") else self.axis(param.axis, bottom[0])
+        total, points = shape[self.at], list(param.slice_point)
+        if points:
+            self.check(
+                len(points) == len(top) - 1, f"{len(top)} tops need {len(top) - 1} slice_point, not {len(points)}"
+            )
+            bounds = [0, *points, total]
+            self.check(bounds == sorted(set(bounds)), f"slice_point must rise within 0 to {total}, not {points}")
+            self.sizes = [high - low for low, high in zip(bounds, bounds[1:])]
+        else:
+            self.check(
+                total % len(top) == 0, f"{total} numbers along axis {self.at} do not divide into {len(top)} tops"
+            )
+            self.sizes = [total // len(top)] * len(top)
+        for blob, size in zip(top, self.sizes):
+            shape[self.at] = size
+            blob.reshape(*shape)
+
+    def forward(self, bottom, top):
+        for blob, part in zip(top, bottom[0].value().split(self.sizes, self.at)):
+            blob.put(part.clone())
+
+    def backward(self, top, propagate_down, bottom):
+        if propagate_down[0]:
+            bottom[0].put_gradient(torch.cat([blob.gradient() for blob in top], self.at))
+
+
+@register("Tile")
+class Tile(BuiltIn):
+    def reshape(self, bottom, top):
+        param, shape = self.param.tile_param, list(bottom[0].shape)
+        self.check(param.HasField("tiles") and param.tiles > 0, "tile_param.tiles must be at least 1")
+        self.at, self.tiles = self.axis(param.axis, bottom[0]), param.tiles
+        shape[self.at] *= self.tiles
+        top[0].reshape(*shape)
+
+    def forward(self, bottom, top):
+        x = bottom[0].value()
+        if not is_dense(x):
+            x = x.contiguous()
+        # Whole copies one after the other: a grouped convolution then finds each group's images together.
+        copies = torch.empty_strided((self.tiles, *x.shape), (x.numel(), *x.stride()), device=x.device)
+        top[0].put(copies.copy_(x.expand_as(copies)).movedim(0, self.at))
+
+    def backward(self, top, propagate_down, bottom):
+        if propagate_down[0]:
+            shape = list(bottom[0].shape)
+            shape.insert(self.at, self.tiles)
+            bottom[0].put_gradient(top[0].raw_gradient().reshape(shape).float().sum(self.at))
+
+
+@register("Crop")
+class Crop(BuiltIn):
+    """The part of bottom 0 with the sizes of bottom 1, from `axis` on."""
+
+    bottoms = 2
+    no_gradient = (1,)
+
+    def reshape(self, bottom, top):
+        param, shape = self.param.crop_param, list(bottom[0].shape)
+        start = self.axis(param.axis, bottom[0])
+        offsets, axes = list(param.offset), len(shape) - start
+        self.check(len(offsets) in (0, 1, axes), f"crop_param.offset: give none, one or {axes}, not {len(offsets)}")
+        if len(offsets) < 2:
+            offsets = (offsets or [0]) * axes
+        self.check(len(bottom[1].shape) == len(shape), f"blobs of shapes {tuple(shape)} and {bottom[1].shape}")
+        self.place = [slice(None)] * start
+        for axis, offset in zip(range(start, len(shape)), offsets):
+            size = bottom[1].shape[axis]
+            self.check(
+                size + offset <= shape[axis],
+                f"{size} from {offset} on do not lie within axis {axis} of {bottom[0].shape}",
+            )
+            self.place.append(slice(offset, offset + size))
+            shape[axis] = size
+        self.place = tuple(self.place)
+        top[0].reshape(*shape)
+
+    def forward(self, bottom, top):
+        top[0].put(bottom[0].value()[self.place].clone())
+
+    def backward(self, top, propagate_down, bottom):
+        if propagate_down[0]:
+            diff = torch.zeros(bottom[0].shape, device=top[0].raw_gradient().device)
+            diff[self.place] = top[0].gradient()
+            bottom[0].put_gradient(diff)
+
+
+@register("Silence")
+class Silence(BuiltIn):
+    """Takes blobs nobody else reads, so that they are no outputs."""
+
+    bottoms = (1, None)
+    tops = 0
+
+    def forward(self, bottom, top):
+        pass
+
+    def backward(self, top, propagate_down, bottom):
+        for blob, wanted in zip(bottom, propagate_down):
+            if wanted:
+                blob.put_gradient(torch.zeros_like(blob.value()))
+
+
+@register("Input")
+class Input(BuiltIn):
+    """Blobs that the user fills."""
+
+    bottoms = 0
+    tops = (1, None)
+    shares_tops = True
+
+    def setup(self, bottom, top):
+        shapes = self.param.input_param.shape
+        self.check(
+            len(shapes) in (0, 1, len(top)), f"give no shape, one, or one per top ({len(top)}), not {len(shapes)}"
+        )
+        for index, blob in enumerate(top):
+            if shapes:
+                blob.reshape(*shapes[index if len(shapes) > 1 else 0].dim)
+
+    def forward(self, bottom, top):
+        pass
+
+    def backward(self, top, propagate_down, bottom):
+        pass
+
+
+@register("Parameter")
+class Parameter(BuiltIn):
+    """A learned blob as top."""
+
+    bottoms = 0
+    shares_tops = True
+
+    def setup(self, bottom, top):
+        shape = tuple(self.param.parameter_param.shape.dim)
+        self.blobs.add_blob(*shape)
+        top[0].reshape(*shape)
+
+    def forward(self, bottom, top):
+        top[0].share_data(self.blobs[0])
+        top[0].share_diff(self.blobs[0])
+
+    def backward(self, top, propagate_down, bottom):
+        """Nothing to do: the diff is shared."""

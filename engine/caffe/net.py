@@ -1,0 +1,296 @@
+"""A net: built from a NetParameter, run forward and backward."""
+
+import math
+
+import torch
+
+from . import glog
+from .blob import Blob
+from .context import TRAIN
+from .errors import CaffeError, check
+from .graph import filter_layers, insert_splits, prune_backward
+from .layers import layer_type
+from .proto import caffe_pb2
+from .upgrade import upgrade_net
+
+
+class Node:
+    """One layer in its net: names and blobs of its bottoms and tops, and what is asked of it.
+
+    losses: weight of each top; needs_backward: whether backward runs it; propagate_down: bool per bottom;
+    shapes: of the bottoms for which it was last reshaped
+    """
+
+    def __init__(self, param, layer):
+        self.param, self.layer, self.name = param, layer, param.name
+        self.bottoms, self.tops = list(param.bottom), list(param.top)
+        self.bottom_blobs, self.top_blobs = [], []
+        self.losses, self.propagate_down = [], []
+        self.needs_backward = False
+        self.shapes = None
+
+
+class Graph:
+    """The layers and blobs of one net. Users get the subclass in pycaffe.py.
+
+    nodes: list of Node in order; blob_map: name -> Blob in order; learnable: parameter blobs without those that share
+    another's memory, with lists rates and decays beside it; inputs, outputs: names of blobs
+    """
+
+    def __init__(self, param):
+        """param: NetParameter with its state set. Raises CaffeError."""
+        upgrade_net(param, param.name or "net")
+        self.name, self.phase = param.name, param.state.phase
+        self.debug_info = param.debug_info
+        param = insert_splits(filter_layers(param))
+        glog.info(f"Initializing net {self.name!r} for phase {'TRAIN' if self.phase == TRAIN else 'TEST'}")
+        self.nodes, self.blob_map = [], {}
+        self.inputs, self.outputs = [], []
+        self.learnable, self.rates, self.decays = [], [], []
+        self._owners = {}
+        self._wants_gradient = {}
+        available, self.memory = {}, 0
+        for layer_param in param.layer:
+            self._add(layer_param, available)
+        # Names of blobs nobody reads, as Caffe orders them.
+        self.outputs = sorted(available)
+        prune_backward(self.nodes)
+        if param.force_backward:
+            self._force_backward()
+        for node in reversed(self.nodes):
+            glog.info(f"{node.name} {'needs' if node.needs_backward else 'does not need'} backward computation.")
+        for name in self.outputs:
+            glog.info(f"This network produces output {name}")
+        glog.info("Network initialization done.")
+        self.before_forward_calls, self.after_forward_calls = [], []
+        self.before_backward_calls, self.after_backward_calls = [], []
+
+    # Building ---------------------------------------------------------------------------------------------
+
+    def _add(self, param, available):
+        """Add one layer; `available` holds the blobs nobody has read yet."""
+        if not param.HasField("phase"):
+            param.phase = self.phase
+        check(
+            len(param.propagate_down) in (0, len(param.bottom)),
+            f"layer {param.name!r}: give propagate_down never or once per bottom ({len(param.bottom)})",
+        )
+        layer = layer_type(param.type, param.name)(param, param.phase)
+        node = Node(param, layer)
+        glog.info(f"Creating Layer {node.name}")
+        needs_backward = False
+        for position, name in enumerate(node.bottoms):
+            check(name in available, f"Unknown bottom blob {name!r} (layer {node.name!r}, bottom index {position})")
+            glog.info(f"{node.name} <- {name}")
+            del available[name]
+            node.bottom_blobs.append(self.blob_map[name])
+            wants = self._wants_gradient[name]
+            needs_backward |= wants
+            if param.propagate_down:
+                wants = param.propagate_down[position]
+            node.propagate_down.append(wants)
+        self._add_tops(node, available)
+        layer.check_counts(node.bottom_blobs, node.top_blobs)
+        layer.setup(node.bottom_blobs, node.top_blobs)
+        self._reshape(node)
+        self._weigh(node)
+        for blob in node.top_blobs:
+            self.memory += blob.count
+            glog.info(f"Top shape: {' '.join(map(str, blob.shape))} ({blob.count})")
+        glog.info(f"Memory required for data: {4 * self.memory}")
+        if param.type == "Input":
+            self.inputs += node.tops
+        needs_backward |= self._add_parameters(node)
+        node.needs_backward = needs_backward
+        for name in node.tops:
+            self._wants_gradient[name] = needs_backward
+        self.nodes.append(node)
+
+    def _add_tops(self, node, available):
+        layer = node.layer
+        least = layer.tops[0] if isinstance(layer.tops, tuple) else layer.tops
+        if layer.is_loss and not node.tops:
+            node.tops.append(f"(automatic top of {node.name})")
+        check(len(node.tops) >= least, f"layer {node.name!r}: {layer.type} has at least {least} tops")
+        for position, name in enumerate(node.tops):
+            if position < len(node.bottoms) and node.bottoms[position] == name:
+                glog.info(f"{node.name} -> {name} (in-place)")
+                blob = self.blob_map[name]
+            else:
+                check(
+                    name not in self.blob_map, f"Top blob {name!r} produced by multiple sources (layer {node.name!r})"
+                )
+                glog.info(f"{node.name} -> {name}")
+                blob = self.blob_map[name] = Blob(0)
+            node.top_blobs.append(blob)
+            available[name] = True
+
+    def _weigh(self, node):
+        """Set the loss weights of a layer's tops, which their diffs hold from now on."""
+        weights = list(node.param.loss_weight)
+        if node.layer.is_loss and not weights:
+            weights = [1.0] + [0.0] * (len(node.tops) - 1)
+        check(
+            len(weights) in (0, len(node.tops)),
+            f"layer {node.name!r}: loss_weight must be unspecified or specified once per top blob",
+        )
+        node.losses = weights or [0.0] * len(node.tops)
+        self._put_weights(node)
+
+    def _put_weights(self, node):
+        for blob, weight in zip(node.top_blobs, node.losses):
+            if weight:
+                blob.put_gradient(torch.full(blob.shape, weight))
+
+    def _add_parameters(self, node):
+        """Give a layer's parameter blobs their rates and share those that have a name; whether any is learned."""
+        specs, blobs = list(node.param.param), list(list.__iter__(node.layer.blobs))
+        check(
+            len(specs) <= len(blobs),
+            f"layer {node.name!r}: {len(specs)} param messages, but {len(blobs)} parameter blobs",
+        )
+        learns = []
+        for index, blob in enumerate(blobs):
+            spec = specs[index] if index < len(specs) else caffe_pb2.ParamSpec()
+            learns.append(spec.lr_mult != 0)
+            owner = self._owners.get(spec.name) if spec.name else None
+            if owner is None:
+                at = len(self.learnable)
+                self.learnable.append(blob)
+                self.rates.append(spec.lr_mult)
+                self.decays.append(spec.decay_mult)
+                if spec.name:
+                    self._owners[spec.name] = (at, spec)
+                continue
+            self._share(node, spec, blob, *owner)
+        node.layer.learns = learns
+        return any(learns)
+
+    def _share(self, node, spec, blob, at, first):
+        """Let a parameter blob be the one that was first called by its name. Raises CaffeError where they differ."""
+        owner = self.learnable[at]
+        where = f"layer {node.name!r}: param {spec.name!r}"
+        if spec.share_mode == caffe_pb2.ParamSpec.PERMISSIVE:
+            check(owner.count == blob.count, f"{where} has {blob.count} numbers, its owner {owner.count}")
+        else:
+            check(owner.shape == blob.shape, f"{where} has shape {blob.shape}, its owner {owner.shape}")
+        blob.share_data(owner)
+        blob.share_diff(owner)
+        for field, values in (("lr_mult", self.rates), ("decay_mult", self.decays)):
+            if spec.HasField(field):
+                value = getattr(spec, field)
+                if first.HasField(field):
+                    check(value == values[at], f"Shared param {spec.name!r} has mismatched {field}")
+                else:
+                    values[at] = value
+                    setattr(first, field, value)
+
+    def _force_backward(self):
+        for node in self.nodes:
+            node.needs_backward = True
+            for position in range(len(node.bottoms)):
+                allowed = position not in node.layer.no_gradient
+                node.propagate_down[position] = node.propagate_down[position] or allowed
+            node.layer.learns = [True] * len(node.layer.blobs)
+
+    # Running ----------------------------------------------------------------------------------------------
+
+    def _reshape(self, node):
+        node.layer.reshape(node.bottom_blobs, node.top_blobs)
+        node.shapes = [blob.shape for blob in node.bottom_blobs]
+        if any(node.losses):
+            self._put_weights(node)
+
+    def reshape(self):
+        """Shape all blobs for the inputs' shapes."""
+        for node in self.nodes:
+            self._reshape(node)
+
+    def _run_forward(self, node):
+        layer, bottoms, tops = node.layer, node.bottom_blobs, node.top_blobs
+        if layer.type == "Python" or node.shapes != [blob.shape for blob in bottoms]:
+            self._reshape(node)
+        if not layer.shares_tops:
+            for blob in tops:
+                if blob not in bottoms:
+                    blob.data_memory.drop()
+        layer.forward(bottoms, tops)
+
+    def forward_range(self, start, end):
+        """Run layers start to end (numbers, both included); the loss of their tops, a float."""
+        losses = []
+        for index in range(start, end + 1):
+            node = self.nodes[index]
+            for call in self.before_forward_calls:
+                call(index)
+            with naming(node):
+                self._run_forward(node)
+            losses += [blob.value().sum() * weight for blob, weight in zip(node.top_blobs, node.losses) if weight]
+            for call in self.after_forward_calls:
+                call(index)
+            if self.debug_info:
+                self._describe_forward(node)
+        return float(sum(losses))
+
+    def backward_range(self, start, end):
+        """Run backward layers start down to end (numbers, both included) that need it."""
+        for index in range(start, end - 1, -1):
+            node = self.nodes[index]
+            for call in self.before_backward_calls:
+                call(index)
+            if node.needs_backward:
+                with naming(node):
+                    self._run_backward(node)
+                if self.debug_info:
+                    self._describe_backward(node)
+            for call in self.after_backward_calls:
+                call(index)
+
+    def _run_backward(self, node):
+        layer, bottoms, tops = node.layer, node.bottom_blobs, node.top_blobs
+        if not layer.shares_tops or layer.type == "Split":
+            for blob, wanted in zip(bottoms, node.propagate_down):
+                if wanted and blob not in tops:
+                    blob.diff_memory.drop()
+        layer.backward(tops, node.propagate_down, bottoms)
+
+    def clear_param_diffs(self):
+        """Set the gradients of all parameters to zero."""
+        for blob in self.learnable:
+            blob.diff_memory.clear()
+
+    # debug_info -------------------------------------------------------------------------------------------
+
+    def _describe_forward(self, node):
+        for name, blob in zip(node.tops, node.top_blobs):
+            glog.info(f"    [Forward] Layer {node.name}, top blob {name} data: {mean_size(blob.value())}")
+        for index, blob in enumerate(list.__iter__(node.layer.blobs)):
+            glog.info(f"    [Forward] Layer {node.name}, param blob {index} data: {mean_size(blob.value())}")
+
+    def _describe_backward(self, node):
+        for name, blob, wanted in zip(node.bottoms, node.bottom_blobs, node.propagate_down):
+            if wanted:
+                glog.info(f"    [Backward] Layer {node.name}, bottom blob {name} diff: {mean_size(blob.gradient())}")
+        for index, blob in enumerate(list.__iter__(node.layer.blobs)):
+            if node.layer.learns[index]:
+                glog.info(f"    [Backward] Layer {node.name}, param blob {index} diff: {mean_size(blob.gradient())}")
+
+
+def mean_size(tensor):
+    """Mean of absolute values, as the log prints it."""
+    return glog.number(float(tensor.abs().mean()) if tensor.numel() else math.nan)
+
+
+class naming:
+    """Context: an exception that leaves it says in which layer it was raised."""
+
+    def __init__(self, node):
+        self.node = node
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if error is not None and not isinstance(error, CaffeError) and hasattr(error, "add_note"):
+            error.add_note(f"(raised in layer {self.node.name!r}, type {self.node.layer.type})")
+        return False

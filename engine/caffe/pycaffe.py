@@ -1,0 +1,278 @@
+"""The net as pycaffe shows it: blobs and params by name, passes with arrays in and out, callbacks, files."""
+
+import collections
+import warnings
+from itertools import zip_longest
+
+import numpy as np
+
+from . import prototxt, weights
+from .context import TEST, TRAIN
+from .errors import CaffeError, check
+from .layers.python import PythonLayer
+from .net import Graph
+from .proto import caffe_pb2
+
+
+def read_net(path, phase, level=0, stages=()):
+    """A NetParameter from a prototxt, with its state set. Raises CaffeError."""
+    param = prototxt.read_text(path, caffe_pb2.NetParameter())
+    param.state.phase = phase
+    param.state.level = level
+    param.state.stage.extend(stages)
+    return param
+
+
+class Net(Graph):
+    """Net(network_file, phase, level=0, stages=None, weights=None), or as of old Net(network_file, weights, phase).
+
+    network_file: a prototxt; phase: caffe.TRAIN or caffe.TEST; weights: a .caffemodel, or several separated by commas
+    Raises CaffeError for what BVLC Caffe ends the process for.
+    """
+
+    def __init__(self, network_file, *arguments, **keywords):
+        names = ("phase", "level", "stages", "weights")
+        if arguments and isinstance(arguments[0], str):
+            warnings.warn("Net(network_file, weights, phase) is the old form; give weights= instead", stacklevel=2)
+            arguments, keywords = arguments[1:], dict(keywords, weights=arguments[0])
+        if len(arguments) > len(names):
+            raise TypeError(f"Net takes a file and {', '.join(names)}")
+        given = dict(zip(names, arguments), **keywords)
+        unknown = set(given) - set(names)
+        if unknown or "phase" not in given:
+            raise TypeError(f"Net: {f'no argument {unknown.pop()!r}' if unknown else 'give the phase'}")
+        param = read_net(str(network_file), given["phase"], given.get("level") or 0, given.get("stages") or ())
+        self._start(param)
+        if given.get("weights"):
+            for path in str(given["weights"]).split(","):
+                self.copy_from(path)
+
+    @classmethod
+    def from_param(cls, param):
+        """A net from a NetParameter whose state is set."""
+        net = cls.__new__(cls)
+        net._start(param)
+        return net
+
+    def _start(self, param):
+        check(param.state.phase in (TRAIN, TEST), "the phase must be caffe.TRAIN or caffe.TEST")
+        Graph.__init__(self, param)
+
+    # Names and blobs --------------------------------------------------------------------------------------
+
+    @property
+    def blobs(self):
+        """Blobs by name, in the order of the layers."""
+        return collections.OrderedDict(self.blob_map)
+
+    @property
+    def blob_loss_weights(self):
+        """Loss weight of each blob, by name."""
+        found = collections.OrderedDict.fromkeys(self.blob_map, 0.0)
+        for node in self.nodes:
+            found.update((name, weight) for name, weight in zip(node.tops, node.losses) if weight)
+        return found
+
+    @property
+    def params(self):
+        """Lists of the parameter blobs of the layers that have some, by name of the layer."""
+        return collections.OrderedDict(
+            (node.name, weights.parameters(node)) for node in self.nodes if len(node.layer.blobs)
+        )
+
+    @property
+    def layers(self):
+        """The layers, in order; for layers written in Python the user's objects."""
+        return [node.layer.object if isinstance(node.layer, PythonLayer) else node.layer for node in self.nodes]
+
+    @property
+    def layer_dict(self):
+        return collections.OrderedDict(zip(self._layer_names, self.layers))
+
+    @property
+    def top_names(self):
+        return collections.OrderedDict((node.name, list(node.tops)) for node in self.nodes)
+
+    @property
+    def bottom_names(self):
+        return collections.OrderedDict((node.name, list(node.bottoms)) for node in self.nodes)
+
+    _layer_names = property(lambda self: [node.name for node in self.nodes])
+    _blob_names = property(lambda self: list(self.blob_map))
+    _blobs = property(lambda self: list(self.blob_map.values()))
+    _blob_loss_weights = property(lambda self: list(self.blob_loss_weights.values()))
+    _inputs = property(lambda self: [list(self.blob_map).index(name) for name in self.inputs])
+    _outputs = property(lambda self: [list(self.blob_map).index(name) for name in self.outputs])
+
+    def _bottom_ids(self, layer):
+        names = list(self.blob_map)
+        return [names.index(name) for name in self.nodes[layer].bottoms]
+
+    def _top_ids(self, layer):
+        names = list(self.blob_map)
+        return [names.index(name) for name in self.nodes[layer].tops]
+
+    # Passes -----------------------------------------------------------------------------------------------
+
+    def _number(self, name):
+        names = self._layer_names
+        if name not in names:
+            raise CaffeError(f"no layer {name!r} in net {self.name!r}; it has {', '.join(names)}")
+        return names.index(name)
+
+    def _forward(self, start, end):
+        return self.forward_range(start, end)
+
+    def _backward(self, start, end):
+        self.backward_range(start, end)
+
+    def forward(self, blobs=None, start=None, end=None, **kwargs):
+        """Run the net forward.
+
+        blobs: names of further blobs to return besides the outputs; start, end: names of the first and last layer to
+        run; keywords: arrays for the input blobs, all of them or none
+        Returns a dict of name -> live array.
+        """
+        names = list(blobs or [])
+        first = self._number(start) if start is not None else 0
+        if end is not None:
+            last = self._number(end)
+            outputs = set(self.top_names[end]) | set(names)
+        else:
+            last = len(self.nodes) - 1
+            outputs = set(self.outputs) | set(names)
+        if kwargs:
+            self._fill(kwargs, self.inputs, "data", "Input")
+        self._forward(first, last)
+        return {name: self.blob_map[name].data for name in outputs}
+
+    def backward(self, diffs=None, start=None, end=None, **kwargs):
+        """Run the net backward.
+
+        diffs: names of further blobs whose diffs are returned besides the inputs'; start, end: names of the first
+        and last layer to run, counted from the loss; keywords: diffs for the output blobs, all of them or none
+        Returns a dict of name -> live array.
+        """
+        names = list(diffs or [])
+        first = self._number(start) if start is not None else len(self.nodes) - 1
+        if end is not None:
+            last = self._number(end)
+            outputs = set(self.bottom_names[end]) | set(names)
+        else:
+            last = 0
+            outputs = set(self.inputs) | set(names)
+        if kwargs:
+            self._fill(kwargs, self.outputs, "diff", "Top diff")
+        self._backward(first, last)
+        return {name: self.blob_map[name].diff for name in outputs}
+
+    def _fill(self, arrays, names, what, kind):
+        if set(arrays) != set(names):
+            raise CaffeError(f"{kind} arguments {sorted(arrays)} do not match net blobs {sorted(names)}")
+        for name, array in arrays.items():
+            blob = self.blob_map[name]
+            if len(array) != (blob.shape[0] if blob.shape else 1):
+                raise CaffeError(f"{kind} {name!r} has {len(array)} rows, the blob {blob.shape}")
+            getattr(blob, what)[...] = array
+
+    def forward_all(self, blobs=None, **kwargs):
+        """Run forward over arrays of any number of rows, batch by batch.
+
+        Returns a dict of name -> array for the outputs and the blobs named.
+        """
+        outputs = collections.defaultdict(list)
+        for batch in self._batch(kwargs):
+            for name, array in self.forward(blobs=blobs, **batch).items():
+                outputs[name].extend(array.copy())
+        return self._cut(outputs, kwargs)
+
+    def forward_backward_all(self, blobs=None, diffs=None, **kwargs):
+        """Run forward and backward over arrays of any number of rows, batch by batch: two dicts as of forward_all.
+
+        Keywords named like outputs are their diffs.
+        """
+        outputs, gradients = collections.defaultdict(list), collections.defaultdict(list)
+        forward = self._batch({name: kwargs[name] for name in self.inputs if name in kwargs})
+        backward = self._batch({name: kwargs[name] for name in self.outputs if name in kwargs})
+        for inputs, tops in zip_longest(forward, backward, fillvalue={}):
+            for name, array in self.forward(blobs=blobs, **inputs).items():
+                outputs[name].extend(array.copy())
+            for name, array in self.backward(diffs=diffs, **tops).items():
+                gradients[name].extend(array.copy())
+        return self._cut(outputs, kwargs), self._cut(gradients, kwargs)
+
+    @staticmethod
+    def _cut(rows, arrays):
+        """Arrays without the rows that only filled the last batch."""
+        count = len(next(iter(arrays.values())))
+        return {name: np.asarray(found)[:count] for name, found in rows.items()}
+
+    def _batch(self, arrays):
+        """Batches of the net's size from arrays; the last one is filled with zeros."""
+        if not arrays:
+            return
+        count = len(next(iter(arrays.values())))
+        size = next(iter(self.blob_map.values())).shape[0]
+        for start in range(0, count, size):
+            batch = {}
+            for name, array in arrays.items():
+                part = np.asarray(array[start : start + size])
+                if len(part) < size:
+                    part = np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), part.dtype)])
+                batch[name] = part
+            yield batch
+
+    def set_input_arrays(self, data, labels):
+        """Give the MemoryData layer that begins the net its images and labels, float32 arrays of 4 axes."""
+        if labels.ndim == 1:
+            labels = np.ascontiguousarray(labels[:, np.newaxis, np.newaxis, np.newaxis])
+        self._set_input_arrays(data, labels)
+
+    def _set_input_arrays(self, data, labels):
+        layer = self.nodes[0].layer
+        check(layer.type == "MemoryData", "set_input_arrays may only be called if the first layer is a MemoryDataLayer")
+        layer.set_arrays(data, labels)
+
+    # Callbacks --------------------------------------------------------------------------------------------
+
+    def before_forward(self, call):
+        """Call `call(number of the layer)` before every layer of a forward pass."""
+        self.before_forward_calls.append(call)
+
+    def after_forward(self, call):
+        self.after_forward_calls.append(call)
+
+    def before_backward(self, call):
+        self.before_backward_calls.append(call)
+
+    def after_backward(self, call):
+        self.after_backward_calls.append(call)
+
+    # Weights ----------------------------------------------------------------------------------------------
+
+    def copy_from(self, path):
+        """Copy weights from a .caffemodel (binary or HDF5) to the layers of the same names."""
+        weights.copy_from(self, str(path))
+
+    def load_hdf5(self, path):
+        """The same from a file that must be HDF5."""
+        check(weights.is_hdf5(str(path)), f"{path}: not an HDF5 file")
+        weights.copy_from(self, str(path))
+
+    def share_with(self, other):
+        """Share the memory of the parameters of another net's layers of the same names."""
+        weights.share_with(self, other)
+
+    def save(self, path):
+        """Write the net's parameters as binary .caffemodel."""
+        weights.save(self, str(path))
+
+    def save_hdf5(self, path):
+        weights.save_hdf5(self, str(path))
+
+
+def layer_type_list():
+    """Names of the layer types there are."""
+    from .layers import TYPES
+
+    return sorted(TYPES)

@@ -1,0 +1,120 @@
+"""From records to arrays: decoding, and what transform_param does to images."""
+
+import cv2
+import numpy as np
+
+from . import wire
+from .context import TRAIN
+from .errors import CaffeError, check
+from .proto import caffe_pb2
+from .prototxt import read_bytes
+
+
+def decode(datum, colour=False, grey=False):
+    """The image of a Datum as (height, width, channels), uint8 or float32. Raises CaffeError."""
+    if datum.encoded:
+        flag = cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_UNCHANGED
+        data = np.frombuffer(datum.data, dtype=np.uint8)
+        image = cv2.imdecode(data, flag) if data.size else None
+        check(image is not None, "a record holds an image that cannot be decoded")
+        check(image.dtype == np.uint8, f"a record holds an image of {image.dtype}; 8 bits per channel are supported")
+        return image if image.ndim == 3 else image[:, :, None]
+    shape = (datum.channels, datum.height, datum.width)
+    if datum.data:
+        array = np.frombuffer(datum.data, dtype=np.uint8)
+    else:
+        array = np.array(datum.float_data, dtype=np.float32)
+    check(array.size == np.prod(shape), f"a record of shape {shape} holds {array.size} numbers")
+    return array.reshape(shape).transpose(1, 2, 0)
+
+
+def read_mean(path):
+    """The mean image in a file, as (height, width, channels) float32. Raises CaffeError."""
+    read_bytes(path)
+    try:
+        array = wire.read_blob(wire.open_bytes(path))
+    except wire.Malformed:
+        raise CaffeError(f"{path}: not a BlobProto; mean_file is written by compute_image_mean")
+    check(array.ndim in (3, 4), f"{path}: a mean image has 3 axes, not the shape {array.shape}")
+    return np.ascontiguousarray(array.reshape(array.shape[-3:]).transpose(1, 2, 0), dtype=np.float32)
+
+
+class Transformer:
+    """transform_param for images of one layer.
+
+    `draw` and `place` choose crop and mirror for an image, `cut` applies them; what is the same for all pixels (mean
+    values and scale) is left to `affine`, to be done for a whole batch where it is computed.
+    """
+
+    def __init__(self, param, phase, where, seed):
+        self.param, self.phase, self.where = param, phase, where
+        check(
+            not (param.HasField("mean_file") and param.mean_value),
+            f"{where}: Cannot specify mean_file and mean_value at the same time",
+        )
+        check(not (param.force_color and param.force_gray), f"{where}: cannot set both force_color and force_gray")
+        self.mean = read_mean(param.mean_file) if param.HasField("mean_file") else None
+        self.random = np.random.default_rng(seed)
+
+    def decode(self, datum):
+        return decode(datum, self.param.force_color, self.param.force_gray)
+
+    def draw(self):
+        """The random numbers of one image: where it is cut, from 0 to 1 down and across, and whether it is mirrored."""
+        down = across = 0.5
+        if self.param.crop_size and self.phase == TRAIN:
+            down, across = self.random.random(2)
+        return down, across, self.param.mirror and bool(self.random.integers(2))
+
+    def place(self, draw, shape):
+        """Where to cut an image (height, width, channels): top, left, height, width, mirrored."""
+        size, (down, across, mirrored) = self.param.crop_size, draw
+        if not size:
+            return 0, 0, shape[0], shape[1], mirrored
+        check(
+            min(shape[:2]) >= size, f"{self.where}: crop_size {size} is larger than an image of {shape[1]} x {shape[0]}"
+        )
+        if self.phase == TRAIN:
+            return int(down * (shape[0] - size + 1)), int(across * (shape[1] - size + 1)), size, size, mirrored
+        return (shape[0] - size) // 2, (shape[1] - size) // 2, size, size, mirrored
+
+    def cut(self, image, place):
+        """The image at a place, less the mean image there; float32 with one, else of the image's type."""
+        top, left, height, width, mirrored = place
+        part = image[top : top + height, left : left + width]
+        if self.mean is not None:
+            check(
+                self.mean.shape == image.shape,
+                f"{self.where}: mean_file has shape {self.mean.shape}, an image {image.shape} (H, W, C)",
+            )
+            part = part.astype(np.float32) - self.mean[top : top + height, left : left + width]
+        return part[:, ::-1] if mirrored else part
+
+    def affine(self, channels):
+        """(mean value per channel or None, scale): pixels become (pixel - mean) * scale."""
+        means = list(self.param.mean_value)
+        check(
+            len(means) in (0, 1, channels),
+            f"{self.where}: Specify either 1 mean_value or as many as channels: {channels}, not {len(means)}",
+        )
+        if len(means) == 1:
+            means *= channels
+        return means or None, self.param.scale
+
+    def apply(self, image):
+        """One image, all of it, as float32 (channels, height, width)."""
+        means, scale = self.affine(image.shape[2])
+        part = self.cut(image, self.place(self.draw(), image.shape)).astype(np.float32)
+        if means is not None:
+            part = part - np.array(means, dtype=np.float32)
+        return np.ascontiguousarray((part * np.float32(scale)).transpose(2, 0, 1))
+
+
+def parse_datum(value):
+    """A Datum from a database's value. Raises CaffeError."""
+    datum = caffe_pb2.Datum()
+    try:
+        datum.ParseFromString(value)
+    except Exception as error:
+        raise CaffeError("a record is no Datum") from error
+    return datum

@@ -1,0 +1,118 @@
+"""Bring messages in Caffe's older forms up to date: layers of 2014 (V1), inputs and transformations in old places."""
+
+from . import glog
+from .errors import CaffeError, check
+from .proto import caffe_pb2
+
+V1 = caffe_pb2.V1LayerParameter
+
+# Types whose new name is not the old one in camel case.
+V1_NAMES = {
+    "ABSVAL": "AbsVal",
+    "ARGMAX": "ArgMax",
+    "BNLL": "BNLL",
+    "HDF5_DATA": "HDF5Data",
+    "HDF5_OUTPUT": "HDF5Output",
+    "IM2COL": "Im2col",
+    "LRN": "LRN",
+    "MVN": "MVN",
+    "RELU": "ReLU",
+    "SOFTMAX_LOSS": "SoftmaxWithLoss",
+    "TANH": "TanH",
+    "NONE": "",
+}
+# Fields that moved from a data layer's own message to its transform_param.
+MOVED = ("scale", "mean_file", "crop_size", "mirror")
+DATA_TYPES = {"Data": "data_param", "ImageData": "image_data_param", "WindowData": "window_data_param"}
+
+
+def v1_type(number):
+    """Today's name of a layer type of V1."""
+    name = V1.LayerType.Name(number)
+    return V1_NAMES.get(name, "".join(word.capitalize() for word in name.split("_")))
+
+
+def upgrade_v1_layer(old, new):
+    """Fill LayerParameter `new` from V1LayerParameter `old`. Raises CaffeError for the form before V1."""
+    check(not old.HasField("layer"), f"layer {old.layer.name!r} is in the form of 2013 (V0), which is not supported")
+    new.name = old.name
+    if old.HasField("type"):
+        new.type = v1_type(old.type)
+    for field in ("bottom", "top", "blobs", "loss_weight", "include", "exclude"):
+        getattr(new, field).extend(getattr(old, field))
+    count = max(len(old.param), len(old.blobs_lr), len(old.weight_decay), len(old.blob_share_mode))
+    for index in range(count):
+        spec = new.param.add()
+        if index < len(old.param) and old.param[index]:
+            spec.name = old.param[index]
+        if index < len(old.blob_share_mode):
+            spec.share_mode = old.blob_share_mode[index]
+        if index < len(old.blobs_lr):
+            spec.lr_mult = old.blobs_lr[index]
+        if index < len(old.weight_decay):
+            spec.decay_mult = old.weight_decay[index]
+    for field, value in old.ListFields():
+        if field.name.endswith("_param"):
+            getattr(new, field.name).CopyFrom(value)
+
+
+def upgrade_transformation(layer):
+    """Move the fields of a data layer that belong to transform_param since 2014."""
+    name = DATA_TYPES.get(layer.type)
+    if name is None or not layer.HasField(name):
+        return
+    source = getattr(layer, name)
+    for field in MOVED:
+        if source.HasField(field):
+            setattr(layer.transform_param, field, getattr(source, field))
+            source.ClearField(field)
+
+
+def upgrade_inputs(net):
+    """Turn the net's own `input` fields into a first layer of type Input. Raises CaffeError."""
+    if net.input:
+        if len(net.input_shape) == len(net.input):
+            shapes = [list(shape.dim) for shape in net.input_shape]
+        else:
+            check(
+                not net.input_shape and len(net.input_dim) in (0, 4 * len(net.input)),
+                f"{len(net.input)} inputs need as many input_shape, or four times as many input_dim",
+            )
+            shapes = [list(net.input_dim[at : at + 4]) for at in range(0, len(net.input_dim), 4)]
+        layers = list(net.layer)
+        del net.layer[:]
+        first = net.layer.add(name="input", type="Input", top=net.input)
+        for shape in shapes:
+            first.input_param.shape.add(dim=shape)
+        net.layer.extend(layers)
+    for field in ("input", "input_dim", "input_shape"):
+        net.ClearField(field)
+
+
+def upgrade_net(net, name="net"):
+    """Bring a NetParameter up to date in place; name: what errors call it. Raises CaffeError."""
+    if net.layers:
+        if net.layer:
+            raise CaffeError(f"{name}: has both `layer` and `layers`; the latter is the old form, use one of them")
+        glog.info(f"{name}: reading layers in the form of 2014 (V1)")
+        for old in net.layers:
+            upgrade_v1_layer(old, net.layer.add())
+        net.ClearField("layers")
+    for layer in net.layer:
+        upgrade_transformation(layer)
+        # Statistics of batches were written with rates of 0; they are never trained.
+        if layer.type == "BatchNorm" and len(layer.param) == 3:
+            del layer.param[:]
+    if net.input or net.input_dim or net.input_shape:
+        upgrade_inputs(net)
+    return net
+
+
+def upgrade_solver(solver):
+    """Replace the enum solver_type by the name `type` in place. Raises CaffeError where both are given."""
+    if solver.HasField("solver_type"):
+        check(not solver.HasField("type"), "solver: both solver_type and type are given; use type")
+        names = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
+        solver.type = names[solver.solver_type]
+        solver.ClearField("solver_type")
+    return solver

@@ -1,0 +1,188 @@
+"""Blobs in binary messages, read and written without a copy through Python numbers.
+
+Weights are hundreds of megabytes of packed floats: protobuf would hold them several times over, and hand them out one
+by one. The layout is protobuf's: fields of (number << 3 | kind), kind 0 varint, 1 eight bytes, 2 length and bytes,
+5 four bytes.
+"""
+
+import mmap
+import pathlib
+
+import numpy as np
+
+from .errors import CaffeError, check
+from .proto import caffe_pb2
+
+VARINT, EIGHT, BYTES, FOUR = 0, 1, 2, 5
+BLOB = {name: field.number for name, field in caffe_pb2.BlobProto.DESCRIPTOR.fields_by_name.items()}
+NET_LAYER = caffe_pb2.NetParameter.DESCRIPTOR.fields_by_name["layer"].number
+NET_V1_LAYER = caffe_pb2.NetParameter.DESCRIPTOR.fields_by_name["layers"].number
+LAYER_BLOBS = caffe_pb2.LayerParameter.DESCRIPTOR.fields_by_name["blobs"].number
+V1_LAYER_BLOBS = caffe_pb2.V1LayerParameter.DESCRIPTOR.fields_by_name["blobs"].number
+STATE_HISTORY = caffe_pb2.SolverState.DESCRIPTOR.fields_by_name["history"].number
+
+
+class Malformed(Exception):
+    """Bytes that are no message."""
+
+
+def read_varint(data, at):
+    value = shift = 0
+    while True:
+        if at >= len(data) or shift > 63:
+            raise Malformed
+        byte = data[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+        shift += 7
+
+
+def fields(data):
+    """The fields of a message: (number, kind, value or memoryview, first byte, byte behind). Raises Malformed."""
+    at, end = 0, len(data)
+    while at < end:
+        first = at
+        key, at = read_varint(data, at)
+        number, kind = key >> 3, key & 7
+        if kind == VARINT:
+            value, at = read_varint(data, at)
+        elif kind in (EIGHT, FOUR, BYTES):
+            size = 8 if kind == EIGHT else 4
+            if kind == BYTES:
+                size, at = read_varint(data, at)
+            if at + size > end:
+                raise Malformed
+            value = data[at : at + size]
+            at += size
+        else:
+            raise Malformed
+        if not number:
+            raise Malformed
+        yield number, kind, value, first, at
+
+
+def read_blob(data):
+    """A BlobProto as array, of the shape it gives, old or new. Raises Malformed."""
+    parts, shape, old = {}, None, {}
+    for number, kind, value, _, _ in fields(data):
+        if number == BLOB["shape"]:
+            shape = tuple(caffe_pb2.BlobShape.FromString(bytes(value)).dim)
+        elif number in (BLOB["data"], BLOB["double_data"]) and kind != VARINT:
+            parts.setdefault(number, []).append(value)
+        elif number <= BLOB["height"] + 1 and kind == VARINT:
+            old[number] = value
+    if BLOB["double_data"] in parts:
+        arrays = [np.frombuffer(part, "<f8") for part in parts[BLOB["double_data"]]]
+    else:
+        arrays = [np.frombuffer(part, "<f4") for part in parts.get(BLOB["data"], [b""])]
+    array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    if shape is None and old:
+        shape = tuple(old.get(BLOB[name], 0) for name in ("num", "channels", "height", "width"))
+    if shape is None:
+        shape = array.shape
+    if array.size != np.prod(shape, dtype=np.int64):
+        raise Malformed
+    return array.reshape(shape)
+
+
+def split_blobs(data, blobs_number):
+    """(the message without its blobs, its blobs as arrays). Raises Malformed."""
+    rest, arrays = [], []
+    for number, kind, value, first, end in fields(data):
+        if number == blobs_number and kind == BYTES:
+            arrays.append(read_blob(value))
+        else:
+            rest.append(bytes(data[first:end]))
+    return b"".join(rest), arrays
+
+
+def open_bytes(path):
+    """A file's bytes, mapped; arrays read from them keep the map alive. Raises CaffeError."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, 2)
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) if size else memoryview(b"")
+    except OSError as error:
+        raise CaffeError(f"{path}: {error.strerror}")
+
+
+def read_weights(path):
+    """The layers of a .caffemodel with blobs: list of (name, arrays). Raises CaffeError."""
+    data = open_bytes(path)
+    layers = []
+    kinds = {
+        NET_LAYER: (caffe_pb2.LayerParameter, LAYER_BLOBS),
+        NET_V1_LAYER: (caffe_pb2.V1LayerParameter, V1_LAYER_BLOBS),
+    }
+    try:
+        for number, kind, value, _, _ in fields(data):
+            if number in kinds and kind == BYTES:
+                message, blobs_number = kinds[number]
+                rest, arrays = split_blobs(value, blobs_number)
+                layers.append((message.FromString(rest).name, arrays))
+    except Exception as error:
+        raise CaffeError(f"{path}: not a .caffemodel, or a damaged one") from error
+    check(layers, f"{path}: no layer in it; not a .caffemodel")
+    return layers
+
+
+def read_state(path):
+    """A .solverstate: SolverState without its history, and the history's arrays. Raises CaffeError."""
+    data = open_bytes(path)
+    try:
+        rest, arrays = split_blobs(data, STATE_HISTORY)
+        return caffe_pb2.SolverState.FromString(rest), arrays
+    except Exception as error:
+        raise CaffeError(f"{path}: not a .solverstate, or a damaged one") from error
+
+
+def varint(value):
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def key(number):
+    return varint(number << 3 | BYTES)
+
+
+class BlobParts:
+    """A blob as the parts of its message: `parts`, bytes and memoryviews; `size`, their bytes together."""
+
+    def __init__(self, data, diff=None):
+        shape = caffe_pb2.BlobShape(dim=data.shape).SerializeToString()
+        self.parts = [key(BLOB["shape"]), varint(len(shape)), shape]
+        for name, array in (("data", data), ("diff", diff)):
+            if array is not None and array.size:
+                array = np.ascontiguousarray(array, "<f4")
+                self.parts += [key(BLOB[name]), varint(array.nbytes), array.reshape(-1).view(np.uint8).data]
+        self.size = sum(len(part) for part in self.parts)
+
+    def field(self, number):
+        """The parts of a field that holds the blob."""
+        return [key(number), varint(self.size), *self.parts]
+
+
+def nested(number, head, blobs_number, blobs):
+    """The parts of a message field: `head`, its serialised other fields, and blobs."""
+    inner = [head] + [part for blob in blobs for part in blob.field(blobs_number)]
+    return [key(number), varint(sum(map(len, inner))), *inner]
+
+
+def write_parts(path, parts):
+    """Write bytes and memoryviews to a file that appears whole or not at all. Raises CaffeError."""
+    path = pathlib.Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with open(partial, "wb") as file:
+            for part in parts:
+                file.write(part)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CaffeError(f"{path}: {error.strerror}")

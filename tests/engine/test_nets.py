@@ -1,0 +1,130 @@
+"""The project's nets against a real Caffe: names, every blob, every gradient; training from one start."""
+
+import caffe
+import numpy as np
+import pytest
+from conftest import build, compare, relative, replay
+
+from data_prep import build_lmdb
+from models import generate
+
+ATTRIBUTES = ["Eyeglasses", "Male", "Smiling"]
+B = 2
+
+
+@pytest.fixture(scope="session")
+def lmdb_folder(tmp_path_factory):
+    """Databases of noise: positives brighter than negatives; stored raw, so that no decoder differs."""
+    folder = tmp_path_factory.mktemp("lmdb")
+    rng = np.random.default_rng(0)
+
+    def image(label):
+        return (rng.uniform(0, 160, (224, 224, 3)) + 80 * label).astype(np.uint8)
+
+    labels = [record // len(ATTRIBUTES) % 2 for record in range(4 * B * len(ATTRIBUTES))]
+    train = [build_lmdb.image_datum(image(label), "png", label) for label in labels]
+    build_lmdb.write_lmdb(folder / "train", train, len(train), "train")
+    rows = rng.integers(0, 2, (6, len(ATTRIBUTES)))
+    images = [build_lmdb.image_datum(image(row.mean()), "png") for row in rows]
+    build_lmdb.write_lmdb(folder / "val_images", images, len(rows), "images")
+    build_lmdb.write_lmdb(folder / "val_labels", map(build_lmdb.label_datum, rows), len(rows), "labels")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def options(lmdb_folder):
+    return generate.Options(ATTRIBUTES, batch=B, lmdb=str(lmdb_folder), test_batch=2)
+
+
+@pytest.mark.parametrize("phase", (caffe.TRAIN, caffe.TEST))
+@pytest.mark.parametrize("net_name", generate.NETS)
+def test_every_blob_and_gradient_of_train_val(net_name, phase, options, bvlc, tmp_path):
+    text = generate.network(net_name, options)
+    result, names = bvlc.net(text, phase=phase, backward="loss")
+    net = build(tmp_path, text, phase)
+    assert list(net.blobs) == names["blobs"] and net._layer_names == names["layers"]
+    assert net.bottom_names == names["bottoms"] and net.top_names == names["tops"]
+    assert net.outputs == names["outputs"] and net.inputs == names["inputs"]
+    assert net.blob_loss_weights == names["loss_weights"]
+    compare(replay(net, result, backward=False), result)
+    compare(replay(build(tmp_path, text, phase), result, in_step=True), result)
+
+
+@pytest.mark.parametrize("net_name", generate.NETS)
+def test_every_blob_of_deploy(net_name, options, bvlc, tmp_path):
+    text = generate.network(net_name, options, deploy=True)
+    inputs = {"data": np.random.default_rng(1).uniform(0, 255, (1, 3, 224, 224)).astype(np.float32)}
+    result, names = bvlc.net(text, inputs, backward=None)
+    net = build(tmp_path, text)
+    assert list(net.blobs) == names["blobs"] and net.outputs == names["outputs"] and net.inputs == names["inputs"]
+    compare(replay(net, result, inputs, backward=False), result)
+
+
+SOLVER = """
+net: "{net}" base_lr: 0.001 lr_policy: "step" gamma: 0.1 stepsize: 4 momentum: 0.9 weight_decay: 0.0005
+snapshot_prefix: "{prefix}" random_seed: 1 max_iter: 100
+"""
+
+
+@pytest.fixture
+def cascade_solver(options, tmp_path):
+    """A solver of the cascade in which early stopping acts within a few iterations."""
+    text = generate.network("cascade", options)
+    text = text.replace('"range": 0.1', '"window": 2, "range": 10, "ceiling": 1')
+    (tmp_path / "train_val.prototxt").write_text(text)
+    solver = SOLVER.format(net=tmp_path / "train_val.prototxt", prefix=tmp_path / "cascade")
+    (tmp_path / "solver.prototxt").write_text(solver)
+    return solver
+
+
+def steps(solver, count, loss="loss_attribute"):
+    losses = []
+    for _ in range(count):
+        solver.step(1)
+        losses.append(float(solver.net.blobs[loss].data))
+    return losses
+
+
+def test_training_from_one_start_gives_the_same_weights(cascade_solver, bvlc, tmp_path):
+    start = str(tmp_path / "start.caffemodel")
+    result = bvlc.solver(cascade_solver, 6, ["loss_attribute", "loss_region"], save_first=start)
+    solver = caffe.get_solver(str(tmp_path / "solver.prototxt"))
+    solver.net.copy_from(start)
+    found = steps(solver, 6)
+    np.testing.assert_allclose(found, result["losses"][:, 0], rtol=1e-3)
+    assert solver.iter == result["iter"] == 6
+    np.testing.assert_allclose(solver.lr, 0.0001, rtol=1e-6)
+    for name, blobs in solver.net.params.items():
+        for index, blob in enumerate(blobs):
+            expected = result[f"param/{name}/{index}"]
+            assert relative(blob.data, expected) < 1e-3, (name, index)
+    state = solver.net.params["early_stopping"][1].data
+    assert (state[:, 0] > 0).any() and (state[:, 1] == 6).all()
+
+
+@pytest.mark.parametrize("ending", ("", ".h5"))
+def test_snapshots_are_resumed_across_engines(cascade_solver, ending, bvlc, tmp_path):
+    """Both engines resume both engines' snapshots, in either format, with the same losses and weights."""
+    if ending:
+        cascade_solver += "snapshot_format: HDF5\n"
+        (tmp_path / "solver.prototxt").write_text(cascade_solver)
+    own = caffe.get_solver(str(tmp_path / "solver.prototxt"))
+    own.step(3)
+    own.snapshot()
+    state = str(tmp_path / f"cascade_iter_3.solverstate{ending}")
+    theirs = bvlc.solver(cascade_solver, 2, ["loss_attribute"], state=state, snapshot=True)
+    again = caffe.get_solver(str(tmp_path / "solver.prototxt"))
+    again.restore(state)
+    np.testing.assert_allclose(steps(again, 2), theirs["losses"][:, 0], rtol=1e-3)
+    for name, blobs in again.net.params.items():
+        for index, blob in enumerate(blobs):
+            assert relative(blob.data, theirs[f"param/{name}/{index}"]) < 1e-3, (name, index)
+    # Theirs, at iteration 5, resumed by both.
+    state = str(tmp_path / f"cascade_iter_5.solverstate{ending}")
+    theirs = bvlc.solver(cascade_solver, 2, ["loss_attribute"], state=state)
+    again = caffe.get_solver(str(tmp_path / "solver.prototxt"))
+    again.restore(state)
+    assert again.iter == 5
+    early = again.net.params["early_stopping"][1].data.copy()
+    assert (early[:, 1] == 5).all()
+    np.testing.assert_allclose(steps(again, 2), theirs["losses"][:, 0], rtol=1e-3)
