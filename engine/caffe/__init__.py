@@ -26,7 +26,7 @@ _PLACES = {
         "solver",
     ),
     **dict.fromkeys(("Timer",), "timer"),
-    **dict.fromkeys(("Layer",), "layers.base"),
+    **dict.fromkeys(("Layer",), "layer_types.base"),
     **dict.fromkeys(("Blob",), "blob"),
     **dict.fromkeys(("CaffeError",), "errors"),
     **dict.fromkeys(("init_log", "log"), "glog"),
@@ -45,7 +45,11 @@ _PLACES = {
         ),
         "context",
     ),
-    **dict.fromkeys(("pycaffe", "proto"), None),
+    **dict.fromkeys(("NetSpec", "layers", "params", "to_proto"), "net_spec"),
+    **dict.fromkeys(("Classifier",), "classifier"),
+    **dict.fromkeys(("Detector",), "detector"),
+    **dict.fromkeys(("NCCL", "has_nccl"), "parallel"),
+    **dict.fromkeys(("classifier", "detector", "io", "net_spec", "proto", "pycaffe"), None),
 }
 __all__ = ["TRAIN", "TEST", *_PLACES]
 

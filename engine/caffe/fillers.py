@@ -6,8 +6,8 @@ import torch
 
 from . import context
 from .errors import CaffeError, check
-from .layers.base import product
 from .proto import caffe_pb2
+from .tensors import product
 
 
 def fan(shape, norm):

@@ -9,7 +9,7 @@ from .blob import Blob
 from .context import TRAIN
 from .errors import CaffeError, check
 from .graph import filter_layers, insert_splits, prune_backward
-from .layers import layer_type
+from .layer_types import layer_type
 from .proto import caffe_pb2
 from .upgrade import upgrade_net
 
@@ -36,6 +36,8 @@ class Graph:
     nodes: list of Node in order; blob_map: name -> Blob in order; learnable: parameter blobs without those that share
     another's memory, with lists rates and decays beside it; inputs, outputs: names of blobs
     """
+
+    inputs = outputs = ()
 
     def __init__(self, param):
         """param: NetParameter with its state set. Raises CaffeError."""

@@ -124,3 +124,15 @@ def agreed(signals):
         return names[int(wanted)]
 
     return ask
+
+
+def has_nccl():
+    """Whether scripts may use caffe.NCCL: no, ranks are started by torchrun or by `caffe train -gpu 0,1`."""
+    return False
+
+
+class NCCL:
+    """pycaffe's class of that name, which this engine needs no more. Raises CaffeError."""
+
+    def __init__(self, solver, uid):
+        raise CaffeError("caffe.NCCL is not used here; start ranks with torchrun, or with `caffe train -gpu 0,1`")

@@ -9,7 +9,7 @@ import numpy as np
 from . import prototxt, weights
 from .context import TEST, TRAIN
 from .errors import CaffeError, check
-from .layers.python import PythonLayer
+from .layer_types.python import PythonLayer
 from .net import Graph
 from .proto import caffe_pb2
 
@@ -183,7 +183,7 @@ class Net(Graph):
         outputs = collections.defaultdict(list)
         for batch in self._batch(kwargs):
             for name, array in self.forward(blobs=blobs, **batch).items():
-                outputs[name].extend(array.copy())
+                outputs[name].extend(np.atleast_1d(array).copy())
         return self._cut(outputs, kwargs)
 
     def forward_backward_all(self, blobs=None, diffs=None, **kwargs):
@@ -196,9 +196,9 @@ class Net(Graph):
         backward = self._batch({name: kwargs[name] for name in self.outputs if name in kwargs})
         for inputs, tops in zip_longest(forward, backward, fillvalue={}):
             for name, array in self.forward(blobs=blobs, **inputs).items():
-                outputs[name].extend(array.copy())
+                outputs[name].extend(np.atleast_1d(array).copy())
             for name, array in self.backward(diffs=diffs, **tops).items():
-                gradients[name].extend(array.copy())
+                gradients[name].extend(np.atleast_1d(array).copy())
         return self._cut(outputs, kwargs), self._cut(gradients, kwargs)
 
     @staticmethod
@@ -273,6 +273,6 @@ class Net(Graph):
 
 def layer_type_list():
     """Names of the layer types there are."""
-    from .layers import TYPES
+    from .layer_types import TYPES
 
     return sorted(TYPES)

@@ -6,7 +6,8 @@ import torch
 
 from .. import context
 from ..fillers import fill
-from .base import BuiltIn, like, register
+from ..tensors import like
+from .base import BuiltIn, register
 
 aten = torch.ops.aten
 

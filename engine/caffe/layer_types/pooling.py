@@ -159,18 +159,24 @@ class Pooling(BuiltIn):
         padded = self.padded(x, 0)
         return aten.avg_pool2d_backward(dy / self.divisors(x), padded, *self.windows(), False, True, 1)
 
+    def output_gradient(self, top, raw):
+        """The top's diff as maps that go with those of the bottom `raw`."""
+        dy = top.raw_gradient()
+        if dy.dim() == raw.dim() and dy.shape[-2:] == top.shape[2:]:
+            return maps(dy)
+        if dy.shape[-2:] != top.shape[2:]:
+            dy = dy.reshape(top.shape)
+        sizes = (*raw.shape[:-2], *top.shape[2:])
+        if sizes[-3] == dy.shape[-3]:
+            # Channels stay last, where they are.
+            return maps(dy.movedim(-3, -1).reshape(*sizes[:-3], *sizes[-2:], sizes[-3]).movedim(-1, -3))
+        return maps(dy.reshape(sizes))
+
     def backward(self, top, propagate_down, bottom):
         if not propagate_down[0]:
             return
         raw, x = self.input(bottom)
-        dy = top[0].raw_gradient()
-        if dy.dim() == raw.dim() and dy.shape[-2:] == top[0].shape[2:]:
-            dy = maps(dy)
-        else:
-            dy = dy.reshape(top[0].shape)
-            if raw.dim() == 5:
-                dy = maps(dy.unflatten(1, (raw.shape[1], -1)))
-        dy = dy.to(x.dtype)
+        dy = self.output_gradient(top[0], raw).to(x.dtype)
         if self.param.pooling_param.pool == AVE:
             dx = self.cropped(self.average_gradient(dy, x), x)
         elif self.whole:

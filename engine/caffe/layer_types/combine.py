@@ -3,7 +3,8 @@
 import torch
 
 from ..proto import caffe_pb2
-from .base import BuiltIn, product, register
+from ..tensors import product
+from .base import BuiltIn, register
 
 SUM, PROD = caffe_pb2.EltwiseParameter.SUM, caffe_pb2.EltwiseParameter.PROD
 

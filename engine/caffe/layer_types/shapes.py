@@ -2,7 +2,8 @@
 
 import torch
 
-from .base import BuiltIn, is_dense, product, register
+from ..tensors import is_dense, product
+from .base import BuiltIn, register
 
 
 @register("Split")

@@ -6,7 +6,8 @@ Losses are float32 in every precision. The gradient of a loss is scaled by its t
 import torch
 
 from ..proto import caffe_pb2
-from .base import BuiltIn, product, register
+from ..tensors import product
+from .base import BuiltIn, register
 
 KINDS = caffe_pb2.LossParameter
 

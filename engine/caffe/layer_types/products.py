@@ -4,7 +4,8 @@ import torch
 
 from .. import context
 from ..fillers import fill
-from .base import BuiltIn, product, register
+from ..tensors import product
+from .base import BuiltIn, register
 
 
 class Matrix(BuiltIn):

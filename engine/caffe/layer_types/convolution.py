@@ -4,8 +4,9 @@ import torch
 
 from .. import context
 from ..fillers import fill
+from ..tensors import product
 from . import grouped
-from .base import BuiltIn, product, register
+from .base import BuiltIn, register
 from .windows import Geometry
 
 aten = torch.ops.aten

@@ -5,7 +5,8 @@ import torch
 from ..errors import CaffeError
 from ..proto import caffe_pb2
 from ..prototxt import read_binary
-from .base import BuiltIn, product, register
+from ..tensors import product
+from .base import BuiltIn, register
 from .losses import LabelLoss, Loss
 
 # The least probability whose logarithm is taken.

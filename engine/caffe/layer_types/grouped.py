@@ -11,7 +11,7 @@ used here instead: (G, N, C, H, W), each group's images together, channels last.
 
 import torch
 
-from .base import product
+from ..tensors import product
 
 aten = torch.ops.aten
 

@@ -1,0 +1,143 @@
+"""Coordinates between the blobs of a net spec: how to crop one to align with another.
+
+A map is (axis, scale, shift): along the axes from `axis` on, coordinate x of the first blob is scale x + shift of the
+second; axis None stands for all.
+"""
+
+import numpy as np
+
+from .net_spec import layers as L
+
+# Layers whose tops have their bottoms' coordinates.
+PASS_THROUGH_LAYERS = [
+    "AbsVal",
+    "BatchNorm",
+    "Bias",
+    "BNLL",
+    "Dropout",
+    "Eltwise",
+    "ELU",
+    "Log",
+    "LRN",
+    "Exp",
+    "MVN",
+    "Power",
+    "ReLU",
+    "PReLU",
+    "Scale",
+    "Sigmoid",
+    "Split",
+    "TanH",
+    "Threshold",
+]
+
+
+class UndefinedMapException(Exception):
+    """A layer whose tops have no coordinates of their bottoms."""
+
+
+class AxisMismatchException(Exception):
+    """Maps that begin at different axes."""
+
+
+def conv_params(fn):
+    """Axis, stride, kernel (dilation included) and pad of a Convolution, Deconvolution or Pooling, as arrays."""
+    params = fn.params.get("convolution_param", fn.params.get("pooling_param", fn.params))
+    axis = params.get("axis", 1)
+    kernel = np.array(params["kernel_size"], ndmin=1)
+    dilation = np.array(params.get("dilation", 1), ndmin=1)
+    unsupported = {"pad_h", "pad_w", "kernel_h", "kernel_w", "stride_h", "stride_w"} & set(fn.params)
+    assert not unsupported, f"cannot handle {', '.join(sorted(unsupported))}; use the fields without _h and _w"
+    stride, pad = (np.array(params.get(name, default), ndmin=1) for name, default in (("stride", 1), ("pad", 0)))
+    return axis, stride, (kernel - 1) * dilation + 1, pad
+
+
+def crop_params(fn):
+    """Axis and offset of a Crop."""
+    params = fn.params.get("crop_param", fn.params)
+    return params.get("axis", 2), np.array(params.get("offset", 0), ndmin=1)
+
+
+def coord_map(fn):
+    """The map of a layer's first bottom's coordinates to its top's."""
+    if fn.type_name in ("Convolution", "Pooling", "Im2col"):
+        axis, stride, kernel, pad = conv_params(fn)
+        return axis, 1 / stride, (pad - (kernel - 1) / 2) / stride
+    if fn.type_name == "Deconvolution":
+        axis, stride, kernel, pad = conv_params(fn)
+        return axis, stride, (kernel - 1) / 2 - pad
+    if fn.type_name in PASS_THROUGH_LAYERS:
+        return None, 1, 0
+    if fn.type_name == "Crop":
+        axis, offset = crop_params(fn)
+        # A Crop's axis counts the batch's and channels' axes.
+        return axis - 1, 1, -offset
+    raise UndefinedMapException
+
+
+def compose(base_map, next_map):
+    """The map that goes through next_map, then base_map."""
+    (axis, scale, shift), (next_axis, next_scale, next_shift) = base_map, next_map
+    if axis is None:
+        axis = next_axis
+    elif next_axis is not None and next_axis != axis:
+        raise AxisMismatchException
+    return axis, scale * next_scale, scale * next_shift + shift
+
+
+def inverse(coord_map):
+    """The map back."""
+    axis, scale, shift = coord_map
+    return axis, 1 / scale, -shift / scale
+
+
+def _sources(top):
+    """Tops below a top through which coordinates go; a Crop's second input only says how much."""
+    return top.fn.inputs[:1] if top.fn.type_name == "Crop" else top.fn.inputs
+
+
+def coord_map_from_to(top_from, top_to):
+    """The map of top_to's coordinates to top_from's, through a blob both come from.
+
+    Raises RuntimeError where there is none, or only through layers without coordinates.
+    """
+
+    def below(start):
+        """Maps from every top below `start` to it, as far as there are some."""
+        maps, frontier = {start: (None, 1, 0)}, {start}
+        while frontier:
+            top = frontier.pop()
+            for source in _sources(top):
+                try:
+                    found = compose(maps[top], coord_map(top.fn))
+                except UndefinedMapException:
+                    continue
+                if source not in maps:
+                    maps[source] = found
+                    frontier.add(source)
+        return maps
+
+    from_maps = below(top_from)
+    to_maps = {top_to: (None, 1, 0)}
+    frontier = {top_to}
+    while frontier:
+        top = frontier.pop()
+        if top in from_maps:
+            return compose(to_maps[top], inverse(from_maps[top]))
+        for source in _sources(top):
+            try:
+                to_maps.setdefault(source, compose(to_maps[top], coord_map(top.fn)))
+                frontier.add(source)
+            except UndefinedMapException:
+                continue
+    raise RuntimeError("Could not compute map between tops; are they connected by spatial layers?")
+
+
+def crop(top_from, top_to):
+    """A Crop layer that aligns top_from with top_to. Raises AssertionError where only scaling could."""
+    axis, scale, shift = coord_map_from_to(top_from, top_to)
+    assert (np.asarray(scale) == 1).all(), f"scale mismatch on crop (a = {scale})"
+    assert (np.asarray(shift) <= 0).all(), f"cannot crop negative offset (b = {shift})"
+    assert (np.round(shift) == shift).all(), f"cannot crop noninteger offset (b = {shift})"
+    offset = [int(number) for number in -np.round(np.atleast_1d(shift))]
+    return L.Crop(top_from, top_to, crop_param={"axis": axis + 1, "offset": offset})

@@ -1,0 +1,147 @@
+"""Pictures of nets: the graph of layers and blobs in Graphviz's language, drawn by its program `dot`."""
+
+import shutil
+import subprocess
+
+from .errors import CaffeError
+from .proto import caffe_pb2
+
+LAYER_STYLE_DEFAULT = {"shape": "record", "fillcolor": "#6495ED", "style": "filled"}
+NEURON_LAYER_STYLE = {"shape": "record", "fillcolor": "#90EE90", "style": "filled"}
+BLOB_STYLE = {"shape": "octagon", "fillcolor": "#E0E0E0", "style": "filled"}
+LAYER_COLOURS = {"Convolution": "#FF5050", "Deconvolution": "#FF5050", "Pooling": "#FF9900", "InnerProduct": "#CC33FF"}
+NEURONS = ("ReLU", "PReLU", "ELU", "Sigmoid", "TanH", "Dropout")
+
+
+class Graph:
+    """A directed graph with what pycaffe's users call of pydot's."""
+
+    def __init__(self, name, rankdir):
+        self.name, self.rankdir = name, rankdir
+        self.nodes, self.edges = {}, []
+
+    def to_string(self):
+        """The graph in Graphviz's language."""
+        lines = [f"digraph {quoted(self.name)} {{", f"rankdir={self.rankdir};"]
+        lines += [f"{quoted(name)} [{attributes(style)}];" for name, style in self.nodes.items()]
+        lines += [
+            f"{quoted(source)} -> {quoted(target)} [{attributes({'label': label})}];"
+            for source, target, label in self.edges
+        ]
+        return "\n".join([*lines, "}\n"])
+
+    def create(self, prog="dot", format="ps"):
+        """The picture as bytes. Raises CaffeError where Graphviz is not installed."""
+        if format in ("dot", "raw"):
+            return self.to_string().encode()
+        if shutil.which(prog) is None:
+            raise CaffeError(f"drawing as {format} needs Graphviz's program {prog}; write a .dot file instead")
+        done = subprocess.run([prog, f"-T{format}"], input=self.to_string().encode(), capture_output=True)
+        if done.returncode:
+            raise CaffeError(f"{prog}: {done.stderr.decode().strip()}")
+        return done.stdout
+
+
+def quoted(text):
+    return '"' + str(text).replace("\\", "\\\\").replace('"', '\\"').replace("\\\\n", "\\n") + '"'
+
+
+def attributes(style):
+    return ", ".join(f"{key}={quoted(value)}" for key, value in style.items())
+
+
+def get_pooling_types_dict():
+    """Numbers of the poolings -> their names."""
+    return {value.number: value.name for value in caffe_pb2.PoolingParameter.PoolMethod.DESCRIPTOR.values}
+
+
+def get_edge_label(layer):
+    """What the arrow out of a layer says: batch size, channels or outputs."""
+    if layer.type == "Data":
+        return f"Batch {layer.data_param.batch_size}"
+    if layer.type in ("Convolution", "Deconvolution"):
+        return str(layer.convolution_param.num_output)
+    if layer.type == "InnerProduct":
+        return str(layer.inner_product_param.num_output)
+    return '""'
+
+
+def get_layer_lr_mult(layer):
+    """Rates of a layer's parameters, for the types that learn some."""
+    if layer.type not in ("Convolution", "Deconvolution", "InnerProduct"):
+        return []
+    return [spec.lr_mult for spec in layer.param]
+
+
+def get_layer_label(layer, rankdir, display_lrm=False):
+    """Name, type and, for convolutions and poolings, windows; over several lines where the graph goes down."""
+    gap = " " if rankdir in ("TB", "BT") else "\\n"
+    parts = [layer.name, f"({layer.type})"]
+    if layer.type in ("Convolution", "Deconvolution"):
+        param = layer.convolution_param
+        sides = [
+            f"{name}: {(list(field) or [default])[0]}"
+            for name, field, default in (
+                ("kernel size", param.kernel_size, 1),
+                ("stride", param.stride, 1),
+                ("pad", param.pad, 0),
+            )
+        ]
+        parts += sides
+    elif layer.type == "Pooling":
+        param = layer.pooling_param
+        parts[1] = f"({get_pooling_types_dict()[param.pool]} {layer.type})"
+        parts += [f"kernel size: {param.kernel_size}", f"stride: {param.stride}", f"pad: {param.pad}"]
+    if display_lrm and (rates := get_layer_lr_mult(layer)):
+        parts.append("lr mult: " + ", ".join(f"{rate:g}" for rate in rates))
+    return gap.join(parts)
+
+
+def choose_color_by_layertype(layertype):
+    return LAYER_COLOURS.get(layertype, "#6495ED")
+
+
+def in_phase(layer, phase):
+    """Whether a layer belongs to a phase (None: to any)."""
+    if phase is None:
+        return True
+    if layer.include:
+        return any(not rule.HasField("phase") or rule.phase == phase for rule in layer.include)
+    return not any(rule.HasField("phase") and rule.phase == phase for rule in layer.exclude)
+
+
+def get_pydot_graph(caffe_net, rankdir, label_edges=True, phase=None, display_lrm=False):
+    """The Graph of a NetParameter.
+
+    rankdir: LR, TB or BT; label_edges: whether arrows say sizes; phase: only that phase's layers; display_lrm: rates
+    """
+    graph = Graph(caffe_net.name or "Net", rankdir)
+    for layer in caffe_net.layer:
+        if not in_phase(layer, phase):
+            continue
+        node = f"{layer.name}_{layer.type}"
+        in_place = len(layer.bottom) == len(layer.top) == 1 and layer.bottom[0] == layer.top[0]
+        style = dict(NEURON_LAYER_STYLE if in_place or layer.type in NEURONS else LAYER_STYLE_DEFAULT)
+        if not in_place:
+            style["fillcolor"] = choose_color_by_layertype(layer.type)
+        graph.nodes[node] = {"label": get_layer_label(layer, rankdir, display_lrm), **style}
+        for bottom in layer.bottom:
+            graph.nodes[f"{bottom}_blob"] = {"label": bottom, **BLOB_STYLE}
+            graph.edges.append((f"{bottom}_blob", node, ""))
+        for top in layer.top:
+            graph.nodes[f"{top}_blob"] = {"label": top, **BLOB_STYLE}
+            label = get_edge_label(layer) if label_edges else ""
+            graph.edges.append((node, f"{top}_blob", label.strip('"')))
+    return graph
+
+
+def draw_net(caffe_net, rankdir, ext="png", phase=None, display_lrm=False):
+    """The picture of a NetParameter as bytes, in a format Graphviz writes, or "dot"."""
+    return get_pydot_graph(caffe_net, rankdir, phase=phase, display_lrm=display_lrm).create(format=ext)
+
+
+def draw_net_to_file(caffe_net, filename, rankdir="LR", phase=None, display_lrm=False):
+    """Draw a NetParameter to a file, whose ending says the format."""
+    picture = draw_net(caffe_net, rankdir, str(filename).rsplit(".", 1)[-1], phase, display_lrm)
+    with open(filename, "wb") as file:
+        file.write(picture)

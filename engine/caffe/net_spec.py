@@ -1,0 +1,178 @@
+"""Nets written in Python: layers as functions of their inputs, turned into prototxt.
+
+from caffe import layers as L, params as P
+n = caffe.NetSpec()
+n.data, n.label = L.Data(source="train", backend=P.Data.LMDB, batch_size=64, ntop=2)
+n.conv1 = L.Convolution(n.data, num_output=96, kernel_size=11, stride=4)
+n.relu1 = L.ReLU(n.conv1, in_place=True)
+print(n.to_proto())
+"""
+
+from collections import Counter, OrderedDict
+
+from .proto import caffe_pb2
+
+
+def param_name_dict():
+    """Layer type -> name of its own message's field without _param, for the types that have one."""
+    fields = caffe_pb2.LayerParameter.DESCRIPTOR.fields_by_name
+    names = [name for name in fields if name.endswith("_param")]
+    return {fields[name].message_type.name[: -len("Parameter")]: name[: -len("_param")] for name in names}
+
+
+def to_proto(*tops):
+    """A NetParameter of all layers that these tops need."""
+    layers, names, autonames = OrderedDict(), {}, Counter()
+    for top in tops:
+        top.fn._to_proto(layers, names, autonames)
+    net = caffe_pb2.NetParameter()
+    net.layer.extend(layers.values())
+    return net
+
+
+def assign_proto(proto, name, value):
+    """Set a field from Python: lists fill repeated fields, dicts fill messages."""
+    field = getattr(proto, name)  # AttributeError for a field there is not
+    repeated = proto.DESCRIPTOR.fields_by_name[name].is_repeated
+    if repeated and not isinstance(value, (list, tuple)):
+        value = [value]
+    if isinstance(value, (list, tuple)):
+        if value and isinstance(value[0], dict):
+            for item in value:
+                added = field.add()
+                for key, inner in item.items():
+                    assign_proto(added, key, inner)
+        else:
+            field.extend(value)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            assign_proto(field, key, inner)
+    else:
+        setattr(proto, name, value)
+
+
+class Top:
+    """One output of a layer: `fn` the layer, `n` which of its outputs."""
+
+    def __init__(self, fn, n):
+        self.fn, self.n = fn, n
+
+    def to_proto(self):
+        """A NetParameter of all layers this top needs."""
+        return to_proto(self)
+
+    def _to_proto(self, layers, names, autonames):
+        return self.fn._to_proto(layers, names, autonames)
+
+
+class Function:
+    """A layer: its type, the Tops it reads, and its parameters; `ntop`, `in_place` and `name` among them."""
+
+    def __init__(self, type_name, inputs, params):
+        self.type_name, self.inputs = type_name, inputs
+        for number, top in enumerate(inputs):
+            if not isinstance(top, Top):
+                raise TypeError(f"{type_name} input {number} is not a Top (type is {type(top)})")
+        self.params = dict(params)
+        self.ntop = self.params.pop("ntop", 1)
+        self.in_place = self.params.pop("in_place", False)
+        self.tops = tuple(Top(self, number) for number in range(self.ntop))
+
+    def _get_name(self, names, autonames):
+        if self not in names and self.ntop > 0:
+            names[self] = self._get_top_name(self.tops[0], names, autonames)
+        elif self not in names:
+            autonames[self.type_name] += 1
+            names[self] = f"{self.type_name}{autonames[self.type_name]}"
+        return names[self]
+
+    def _get_top_name(self, top, names, autonames):
+        if top not in names:
+            autonames[top.fn.type_name] += 1
+            names[top] = f"{top.fn.type_name}{autonames[top.fn.type_name]}"
+        return names[top]
+
+    def _to_proto(self, layers, names, autonames):
+        if self in layers:
+            return
+        bottoms = []
+        for top in self.inputs:
+            top.fn._to_proto(layers, names, autonames)
+            bottoms.append(layers[top.fn].top[top.n])
+        layer = caffe_pb2.LayerParameter(type=self.type_name, bottom=bottoms)
+        if self.in_place:
+            layer.top.extend(layer.bottom)
+        else:
+            layer.top.extend(self._get_top_name(top, names, autonames) for top in self.tops)
+        layer.name = self._get_name(names, autonames)
+        own = _param_names.get(self.type_name)
+        for key, value in self.params.items():
+            if key.endswith("param") or own is None:
+                assign_proto(layer, key, value)
+                continue
+            try:
+                assign_proto(getattr(layer, f"{own}_param"), key, value)
+            except (AttributeError, KeyError):
+                assign_proto(layer, key, value)
+        layers[self] = layer
+
+
+class NetSpec:
+    """A net whose attributes are its Tops, by the names they shall have; also as items, for names like conv4-t2."""
+
+    def __init__(self):
+        super().__setattr__("tops", OrderedDict())
+
+    def __setattr__(self, name, value):
+        self.tops[name] = value
+
+    def __getattr__(self, name):
+        try:
+            return self.tops[name]
+        except KeyError:
+            raise AttributeError(f"the net has no top {name!r}")
+
+    def __setitem__(self, key, value):
+        self.tops[key] = value
+
+    def __getitem__(self, item):
+        return self.tops[item]
+
+    def to_proto(self):
+        """The NetParameter of all tops named so far, in the order of their naming."""
+        names = {top: name for name, top in self.tops.items()}
+        layers, autonames = OrderedDict(), Counter()
+        for top in self.tops.values():
+            top._to_proto(layers, names, autonames)
+        net = caffe_pb2.NetParameter()
+        net.layer.extend(layers.values())
+        return net
+
+
+class Layers:
+    """L.Type(inputs..., parameters...): a Top, a tuple of them, or for ntop=0 the Function."""
+
+    def __getattr__(self, name):
+        def layer_fn(*args, **kwargs):
+            fn = Function(name, args, kwargs)
+            if fn.ntop == 0:
+                return fn
+            return fn.tops[0] if fn.ntop == 1 else fn.tops
+
+        return layer_fn
+
+
+class Parameters:
+    """P.Message.NAME: values of enums, as P.Pooling.MAX."""
+
+    def __getattr__(self, name):
+        class Param:
+            def __getattr__(self, param_name):
+                return getattr(getattr(caffe_pb2, name + "Parameter"), param_name)
+
+        return Param()
+
+
+_param_names = param_name_dict()
+layers = Layers()
+params = Parameters()
