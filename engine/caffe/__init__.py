@@ -32,12 +32,14 @@ _PLACES = {
     **dict.fromkeys(("init_log", "log"), "glog"),
     **dict.fromkeys(
         (
+            "set_decoded_budget",
             "set_device",
             "set_mode_cpu",
             "set_mode_gpu",
             "set_multiprocess",
             "set_precision",
             "set_random_seed",
+            "set_shard",
             "set_solver_count",
             "set_solver_rank",
             "solver_count",

@@ -16,7 +16,6 @@ import torch
 
 from . import context, glog
 from .errors import CaffeError
-from .transform import parse_datum
 
 # Seconds batches were waited for, over all loaders: a step's time without data.
 waited = 0.0
@@ -160,23 +159,21 @@ class Loader:
         try:
             stream = torch.cuda.Stream() if context.on_gpu() else None
             with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-                values = self.database.values(**self.order)
+                records = self.database.records(**self.order)
                 while not self.stopped.is_set():
-                    batch = self._assemble([next(values) for _ in range(self.size)], pool)
+                    batch = self._assemble([next(records) for _ in range(self.size)], pool)
                     if stream is not None:
                         batch.to_device(stream)
                     self._put(batch)
         except Exception as error:
-            if isinstance(error, CaffeError):
-                error = CaffeError(f"{self.database.path}: {error}")
             self._put(error)
 
-    def _assemble(self, values, pool):
-        """A batch of these values; uncut where it is to be kept."""
+    def _assemble(self, records, pool):
+        """A batch of these records; uncut where it is to be kept."""
         transformer = self.transformer
         # Crops and mirrors are drawn in the order of the records, whatever the threads do.
-        draws = [transformer.draw() for _ in values]
-        first = transformer.decode(parse_datum(values[0]))
+        draws = [transformer.draw() for _ in records]
+        _, first = self.database.image(records[0], transformer.decode)
         place = transformer.place(draws[0], first.shape)
         whole = self._keeps(first)
         sample = torch.from_numpy((first if whole else transformer.cut(first, place)).copy())
@@ -185,13 +182,13 @@ class Loader:
         places, labels = [None] * self.size, torch.empty(self.size)
 
         def work(index):
-            datum = parse_datum(values[index])
-            image = transformer.decode(datum)
+            datum, image = self.database.image(records[index], transformer.decode)
             places[index] = transformer.place(draws[index], image.shape)
             part = image if whole else transformer.cut(image, places[index])
             if part.shape != array.shape[1:]:
                 raise CaffeError(
-                    f"images of one batch differ in size: {part.shape[1::-1]} and {array.shape[2:0:-1]}; use crop_size"
+                    f"{self.database.path}: images of one batch differ in size: {part.shape[1::-1]} and "
+                    f"{array.shape[2:0:-1]}; use crop_size"
                 )
             array[index] = part
             labels[index] = datum.label

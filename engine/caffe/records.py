@@ -4,9 +4,11 @@ import os
 import weakref
 
 import lmdb
+from google.protobuf.message import DecodeError
 
 from . import glog
 from .errors import CaffeError
+from .proto import caffe_pb2
 
 # lmdb opens an environment once per process; nets of one process share it here.
 _open = weakref.WeakValueDictionary()
@@ -25,20 +27,30 @@ class Database:
         if not self.count:
             raise CaffeError(f"{path}: the database is empty")
 
-    def values(self, rank=0, ranks=1, run=1, skip=0):
-        """The values, without end, after the first `skip`: of every `ranks` runs of `run` the one numbered `rank`."""
+    def records(self, rank=0, ranks=1, run=1, skip=0):
+        """Pairs (key, value), without end, after the first `skip`: of every `ranks` runs of `run` the one numbered `rank`."""
         number = -skip
         with self.environment.begin(buffers=False) as transaction:
             while True:
-                for value in transaction.cursor().iternext(keys=False):
+                for record in transaction.cursor():
                     if number >= 0 and number // run % ranks == rank:
-                        yield value
+                        yield record
                     number += 1
                 glog.info("Restarting data prefetching from start.")
 
     def first(self):
-        with self.environment.begin() as transaction:
-            return next(transaction.cursor().iternext(keys=False))
+        """The first record."""
+        return next(self.records())
+
+    def image(self, record, decode):
+        """(Datum, image) of a record. Raises CaffeError that names it."""
+        key, value = record
+        try:
+            datum = caffe_pb2.Datum.FromString(value)
+            return datum, decode(datum)
+        except (CaffeError, DecodeError) as error:
+            words = error if isinstance(error, CaffeError) else "not a Datum"
+            raise CaffeError(f"{self.path}: record {key.decode(errors='replace')!r}: {words}")
 
 
 def open_database(path):

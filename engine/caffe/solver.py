@@ -43,6 +43,9 @@ class Solver:
     """
 
     kind = None
+    iter = 0
+    net = None
+    test_nets = ()
 
     def __init__(self, solver_file):
         param = solver_file

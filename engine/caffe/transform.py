@@ -6,7 +6,6 @@ import numpy as np
 from . import wire
 from .context import TRAIN
 from .errors import CaffeError, check
-from .proto import caffe_pb2
 from .prototxt import read_bytes
 
 
@@ -16,15 +15,15 @@ def decode(datum, colour=False, grey=False):
         flag = cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_UNCHANGED
         data = np.frombuffer(datum.data, dtype=np.uint8)
         image = cv2.imdecode(data, flag) if data.size else None
-        check(image is not None, "a record holds an image that cannot be decoded")
-        check(image.dtype == np.uint8, f"a record holds an image of {image.dtype}; 8 bits per channel are supported")
+        check(image is not None, "its image cannot be decoded")
+        check(image.dtype == np.uint8, f"its image has {image.dtype} channels; 8 bits are supported")
         return image if image.ndim == 3 else image[:, :, None]
     shape = (datum.channels, datum.height, datum.width)
     if datum.data:
         array = np.frombuffer(datum.data, dtype=np.uint8)
     else:
         array = np.array(datum.float_data, dtype=np.float32)
-    check(array.size == np.prod(shape), f"a record of shape {shape} holds {array.size} numbers")
+    check(array.size == np.prod(shape), f"has shape {shape} but holds {array.size} numbers")
     return array.reshape(shape).transpose(1, 2, 0)
 
 
@@ -108,13 +107,3 @@ class Transformer:
         if means is not None:
             part = part - np.array(means, dtype=np.float32)
         return np.ascontiguousarray((part * np.float32(scale)).transpose(2, 0, 1))
-
-
-def parse_datum(value):
-    """A Datum from a database's value. Raises CaffeError."""
-    datum = caffe_pb2.Datum()
-    try:
-        datum.ParseFromString(value)
-    except Exception as error:
-        raise CaffeError("a record is no Datum") from error
-    return datum

@@ -47,8 +47,8 @@ def test_everything_pycaffe_has_is_there(bvlc):
 TEXT = """
 name: "small" force_backward: true
 layer { name: "in" type: "Input" top: "x" top: "z" input_param { shape { dim: 2 dim: 3 dim: 4 dim: 4 } } }
-layer { name: "conv" type: "Convolution" bottom: "x" top: "y" convolution_param { num_output: 4 kernel_size: 3 pad: 1 group: 1
-        weight_filler { type: "gaussian" std: 0.5 } } }
+layer { name: "conv" type: "Convolution" bottom: "x" top: "y" convolution_param {
+        num_output: 4 kernel_size: 3 pad: 1 weight_filler { type: "gaussian" std: 0.5 } } }
 layer { name: "relu" type: "ReLU" bottom: "y" top: "y" }
 layer { name: "pool" type: "Pooling" bottom: "y" top: "p" pooling_param { kernel_size: 2 stride: 2 } }
 layer { name: "sum" type: "Reduction" bottom: "p" top: "loss" loss_weight: 2 }

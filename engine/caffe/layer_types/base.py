@@ -21,6 +21,7 @@ class Layer:
 
     serves_tensors = False
     type = "Python"
+    blobs = ()
 
     def __init__(self, param=None):
         self.blobs = BlobVec()

@@ -12,7 +12,7 @@ from ..fillers import fill
 from ..loader import Loader
 from ..proto import caffe_pb2
 from ..records import open_database
-from ..transform import Transformer, parse_datum
+from ..transform import Transformer
 from .base import BuiltIn, register
 
 
@@ -58,7 +58,7 @@ class Data(Source):
             **{"skip": skip, "rank": rank, "ranks": ranks, "run": run, "budget": context.decoded_budget()},
         )
         weakref.finalize(self, self.loader.close)
-        image = self.transformer.decode(parse_datum(database.first()))
+        _, image = database.image(database.first(), self.transformer.decode)
         *_, height, width, _ = self.transformer.place((0, 0, False), image.shape)
         self.transformer.affine(image.shape[2])
         top[0].reshape(param.batch_size, image.shape[2], height, width)

@@ -20,7 +20,7 @@ class PythonLayer(BuiltIn):
         super().__init__(param, phase)
         self.object = self.find_class()(param)
         self.object.param_str, self.object.phase = param.python_param.param_str, phase
-        if not hasattr(self.object, "blobs"):  # its own __init__ did not call ours
+        if "blobs" not in vars(self.object):  # its own __init__ did not call ours
             Layer.__init__(self.object)
         self.blobs = self.object.blobs
 
