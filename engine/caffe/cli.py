@@ -148,12 +148,13 @@ def train(flags):
         parallel.attach(trainer)
         if flags.snapshot:
             glog.info(f"Resuming from {flags.snapshot}")
+            trainer.restore(flags.snapshot)
         bar = terminal.Bar(param.max_iter if not glog.muted else 0)
         trainer.progress = bar.update
         glog.bar = bar
         try:
             glog.info("Starting Optimization")
-            trainer.solve(flags.snapshot or None)
+            trainer.solve()
         finally:
             glog.bar = None
             bar.close()

@@ -92,9 +92,10 @@ class Graph:
                 wants = param.propagate_down[position]
             node.propagate_down.append(wants)
         self._add_tops(node, available)
-        layer.check_counts(node.bottom_blobs, node.top_blobs)
-        layer.setup(node.bottom_blobs, node.top_blobs)
-        self._reshape(node)
+        with naming(node):
+            layer.check_counts(node.bottom_blobs, node.top_blobs)
+            layer.setup(node.bottom_blobs, node.top_blobs)
+            self._reshape(node)
         self._weigh(node)
         for blob in node.top_blobs:
             self.memory += blob.count

@@ -30,25 +30,25 @@ def to_proto(*tops):
     return net
 
 
-def assign_proto(proto, name, value):
+def assign_proto(proto, name, val):
     """Set a field from Python: lists fill repeated fields, dicts fill messages."""
     field = getattr(proto, name)  # AttributeError for a field there is not
     repeated = proto.DESCRIPTOR.fields_by_name[name].is_repeated
-    if repeated and not isinstance(value, (list, tuple)):
-        value = [value]
-    if isinstance(value, (list, tuple)):
-        if value and isinstance(value[0], dict):
-            for item in value:
+    if repeated and not isinstance(val, (list, tuple)):
+        val = [val]
+    if isinstance(val, (list, tuple)):
+        if val and isinstance(val[0], dict):
+            for item in val:
                 added = field.add()
                 for key, inner in item.items():
                     assign_proto(added, key, inner)
         else:
-            field.extend(value)
-    elif isinstance(value, dict):
-        for key, inner in value.items():
+            field.extend(val)
+    elif isinstance(val, dict):
+        for key, inner in val.items():
             assign_proto(field, key, inner)
     else:
-        setattr(proto, name, value)
+        setattr(proto, name, val)
 
 
 class Top:

@@ -28,7 +28,7 @@ class Database:
             raise CaffeError(f"{path}: the database is empty")
 
     def records(self, rank=0, ranks=1, run=1, skip=0):
-        """Pairs (key, value), without end, after the first `skip`: of every `ranks` runs of `run` the one numbered `rank`."""
+        """Pairs (key, value) without end, after `skip`: of every `ranks` runs of `run` records that numbered `rank`."""
         number = -skip
         with self.environment.begin(buffers=False) as transaction:
             while True:

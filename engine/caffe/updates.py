@@ -19,6 +19,7 @@ def learning_rate(param, iteration, step=0):
     policy = param.lr_policy
     if policy == "fixed":
         return base, step
+    check(gamma >= 0, f"lr_policy {policy}: gamma must be at least 0, not {gamma}")
     if policy == "step":
         check(param.stepsize > 0, "lr_policy step needs stepsize")
         step = iteration // param.stepsize

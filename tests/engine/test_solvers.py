@@ -1,0 +1,153 @@
+"""Solvers against a real Caffe: update rules, learning rates, regularisation, clipping, iter_size; and their states."""
+
+import caffe
+import numpy as np
+import pytest
+from conftest import relative
+
+NET = """
+layer { name: "x" type: "DummyData" top: "x" top: "t" dummy_data_param {
+        data_filler { type: "constant" value: 0.7 } data_filler { type: "constant" value: 0.3 }
+        shape { dim: 4 dim: 5 } shape { dim: 4 dim: 3 } } }
+layer { name: "a" type: "InnerProduct" bottom: "x" top: "h"
+        param { lr_mult: 1 decay_mult: 1 } param { lr_mult: 2 decay_mult: 0 }
+        inner_product_param { num_output: 6 weight_filler { type: "xavier" } } }
+layer { name: "tanh" type: "TanH" bottom: "h" top: "h" }
+layer { name: "frozen" type: "InnerProduct" bottom: "h" top: "f" param { lr_mult: 0 } param { lr_mult: 0 }
+        inner_product_param { num_output: 6 weight_filler { type: "xavier" } } }
+layer { name: "b" type: "InnerProduct" bottom: "f" top: "y"
+        inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "EuclideanLoss" bottom: "y" bottom: "t" top: "loss" }
+"""
+BASE = 'net: "{net}" base_lr: 0.05 max_iter: 40 snapshot_prefix: "{prefix}" random_seed: 7 '
+FIXED = 'lr_policy: "fixed" '
+CASES = {
+    "SGD": FIXED + "momentum: 0.9 weight_decay: 0.01",
+    "SGD L1": FIXED + 'momentum: 0.9 weight_decay: 0.01 regularization_type: "L1"',
+    "SGD clipped": FIXED + "momentum: 0.9 clip_gradients: 0.1",
+    "SGD iter_size": FIXED + "momentum: 0.9 iter_size: 3 weight_decay: 0.01",
+    "Nesterov": FIXED + 'type: "Nesterov" momentum: 0.9 weight_decay: 0.01',
+    "AdaGrad": FIXED + 'type: "AdaGrad" weight_decay: 0.01',
+    "RMSProp": FIXED + 'type: "RMSProp" rms_decay: 0.95 weight_decay: 0.01',
+    "AdaDelta": FIXED + 'type: "AdaDelta" momentum: 0.95 delta: 1e-6 weight_decay: 0.01',
+    "Adam": FIXED + 'type: "Adam" momentum: 0.9 momentum2: 0.999 weight_decay: 0.01',
+    "old name": FIXED + "solver_type: NESTEROV momentum: 0.9",
+    "step": 'lr_policy: "step" gamma: 0.5 stepsize: 2 momentum: 0.9',
+    "exp": 'lr_policy: "exp" gamma: 0.8',
+    "inv": 'lr_policy: "inv" gamma: 0.3 power: 0.75',
+    "multistep": 'lr_policy: "multistep" gamma: 0.5 stepvalue: 1 stepvalue: 3 stepvalue: 6',
+    "poly": 'lr_policy: "poly" power: 1.5',
+    "sigmoid": 'lr_policy: "sigmoid" gamma: 0.5 stepsize: 3',
+}
+
+
+@pytest.fixture
+def solver_text(tmp_path):
+    (tmp_path / "net.prototxt").write_text(NET)
+
+    def make(body):
+        text = BASE.format(net=tmp_path / "net.prototxt", prefix=tmp_path / "own") + body
+        (tmp_path / "solver.prototxt").write_text(text)
+        return text
+
+    return make
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_solver_agrees_with_caffe(kind, solver_text, bvlc, tmp_path):
+    """Eight steps from the same weights; then three from the real Caffe's state, which must continue."""
+    text, start = solver_text(CASES[kind]), str(tmp_path / "start.caffemodel")
+    expected = bvlc.solver(text, 8, ["loss"], save_first=start, snapshot=True)
+    solver = caffe.get_solver(str(tmp_path / "solver.prototxt"))
+    solver.net.copy_from(start)
+    rates, losses = [], []
+    for _ in range(8):
+        rates.append(solver.lr)
+        solver.step(1)
+        losses.append(float(solver.net.blobs["loss"].data))
+    np.testing.assert_allclose(losses, expected["losses"][:, 0], rtol=1e-4)
+    np.testing.assert_allclose(rates, expected["rates"], rtol=1e-5)
+    for name, blobs in solver.net.params.items():
+        for index, blob in enumerate(blobs):
+            assert relative(blob.data, expected[f"param/{name}/{index}"]) < 1e-4, (name, index)
+            if name != "frozen":
+                assert relative(blob.diff, expected[f"update/{name}/{index}"]) < 2e-3, (name, index)
+    state = str(tmp_path / "own_iter_8.solverstate")
+    more = bvlc.solver(text, 3, ["loss"], state=state)
+    solver.restore(state)
+    assert solver.iter == 8
+    for row in more["losses"]:
+        solver.step(1)
+        np.testing.assert_allclose(solver.net.blobs["loss"].data, row[0], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "body, words",
+    [
+        (FIXED + 'type: "SDG"', ["SDG", "SGD", "Adam"]),
+        ('lr_policy: "stepp"', ["stepp", "multistep"]),
+        (FIXED + 'type: "AdaGrad" momentum: 0.9', ["Momentum", "AdaGrad"]),
+        (FIXED + 'type: "RMSProp" rms_decay: 1.5', ["rms_decay"]),
+        (FIXED + 'regularization_type: "L3"', ["L3"]),
+        (FIXED + "momentun: 0.9", ["solver.prototxt:1", "momentun"]),
+        (FIXED + "test_iter: 1", ["test_interval"]),
+        (FIXED + 'train_net: "x"', ["train net", "net, train_net"]),
+        (FIXED + 'snapshot: 1 snapshot_prefix: "no/such/folder/x"', ["multiple", "snapshot_prefix"]),
+        (FIXED + "average_loss: 0", ["average_loss"]),
+    ],
+)
+def test_wrong_solvers_are_errors_that_say_what(body, words, solver_text, tmp_path):
+    solver_text(body)
+    with pytest.raises(caffe.CaffeError) as error:
+        caffe.get_solver(str(tmp_path / "solver.prototxt")).step(1)
+    assert all(word in str(error.value) for word in words), error.value
+
+
+def test_a_prefix_that_cannot_be_written_is_said_before_training(tmp_path, solver_text):
+    text = solver_text(FIXED).replace(str(tmp_path / "own"), str(tmp_path / "no/such/own"))
+    (tmp_path / "solver.prototxt").write_text(text)
+    with pytest.raises(caffe.CaffeError, match="Cannot write to snapshot prefix"):
+        caffe.get_solver(str(tmp_path / "solver.prototxt"))
+
+
+def test_callbacks_and_what_pycaffe_shows_of_a_solver(solver_text, tmp_path):
+    solver_text(FIXED + 'momentum: 0.9 test_iter: 2 test_interval: 5 type: "Adam" momentum2: 0.9')
+    solver = caffe.get_solver(str(tmp_path / "solver.prototxt"))
+    assert isinstance(solver, caffe.AdamSolver) and len(solver.test_nets) == 1
+    calls = []
+    solver.add_callback(lambda: calls.append("start"), lambda: calls.append("ready"))
+    solver.step(2)
+    assert calls == ["start", "ready"] * 2 and solver.iter == 2
+    assert solver.param.max_iter == 40 and solver.param.base_lr == pytest.approx(0.05)
+    solver.param.max_iter = 4
+    solver.solve()
+    assert solver.iter == 4 and (tmp_path / "own_iter_4.caffemodel").exists()
+    before = solver.net.params["a"][0].data.copy()
+    solver.net.clear_param_diffs()
+    solver.net.params["a"][0].diff[...] = 1
+    solver.apply_update()
+    assert (solver.net.params["a"][0].data < before).all()
+    solver.share_weights(solver.test_nets[0])
+    assert np.shares_memory(solver.test_nets[0].params["a"][0].data, solver.net.params["a"][0].data)
+
+
+def test_a_snapshot_is_whole_or_not_there(solver_text, tmp_path, monkeypatch):
+    """A write that fails leaves neither a half file nor the old one spoilt."""
+    from caffe import wire
+
+    solver_text(FIXED)
+    solver = caffe.get_solver(str(tmp_path / "solver.prototxt"))
+    solver.snapshot()
+    before = (tmp_path / "own_iter_0.caffemodel").read_bytes()
+    parts = wire.nested
+
+    def full_disk(*arguments):
+        yield from parts(*arguments)[:1]
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(wire, "nested", full_disk)
+    solver.net.params["a"][0].data[...] = 5
+    with pytest.raises((caffe.CaffeError, OSError), match="No space left"):
+        solver.snapshot()
+    assert (tmp_path / "own_iter_0.caffemodel").read_bytes() == before
+    assert not [path for path in tmp_path.iterdir() if "partial" in path.name]
