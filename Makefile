@@ -12,11 +12,14 @@ VENV_PYTHON := .venv/bin/python
 
 # What the steps work on; give them on the command line.
 CELEBA ?=
+LFWA ?=
 ATTRIBUTES ?=
 LMDB ?= data/lmdb
 RUN ?= build/run
 RECORDS ?= 10000
 AUGMENT ?= minority
+# Of the training data: stream (written down, for Caffe's own Data layer) or compact (each face once, cut on the fly).
+FORM ?= stream
 BATCH ?= 4
 # Changes to the files in solver/ for all stages or one: SOLVER=region.max_iter=500,cascade.max_iter=300
 SOLVER ?=
@@ -24,7 +27,9 @@ RECTANGLES ?= measured
 IMAGES ?=
 # For evaluate: [NAME=]FILE of several weights to compare; the newest of the cascade by default.
 WEIGHTS ?=
-# More for tools: GENERATE=--l1=linear, AVERAGE="--share 0.6", TRAIN="-gpu 0"
+# More for tools: BUILD=--dry-run, CHECK=--no-source, GENERATE=--l1=linear, AVERAGE="--share 0.6", TRAIN="-gpu 0"
+BUILD ?=
+CHECK ?=
 GENERATE ?=
 AVERAGE ?=
 TRAIN ?=
@@ -33,7 +38,7 @@ TRAIN ?=
 newest = $$(ls -t $(RUN)/$(1)/$(1)_iter_*.caffemodel 2>/dev/null | head -n 1 | grep . || \
   { echo "error: no weights in $(RUN)/$(1); train first: make train" >&2; exit 1; })
 
-.PHONY: help caffe lmdb models nets train train-region average train-cascade train-whole-face evaluate predict \
+.PHONY: help caffe lmdb check-data models nets train train-region average train-cascade train-whole-face evaluate predict \
   demo test lint proto clean
 
 help: ## this list
@@ -44,7 +49,7 @@ help: ## this list
 	@echo 'Real faces, from a CelebA download to predictions:'
 	@echo '  make lmdb CELEBA=/path/to/CelebA ATTRIBUTES=Eyeglasses,Smiling,Male'
 	@echo '  make train && make evaluate && make predict IMAGES=/path/to/faces'
-	@echo 'Settings: LMDB=$(LMDB) RUN=$(RUN) BATCH=$(BATCH) RECORDS=$(RECORDS) AUGMENT=$(AUGMENT)'
+	@echo 'Settings: LMDB=$(LMDB) RUN=$(RUN) BATCH=$(BATCH) FORM=$(FORM) RECORDS=$(RECORDS) AUGMENT=$(AUGMENT)'
 	@echo '  RECTANGLES=measured|theoretical SOLVER=max_iter=500 TRAIN="-gpu 0"'
 
 .venv/ready: pyproject.toml
@@ -64,10 +69,14 @@ caffe: ## install a real BVLC Caffe (CAFFE_ARCHIVE=, CAFFE_DEBS= or CAFFE_ROOT= 
 .caffe/bin/caffe:
 	@$(MAKE) --no-print-directory caffe
 
-lmdb: .venv/ready ## balanced, augmented training data: CELEBA=<folder> [ATTRIBUTES=A,B] [LMDB=data/lmdb]
-	@[ -n "$(CELEBA)" ] || { echo 'error: give the data set: make lmdb CELEBA=/path/to/CelebA' >&2; exit 2; }
-	$(VENV_PYTHON) -m data_prep.build_lmdb "$(CELEBA)" --out "$(LMDB)" --records $(RECORDS) \
-	  --augment $(AUGMENT) $(if $(ATTRIBUTES),--attributes $(ATTRIBUTES))
+lmdb: .venv/ready ## balanced, augmented training data: CELEBA= or LFWA=<folder> [ATTRIBUTES=A,B] [FORM=compact]
+	@[ -n "$(CELEBA)$(LFWA)" ] || { echo 'error: give the data set: make lmdb CELEBA=/path/to/CelebA' >&2; exit 2; }
+	@[ -z "$(CELEBA)" ] || [ -z "$(LFWA)" ] || { echo 'error: give CELEBA or LFWA, not both' >&2; exit 2; }
+	$(VENV_PYTHON) -m data_prep.build_lmdb "$(CELEBA)$(LFWA)" --out "$(LMDB)" --form $(FORM) --records $(RECORDS) \
+	  --augment $(AUGMENT) $(if $(ATTRIBUTES),--attributes $(ATTRIBUTES)) $(BUILD)
+
+check-data: .venv/ready ## prove that LMDB= holds what the paper asks for; contact sheets in $(RUN)/check
+	$(VENV_PYTHON) -m data_prep.check_data "$(LMDB)" --out "$(RUN)/check" $(CHECK)
 
 models: .venv/ready ## rewrite the committed prototxts in models/
 	$(VENV_PYTHON) -m models.generate

@@ -48,8 +48,12 @@ def open_source(folder, images=None, need_images=True, validation=0.1, seed=0):
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
     if (folder / lfwa.ANNOTATION).exists():
-        return lfwa.read(folder, images, need_images, validation, seed)
-    return celeba.read(folder, images, need_images)
+        source = lfwa.read(folder, images, need_images, validation, seed)
+        source.options = {"images": images, "validation": validation, "seed": seed}
+    else:
+        source = celeba.read(folder, images, need_images)
+        source.options = {"images": images}
+    return source
 
 
 def build(source, out, settings, workers=None, drop_duplicates=False):
@@ -108,8 +112,9 @@ def _build(source, out, work, settings, workers, drop_duplicates):
     checksums = {file.name: file_checksum(file) for file in source.files}
     images = {"path": str(source.images.path), "count": len(members), "bytes": size}
     images["blake2b"] = hashlib.blake2b(hashes.tobytes(), digest_size=32).hexdigest()
-    facts = {"source": {"kind": source.kind, "path": str(source.path), "files": checksums, "images": images}}
-    told = {"form": settings.form, "attributes": list(settings.attributes), **facts}
+    told = {"form": settings.form, "attributes": list(settings.attributes)}
+    told["source"] = {"kind": source.kind, "path": str(source.path), "options": source.options}
+    told["source"].update(files=checksums, images=images)
     chosen = {name: value for name, value in settings._asdict().items() if name not in told}
     told["settings"] = {**chosen, "convert": source.convert, "dropped": len(dropped)}
     clear_unless_same(work, told)

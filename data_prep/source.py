@@ -24,6 +24,7 @@ class Source:
     files: the label files, for checksums; row: function index -> "file:row" of an image's labels
     boxes: dict name -> dict attribute -> (x1, y1, x2, y2) in pixels of the image, or empty
     convert: take images that are no plain 8-bit colour ones, converted
+    options: how it was opened, to open it so again
     Raises DataError when an image is missing.
     """
 
@@ -33,6 +34,7 @@ class Source:
         self.images, self.files, self.row = images, files, row
         self.boxes = boxes or {}
         self.convert = False
+        self.options = {}
 
     def open(self, scratch=None):
         """Find all images. scratch: folder for a compressed tar's contents. Raises DataError, OSError."""

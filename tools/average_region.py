@@ -105,7 +105,7 @@ def measured_rectangles(maps, counts, share, least):
 def write(weights, out, average, rectangles):
     """Write a copy of the weights with the blobs of layer region_mapper set. Raises ToolError, OSError."""
     message = networks.read_weights(weights)
-    kept = [layer for layer in message.layer if layer.name not in ("region_mapper", "early_stopping")]
+    kept = [layer for layer in message.layer if layer.name not in ("region_mapper", "early_stopping", "balanced_data")]
     del message.layer[:]
     message.layer.extend(kept)
     layer = message.layer.add(name="region_mapper", type="Python")

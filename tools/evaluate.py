@@ -31,7 +31,7 @@ def run(net, folder, split, batch):
     """Scores and regions of a split: dict blob -> (N, ...) array, and the labels (N, A) bool."""
     blobs = [name for name in (*SCORES, *REGIONS) if name in net.blobs]
     labels = networks.read_labels(folder / f"{split}_labels")
-    images = map(networks.datum_image, networks.records(folder / f"{split}_images"))
+    images = networks.patches(folder, split)
     parts = []
     with tqdm(total=len(labels), unit="face", desc=split, disable=None) as bar:
         for patches in networks.batches(images, batch):
@@ -101,7 +101,7 @@ def show(rows):
 
 def sheet(results, labels, folder, split, attributes, boxes, faces=6):
     """Found regions of each attribute's first positive faces, one column of pictures per weights."""
-    images = list(map(networks.datum_image, networks.records(folder / f"{split}_images")))
+    images = list(networks.patches(folder, split))
     columns = []
     for name, blobs in results.items():
         rows = []

@@ -10,6 +10,7 @@ import numpy as np
 from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 
+from data_prep.faces import face, patch
 from models import table1
 
 PATCH_AREA = table1.INPUT_SIZE**2
@@ -45,7 +46,7 @@ def load(model, weights, phase=caffe.TEST):
     net = caffe.Net(str(model), phase)
     for name, blobs in net.params.items():
         shapes = [tuple(blob.data.shape) for blob in blobs]
-        if name == "early_stopping":
+        if name in ("early_stopping", "balanced_data"):  # state of a training
             continue
         if name not in stored:
             raise ToolError(f"{weights}: weights of another net: {model} needs layer {name}, which is not in it")
@@ -75,6 +76,17 @@ def records(path):
     with environment, environment.begin() as transaction:
         for _, value in transaction.cursor():
             yield caffe_pb2.Datum.FromString(value)
+
+
+def patches(folder, split):
+    """The centre patches of a split in order, uint8 (224, 224, 3) B G R. Raises ToolError.
+
+    The compact form holds whole faces, the stream form patches.
+    """
+    whole = manifest(folder).get("form") == "compact"
+    for datum in records(pathlib.Path(folder) / f"{split}_images"):
+        image = datum_image(datum)
+        yield patch(face(image)) if whole else image
 
 
 def datum_image(datum):
