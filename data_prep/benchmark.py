@@ -121,11 +121,8 @@ def plan(baselines):
     rng = np.random.default_rng(0)
     columns = []
     for name in CELEBA_ATTRIBUTES:
-        share = 1 - majority.get(name, 0.75)
-        # The commoner answer is "absent" but for these.
-        share = (
-            1 - share if name in ("Attractive", "Young", "Mouth_Slightly_Open", "Smiling") and share < 0.5 else share
-        )
+        commoner = majority.get(name, 0.75)
+        share = commoner if name == "Young" else 1 - commoner  # of the twenty only Young is on most faces
         column = []
         for part in PARTS:  # exactly so many in each part
             labels = np.zeros(part, bool)
