@@ -137,7 +137,9 @@ def _build(source, out, work, settings, workers, drop_duplicates):
         np.save(work / "train_plan.npy", job.draws)
     if source.boxes:
         (work / "test_boxes.json").write_text(json.dumps([test_boxes(source, i) for i in job.members["test"]]))
-    write_images(work / "images.csv", source, job.members, dict(zip(members.tolist(), hashes)))
+    by_image = np.zeros((len(source.names), hashes.shape[1]), np.uint8)
+    by_image[members] = hashes
+    write_images(work / "images.csv", source, job.members, by_image)
     told["train_records"] = len(job.draws if job.draws is not None else job.members["train"])
     told.update((split, counts(labels, settings.attributes)) for split, labels in job.labels.items())
     told["means"] = examine.mean_pixel(source, job.members["train"], workers)
@@ -182,12 +184,12 @@ def counts(labels, attributes):
 
 
 def write_images(path, source, members, hashes):
-    """Write images.csv: which image each record of the image databases is, and its content hash."""
+    """Write images.csv: which image each record of the image databases is, and its content hash (row of `hashes`)."""
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["split", "number", "name", "blake2b"])
         for split, indices in members.items():
-            for number, index in enumerate(indices.tolist()):
+            for number, index in enumerate(indices):
                 writer.writerow([split, number, source.names[index], hashes[index].tobytes().hex()])
 
 

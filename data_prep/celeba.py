@@ -1,5 +1,6 @@
 """CelebA as downloaded: images, list_attr_celeba, list_eval_partition (.txt, or the widespread .csv variant)."""
 
+import array
 import csv
 import os
 import pathlib
@@ -91,7 +92,7 @@ def read_labels(path):
         row, attributes = next(lines, (2, []))
     attributes = canonical(attributes, f"{path}:{row}")
     columns = len(attributes)
-    names, rows, labels, used = [], [], bytearray(), set()
+    names, rows, labels, used = [], array.array("i"), bytearray(), set()
     for row, (name, *values) in lines:
         kinds = set(values)
         if len(values) != columns or not kinds <= _LABEL.keys():
@@ -122,14 +123,19 @@ def _label_complaint(path, row, values, columns):
 
 def read_partition(path, names):
     """Read list_eval_partition: (N,) of 0, 1, 2 in the order of `names`. Raises DataError."""
-    numbers = {name: index for index, name in enumerate(names)}
+    numbers = None  # of names, made only where the rows are in another order
     partition = np.full(len(names), 255, dtype=np.uint8)
+    place = 0
     for row, fields in rows_of(path):
         if row == 1 and path.suffix == ".csv" and fields[-1].lower() == "partition":
             continue
         if len(fields) != 2 or fields[1] not in ("0", "1", "2"):
             raise DataError(f"{path}:{row}: expected an image name and 0, 1 or 2")
-        index = numbers.get(fields[0])
+        if numbers is None and place < len(names) and names[place] == fields[0]:
+            index, place = place, place + 1
+        else:
+            numbers = numbers or {name: index for index, name in enumerate(names)}
+            index = numbers.get(fields[0])
         if index is None:
             continue
         if partition[index] != 255:

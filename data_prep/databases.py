@@ -13,7 +13,7 @@ from tqdm import tqdm
 ENCODINGS = ("jpg", "png", "raw")
 JPEG_QUALITY = 95  # OpenCV's own choice, and so convert_imageset's
 # Records in one transaction: what a kill can cost, and where a build taken up again goes on.
-COMMIT = 512
+COMMIT = 256
 # Images that one task of a worker thread holds.
 TASK = 16
 
@@ -109,6 +109,9 @@ def write_lmdb(path, values, total, title):
             while chunk := list(itertools.islice(records, COMMIT)):
                 while not write_chunk(environment, chunk):
                     environment.set_mapsize(2 * environment.info()["map_size"])
+                del chunk  # not two of them at a time
+                # Map anew: pages of the file, seen once, would stay mapped and grow with it.
+                environment.set_mapsize(environment.info()["map_size"])
     except lmdb.Error as error:
         raise OSError(f"{path}: {error}")
 
