@@ -25,9 +25,9 @@ BATCH ?= 4
 SOLVER ?=
 RECTANGLES ?= measured
 IMAGES ?=
-# For evaluate: [NAME=]FILE of several weights to compare; the newest of the cascade by default.
+# For evaluate: [NAME=]FILE of several weights to compare; by default the newest of every stage there is.
 WEIGHTS ?=
-# More for tools: BUILD=--dry-run, CHECK=--no-source, GENERATE=--l1=linear, AVERAGE="--share 0.6", TRAIN="-gpu 0"
+# More for tools: BUILD=--dry-run, CHECK=--no-source, GENERATE=--l1=linear, AVERAGE="--density 1.5", TRAIN="-gpu 0"
 BUILD ?=
 CHECK ?=
 GENERATE ?=
@@ -102,13 +102,18 @@ train-whole-face: nets .caffe/bin/caffe ## ablation: task two on the whole face
 	$(CAFFE) train -solver $(RUN)/whole_face/solver.prototxt $(TRAIN) 2>&1 \
 	  | tee $(RUN)/whole_face/train.log | $(PYTHON) tools/progress.py
 
-evaluate: .caffe/bin/caffe ## accuracies and regions on the test split
-	$(CAFFE_PYTHON) -m tools.evaluate --model $(RUN)/cascade/deploy.prototxt \
-	  --weights $(or $(WEIGHTS),"cascade=$(call newest,cascade)") --lmdb $(LMDB) --out $(RUN)/evaluation
+evaluate: .caffe/bin/caffe ## accuracies and regions on the test split, of every stage trained so far
+	@weights="$(WEIGHTS)"
+	for stage in $(if $(WEIGHTS),,region cascade whole_face); do
+	  newest=$$(ls -t $(RUN)/$$stage/$${stage}_iter_*.caffemodel 2>/dev/null | head -n 1 || true)
+	  [ -z "$$newest" ] || weights="$$weights $$stage=$$newest"
+	done
+	[ -n "$$weights" ] || { echo 'error: no weights in $(RUN); train first: make train' >&2; exit 1; }
+	$(CAFFE_PYTHON) -m tools.evaluate $$weights --models $(RUN) --lmdb $(LMDB) --out $(RUN)/evaluation
 
 predict: .caffe/bin/caffe ## attributes of your aligned faces: IMAGES="file or folder ..."
 	@[ -n "$(IMAGES)" ] || { echo 'error: give faces: make predict IMAGES="face.jpg folder"' >&2; exit 2; }
-	$(CAFFE_PYTHON) -m tools.predict --model $(RUN)/cascade/deploy.prototxt --weights "$(call newest,cascade)" \
+	$(CAFFE_PYTHON) -m tools.predict --models $(RUN) --weights "$(call newest,cascade)" \
 	  --lmdb $(LMDB) --out $(RUN)/predictions $(IMAGES)
 
 DEMO := build/demo
@@ -124,13 +129,10 @@ demo: .venv/ready .caffe/bin/caffe ## everything on synthetic faces, within minu
 	  --prevalence Eyeglasses=0.3,Wearing_Hat=0.3,Smiling=0.5
 	$(demo_make) lmdb
 	$(demo_make) train-region SOLVER=$(DEMO_SOLVER)
-	for rectangles in theoretical measured; do
-	  $(demo_make) average train-cascade SOLVER=$(DEMO_SOLVER) RECTANGLES=$$rectangles
-	  mv $(DEMO)/cascade/cascade_iter_*.caffemodel $(DEMO)/cascade_$$rectangles.caffemodel
-	done
-	$(demo_make) evaluate \
-	  WEIGHTS="measured=$(DEMO)/cascade_measured.caffemodel theoretical=$(DEMO)/cascade_theoretical.caffemodel"
-	mv $(DEMO)/cascade_measured.caffemodel $(DEMO)/cascade/cascade_iter_measured.caffemodel
+	for rectangles in theoretical measured; do $(demo_make) average RECTANGLES=$$rectangles; done
+	$(demo_make) train-cascade SOLVER=$(DEMO_SOLVER)
+	$(demo_make) evaluate WEIGHTS="theoretical=$(DEMO)/theoretical.caffemodel \
+	  measured=$(DEMO)/measured.caffemodel cascade=$$(ls $(DEMO)/cascade/*.caffemodel)"
 	$(demo_make) predict IMAGES="$$(ls $(DEMO)/faces/img_align_celeba/*.jpg | tail -n 8 | tr '\n' ' ')"
 	echo 'Pictures: $(DEMO)/evaluation/regions.png and $(DEMO)/predictions/*.png'
 

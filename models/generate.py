@@ -251,10 +251,6 @@ def task_one(options):
     return text + reshape("max_d", "max_d_map", "max_d", 0, count)
 
 
-def response_map():
-    return layer("response", "Sigmoid", ["d"], ["response"])
-
-
 def region(options, deploy):
     """Response map to region: blobs response, rois (and rois_image for drawing)."""
     parameters = {"threshold": options.threshold, "average_weight": options.average_weight}
@@ -272,7 +268,7 @@ def region(options, deploy):
         body.append("propagate_down: false  # thresholding has zero gradient")
     return (
         banner("region: rectangle round the response points above the threshold (section 3.2)")
-        + response_map()
+        + layer("response", "Sigmoid", ["d"], ["response"])
         + python("region_mapper", "region_mapper", "RegionMapper", ["response"], tops, parameters, *body)
     )
 
@@ -408,11 +404,9 @@ def network(net, options, deploy=False):
     text += trunk(options, deploy)
     if net != "whole_face":
         text += task_one(options)
-    if net == "region" and deploy:
-        text += response_map()
+    if net == "cascade" or (net == "region" and deploy):
+        text += region(options, deploy)
     if net != "region":
-        if net == "cascade":
-            text += region(options, deploy)
         text += task_two(options, ["rois"] if net == "cascade" else [])
         text += head(options, net == "cascade")
     return text + (outputs(net) if deploy else losses(net, options))
