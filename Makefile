@@ -17,7 +17,7 @@ ATTRIBUTES ?=
 LMDB ?= data/lmdb
 RUN ?= build/run
 RECORDS ?= 10000
-AUGMENT ?= minority
+AUGMENT ?= both
 # Of the training data: stream (written down, for Caffe's own Data layer) or compact (each face once, cut on the fly).
 FORM ?= stream
 BATCH ?= 4

@@ -26,11 +26,11 @@ class Plan:
 
     labels: (N, A) bool, of the training images; attributes: their A names
     seed: everything follows from it, on every version of NumPy
-    augment: class whose patches are shifted and mirrored: "minority" (the paper), "both" or "none"
+    augment: class whose patches are shifted and mirrored: "both" (the default), "minority" (the paper) or "none"
     Raises DataError for an attribute with one class only.
     """
 
-    def __init__(self, labels, attributes, seed, augment="minority"):
+    def __init__(self, labels, attributes, seed, augment="both"):
         present = labels.sum(axis=0)
         for name, positives in zip(attributes, present):
             if positives in (0, len(labels)):
