@@ -12,19 +12,24 @@ VENV_PYTHON := .venv/bin/python
 
 # What the steps work on; give them on the command line.
 CELEBA ?=
+LFWA ?=
 ATTRIBUTES ?=
 LMDB ?= data/lmdb
 RUN ?= build/run
 RECORDS ?= 10000
-AUGMENT ?= minority
+AUGMENT ?= both
+# Of the training data: stream (written down, for Caffe's own Data layer) or compact (each face once, cut on the fly).
+FORM ?= stream
 BATCH ?= 4
 # Changes to the files in solver/ for all stages or one: SOLVER=region.max_iter=500,cascade.max_iter=300
 SOLVER ?=
 RECTANGLES ?= measured
 IMAGES ?=
-# For evaluate: [NAME=]FILE of several weights to compare; the newest of the cascade by default.
+# For evaluate: [NAME=]FILE of several weights to compare; by default the newest of every stage there is.
 WEIGHTS ?=
-# More for tools: GENERATE=--l1=linear, AVERAGE="--share 0.6", TRAIN="-gpu 0"
+# More for tools: BUILD=--dry-run, CHECK=--no-source, GENERATE=--l1=linear, AVERAGE="--density 1.5", TRAIN="-gpu 0"
+BUILD ?=
+CHECK ?=
 GENERATE ?=
 AVERAGE ?=
 TRAIN ?=
@@ -33,7 +38,7 @@ TRAIN ?=
 newest = $$(ls -t $(RUN)/$(1)/$(1)_iter_*.caffemodel 2>/dev/null | head -n 1 | grep . || \
   { echo "error: no weights in $(RUN)/$(1); train first: make train" >&2; exit 1; })
 
-.PHONY: help caffe lmdb models nets train train-region average train-cascade train-whole-face evaluate predict \
+.PHONY: help caffe lmdb check-data models nets train train-region average train-cascade train-whole-face evaluate predict \
   demo test lint proto clean
 
 help: ## this list
@@ -44,7 +49,7 @@ help: ## this list
 	@echo 'Real faces, from a CelebA download to predictions:'
 	@echo '  make lmdb CELEBA=/path/to/CelebA ATTRIBUTES=Eyeglasses,Smiling,Male'
 	@echo '  make train && make evaluate && make predict IMAGES=/path/to/faces'
-	@echo 'Settings: LMDB=$(LMDB) RUN=$(RUN) BATCH=$(BATCH) RECORDS=$(RECORDS) AUGMENT=$(AUGMENT)'
+	@echo 'Settings: LMDB=$(LMDB) RUN=$(RUN) BATCH=$(BATCH) FORM=$(FORM) RECORDS=$(RECORDS) AUGMENT=$(AUGMENT)'
 	@echo '  RECTANGLES=measured|theoretical SOLVER=max_iter=500 TRAIN="-gpu 0"'
 
 .venv/ready: pyproject.toml
@@ -64,10 +69,14 @@ caffe: ## install a real BVLC Caffe (CAFFE_ARCHIVE=, CAFFE_DEBS= or CAFFE_ROOT= 
 .caffe/bin/caffe:
 	@$(MAKE) --no-print-directory caffe
 
-lmdb: .venv/ready ## balanced, augmented training data: CELEBA=<folder> [ATTRIBUTES=A,B] [LMDB=data/lmdb]
-	@[ -n "$(CELEBA)" ] || { echo 'error: give the data set: make lmdb CELEBA=/path/to/CelebA' >&2; exit 2; }
-	$(VENV_PYTHON) -m data_prep.build_lmdb "$(CELEBA)" --out "$(LMDB)" --records $(RECORDS) \
-	  --augment $(AUGMENT) $(if $(ATTRIBUTES),--attributes $(ATTRIBUTES))
+lmdb: .venv/ready ## balanced, augmented training data: CELEBA= or LFWA=<folder> [ATTRIBUTES=A,B] [FORM=compact]
+	@[ -n "$(CELEBA)$(LFWA)" ] || { echo 'error: give the data set: make lmdb CELEBA=/path/to/CelebA' >&2; exit 2; }
+	@[ -z "$(CELEBA)" ] || [ -z "$(LFWA)" ] || { echo 'error: give CELEBA or LFWA, not both' >&2; exit 2; }
+	$(VENV_PYTHON) -m data_prep.build_lmdb "$(CELEBA)$(LFWA)" --out "$(LMDB)" --form $(FORM) --records $(RECORDS) \
+	  --augment $(AUGMENT) $(if $(ATTRIBUTES),--attributes $(ATTRIBUTES)) $(BUILD)
+
+check-data: .venv/ready ## prove that LMDB= holds what the paper asks for; contact sheets in $(RUN)/check
+	$(VENV_PYTHON) -m data_prep.check_data "$(LMDB)" --out "$(RUN)/check" $(CHECK)
 
 models: .venv/ready ## rewrite the committed prototxts in models/
 	$(VENV_PYTHON) -m models.generate
@@ -93,13 +102,18 @@ train-whole-face: nets .caffe/bin/caffe ## ablation: task two on the whole face
 	$(CAFFE) train -solver $(RUN)/whole_face/solver.prototxt $(TRAIN) 2>&1 \
 	  | tee $(RUN)/whole_face/train.log | $(PYTHON) tools/progress.py
 
-evaluate: .caffe/bin/caffe ## accuracies and regions on the test split
-	$(CAFFE_PYTHON) -m tools.evaluate --model $(RUN)/cascade/deploy.prototxt \
-	  --weights $(or $(WEIGHTS),"cascade=$(call newest,cascade)") --lmdb $(LMDB) --out $(RUN)/evaluation
+evaluate: .caffe/bin/caffe ## accuracies and regions on the test split, of every stage trained so far
+	@weights="$(WEIGHTS)"
+	for stage in $(if $(WEIGHTS),,region cascade whole_face); do
+	  newest=$$(ls -t $(RUN)/$$stage/$${stage}_iter_*.caffemodel 2>/dev/null | head -n 1 || true)
+	  [ -z "$$newest" ] || weights="$$weights $$stage=$$newest"
+	done
+	[ -n "$$weights" ] || { echo 'error: no weights in $(RUN); train first: make train' >&2; exit 1; }
+	$(CAFFE_PYTHON) -m tools.evaluate $$weights --models $(RUN) --lmdb $(LMDB) --out $(RUN)/evaluation
 
 predict: .caffe/bin/caffe ## attributes of your aligned faces: IMAGES="file or folder ..."
 	@[ -n "$(IMAGES)" ] || { echo 'error: give faces: make predict IMAGES="face.jpg folder"' >&2; exit 2; }
-	$(CAFFE_PYTHON) -m tools.predict --model $(RUN)/cascade/deploy.prototxt --weights "$(call newest,cascade)" \
+	$(CAFFE_PYTHON) -m tools.predict --models $(RUN) --weights "$(call newest,cascade)" \
 	  --lmdb $(LMDB) --out $(RUN)/predictions $(IMAGES)
 
 DEMO := build/demo
@@ -115,13 +129,10 @@ demo: .venv/ready .caffe/bin/caffe ## everything on synthetic faces, within minu
 	  --prevalence Eyeglasses=0.3,Wearing_Hat=0.3,Smiling=0.5
 	$(demo_make) lmdb
 	$(demo_make) train-region SOLVER=$(DEMO_SOLVER)
-	for rectangles in theoretical measured; do
-	  $(demo_make) average train-cascade SOLVER=$(DEMO_SOLVER) RECTANGLES=$$rectangles
-	  mv $(DEMO)/cascade/cascade_iter_*.caffemodel $(DEMO)/cascade_$$rectangles.caffemodel
-	done
-	$(demo_make) evaluate \
-	  WEIGHTS="measured=$(DEMO)/cascade_measured.caffemodel theoretical=$(DEMO)/cascade_theoretical.caffemodel"
-	mv $(DEMO)/cascade_measured.caffemodel $(DEMO)/cascade/cascade_iter_measured.caffemodel
+	for rectangles in theoretical measured; do $(demo_make) average RECTANGLES=$$rectangles; done
+	$(demo_make) train-cascade SOLVER=$(DEMO_SOLVER)
+	$(demo_make) evaluate WEIGHTS="theoretical=$(DEMO)/theoretical.caffemodel \
+	  measured=$(DEMO)/measured.caffemodel cascade=$$(ls $(DEMO)/cascade/*.caffemodel)"
 	$(demo_make) predict IMAGES="$$(ls $(DEMO)/faces/img_align_celeba/*.jpg | tail -n 8 | tr '\n' ' ')"
 	echo 'Pictures: $(DEMO)/evaluation/regions.png and $(DEMO)/predictions/*.png'
 

@@ -1,98 +1,180 @@
-"""Build the LMDBs that the networks read from a data set in CelebA's layout.
+"""Build the LMDBs that the networks read from CelebA or LFWA as downloaded.
 
     python -m data_prep.build_lmdb CELEBA_FOLDER --out data/lmdb
-    python -m data_prep.build_lmdb faces --out build/lmdb --attributes Eyeglasses,Male --records 2000
+    python -m data_prep.build_lmdb CELEBA_FOLDER --out data/lmdb --form compact
+    python -m data_prep.build_lmdb LFWA_FOLDER --out data/lfwa --attributes Eyeglasses,Male --records 2000
+    python -m data_prep.build_lmdb CELEBA_FOLDER --dry-run          # what it would cost, in both forms
 
-CELEBA_FOLDER holds list_attr_celeba.txt, list_eval_partition.txt and img_align_celeba/ (or the zip).
-Written below --out: train (a balanced, augmented stream), val_images with val_labels and test_images with
-test_labels in lockstep, test_boxes.json where the data set tells true boxes, and manifest.json. The folder
-appears when all is done; an interrupted build leaves nothing.
+CELEBA_FOLDER holds list_attr_celeba and list_eval_partition (.txt or .csv) and img_align_celeba/ or the zip, also in
+the download's Anno/, Eval/ and Img/. LFWA_FOLDER holds lfw_att_40.mat, indices_train_test.mat and lfw/ or lfw.tgz.
+
+Written below --out, in the stream form: train (the balanced, augmented sequence), val_images with val_labels and
+test_images with test_labels in lockstep, train_plan.npy (image and cut of every training record). In the compact
+form: train_images, val_images, test_images (each face once, in its own encoding) and *_labels. In both: images.csv (who
+is where, with content hashes), test_boxes.json where the data set tells true boxes, manifest.json.
+
+First it says what the build will cost and refuses what the disk cannot hold; it looks at every image before it writes
+anything; OUT appears when all is done. An error leaves nothing behind. After an interruption, be it a kill or a power
+cut, the same command goes on where it was.
 """
 
 import argparse
-import concurrent.futures
-import itertools
+import csv
+import fcntl
+import hashlib
 import json
 import os
 import pathlib
 import shutil
+import signal
 import sys
-import tempfile
 
-import cv2
-import lmdb
 import numpy as np
-from caffe.proto import caffe_pb2
-from tqdm import tqdm
 
-from data_prep import balance, celeba
+from data_prep import balance, celeba, estimate, examine, lfwa, manifest
 from data_prep.attributes import PAPER_ATTRIBUTES
-from data_prep.celeba import DataError
-from data_prep.faces import PATCH_SIZE, face, patch, to_patch
+from data_prep.databases import ENCODINGS, count, image_datum, in_order, label_datum, write_lmdb
+from data_prep.faces import to_patch
+from data_prep.forms import Job, Settings
+from data_prep.images import DataError
+from data_prep.source import SPLITS, file_checksum
 
-ENCODINGS = ("jpg", "png", "raw")
-# For the estimate of disk only, on the large side; raw is exact.
-BYTES_PER_PATCH = {"jpg": 45_000, "png": 110_000, "raw": 3 * PATCH_SIZE**2}
-SPLITS = {"val": celeba.VAL, "test": celeba.TEST}
-CHUNK = 256
+__all__ = ["build", "image_datum", "label_datum", "open_source", "write_lmdb"]
 
 
-def image_datum(image, encoding, label=None):
-    """A serialised Datum of an image (height, width, 3): encoded, or raw in Caffe's channel order."""
-    datum = caffe_pb2.Datum()
-    if encoding == "raw":
-        datum.height, datum.width, datum.channels = image.shape
-        datum.data = image.transpose(2, 0, 1).tobytes()
+def open_source(folder, images=None, need_images=True, validation=0.1, seed=0):
+    """The Source in a folder, of CelebA's or LFWA's layout; see their `read`. Raises DataError."""
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    if (folder / lfwa.ANNOTATION).exists():
+        source = lfwa.read(folder, images, need_images, validation, seed)
+        source.options = {"images": images, "validation": validation, "seed": seed}
     else:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, 95] if encoding == "jpg" else []
-        datum.data = cv2.imencode(f".{encoding}", image, quality)[1].tobytes()
-        datum.encoded = True
-    if label is not None:
-        datum.label = label
-    return datum.SerializeToString()
+        source = celeba.read(folder, images, need_images)
+        source.options = {"images": images}
+    return source
 
 
-def label_datum(labels):
-    """A serialised Datum of an image's labels (A,), 0 or 1, one a channel."""
-    data = np.asarray(labels, dtype=np.uint8).tobytes()
-    return caffe_pb2.Datum(channels=len(labels), height=1, width=1, data=data).SerializeToString()
+def build(source, out, settings, workers=None, drop_duplicates=False):
+    """Write the databases and their manifest to folder `out`; returns the manifest.
 
-
-def write_lmdb(path, values, total, title):
-    """Write serialised records under zero-padded numbers; progress bar. Raises OSError on a full disk."""
+    source: Source; settings: forms.Settings; workers: threads, None for one per core
+    drop_duplicates: leave out of training what is in the validation or test split too
+    Raises DataError for unusable input, OSError for a full or unwritable disk: then nothing is left. After
+    KeyboardInterrupt, or a kill, the next call with the same arguments goes on.
+    """
+    out = pathlib.Path(out)
+    workers = workers or len(os.sched_getaffinity(0))
+    if out.exists():
+        raise DataError(f"{out}: exists; remove it, or give another folder")
+    Job(source, settings)  # complains of labels before anything is touched
+    out.parent.mkdir(parents=True, exist_ok=True)
+    work = out.parent / f".{out.name}.partial"
+    work.mkdir(exist_ok=True)
+    lock = os.open(work, os.O_RDONLY)
     try:
-        # A map grows by doubling: its size is a bound of the address space, not of the disk.
-        with lmdb.open(str(path), map_size=1 << 28, meminit=True) as environment:
-            records = enumerate(tqdm(values, total=total, desc=title, unit="image", disable=None))
-            while chunk := list(itertools.islice(records, CHUNK)):
-                while not write_chunk(environment, chunk):
-                    environment.set_mapsize(2 * environment.info()["map_size"])
-    except lmdb.Error as error:
-        raise OSError(f"{path}: {error}")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(f"{out}: another build of it is running")
+        try:
+            return _build(source, out, work, settings, workers, drop_duplicates)
+        except (DataError, OSError):
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+        finally:
+            if source.images:
+                source.images.close()
+    finally:
+        os.close(lock)
 
 
-def write_chunk(environment, chunk):
-    """Write (number, value) pairs in one transaction; False when the map is full."""
+def _build(source, out, work, settings, workers, drop_duplicates):
+    scratch = work / "scratch"
+    scratch.mkdir(exist_ok=True)
+    source.open(scratch)
+
+    # 1. Look at all images.
+    members = np.concatenate([np.flatnonzero(source.partition == part) for part in SPLITS.values()])
+    parts = source.partition[members]
+    hashes, size = examine.digests(source, members, workers)
+    pairs = examine.duplicates(hashes, parts)
+    dropped = sorted({int(members[first]) for first, _ in pairs if parts[first] == 0}) if drop_duplicates else []
+    if pairs:
+        what = f"{len(dropped)} left out of training" if drop_duplicates else "--drop-duplicates leaves them out"
+        first = examine.describe(source, pairs[0], members, parts)
+        print(f"warning: {len(pairs)} images are in two splits, first {first}; {what}", file=sys.stderr)
+
+    # 2. Say what it will cost.
+    job = Job(source, settings, dropped)
+    found = estimate.costs(job, workers)
+    checksums = {file.name: file_checksum(file) for file in source.files}
+    images = {"path": str(source.images.path), "count": len(members), "bytes": size}
+    images["blake2b"] = hashlib.blake2b(hashes.tobytes(), digest_size=32).hexdigest()
+    told = {"form": settings.form, "attributes": list(settings.attributes)}
+    told["source"] = {"kind": source.kind, "path": str(source.path), "options": source.options}
+    told["source"].update(files=checksums, images=images)
+    chosen = {name: value for name, value in settings._asdict().items() if name not in told}
+    told["settings"] = {**chosen, "convert": source.convert, "dropped": len(dropped)}
+    clear_unless_same(work, told)
+    there = sum(file.stat().st_size for file in work.glob("*/data.mdb"))
+    free = shutil.disk_usage(work).free
+    print(
+        f"{out}: {settings.form} of {len(settings.attributes)} attributes; {estimate.human(free)} are free", flush=True
+    )
+    print(estimate.table(found), flush=True)
+    estimate.refuse_when_full(found, there, free, out)
+
+    # 3. Write.
+    for name, items, record in job.databases():
+        done = count(work / name)
+        if not done:
+            shutil.rmtree(work / name, ignore_errors=True)
+        if done < len(items):
+            write_lmdb(work / name, in_order(record, items[done:], workers), len(items), name)
+    if job.draws is not None:
+        np.save(work / "train_plan.npy", job.draws)
+    if source.boxes:
+        (work / "test_boxes.json").write_text(json.dumps([test_boxes(source, i) for i in job.members["test"]]))
+    by_image = np.zeros((len(source.names), hashes.shape[1]), np.uint8)
+    by_image[members] = hashes
+    write_images(work / "images.csv", source, job.members, by_image)
+    told["train_records"] = len(job.draws if job.draws is not None else job.members["train"])
+    told.update((split, counts(labels, settings.attributes)) for split, labels in job.labels.items())
+    told["means"] = examine.mean_pixel(source, job.members["train"], workers)
+    manifest.write(work, told)
+
+    # 4. Let it appear.
+    shutil.rmtree(scratch)
+    (work / "settings.json").unlink()
+    work.chmod(0o755)
+    work.rename(out)
+    return told
+
+
+def clear_unless_same(work, told):
+    """Empty the folder of an interrupted build unless it was of the same data and settings."""
+    path, text = work / "settings.json", json.dumps(told, indent=1)
     try:
-        with environment.begin(write=True) as transaction:
-            for number, value in chunk:
-                transaction.put(f"{number:08d}".encode(), value, append=True)
-    except lmdb.MapFullError:
-        return False
-    return True
+        same = path.read_text() == text
+    except FileNotFoundError:
+        same = False
+    if not same:
+        for entry in work.iterdir():
+            if entry.name != "scratch":
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        path.write_text(text)
+    elif any(work.glob("*/data.mdb")):
+        print("going on with an interrupted build", flush=True)
 
 
-def in_order(function, items, pool):
-    """Results of `function` in the order of `items`, computed by the pool's threads, few held at a time."""
-    items = iter(items)
-    while chunk := list(itertools.islice(items, CHUNK)):
-        yield from pool.map(function, chunk)
-
-
-def test_boxes(faces, index):
+def test_boxes(source, index):
     """True boxes of an image, dict attribute -> [x1, y1, x2, y2] in pixels of its centre patch."""
-    shape = faces.image(index).shape
-    boxes = faces.boxes.get(faces.names[index], {})
+    boxes = source.boxes.get(source.names[index])
+    if not boxes:
+        return {}
+    shape = source.image(index).shape
     return {name: to_patch(box, shape).round(2).tolist() for name, box in boxes.items()}
 
 
@@ -101,101 +183,87 @@ def counts(labels, attributes):
     return {"images": len(labels), "positive": dict(zip(attributes, labels.sum(axis=0).tolist()))}
 
 
-def build(faces, out, attributes, records, seed=0, encoding="jpg", augment="minority"):
-    """Write the LMDBs and their manifest to folder `out`, all or nothing.
-
-    faces: celeba.Faces; attributes: names, in the order of the network's groups; records: training images
-    per attribute and class at most; encoding: "jpg", "png" or "raw"; augment: see balance.plan
-    Raises DataError for unusable input, OSError for a full or unwritable disk.
-    """
-    out = pathlib.Path(out)
-    if out.exists():
-        raise DataError(f"{out}: exists; remove it, or give another folder")
-    for name in attributes:
-        if name not in faces.attributes:
-            raise DataError(f"unknown attribute {name!r}; known are {', '.join(faces.attributes)}")
-    labels = faces.labels[:, [faces.attributes.index(name) for name in attributes]]
-    members = {"train": np.flatnonzero(faces.partition == celeba.TRAIN)}
-    members.update((name, np.flatnonzero(faces.partition == part)) for name, part in SPLITS.items())
-    for name, images in members.items():
-        if not len(images):
-            raise DataError(f"{faces.folder}/list_eval_partition.txt: no image is in the {name} split")
-    train_labels = labels[members["train"]]
-    draws = list(balance.plan(train_labels, attributes, records, seed, augment))
-    total = len(draws) + sum(len(members[name]) for name in SPLITS)
-    estimate = int(total * BYTES_PER_PATCH[encoding] * 1.1)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(out.parent).free
-    print(f"{out}: {len(draws):,} training records, about {estimate / 1e9:.1f} GB; {free / 1e9:.1f} GB are free")
-    if estimate > free:
-        raise OSError(f"{out}: too little disk; lower --records, or give another folder")
-
-    def train_record(draw):
-        image = face(faces.image(members["train"][draw.image]))
-        return image_datum(patch(image, draw.dx, draw.dy, draw.mirror), encoding, draw.label)
-
-    def test_record(index):
-        return image_datum(patch(face(faces.image(index))), encoding)
-
-    work = pathlib.Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
-    try:
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            write_lmdb(work / "train", in_order(train_record, draws, pool), len(draws), "train")
-            for name in SPLITS:
-                images = members[name]
-                write_lmdb(work / f"{name}_images", in_order(test_record, images, pool), len(images), name)
-                write_lmdb(work / f"{name}_labels", map(label_datum, labels[images]), len(images), f"{name} labels")
-        if faces.boxes:
-            true = [test_boxes(faces, index) for index in members["test"]]
-            (work / "test_boxes.json").write_text(json.dumps(true))
-        manifest = {
-            "attributes": list(attributes),
-            "source": str(faces.folder),
-            "seed": seed,
-            "encoding": encoding,
-            "augment": augment,
-            "train_records": len(draws),
-            **{name: counts(labels[images], attributes) for name, images in members.items()},
-        }
-        (work / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
-        work.chmod(0o755)
-        work.rename(out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return manifest
+def write_images(path, source, members, hashes):
+    """Write images.csv: which image each record of the image databases is, and its content hash (row of `hashes`)."""
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["split", "number", "name", "blake2b"])
+        for split, indices in members.items():
+            for number, index in enumerate(indices):
+                writer.writerow([split, number, source.names[index], hashes[index].tobytes().hex()])
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("celeba", help="folder of the data set")
+def dry_run(source, settings, workers):
+    """Print what both forms would cost; writes nothing. Raises DataError."""
+    tries = source.images is not None and not str(source.images.path).endswith("gz")
+    if tries:
+        source.open()
+    for form in manifest.FORMS:
+        job = Job(source, settings._replace(form=form))
+        print(f"{form}: {len(settings.attributes)} attributes, {len(job.members['train']):,} training images")
+        print(estimate.table(estimate.costs(job, workers, tries)))
+    print("sizes and times: " + ("of some images tried" if tries else "typical of CelebA; no image was looked at"))
+
+
+def parser():
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m data_prep.build_lmdb", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = made.add_argument
+    add("source", metavar="FOLDER", help="folder of the data set")
     add("--out", default="data/lmdb", help="folder to write (default data/lmdb)")
+    add("--form", choices=manifest.FORMS, default="stream", help="of the training data (default stream)")
     add("--attributes", default=",".join(PAPER_ATTRIBUTES), help="comma-separated; default: the paper's twenty")
-    add("--records", type=int, default=10000, help="training images per attribute and class at most (default 10000)")
+    add(
+        "--records",
+        type=int,
+        default=10000,
+        help="stream: training images per attribute and class at most, 0 for all (default 10000)",
+    )
     add("--seed", type=int, default=0, help="of the sampling and augmentation (default 0)")
-    add("--encoding", choices=ENCODINGS, default="jpg", help="of the images in the LMDBs (default jpg)")
-    add("--augment", choices=balance.AUGMENT, default="minority", help="class that is augmented (default minority)")
-    arguments = parser.parse_args()
-    if arguments.records < 1:
-        parser.error("--records must be at least 1")
-    attributes = [name for name in arguments.attributes.split(",") if name]
+    add("--encoding", choices=ENCODINGS, default="jpg", help="stream: of the patches (default jpg)")
+    add("--augment", choices=balance.AUGMENT, default="both", help="class that is augmented (default both; README says why)")
+    add("--shards", type=int, default=1, help="stream: solvers that will share it, as GPUs of one Caffe (default 1)")
+    add("--images", help="name of the images' folder, zip or tar in FOLDER, where the usual ones are several")
+    add("--validation", type=float, default=0.1, help="LFWA: share of training people for validation (default 0.1)")
+    add("--convert", action="store_true", help="take grey, CMYK, 16-bit, transparent and turned images, converted")
+    add("--drop-duplicates", action="store_true", help="leave out of training what is in validation or test too")
+    add("--workers", type=int, help="threads (default: one per core)")
+    add("--dry-run", action="store_true", help="say what both forms would cost and stop")
+    return made
+
+
+def main(arguments=None):
+    """The command; returns its exit status."""
+    given = parser().parse_args(arguments)
+    attributes = tuple(name for name in given.attributes.split(",") if name)
+    settings = Settings(given.form, attributes, given.records, given.seed, given.encoding, given.augment, given.shards)
     try:
-        faces = celeba.Faces(arguments.celeba)
-        build(
-            faces,
-            arguments.out,
-            attributes,
-            arguments.records,
-            arguments.seed,
-            arguments.encoding,
-            arguments.augment,
-        )
-    except (DataError, OSError) as error:
-        sys.exit(f"error: {error}")
+        for name, value, least in (
+            ("records", given.records, 0),
+            ("seed", given.seed, 0),
+            ("shards", given.shards, 1),
+            ("workers", given.workers or 1, 1),
+        ):
+            if value < least:
+                raise DataError(f"--{name} must be at least {least}, not {value}")
+        source = open_source(given.source, given.images, not given.dry_run, given.validation, given.seed)
+        source.convert = given.convert
+        if given.dry_run:
+            dry_run(source, settings, given.workers or len(os.sched_getaffinity(0)))
+            return 0
+        made = build(source, given.out, settings, given.workers, given.drop_duplicates)
+    except (DataError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        sys.exit(f"interrupted; nothing half-written is left at {arguments.out}")
-    print(f"{arguments.out}: ready")
+        print(f"\ninterrupted; the same command goes on from here, or remove {given.out}'s .partial", file=sys.stderr)
+        return 130
+    print(f"{given.out}: ready, {made['train_records']:,} training records")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(main())

@@ -8,18 +8,21 @@ PATCH_SIZE = 224
 MARGIN = (FACE_SIZE - PATCH_SIZE) // 2
 
 
-def face(image):
-    """An image (height, width, 3) brought to 256 x 256."""
+def face(image, out=None):
+    """An image (height, width, 3) brought to 256 x 256, in array `out` if given."""
     shrinks = image.shape[0] > FACE_SIZE
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(image, (FACE_SIZE, FACE_SIZE), interpolation=method)
+    return cv2.resize(image, (FACE_SIZE, FACE_SIZE), dst=out, interpolation=method)
 
 
-def patch(image, dx=0, dy=0, mirror=False):
-    """The 224 x 224 patch of a 256 x 256 face round its centre moved by (dx, dy), mirrored on request."""
+def patch(image, dx=0, dy=0, mirror=False, out=None):
+    """The 224 x 224 patch of a 256 x 256 face round its centre moved by (dx, dy), mirrored on request.
+
+    A view of the face where it is not mirrored, else in array `out` if given.
+    """
     x, y = MARGIN + dx, MARGIN + dy
     cut = image[y : y + PATCH_SIZE, x : x + PATCH_SIZE]
-    return np.ascontiguousarray(cut[:, ::-1] if mirror else cut)
+    return cv2.flip(cut, 1, dst=out) if mirror else cut
 
 
 def to_patch(box, shape):

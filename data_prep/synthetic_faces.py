@@ -1,4 +1,4 @@
-"""Synthetic faces in the folder layout of CelebA, for demos and tests that need no photograph of anybody.
+"""Synthetic faces in the folder layout of CelebA or LFWA, for demos and tests that need no photograph of anybody.
 
     python -m data_prep.synthetic_faces data/synthetic --images 2000 --seed 0
 
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from data_prep import face_drawing
 from data_prep.attributes import CELEBA_ATTRIBUTES
+from data_prep.layouts import LAYOUTS, write_boxes
 
 # Shares of positives close to those of CelebA, in the order of CELEBA_ATTRIBUTES, in percent.
 _PERCENT = (
@@ -56,7 +57,6 @@ LIFTS = {
     "Smiling": {"High_Cheekbones": 1.75, "Mouth_Slightly_Open": 1.55},
     "Wearing_Lipstick": {"Heavy_Makeup": 2.05},
 }
-LANDMARKS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
 
 
 def prevalences(asked=None):
@@ -162,20 +162,21 @@ def draw_face(labels, rng):
     return face_drawing.draw(full, rng)
 
 
-def _write_face(index, folder, seed, sampling):
-    """Draws and writes image `index` (from 0); returns rows for the lists of labels, landmarks, boxes."""
+def _write_face(index, folder, seed, sampling, layout):
+    """Draws and writes image `index` (from 0); returns its name, labels, landmarks and rows of true boxes."""
     rng = np.random.default_rng([seed, index])
     labels = sample_labels(rng, **sampling)
     image, boxes, landmarks = draw_face(labels, rng)
-    name = f"{index + 1:06d}.jpg"
+    image, (dx, dy) = LAYOUTS[layout].frame(image)
+    name = LAYOUTS[layout].name(index)
     coded, data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, 95))
     if not coded:
         raise RuntimeError(f"could not encode {name}")
+    (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(data.tobytes())
-    signs = "".join(f" {1 if labels[a] else -1:2d}" for a in CELEBA_ATTRIBUTES)
-    points = "".join(f" {value:4d}" for value in np.round(landmarks).astype(int).ravel())
-    rows = [f"{name},{a},{','.join(map(str, boxes[a]))}" for a in CELEBA_ATTRIBUTES if a in boxes]
-    return name + signs, name + points, rows
+    moved = {attribute: np.add(boxes[attribute], (dx, dy, dx, dy)) for attribute in boxes}
+    rows = [f"{name},{a},{','.join(map(str, moved[a]))}" for a in CELEBA_ATTRIBUTES if a in boxes]
+    return name, [labels[a] for a in CELEBA_ATTRIBUTES], landmarks + (dx, dy), rows
 
 
 def _start_worker():
@@ -185,7 +186,7 @@ def _start_worker():
 
 
 def _write_faces(folder, images, job, workers):
-    """Writes all images; returns the lines of `_write_face` in the order of the images."""
+    """Writes all images; returns what `_write_face` does in the order of the images."""
     progress = partial(tqdm, total=images, unit="face", desc="drawing")
     if workers == 1:
         return list(progress(map(job, range(images))))
@@ -195,8 +196,8 @@ def _write_faces(folder, images, job, workers):
         return list(progress(pool.imap(job, range(images), chunk)))
 
 
-def generate(out, images, seed, prevalence=None, correlated=False, workers=None):
-    """Writes a folder of synthetic faces in CelebA's layout, plus list_true_boxes.csv.
+def generate(out, images, seed, prevalence=None, correlated=False, workers=None, layout="celeba"):
+    """Writes a folder of synthetic faces laid out as CelebA or LFWA, plus list_true_boxes.csv.
 
     out: folder that does not exist yet or is empty. prevalence: dict of names to shares that replace
     CelebA's. correlated: see LIFTS. workers: processes, None for one per core (with more than one, a script
@@ -215,30 +216,16 @@ def generate(out, images, seed, prevalence=None, correlated=False, workers=None)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.resolve().with_name(f"{out.resolve().name}.part-{os.getpid()}")
     try:
-        folder = temporary / "img_align_celeba"
+        folder = temporary / LAYOUTS[layout].images
         folder.mkdir(parents=True)
         sampling = {"shares": shares, "correlated": correlated, "first": frozenset(prevalence or ())}
-        job = partial(_write_face, folder=folder, seed=seed, sampling=sampling)
-        _write_lists(temporary, _write_faces(folder, images, job, min(workers, images)))
+        job = partial(_write_face, folder=folder, seed=seed, sampling=sampling, layout=layout)
+        faces = _write_faces(folder, images, job, min(workers, images))
+        LAYOUTS[layout].write(temporary, faces)
+        write_boxes(temporary, faces)
         os.replace(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _write_lists(folder, lines):
-    """Writes the four lists that stand beside the images."""
-    attributes, landmarks, boxes = zip(*lines, strict=True)
-    count = len(lines)
-    parts = [int(i >= round(0.8 * count)) + int(i >= round(0.9 * count)) for i in range(count)]
-    points = " ".join(f"{name}_{axis}" for name in LANDMARKS for axis in "xy")
-    lists = {
-        "list_attr_celeba.txt": [str(count), " ".join(CELEBA_ATTRIBUTES) + " ", *attributes],
-        "list_landmarks_align_celeba.txt": [str(count), points, *landmarks],
-        "list_eval_partition.txt": [f"{i:06d}.jpg {part}" for i, part in enumerate(parts, 1)],
-        "list_true_boxes.csv": ["image_id,attribute,x1,y1,x2,y2", *(row for rows in boxes for row in rows)],
-    }
-    for name, rows in lists.items():
-        (folder / name).write_text("\n".join(rows) + "\n", encoding="ascii")
 
 
 def parse_prevalence(text):
@@ -258,29 +245,33 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.synthetic_faces",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Draw synthetic faces and write them as CelebA is laid out.",
+        description="Draw synthetic faces and write them as CelebA, or LFWA, is laid out.",
         epilog="""what is written:
   OUT/img_align_celeba/000001.jpg ...      178x218 pixels, colour, eyes at CelebA's places
   OUT/list_attr_celeba.txt                 forty labels per image, -1 or 1
   OUT/list_eval_partition.txt              0 train (80 %), 1 validation (10 %), 2 test (10 %)
   OUT/list_landmarks_align_celeba.txt      eyes, nose, corners of the mouth
   OUT/list_true_boxes.csv                  where each present attribute was drawn (CelebA has no such file)
+with --layout lfwa instead of the others, with list_true_boxes.csv:
+  OUT/lfw/Drawn_Person_0001/Drawn_Person_0001_0001.jpg ...     250x250 pixels, one to four a person
+  OUT/lfw_att_40.mat, OUT/indices_train_test.mat               names and labels; half for training, half for testing
 
 example: 5,000 faces, half of them with glasses, a tenth with a hat
   python -m data_prep.synthetic_faces data/synthetic --images 5000 --prevalence Eyeglasses=0.5,Wearing_Hat=0.1
 
-Then use OUT wherever a CelebA folder is asked for. The same seed gives the same bytes.""",
+Then use OUT wherever a folder of that data set is asked for. The same seed gives the same bytes.""",
     )
     parser.add_argument("out", metavar="OUT", help="folder to write; must not exist or be empty")
     parser.add_argument("--images", type=int, default=2000, help="number of faces (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default %(default)s)")
     parser.add_argument("--prevalence", default="", metavar="A=P,...", help="shares that replace CelebA's")
     parser.add_argument("--correlated", action="store_true", help="correlate labels roughly as in CelebA")
+    parser.add_argument("--layout", choices=tuple(LAYOUTS), default="celeba", help="(default %(default)s)")
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     options = parser.parse_args(arguments)
     try:
         shares = parse_prevalence(options.prevalence)
-        generate(options.out, options.images, options.seed, shares, options.correlated, options.workers)
+        generate(options.out, options.images, options.seed, shares, options.correlated, options.workers, options.layout)
     except (ValueError, OSError) as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 2

@@ -17,6 +17,7 @@ import pathlib
 import re
 import sys
 
+from data_prep import manifest
 from data_prep.attributes import CELEBA_ATTRIBUTES, PAPER_ATTRIBUTES
 from models import table1
 
@@ -38,6 +39,7 @@ class Options:
     roi_gradient: "none" (thresholding has zero gradient) or "soft" (an estimate, see RegionMapper)
     early_stopping_range: loss range in which training has settled; 0 = no early stopping
     test_batch: images per batch in the TEST phase
+    form: of the training data in lmdb, "stream" (stock Data layers) or "compact" (BalancedData)
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Options:
         roi_gradient="none",
         early_stopping_range=0.1,
         test_batch=20,
+        form="stream",
     ):
         attributes = tuple(attributes)
         unknown = [name for name in attributes if name not in CELEBA_ATTRIBUTES]
@@ -65,6 +68,8 @@ class Options:
             raise ValueError(f"l1: {l1!r} is none of {', '.join(L1_FORMS)}")
         if roi_gradient not in ("none", "soft"):
             raise ValueError(f"roi_gradient: {roi_gradient!r} is none of none, soft")
+        if form not in manifest.FORMS:
+            raise ValueError(f"form: {form!r} is none of {', '.join(manifest.FORMS)}")
         self.attributes = attributes
         self.batch = batch
         self.lmdb = lmdb
@@ -76,6 +81,7 @@ class Options:
         self.roi_gradient = roi_gradient
         self.early_stopping_range = early_stopping_range
         self.test_batch = test_batch
+        self.form = form
 
 
 def number(value):
@@ -146,6 +152,8 @@ def python(name, module, cls, bottoms, tops, parameters, *body):
 
 def data_layers(options):
     """Images and labels of both phases: blobs data and label."""
+    if options.form == "compact":
+        return compact_data_layers(options)
     count, batch = len(options.attributes), options.batch
 
     def source(name, size):
@@ -165,6 +173,27 @@ def data_layers(options):
     text += layer("labels", "Data", [], ["label_flat"], in_phase("TEST"), labels)
     text += reshape("label", "label_flat", "label", 0, -1, phase="TEST")
     return text
+
+
+def compact_data_layers(options):
+    """The same blobs from the compact form. No layer of another net has these names: Caffe copies blobs by name."""
+    count, batch = len(options.attributes), options.batch
+
+    def source(name, phase, size, *body):
+        parameters = {"source": options.lmdb, "batch": size}
+        tops = ["data", "label_flat"]
+        return python(name, "balanced_data", "BalancedData", [], tops, parameters, in_phase(phase), *body)
+
+    text = banner(
+        "data",
+        f"TRAIN: {count} attributes x b = {batch} images drawn on the fly, i * {count} + a is image i of attribute a,",
+        "negatives (even i) and positives (odd i) in turn. TEST: every image serves every attribute.",
+    )
+    carried = "param { lr_mult: 0 decay_mult: 0 }  # batches given, so that a resumed training goes on with the next"
+    text += source("balanced_data", "TRAIN", batch, carried)
+    text += reshape("label", "label_flat", "label", batch, count, phase="TRAIN")
+    text += source("val_data", "TEST", options.test_batch)
+    return text + reshape("label", "label_flat", "label", 0, -1, phase="TEST")
 
 
 def input_layer():
@@ -222,10 +251,6 @@ def task_one(options):
     return text + reshape("max_d", "max_d_map", "max_d", 0, count)
 
 
-def response_map():
-    return layer("response", "Sigmoid", ["d"], ["response"])
-
-
 def region(options, deploy):
     """Response map to region: blobs response, rois (and rois_image for drawing)."""
     parameters = {"threshold": options.threshold, "average_weight": options.average_weight}
@@ -243,7 +268,7 @@ def region(options, deploy):
         body.append("propagate_down: false  # thresholding has zero gradient")
     return (
         banner("region: rectangle round the response points above the threshold (section 3.2)")
-        + response_map()
+        + layer("response", "Sigmoid", ["d"], ["response"])
         + python("region_mapper", "region_mapper", "RegionMapper", ["response"], tops, parameters, *body)
     )
 
@@ -379,11 +404,9 @@ def network(net, options, deploy=False):
     text += trunk(options, deploy)
     if net != "whole_face":
         text += task_one(options)
-    if net == "region" and deploy:
-        text += response_map()
+    if net == "cascade" or (net == "region" and deploy):
+        text += region(options, deploy)
     if net != "region":
-        if net == "cascade":
-            text += region(options, deploy)
         text += task_two(options, ["rois"] if net == "cascade" else [])
         text += head(options, net == "cascade")
     return text + (outputs(net) if deploy else losses(net, options))
@@ -429,17 +452,19 @@ def main():
     add("--roi-gradient", default="none", choices=("none", "soft"), help="default none")
     add("--early-stopping-range", type=float, default=0.1, help="0 switches early stopping off (default 0.1)")
     add("--test-batch", type=int, default=20, help="images per TEST batch (default 20)")
+    add("--form", choices=manifest.FORMS, help="of the training data; default: the LMDB's manifest's, else stream")
     add("--out", help="folder to write to, with solvers; default: the committed files in models/")
     add("--solver", default="", help="changes to the solvers, e.g. base_lr=0.01,region.max_iter=500")
     arguments = vars(parser.parse_args())
     out, changes = arguments.pop("out"), arguments.pop("solver")
-    if arguments["attributes"] is None:
-        manifest = pathlib.Path(arguments["lmdb"]) / "manifest.json"
-        named = json.loads(manifest.read_text())["attributes"] if out and manifest.exists() else PAPER_ATTRIBUTES
-        arguments["attributes"] = named
-    else:
-        arguments["attributes"] = [name for name in arguments["attributes"].split(",") if name]
+    named = arguments["attributes"] and [name for name in arguments["attributes"].split(",") if name]
     try:
+        told = manifest.read(arguments["lmdb"]) if out and manifest.exists(arguments["lmdb"]) else {}
+        arguments["attributes"] = named or told.get("attributes", PAPER_ATTRIBUTES)
+        arguments["form"] = arguments["form"] or told.get("form", "stream")
+        for key in ("attributes", "form"):
+            if told.get(key, arguments[key]) != arguments[key]:
+                raise ValueError(f"{key}: {arguments['lmdb']} was made with {told[key]}, not {arguments[key]}")
         fields = dict(change.split("=", 1) for change in changes.split(",") if change)
         options = Options(**arguments)
     except ValueError as error:

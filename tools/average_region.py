@@ -5,9 +5,9 @@
 
 Task one, trained alone, sees positive faces of each attribute from its training LMDB (the one its prototxt
 names). The mean of their responses becomes the average response (section 3.2 of the paper). The rectangle
-of each response point is its receptive field (theoretical, the paper) or the smallest rectangle that holds a
-share of the mean gradient-times-activation map on conv3 over the faces for which the point fires (measured).
-Both become the blobs of layer region_mapper in a copy of the weights.
+of each response point is its receptive field (theoretical, the paper) or the rectangle that stands out of the
+mean gradient-times-activation map on conv3 over the faces for which the point fires (measured). Both become
+the blobs of layer region_mapper in a copy of the weights.
 """
 
 import argparse
@@ -26,21 +26,20 @@ from tools.networks import ToolError
 KINDS = ("theoretical", "measured")
 
 
-def smallest_rectangle(mass, share):
-    """Smallest rectangle that holds `share` of the mass of a map (H, W) >= 0: (x1, y1, x2, y2), half-open.
+def dense_rectangle(mass, density):
+    """Rectangle that stands out of a map (H, W) >= 0: (x1, y1, x2, y2), half-open.
 
-    Among equally small ones the one that holds most.
+    The one with the largest sum of mass less `density` times the map's mean: a cell counts for it when it
+    holds more than that, and against it when it holds less.
     """
+    excess = mass - density * mass.mean()
     height, width = mass.shape
     table = np.zeros((height + 1, width + 1))
-    table[1:, 1:] = mass.cumsum(axis=0).cumsum(axis=1)
+    table[1:, 1:] = excess.cumsum(axis=0).cumsum(axis=1)
     y1, y2 = np.triu_indices(height + 1, 1)
     x1, x2 = np.triu_indices(width + 1, 1)
-    held = table[y2][:, x2] - table[y1][:, x2] - table[y2][:, x1] + table[y1][:, x1]
-    sizes = np.outer(y2 - y1, x2 - x1)
-    enough = held >= share * table[-1, -1] * (1 - 1e-9)
-    best = np.lexsort((-held[enough], sizes[enough]))[0]
-    row, column = (index[best] for index in np.nonzero(enough))
+    sums = table[y2][:, x2] - table[y1][:, x2] - table[y2][:, x1] + table[y1][:, x1]
+    row, column = np.unravel_index(sums.argmax(), sums.shape)
     return x1[column], y1[row], x2[column], y2[row]
 
 
@@ -94,18 +93,18 @@ def measure(net, faces, passes, threshold, seed=0):
     return total / seen, maps / np.maximum(counts, 1)[..., np.newaxis, np.newaxis], counts
 
 
-def measured_rectangles(maps, counts, share, least):
+def measured_rectangles(maps, counts, density, least):
     """Rectangles (A, 4, 4, 4) of points in conv3 cells; the formula's where fewer than `least` faces fired."""
     rectangles = np.tile(theoretical_rectangles(), (len(maps), 1, 1, 1)).reshape(len(maps), -1, 4)
     for attribute, point in zip(*np.nonzero(counts >= least)):
-        rectangles[attribute, point] = smallest_rectangle(maps[attribute, point], share)
+        rectangles[attribute, point] = dense_rectangle(maps[attribute, point], density)
     return rectangles.reshape(len(maps), table1.RESPONSE_SIZE, table1.RESPONSE_SIZE, 4)
 
 
 def write(weights, out, average, rectangles):
     """Write a copy of the weights with the blobs of layer region_mapper set. Raises ToolError, OSError."""
     message = networks.read_weights(weights)
-    kept = [layer for layer in message.layer if layer.name not in ("region_mapper", "early_stopping")]
+    kept = [layer for layer in message.layer if layer.name not in ("region_mapper", "early_stopping", "balanced_data")]
     del message.layer[:]
     message.layer.extend(kept)
     layer = message.layer.add(name="region_mapper", type="Python")
@@ -127,13 +126,13 @@ def main():
     add("--rectangles", choices=KINDS, default="theoretical", help="of the points (default theoretical)")
     add("--faces", type=int, default=200, help="positive faces per attribute (default 200)")
     add("--points", type=int, default=4, help="measured: fired points looked at per face (default 4)")
-    add("--share", type=float, default=0.5, help="measured: share of the map to hold (default 0.5)")
+    add("--density", type=float, default=2.0, help="measured: times a map's mean from which cells count (default 2)")
     add("--least", type=int, default=10, help="measured: faces a point must have fired for (default 10)")
     add("--threshold", type=float, default=0.5, help="response above which a point fires (default 0.5)")
     arguments = parser.parse_args()
     try:
-        if not 0 < arguments.share <= 1:
-            raise ToolError(f"--share must be above 0 and at most 1, not {arguments.share}")
+        if arguments.density < 0:
+            raise ToolError(f"--density must not be negative, not {arguments.density}")
         net = networks.load(arguments.model, arguments.weights, caffe.TRAIN)
         if "d" not in net.blobs or "label" not in net.blobs:
             raise ToolError(f"{arguments.model}: not a region net for training (no blobs d and label)")
@@ -142,7 +141,7 @@ def main():
         average, maps, counts = measure(net, arguments.faces, passes, arguments.threshold)
         rectangles = np.tile(theoretical_rectangles(), (len(average), 1, 1, 1))
         if measures:
-            rectangles = measured_rectangles(maps, counts, arguments.share, arguments.least)
+            rectangles = measured_rectangles(maps, counts, arguments.density, arguments.least)
         write(arguments.weights, arguments.out, average, rectangles)
     except (ToolError, OSError) as error:
         sys.exit(f"error: {error}")

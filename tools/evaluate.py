@@ -1,12 +1,12 @@
 """Evaluate trained networks on a split of an LMDB folder: accuracies, and regions where true boxes are known.
 
-    .caffe/bin/python -m tools.evaluate --model models/cascade/deploy.prototxt \\
-        --weights measured=build/measured.caffemodel theoretical=build/theoretical.caffemodel \\
-        --lmdb data/lmdb --out build/evaluation
+    .caffe/bin/python -m tools.evaluate --lmdb data/lmdb --models models --out build/evaluation \\
+        region=build/measured.caffemodel cascade=build/cascade_iter_30000.caffemodel
 
-Several weights of one network are compared side by side. Training batches are balanced and the test set is not,
-so two decisions are reported: p > 0.5, and the logit corrected by the training set's prior. Written to OUT:
-evaluation.csv, evaluation.json, and regions.png (found regions beside true boxes), if there are any.
+Any number of weights are compared side by side; which network they belong to is read from the weights. Training
+batches are balanced and the test set is not, so two decisions are reported: p > 0.5, and the logit
+corrected by the training set's prior. Written to OUT: evaluation.csv, evaluation.json, and regions.png (found
+regions beside true boxes) where the network maps regions.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def run(net, folder, split, batch):
     """Scores and regions of a split: dict blob -> (N, ...) array, and the labels (N, A) bool."""
     blobs = [name for name in (*SCORES, *REGIONS) if name in net.blobs]
     labels = networks.read_labels(folder / f"{split}_labels")
-    images = map(networks.datum_image, networks.records(folder / f"{split}_images"))
+    images = networks.patches(folder, split)
     parts = []
     with tqdm(total=len(labels), unit="face", desc=split, disable=None) as bar:
         for patches in networks.batches(images, batch):
@@ -101,7 +101,7 @@ def show(rows):
 
 def sheet(results, labels, folder, split, attributes, boxes, faces=6):
     """Found regions of each attribute's first positive faces, one column of pictures per weights."""
-    images = list(map(networks.datum_image, networks.records(folder / f"{split}_images")))
+    images = list(networks.patches(folder, split))
     columns = []
     for name, blobs in results.items():
         rows = []
@@ -116,17 +116,35 @@ def sheet(results, labels, folder, split, attributes, boxes, faces=6):
     return np.hstack(columns)
 
 
+def summary(report):
+    """The means of all weights and scores, one row each: what a comparison comes down to."""
+    rows = []
+    for name, parts in report.items():
+        mean = parts["accuracy"][-1]
+        for score in SCORES.values():
+            rules = ("p>.5 accuracy", "p>.5 balanced", "prior accuracy", "prior balanced")
+            if f"{score} {rules[0]}" in mean:
+                rows.append({"weights": name, "score": score, **{rule: mean[f"{score} {rule}"] for rule in rules}})
+    return rows
+
+
 def named_weights(words):
-    """["a=x.caffemodel", "y.caffemodel"] -> {"a": "x.caffemodel", "y": "y.caffemodel"}."""
-    pairs = (word.split("=", 1) if "=" in word else (pathlib.Path(word).stem, word) for word in words)
-    return dict(pairs)
+    """["a=x.caffemodel", "y.caffemodel"] -> {"a": "x.caffemodel", "y": "y.caffemodel"}. Raises ToolError."""
+    named = {}
+    for word in words:
+        name, _, path = word.rpartition("=")
+        name = name or pathlib.Path(path).stem
+        if name in named:
+            raise ToolError(f"two weights are named {name}; name them apart: NAME=FILE")
+        named[name] = path
+    return named
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--model", required=True, help="deploy.prototxt of any of the networks")
-    add("--weights", required=True, nargs="+", metavar="[NAME=]FILE", help=".caffemodel files to compare")
+    add("weights", nargs="+", metavar="[NAME=]FILE", help=".caffemodel files to compare")
+    add("--models", default="models", help="folder with the networks' deploy prototxts (default models)")
     add("--lmdb", default="data/lmdb", type=pathlib.Path, help="folder of the LMDBs (default data/lmdb)")
     add("--split", default="test", choices=("val", "test"), help="default test")
     add("--batch", type=int, default=16, help="faces per forward pass (default 16)")
@@ -141,11 +159,12 @@ def main():
         boxes = json.loads(box_file.read_text()) if box_file.exists() else None
         results, report = {}, {}
         for name, weights in named_weights(arguments.weights).items():
-            net = networks.load(arguments.model, weights)
+            model = networks.deploy(arguments.models, weights)
+            net = networks.load(model, weights)
             blobs, labels = run(net, arguments.lmdb, arguments.split, arguments.batch)
             scores = {title: blobs[blob] for blob, title in SCORES.items() if blob in blobs}
             if any(score.shape != labels.shape for score in scores.values()):
-                raise ToolError(f"{arguments.model} is not for the {len(attributes)} attributes of {arguments.lmdb}")
+                raise ToolError(f"{model} is not for the {len(attributes)} attributes of {arguments.lmdb}")
             report[name] = {"accuracy": table(scores, labels, attributes, prior)}
             print(f"\n{name}: {len(labels)} {arguments.split} faces")
             show(report[name]["accuracy"])
@@ -155,6 +174,8 @@ def main():
                     report[name]["regions"] = region_table(blobs["rois_image"], boxes, attributes)
                     print(f"\n{name}: found region and true box")
                     show(report[name]["regions"])
+        print("\nmeans")
+        show(summary(report))
         arguments.out.mkdir(parents=True, exist_ok=True)
         (arguments.out / "evaluation.json").write_text(json.dumps(report, indent=1) + "\n")
         with open(arguments.out / "evaluation.csv", "w", newline="") as file:

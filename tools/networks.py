@@ -10,10 +10,15 @@ import numpy as np
 from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 
+from data_prep.faces import face, patch
 from models import table1
 
 PATCH_AREA = table1.INPUT_SIZE**2
 CONV3_CHANNELS = table1.CONV3.channels
+# Network -> layer that only its weights have; of these the first that is there tells.
+MARKS = {"cascade": "head", "whole_face": "head_whole", "region": "conv7"}
+# Layers whose weights a file may lack.
+OPTIONAL = ("early_stopping", "region_mapper", "balanced_data")
 
 
 class ToolError(Exception):
@@ -34,10 +39,25 @@ def read_weights(path):
     return message
 
 
+def net_of(weights):
+    """The network a .caffemodel belongs to: "region", "cascade" or "whole_face". Raises ToolError."""
+    layers = {layer.name for layer in read_weights(weights).layer if layer.blobs}
+    for net, mark in MARKS.items():
+        if mark in layers:
+            return net
+    raise ToolError(f"{weights}: of none of the project's networks; no layer {', '.join(MARKS.values())} in it")
+
+
+def deploy(models, weights):
+    """The deploy prototxt for a .caffemodel in a folder of networks such as models/. Raises ToolError."""
+    return pathlib.Path(models) / net_of(weights) / "deploy.prototxt"
+
+
 def load(model, weights, phase=caffe.TEST):
     """A net with its weights. Raises ToolError where Caffe would end the interpreter, or ignore it.
 
-    Every layer of the net that has weights must be in the file, with blobs of the same shapes.
+    Every layer of the net that has weights must be in the file, with blobs of the same shapes, but for
+    those of Python layers: they start from values of their own.
     """
     if not pathlib.Path(model).exists():
         raise ToolError(f"{model}: no such file")
@@ -45,7 +65,7 @@ def load(model, weights, phase=caffe.TEST):
     net = caffe.Net(str(model), phase)
     for name, blobs in net.params.items():
         shapes = [tuple(blob.data.shape) for blob in blobs]
-        if name == "early_stopping":
+        if name not in stored and name in OPTIONAL:
             continue
         if name not in stored:
             raise ToolError(f"{weights}: weights of another net: {model} needs layer {name}, which is not in it")
@@ -75,6 +95,17 @@ def records(path):
     with environment, environment.begin() as transaction:
         for _, value in transaction.cursor():
             yield caffe_pb2.Datum.FromString(value)
+
+
+def patches(folder, split):
+    """The centre patches of a split in order, uint8 (224, 224, 3) B G R. Raises ToolError.
+
+    The compact form holds whole faces, the stream form patches.
+    """
+    whole = manifest(folder).get("form") == "compact"
+    for datum in records(pathlib.Path(folder) / f"{split}_images"):
+        image = datum_image(datum)
+        yield patch(face(image)) if whole else image
 
 
 def datum_image(datum):

@@ -1,6 +1,6 @@
 """Predict the attributes of aligned faces, with the region each was found in.
 
-    .caffe/bin/python -m tools.predict --model models/cascade/deploy.prototxt --weights build/cascade.caffemodel \\
+    .caffe/bin/python -m tools.predict --weights build/cascade_iter_30000.caffemodel --models models \\
         --lmdb data/lmdb --out build/predictions faces/ portrait.jpg
 
 Faces must be aligned like CelebA's (the eyes level, the face filling the picture). Written to OUT:
@@ -72,8 +72,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("images", nargs="+", help="image files and folders")
-    add("--model", required=True, help="deploy.prototxt")
-    add("--weights", required=True, help=".caffemodel")
+    add("--weights", required=True, help=".caffemodel of any of the networks")
+    add("--models", default="models", help="folder with the networks' deploy prototxts (default models)")
     add("--lmdb", default="data/lmdb", help="LMDB folder it was trained on, for the attributes' names")
     add("--attributes", help="their names instead, comma-separated")
     add("--batch", type=int, default=16, help="faces per forward pass (default 16)")
@@ -85,9 +85,10 @@ def main():
             attributes = arguments.attributes.split(",")
         else:
             attributes = networks.manifest(arguments.lmdb)["attributes"]
-        net = networks.load(arguments.model, arguments.weights)
+        model = networks.deploy(arguments.models, arguments.weights)
+        net = networks.load(model, arguments.weights)
         if net.blobs["conv3"].data.shape[1] != len(attributes) * networks.CONV3_CHANNELS:
-            raise ToolError(f"{arguments.model} is not for {len(attributes)} attributes: {', '.join(attributes)}")
+            raise ToolError(f"{model} is not for {len(attributes)} attributes: {', '.join(attributes)}")
         arguments.out.mkdir(parents=True, exist_ok=True)
         predictions, unreadable, taken = {}, 0, set()
         for batch in networks.batches(tqdm(files, unit="face", disable=None), arguments.batch):

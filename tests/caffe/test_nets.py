@@ -1,5 +1,6 @@
 """The prototxts in a real Caffe: table 1's sizes, training, exact resumption, and the tools on its weights."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -176,12 +177,14 @@ def run_tool(name, *arguments):
     return subprocess.run(command, capture_output=True, text=True, cwd=str(REPOSITORY))
 
 
-def test_evaluate(run_folder, lmdb_folder, cascade_weights, tmp_path):
+def test_evaluate(run_folder, lmdb_folder, region_weights, cascade_weights, tmp_path):
     model = run_folder / "cascade/deploy.prototxt"
-    done = run_tool(
-        "evaluate", "--model", model, "--weights", f"here={cascade_weights}", "--lmdb", lmdb_folder, "--out", tmp_path
-    )
+    arguments = ["--models", run_folder, "--lmdb", lmdb_folder, "--out", tmp_path]
+    done = run_tool("evaluate", f"here={cascade_weights}", f"alone={region_weights}", *arguments)
     assert done.returncode == 0, done.stderr
+    assert cv2.imread(str(tmp_path / "regions.png")) is not None
+    alone = json.loads((tmp_path / "evaluation.json").read_text())["alone"]
+    assert "task one p>.5 accuracy" in alone["accuracy"][0] and "answer p>.5 accuracy" not in alone["accuracy"][0]
     report = json.loads((tmp_path / "evaluation.json").read_text())["here"]
     assert [row["attribute"] for row in report["accuracy"]] == [*ATTRIBUTES, "mean"]
     assert report["accuracy"][0]["majority"] == 0.6
@@ -192,7 +195,7 @@ def test_evaluate(run_folder, lmdb_folder, cascade_weights, tmp_path):
     expected = right.mean(axis=0).tolist()
     assert [row["answer p>.5 accuracy"] for row in report["accuracy"][:2]] == expected
     assert [row["attribute"] for row in report["regions"]] == ["Eyeglasses", "mean"]
-    assert report["regions"][0]["faces"] == 2 and cv2.imread(str(tmp_path / "regions.png")) is not None
+    assert report["regions"][0]["faces"] == 2 and alone["regions"][0]["faces"] == 2
 
 
 def test_predict_answers_for_the_readable_and_names_the_rest(run_folder, lmdb_folder, cascade_weights, tmp_path):
@@ -201,7 +204,7 @@ def test_predict_answers_for_the_readable_and_names_the_rest(run_folder, lmdb_fo
     for name, shape in (("a.png", (218, 178, 3)), ("b.jpg", (600, 500, 3)), ("grey.png", (100, 90))):
         cv2.imwrite(str(tmp_path / "faces" / name), rng.integers(0, 255, shape).astype(np.uint8))
     (tmp_path / "faces/broken.jpg").write_bytes(b"no picture")
-    arguments = ["--model", run_folder / "cascade/deploy.prototxt", "--weights", cascade_weights]
+    arguments = ["--models", run_folder, "--weights", cascade_weights]
     arguments += ["--lmdb", lmdb_folder, "--out", tmp_path / "out"]
     done = run_tool("predict", *arguments, tmp_path / "faces")
     assert done.returncode == 1 and "broken.jpg: not a readable image" in done.stderr
@@ -219,8 +222,9 @@ def test_predict_answers_for_the_readable_and_names_the_rest(run_folder, lmdb_fo
 def test_wrong_weights_are_one_clear_line(run_folder, region_weights, tmp_path, kind):
     path = tmp_path / "x.caffemodel"
     words = {"other net": "weights of another net", "missing": "No such file", "garbage": "not a .caffemodel"}
-    if kind == "other net":
-        path = region_weights
+    models = run_folder
+    if kind == "other net":  # the same network for twenty attributes
+        path, models = region_weights, REPOSITORY / "models"
     elif kind == "garbage":
         path.write_bytes(b"\xff" * 100)
     elif kind == "no weights":
@@ -229,7 +233,7 @@ def test_wrong_weights_are_one_clear_line(run_folder, region_weights, tmp_path, 
     cv2.imwrite(str(images), np.zeros((218, 178, 3), np.uint8))
     done = run_tool(
         "predict",
-        *("--model", run_folder / "cascade/deploy.prototxt", "--weights", path),
+        *("--models", models, "--weights", path),
         *("--attributes", ",".join(ATTRIBUTES), "--out", tmp_path / "out", images),
     )
     assert done.returncode != 0 and words.get(kind, "no weights") in done.stderr
@@ -248,16 +252,15 @@ def test_unknown_parameter_is_named_by_caffe_train_too(run_folder, tmp_path):
     assert "error: EarlyStopping: unknown parameter 'celing'; known are ceiling" in done.stderr
 
 
-def test_smallest_rectangle_against_all_rectangles():
+def test_dense_rectangle_by_hand_and_against_all_rectangles():
+    mass = np.zeros((5, 6))
+    mass[1:3, 2:5] = [[4, 1, 4], [4, 4, 4]]  # mean 0.7: the 1 in their midst costs less than leaving cells out
+    assert average_region.dense_rectangle(mass, 2) == (2, 1, 5, 3)
     rng = np.random.default_rng(0)
-    for share in (0.3, 0.6, 1.0):
+    for density in (0.5, 1, 2):
         mass = rng.uniform(size=(6, 5)) ** 4
-        x1, y1, x2, y2 = average_region.smallest_rectangle(mass, share)
-        assert mass[y1:y2, x1:x2].sum() >= share * mass.sum() * (1 - 1e-6)
-        area = (y2 - y1) * (x2 - x1)
-        for a in range(6):
-            for b in range(a + 1, 7):
-                for c in range(5):
-                    for d in range(c + 1, 6):
-                        if (b - a) * (d - c) < area:
-                            assert mass[a:b, c:d].sum() < share * mass.sum()
+        x1, y1, x2, y2 = average_region.dense_rectangle(mass, density)
+        excess = mass - density * mass.mean()
+        found = excess[y1:y2, x1:x2].sum()
+        rows, columns = itertools.combinations(range(7), 2), list(itertools.combinations(range(6), 2))
+        assert found >= max(excess[a:b, c:d].sum() for a, b in rows for c, d in columns) - 1e-9

@@ -1,0 +1,141 @@
+"""Balanced, augmented batches drawn on the fly from the compact form: Caffe Python layer `BalancedData` (3.4.1)."""
+
+import pathlib
+
+import caffe
+import numpy as np
+
+from data_prep import manifest
+from data_prep.balance import DRAW, Plan
+from data_prep.databases import read_labels
+from data_prep.faces import PATCH_SIZE
+from python_layers.parameters import check_count, explained, is_whole, read_parameters
+from python_layers.prefetch import Pool
+
+SPLITS = ("train", "val", "test")
+DEFAULTS = {"source": "data/lmdb", "batch": 4, "split": None, "seed": None, "workers": 2, "ahead": 2}
+CHECKS = {
+    "source": (lambda v: isinstance(v, str), "the folder that `make lmdb FORM=compact` wrote"),
+    "batch": (lambda v: is_whole(v, 1), "a whole number of images; even for training, per attribute"),
+    "split": (lambda v: v is None or v in SPLITS, f"one of {', '.join(SPLITS)}"),
+    "seed": (lambda v: v is None or is_whole(v, 0), "a whole number >= 0"),
+    "workers": (lambda v: is_whole(v, 1), "a whole number of processes >= 1"),
+    "ahead": (lambda v: is_whole(v, 1), "a whole number of batches >= 1"),
+}
+# A float32 holds whole numbers exactly up to 2^24: the position is kept in digits.
+DIGITS, BASE = 4, 1 << 16
+
+
+def to_digits(number):
+    """A whole number >= 0 as (DIGITS,) float32, lowest digit first."""
+    return np.array([number // BASE**place % BASE for place in range(DIGITS)], dtype=np.float32)
+
+
+def from_digits(digits):
+    """The inverse of to_digits."""
+    return sum(int(digit) * BASE**place for place, digit in enumerate(digits))
+
+
+class BalancedData(caffe.Layer):
+    """Faces and labels from the compact form: the same tops as a Data layer on the stream form.
+
+    TRAIN, top  data (b * A, 3, 224, 224), label_flat (b * A,): record i * A + a is image i of attribute a, absent for
+                even i, present for odd i, cut and mirrored by the same plan as the stream, without end: every image of
+                a class comes before one comes again, in another order and otherwise cut each time
+    TEST, top   data (b, 3, 224, 224), label_flat (b, A, 1, 1): centre patches of one split in order, from the start
+                again after the last
+    blobs[0]    TRAIN: (4,), the number of batches given so far, in digits of base 2^16
+
+    Batches depend on the seed, the folder and their number alone, not on the number of workers. Give the blob
+    `param { lr_mult: 0 decay_mult: 0 }`: snapshots then carry it, and a resumed training goes on with the next batch.
+    Give the layer a name that no layer of another net has, such as balanced_data: Caffe copies blobs by name.
+
+    param_str, JSON:
+      source   "data/lmdb"  folder of the LMDBs
+      batch    4            TRAIN: b, images per attribute, even; TEST: images
+      split    null         "train" (balanced), "val" or "test" (in order); null: train in TRAIN, val in TEST
+      seed     null         of drawing and cutting; null: the one the folder was made with
+      workers  2            processes that make batches ready
+      ahead    2            batches they make ready ahead of need
+
+    Raises ValueError for wrong parameters, PrefetchError for an unreadable face.
+    """
+
+    @explained
+    def setup(self, bottom, top):
+        check_count(self, "bottom", bottom, (0,), "none")
+        check_count(self, "top", top, (2,), "data, label_flat")
+        given = read_parameters(self, DEFAULTS, CHECKS)
+        self.split = given["split"] or SPLITS[int(self.phase)]
+        self.folder = pathlib.Path(given["source"])
+        told = self._manifest()
+        self.labels = read_labels(self.folder / f"{self.split}_labels")
+        attributes = told["attributes"]
+        if self.labels.ndim != 2 or self.labels.shape[1] != len(attributes):
+            raise ValueError(f"BalancedData: {self.folder}: {self.split}_labels does not match the manifest")
+        self.size = given["batch"]
+        self.images = self.size
+        if self.split == "train":
+            if self.size % 2:
+                raise ValueError(f"BalancedData: batch must be even, half of it positive, not {self.size}")
+            settings = told["settings"]
+            seed = settings["seed"] if given["seed"] is None else given["seed"]
+            self.plan = Plan(self.labels, attributes, seed, settings["augment"])
+            self.images *= len(attributes)
+            self.blobs.add_blob(DIGITS)
+            self.blobs[0].data[...] = 0
+        self.position = self.next = 0
+        self.ahead, self.workers = given["ahead"], given["workers"]
+        self.pool = None
+
+    def _manifest(self):
+        try:
+            told = manifest.read(self.folder)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"BalancedData: {error}")
+        if told.get("form") != "compact":
+            raise ValueError(
+                f"BalancedData: {self.folder} holds the {told.get('form', 'stream')} form, not the compact one; "
+                "make lmdb FORM=compact writes that"
+            )
+        return told
+
+    @explained
+    def reshape(self, bottom, top):
+        top[0].reshape(self.images, 3, PATCH_SIZE, PATCH_SIZE)
+        if self.split == "train":
+            top[1].reshape(self.images)
+        else:
+            top[1].reshape(self.images, self.labels.shape[1], 1, 1)
+
+    def draws(self, number):
+        """What batch `number` consists of: (images,) of DRAW."""
+        if self.split == "train":
+            return self.plan.batch(number, self.size)
+        draws = np.zeros(self.images, DRAW)
+        draws["image"] = np.arange(number * self.images, (number + 1) * self.images) % len(self.labels)
+        return draws
+
+    @explained
+    def forward(self, bottom, top):
+        if self.pool is None:  # not before: BVLC never lets go of a Python layer, and so of its workers
+            self.pool = Pool(self.folder / f"{self.split}_images", self.images, self.workers, self.ahead)
+        if self.split == "train":
+            position = from_digits(self.blobs[0].data)
+            if position != self.position:  # a snapshot was restored
+                self.pool.forget()
+                self.position = self.next = position
+        while len(self.pool) <= self.ahead:
+            self.pool.ask(self.draws(self.next))
+            self.next += 1
+        draws, top[0].data[...] = self.pool.take()
+        if self.split == "train":
+            top[1].data[...] = draws["label"]
+        else:
+            top[1].data[...] = self.labels[draws["image"], :, np.newaxis, np.newaxis]
+        self.position += 1
+        if self.split == "train":
+            self.blobs[0].data[...] = to_digits(self.position)
+
+    def backward(self, top, propagate_down, bottom):
+        pass

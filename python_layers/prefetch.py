@@ -1,0 +1,214 @@
+"""Faces made ready ahead of need, by other processes: what BalancedData takes its batches from.
+
+Processes, because a Python that Caffe's own program has started never lets a second thread run: Caffe holds the
+interpreter's lock while it computes. A worker is a fresh interpreter, fed through a pipe, that writes pixels into
+memory shared without a name. Nothing can be left behind: however this process ends, the pipes close, the workers end,
+and with the last of them the memory goes.
+
+    python -m python_layers.prefetch    # a worker; started by Pool only
+"""
+
+import collections
+import mmap
+import os
+import pathlib
+import struct
+import subprocess
+import sys
+import weakref
+
+import cv2
+import lmdb
+import numpy as np
+
+from data_prep.balance import DRAW
+from data_prep.faces import PATCH_SIZE, face, patch
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+IMAGE = 3 * PATCH_SIZE * PATCH_SIZE  # bytes
+_REQUEST = struct.Struct("<II")  # slot, draws that follow
+_REPLY = struct.Struct("<I")  # bytes of an error that follow; 0: done
+
+
+class PrefetchError(RuntimeError):
+    """Faces that could not be made ready; the message says which and why."""
+
+    def __init__(self, message):
+        super().__init__(f"BalancedData: {message}")
+
+
+class Pool:
+    """Worker processes that cut the faces of an LMDB.
+
+    path: LMDB of encoded faces; batch: images per request; workers: processes; ahead: requests that may wait
+    Raises PrefetchError when a worker cannot be started.
+    """
+
+    def __init__(self, path, batch, workers, ahead):
+        self.batch, self.slots = batch, ahead + 1
+        memory = os.memfd_create("faces")
+        try:
+            os.ftruncate(memory, self.slots * batch * IMAGE)
+            self._map = mmap.mmap(memory, self.slots * batch * IMAGE)
+            self._workers = [_start(path, batch, self.slots, memory) for _ in range(workers)]
+        finally:
+            os.close(memory)
+        self._pixels = np.frombuffer(self._map, np.uint8).reshape(self.slots, batch, 3, PATCH_SIZE, PATCH_SIZE)
+        self._waiting = collections.deque()  # (worker, slot, draws), in the order of asking
+        self._asked = 0
+        self.close = weakref.finalize(self, _stop, self._workers)
+
+    def __len__(self):
+        """Number of requests that wait."""
+        return len(self._waiting)
+
+    def ask(self, draws):
+        """Request a batch: (batch,) of DRAW."""
+        worker = self._workers[self._asked % len(self._workers)]
+        slot = self._asked % self.slots
+        try:  # a worker that ended says so to `take`
+            worker.stdin.write(_REQUEST.pack(slot, len(draws)) + draws.tobytes())
+            worker.stdin.flush()
+        except OSError:
+            pass
+        self._waiting.append((worker, slot, draws))
+        self._asked += 1
+
+    def take(self):
+        """The oldest draws asked for and their pixels, (batch, 3, 224, 224) uint8: valid until the next `ask`.
+
+        Raises PrefetchError.
+        """
+        worker, slot, draws = self._waiting.popleft()
+        size = worker.stdout.read(_REPLY.size)
+        if len(size) < _REPLY.size:
+            raise PrefetchError(_gone(worker))
+        (length,) = _REPLY.unpack(size)
+        if length:
+            raise PrefetchError(worker.stdout.read(length).decode())
+        return draws, self._pixels[slot]
+
+    def forget(self):
+        """Throw away what was asked for."""
+        while self._waiting:
+            self.take()
+
+
+def interpreter():
+    """A Python like this one. sys.executable is the first python3 on the PATH where Caffe's program started Python."""
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    found = [os.path.join(prefix, "bin", version) for prefix in (sys.prefix, sys.exec_prefix)]
+    embedded = getattr(sys, "argv", [""]) == [""]
+    candidates = [*found, sys.executable] if embedded else [sys.executable, *found]
+    return next((path for path in candidates if path and os.access(path, os.X_OK)), version)
+
+
+def _start(path, batch, slots, memory):
+    program = interpreter()
+    search = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    command = [program, "-m", "python_layers.prefetch", str(path), str(batch), str(slots), str(memory)]
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=[memory],
+            # Ctrl-C is for Caffe, which then takes its snapshot and needs no worker killed under it.
+            start_new_session=True,
+            env=dict(os.environ, PYTHONPATH=search, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"),
+        )
+    except OSError as error:
+        raise PrefetchError(f"cannot start {program}: {error.strerror}")
+
+
+def _gone(worker):
+    code = worker.wait()
+    how = f"killed by signal {-code}" if code < 0 else f"exit {code}"
+    return f"a worker process ended ({how}); what it said stands above"
+
+
+def _stop(workers):
+    for worker in workers:
+        try:
+            worker.stdin.close()
+        except OSError:  # it ended already
+            pass
+    for worker in workers:
+        worker.stdout.close()
+        worker.wait()
+
+
+def encoded(value):
+    """The field `data` of a serialised Datum that holds an encoded image, without Caffe's classes: they start Caffe."""
+    place = 0
+    while place < len(value):
+        tag, place = _varint(value, place)
+        number, place = _varint(value, place)
+        if tag == 0x22:  # field 4, bytes
+            return value[place : place + number]
+        if tag & 7 == 2:
+            place += number
+    raise ValueError("no image in it")
+
+
+def _varint(value, place):
+    number, shift = 0, 0
+    while True:
+        byte = value[place]
+        number |= (byte & 127) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 128:
+            return number, place
+
+
+def cut(transaction, draws, pixels):
+    """Fill pixels (n, 3, 224, 224) uint8 with the patches of draws (n,) of DRAW. Raises ValueError naming a record."""
+    whole = None
+    for draw, target in zip(draws, pixels):
+        number, _, dx, dy, mirror = draw.item()
+        value = transaction.get(f"{number:08d}".encode())
+        if value is None:
+            raise ValueError(f"record {number:08d} is missing")
+        try:
+            image = cv2.imdecode(np.frombuffer(encoded(value), np.uint8), cv2.IMREAD_COLOR)
+        except (ValueError, IndexError, cv2.error):
+            image = None
+        if image is None:
+            raise ValueError(f"record {number:08d} is no readable image")
+        whole = face(image, whole)
+        cv2.split(patch(whole, dx, dy, mirror), list(target))
+
+
+def serve(path, batch, slots, memory):
+    """The life of a worker: requests from standard input, replies to standard output, until that closes."""
+    cv2.setNumThreads(1)
+    requests, replies = sys.stdin.buffer, sys.stdout.buffer
+    sys.stdout = sys.stderr
+    try:
+        shared = mmap.mmap(memory, slots * batch * IMAGE)
+        pixels = np.frombuffer(shared, np.uint8).reshape(slots, batch, 3, PATCH_SIZE, PATCH_SIZE)
+        environment, broken = lmdb.open(path, readonly=True, lock=False), ""
+    except (lmdb.Error, OSError, ValueError) as error:
+        broken = f"{path}: {error}"
+    while True:
+        request = requests.read(_REQUEST.size)
+        if len(request) < _REQUEST.size:
+            return
+        slot, count = _REQUEST.unpack(request)
+        draws = np.frombuffer(requests.read(count * DRAW.itemsize), DRAW)
+        failure = broken
+        if not broken:
+            try:
+                with environment.begin(buffers=True) as transaction:
+                    cut(transaction, draws, pixels[slot, : len(draws)])
+            except (ValueError, lmdb.Error) as error:
+                failure = f"{path}: {error}"
+        try:
+            replies.write(_REPLY.pack(len(failure.encode())) + failure.encode())
+            replies.flush()
+        except OSError:  # nobody is there any more
+            return
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], *map(int, sys.argv[2:5]))

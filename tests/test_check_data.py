@@ -1,0 +1,160 @@
+"""check_data: passes what make lmdb writes, names every breach, draws sheets."""
+
+import csv
+import json
+import shutil
+
+import cv2
+import lmdb
+import numpy as np
+import pytest
+from caffe.proto import caffe_pb2
+
+from data_prep import build_lmdb, check_data, contact_sheet, databases, synthetic_faces
+
+ATTRIBUTES = ["Eyeglasses", "Male"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A data set and folders of both forms made from it."""
+    folder = tmp_path_factory.mktemp("check")
+    synthetic_faces.generate(folder / "faces", 60, 3, {"Eyeglasses": 0.3, "Male": 0.5}, workers=1)
+    synthetic_faces.generate(folder / "lfwa", 30, 3, {"Eyeglasses": 0.3, "Male": 0.5}, workers=1, layout="lfwa")
+    for form in ("stream", "compact"):
+        arguments = ["--form", form, "--attributes", ",".join(ATTRIBUTES), "--records", "30"]
+        assert build_lmdb.main([str(folder / "faces"), "--out", str(folder / form), *arguments]) == 0
+        if form == "stream":
+            arguments += ["--shards", "2", "--encoding", "raw", "--validation", "0.3"]
+            assert build_lmdb.main([str(folder / "lfwa"), "--out", str(folder / "sharded"), *arguments]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("name", ["stream", "compact", "sharded"])
+@pytest.mark.parametrize("source", [True, False])
+def test_what_was_built_passes(made, tmp_path, capsys, name, source):
+    arguments = [str(made / name), "--out", str(tmp_path / "sheets")] + ["--no-source"] * (not source)
+    assert check_data.main(arguments) == 0
+    told = capsys.readouterr().out
+    assert "BREACH" not in told and "all is well" in told and told.count("ok ") >= (9 if source else 5)
+    sheets = sorted(path.name for path in (tmp_path / "sheets").iterdir())
+    expected = [f"{attribute}.png" for attribute in ATTRIBUTES]
+    assert sheets == (expected if name != "compact" and not source else sorted([*expected, "augmentation.png"]))
+    for sheet in sheets:
+        assert cv2.imread(str(tmp_path / "sheets" / sheet)).std() > 20
+
+
+def change_datum(path, number, change):
+    with lmdb.open(str(path), map_size=1 << 28) as environment, environment.begin(write=True) as transaction:
+        datum = caffe_pb2.Datum.FromString(transaction.get(databases.key(number)))
+        change(datum)
+        transaction.put(databases.key(number), datum.SerializeToString())
+
+
+def swap(path, one, other):
+    with lmdb.open(str(path), map_size=1 << 28) as environment, environment.begin(write=True) as transaction:
+        values = [transaction.get(databases.key(number)) for number in (one, other)]
+        for number, value in zip((other, one), values, strict=True):
+            transaction.put(databases.key(number), value)
+
+
+def drop(path, number):
+    with lmdb.open(str(path), map_size=1 << 28) as environment, environment.begin(write=True) as transaction:
+        transaction.delete(databases.key(number))
+
+
+def change_plan(**fields):
+    def damage(folder):
+        plan = np.load(folder / "train_plan.npy")
+        for field, value in fields.items():
+            plan[field][5] = value
+        np.save(folder / "train_plan.npy", plan)
+
+    return damage
+
+
+def flip_label(datum):
+    datum.label = 1 - datum.label
+
+
+def flip_first(datum):
+    datum.data = bytes([1 - datum.data[0]]) + datum.data[1:]
+
+
+def change_rows(change):
+    def damage(folder):
+        with open(folder / "images.csv", newline="") as file:
+            rows = list(csv.reader(file))
+        change(rows)
+        with open(folder / "images.csv", "w", newline="") as file:
+            csv.writer(file).writerows(rows)
+
+    return damage
+
+
+def leak(rows):
+    """The last training image is the first of the test split in truth."""
+    train = [row for row in rows if row[0] == "train"][-1]
+    test = next(row for row in rows if row[0] == "test")
+    train[3] = test[3]
+
+
+BREACHES = [
+    ("stream", lambda f: change_datum(f / "train", 3, flip_label), ["every batch 1:1", "not absent, then present"]),
+    ("stream", lambda f: swap(f / "train", 0, 4), ["stored images", "train 00000000", "not cut from it as planned"]),
+    ("stream", lambda f: swap(f / "val_images", 0, 1), ["stored images", "val_images 00000000"]),
+    ("stream", lambda f: drop(f / "val_images", 5), ["in step", "val_images has 5 records, should have 6"]),
+    ("stream", lambda f: drop(f / "train", 119), ["databases whole", "train has 119 records, should have 120"]),
+    ("stream", lambda f: change_datum(f / "test_labels", 2, flip_first), ["test labels", "Eyeglasses differs"]),
+    ("stream", change_plan(dx=30), ["moved within 5 %", "record 5 is moved by 30"]),
+    ("stream", change_plan(image=500), ["only training images", "record 5 draws image 500"]),
+    ("stream", lambda f: shutil.rmtree(f / "test_images"), ["in step", "test_images has 0 records"]),
+    ("stream", change_rows(leak), ["no content in two splits", "(train) is", "(test)"]),
+    (
+        "stream",
+        change_rows(lambda rows: rows[1].__setitem__(2, rows[2][2])),
+        ["no name in two splits", "more than once"],
+    ),
+    ("stream", change_rows(lambda rows: rows[1].__setitem__(2, "x.jpg")), ["data set's", "x.jpg is not in"]),
+    ("stream", change_rows(lambda rows: rows[1].__setitem__(0, "val")), ["in step", "val_images has 6 records"]),
+    ("compact", lambda f: change_datum(f / "train_labels", 2, flip_first), ["train labels", "Eyeglasses differs"]),
+    ("compact", lambda f: swap(f / "test_images", 0, 1), ["stored images", "not the image it was made from"]),
+    ("compact", lambda f: change_datum(f / "train_images", 1, lambda d: d.ClearField("data")), ["does not decode"]),
+]
+
+
+@pytest.mark.parametrize("form, damage, words", BREACHES, ids=[" ".join(words) for _, _, words in BREACHES])
+def test_every_breach_is_named(made, tmp_path, capsys, form, damage, words):
+    shutil.copytree(made / form, tmp_path / "lmdb")
+    damage(tmp_path / "lmdb")
+    assert check_data.main([str(tmp_path / "lmdb"), "--out", str(tmp_path / "sheets")]) == 1
+    told = capsys.readouterr()
+    breaches = [line for line in told.out.splitlines() if line.startswith("BREACH")]
+    assert breaches and any(all(word in line for word in words) for line in breaches), told.out + told.err
+
+
+def test_changed_data_set_is_named(made, tmp_path, capsys):
+    shutil.copytree(made / "faces", tmp_path / "faces")
+    path = tmp_path / "faces/img_align_celeba/000003.jpg"
+    path.write_bytes((tmp_path / "faces/img_align_celeba/000004.jpg").read_bytes())
+    arguments = [str(made / "stream"), "--source", str(tmp_path / "faces"), "--out", str(tmp_path / "sheets")]
+    assert check_data.main(arguments) == 1
+    assert "BREACH  images of the data set unchanged: 000003.jpg" in capsys.readouterr().out
+
+
+def test_nothing_to_check_is_one_clear_line(made, tmp_path, capsys):
+    for folder, words in ((tmp_path, "make lmdb writes it"), (made / "stream", "nowhere: no such folder")):
+        arguments = [str(folder), "--source", "nowhere", "--out", str(tmp_path / "sheets")]
+        assert check_data.main(arguments) == 1
+        told = capsys.readouterr().err
+        assert told.startswith("error: ") and words in told and told.count("\n") == 1
+    shutil.copytree(made / "stream", tmp_path / "old")
+    manifest = json.loads((tmp_path / "old/manifest.json").read_text())
+    (tmp_path / "old/manifest.json").write_text(json.dumps({"attributes": manifest["attributes"]}))
+    assert check_data.main([str(tmp_path / "old")]) == 1 and "older make lmdb" in capsys.readouterr().err
+
+
+def test_sheets_show_what_they_are_given():
+    red = np.full((224, 224, 3), (0, 0, 255), np.uint8)
+    sheet = contact_sheet.attribute("Male", [red] * 3, [red // 2] * 3)
+    assert ((sheet == (0, 0, 255)).all(axis=-1).sum(), (sheet == (0, 0, 127)).all(axis=-1).sum()) == (3 * 148**2,) * 2
