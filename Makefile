@@ -6,9 +6,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-CAFFE ?= .caffe/bin/caffe
-CAFFE_PYTHON := .caffe/bin/python
 VENV_PYTHON := .venv/bin/python
+# Which Caffe: bvlc (CPU), torch (engine/caffe; CPU or GPU), or auto: bvlc, unless TRAIN asks for a GPU or it cannot be.
+CAFFE ?= auto
 
 # What the steps work on; give them on the command line.
 CELEBA ?=
@@ -33,13 +33,17 @@ CHECK ?=
 GENERATE ?=
 AVERAGE ?=
 TRAIN ?=
+BENCH ?=
+
+# At the head of a recipe: the chosen Caffe's programs as $$caffe and $$python.
+choose = chosen=$$($(PYTHON) tools/choose_caffe.py $(CAFFE) $(TRAIN)); eval "$$chosen"
 
 # Newest snapshot of a stage.
 newest = $$(ls -t $(RUN)/$(1)/$(1)_iter_*.caffemodel 2>/dev/null | head -n 1 | grep . || \
   { echo "error: no weights in $(RUN)/$(1); train first: make train" >&2; exit 1; })
 
 .PHONY: help caffe lmdb check-data models nets train train-region average train-cascade train-whole-face evaluate predict \
-  demo test lint proto clean
+  demo test bench lint proto clean
 
 help: ## this list
 	@echo 'face-cascade: face attributes, and the region of the face each is found in'
@@ -50,16 +54,20 @@ help: ## this list
 	@echo '  make lmdb CELEBA=/path/to/CelebA ATTRIBUTES=Eyeglasses,Smiling,Male'
 	@echo '  make train && make evaluate && make predict IMAGES=/path/to/faces'
 	@echo 'Settings: LMDB=$(LMDB) RUN=$(RUN) BATCH=$(BATCH) FORM=$(FORM) RECORDS=$(RECORDS) AUGMENT=$(AUGMENT)'
-	@echo '  RECTANGLES=measured|theoretical SOLVER=max_iter=500 TRAIN="-gpu 0"'
+	@echo '  CAFFE=auto|bvlc|torch RECTANGLES=measured|theoretical SOLVER=max_iter=500 TRAIN="-gpu 0"'
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install -q --disable-pip-version-check -e .
 	touch $@
 
+.venv/ready-engine: .venv/ready
+	.venv/bin/pip install -q --disable-pip-version-check -e '.[engine]'
+	touch $@
+
 .venv/ready-test: .venv/ready
 	.venv/bin/pip install -q --disable-pip-version-check -e '.[test]'
-	touch $@
+	touch $@ .venv/ready-engine
 
 caffe: ## install a real BVLC Caffe (CAFFE_ARCHIVE=, CAFFE_DEBS= or CAFFE_ROOT= to choose its source)
 	@$(PYTHON) tools/install_caffe.py \
@@ -87,42 +95,49 @@ nets: .venv/ready
 
 train: train-region average train-cascade ## both stages: task one, average region, cascade
 
-train-region: nets .caffe/bin/caffe ## stage 1: task one alone
-	$(CAFFE) train -solver $(RUN)/region/solver.prototxt $(TRAIN) 2>&1 | tee $(RUN)/region/train.log | $(PYTHON) tools/progress.py
+train-region: nets ## stage 1: task one alone
+	@$(choose)
+	$$caffe train -solver $(RUN)/region/solver.prototxt $(TRAIN) 2>&1 | tee $(RUN)/region/train.log | $(PYTHON) tools/progress.py
 
-average: .caffe/bin/caffe ## average region into the weights (RECTANGLES=measured or theoretical)
-	$(CAFFE_PYTHON) -m tools.average_region --model $(RUN)/region/train_val.prototxt \
+average: .venv/ready ## average region into the weights (RECTANGLES=measured or theoretical)
+	@$(choose)
+	$$python -m tools.average_region --model $(RUN)/region/train_val.prototxt \
 	  --weights "$(call newest,region)" --out $(RUN)/$(RECTANGLES).caffemodel --rectangles $(RECTANGLES) $(AVERAGE)
 
-train-cascade: nets .caffe/bin/caffe ## stage 2: both tasks, from the weights of `make average`
-	$(CAFFE) train -solver $(RUN)/cascade/solver.prototxt -weights $(RUN)/$(RECTANGLES).caffemodel $(TRAIN) 2>&1 \
+train-cascade: nets ## stage 2: both tasks, from the weights of `make average`
+	@$(choose)
+	$$caffe train -solver $(RUN)/cascade/solver.prototxt -weights $(RUN)/$(RECTANGLES).caffemodel $(TRAIN) 2>&1 \
 	  | tee $(RUN)/cascade/train.log | $(PYTHON) tools/progress.py
 
-train-whole-face: nets .caffe/bin/caffe ## ablation: task two on the whole face
-	$(CAFFE) train -solver $(RUN)/whole_face/solver.prototxt $(TRAIN) 2>&1 \
+train-whole-face: nets ## ablation: task two on the whole face
+	@$(choose)
+	$$caffe train -solver $(RUN)/whole_face/solver.prototxt $(TRAIN) 2>&1 \
 	  | tee $(RUN)/whole_face/train.log | $(PYTHON) tools/progress.py
 
-evaluate: .caffe/bin/caffe ## accuracies and regions on the test split, of every stage trained so far
+evaluate: .venv/ready ## accuracies and regions on the test split, of every stage trained so far
 	@weights="$(WEIGHTS)"
 	for stage in $(if $(WEIGHTS),,region cascade whole_face); do
 	  newest=$$(ls -t $(RUN)/$$stage/$${stage}_iter_*.caffemodel 2>/dev/null | head -n 1 || true)
 	  [ -z "$$newest" ] || weights="$$weights $$stage=$$newest"
 	done
 	[ -n "$$weights" ] || { echo 'error: no weights in $(RUN); train first: make train' >&2; exit 1; }
-	$(CAFFE_PYTHON) -m tools.evaluate $$weights --models $(RUN) --lmdb $(LMDB) --out $(RUN)/evaluation
+	$(choose)
+	$$python -m tools.evaluate $$weights --models $(RUN) --lmdb $(LMDB) --out $(RUN)/evaluation
 
-predict: .caffe/bin/caffe ## attributes of your aligned faces: IMAGES="file or folder ..."
+predict: .venv/ready ## attributes of your aligned faces: IMAGES="file or folder ..."
 	@[ -n "$(IMAGES)" ] || { echo 'error: give faces: make predict IMAGES="face.jpg folder"' >&2; exit 2; }
-	$(CAFFE_PYTHON) -m tools.predict --models $(RUN) --weights "$(call newest,cascade)" \
+	$(choose)
+	$$python -m tools.predict --models $(RUN) --weights "$(call newest,cascade)" \
 	  --lmdb $(LMDB) --out $(RUN)/predictions $(IMAGES)
 
 DEMO := build/demo
 DEMO_ATTRIBUTES := Eyeglasses,Wearing_Hat,Smiling
 DEMO_SOLVER := region.max_iter=300,region.stepsize=240,cascade.max_iter=150,cascade.stepsize=120,display=10,snapshot=0,test_interval=1000
 demo_make = $(MAKE) --no-print-directory LMDB=$(DEMO)/lmdb RUN=$(DEMO) CELEBA=$(DEMO)/faces RECORDS=1000 \
-  ATTRIBUTES=$(DEMO_ATTRIBUTES)
+  ATTRIBUTES=$(DEMO_ATTRIBUTES) CAFFE=$$([ $$caffe = .venv/bin/caffe ] && echo torch || echo bvlc)
 
-demo: .venv/ready .caffe/bin/caffe ## everything on synthetic faces, within minutes
+demo: .venv/ready ## everything on synthetic faces, within minutes
+	$(choose)
 	rm -rf $(DEMO)
 	mkdir -p $(DEMO)
 	$(VENV_PYTHON) -m data_prep.synthetic_faces $(DEMO)/faces --images 2000 --seed 1 \
@@ -138,7 +153,11 @@ demo: .venv/ready .caffe/bin/caffe ## everything on synthetic faces, within minu
 
 test: .venv/ready-test .caffe/bin/caffe lint ## all tests
 	$(VENV_PYTHON) -m pytest
-	$(CAFFE_PYTHON) -m pytest -q -c tests/caffe/pytest.ini tests/caffe
+	$(VENV_PYTHON) -m pytest -q -c tests/caffe/pytest.ini tests/caffe
+	.caffe/bin/python -m pytest -q -c tests/caffe/pytest.ini tests/caffe
+
+bench: .venv/ready-test .caffe/bin/caffe ## speed and memory of both engines and of a loop written by hand: BENCH="--quick"
+	PYTHONPATH=engine $(VENV_PYTHON) -m benchmark $(BENCH)
 
 lint: .venv/ready-test ## style
 	.venv/bin/ruff check .

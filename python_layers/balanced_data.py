@@ -109,9 +109,9 @@ class BalancedData(caffe.Layer):
             top[1].reshape(self.images, self.labels.shape[1], 1, 1)
 
     def draws(self, number):
-        """What batch `number` consists of: (images,) of DRAW."""
+        """What batch `number` consists of: (images,) of DRAW. Several solvers take batches in turn."""
         if self.split == "train":
-            return self.plan.batch(number, self.size)
+            return self.plan.batch(number * caffe.solver_count() + caffe.solver_rank(), self.size)
         draws = np.zeros(self.images, DRAW)
         draws["image"] = np.arange(number * self.images, (number + 1) * self.images) % len(self.labels)
         return draws

@@ -286,7 +286,7 @@ def main(arguments=None):
             traceback.print_exc()
         notes = " ".join(getattr(error, "__notes__", []))
         words = f"{error} {notes}".strip()
-        kind = "" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: "
+        kind = "" if isinstance(error, (ValueError, OSError, RuntimeError)) else f"{type(error).__name__}: "
         print(f"error: {kind}{words}", file=sys.stderr)
     return 1
 

@@ -19,7 +19,8 @@ from models import generate, table1
 from tools import average_region, networks
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-CAFFE = str(REPOSITORY / ".caffe/bin/caffe")
+# The program that belongs to the Caffe this Python imports: BVLC's or engine/caffe.
+CAFFE = str(REPOSITORY / (".caffe" if hasattr(caffe, "_caffe") else ".venv") / "bin/caffe")
 ATTRIBUTES = ["Eyeglasses", "Male"]
 BATCHES, B = 3, 2
 

@@ -12,8 +12,8 @@ from test_data import raw, write
 NET = """
 layer {{ name: "data" type: "Data" top: "x" top: "t" transform_param {{ scale: 0.01 }}
         data_param {{ source: "{source}" backend: LMDB batch_size: {batch} }} }}
-layer {{ name: "conv" type: "Convolution" bottom: "x" top: "c" convolution_param {{ num_output: 6 kernel_size: 3 group: 3
-        weight_filler {{ type: "gaussian" std: 0.2 }} }} }}
+layer {{ name: "conv" type: "Convolution" bottom: "x" top: "c" convolution_param {{
+        num_output: 6 kernel_size: 3 group: 3 weight_filler {{ type: "gaussian" std: 0.2 }} }} }}
 layer {{ name: "relu" type: "ReLU" bottom: "c" top: "c" }}
 layer {{ name: "ip" type: "InnerProduct" bottom: "c" top: "y" inner_product_param {{ num_output: 4
         weight_filler {{ type: "xavier" }} }} }}

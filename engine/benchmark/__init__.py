@@ -1,0 +1,1 @@
+"""Measurements of the engine against BVLC Caffe and against PyTorch written by hand: `make bench`."""
