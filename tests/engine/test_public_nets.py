@@ -1,0 +1,46 @@
+"""Nets of the AlexNet, VGG and GoogLeNet family load in both engines and agree."""
+
+import os
+
+import caffe
+import numpy as np
+import pytest
+from conftest import build, compare, replay
+from public_nets import NETS
+
+# CAFFE_FULL_NETS=1 runs them at their papers' width (minutes, and gigabytes).
+SHARE = 1 if os.environ.get("CAFFE_FULL_NETS") else 1 / 8
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_answers_and_gradients_agree(name, bvlc, tmp_path):
+    text = "force_backward: true\n" + NETS[name](share=SHARE, classes=1000 if SHARE == 1 else 10)
+    data = np.random.default_rng(0).normal(scale=50, size=(1, 3, 227, 227)).astype(np.float32)
+    data = data[..., :224, :224] if name in ("VGG16", "GoogLeNet") else data
+    result, names = bvlc.net(text, {"data": data})
+    net = build(tmp_path, text)
+    assert list(net.blobs) == names["blobs"] and net._layer_names == names["layers"]
+    compare(replay(net, result, {"data": data}, backward=False), result)
+    compare(replay(build(tmp_path, text), result, {"data": data}, in_step=True), result)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_training_nets_are_put_together_alike(name, bvlc, tmp_path):
+    text = NETS[name](share=1 / 8, classes=10, train=True)
+    code = """
+net = caffe.Net(case["path"], caffe.TRAIN)
+facts.update(layers=list(net._layer_names), weights={k: float(v) for k, v in net.blob_loss_weights.items()},
+             shapes={k: list(b.data.shape) for k, b in net.blobs.items()})
+"""
+    net = build(tmp_path, text, caffe.TRAIN)
+    _, theirs = bvlc.code(code, path=str(tmp_path / "net.prototxt"))
+    assert net._layer_names == theirs["layers"]
+    assert net.blob_loss_weights == pytest.approx(theirs["weights"])
+    assert {name: list(blob.shape) for name, blob in net.blobs.items()} == theirs["shapes"]
+    net.blobs["data"].data[...] = 1
+    assert np.isfinite(net.forward()[net.outputs[0]]).all()
+    net.backward()
+    assert all(
+        np.isfinite(blob.diff).all() and blob.diff.any()
+        for blob in net.params["conv1" if "conv1" in net.params else "conv1_1"]
+    )
