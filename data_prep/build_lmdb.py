@@ -223,7 +223,7 @@ def parser():
     )
     add("--seed", type=int, default=0, help="of the sampling and augmentation (default 0)")
     add("--encoding", choices=ENCODINGS, default="jpg", help="stream: of the patches (default jpg)")
-    add("--augment", choices=balance.AUGMENT, default="both", help="class that is augmented (default both; README says why)")
+    add("--augment", choices=balance.AUGMENT, default="both", help="class that is augmented (default both; see README)")
     add("--shards", type=int, default=1, help="stream: solvers that will share it, as GPUs of one Caffe (default 1)")
     add("--images", help="name of the images' folder, zip or tar in FOLDER, where the usual ones are several")
     add("--validation", type=float, default=0.1, help="LFWA: share of training people for validation (default 0.1)")
