@@ -131,8 +131,8 @@ predict: .venv/ready ## attributes of your aligned faces: IMAGES="file or folder
 	  --lmdb $(LMDB) --out $(RUN)/predictions $(IMAGES)
 
 DEMO := build/demo
-DEMO_ATTRIBUTES := Eyeglasses,Wearing_Hat,Smiling
-DEMO_SOLVER := region.max_iter=300,region.stepsize=240,cascade.max_iter=150,cascade.stepsize=120,display=10,snapshot=0,test_interval=1000
+DEMO_ATTRIBUTES := Eyeglasses,Wearing_Hat,Mustache
+DEMO_SOLVER := region.max_iter=320,region.stepsize=260,cascade.max_iter=160,cascade.stepsize=130,display=10,snapshot=0,test_interval=1000
 demo_make = $(MAKE) --no-print-directory LMDB=$(DEMO)/lmdb RUN=$(DEMO) CELEBA=$(DEMO)/faces RECORDS=1000 \
   ATTRIBUTES=$(DEMO_ATTRIBUTES) CAFFE=$$([ $$caffe = .venv/bin/caffe ] && echo torch || echo bvlc)
 
@@ -141,7 +141,7 @@ demo: .venv/ready ## everything on synthetic faces, within minutes
 	rm -rf $(DEMO)
 	mkdir -p $(DEMO)
 	$(VENV_PYTHON) -m data_prep.synthetic_faces $(DEMO)/faces --images 2000 --seed 1 \
-	  --prevalence Eyeglasses=0.3,Wearing_Hat=0.3,Smiling=0.5
+	  --prevalence Eyeglasses=0.3,Wearing_Hat=0.3,Mustache=0.3
 	$(demo_make) lmdb
 	$(demo_make) train-region SOLVER=$(DEMO_SOLVER)
 	for rectangles in theoretical measured; do $(demo_make) average RECTANGLES=$$rectangles; done

@@ -113,8 +113,8 @@ def in_phase(phase):
     return block("include", f"phase: {phase}")
 
 
-def convolution(row, bottom, groups=1, filler='type: "msra"', relu=True):
-    """A row of table 1 as a (grouped) Convolution, with its ReLU."""
+def convolution(row, bottom, groups=1, filler='type: "msra"', relu=True, rate=1):
+    """A row of table 1 as a (grouped) Convolution, with its ReLU; learning rate times `rate`."""
     shape = [f"num_output: {row.channels * groups}"]
     if groups > 1:
         shape[0] += f"  # {groups} attributes x {row.channels}"
@@ -126,7 +126,7 @@ def convolution(row, bottom, groups=1, filler='type: "msra"', relu=True):
         shape.append(f"pad: {row.padding}")
     shape += [block("weight_filler", filler), block("bias_filler", 'type: "constant"')]
     inner = "convolution_param {\n" + "".join(f"  {line}\n" for line in shape) + "}"
-    rates = ["param { lr_mult: 1 decay_mult: 1 }", "param { lr_mult: 2 decay_mult: 0 }"]
+    rates = [f"param {{ lr_mult: {rate} decay_mult: 1 }}", f"param {{ lr_mult: {2 * rate} decay_mult: 0 }}"]
     text = layer(row.name, "Convolution", [bottom], [row.name], *rates, inner)
     if relu:
         text += layer(f"relu_{row.name}", "ReLU", [row.name], [row.name])
@@ -273,36 +273,42 @@ def region(options, deploy):
     )
 
 
-def task_two(options, rois):
-    """RoI warp, rows conv4-t2 to conv6-t2, head: blob logits."""
+def task_two(options, rois, rate):
+    """RoI warp, rows conv4-t2 to conv6-t2: blob max_conv6-t2."""
     count = len(options.attributes)
     text = banner("task two: what (section 3.3)")
     text += python("roi_warp", "roi_warp", "RoIWarp", ["conv3", *rois], ["roi"], {"warp": 10, "pool": 2})
     bottom = "roi"
     for row in table1.TASK_TWO[:-1]:
-        text += convolution(row, bottom, count)
+        text += convolution(row, bottom, count, rate=rate)
         bottom = row.name
-    text += convolution(table1.TASK_TWO[-1], bottom, count, 'type: "gaussian" std: 0.02', relu=False)
+    text += convolution(table1.TASK_TWO[-1], bottom, count, 'type: "gaussian" std: 0.02', relu=False, rate=rate)
     last = table1.TASK_TWO[-1].name
     return text + global_max("pool_t2", last, f"max_{last}")
 
 
-def head(options, with_task_one):
+def head(options, with_task_one, rate):
     """Per attribute, the outputs of the tasks times weights plus bias: blob logits, (images, A)."""
     count = len(options.attributes)
     numbers, bottom = 1, "max_conv6-t2"
-    text = banner("head: f(x), eq. 4", "Largest scores of the tasks as one vector per attribute, weighted.")
+    notes = ["Largest scores of the tasks as one vector per attribute, weighted."]
+    if with_task_one:
+        notes.append("Equal first weights, and the score of absence negated: f starts from what task one has learned.")
+    text = banner("head: f(x), eq. 4", *notes)
     if with_task_one:
         numbers, bottom = 3, "vector"
         text += global_max("pool_conv7", "conv7", "max_conv7")
         text += reshape("vector_one", "max_conv7", "vector_one", 0, count, 2, 1)
+        text += layer(
+            "vector_slice", "Slice", ["vector_one"], ["max_absent", "max_present"], block("slice_param", "axis: 2")
+        )
+        text += layer("minus_absent", "Power", ["max_absent"], ["minus_absent"], block("power_param", "scale: -1"))
         text += reshape("vector_two", "max_conv6-t2", "vector_two", 0, count, 1, 1)
         concat = block("concat_param", "axis: 2")
-        text += layer("concat", "Concat", ["vector_one", "vector_two"], ["vectors"], concat)
+        text += layer("concat", "Concat", ["minus_absent", "max_present", "vector_two"], ["vectors"], concat)
         text += reshape("vector", "vectors", "vector", 0, count * numbers, 1, 1)
-    # Small equal weights: f starts near 0, however large the scores of a trained task one are.
     row = table1.Row("head" if with_task_one else "head_whole", 1, 1, 1, 0, 1)
-    text += convolution(row, bottom, count, 'type: "constant" value: 0.1', relu=False)
+    text += convolution(row, bottom, count, 'type: "constant" value: 0.5', relu=False, rate=rate)
     return text + reshape("logits", row.name, "logits", 0, count)
 
 
@@ -407,17 +413,21 @@ def network(net, options, deploy=False):
     if net == "cascade" or (net == "region" and deploy):
         text += region(options, deploy)
     if net != "region":
-        text += task_two(options, ["rois"] if net == "cascade" else [])
-        text += head(options, net == "cascade")
+        # In the cascade these layers are new beside trained ones.
+        rate = 5 if net == "cascade" else 1
+        text += task_two(options, ["rois"] if net == "cascade" else [], rate)
+        text += head(options, net == "cascade", rate)
     return text + (outputs(net) if deploy else losses(net, options))
 
 
-def solver(net, folder, changes):
-    """solver/<net>.prototxt with its net and snapshots in `folder`, and fields changed as `changes` says."""
+def solver(net, folder, changes, count):
+    """solver/<net>.prototxt for `count` attributes, net and snapshots in `folder`, fields changed as `changes` says."""
     text = (REPOSITORY / "solver" / f"{net}.prototxt").read_text()
     changes = {
         field.rpartition(".")[2]: value for field, value in changes.items() if field.rpartition(".")[0] in ("", net)
     }
+    # Every attribute has branches of its own: the gradient's norm grows with the root of their number.
+    changes.setdefault("clip_gradients", number(round(0.5 * count**0.5, 2)))
     changes["net"] = f'"{folder}/train_val.prototxt"'
     changes["snapshot_prefix"] = f'"{folder}/{net}"'
     for field, value in changes.items():
@@ -435,7 +445,9 @@ def write(folder, options, solver_changes=None):
         (place / "train_val.prototxt").write_text(network(net, options))
         (place / "deploy.prototxt").write_text(network(net, options, deploy=True))
         if solver_changes is not None:
-            (place / "solver.prototxt").write_text(solver(net, place.as_posix(), solver_changes))
+            (place / "solver.prototxt").write_text(
+                solver(net, place.as_posix(), solver_changes, len(options.attributes))
+            )
 
 
 def main():

@@ -47,6 +47,12 @@ def test_solver_changes_apply_to_all_stages_or_one(tmp_path):
     assert f'net: "{(tmp_path / "region").as_posix()}/train_val.prototxt"' in region
 
 
+def test_gradients_are_clipped_at_half_the_root_of_the_number_of_attributes():
+    assert "clip_gradients: 1 " in generate.solver("region", "out", {}, 4)
+    assert "clip_gradients: 2.24 " in (REPOSITORY / "solver/region.prototxt").read_text()
+    assert "clip_gradients: 7 " in generate.solver("region", "out", {"clip_gradients": "7"}, 4)
+
+
 def test_odd_batch_on_the_command_line_is_one_clear_line(tmp_path):
     command = [sys.executable, "-m", "models.generate", "--batch", "3", "--out", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
