@@ -404,14 +404,9 @@ def softmax(d):
     return Case(layer("Softmax", body=body), {"x": d.normal(*d.shape(axes), scale=3)})
 
 
-def loss_param(d, ignored=True):
-    body = d.one_of(
-        "",
-        "normalize: true",
-        "normalize: false",
-        *(f"normalization: {m}" for m in ("FULL", "VALID", "BATCH_SIZE", "NONE")),
-    )
-    if ignored and d.one_of(False, True):
+def loss_param(d, old=("normalize: true", "normalize: false")):
+    body = d.one_of("", *old, *(f"normalization: {m}" for m in ("FULL", "VALID", "BATCH_SIZE", "NONE")))
+    if d.one_of(False, True):
         body += " ignore_label: 1"
     return f" loss_param {{ {body} }} loss_weight: {d.number(0.5, 3)}" + " propagate_down: true propagate_down: false"
 
@@ -460,7 +455,8 @@ def contrastive_loss(d):
 @case("InfogainLoss")
 def infogain_loss(d):
     rows, classes = d.whole(1, 5), d.whole(2, 4)
-    body = loss_param(d) + " propagate_down: false"
+    # This one refuses loss_param.normalize.
+    body = loss_param(d, old=()) + " propagate_down: false"
     inputs = {
         "x": d.normal(rows, classes, scale=2),
         "t": d.labels(classes, rows),

@@ -93,6 +93,9 @@ class InfogainLoss(ClassLoss):
 
     def setup(self, bottom, top):
         super().setup(bottom, top)
+        self.check(
+            not self.param.loss_param.HasField("normalize"), "InfogainLoss takes normalization in place of normalize"
+        )
         self.stored = None
         if len(bottom) < 3:
             source = self.param.infogain_loss_param.source
