@@ -1,6 +1,7 @@
 """Metrics, worked out by hand."""
 
 import numpy as np
+import sklearn.metrics
 
 from tools import metrics
 
@@ -27,3 +28,70 @@ def test_overlap_and_coverage():
     assert metrics.coverage(np.array([[2, 0, 6, 4.0]]), true) == 0.5
     assert metrics.overlap(np.array([[5, 5, 6, 6.0]]), true) == 0
     assert metrics.area(np.array([[3, 3, 1, 9.0]])) == 0
+
+
+def test_f1():
+    # Attribute 0: precision 1/2, recall 1. Attribute 1: nothing right. Nothing present and nothing found: not known.
+    np.testing.assert_allclose(metrics.f1(DECISIONS, LABELS), [2 / 3, 0])
+    assert np.isnan(metrics.f1(np.zeros((3, 1), bool), np.zeros((3, 1), bool))).all()
+
+
+def test_average_precision():
+    # Present faces come first (precision 1) and third (2 of 3); then two faces that share a score: one step.
+    scores = np.array([[9, 5], [8, 5], [7, 1]], dtype=float)
+    labels = np.array([[1, 1], [0, 0], [1, 0]], dtype=bool)
+    np.testing.assert_allclose(metrics.average_precision(scores, labels), [(1 + 2 / 3) / 2, 1 / 2])
+    assert np.isnan(metrics.average_precision(scores, np.zeros_like(labels))).all()
+
+
+def test_resampled_measures_are_those_of_the_repeated_faces():
+    scores, labels = random_split(faces=60, attributes=3)
+    decisions = scores > 0
+    (weights,) = metrics.resamples(60, 4, seed=3)
+    assert weights.shape == (4, 60) and (weights.sum(axis=1) == 60).all()
+    precisions = metrics.average_precision(scores, labels, weights)
+    counts = metrics.count(decisions, labels, weights)
+    for row, weight in enumerate(weights):
+        drawn = np.repeat(np.arange(60), weight.astype(int))
+        np.testing.assert_allclose(precisions[row], metrics.average_precision(scores[drawn], labels[drawn]), rtol=1e-5)
+        for measure in metrics.MEASURES.values():
+            expected = measure(metrics.count(decisions[drawn], labels[drawn]))
+            np.testing.assert_allclose(measure(metrics.Counts(*(part[row] for part in counts))), expected, rtol=1e-6)
+
+
+def test_interval_of_a_mean_holds_it_as_often_as_it_says():
+    """Accuracy of 200 coins that show heads with 0.8: its interval holds 0.8 in about 95 % of trials."""
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(200):
+        right = rng.random((200, 1)) < 0.8
+        draws = [metrics.accuracy_of(metrics.count(right, np.ones_like(right), w)) for w in metrics.resamples(200, 200)]
+        low, high = metrics.interval(np.concatenate(draws))
+        held += low[0] <= 0.8 <= high[0]
+    assert 0.90 <= held / 200 <= 0.99
+
+
+def test_hits():
+    found = np.array([[0, 0, 4, 4.0], [4, 0, 8, 4.0]])
+    np.testing.assert_array_equal(metrics.hits(found, np.array([[1, 1, 3, 3.0]])), [True, False])
+
+
+def random_split(faces=300, attributes=4, seed=0):
+    """Scores with ties, and labels that go with them."""
+    rng = np.random.default_rng(seed)
+    labels = rng.random((faces, attributes)) < 0.3
+    return np.round(rng.normal(size=(faces, attributes)) + 1.5 * labels - 0.5, 1), labels
+
+
+def test_scikit_learn_agrees():
+    scores, labels = random_split()
+    decisions = scores > 0
+    pairs = (
+        (metrics.accuracy, sklearn.metrics.accuracy_score, decisions),
+        (metrics.balanced_accuracy, sklearn.metrics.balanced_accuracy_score, decisions),
+        (metrics.f1, sklearn.metrics.f1_score, decisions),
+        (metrics.average_precision, sklearn.metrics.average_precision_score, scores),
+    )
+    for ours, theirs, given in pairs:
+        expected = [theirs(label, column) for label, column in zip(labels.T, given.T)]
+        np.testing.assert_allclose(ours(given, labels), expected, rtol=1e-5)

@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+from data_prep.faces import PATCH_SIZE
+
 # Told apart by colour-blind people too (blue, orange, bluish green, purple, sky, vermilion, yellow).
 FOUND = (0, 159, 230)
 TRUE = (255, 255, 255)
@@ -33,6 +35,38 @@ def titled(image, text):
     strip = np.full((28, image.shape[1], 3), 255, dtype=np.uint8)
     cv2.putText(strip, text, (6, 20), FONT, 0.55, INK, 1, cv2.LINE_AA)
     return np.vstack([strip, image])
+
+
+def blank():
+    """An empty place among patches."""
+    return np.full((PATCH_SIZE, PATCH_SIZE, 3), 255, dtype=np.uint8)
+
+
+def heat(response, side=PATCH_SIZE):
+    """Responses (4, 4) in [0, 1] as a picture, dark to bright, each with its number."""
+    shades = cv2.applyColorMap(np.uint8(255 * np.clip(response, 0, 1)), cv2.COLORMAP_VIRIDIS)
+    picture = cv2.resize(shades, (side, side), interpolation=cv2.INTER_NEAREST)
+    step = side / len(response)
+    for (y, x), value in np.ndenumerate(response):
+        ink = INK if value > 0.6 else (255, 255, 255)
+        place = int((x + 0.5) * step - 14), int((y + 0.5) * step + 5)
+        cv2.putText(picture, f"{value:.2f}"[-4:].lstrip("0") or "0", place, FONT, 0.45, ink, 1, cv2.LINE_AA)
+    return picture
+
+
+PANELS = ("response", "region", "response with average", "region with average")
+
+
+def figure4(image, title, raw, revised, true=None):
+    """The five panels of the paper's figure 4: face, and responses and region without and with the average region.
+
+    image: patch; raw, revised: (responses (4, 4), box) each; true: box, drawn white, or None
+    """
+    panels = [titled(image, title)]
+    pictures = [picture for response, box in (raw, revised) for picture in (heat(response), region(image, box, true))]
+    panels += [titled(picture, name) for name, picture in zip(PANELS, pictures)]
+    gap = np.full((panels[0].shape[0], 6, 3), 255, dtype=np.uint8)
+    return np.hstack([part for panel in panels for part in (panel, gap)][:-1])
 
 
 def prediction(image, rows, side=448):

@@ -1,16 +1,20 @@
-"""Evaluate trained networks on a split of an LMDB folder: accuracies, and regions where true boxes are known.
+"""Evaluate trained networks on a split of an LMDB folder: the numbers of table 2, and regions.
 
     .caffe/bin/python -m tools.evaluate --lmdb data/lmdb --models models --out build/evaluation \\
         region=build/measured.caffemodel cascade=build/cascade_iter_30000.caffemodel
 
 Any number of weights are compared side by side; which network they belong to is read from the weights. Training
-batches are balanced and the test set is not, so two decisions are reported: p > 0.5, and the logit
-corrected by the training set's prior. Written to OUT: evaluation.csv, evaluation.json, and regions.png (found
-regions beside true boxes) where the network maps regions.
+batches are balanced and the test set is not, so three decisions are reported: p > 0.5 (p>.5); the logit corrected by
+the training set's prior (prior); thresholds tuned on the validation split (tuned). For each: accuracy, balanced
+accuracy (mean of the accuracies on faces with and without) and F1; and average precision, which needs no decision.
+Intervals hold 95 % of bootstrap resamples of the faces; all scores see the same resamples: differences are paired.
+
+Written to OUT: evaluation.csv and evaluation.json (all of that), NAME.npz (scores and responses, for make report),
+and, where a network maps regions, regions.png (found regions, white: true boxes) and NAME-figure4.png (as the paper's).
+Thresholds, priors and probabilities' calibration go to calibration.json beside the weights; make predict uses them.
 """
 
 import argparse
-import csv
 import json
 import pathlib
 import sys
@@ -19,19 +23,25 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from tools import drawing, metrics, networks
+from tools import calibration, drawing, localisation, metrics, networks, published, scoring
 from tools.networks import ToolError
+from tools.tables import show, write_csv
 
 # Blob of a deploy net -> what it decides.
 SCORES = {"max_d": "task one", "logits": "answer"}
 REGIONS = ("rois_image", "response")
+# The columns that are printed; CSV and JSON hold all.
+PRINTED = ("attribute", "positive", "majority", "rule", "accuracy", "balanced", "f1", "average_precision")
 
 
-def run(net, folder, split, batch):
-    """Scores and regions of a split: dict blob -> (N, ...) array, and the labels (N, A) bool."""
+def run(net, folder, split, batch, faces=0):
+    """Scores and regions of a split: dict blob -> (N, ...) array, and the labels (N, A) bool.
+
+    faces: only the first so many, 0 for all
+    """
     blobs = [name for name in (*SCORES, *REGIONS) if name in net.blobs]
-    labels = networks.read_labels(folder / f"{split}_labels")
-    images = networks.patches(folder, split)
+    labels = networks.read_labels(folder / f"{split}_labels")[: faces or None]
+    images = (patch for _, patch in zip(range(len(labels)), networks.patches(folder, split)))
     parts = []
     with tqdm(total=len(labels), unit="face", desc=split, disable=None) as bar:
         for patches in networks.batches(images, batch):
@@ -40,91 +50,138 @@ def run(net, folder, split, batch):
     return {name: np.concatenate([part[name] for part in parts]) for name in blobs}, labels
 
 
-def table(scores, labels, attributes, prior):
-    """Rows of the evaluation: one per attribute, then the mean.
+class Evaluation:
+    """One file of weights on a split.
 
-    scores: dict name -> (N, A) logits; labels (N, A) bool; prior: share of positives in training, (A,)
+    Attributes: net (its kind), blobs (dict blob -> (N, ...)), labels (N, A), scored (dict title -> scoring.Scored),
+    mapper (localisation.Mapper or None). Writes calibration.json where none holds yet. Raises ToolError.
     """
-    columns = {"majority": metrics.majority(labels)}
-    for name, logits in scores.items():
-        for rule, decisions in (("p>.5", logits > 0), ("prior", logits + metrics.prior_shift(prior) > 0)):
-            columns[f"{name} {rule} accuracy"] = metrics.accuracy(decisions, labels)
-            columns[f"{name} {rule} balanced"] = metrics.balanced_accuracy(decisions, labels)
-    rows = [
-        {"attribute": attribute, **{key: float(values[i]) for key, values in columns.items()}}
-        for i, attribute in enumerate(attributes)
-    ]
-    rows.append({"attribute": "mean", **{key: float(np.nanmean(values)) for key, values in columns.items()}})
-    return rows
 
+    def __init__(self, weights, attributes, prior, arguments):
+        model = networks.deploy(arguments.models, weights)
+        net = networks.load(model, weights)
+        self.net, self.weights, self.attributes = networks.net_of(weights), weights, attributes
+        self.blobs, self.labels = run(net, arguments.lmdb, arguments.split, arguments.batch, arguments.faces)
+        scores = {blob: self.blobs[blob] for blob in SCORES if blob in self.blobs}
+        if any(score.shape != self.labels.shape for score in scores.values()):
+            raise ToolError(f"{model} is not for the {len(attributes)} attributes of {arguments.lmdb}")
+        self.calibrated = self.calibrate(net, prior, arguments)
+        self.scored = {}
+        for blob, score in scores.items():
+            threshold = np.array(self.calibrated["scores"][blob]["threshold"])
+            self.scored[SCORES[blob]] = scoring.Scored(score, self.labels, prior, threshold, arguments.resamples)
+        self.mapper = localisation.Mapper.of(net, model) if "region_mapper" in net.params else None
 
-def region_table(rois, boxes, attributes):
-    """Mean overlap (IoU) of found region and true box, and mean share of the true box covered, per attribute.
+    def calibrate(self, net, prior, arguments):
+        """The entry of calibration.json, made from the validation split unless there is one."""
+        told = {"split": "val", "faces": arguments.faces, "tuned for": arguments.tune}
+        known = calibration.read(self.weights, self.attributes)
+        if known and all(known.get(key) == value for key, value in told.items()):
+            return known
+        if arguments.split == "val":
+            blobs, labels = self.blobs, self.labels
+        else:
+            blobs, labels = run(net, arguments.lmdb, "val", arguments.batch, arguments.faces)
+        scores = {blob: blobs[blob] for blob in SCORES if blob in blobs}
+        made = calibration.make(scores, labels, prior, arguments.tune)
+        calibration.write(self.weights, self.attributes, prior, made, **told)
+        return calibration.read(self.weights, self.attributes)
 
-    rois: (N, A, 4) in pixels of the patch; boxes: for each image a dict attribute -> box, as positives have
-    """
-    rows = []
-    for index, attribute in enumerate(attributes):
-        images = [i for i, known in enumerate(boxes) if attribute in known]
-        if not images:
-            continue
-        true = np.array([boxes[i][attribute] for i in images])
-        found = rois[images, index]
-        seen = metrics.area(true) > 0
-        true, found = true[seen], found[seen]
-        row = {
-            "attribute": attribute,
-            "faces": len(true),
-            "overlap": float(metrics.overlap(found, true).mean()),
-            "covered": float(metrics.coverage(found, true).mean()),
-            "region": float(metrics.area(found).mean() / networks.PATCH_AREA),
-        }
-        rows.append(row)
-    if rows:
-        mean = {key: float(np.mean([row[key] for row in rows])) for key in ("overlap", "covered", "region")}
-        rows.append({"attribute": "mean", "faces": sum(row["faces"] for row in rows), **mean})
-    return rows
-
-
-def show(rows):
-    """Print rows of one kind as an aligned table."""
-    keys = list(rows[0])
-    cells = [keys] + [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
-    words = [key.split() for key in keys]
-    for line in range(max(map(len, words))):
-        cells.insert(line, [word[line] if line < len(word) else "" for word in words])
-    cells.remove(keys)
-    widths = [max(len(row[i]) for row in cells) for i in range(len(keys))]
-    for row in cells:
-        print("  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))]))
-
-
-def sheet(results, labels, folder, split, attributes, boxes, faces=6):
-    """Found regions of each attribute's first positive faces, one column of pictures per weights."""
-    images = list(networks.patches(folder, split))
-    columns = []
-    for name, blobs in results.items():
+    def rows(self):
+        """Rows of the evaluation, one per score, attribute and decision; the mean after the attributes."""
+        positive = np.append(self.labels.mean(axis=0), self.labels.mean())
+        majority = np.append(metrics.majority(self.labels), metrics.majority(self.labels).mean())
+        names = [*self.attributes, "mean"]
         rows = []
-        for index, attribute in enumerate(attributes):
+        for title, scored in self.scored.items():
+            for row in scored.rows(self.attributes):
+                place = names.index(row["attribute"])
+                told = {"score": title, "attribute": row.pop("attribute")}
+                told.update(positive=float(positive[place]), majority=float(majority[place]))
+                rows.append({**told, **row})
+        return rows
+
+    def regions(self, boxes):
+        """Rows of found regions against true boxes, of raw and of revised responses."""
+        found = {"raw": self.mapper.regions(self.blobs["response"], revise=False), "revised": self.blobs["rois_image"]}
+        return localisation.table(found, boxes[: len(self.labels)], self.attributes)
+
+    def save(self, path):
+        """Write scores, labels and what regions need as an .npz file. Raises OSError."""
+        arrays = {"labels": self.labels, **self.blobs}
+        if self.mapper:
+            arrays.update(average=self.mapper.average, rectangles=self.mapper.rectangles)
+            arrays.update(threshold=self.mapper.threshold, average_weight=self.mapper.weight)
+        np.savez_compressed(str(path), attributes=np.array(self.attributes), **arrays)
+
+
+def beside_the_paper(evaluations, attributes, kind):
+    """Accuracies (tuned) beside the published ones of the same data set; [] where nothing is published."""
+    table = published.rows(kind)
+    known = [name for name in attributes if name in table.get(published.OURS, {})]
+    rows = []
+    for attribute in [*known, "mean"] if known else []:
+        row = {"attribute": attribute}
+        for name, evaluation in evaluations.items():
+            values = list(evaluation.scored.values())[-1].values["tuned", "accuracy"]
+            mine = dict(zip(attributes, values.tolist()))
+            row[f"{name} (here)"] = mine[attribute] if attribute in mine else published.mean(mine, known)
+        for method in (published.RIVAL, published.OURS):
+            told = table[method]
+            row[f"{method} (published)"] = told[attribute] if attribute in told else published.mean(told, known)
+        rows.append(row)
+    return rows
+
+
+def sheet(evaluations, folder, split, boxes, faces=6):
+    """Found regions of each attribute's first positive faces, one column of pictures per weights."""
+    columns = []
+    for name, evaluation in evaluations.items():
+        rows = []
+        for index, attribute in enumerate(evaluation.attributes):
+            places = np.flatnonzero(evaluation.labels[:, index])[:faces]
             tiles = []
-            for i in np.flatnonzero(labels[:, index])[:faces]:
-                true = boxes[i].get(attribute) if boxes else None
-                tiles.append(drawing.region(images[i], blobs["rois_image"][i, index], true))
-            tiles += [np.full_like(images[0], 255)] * (faces - len(tiles))
+            for place, image in zip(places, networks.chosen_patches(folder, split, places)):
+                true = boxes[place].get(attribute) if boxes else None
+                tiles.append(drawing.region(image, evaluation.blobs["rois_image"][place, index], true))
+            tiles += [drawing.blank()] * (faces - len(tiles))
             rows.append(drawing.titled(np.hstack(tiles), f"{attribute}: {name}"))
         columns.append(np.vstack(rows))
     return np.hstack(columns)
 
 
-def summary(report):
-    """The means of all weights and scores, one row each: what a comparison comes down to."""
+def figure4(evaluation, folder, split, boxes):
+    """Figure 4 of the paper for each attribute's first positive face: one row of five panels each."""
     rows = []
-    for name, parts in report.items():
-        mean = parts["accuracy"][-1]
-        for score in SCORES.values():
-            rules = ("p>.5 accuracy", "p>.5 balanced", "prior accuracy", "prior balanced")
-            if f"{score} {rules[0]}" in mean:
-                rows.append({"weights": name, "score": score, **{rule: mean[f"{score} {rule}"] for rule in rules}})
+    for index, attribute in enumerate(evaluation.attributes):
+        places = np.flatnonzero(evaluation.labels[:, index])[:1]
+        for place, image in zip(places, networks.chosen_patches(folder, split, places)):
+            response = evaluation.blobs["response"][place : place + 1]
+            true = boxes[place].get(attribute) if boxes else None
+            rows.append(
+                drawing.figure4(
+                    image,
+                    attribute,
+                    (response[0, index], evaluation.mapper.regions(response, revise=False)[0, index]),
+                    (evaluation.mapper.revised(response)[0, index], evaluation.mapper.regions(response)[0, index]),
+                    true,
+                )
+            )
+    return np.vstack(rows)
+
+
+def summary(evaluations):
+    """The means of all weights and scores: what a comparison comes down to."""
+    rows = []
+    for name, evaluation in evaluations.items():
+        for title, scored in evaluation.scored.items():
+            row = {"weights": name, "score": title}
+            for rule in scored.rules:
+                for measure in metrics.MEASURES:
+                    row[f"{rule} {measure}"] = float(np.nanmean(scored.values[rule, measure]))
+            row["average precision"] = float(np.nanmean(scored.values[None, scoring.PRECISION]))
+            _, low, high = (cells[-1] for cells in scored.cells(("tuned", "accuracy")))
+            rows.append({**row, "tuned accuracy, 95 %": f"{low:.3f}-{high:.3f}"})
     return rows
 
 
@@ -140,6 +197,52 @@ def named_weights(words):
     return named
 
 
+def report(evaluations, arguments, boxes, kind):
+    """Everything that was measured, as evaluation.json holds it."""
+    last = {name: list(evaluation.scored.values())[-1] for name, evaluation in evaluations.items()}
+    first = next(iter(evaluations.values()))
+    told = {
+        "kind": kind,
+        "lmdb": str(arguments.lmdb),
+        "split": arguments.split,
+        "faces": len(first.labels),
+        "attributes": first.attributes,
+        "tuned for": arguments.tune,
+        "resamples": arguments.resamples,
+        "drawn faces": boxes is not None,
+        "weights": {},
+        "differences": scoring.differences(last),
+        "published": beside_the_paper(evaluations, first.attributes, kind),
+    }
+    for name, evaluation in evaluations.items():
+        part = {"file": str(evaluation.weights), "net": evaluation.net, "accuracy": evaluation.rows()}
+        if evaluation.mapper and boxes:
+            part["regions"] = evaluation.regions(boxes)
+        told["weights"][name] = part
+    return told
+
+
+def say(told, evaluations):
+    """Print what was measured."""
+    for name, part in told["weights"].items():
+        for title in evaluations[name].scored:
+            print(f"\n{name}, {title}: {told['faces']} {told['split']} faces")
+            show([row for row in part["accuracy"] if row["score"] == title], PRINTED)
+        if "regions" in part:
+            print(f"\n{name}: found regions and true boxes, without and with the average region's revision")
+            show(part["regions"])
+    if told["published"]:
+        drawn = "; these faces are drawn, theirs are photos" if told["drawn faces"] else ""
+        print(f"\naccuracy (tuned) beside table 2 of the paper, as published{drawn}")
+        show(told["published"])
+        print(published.note(told["kind"]))
+    print("\nmeans over attributes")
+    show(summary(evaluations))
+    if told["differences"]:
+        print("\ndifferences of means (tuned), with 95 % intervals of paired resamples")
+        show(told["differences"])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -148,47 +251,39 @@ def main():
     add("--lmdb", default="data/lmdb", type=pathlib.Path, help="folder of the LMDBs (default data/lmdb)")
     add("--split", default="test", choices=("val", "test"), help="default test")
     add("--batch", type=int, default=16, help="faces per forward pass (default 16)")
+    add("--faces", type=int, default=0, help="only the first so many of each split, 0 for all (default 0)")
+    add("--tune", default="accuracy", choices=tuple(metrics.MEASURES), help="what thresholds are tuned for")
+    add("--resamples", type=int, default=1000, help="bootstrap resamples (default 1000)")
     add("--out", type=pathlib.Path, default=pathlib.Path("build/evaluation"), help="folder to write to")
     arguments = parser.parse_args()
     try:
         manifest = networks.manifest(arguments.lmdb)
-        attributes = manifest["attributes"]
-        train = manifest["train"]
+        attributes, train = manifest["attributes"], manifest["train"]
         prior = np.array([train["positive"][name] / train["images"] for name in attributes])
         box_file = arguments.lmdb / f"{arguments.split}_boxes.json"
         boxes = json.loads(box_file.read_text()) if box_file.exists() else None
-        results, report = {}, {}
+        evaluations = {}
         for name, weights in named_weights(arguments.weights).items():
-            model = networks.deploy(arguments.models, weights)
-            net = networks.load(model, weights)
-            blobs, labels = run(net, arguments.lmdb, arguments.split, arguments.batch)
-            scores = {title: blobs[blob] for blob, title in SCORES.items() if blob in blobs}
-            if any(score.shape != labels.shape for score in scores.values()):
-                raise ToolError(f"{model} is not for the {len(attributes)} attributes of {arguments.lmdb}")
-            report[name] = {"accuracy": table(scores, labels, attributes, prior)}
-            print(f"\n{name}: {len(labels)} {arguments.split} faces")
-            show(report[name]["accuracy"])
-            if "rois_image" in blobs:
-                results[name] = blobs
-                if boxes:
-                    report[name]["regions"] = region_table(blobs["rois_image"], boxes, attributes)
-                    print(f"\n{name}: found region and true box")
-                    show(report[name]["regions"])
-        print("\nmeans")
-        show(summary(report))
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / "evaluation.json").write_text(json.dumps(report, indent=1) + "\n")
-        with open(arguments.out / "evaluation.csv", "w", newline="") as file:
-            rows = [{"weights": name, **row} for name, parts in report.items() for row in parts["accuracy"]]
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-        if results:
-            picture = sheet(results, labels, arguments.lmdb, arguments.split, attributes, boxes)
-            cv2.imwrite(str(arguments.out / "regions.png"), picture)
+            evaluations[name] = Evaluation(weights, attributes, prior, arguments)
+        source = manifest.get("source")
+        told = report(evaluations, arguments, boxes, source["kind"] if isinstance(source, dict) else "")
+        say(told, evaluations)
+        out = arguments.out
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "evaluation.json").write_text(json.dumps(told, indent=1) + "\n")
+        rows = [{"weights": name, **row} for name, part in told["weights"].items() for row in part["accuracy"]]
+        write_csv(out / "evaluation.csv", rows)
+        for name, evaluation in evaluations.items():
+            evaluation.save(out / f"{name}.npz")
+        mapping = {name: evaluation for name, evaluation in evaluations.items() if evaluation.mapper}
+        if mapping:
+            cv2.imwrite(str(out / "regions.png"), sheet(mapping, arguments.lmdb, arguments.split, boxes))
+        for name, evaluation in mapping.items():
+            picture = figure4(evaluation, arguments.lmdb, arguments.split, boxes)
+            cv2.imwrite(str(out / f"{name}-figure4.png"), picture)
     except (ToolError, OSError) as error:
         sys.exit(f"error: {error}")
-    print(f"\n{arguments.out}: " + ", ".join(sorted(path.name for path in arguments.out.iterdir())))
+    print(f"\n{out}: " + ", ".join(sorted(path.name for path in out.iterdir())))
 
 
 if __name__ == "__main__":

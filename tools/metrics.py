@@ -1,19 +1,101 @@
-"""How right decisions and regions are; arrays in, numbers out."""
+"""How right decisions, scores and regions are; arrays in, numbers out.
+
+Each measure of decisions is a function of the four counts of a confusion table, so that it serves a split and its
+bootstrap resamples (Efron 1979) alike: counts of resamples are one product of matrices.
+"""
+
+import collections
 
 import numpy as np
+
+# Right and wrong answers "present" (tp, fp) and "absent" (tn, fn), each (..., A).
+Counts = collections.namedtuple("Counts", "tp fp fn tn")
+
+
+def count(decisions, labels, weights=None):
+    """Counts of decisions (N, A) bool against labels (N, A) bool.
+
+    weights: how often each face counts, (N,) or (R, N) for R resamples; once if left out
+    """
+    weights = np.ones(len(labels), np.float32) if weights is None else weights
+    cells = (decisions & labels, decisions & ~labels, ~decisions & labels, ~decisions & ~labels)
+    return Counts(*(weights @ cell.astype(np.float32) for cell in cells))
+
+
+def share(part, whole):
+    """part / whole, NaN where the whole is 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(whole > 0, np.divide(part, whole), np.nan)
+
+
+def accuracy_of(c):
+    """Share of right decisions."""
+    return share(c.tp + c.tn, sum(c))
+
+
+def balanced_accuracy_of(c):
+    """Mean of the shares of right decisions among positives and among negatives; NaN without both."""
+    return (share(c.tp, c.tp + c.fn) + share(c.tn, c.tn + c.fp)) / 2
+
+
+def f1_of(c):
+    """Harmonic mean of precision and recall of "present"; NaN where nothing is present nor called so."""
+    return share(2 * c.tp, 2 * c.tp + c.fp + c.fn)
+
+
+# Column of an evaluation -> measure of Counts.
+MEASURES = {"accuracy": accuracy_of, "balanced": balanced_accuracy_of, "f1": f1_of}
 
 
 def accuracy(decisions, labels):
     """Share of right decisions per attribute: (N, A) bool each -> (A,)."""
-    return (decisions == labels).mean(axis=0)
+    return accuracy_of(count(decisions, labels))
 
 
 def balanced_accuracy(decisions, labels):
-    """Mean of the shares of right decisions among positives and among negatives, (A,); NaN without both."""
-    with np.errstate(invalid="ignore"):
-        present = (decisions & labels).sum(axis=0) / labels.sum(axis=0)
-        absent = (~decisions & ~labels).sum(axis=0) / (~labels).sum(axis=0)
-    return (present + absent) / 2
+    """See balanced_accuracy_of: (N, A) bool each -> (A,)."""
+    return balanced_accuracy_of(count(decisions, labels))
+
+
+def f1(decisions, labels):
+    """See f1_of: (N, A) bool each -> (A,)."""
+    return f1_of(count(decisions, labels))
+
+
+def average_precision(scores, labels, weights=None):
+    """Area under precision over recall, a sum of steps at the distinct scores: (N, A) each -> (..., A).
+
+    weights: as in `count`. NaN for an attribute that is never present.
+    """
+    weights = np.ones(len(labels), np.float32) if weights is None else weights
+    columns = []
+    for score, label in zip(scores.T, labels.T):
+        order = np.argsort(-score, kind="stable")
+        ends = np.append(np.diff(score[order]) != 0, True)  # equal scores are one step
+        weight = weights[..., order]
+        above = np.cumsum(weight, axis=-1)[..., ends]
+        found = np.cumsum(weight * label[order], axis=-1)[..., ends]
+        steps = np.diff(found, axis=-1, prepend=0)
+        total = (steps * found / np.maximum(above, 1)).sum(axis=-1)
+        columns.append(share(total, found[..., -1]))
+    return np.stack(columns, axis=-1)
+
+
+def resamples(faces, number, seed=0, size=50):
+    """Bootstrap resamples of a split: how often each face is drawn, (up to `size`, N) at a time, `number` in all."""
+    rng = np.random.RandomState(seed)
+    for start in range(0, number, size):
+        rows = min(size, number - start)
+        drawn = rng.randint(faces, size=(rows, faces)) + faces * np.arange(rows)[:, np.newaxis]
+        yield np.bincount(drawn.ravel(), minlength=rows * faces).reshape(rows, faces).astype(np.float32)
+
+
+def interval(values, confidence=0.95):
+    """Ends of the central interval that holds a share of resampled values (R, ...): two arrays (...)."""
+    tail = (1 - confidence) / 2
+    known = np.where(np.isfinite(values).any(axis=0), values, 0)
+    ends = np.nanquantile(known, [tail, 1 - tail], axis=0)
+    return tuple(np.where(np.isfinite(values).any(axis=0), end, np.nan) for end in ends)
 
 
 def majority(labels):
@@ -49,3 +131,9 @@ def overlap(found, true):
 def coverage(found, true):
     """Share of the true box that the found one covers."""
     return intersection(found, true) / area(true)
+
+
+def hits(found, true):
+    """Whether the centre of the found box lies in the true one, (...) bool."""
+    centre = (found[..., :2] + found[..., 2:]) / 2
+    return ((centre >= true[..., :2]) & (centre < true[..., 2:])).all(axis=-1)

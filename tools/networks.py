@@ -10,6 +10,7 @@ import numpy as np
 from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 
+from data_prep.databases import key
 from data_prep.faces import face, patch
 from models import table1
 
@@ -86,26 +87,39 @@ def manifest(folder):
         raise ToolError(f"{path}: missing; make lmdb writes it")
 
 
-def records(path):
-    """The Datum messages of an LMDB in key order. Raises ToolError when there is none."""
+def open_lmdb(path):
+    """An LMDB for reading. Raises ToolError when there is none."""
     try:
-        environment = lmdb.open(str(path), readonly=True, lock=False, subdir=True)
+        return lmdb.open(str(path), readonly=True, lock=False, subdir=True)
     except lmdb.Error as error:
         raise ToolError(f"{path}: {error}; make lmdb builds it")
-    with environment, environment.begin() as transaction:
+
+
+def records(path):
+    """The Datum messages of an LMDB in key order. Raises ToolError when there is none."""
+    with open_lmdb(path) as environment, environment.begin() as transaction:
         for _, value in transaction.cursor():
             yield caffe_pb2.Datum.FromString(value)
 
 
 def patches(folder, split):
-    """The centre patches of a split in order, uint8 (224, 224, 3) B G R. Raises ToolError.
-
-    The compact form holds whole faces, the stream form patches.
-    """
-    whole = manifest(folder).get("form") == "compact"
+    """The centre patches of a split in order, uint8 (224, 224, 3) B G R. Raises ToolError."""
+    cut = cutter(folder)
     for datum in records(pathlib.Path(folder) / f"{split}_images"):
-        image = datum_image(datum)
-        yield patch(face(image)) if whole else image
+        yield cut(datum_image(datum))
+
+
+def chosen_patches(folder, split, numbers):
+    """The centre patches of the faces of a split that have these numbers. Raises ToolError."""
+    cut = cutter(folder)
+    with open_lmdb(pathlib.Path(folder) / f"{split}_images") as environment, environment.begin() as transaction:
+        return [cut(datum_image(caffe_pb2.Datum.FromString(transaction.get(key(number))))) for number in numbers]
+
+
+def cutter(folder):
+    """What makes a centre patch of a stored image: the compact form holds whole faces, the stream form patches."""
+    whole = manifest(folder).get("form") == "compact"
+    return lambda image: patch(face(image)) if whole else image
 
 
 def datum_image(datum):

@@ -16,7 +16,7 @@ import pytest
 
 from data_prep import build_lmdb
 from models import generate, table1
-from tools import average_region, networks
+from tools import average_region, calibration, localisation, networks
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 # The program that belongs to the Caffe this Python imports: BVLC's or engine/caffe.
@@ -184,19 +184,42 @@ def test_evaluate(run_folder, lmdb_folder, region_weights, cascade_weights, tmp_
     done = run_tool("evaluate", f"here={cascade_weights}", f"alone={region_weights}", *arguments)
     assert done.returncode == 0, done.stderr
     assert cv2.imread(str(tmp_path / "regions.png")) is not None
-    alone = json.loads((tmp_path / "evaluation.json").read_text())["alone"]
-    assert "task one p>.5 accuracy" in alone["accuracy"][0] and "answer p>.5 accuracy" not in alone["accuracy"][0]
-    report = json.loads((tmp_path / "evaluation.json").read_text())["here"]
-    assert [row["attribute"] for row in report["accuracy"]] == [*ATTRIBUTES, "mean"]
-    assert report["accuracy"][0]["majority"] == 0.6
+    report = json.loads((tmp_path / "evaluation.json").read_text())
+    alone, here = report["weights"]["alone"], report["weights"]["here"]
+    assert {row["score"] for row in alone["accuracy"]} == {"task one"}
+    rows = {(row["attribute"], row["rule"]): row for row in here["accuracy"] if row["score"] == "answer"}
+    assert len(rows) == (len(ATTRIBUTES) + 1) * 3
+    assert rows["Eyeglasses", "prior"]["majority"] == 0.6
     net = networks.load(model, cascade_weights)
     images = list(map(networks.datum_image, networks.records(lmdb_folder / "test_images")))
     logits = networks.forward(net, images, ["logits"])["logits"]
     right = (logits > 0) == networks.read_labels(lmdb_folder / "test_labels")
-    expected = right.mean(axis=0).tolist()
-    assert [row["answer p>.5 accuracy"] for row in report["accuracy"][:2]] == expected
-    assert [row["attribute"] for row in report["regions"]] == ["Eyeglasses", "mean"]
-    assert report["regions"][0]["faces"] == 2 and alone["regions"][0]["faces"] == 2
+    for name, expected in zip(ATTRIBUTES, right.mean(axis=0)):
+        row = rows[name, "p>.5"]
+        np.testing.assert_allclose(row["accuracy"], expected, atol=1e-6)
+        assert row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"]
+    regions = [(row["attribute"], row["response"], row["faces"]) for row in here["regions"]]
+    assert regions == [(name, kind, 2) for kind in ("raw", "revised") for name in ("Eyeglasses", "mean")]
+    assert cv2.imread(str(tmp_path / "here-figure4.png")) is not None
+    # Five faces tell too little: thresholds and probabilities follow the training prior.
+    entry = calibration.read(cascade_weights, ATTRIBUTES)
+    prior = np.log(0.4 / 0.6)
+    np.testing.assert_allclose(entry["scores"]["logits"]["threshold"], [-prior] * 2, rtol=1e-6)
+    np.testing.assert_allclose(entry["scores"]["logits"]["offset"], [prior] * 2, rtol=1e-6)
+    assert calibration.read(region_weights, ATTRIBUTES[::-1]) is None
+
+
+def test_regions_of_responses_are_those_of_the_net(run_folder, cascade_weights):
+    model = run_folder / "cascade/deploy.prototxt"
+    net = networks.load(model, cascade_weights)
+    rng = np.random.default_rng(0)
+    images = list(rng.integers(0, 256, (3, 224, 224, 3), dtype=np.uint8))
+    blobs = networks.forward(net, images, ["response", "rois_image"])
+    mapper = localisation.Mapper.of(net, model)
+    np.testing.assert_allclose(mapper.regions(blobs["response"]), blobs["rois_image"], atol=1e-4)
+    mapper.weight = 0
+    raw = mapper.regions(blobs["response"])
+    np.testing.assert_allclose(raw, mapper.regions(blobs["response"], revise=False))
 
 
 def test_predict_answers_for_the_readable_and_names_the_rest(run_folder, lmdb_folder, cascade_weights, tmp_path):

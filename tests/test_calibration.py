@@ -1,0 +1,95 @@
+"""Decisions and probabilities by validation, worked out by hand, searched through and against scikit-learn."""
+
+import numpy as np
+import pytest
+import sklearn.linear_model
+
+from tools import calibration, metrics, published
+
+PRIOR = np.array([0.2])
+
+
+def column(*values):
+    return np.array(values, dtype=float)[:, np.newaxis]
+
+
+def test_three_decisions_by_hand():
+    # 20 % positive in training: the prior takes log 4 = 1.39 off a logit.
+    decisions = calibration.decide(column(-1, 1, 2), PRIOR, np.array([-2.0]))
+    found = {rule: decided.ravel().tolist() for rule, decided in decisions.items()}
+    assert found == {"p>.5": [0, 1, 1], "prior": [0, 0, 1], "tuned": [1, 1, 1]}
+
+
+def test_threshold_by_hand():
+    scores = column(-9, -8, -7, -6, -5, 1, 2, 3, 4, 5)
+    labels = column(0, 0, 0, 0, 1, 0, 1, 1, 1, 1) > 0
+    # One face is wrong from 1.5 on, or from -5.5 on: the first best cut is taken, midway between scores.
+    assert calibration.tune(scores, labels, PRIOR) == [-5.5]
+    np.testing.assert_allclose(calibration.tune(scores[:4], labels[:4], PRIOR), np.log([4]))  # too few: the prior
+
+
+@pytest.mark.parametrize("measure", metrics.MEASURES)
+def test_no_threshold_serves_better(measure):
+    rng = np.random.default_rng(1)
+    labels = rng.random((80, 2)) < 0.3
+    scores = np.round(rng.normal(size=(80, 2)) + labels, 1)
+    tuned = calibration.tune(scores, labels, np.array([0.3, 0.3]), measure)
+    of = metrics.MEASURES[measure]
+    best = np.nanmax([of(metrics.count(scores > t, labels)) for t in np.arange(-5, 6, 0.05)], axis=0)
+    np.testing.assert_allclose(of(metrics.count(scores > tuned, labels)), best, rtol=1e-6)
+
+
+def test_probabilities_against_scikit_learn():
+    rng = np.random.default_rng(2)
+    truth = rng.normal(size=(4000, 1)) * 2
+    labels = rng.random((4000, 1)) < 1 / (1 + np.exp(-(1.5 * truth - 2)))
+    slope, offset = calibration.fit(truth, labels, PRIOR)
+    model = sklearn.linear_model.LogisticRegression(C=np.inf).fit(truth, labels.ravel())
+    # Platt's targets stand a little inside 0 and 1, so the two differ in the third digit.
+    np.testing.assert_allclose([slope[0], offset[0]], [model.coef_[0, 0], model.intercept_[0]], rtol=2e-2)
+    p = calibration.probability(truth, slope, offset)
+    for low in (0.1, 0.4, 0.7):
+        among = (p > low) & (p < low + 0.2)
+        assert abs(labels[among].mean() - p[among].mean()) < 0.05
+
+
+def test_probabilities_stay_finite_where_scores_separate_or_say_nothing():
+    labels = column(*[0] * 20, *[1] * 20) > 0
+    slope, offset = calibration.fit(np.where(labels, 1000.0, -1000.0), labels, PRIOR)
+    p = calibration.probability(column(-1000, 1000), slope, offset)
+    assert p[0] < 0.1 and p[1] > 0.9 and np.isfinite([*slope, *offset]).all()
+    slope, offset = calibration.fit(np.where(labels, -1.0, 1.0), labels, PRIOR)  # the opposite of what it should say
+    np.testing.assert_allclose(calibration.probability(column(-1, 1), slope, offset), 0.5)
+
+
+def test_kept_beside_the_weights(tmp_path):
+    weights = tmp_path / "a.caffemodel"
+    weights.write_bytes(b"weights")
+    made = {"logits": {"threshold": [0.5], "slope": [1.0], "offset": [0.0]}}
+    calibration.write(weights, ["Male"], PRIOR, made, faces=7)
+    other = tmp_path / "b.caffemodel"
+    other.write_bytes(b"others")
+    calibration.write(other, ["Male"], PRIOR, made)
+    entry = calibration.read(weights, ["Male"])
+    assert entry["scores"] == made and entry["faces"] == 7 and entry["prior"] == [0.2]
+    assert calibration.read(weights, ["Young"]) is None
+    weights.write_bytes(b"trained anew")
+    assert calibration.read(weights, ["Male"]) is None and calibration.read(other, ["Male"]) is not None
+    (tmp_path / calibration.NAME).write_text("{")
+    with pytest.raises(OSError, match="damaged"):
+        calibration.read(weights, ["Male"])
+
+
+def test_printed_averages_of_table_2_recomputed():
+    table = published.read()
+    means = {key: 100 * published.mean(published.rows(key[0])[key[1]]) for key in table}
+    expected = {
+        "celeba": {"FaceTracer": 80.05, "PANDA-w": 79.6, "PANDA-l": 85.5, "LNets+ANet": 87.55, "Paper": 90.185},
+        "lfwa": {"FaceTracer": 76.45, "PANDA-w": 75.35, "PANDA-l": 83.2, "LNets+ANet": 86.3, "Paper": 87.835},
+    }
+    flat = {(dataset, method): mean for dataset, row in expected.items() for method, mean in row.items()}
+    assert means == pytest.approx(flat)
+    for dataset in expected:  # the paper's own are over these twenty; its rivals' are over forty, and most differ
+        assert means[dataset, "Paper"] == pytest.approx(100 * table[dataset, "Paper"]["printed_average"], abs=0.05)
+        assert means[dataset, "LNets+ANet"] > 100 * table[dataset, "LNets+ANet"]["printed_average"] + 0.5
+    assert "87.55" in published.note("celeba") and "86.30" in published.note("lfwa")
