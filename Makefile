@@ -44,7 +44,7 @@ newest = $$(ls -t $(RUN)/$(1)/$(1)_iter_*.caffemodel 2>/dev/null | head -n 1 | g
   { echo "error: no weights in $(RUN)/$(1); train first: make train" >&2; exit 1; })
 
 .PHONY: help caffe lmdb check-data models nets train train-region average train-cascade train-whole-face evaluate predict \
-  onnx demo test bench lint proto clean
+  onnx demo test bench bench-gpu lint proto clean
 
 help: ## this list
 	@echo 'face-cascade: face attributes, and the region of the face each is found in'
@@ -166,6 +166,9 @@ test: .venv/ready-test .caffe/bin/caffe lint ## all tests
 
 bench: .venv/ready-test .caffe/bin/caffe ## speed and memory of both engines and of a loop written by hand: BENCH="--quick"
 	PYTHONPATH=engine $(VENV_PYTHON) -m benchmark $(BENCH)
+
+bench-gpu: .venv/ready-engine ## training speed on a GPU: the engine and loops written by hand
+	PYTHONPATH=engine $(VENV_PYTHON) -m benchmark.gpu $(BENCH)
 
 lint: .venv/ready-test ## style
 	.venv/bin/ruff check .

@@ -16,11 +16,8 @@ import subprocess
 import sys
 import tempfile
 
-import numpy as np
-
-from benchmark import by_hand
-from data_prep import databases
-from models import generate, table1
+from benchmark import nets
+from models import generate
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 PYTHON = {"bvlc": REPOSITORY / ".caffe/bin/python"}
@@ -35,30 +32,6 @@ CONTESTANTS = (
     ("by hand, bfloat16, plain order", "hand-plain", "bfloat16"),
     ("engine, bfloat16", "engine", "bfloat16"),
 )
-
-
-def operations(attributes, batch):
-    """Floating-point operations of a pass: forward, and twice that backward, but for conv1's input."""
-    total = 0
-    channels = 3
-    for row in (by_hand.CONV1, by_hand.CONV2, *by_hand.BRANCH):
-        sums = row.channels * channels * row.kernel**2 * row.output**2
-        total += 2 * sums * (2 if channels == 3 else 3)
-        channels = row.channels
-    return total * attributes * batch
-
-
-def input_net(attributes, batch):
-    """The region net for training, fed by hand: prototxt."""
-    text = generate.network("region", generate.Options(attributes, batch))
-    head, marker, rest = text.partition('layer {\n  name: "label"')
-    first = text[: text.index("layer {")]
-    count = attributes and len(attributes) * batch
-    shapes = (f"shape {{ dim: {count} dim: 3 dim: 224 dim: 224 }}", f"shape {{ dim: {count} }}")
-    inputs = (
-        f'layer {{ name: "data" type: "Input" top: "data" top: "label_flat" input_param {{ {" ".join(shapes)} }} }}\n'
-    )
-    return first + inputs + marker + rest
 
 
 class Worker:
@@ -98,7 +71,7 @@ def speed(attributes, batch, rounds, threads):
     names = generate.PAPER_ATTRIBUTES[:attributes]
     with tempfile.TemporaryDirectory() as folder:
         prototxt = pathlib.Path(folder) / "region.prototxt"
-        prototxt.write_text(input_net(names, batch))
+        prototxt.write_text(nets.input_net("region", names, batch))
         workers = {
             name: Worker(kind, precision, attributes, batch, prototxt, threads) for name, kind, precision in CONTESTANTS
         }
@@ -115,7 +88,10 @@ def speed(attributes, batch, rounds, threads):
         for worker in (*workers.values(), *rates.values()):
             worker.close()
     show_speed(
-        times, {p: max(values) for p, values in found.items()}, operations(attributes, batch), batch * attributes
+        times,
+        {p: max(values) for p, values in found.items()},
+        nets.operations("region", attributes, batch),
+        batch * attributes,
     )
 
 
@@ -151,32 +127,12 @@ def show_speed(times, rates, work, images):
         print(f"{name:32s}" + "".join(f"{cell:>10s}" for cell in row))
 
 
-def make_databases(folder, attributes, batch):
-    """Databases of smooth noise for a net's training and one test."""
-    rng = np.random.default_rng(0)
-
-    def image():
-        return rng.integers(0, 256, (28, 28, 3)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
-
-    count, faces = attributes * batch, generate.Options().test_batch
-    train = [databases.image_datum(image(), "jpg", number // attributes % 2) for number in range(count)]
-    databases.write_lmdb(folder / "train", train, count, "train")
-    databases.write_lmdb(
-        folder / "val_images", [databases.image_datum(image(), "jpg") for _ in range(faces)], faces, "images"
-    )
-    labels = rng.integers(0, 2, (faces, attributes))
-    databases.write_lmdb(folder / "val_labels", map(databases.label_datum, labels), faces, "labels")
-
-
 def memory(attributes, batch, threads):
     """Run and print the peaks of memory."""
     print(f"\npeak memory of `caffe train` on the cascade, {attributes} attributes, b = {batch}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        make_databases(folder, attributes, batch)
-        options = generate.Options(generate.PAPER_ATTRIBUTES[:attributes], batch, lmdb=str(folder))
-        changes = {"max_iter": 2, "display": 1, "average_loss": 1, "test_interval": 1000, "snapshot": 0}
-        generate.write(folder, options, changes)
+        nets.write_training(folder, attributes, batch, max_iter=2)
         peaks = {}
         for name, program, *flags in (
             ("BVLC Caffe", PROGRAMS["BVLC"]),
@@ -206,7 +162,7 @@ def main():
     add("--threads", type=int, default=os.cpu_count(), help="of every contestant (default: all cores)")
     add("--only", choices=("speed", "memory"), help="measure one of them")
     arguments = parser.parse_args()
-    print(f"{arguments.threads} threads, load {os.getloadavg()[0]:.1f}; table 1 ends in {table1.TASK_ONE[-1].name}")
+    print(f"{arguments.threads} threads, load {os.getloadavg()[0]:.1f}")
     if arguments.only != "memory":
         speed(arguments.attributes, arguments.batch, arguments.rounds, arguments.threads)
     if arguments.only != "speed":

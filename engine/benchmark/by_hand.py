@@ -1,7 +1,7 @@
-"""The region net as a plain PyTorch loop, as good as we can write it: what the engine is measured against.
+"""The networks as plain PyTorch, as good as we can write them: what the engine is measured against.
 
-A convolution per attribute, channels last, bfloat16 by autocast; the responses of all attributes at once; only the
-gradients that are needed. On the GPU the pass is captured as a CUDA graph.
+Channels last, bfloat16 by autocast, a convolution per attribute (or grouped ones, on the GPU sometimes faster), the
+responses of all attributes at once, only the gradients that are needed. No early stopping: that favours these loops.
 """
 
 import torch
@@ -9,64 +9,177 @@ import torch.nn.functional as F
 from torch import nn
 
 from models import table1
+from python_layers import bilinear, region_mapper
 
 CONV1, CONV2 = (row for row in table1.SHARED if not row.name.startswith("pool"))
-BRANCH = (table1.CONV3, *table1.TASK_ONE)
 
 
-def convolution(row, channels):
-    return nn.Conv2d(channels, row.channels, row.kernel, row.stride, row.padding)
+def convolution(row, channels, groups=1):
+    return nn.Conv2d(groups * channels, groups * row.channels, row.kernel, row.stride, row.padding, groups=groups)
+
+
+class Stack(nn.Module):
+    """Rows of table 1 for A attributes, with ReLUs between and, where `ends`, behind.
+
+    Maps are a list of A tensors (b, C, H, W), or where `grouped` one tensor (b, A * C, H, W).
+    """
+
+    def __init__(self, rows, channels, attributes, grouped, ends=False):
+        super().__init__()
+        self.grouped, self.ends = grouped, ends
+        self.branches = nn.ModuleList()
+        for _ in range(1 if grouped else attributes):
+            inputs = [channels, *(row.channels for row in rows)]
+            groups = attributes if grouped else 1
+            self.branches.append(nn.ModuleList(convolution(row, c, groups) for row, c in zip(rows, inputs)))
+
+    def forward(self, maps):
+        if self.grouped:
+            return self.run(self.branches[0], maps)
+        return [self.run(branch, y) for branch, y in zip(self.branches, maps)]
+
+    def run(self, layers, y):
+        for index, layer in enumerate(layers):
+            y = layer(y)
+            if self.ends or index + 1 < len(layers):
+                y = F.relu(y, inplace=True)
+        return y
 
 
 class Region(nn.Module):
     """Task one for A attributes: images (b * A, 3, 224, 224) in batch layout, labels (b, A) -> loss."""
 
-    def __init__(self, attributes):
+    def __init__(self, attributes, grouped=False):
         super().__init__()
-        self.conv1 = convolution(CONV1, 3)
-        self.conv2 = convolution(CONV2, CONV1.channels)
-        self.branches = nn.ModuleList()
-        for _ in range(attributes):
-            channels, layers = CONV2.channels, []
-            for row in BRANCH:
-                layers.append(convolution(row, channels))
-                channels = row.channels
-            self.branches.append(nn.ModuleList(layers))
+        self.attributes, self.grouped = attributes, grouped
+        self.conv1, self.conv2 = convolution(CONV1, 3), convolution(CONV2, CONV1.channels)
+        self.conv3 = Stack([table1.CONV3], CONV2.channels, attributes, grouped, ends=True)
+        self.task_one = Stack(table1.TASK_ONE, table1.CONV3.channels, attributes, grouped)
 
-    def forward(self, images, labels):
+    def features(self, images):
+        """The maps of conv3."""
         x = images * 0.015625 - 1.75
         for layer in (self.conv1, self.conv2):
             x = F.max_pool2d(F.relu(layer(x), inplace=True), 3, 2, ceil_mode=True)
-        scores = []
-        attributes = len(self.branches)
-        for index, branch in enumerate(self.branches):
-            y = x[index::attributes]
-            for layer in branch[:-1]:
-                y = F.relu(layer(y), inplace=True)
-            scores.append(branch[-1](y))
-        scores = torch.stack(scores, 1).float()
-        largest = (scores[:, :, 1] - scores[:, :, 0]).flatten(2).amax(2)
-        return F.binary_cross_entropy_with_logits(largest, labels, reduction="sum") / len(labels)
+        if self.grouped:
+            return self.conv3(x.reshape(-1, self.attributes * x.shape[1], *x.shape[2:]))
+        return self.conv3([x[index :: self.attributes] for index in range(self.attributes)])
+
+    def joined(self, maps):
+        """Maps as one tensor (b, A, C, H, W)."""
+        return maps.unflatten(1, (self.attributes, -1)) if self.grouped else torch.stack(maps, 1)
+
+    def responses(self, maps):
+        """Scores (b, A, 2, 4, 4), and d (b, A, 4, 4)."""
+        scores = self.joined(self.task_one(maps)).float()
+        return scores, scores[:, :, 1] - scores[:, :, 0]
+
+    def forward(self, images, labels):
+        _, d = self.responses(self.features(images))
+        return cross_entropy(d.flatten(2).amax(2), labels)
+
+
+class Cascade(Region):
+    """Both tasks: the same inputs -> the sum of both losses. Regions by the formula, the average at the threshold."""
+
+    def __init__(self, attributes, grouped=False):
+        super().__init__(attributes, grouped)
+        self.task_two = Stack(table1.TASK_TWO, table1.CONV3.channels, attributes, grouped)
+        self.weights = nn.Parameter(torch.full((attributes, 3), 0.5))
+        self.bias = nn.Parameter(torch.zeros(attributes))
+        rectangles = torch.from_numpy(region_mapper.theoretical_rectangles()).expand(attributes, 4, 4, 4)
+        self.register_buffer("rectangles", rectangles.contiguous())
+        self.register_buffer("average", torch.full((attributes, 4, 4), 0.5))
+
+    def forward(self, images, labels):
+        maps = self.features(images)
+        scores, d = self.responses(maps)
+        with torch.no_grad():
+            revised = region_mapper.revise(torch.sigmoid(d), self.average, 0.5)
+            points = region_mapper.region_points(revised, self.average, 0.5)
+            rois = region_mapper.bounding_rectangles(points, self.rectangles)
+        warped, _, _ = bilinear.warp(self.joined(maps), rois, 10, torch)
+        pooled = F.max_pool2d(warped.flatten(1, 2), 2)
+        if not self.grouped:
+            last = torch.channels_last
+            pooled = [part.contiguous(memory_format=last) for part in pooled.chunk(self.attributes, 1)]
+        second = self.joined(self.task_two(pooled)).float().flatten(2).amax(2, keepdim=True)
+        largest = scores.flatten(3).amax(3)
+        vector = torch.cat([-largest[:, :, :1], largest[:, :, 1:], second], 2)
+        logits = (vector * self.weights).sum(2) + self.bias
+        return cross_entropy(d.flatten(2).amax(2), labels) + cross_entropy(logits, labels)
+
+
+def cross_entropy(scores, labels):
+    return F.binary_cross_entropy_with_logits(scores, labels, reduction="sum") / len(labels)
 
 
 class Loop:
-    """Passes of the net on one batch.
+    """Passes of task one on one batch.
 
-    channels_last: of weights and images; device: "cpu" or "cuda"
+    channels_last: of weights and images
     """
 
-    def __init__(self, attributes, batch, precision, images, channels_last=True, device="cpu"):
+    def __init__(self, attributes, batch, precision, images, channels_last=True):
         order = torch.channels_last if channels_last else torch.contiguous_format
-        self.net = Region(attributes).to(device).to(memory_format=order)
-        self.images = images.to(device).contiguous(memory_format=order)
-        self.labels = (torch.arange(batch, device=device) % 2).float()[:, None].repeat(1, attributes)
-        self.device, self.low = device, precision == "bfloat16"
+        self.net = Region(attributes).to(memory_format=order)
+        self.images = images.contiguous(memory_format=order)
+        self.labels = (torch.arange(batch) % 2).float()[:, None].repeat(1, attributes)
+        self.low = precision == "bfloat16"
 
     def step(self):
         """Forward and backward; the loss."""
         for parameter in self.net.parameters():
             parameter.grad = None
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.low):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.low):
             loss = self.net(self.images, self.labels)
         loss.backward()
         return loss
+
+
+class Training:
+    """Training of "region" or "cascade" with SGD, on a device; graphed: the step replayed as a CUDA graph.
+
+    images (b * A, 3, 224, 224) and labels (b, A) are tensors on the device that a caller fills before each step.
+    """
+
+    def __init__(self, net, attributes, batch, precision, device, grouped=False, compiled=False, graphed=False):
+        cls = Cascade if net == "cascade" else Region
+        self.net = cls(attributes, grouped).to(device).to(memory_format=torch.channels_last)
+        size = (attributes * batch, 3, table1.INPUT_SIZE, table1.INPUT_SIZE)
+        self.images = torch.zeros(size, device=device).contiguous(memory_format=torch.channels_last)
+        self.labels = torch.zeros(batch, attributes, device=device)
+        self.device, self.low = torch.device(device), precision == "bfloat16"
+        fused = self.device.type == "cuda"
+        self.solver = torch.optim.SGD(self.net.parameters(), 1e-4, 0.9, weight_decay=5e-4, fused=fused or None)
+        self.model = torch.compile(self.net) if compiled else self.net
+        self.graph = self.captured() if graphed else None
+
+    def whole_step(self):
+        self.solver.zero_grad(set_to_none=True)
+        # Casts are not kept between passes: a captured graph must make them anew.
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low, cache_enabled=False):
+            loss = self.model(self.images, self.labels)
+        loss.backward()
+        self.solver.step()
+        return loss.detach()
+
+    def captured(self):
+        """The step as a CUDA graph, after a few steps on another stream as capturing wants them."""
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                self.whole_step()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self.loss = self.whole_step()
+        return graph
+
+    def step(self):
+        """One iteration; the loss, a float."""
+        if self.graph is None:
+            return float(self.whole_step())
+        self.graph.replay()
+        return float(self.loss)
