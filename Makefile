@@ -44,7 +44,7 @@ newest = $$(ls -t $(RUN)/$(1)/$(1)_iter_*.caffemodel 2>/dev/null | head -n 1 | g
   { echo "error: no weights in $(RUN)/$(1); train first: make train" >&2; exit 1; })
 
 .PHONY: help caffe lmdb check-data models nets train train-region average train-cascade train-whole-face evaluate predict \
-  onnx demo test bench bench-gpu lint proto clean
+  report onnx demo test bench bench-gpu lint proto clean
 
 help: ## this list
 	@echo 'face-cascade: face attributes, and the region of the face each is found in'
@@ -134,6 +134,9 @@ predict: .venv/ready ## attributes of the faces in your photos: IMAGES="file or 
 	$(choose)
 	$$python -m tools.predict --models $(RUN) --weights "$(call newest,cascade)" \
 	  --lmdb $(LMDB) --out $(RUN)/predictions $(PREDICT) $(IMAGES)
+
+report: .venv/ready-engine ## report.html in $(RUN), from make evaluate: numbers, curves, regions, examples, model card
+	$(VENV_PYTHON) -m tools.report --evaluation $(RUN)/evaluation --run $(RUN) --out $(RUN)/report.html
 
 onnx: .venv/ready-onnx ## the cascade as $(RUN)/cascade.onnx, to run without Caffe
 	$(VENV_PYTHON) -m tools.export_onnx --models $(RUN) --weights "$(call newest,cascade)" --out $(RUN)/cascade.onnx

@@ -42,6 +42,11 @@ def blank():
     return np.full((PATCH_SIZE, PATCH_SIZE, 3), 255, dtype=np.uint8)
 
 
+def small(image, side=PATCH_SIZE // 2):
+    """A patch at half its size."""
+    return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+
+
 def heat(response, side=PATCH_SIZE):
     """Responses (4, 4) in [0, 1] as a picture, dark to bright, each with its number."""
     shades = cv2.applyColorMap(np.uint8(255 * np.clip(response, 0, 1)), cv2.COLORMAP_VIRIDIS)

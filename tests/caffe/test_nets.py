@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -209,6 +210,19 @@ def test_evaluate(run_folder, lmdb_folder, region_weights, cascade_weights, tmp_
     np.testing.assert_allclose(entry["scores"]["logits"]["threshold"], [-prior] * 2, rtol=1e-6)
     np.testing.assert_allclose(entry["scores"]["logits"]["offset"], [prior] * 2, rtol=1e-6)
     assert calibration.read(region_weights, ATTRIBUTES[::-1]) is None
+    if not hasattr(caffe, "_caffe"):  # make report runs on the engine
+        page = tmp_path / "report.html"
+        done = run_tool("report", "--evaluation", tmp_path, "--run", run_folder, "--out", page)
+        assert done.returncode == 0, done.stderr
+        text = page.read_text()
+        for heading in ("Results", "Attributes", "Regions", "Groups", "Best and worst", "Model card"):
+            assert f"<h2>{heading}</h2>" in text
+        assert "women" in text and "here: mean accuracy" in text
+        assert not re.search(r"(src|href)=.?(https?:|//|/)", text)  # nothing is fetched
+        region_weights.with_name("calibration.json").unlink()
+        cascade_weights.with_name("calibration.json").unlink()
+        done = run_tool("report", "--evaluation", tmp_path, "--out", page)
+        assert done.returncode != 0 and "changed since it was evaluated" in done.stderr
 
 
 def test_regions_of_responses_are_those_of_the_net(run_folder, cascade_weights):
