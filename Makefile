@@ -33,6 +33,7 @@ CHECK ?=
 GENERATE ?=
 AVERAGE ?=
 TRAIN ?=
+PREDICT ?=
 BENCH ?=
 
 # At the head of a recipe: the chosen Caffe's programs as $$caffe and $$python.
@@ -43,7 +44,7 @@ newest = $$(ls -t $(RUN)/$(1)/$(1)_iter_*.caffemodel 2>/dev/null | head -n 1 | g
   { echo "error: no weights in $(RUN)/$(1); train first: make train" >&2; exit 1; })
 
 .PHONY: help caffe lmdb check-data models nets train train-region average train-cascade train-whole-face evaluate predict \
-  demo test bench bench-gpu lint proto clean
+  report onnx demo test bench bench-gpu lint proto clean
 
 help: ## this list
 	@echo 'face-cascade: face attributes, and the region of the face each is found in'
@@ -65,9 +66,13 @@ help: ## this list
 	.venv/bin/pip install -q --disable-pip-version-check -e '.[engine]'
 	touch $@
 
+.venv/ready-onnx: .venv/ready
+	.venv/bin/pip install -q --disable-pip-version-check -e '.[onnx]'
+	touch $@ .venv/ready-engine
+
 .venv/ready-test: .venv/ready
 	.venv/bin/pip install -q --disable-pip-version-check -e '.[test]'
-	touch $@ .venv/ready-engine
+	touch $@ .venv/ready-engine .venv/ready-onnx
 
 caffe: ## install a real BVLC Caffe (CAFFE_ARCHIVE=, CAFFE_DEBS= or CAFFE_ROOT= to choose its source)
 	@$(PYTHON) tools/install_caffe.py \
@@ -124,11 +129,17 @@ evaluate: .venv/ready ## accuracies and regions on the test split, of every stag
 	$(choose)
 	$$python -m tools.evaluate $$weights --models $(RUN) --lmdb $(LMDB) --out $(RUN)/evaluation
 
-predict: .venv/ready ## attributes of your aligned faces: IMAGES="file or folder ..."
-	@[ -n "$(IMAGES)" ] || { echo 'error: give faces: make predict IMAGES="face.jpg folder"' >&2; exit 2; }
+predict: .venv/ready ## attributes of the faces in your photos: IMAGES="file or folder ..." [PREDICT=--aligned]
+	@[ -n "$(IMAGES)" ] || { echo 'error: give photos: make predict IMAGES="photo.jpg folder"' >&2; exit 2; }
 	$(choose)
 	$$python -m tools.predict --models $(RUN) --weights "$(call newest,cascade)" \
-	  --lmdb $(LMDB) --out $(RUN)/predictions $(IMAGES)
+	  --lmdb $(LMDB) --out $(RUN)/predictions $(PREDICT) $(IMAGES)
+
+report: .venv/ready-engine ## report.html in $(RUN), from make evaluate: numbers, curves, regions, examples, model card
+	$(VENV_PYTHON) -m tools.report --evaluation $(RUN)/evaluation --run $(RUN) --out $(RUN)/report.html
+
+onnx: .venv/ready-onnx ## the cascade as $(RUN)/cascade.onnx, to run without Caffe
+	$(VENV_PYTHON) -m tools.export_onnx --models $(RUN) --weights "$(call newest,cascade)" --out $(RUN)/cascade.onnx
 
 DEMO := build/demo
 DEMO_ATTRIBUTES := Eyeglasses,Wearing_Hat,Mustache
@@ -148,7 +159,7 @@ demo: .venv/ready ## everything on synthetic faces, within minutes
 	$(demo_make) train-cascade SOLVER=$(DEMO_SOLVER)
 	$(demo_make) evaluate WEIGHTS="theoretical=$(DEMO)/theoretical.caffemodel \
 	  measured=$(DEMO)/measured.caffemodel cascade=$$(ls $(DEMO)/cascade/*.caffemodel)"
-	$(demo_make) predict IMAGES="$$(ls $(DEMO)/faces/img_align_celeba/*.jpg | tail -n 8 | tr '\n' ' ')"
+	$(demo_make) predict PREDICT=--aligned IMAGES="$$(ls $(DEMO)/faces/img_align_celeba/*.jpg | tail -n 8 | tr '\n' ' ')"
 	echo 'Pictures: $(DEMO)/evaluation/regions.png and $(DEMO)/predictions/*.png'
 
 test: .venv/ready-test .caffe/bin/caffe lint ## all tests

@@ -108,19 +108,23 @@ def write(weights, attributes, prior, scores, **told):
     """Enter what `make` made into calibration.json beside the weights. Raises OSError."""
     path = pathlib.Path(weights).with_name(NAME)
     entries = _read(path)
-    entry = {"sha256": fingerprint(weights), "attributes": list(attributes), "prior": np.asarray(prior).tolist()}
-    entries[pathlib.Path(weights).name] = {**entry, **told, "scores": scores}
+    known = {"sha256": fingerprint(weights), "attributes": list(attributes), "prior": np.asarray(prior).tolist()}
+    entries[pathlib.Path(weights).name] = {**known, **told, "scores": scores}
     partial = path.with_name(f"{NAME}.partial")
     partial.write_text(json.dumps(entries, indent=1) + "\n")
     partial.replace(path)
 
 
+def entry(weights):
+    """What calibration.json beside a file of weights says of it, a dict; None where nothing that still holds."""
+    found = _read(pathlib.Path(weights).with_name(NAME)).get(pathlib.Path(weights).name)
+    return found if found and found["sha256"] == fingerprint(weights) else None
+
+
 def read(weights, attributes):
-    """The entry of a file of weights for these attributes, a dict; None where there is none that still holds."""
-    entry = _read(pathlib.Path(weights).with_name(NAME)).get(pathlib.Path(weights).name)
-    if not entry or entry["attributes"] != list(attributes) or entry["sha256"] != fingerprint(weights):
-        return None
-    return entry
+    """`entry`, where it is for these attributes; else None."""
+    found = entry(weights)
+    return found if found and found["attributes"] == list(attributes) else None
 
 
 def _read(path):

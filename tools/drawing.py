@@ -42,6 +42,11 @@ def blank():
     return np.full((PATCH_SIZE, PATCH_SIZE, 3), 255, dtype=np.uint8)
 
 
+def small(image, side=PATCH_SIZE // 2):
+    """A patch at half its size."""
+    return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+
+
 def heat(response, side=PATCH_SIZE):
     """Responses (4, 4) in [0, 1] as a picture, dark to bright, each with its number."""
     shades = cv2.applyColorMap(np.uint8(255 * np.clip(response, 0, 1)), cv2.COLORMAP_VIRIDIS)
@@ -67,31 +72,3 @@ def figure4(image, title, raw, revised, true=None):
     panels += [titled(picture, name) for name, picture in zip(PANELS, pictures)]
     gap = np.full((panels[0].shape[0], 6, 3), 255, dtype=np.uint8)
     return np.hstack([part for panel in panels for part in (panel, gap)][:-1])
-
-
-def prediction(image, rows, side=448):
-    """A face with the regions of its attributes, and beside it their names and probabilities.
-
-    image: any aligned face; rows: list of (attribute, probability, box in pixels of the image or None); boxes
-    are drawn for the attributes with probability above 0.5
-    """
-    scale = side / image.shape[0]
-    method = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
-    picture = cv2.resize(image, None, fx=scale, fy=scale, interpolation=method)
-    line = 24
-    height = max(picture.shape[0], line * (len(rows) + 1))
-    canvas = np.full((height, picture.shape[1] + 330, 3), 255, dtype=np.uint8)
-    present = [index for index, (_, probability, _) in enumerate(rows) if probability > 0.5]
-    colours = {index: COLOURS[number % len(COLOURS)] for number, index in enumerate(present)}
-    for index in present:
-        if rows[index][2] is not None:
-            rectangle(picture, np.asarray(rows[index][2]) * scale, colours[index])
-    canvas[: picture.shape[0], : picture.shape[1]] = picture
-    left = picture.shape[1] + 12
-    for index, (attribute, probability, _) in enumerate(rows):
-        y = line * (index + 1)
-        colour = colours.get(index, (200, 200, 200))
-        cv2.rectangle(canvas, (left, y - 12), (left + int(60 * probability), y), colour, -1)
-        cv2.rectangle(canvas, (left, y - 12), (left + 60, y), (150, 150, 150), 1)
-        cv2.putText(canvas, f"{probability:.2f}  {attribute}", (left + 68, y), FONT, 0.5, INK, 1, cv2.LINE_AA)
-    return canvas

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -14,9 +15,11 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep import build_lmdb
+from data_prep import build_lmdb, faces
+from data_prep.faces import patch
 from models import generate, table1
-from tools import average_region, calibration, localisation, networks
+from tools import average_region, calibration, localisation, networks, photos
+from tools.predict import Predictor
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 # The program that belongs to the Caffe this Python imports: BVLC's or engine/caffe.
@@ -207,6 +210,19 @@ def test_evaluate(run_folder, lmdb_folder, region_weights, cascade_weights, tmp_
     np.testing.assert_allclose(entry["scores"]["logits"]["threshold"], [-prior] * 2, rtol=1e-6)
     np.testing.assert_allclose(entry["scores"]["logits"]["offset"], [prior] * 2, rtol=1e-6)
     assert calibration.read(region_weights, ATTRIBUTES[::-1]) is None
+    if not hasattr(caffe, "_caffe"):  # make report runs on the engine
+        page = tmp_path / "report.html"
+        done = run_tool("report", "--evaluation", tmp_path, "--run", run_folder, "--out", page)
+        assert done.returncode == 0, done.stderr
+        text = page.read_text()
+        for heading in ("Results", "Attributes", "Regions", "Groups", "Best and worst", "Model card"):
+            assert f"<h2>{heading}</h2>" in text
+        assert "women" in text and "here: mean accuracy" in text
+        assert not re.search(r"(src|href)=.?(https?:|//|/)", text)  # nothing is fetched
+        region_weights.with_name("calibration.json").unlink()
+        cascade_weights.with_name("calibration.json").unlink()
+        done = run_tool("report", "--evaluation", tmp_path, "--out", page)
+        assert done.returncode != 0 and "changed since it was evaluated" in done.stderr
 
 
 def test_regions_of_responses_are_those_of_the_net(run_folder, cascade_weights):
@@ -222,24 +238,109 @@ def test_regions_of_responses_are_those_of_the_net(run_folder, cascade_weights):
     np.testing.assert_allclose(raw, mapper.regions(blobs["response"], revise=False))
 
 
-def test_predict_answers_for_the_readable_and_names_the_rest(run_folder, lmdb_folder, cascade_weights, tmp_path):
-    rng = np.random.default_rng(0)
-    (tmp_path / "faces").mkdir()
-    for name, shape in (("a.png", (218, 178, 3)), ("b.jpg", (600, 500, 3)), ("grey.png", (100, 90))):
-        cv2.imwrite(str(tmp_path / "faces" / name), rng.integers(0, 255, shape).astype(np.uint8))
-    (tmp_path / "faces/broken.jpg").write_bytes(b"no picture")
+DRAW = """
+import sys, numpy as np
+from data_prep.synthetic_faces import draw_face
+labels = dict.fromkeys(("Male", "Smiling", "Straight_Hair", "Brown_Hair"), True)
+np.save(sys.argv[1], [draw_face(labels, np.random.default_rng(seed))[0] for seed in range(7)])
+"""
+
+
+@pytest.fixture(scope="module")
+def drawn_faces(tmp_path_factory):
+    """Seven drawn faces (218, 178, 3), whose eyes stand where CelebA's do; drawn by a current Python."""
+    path = tmp_path_factory.mktemp("drawn") / "faces.npy"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    command = [str(REPOSITORY / ".venv/bin/python"), "-c", DRAW, str(path)]
+    subprocess.run(command, check=True, cwd=str(REPOSITORY), env=environment)
+    return list(np.load(path))
+
+
+@pytest.fixture(scope="module")
+def photo_folder(drawn_faces, tmp_path_factory):
+    """Photos as they come: one face, a crowd, and everything that is no photo of a face."""
+    folder = tmp_path_factory.mktemp("photos")
+    one, *others = drawn_faces
+    scene = np.full((800, 900, 3), 200, np.uint8)
+    scene[200:636, 300:656] = cv2.resize(one, None, fx=2, fy=2)
+    cv2.imwrite(str(folder / "one.jpg"), scene)
+    crowd = np.full((700, 800, 3), 200, np.uint8)
+    for place, face in enumerate(others):
+        y, x = 60 + place // 3 * 300, 50 + place % 3 * 250
+        crowd[y : y + 218, x : x + 178] = face
+    cv2.imwrite(str(folder / "crowd.png"), crowd)
+    cv2.imwrite(str(folder / "faceless.png"), np.full((300, 400, 3), 90, np.uint8))
+    cv2.imwrite(str(folder / "huge.png"), np.zeros((10100, 10000), np.uint8))
+    (folder / "broken.jpg").write_bytes((folder / "one.jpg").read_bytes()[:300])
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+PROBLEMS = {
+    "broken.jpg": "not a readable image",
+    "empty.jpg": "empty file",
+    "faceless.png": "no face found",
+    "huge.png": "million pixels",
+    "notes.txt": "no image",
+}
+
+
+def test_predict_answers_for_the_readable_and_names_the_rest(
+    run_folder, lmdb_folder, cascade_weights, photo_folder, tmp_path
+):
     arguments = ["--models", run_folder, "--weights", cascade_weights]
     arguments += ["--lmdb", lmdb_folder, "--out", tmp_path / "out"]
-    done = run_tool("predict", *arguments, tmp_path / "faces")
-    assert done.returncode == 1 and "broken.jpg: not a readable image" in done.stderr
-    answers = json.loads((tmp_path / "out/predictions.json").read_text())
-    assert len(answers) == 3
-    for answer in answers.values():
-        assert set(answer) == set(ATTRIBUTES)
-        assert all(0 <= value["probability"] <= 1 and len(value["region"]) == 4 for value in answer.values())
-    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["a.png", "b.png", "grey.png"]
+    done = run_tool("predict", *arguments, photo_folder)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 1 and len(lines) == len(PROBLEMS), done.stderr
+    for name, words in PROBLEMS.items():
+        assert any(f"{name}: " in line and words in line for line in lines)
+    records = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
+    records = {pathlib.Path(told["photo"]).name: told for told in records}
+    assert {name for name, told in records.items() if "problem" in told} == set(PROBLEMS)
+    assert len(records["one.jpg"]["faces"]) == 1 and len(records["crowd.png"]["faces"]) == 6
+    (face,) = records["one.jpg"]["faces"]
+    assert set(face["attributes"]) == set(ATTRIBUTES)
+    for value in face["attributes"].values():
+        assert 0 <= value["probability"] <= 1 and value["answer"] in ("present", "absent", "uncertain")
+        x1, y1, x2, y2 = value["region"]
+        assert 250 < x1 < x2 < 700 and 150 < y1 < y2 < 700  # on the face, in pixels of the photo
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["crowd.png", "one.png"]
+    assert len((tmp_path / "out/predictions.csv").read_text().splitlines()) == 1 + 7 * len(ATTRIBUTES)
     done = run_tool("predict", *arguments, tmp_path / "nowhere")
     assert done.returncode != 0 and "nowhere: no such file or folder" in done.stderr
+
+
+def test_predictor_answers_as_the_net_called_by_hand(run_folder, cascade_weights, drawn_faces):
+    predictor = Predictor(cascade_weights, run_folder, ATTRIBUTES, only=["Male"], aligned=True, sure=0.5)
+    face = drawn_faces[0]
+    (answer,) = predictor.predict(face)
+    net = networks.load(run_folder / "cascade/deploy.prototxt", cascade_weights)
+    result = networks.forward(net, [patch(faces.face(face))], ["logits", "rois_image"])
+    expected = predictor.slope * result["logits"][0] + predictor.offset
+    assert list(answer["attributes"]) == ["Male"]
+    assert answer["attributes"]["Male"]["probability"] == pytest.approx(1 / (1 + np.exp(-expected))[1], abs=1e-4)
+    assert answer["attributes"]["Male"]["region"] == pytest.approx(
+        np.clip(faces.from_patch(result["rois_image"][0, 1], face.shape), 0, [178, 218] * 2), abs=0.06
+    )
+    with pytest.raises(networks.ToolError, match="no attribute Young"):
+        Predictor(cascade_weights, run_folder, ATTRIBUTES, only=["Young"])
+
+
+def test_stream_keeps_order_and_batches_across_photos(run_folder, cascade_weights, drawn_faces):
+    predictor = Predictor(cascade_weights, run_folder, ATTRIBUTES, aligned=True)
+    sizes, answer = [], predictor.answer
+    predictor.answer = lambda some, shapes: sizes.append(len(some)) or answer(some, shapes)
+    pictures = drawn_faces[:5]
+    source = [photos.Photo(str(n), picture, None) for n, picture in enumerate(pictures)]
+    source.insert(2, photos.Photo("gap", None, "empty file"))
+    results = list(predictor.stream(source, batch=2))
+    assert [result[0].name for result in results] == ["0", "1", "gap", "2", "3", "4"] and sizes == [2, 2, 1]
+    alone = [predictor.predict(picture) for picture in pictures]
+    for (_, _, _, told, *_), expected in zip([r for r in results if r[3]], alone):
+        for one, other in zip(told[0]["attributes"].values(), expected[0]["attributes"].values()):
+            assert one["probability"] == pytest.approx(other["probability"], abs=2e-4)
 
 
 @pytest.mark.parametrize("kind", ("other net", "no weights", "missing", "garbage"))
@@ -258,7 +359,7 @@ def test_wrong_weights_are_one_clear_line(run_folder, region_weights, tmp_path, 
     done = run_tool(
         "predict",
         *("--models", models, "--weights", path),
-        *("--attributes", ",".join(ATTRIBUTES), "--out", tmp_path / "out", images),
+        *("--names", ",".join(ATTRIBUTES), "--out", tmp_path / "out", images),
     )
     assert done.returncode != 0 and words.get(kind, "no weights") in done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1

@@ -1,0 +1,36 @@
+"""Read the log of `caffe train`, of a real Caffe or of the engine: losses, outputs, tests, in order of iterations."""
+
+import collections
+import re
+
+NUMBER = r"([-+]?(?:\d+\.?\d*(?:e[-+]?\d+)?|nan|inf))"
+LOSS = re.compile(rf"Iteration (\d+)(?: \(.*?\))?, loss = {NUMBER}")
+TESTING = re.compile(r"Iteration (\d+), Testing net")
+OUTPUT = re.compile(rf"(Train|Test) net output #\d+: (\S+) = {NUMBER}")
+
+
+def read(lines):
+    """Series of a log: dict (phase, name) -> list of (iteration, value).
+
+    phase: "train" or "test"; name: of the net's output, or "loss" for the solver's own, averaged loss. A run that
+    was resumed says some iterations twice: the later word counts.
+    """
+    series = collections.defaultdict(dict)
+    iteration = 0
+    for line in lines:
+        if found := TESTING.search(line) or LOSS.search(line):
+            iteration = int(found[1])
+            if found.re is LOSS:
+                series["train", "loss"][iteration] = float(found[2])
+        elif found := OUTPUT.search(line):
+            series[found[1].lower(), found[2]][iteration] = float(found[3])
+    return {key: sorted(values.items()) for key, values in series.items()}
+
+
+def pauses(series):
+    """Where the number of attributes still training changed: list of (iteration, before, after)."""
+    found = []
+    for (_, before), (iteration, after) in zip(series, series[1:]):
+        if before != after:
+            found.append((iteration, int(before), int(after)))
+    return found

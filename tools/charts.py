@@ -1,0 +1,114 @@
+"""Charts as inline SVG: lines over iterations, dots with intervals. Marks and dashes tell what the colours tell."""
+
+import html
+import math
+
+# Okabe and Ito's colours, told apart by colour-blind people; the dashes say the same again.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+DASHES = ("", "6 3", "2 2", "8 3 2 3", "1 3", "10 4")
+WIDTH, HEIGHT = 640, 260
+LEFT, RIGHT, TOP, BOTTOM = 48, 12, 12, 34
+
+
+def ticks(low, high, number=5):
+    """Round numbers between low and high, about `number` of them."""
+    span = (high - low) or 1
+    step = 10 ** math.floor(math.log10(span / number))
+    step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= number)
+    first = math.ceil(low / step - 1e-9)
+    return [round(place * step, 10) for place in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def write(x, y, words, anchor="middle", kind=""):
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{html.escape(str(words))}</text>'
+
+
+def lines(series, low=None, high=None, title=""):
+    """Line chart with its legend: series, dict name -> list of (x, y). Values that are no numbers are left out."""
+    series = {name: [(x, y) for x, y in points if math.isfinite(y)] for name, points in series.items()}
+    series = {name: points for name, points in series.items() if points}
+    if not series:
+        return ""
+    xs = [x for points in series.values() for x, _ in points]
+    ys = [y for points in series.values() for _, y in points]
+    low, high = min(ys) if low is None else low, max(ys) if high is None else high
+    high = high if high > low else low + 1
+    first, last = min(xs), max(max(xs), min(xs) + 1)
+
+    def place(x, y):
+        across = LEFT + (x - first) / (last - first) * (WIDTH - LEFT - RIGHT)
+        return across, TOP + (high - y) / (high - low) * (HEIGHT - TOP - BOTTOM)
+
+    parts = []
+    for y in ticks(low, high):
+        _, down = place(first, y)
+        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{down:.1f}" y2="{down:.1f}" class="grid"/>')
+        parts.append(write(LEFT - 6, down + 4, f"{y:g}", "end"))
+    for x in ticks(first, last):
+        across, _ = place(x, low)
+        parts.append(write(across, HEIGHT - BOTTOM + 16, f"{x:g}"))
+    parts.append(write((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 3, "iteration"))
+    for number, points in enumerate(series.values()):
+        path = " ".join("{:.1f},{:.1f}".format(*place(x, min(max(y, low), high))) for x, y in points)
+        colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
+        parts.append(
+            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"/>'
+        )
+    return figure(parts, WIDTH, HEIGHT, list(series), title)
+
+
+def figure(parts, width, height, names, title, marks=DASHES):
+    """A figure of SVG parts, its legend under it."""
+    legend = ""
+    for number, name in enumerate(names):
+        colour = COLOURS[number % len(COLOURS)]
+        dash = marks[number % len(marks)]
+        line = f'<line x1="0" x2="26" y1="6" y2="6" stroke="{colour}" stroke-width="3" stroke-dasharray="{dash}"/>'
+        legend += f'<span><svg width="26" height="12" aria-hidden="true">{line}</svg> {html.escape(name)}</span>'
+    label = html.escape(title)
+    return (
+        f'<figure><figcaption>{label}</figcaption><svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">'
+        f'{"".join(parts)}</svg><div class="legend">{legend}</div></figure>'
+    )
+
+
+def dots(rows, names, title, low, high):
+    """Dots with intervals, a line per label.
+
+    rows: list of (label, list of (value, low, high) or None, one per name)
+    """
+    row, left, right, width = 16 * len(names) + 14, 160, 30, 520
+    height = row * len(rows) + 30
+
+    def across(value):
+        return left + (min(max(value, low), high) - low) / (high - low) * (width - left - right)
+
+    parts = []
+    for value in ticks(low, high):
+        x = across(value)
+        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{height - 24}" class="grid"/>')
+        parts.append(write(x, height - 8, f"{100 * value:g} %"))
+    for place, (label, cells) in enumerate(rows):
+        top = place * row + 8
+        parts.append(write(left - 8, top + row / 2, label, "end"))
+        for number, cell in enumerate(cells):
+            if cell is None or cell[0] is None:
+                continue
+            y, colour = top + 8 + 16 * number, COLOURS[number % len(COLOURS)]
+            value, least, most = cell
+            if least is not None:
+                ends = f'x1="{across(least):.1f}" x2="{across(most):.1f}" y1="{y}" y2="{y}"'
+                parts.append(f'<line {ends} stroke="{colour}" stroke-width="2"/>')
+            parts.append(mark(number, across(value), y, colour))
+    return figure(parts, width, height, [f"{'●■▲◆'[n % 4]} {name}" for n, name in enumerate(names)], title, ("",))
+
+
+def mark(number, x, y, colour):
+    """A dot, square, triangle or diamond: the shape tells what the colour tells."""
+    shapes = (
+        f'<circle cx="{x:.1f}" cy="{y}" r="5" fill="{colour}"/>',
+        f'<rect x="{x - 4.5:.1f}" y="{y - 4.5}" width="9" height="9" fill="{colour}"/>',
+        f'<path d="M{x:.1f} {y - 6}l6 10h-12z" fill="{colour}"/>',
+        f'<path d="M{x:.1f} {y - 6}l6 6-6 6-6-6z" fill="{colour}"/>',
+    )
+    return shapes[number % 4]
