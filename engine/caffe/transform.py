@@ -99,11 +99,3 @@ class Transformer:
         if len(means) == 1:
             means *= channels
         return means or None, self.param.scale
-
-    def apply(self, image):
-        """One image, all of it, as float32 (channels, height, width)."""
-        means, scale = self.affine(image.shape[2])
-        part = self.cut(image, self.place(self.draw(), image.shape)).astype(np.float32)
-        if means is not None:
-            part = part - np.array(means, dtype=np.float32)
-        return np.ascontiguousarray((part * np.float32(scale)).transpose(2, 0, 1))
