@@ -148,7 +148,7 @@ ablation: .venv/ready ## variants compared under one budget, seed by seed, in $(
 
 DEMO := build/demo
 DEMO_ATTRIBUTES := Eyeglasses,Wearing_Hat,Mustache
-DEMO_SOLVER := region.max_iter=320,region.stepsize=260,cascade.max_iter=160,cascade.stepsize=130,display=10,snapshot=0,test_interval=1000
+DEMO_SOLVER := region.max_iter=280,region.stepsize=225,cascade.max_iter=130,cascade.stepsize=105,display=10,snapshot=0,test_interval=1000
 demo_make = $(MAKE) --no-print-directory LMDB=$(DEMO)/lmdb RUN=$(DEMO) CELEBA=$(DEMO)/faces RECORDS=1000 \
   ATTRIBUTES=$(DEMO_ATTRIBUTES) CAFFE=$$([ $$caffe = .venv/bin/caffe ] && echo torch || echo bvlc)
 
