@@ -50,6 +50,8 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
+            # Ctrl-C is for the parent, which then shows what it has.
+            start_new_session=True,
         )
 
     def step(self):
@@ -77,14 +79,19 @@ def speed(attributes, batch, rounds, threads):
         }
         rates = {p: Worker("rate", p, attributes, batch, prototxt, threads) for p in ("float32", "bfloat16")}
         times, found = {name: [] for name in workers}, {p: [] for p in rates}
-        for turn in range(rounds + 1):
-            for name, worker in workers.items():
-                result = worker.step()
-                if turn:  # the first one is a warm-up
-                    times[name].append(result)
-            for precision, worker in rates.items():
-                found[precision].append(worker.step()[2])
-            print(f"round {turn}/{rounds}, load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
+        try:
+            for turn in range(rounds + 1):
+                for name, worker in workers.items():
+                    result = worker.step()
+                    if turn:  # the first one is a warm-up
+                        times[name].append(result)
+                for precision, worker in rates.items():
+                    found[precision].append(worker.step()[2])
+                print(f"round {turn}/{rounds}, load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
+        except KeyboardInterrupt:
+            if not all(times.values()):
+                raise SystemExit("error: stopped before one round had ended")
+            print("stopped; of the rounds so far:", file=sys.stderr)
         for worker in (*workers.values(), *rates.values()):
             worker.close()
     show_speed(

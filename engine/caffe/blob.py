@@ -19,13 +19,13 @@ from .errors import CaffeError
 class Memory:
     """One array: `content`, a tensor (None: zeros), and for users `host`, a flat array over tensor `alias`.
 
-    spare: a tensor whose memory can be used again; source: a tensor this one is a copy of, made when needed
+    spare: a tensor whose memory can be used again
     """
 
-    __slots__ = ("content", "host", "alias", "spare", "source")
+    __slots__ = ("content", "host", "alias", "spare")
 
     def __init__(self):
-        self.content = self.host = self.alias = self.spare = self.source = None
+        self.content = self.host = self.alias = self.spare = None
 
     def kept(self):
         """Whether somebody holds an array of this memory (and so may write into it at any time)."""
@@ -52,14 +52,10 @@ class Memory:
         spare, self.spare = self.spare, None
         if spare is None or spare.device != device:
             spare = torch.empty(shape, device=device)
-        if self.source is None:
-            self.content = spare.zero_()
-        else:
-            self.content, self.source = spare.copy_(self.source.view(spare.shape)), None
+        self.content = spare.zero_()
 
     def set(self, tensor):
         """Let the memory be this tensor, of as many elements."""
-        self.source = None
         if self.host is not None and self.kept() and self.host.size == tensor.numel():
             flat = tensor.reshape(-1)
             if flat.data_ptr() != self.alias.data_ptr():
@@ -96,7 +92,7 @@ class Memory:
     def drop(self):
         """Forget the content, about to be written anew, so that its memory serves what is computed next."""
         if self.host is None or not self.kept():
-            self.content = self.source = None
+            self.content = None
 
     def clear(self):
         """Set to zeros, without touching the memory before it is needed."""
@@ -104,19 +100,10 @@ class Memory:
             self.set(torch.zeros_like(self.alias))
         elif self.content is not None:
             self.spare, self.content = self.content if self.content.is_contiguous() else None, None
-        self.source = None
-
-    def copy_later(self, tensor):
-        """Become a copy of a contiguous tensor, made when somebody looks."""
-        if self.host is not None and self.kept():
-            self.set(tensor.clone())
-        else:
-            self.clear()
-            self.source = tensor
 
     def accumulator(self, shape):
         """(tensor, fresh): a plain tensor to add to; where fresh, to be overwritten as a whole instead."""
-        fresh = self.content is None and self.source is None and (self.host is None or not self.kept())
+        fresh = self.content is None and (self.host is None or not self.kept())
         if not fresh:
             return self.plain(shape), False
         spare, self.spare = self.spare, None

@@ -9,29 +9,41 @@ import traceback
 
 from .errors import CaffeError, check
 
-USAGE = """command line brew
-usage: caffe <command> <args>
+USAGE = """Caffe's command line on PyTorch: the same prototxts, weights, snapshots, flags and log lines.
 
 commands:
-  train           train or finetune a model
-  test            score a model
-  device_query    show GPU diagnostic information
-  time            benchmark model execution time
+  train           train a net as a solver file says; go on with a snapshot, or start from weights
+  test            run a net over its data and print the mean of its outputs
+  time            measure forward and backward of a net, layer by layer
+  device_query    what GPUs there are
+
+examples:
+  caffe train -solver solver/region.prototxt
+  caffe train -solver solver/cascade.prototxt -weights region.caffemodel -gpu 0 -precision bfloat16
+  caffe train -solver solver/cascade.prototxt -snapshot build/cascade_iter_1000.solverstate
+  caffe train -solver solver/region.prototxt -gpu 0,1           # a process per GPU, gradients averaged
+  torchrun --nproc-per-node 2 -m caffe.cli train -solver solver/region.prototxt     # the same on CPUs
+  caffe test -model models/region/train_val.prototxt -weights region.caffemodel -iterations 100
+  caffe time -model models/region/deploy.prototxt -iterations 10
+
+Ctrl-C ends a training after its iteration and writes a snapshot; SIGHUP writes one and goes on. Exit code 0: done, or
+stopped so; 1: an error, which is one line. CAFFE_TRACEBACK=1 shows where in Python it was; GLOG_minloglevel=1 leaves
+out the log. Python layers are found in the current folder and through PYTHONPATH.
 """
 
 # Flag -> (type, default, help). The first ones are Caffe's, the last ones the engine's.
 FLAGS = {
-    "gpu": (str, "", "run in GPU mode on given device IDs separated by ',', or on 'all'"),
-    "iterations": (int, 50, "the number of iterations to run"),
-    "level": (int, 0, "network level"),
-    "model": (str, "", "the model definition, a prototxt"),
-    "phase": (str, "", "network phase, TRAIN or TEST; only used for 'time'"),
-    "sighup_effect": (str, "snapshot", "action when a SIGHUP is received: snapshot, stop or none"),
-    "sigint_effect": (str, "stop", "action when a SIGINT is received: snapshot, stop or none"),
-    "snapshot": (str, "", "the solver state to resume training from"),
-    "solver": (str, "", "the solver definition, a prototxt"),
-    "stage": (str, "", "network stages, separated by ','"),
-    "weights": (str, "", "weights to initialize finetuning with, separated by ','; not with -snapshot"),
+    "gpu": (str, "", "numbers of the GPUs to compute on, separated by ',', or all; without it, the CPU"),
+    "iterations": (int, 50, "of test and time: batches to run"),
+    "level": (int, 0, "level that include and exclude rules of the net compare with"),
+    "model": (str, "", "of test and time: the net, a prototxt"),
+    "phase": (str, "", "of time: TRAIN (the default) or TEST"),
+    "sighup_effect": (str, "snapshot", "what SIGHUP does to a training: snapshot, stop or none"),
+    "sigint_effect": (str, "stop", "what SIGINT (Ctrl-C) does to a training: snapshot, stop or none"),
+    "snapshot": (str, "", "of train: the .solverstate to go on with"),
+    "solver": (str, "", "of train: the solver, a prototxt"),
+    "stage": (str, "", "stages that include and exclude rules of the net compare with, separated by ','"),
+    "weights": (str, "", ".caffemodel files to start from, separated by ','; not with -snapshot"),
     "precision": (str, "float32", "arithmetic of convolutions and inner products: float32, tf32 (GPU) or bfloat16"),
     "shard": (str, "records", "what several ranks take in turn from a database: records, or whole batches"),
     "decoded_mb": (
@@ -46,7 +58,7 @@ class Parser(argparse.ArgumentParser):
     """Flags as gflags takes them: -name value, -name=value, --name ..."""
 
     def __init__(self):
-        super().__init__(prog="caffe", usage="caffe <command> <args>", description=USAGE, allow_abbrev=False)
+        super().__init__(prog="caffe", usage="caffe COMMAND FLAGS", description=USAGE, allow_abbrev=False)
         self.formatter_class = argparse.RawDescriptionHelpFormatter
         self.add_argument("command", nargs="?", help=argparse.SUPPRESS)
         for name, (kind, default, text) in FLAGS.items():
@@ -109,7 +121,9 @@ class Signals:
     def __init__(self, sigint, sighup):
         self.pending = []
         for name, effect, number in (("sigint", sigint, signal.SIGINT), ("sighup", sighup, signal.SIGHUP)):
-            check(effect in ("snapshot", "stop", "none"), f"Invalid signal effect {effect!r} was specified for {name}")
+            check(
+                effect in ("snapshot", "stop", "none"), f"-{name}_effect takes snapshot, stop or none, not {effect!r}"
+            )
             if effect != "none":
                 signal.signal(number, lambda *_, effect=effect: self.pending.append(effect))
             elif number == signal.SIGHUP:
@@ -123,10 +137,10 @@ def train(flags):
     from . import glog, parallel, solver, terminal
     from .proto import caffe_pb2
 
-    check(flags.solver, "Need a solver definition to train.")
+    check(flags.solver, "train needs a solver: caffe train -solver solver.prototxt")
     check(
         not (flags.snapshot and flags.weights),
-        "Give a snapshot to resume training or weights to finetune but not both.",
+        "-snapshot goes on with a training, -weights starts a new one: give one of them",
     )
     param = solver.read_solver(flags.solver)
     if flags.level:
@@ -167,8 +181,8 @@ def test(flags):
     from .pycaffe import Net
     from .solver import number, score
 
-    check(flags.model, "Need a model definition to score.")
-    check(flags.weights, "Need model weights to score.")
+    check(flags.model, "test needs a model: caffe test -model net.prototxt -weights net.caffemodel")
+    check(flags.weights, "test needs weights: caffe test -model net.prototxt -weights net.caffemodel")
     use_device(gpus(flags)[:1])
     net = Net(flags.model, context.TEST, level=flags.level, stages=stages(flags), weights=flags.weights)
     glog.info(f"Running for {flags.iterations} iterations.")
@@ -193,8 +207,8 @@ def measure(flags):
     from .solver import number
     from .timer import Timer
 
-    check(flags.model, "Need a model definition to time.")
-    check(flags.phase in ("", "TRAIN", "TEST"), 'phase must be "TRAIN" or "TEST"')
+    check(flags.model, "time needs a model: caffe time -model net.prototxt")
+    check(flags.phase in ("", "TRAIN", "TEST"), "-phase takes TRAIN or TEST")
     use_device(gpus(flags)[:1])
     phase = context.TEST if flags.phase == "TEST" else context.TRAIN
     net = Net(flags.model, phase, level=flags.level, stages=stages(flags))
@@ -265,7 +279,6 @@ def main(arguments=None):
     words = sys.argv[1:] if arguments is None else arguments
     flags = Parser().parse_args(words)
     if flags.command is None:
-        print(f"caffe: {USAGE}")
         Parser().print_help()
         return 0
     if flags.command not in COMMANDS:

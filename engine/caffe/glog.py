@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 
-INFO, WARNING, ERROR, FATAL = range(4)
+INFO, WARNING, ERROR = range(3)
 
 # Everything but rank 0 of a distributed run is silent.
 muted = False
@@ -25,7 +25,7 @@ def write(level, message, depth=1):
     frame = sys._getframe(depth)
     place = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
     now = datetime.datetime.now()
-    head = f"{'IWEF'[level]}{now:%m%d %H:%M:%S.%f} {threading.get_native_id():5d} {place}] "
+    head = f"{'IWE'[level]}{now:%m%d %H:%M:%S.%f} {threading.get_native_id():5d} {place}] "
     if bar is not None:
         bar.clear()
     # One write per message: lines of several threads do not mix.
@@ -45,10 +45,6 @@ def warning(message):
 
 def error(message):
     write(ERROR, message, 2)
-
-
-def fatal(message):
-    write(FATAL, message, 2)
 
 
 def init_log(level=0, *_):

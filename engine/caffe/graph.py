@@ -39,7 +39,10 @@ def consumers(net):
     reads, source_of, latest = collections.Counter(), {}, {}
     for index, layer in enumerate(net.layer):
         for position, name in enumerate(layer.bottom):
-            check(name in latest, f"Unknown bottom blob {name!r} (layer {layer.name!r}, bottom index {position})")
+            check(
+                name in latest,
+                f"layer {layer.name!r}: no layer before it has the top {name!r} that it reads as bottom {position}",
+            )
             source_of[index, position] = latest[name]
             reads[latest[name]] += 1
         for position, name in enumerate(layer.top):

@@ -82,7 +82,10 @@ class Graph:
         glog.info(f"Creating Layer {node.name}")
         needs_backward = False
         for position, name in enumerate(node.bottoms):
-            check(name in available, f"Unknown bottom blob {name!r} (layer {node.name!r}, bottom index {position})")
+            check(
+                name in available,
+                f"layer {node.name!r}: no layer before it has the top {name!r} that it reads as bottom {position}",
+            )
             glog.info(f"{node.name} <- {name}")
             del available[name]
             node.bottom_blobs.append(self.blob_map[name])
@@ -120,9 +123,7 @@ class Graph:
                 glog.info(f"{node.name} -> {name} (in-place)")
                 blob = self.blob_map[name]
             else:
-                check(
-                    name not in self.blob_map, f"Top blob {name!r} produced by multiple sources (layer {node.name!r})"
-                )
+                check(name not in self.blob_map, f"layer {node.name!r}: an earlier layer has the top {name!r} already")
                 glog.info(f"{node.name} -> {name}")
                 blob = self.blob_map[name] = Blob(0)
             node.top_blobs.append(blob)
@@ -135,7 +136,7 @@ class Graph:
             weights = [1.0] + [0.0] * (len(node.tops) - 1)
         check(
             len(weights) in (0, len(node.tops)),
-            f"layer {node.name!r}: loss_weight must be unspecified or specified once per top blob",
+            f"layer {node.name!r}: give loss_weight never or once per top ({len(node.tops)})",
         )
         node.losses = weights or [0.0] * len(node.tops)
         self._put_weights(node)
@@ -183,7 +184,7 @@ class Graph:
             if spec.HasField(field):
                 value = getattr(spec, field)
                 if first.HasField(field):
-                    check(value == values[at], f"Shared param {spec.name!r} has mismatched {field}")
+                    check(value == values[at], f"{where}: {field} is {value}, elsewhere {values[at]}")
                 else:
                     values[at] = value
                     setattr(first, field, value)

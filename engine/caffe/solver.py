@@ -53,8 +53,11 @@ class Solver:
             param = read_solver(str(solver_file))
         self._param = param
         self.rule = find_rule(self.kind or param.type)(param)
-        check(param.average_loss >= 1, "average_loss should be non-negative.")
-        check(param.regularization_type in ("L1", "L2"), f"Unknown regularization type: {param.regularization_type}")
+        check(param.average_loss >= 1, f"average_loss must be at least 1, not {param.average_loss}")
+        check(
+            param.regularization_type in ("L1", "L2"),
+            f"regularization_type must be L1 or L2, not {param.regularization_type}",
+        )
         if param.random_seed >= 0:
             context.set_random_seed(param.random_seed + context.solver_rank())
         if context.solver_rank() == 0 and param.snapshot_after_train:
@@ -82,7 +85,7 @@ class Solver:
     def _check_prefix(self):
         param = self._param
         if not param.snapshot_prefix:
-            check(not param.snapshot, "In solver params, snapshot is specified but snapshot_prefix is not")
+            check(not param.snapshot, "the solver says snapshot, but not where: add snapshot_prefix")
             return
         folder = pathlib.Path(param.snapshot_prefix).parent
         try:
@@ -90,8 +93,8 @@ class Solver:
                 pass
         except OSError:
             raise CaffeError(
-                f"Cannot write to snapshot prefix '{param.snapshot_prefix}'.  Make sure that the directory exists and "
-                "is writable."
+                f"snapshot_prefix {param.snapshot_prefix!r}: no folder {str(folder)!r} to write in; make it first: "
+                f"mkdir -p {folder}"
             )
 
     def _build(self, source, phase, state=None):
@@ -113,8 +116,8 @@ class Solver:
         given = [field for field in ("net", "net_param", "train_net", "train_net_param") if param.HasField(field)]
         check(
             len(given) == 1,
-            "SolverParameter must specify a train net using one of these fields: net_param, train_net_param, net, "
-            f"train_net; it has {', '.join(given) or 'none'}",
+            "a solver has one train net: net, train_net, net_param or train_net_param; this one has "
+            f"{', '.join(given) or 'none'}",
         )
         where = getattr(param, given[0])
         glog.info(f"Creating training net from {given[0]}{f' file: {where}' if isinstance(where, str) else ''}")
@@ -374,7 +377,7 @@ class Solver:
         blobs, kinds = self.net.learnable, self.rule.histories
         check(
             len(state.histories) == kinds * len(blobs),
-            f"{path}: Incorrect length of history blobs: {len(state.histories)}, not {kinds * len(blobs)}",
+            f"{path}: holds {len(state.histories)} histories; this solver and net have {kinds * len(blobs)}",
         )
         for index, (history, blob) in enumerate(zip(state.histories, blobs * kinds)):
             check(

@@ -19,7 +19,7 @@ class Bar:
         if not self.active:
             return
         if self.first is None:
-            self.first, self.begin = iteration - 1, self.begin
+            self.first = iteration - 1
         if now - self.shown < 0.2 and iteration < self.last:
             return
         self.shown = now

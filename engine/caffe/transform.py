@@ -49,9 +49,9 @@ class Transformer:
         self.param, self.phase, self.where = param, phase, where
         check(
             not (param.HasField("mean_file") and param.mean_value),
-            f"{where}: Cannot specify mean_file and mean_value at the same time",
+            f"{where}: give mean_file or mean_value, not both",
         )
-        check(not (param.force_color and param.force_gray), f"{where}: cannot set both force_color and force_gray")
+        check(not (param.force_color and param.force_gray), f"{where}: give force_color or force_gray, not both")
         self.mean = read_mean(param.mean_file) if param.HasField("mean_file") else None
         self.random = np.random.default_rng(seed)
 
@@ -94,16 +94,8 @@ class Transformer:
         means = list(self.param.mean_value)
         check(
             len(means) in (0, 1, channels),
-            f"{self.where}: Specify either 1 mean_value or as many as channels: {channels}, not {len(means)}",
+            f"{self.where}: give one mean_value or one per channel ({channels}), not {len(means)}",
         )
         if len(means) == 1:
             means *= channels
         return means or None, self.param.scale
-
-    def apply(self, image):
-        """One image, all of it, as float32 (channels, height, width)."""
-        means, scale = self.affine(image.shape[2])
-        part = self.cut(image, self.place(self.draw(), image.shape)).astype(np.float32)
-        if means is not None:
-            part = part - np.array(means, dtype=np.float32)
-        return np.ascontiguousarray((part * np.float32(scale)).transpose(2, 0, 1))

@@ -79,16 +79,15 @@ def copy_from(net, path):
             continue
         check(
             len(arrays) == len(blobs),
-            f"{path}: Incompatible number of blobs for layer {name}: {len(arrays)} there, {len(blobs)} in the net",
+            f"{path}: layer {name!r} has {len(arrays)} parameter blobs there, {len(blobs)} in the net",
         )
         for index, (blob, array) in enumerate(zip(blobs, arrays)):
             if array is None:
                 continue
             check(
                 same_shape(array.shape, blob.shape),
-                f"{path}: Cannot copy param {index} weights from layer '{name}'; shape mismatch. Source param shape is "
-                f"{array.shape}; target param shape is {blob.shape}. To learn this layer's parameters from scratch "
-                "rather than copying from a saved net, rename the layer.",
+                f"{path}: layer {name!r}: parameter {index} has shape {tuple(array.shape)} there, {blob.shape} in the "
+                "net; a layer that is to start afresh needs a name of its own",
             )
             put(blob, array)
 
@@ -102,12 +101,13 @@ def share_with(net, other):
             glog.info(f"Ignoring source layer {source.name}")
             continue
         blobs, theirs = parameters(node), parameters(source)
-        check(len(blobs) == len(theirs), f"Incompatible number of blobs for layer {source.name}")
+        check(
+            len(blobs) == len(theirs), f"layer {source.name!r}: {len(theirs)} parameter blobs there, {len(blobs)} here"
+        )
         for index, (blob, shared) in enumerate(zip(blobs, theirs)):
             check(
                 blob.shape == shared.shape,
-                f"Cannot share param {index} weights from layer '{source.name}'; shape mismatch. Source param shape is "
-                f"{shared.shape}; target param shape is {blob.shape}",
+                f"layer {source.name!r}: parameter {index} has shape {shared.shape} there, {blob.shape} here",
             )
             blob.share_data(shared)
 

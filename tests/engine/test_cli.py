@@ -132,10 +132,10 @@ def test_test_and_time_print_what_a_real_caffe_prints(folder):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["train"], "Need a solver definition to train."),
+        (["train"], "caffe train -solver"),
         (["train", "-solver", "nowhere.prototxt"], "nowhere.prototxt: No such file"),
         (["train", "-solver", "net.prototxt"], "net.prototxt:2"),
-        (["train", "-solver", "solver.prototxt", "-snapshot", "a", "-weights", "b"], "but not both"),
+        (["train", "-solver", "solver.prototxt", "-snapshot", "a", "-weights", "b"], "give one of them"),
         (["train", "-solver", "solver.prototxt", "-weights", "nowhere.caffemodel"], "nowhere.caffemodel: No such file"),
         (
             ["train", "-solver", "solver.prototxt", "-snapshot", "nowhere.solverstate"],
@@ -145,9 +145,9 @@ def test_test_and_time_print_what_a_real_caffe_prints(folder):
         (["train", "-solver", "solver.prototxt", "-gpu", "a"], "-gpu takes numbers"),
         (["train", "-solver", "solver.prototxt", "-sigint_effect", "wait"], "wait"),
         (["train", "-solver", "solver.prototxt", "-precision", "float64"], "float32, tf32, bfloat16"),
-        (["test", "-model", "net.prototxt"], "Need model weights to score."),
-        (["test", "-weights", "x"], "Need a model definition to score."),
-        (["time"], "Need a model definition to time."),
+        (["test", "-model", "net.prototxt"], "test needs weights"),
+        (["test", "-weights", "x"], "test needs a model"),
+        (["time"], "time needs a model"),
         (["time", "-model", "net.prototxt", "-phase", "NOW"], "TRAIN"),
         (["fly"], "unknown action 'fly'"),
         (["train", "-speed", "9"], "-speed"),

@@ -106,7 +106,7 @@ def test_wrong_solvers_are_errors_that_say_what(body, words, solver_text, tmp_pa
 def test_a_prefix_that_cannot_be_written_is_said_before_training(tmp_path, solver_text):
     text = solver_text(FIXED).replace(str(tmp_path / "own"), str(tmp_path / "no/such/own"))
     (tmp_path / "solver.prototxt").write_text(text)
-    with pytest.raises(caffe.CaffeError, match="Cannot write to snapshot prefix"):
+    with pytest.raises(caffe.CaffeError, match="no folder .* mkdir -p"):
         caffe.get_solver(str(tmp_path / "solver.prototxt"))
 
 
