@@ -34,6 +34,7 @@ GENERATE ?=
 AVERAGE ?=
 TRAIN ?=
 PREDICT ?=
+ABLATION ?=
 BENCH ?=
 
 # At the head of a recipe: the chosen Caffe's programs as $$caffe and $$python.
@@ -44,7 +45,7 @@ newest = $$(ls -t $(RUN)/$(1)/$(1)_iter_*.caffemodel 2>/dev/null | head -n 1 | g
   { echo "error: no weights in $(RUN)/$(1); train first: make train" >&2; exit 1; })
 
 .PHONY: help caffe lmdb check-data models nets train train-region average train-cascade train-whole-face evaluate predict \
-  report onnx demo test bench bench-gpu lint proto clean
+  report onnx ablation demo test bench bench-gpu lint proto clean
 
 help: ## this list
 	@echo 'face-cascade: face attributes, and the region of the face each is found in'
@@ -140,6 +141,10 @@ report: .venv/ready-engine ## report.html in $(RUN), from make evaluate: numbers
 
 onnx: .venv/ready-onnx ## the cascade as $(RUN)/cascade.onnx, to run without Caffe
 	$(VENV_PYTHON) -m tools.export_onnx --models $(RUN) --weights "$(call newest,cascade)" --out $(RUN)/cascade.onnx
+
+ablation: .venv/ready ## variants compared under one budget, seed by seed, in $(RUN)/ablation: ABLATION="--seeds 1,2"
+	$(VENV_PYTHON) -m tools.ablation --lmdb $(LMDB) --out $(RUN)/ablation --batch $(BATCH) --caffe $(CAFFE) \
+	  --train "$(TRAIN)" $(ABLATION)
 
 DEMO := build/demo
 DEMO_ATTRIBUTES := Eyeglasses,Wearing_Hat,Mustache

@@ -33,7 +33,7 @@ def lines(series, low=None, high=None, title=""):
     ys = [y for points in series.values() for _, y in points]
     low, high = min(ys) if low is None else low, max(ys) if high is None else high
     high = high if high > low else low + 1
-    first, last = min(xs), max(max(xs), min(xs) + 1)
+    first, last = (min(xs), max(xs)) if max(xs) > min(xs) else (0, max(xs) or 1)
 
     def place(x, y):
         across = LEFT + (x - first) / (last - first) * (WIDTH - LEFT - RIGHT)
@@ -54,6 +54,8 @@ def lines(series, low=None, high=None, title=""):
         parts.append(
             f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"/>'
         )
+        if len(points) < 4:  # a line of one point would not be seen
+            parts += [mark(number, *map(float, point.split(",")), colour) for point in path.split()]
     return figure(parts, WIDTH, HEIGHT, list(series), title)
 
 

@@ -34,17 +34,17 @@ def filled(model, path, gain):
     net.save(str(path))
 
 
-@pytest.mark.parametrize("name", generate.NETS)
+@pytest.mark.parametrize("name", ("cascade", "whole_face"))  # the cascade holds all of the region net
 def test_agrees_with_the_engine(folder, tmp_path, name):
     model, weights = folder / name / "deploy.prototxt", tmp_path / f"{name}.caffemodel"
     filled(model, weights, gain=20)
     made = export_onnx.export(model, weights, ATTRIBUTES)
     session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
     outputs = [output.name for output in session.get_outputs()]
-    assert {"cascade": "rois_image", "region": "region_prob", "whole_face": "prob"}[name] in outputs
+    assert {"cascade": "rois_image", "whole_face": "prob"}[name] in outputs
     rng = np.random.default_rng(1)
-    levels = rng.uniform(0, 255, (6, 1, 1, 1))
-    images = list((levels + rng.normal(0, 30, (6, 224, 224, 3))).clip(0, 255).astype(np.uint8))
+    levels = rng.uniform(0, 255, (4, 1, 1, 1))
+    images = list((levels + rng.normal(0, 30, (4, 224, 224, 3))).clip(0, 255).astype(np.uint8))
     net = networks.load(model, weights)
     expected = networks.forward(net, images, outputs)
     found = session.run(outputs, {"data": np.stack(images).transpose(0, 3, 1, 2).astype(np.float32)})
