@@ -37,6 +37,12 @@ PREDICT ?=
 ABLATION ?=
 BENCH ?=
 
+# `make demo report` is about the demo's run.
+DEMO := build/demo
+ifneq ($(filter demo,$(MAKECMDGOALS)),)
+RUN := $(DEMO)
+endif
+
 # At the head of a recipe: the chosen Caffe's programs as $$caffe and $$python.
 choose = chosen=$$($(PYTHON) tools/choose_caffe.py $(CAFFE) $(TRAIN)); eval "$$chosen"
 
@@ -146,7 +152,6 @@ ablation: .venv/ready ## variants compared under one budget, seed by seed, in $(
 	$(VENV_PYTHON) -m tools.ablation --lmdb $(LMDB) --out $(RUN)/ablation --batch $(BATCH) --caffe $(CAFFE) \
 	  --train "$(TRAIN)" $(ABLATION)
 
-DEMO := build/demo
 DEMO_ATTRIBUTES := Eyeglasses,Wearing_Hat,Mustache
 DEMO_SOLVER := region.max_iter=280,region.stepsize=225,cascade.max_iter=130,cascade.stepsize=105,display=10,snapshot=0,test_interval=1000
 demo_make = $(MAKE) --no-print-directory LMDB=$(DEMO)/lmdb RUN=$(DEMO) CELEBA=$(DEMO)/faces RECORDS=1000 \

@@ -108,8 +108,10 @@ class Loader:
         self.kept = Kept(database.count // ranks) if can_keep else None
 
     def close(self):
-        """Stop the threads."""
+        """Stop the threads and wait for them: one still at work in C++ when Python ends takes the process down."""
         self.stopped.set()
+        if self.thread is not None and self.thread is not threading.current_thread():
+            self.thread.join()
 
     def next(self):
         """The next Batch, cut. Raises what the reader raised."""
