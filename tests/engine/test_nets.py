@@ -85,21 +85,24 @@ def steps(solver, count, loss="loss_attribute"):
     return losses
 
 
-def test_training_from_one_start_gives_the_same_weights(cascade_solver, bvlc, tmp_path):
+def test_fifty_iterations_from_one_start_give_the_same_weights(cascade_solver, bvlc, tmp_path):
+    # At 0.0015 these three attributes without a trained task one diverge, in both engines.
+    text = cascade_solver.replace("base_lr: 0.001", "base_lr: 0.0005").replace("stepsize: 4", "stepsize: 40")
+    (tmp_path / "solver.prototxt").write_text(text)
     start = str(tmp_path / "start.caffemodel")
-    result = bvlc.solver(cascade_solver, 6, ["loss_attribute", "loss_region"], save_first=start)
+    result = bvlc.solver(text, 50, ["loss_attribute", "loss_region"], save_first=start)
     solver = caffe.get_solver(str(tmp_path / "solver.prototxt"))
     solver.net.copy_from(start)
-    found = steps(solver, 6)
+    found = steps(solver, 50)
     np.testing.assert_allclose(found, result["losses"][:, 0], rtol=1e-3)
-    assert solver.iter == result["iter"] == 6
-    np.testing.assert_allclose(solver.lr, 0.0001, rtol=1e-6)
+    assert solver.iter == result["iter"] == 50
+    np.testing.assert_allclose(solver.lr, 0.00005, rtol=1e-6)
     for name, blobs in solver.net.params.items():
         for index, blob in enumerate(blobs):
             expected = result[f"param/{name}/{index}"]
             assert relative(blob.data, expected) < 1e-3, (name, index)
     state = solver.net.params["early_stopping"][1].data
-    assert (state[:, 0] > 0).any() and (state[:, 1] == 6).all()
+    assert (state[:, 0] > 0).any() and (state[:, 1] == 50).all()
 
 
 @pytest.mark.parametrize("ending", ("", ".h5"))
