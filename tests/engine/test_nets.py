@@ -14,7 +14,7 @@ B = 2
 
 @pytest.fixture(scope="session")
 def lmdb_folder(tmp_path_factory):
-    """Databases of noise: positives brighter than negatives; stored raw, so that no decoder differs."""
+    """Databases of noise: positives brighter than negatives; as PNG, which every decoder reads alike."""
     folder = tmp_path_factory.mktemp("lmdb")
     rng = np.random.default_rng(0)
 

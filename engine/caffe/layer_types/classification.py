@@ -45,6 +45,15 @@ class ClassLoss(LabelLoss):
     def divisor_for(self, counts):
         return self.normaliser(self.outer, self.inner, None if counts is None else counts.sum())
 
+    def finish(self, losses, counts, bottom, top):
+        """Hand on the loss of the places (outer, inner) that count and, where asked for, the probabilities."""
+        if counts is not None:
+            losses = losses * counts
+        self.divisor = self.divisor_for(counts)
+        top[0].put(losses.sum() / self.divisor)
+        if len(top) > 1:
+            top[1].put(self.probabilities.reshape(bottom[0].shape).clone())
+
 
 def chosen(rows, labels):
     """The number of each place's label: rows (outer, classes, inner), labels (outer, inner)."""
@@ -59,12 +68,7 @@ class SoftmaxWithLoss(ClassLoss):
         self.probabilities = self.rows(bottom[0].value()).softmax(1)
         labels, counts = self.labels(bottom)
         losses = -chosen(self.probabilities, labels).clamp(min=SMALLEST_FLOAT).log()
-        if counts is not None:
-            losses = losses * counts
-        self.divisor = self.divisor_for(counts)
-        top[0].put(losses.sum() / self.divisor)
-        if len(top) > 1:
-            top[1].put(self.probabilities.reshape(bottom[0].shape).clone())
+        self.finish(losses, counts, bottom, top)
 
     def backward(self, top, propagate_down, bottom):
         self.no_label_gradient(propagate_down)
@@ -117,12 +121,7 @@ class InfogainLoss(ClassLoss):
         self.probabilities = self.rows(bottom[0].value()).softmax(1)
         labels, counts = self.labels(bottom)
         losses = -(self.gains(bottom, labels) * self.probabilities.clamp(min=LEAST).log()).sum(1)
-        if counts is not None:
-            losses = losses * counts
-        self.divisor = self.divisor_for(counts)
-        top[0].put(losses.sum() / self.divisor)
-        if len(top) > 1:
-            top[1].put(self.probabilities.reshape(bottom[0].shape).clone())
+        self.finish(losses, counts, bottom, top)
 
     def backward(self, top, propagate_down, bottom):
         if any(propagate_down[1:]):
