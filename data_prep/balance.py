@@ -1,4 +1,4 @@
-"""Balanced batches (section 3.4.1): which image stands where in the training data, and how it is cut.
+"""Batches (section 3.4.1), balanced or natural: which image stands where in the training data, and how it is cut.
 
 Pure arithmetic on labels; no image is read here. One plan serves both forms of the training data: the stream is its
 first turns written down, BalancedData asks it for batch after batch.
@@ -12,46 +12,56 @@ from data_prep.images import DataError
 # The patch's centre moves by up to 5 % of height and width.
 LARGEST_SHIFT = int(0.05 * FACE_SIZE)
 AUGMENT = ("minority", "both", "none")
+SAMPLING = ("balanced", "natural")
 
 # One training record: image number, label, patch shifted by (dx, dy) pixels of the face, mirrored or not.
 DRAW = np.dtype([("image", "<i4"), ("label", "u1"), ("dx", "i1"), ("dy", "i1"), ("mirror", "u1")])
 
 
 class Plan:
-    """The endless balanced sequence of draws that a seed stands for.
+    """The endless sequence of draws that a seed stands for.
 
-    Each class (absent, present) of each attribute has a sequence of its own: all its images in a random order, then all
-    in another, and so on, each time newly shifted and mirrored where its class is augmented. A turn takes the next draw
-    of all of them: negatives of all attributes, then positives.
+    Balanced, each class (absent, present) of each attribute has a sequence of its own: all its images in a random
+    order, then all in another, and so on, each time newly shifted and mirrored where its class is augmented. A turn
+    takes the next draw of all of them: negatives of all attributes, then positives. Natural (the ablation), each
+    attribute has one such sequence of all images, and a turn takes two draws of it.
 
     labels: (N, A) bool, of the training images; attributes: their A names
     seed: everything follows from it, on every version of NumPy
     augment: class whose patches are shifted and mirrored: "both" (the default), "minority" (the paper) or "none"
+    sampling: "balanced" (1:1, the paper) or "natural" (each class as often as it is)
     Raises DataError for an attribute with one class only.
     """
 
-    def __init__(self, labels, attributes, seed, augment="both"):
+    def __init__(self, labels, attributes, seed, augment="both", sampling="balanced"):
         present = labels.sum(axis=0)
         for name, positives in zip(attributes, present):
             if positives in (0, len(labels)):
                 kind = "positive" if positives else "negative"
                 raise DataError(f"{name}: all {len(labels)} training images are {kind}")
         self.attributes = len(attributes)
+        self.balanced = sampling == "balanced"
         self.largest = int(np.maximum(present, len(labels) - present).max())
-        self._classes = []
-        for label in (0, 1):
-            for attribute in range(self.attributes):
-                smaller = (present[attribute] * 2 <= len(labels)) == label
-                moves = augment == "both" or (augment == "minority" and smaller)
-                members = np.flatnonzero(labels[:, attribute] == bool(label)).astype(np.int32)
-                self._classes.append(_Class(members, label, [seed, attribute, label], moves))
+        if not self.balanced:
+            self.largest = (len(labels) + 1) // 2
+        self._sequences = []
+        for label in (0, 1) if self.balanced else (None,):
+            for attribute, column in enumerate(labels.T):
+                smaller = (present[attribute] * 2 <= len(labels)) == column
+                moves = {"both": smaller | True, "minority": smaller, "none": smaller & False}[augment]
+                members = np.flatnonzero(column == bool(label)) if self.balanced else np.arange(len(labels))
+                seeds = [seed, attribute, label or 0]
+                self._sequences.append(_Sequence(members.astype(np.int32), column[members], seeds, moves[members]))
 
     def turns(self, start, stop):
         """Turns start ... stop - 1: (stop - start, 2, A) of DRAW. Flat, record i * A + a is image i of attribute a."""
         draws = np.empty((stop - start, 2, self.attributes), DRAW)
         flat = draws.reshape(stop - start, -1)
-        for column, sequence in enumerate(self._classes):
-            flat[:, column] = sequence.take(start, stop)
+        for column, sequence in enumerate(self._sequences):
+            if self.balanced:
+                flat[:, column] = sequence.take(start, stop)
+            else:
+                draws[:, :, column] = sequence.take(2 * start, 2 * stop).reshape(-1, 2)
         return draws
 
     def batch(self, number, size):
@@ -59,11 +69,11 @@ class Plan:
         return self.turns(number * size // 2, (number + 1) * size // 2).reshape(-1)
 
 
-class _Class:
-    """The endless sequence of draws of one class of one attribute."""
+class _Sequence:
+    """The endless sequence of draws of some images, each with its label and whether it is shifted and mirrored."""
 
-    def __init__(self, members, label, seed, moves):
-        self.members, self.label, self.seed, self.moves = members, label, seed, moves
+    def __init__(self, members, labels, seed, moves):
+        self.members, self.labels, self.seed, self.moves = members, labels, seed, moves
         self._number = None
 
     def take(self, start, stop):
@@ -83,13 +93,14 @@ class _Class:
             bits = np.random.PCG64([*self.seed, number])
             size, span = len(self.members), 2 * LARGEST_SHIFT + 1
             draws = np.zeros(size, DRAW)
-            draws["image"] = self.members[np.argsort(bits.random_raw(size), kind="stable")]
-            draws["label"] = self.label
-            if self.moves:
+            order = np.argsort(bits.random_raw(size), kind="stable")
+            draws["image"], draws["label"] = self.members[order], self.labels[order]
+            moves = self.moves[order]
+            if moves.any():
                 raw = bits.random_raw(size)
-                draws["dx"] = (raw % span).astype(np.int64) - LARGEST_SHIFT
-                draws["dy"] = (raw // span % span).astype(np.int64) - LARGEST_SHIFT
-                draws["mirror"] = raw // span**2 % 2
+                draws["dx"] = ((raw % span).astype(np.int64) - LARGEST_SHIFT) * moves
+                draws["dy"] = ((raw // span % span).astype(np.int64) - LARGEST_SHIFT) * moves
+                draws["mirror"] = raw // span**2 % 2 * moves
             self._number, self._draws = number, draws
         return self._draws
 

@@ -224,6 +224,12 @@ def parser():
     add("--seed", type=int, default=0, help="of the sampling and augmentation (default 0)")
     add("--encoding", choices=ENCODINGS, default="jpg", help="stream: of the patches (default jpg)")
     add("--augment", choices=balance.AUGMENT, default="both", help="class that is augmented (default both; see README)")
+    add(
+        "--sampling",
+        choices=balance.SAMPLING,
+        default="balanced",
+        help="of training images: 1:1 per attribute, or as often as they are (default balanced)",
+    )
     add("--shards", type=int, default=1, help="stream: solvers that will share it, as GPUs of one Caffe (default 1)")
     add("--images", help="name of the images' folder, zip or tar in FOLDER, where the usual ones are several")
     add("--validation", type=float, default=0.1, help="LFWA: share of training people for validation (default 0.1)")
@@ -238,7 +244,16 @@ def main(arguments=None):
     """The command; returns its exit status."""
     given = parser().parse_args(arguments)
     attributes = tuple(name for name in given.attributes.split(",") if name)
-    settings = Settings(given.form, attributes, given.records, given.seed, given.encoding, given.augment, given.shards)
+    settings = Settings(
+        given.form,
+        attributes,
+        given.records,
+        given.seed,
+        given.encoding,
+        given.augment,
+        given.shards,
+        given.sampling,
+    )
     try:
         for name, value, least in (
             ("records", given.records, 0),

@@ -19,7 +19,7 @@ import sys
 import cv2
 import numpy as np
 
-from data_prep import balance, contact_sheet, examine
+from data_prep import balance, contact_sheet, examine, manifest
 from data_prep.build_lmdb import open_source
 from data_prep.databases import count, datums, in_order, key, open_lmdb
 from data_prep.faces import face, patch
@@ -133,18 +133,20 @@ class Check:
         self.say("no content in two splits", [f"{words}; make lmdb --drop-duplicates leaves it out" for words in wrong])
 
     def balance(self, draws):
-        """Absent and present take turns for every attribute, so that every even batch is 1:1."""
-        data = self.data
+        """Absent and present take turns for every attribute, so that every even batch is 1:1; not in natural ones."""
+        data, balanced = self.data, manifest.sampling(self.data.told) == "balanced"
         shape = (-1, 2, len(data.attributes), data.solvers)
         labels, wrong = draws["label"], []
         if data.stream:
             labels = np.fromiter((datum.label for _, datum in datums(data.folder / "train")), np.int64, len(draws))
         if len(labels) % np.prod(shape[1:]):
             wrong.append(f"{len(labels)} records are no whole number of turns")
-        else:
+        elif balanced:
             off = np.argwhere(labels.reshape(shape) != np.array([0, 1])[:, np.newaxis, np.newaxis])
             wrong += [f"turn {t}: {data.attributes[a]} is not absent, then present" for t, _, a, _ in off]
-        self.say("every batch 1:1 for every attribute", wrong)
+        else:
+            wrong += [f"record {i} has another label than planned" for i in np.flatnonzero(labels != draws["label"])]
+        self.say("every batch 1:1 for every attribute" if balanced else "batches natural, labelled as planned", wrong)
 
     def draws(self, draws):
         """Draws are of training images, with their labels, cut as the paper allows. True unless images are strange."""

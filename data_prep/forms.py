@@ -20,8 +20,10 @@ from data_prep.images import DataError
 from data_prep.source import SPLITS
 
 # form: "stream" or "compact"; records: of the stream, turns of the plan at most, 0 for as many as the largest class
-# has images; encoding, shards (for how many solvers): of the stream; seed, augment: see balance.Plan
-Settings = collections.namedtuple("Settings", "form attributes records seed encoding augment shards")
+# has images; encoding, shards (for how many solvers): of the stream; seed, augment, sampling: see balance.Plan
+Settings = collections.namedtuple(
+    "Settings", "form attributes records seed encoding augment shards sampling", defaults=("balanced",)
+)
 
 # A database: its name, the items it is made of, and the function that makes an item's record (serialised Datum).
 Database = collections.namedtuple("Database", "name items record")
@@ -46,7 +48,7 @@ class Job:
             if not len(members):
                 raise DataError(f"{source.files[1]}: no image is in the {split} split")
         train = self.labels["train"]
-        self.plan = balance.Plan(train, settings.attributes, settings.seed, settings.augment)
+        self.plan = balance.Plan(train, settings.attributes, settings.seed, settings.augment, settings.sampling)
         self.draws = None
         if settings.form == "stream":
             records = min(settings.records or self.plan.largest, self.plan.largest)

@@ -27,6 +27,11 @@ def exists(folder):
     return (pathlib.Path(folder) / NAME).exists()
 
 
+def sampling(manifest):
+    """How training images are drawn, see balance.Plan: "balanced" for manifests that do not say."""
+    return manifest.get("settings", {}).get("sampling", "balanced")
+
+
 def write(folder, manifest):
     """Write the manifest, all the way to the disk. Raises OSError."""
     with open(pathlib.Path(folder) / NAME, "w") as file:

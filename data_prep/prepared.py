@@ -63,7 +63,8 @@ class Prepared:
         if self.stream:
             return np.load(self.folder / "train_plan.npy")
         settings = self.settings
-        plan = balance.Plan(self.labels("train"), self.attributes, settings["seed"], settings["augment"])
+        sampling = manifest.sampling(self.told)
+        plan = balance.Plan(self.labels("train"), self.attributes, settings["seed"], settings["augment"], sampling)
         return plan.turns(0, plan.largest).reshape(-1)
 
     def columns(self, records):

@@ -41,7 +41,8 @@ class BalancedData(caffe.Layer):
 
     TRAIN, top  data (b * A, 3, 224, 224), label_flat (b * A,): record i * A + a is image i of attribute a, absent for
                 even i, present for odd i, cut and mirrored by the same plan as the stream, without end: every image of
-                a class comes before one comes again, in another order and otherwise cut each time
+                a class comes before one comes again, in another order and otherwise cut each time. Of a folder with
+                natural sampling, image i is any
     TEST, top   data (b, 3, 224, 224), label_flat (b, A, 1, 1): centre patches of one split in order, from the start
                 again after the last
     blobs[0]    TRAIN: (4,), the number of batches given so far, in digits of base 2^16
@@ -80,7 +81,7 @@ class BalancedData(caffe.Layer):
                 raise ValueError(f"BalancedData: batch must be even, half of it positive, not {self.size}")
             settings = told["settings"]
             seed = settings["seed"] if given["seed"] is None else given["seed"]
-            self.plan = Plan(self.labels, attributes, seed, settings["augment"])
+            self.plan = Plan(self.labels, attributes, seed, settings["augment"], manifest.sampling(told))
             self.images *= len(attributes)
             self.blobs.add_blob(DIGITS)
             self.blobs[0].data[...] = 0

@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 
+from data_prep import build_lmdb, manifest, synthetic_faces
 from tools import ablation
 
 STAGES = {"train-region": "region", "train-cascade": "cascade", "train-whole-face": "whole_face"}
@@ -20,6 +21,9 @@ class Steps:
         if len(self.done) == self.breaks_at:
             raise ablation.StepError("stopped")
         run = pathlib.Path(settings["RUN"])
+        if target == "lmdb":
+            pathlib.Path(settings["LMDB"]).mkdir(parents=True)
+            manifest.write(settings["LMDB"], {"attributes": settings["ATTRIBUTES"].split(",")})
         self.done.append((target, run.name))
         (run / "region").mkdir(parents=True, exist_ok=True)
         if target in STAGES:
@@ -35,19 +39,45 @@ class Steps:
             (run / "evaluation/evaluation.json").write_text(json.dumps(told))
 
 
-def test_task_one_is_trained_once_and_a_stop_repeats_nothing(tmp_path):
+@pytest.fixture(scope="module")
+def lmdb(tmp_path_factory):
+    """A folder of LMDBs, of settings that are not the defaults."""
+    folder = tmp_path_factory.mktemp("data")
+    synthetic_faces.generate(folder / "faces", 40, 3, {"Eyeglasses": 0.4, "Male": 0.5}, workers=1)
+    words = "--form compact --attributes Male,Eyeglasses --records 7 --seed 3 --augment minority --convert"
+    assert build_lmdb.main([str(folder / "faces"), "--out", str(folder / "lmdb"), *words.split()]) == 0
+    return folder / "lmdb"
+
+
+def test_natural_batches_are_of_the_same_data_and_settings(lmdb, tmp_path):
+    found = ablation.natural_build(lmdb)
+    words = f"--form {found['FORM']} --attributes {found['ATTRIBUTES']} --records {found['RECORDS']} "
+    words += f"--augment {found['AUGMENT']} {found['BUILD']}"
+    assert build_lmdb.main([found["CELEBA"], "--out", str(tmp_path / "natural"), *words.split()]) == 0
+    told, natural = manifest.read(lmdb), manifest.read(tmp_path / "natural")
+    assert manifest.sampling(told) == "balanced" and manifest.sampling(natural) == "natural"
+    natural["settings"]["sampling"] = "balanced"
+    assert natural == told
+
+
+def test_task_one_is_trained_once_and_a_stop_repeats_nothing(lmdb, tmp_path):
     names = list(ablation.VARIANTS)
     straight = Steps()
-    ablation.run(ablation.Ablation(tmp_path / "a", "lmdb", {}, make=straight), names, [1])
+    ablation.run(ablation.Ablation(tmp_path / "a", lmdb, {}, make=straight), names, [1])
     assert len(set(straight.done)) == len(straight.done)
     trained = [name for target, name in straight.done if target == "train-region"]
-    assert trained == ["cascade", "linear_L1", "no_early_stopping"]  # the others share the first one's
+    assert trained == [
+        "cascade",
+        "linear_L1",
+        "no_early_stopping",
+        "natural_batches",
+    ]  # the others share the first one's
     for stop in (0, 3, 9, len(straight.done) - 1):
         first, second = Steps(stop), Steps()
         folder = tmp_path / f"stop-{stop}"
         with pytest.raises(ablation.StepError):
-            ablation.run(ablation.Ablation(folder, "lmdb", {}, make=first), names, [1])
-        rows = ablation.run(ablation.Ablation(folder, "lmdb", {}, make=second), names, [1])
+            ablation.run(ablation.Ablation(folder, lmdb, {}, make=first), names, [1])
+        rows = ablation.run(ablation.Ablation(folder, lmdb, {}, make=second), names, [1])
         assert first.done + second.done == straight.done and len(rows) == len(names)
 
 

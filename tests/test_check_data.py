@@ -25,12 +25,14 @@ def made(tmp_path_factory):
         arguments = ["--form", form, "--attributes", ",".join(ATTRIBUTES), "--records", "30"]
         assert build_lmdb.main([str(folder / "faces"), "--out", str(folder / form), *arguments]) == 0
         if form == "stream":
+            natural = [*arguments, "--sampling", "natural"]
+            assert build_lmdb.main([str(folder / "faces"), "--out", str(folder / "natural"), *natural]) == 0
             arguments += ["--shards", "2", "--encoding", "raw", "--validation", "0.3"]
             assert build_lmdb.main([str(folder / "lfwa"), "--out", str(folder / "sharded"), *arguments]) == 0
     return folder
 
 
-@pytest.mark.parametrize("name", ["stream", "compact", "sharded"])
+@pytest.mark.parametrize("name", ["stream", "compact", "sharded", "natural"])
 @pytest.mark.parametrize("source", [True, False])
 def test_what_was_built_passes(made, tmp_path, capsys, name, source):
     arguments = [str(made / name), "--out", str(tmp_path / "sheets")] + ["--no-source"] * (not source)
@@ -100,6 +102,7 @@ def leak(rows):
 
 
 BREACHES = [
+    ("natural", lambda f: change_datum(f / "train", 3, flip_label), ["batches natural", "record 3 has another label"]),
     ("stream", lambda f: change_datum(f / "train", 3, flip_label), ["every batch 1:1", "not absent, then present"]),
     ("stream", lambda f: swap(f / "train", 0, 4), ["stored images", "train 00000000", "not cut from it as planned"]),
     ("stream", lambda f: swap(f / "val_images", 0, 1), ["stored images", "val_images 00000000"]),

@@ -100,6 +100,25 @@ def test_all_of_a_class_come_before_one_comes_again_and_otherwise_cut():
     assert set(many["dx"]) == set(many["dy"]) == set(range(-12, 13)) and 0.45 < many["mirror"].mean() < 0.55
 
 
+@pytest.mark.parametrize("augment", balance.AUGMENT)
+def test_natural_batches_hold_every_image_once_a_round(augment):
+    labels = np.random.default_rng(2).uniform(size=(41, 2)) < [0.2, 0.7]
+    plan = balance.Plan(labels, "ab", 3, augment, "natural")
+    assert plan.largest == 21  # turns of two images that an epoch takes
+    draws = plan.turns(0, 82).reshape(-1, 2)  # 164 images, four rounds
+    for attribute in range(2):
+        rounds = draws[:, attribute].reshape(4, 41)
+        assert all(sorted(one["image"]) == list(range(41)) for one in rounds)
+        assert rounds[0]["image"].tolist() != rounds[1]["image"].tolist()
+        column = labels[draws["image"][:, attribute], attribute]
+        np.testing.assert_array_equal(draws["label"][:, attribute], column)
+        moved = (draws["dx"] != 0) | (draws["dy"] != 0) | (draws["mirror"] != 0)
+        rare = column == (attribute == 0)
+        may = {"both": rare | True, "minority": rare, "none": rare & False}[augment]
+        assert not moved[~may, attribute].any() and (not may.any() or moved[may, attribute].mean() > 0.9)
+    np.testing.assert_array_equal(plan.batch(5, 4), draws[20:24].reshape(-1))
+
+
 def test_the_plan_of_a_seed_never_changes():
     # Worked out once: snapshots and unfinished builds rely on it, on every Python and NumPy.
     labels = np.random.default_rng(0).random((50, 2)) < 0.3

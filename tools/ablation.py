@@ -3,9 +3,11 @@
     .venv/bin/python -m tools.ablation --lmdb data/lmdb --out build/ablation --iterations 2000 --seeds 1,2,3
 
 Variants: the cascade as it is; task one alone; whole face; the cascade without the average region, with theoretical
-rectangles, with the linear form of eq. 1, without early stopping. Every stage gets the same number of iterations. A
-step that has ended is not run again: after a stop the same command goes on with the step it was in, from that step's
-start. Written to OUT: ablation.csv and ablation.json, means and spread over seeds; OUT/seed-S/VARIANT holds the runs.
+rectangles, with the linear form of eq. 1, without early stopping, on natural instead of balanced batches (the data of
+--lmdb is prepared once more for these, from where its manifest says it came). Every stage gets the same number of
+iterations. A step that has ended is not run again: after a stop the same command goes on with the step it was in, from
+that step's start. Written to OUT: ablation.csv and ablation.json, means and spread over seeds; OUT/seed-S/VARIANT holds
+the runs.
 """
 
 import argparse
@@ -18,9 +20,12 @@ import sys
 
 import numpy as np
 
+from data_prep import manifest
 from tools.tables import show, write_csv
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+# Folder of the natural batches, below OUT.
+NATURAL = "natural_lmdb"
 # start: the variant whose task one the cascade starts from; stage: the last one, which is evaluated
 Variant = collections.namedtuple("Variant", "stage start settings")
 VARIANTS = {
@@ -31,6 +36,7 @@ VARIANTS = {
     "theoretical rectangles": Variant("cascade", "cascade", {"RECTANGLES": "theoretical"}),
     "linear L1": Variant("cascade", "linear L1", {"GENERATE": "--l1=linear"}),
     "no early stopping": Variant("cascade", "no early stopping", {"GENERATE": "--early-stopping-range=0"}),
+    "natural batches": Variant("cascade", "natural batches", {"LMDB": NATURAL}),
 }
 MEASURES = ("accuracy", "balanced", "f1", "average_precision")
 
@@ -47,11 +53,32 @@ def run_make(target, settings):
         raise StepError(f"make {target} failed for {settings['RUN']}; the same command goes on from here")
 
 
+def natural_build(lmdb):
+    """What `make lmdb` is to be given so that it makes a folder of LMDBs again, with natural batches: dict.
+
+    Raises OSError, ValueError for a folder without a manifest.
+    """
+    told = manifest.read(lmdb)
+    source, chosen = told["source"], told["settings"]
+    build = ["--sampling natural", f"--seed {chosen['seed']}", f"--encoding {chosen['encoding']}"]
+    build += [f"--shards {chosen['shards']}", *(["--convert"] if chosen["convert"] else [])]
+    build += [f"--{name} {value}" for name, value in source["options"].items() if name != "seed" and value is not None]
+    build += ["--drop-duplicates"] if chosen["dropped"] else []
+    return {
+        {"celeba": "CELEBA", "lfwa": "LFWA"}[source["kind"]]: source["path"],
+        "FORM": told["form"],
+        "ATTRIBUTES": ",".join(told["attributes"]),
+        "RECORDS": chosen["records"],
+        "AUGMENT": chosen["augment"],
+        "BUILD": " ".join(build),
+    }
+
+
 class Ablation:
     """All steps. out, lmdb: folders; solver: dict of changes to the solvers; caffe, train: as of the Makefile."""
 
     def __init__(self, out, lmdb, solver, batch=4, caffe="auto", train="", make=run_make):
-        self.out, self.solver, self.make = pathlib.Path(out), solver, make
+        self.out, self.lmdb, self.solver, self.make = pathlib.Path(out), lmdb, solver, make
         self.shared = {"LMDB": str(lmdb), "BATCH": str(batch), "CAFFE": caffe}
         self.train = train
 
@@ -61,7 +88,10 @@ class Ablation:
     def settings(self, name, seed):
         solver = {"random_seed": seed, **self.solver}
         words = ",".join(f"{field}={value}" for field, value in solver.items())
-        return {**self.shared, **VARIANTS[name].settings, "RUN": str(self.folder(name, seed)), "SOLVER": words}
+        found = {**self.shared, **VARIANTS[name].settings, "RUN": str(self.folder(name, seed)), "SOLVER": words}
+        if "LMDB" in VARIANTS[name].settings:
+            found["LMDB"] = str(self.out / found["LMDB"])
+        return found
 
     def step(self, name, seed, target, **more):
         """Run a step of the Makefile for a variant unless it has ended before."""
@@ -85,6 +115,8 @@ class Ablation:
     def variant(self, name, seed):
         """Train and evaluate one variant; its means over attributes, thresholds tuned on validation."""
         stage, run = VARIANTS[name].stage, self.folder(name, seed)
+        if "LMDB" in VARIANTS[name].settings and not manifest.exists(self.out / NATURAL):
+            self.make("lmdb", {**natural_build(self.lmdb), "LMDB": str(self.out / NATURAL), "RUN": str(run)})
         if stage == "whole_face":
             self.step(name, seed, "train-whole-face", TRAIN=self.train)
         else:
@@ -145,7 +177,7 @@ def main():
     ablation = Ablation(arguments.out, arguments.lmdb, solver, arguments.batch, arguments.caffe, arguments.train)
     try:
         rows = run(ablation, variants, seeds)
-    except (StepError, OSError) as error:
+    except (StepError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("error: interrupted; the same command goes on with the step that was running")

@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from data_prep.manifest import sampling
 from tools import calibration, drawing, localisation, metrics, networks, published, scoring
 from tools.networks import ToolError
 from tools.tables import show, write_csv
@@ -260,6 +261,8 @@ def main():
         manifest = networks.manifest(arguments.lmdb)
         attributes, train = manifest["attributes"], manifest["train"]
         prior = np.array([train["positive"][name] / train["images"] for name in attributes])
+        if sampling(manifest) == "natural":
+            prior[:] = 0.5  # the score knows already how rare an attribute is: nothing to correct
         box_file = arguments.lmdb / f"{arguments.split}_boxes.json"
         boxes = json.loads(box_file.read_text()) if box_file.exists() else None
         evaluations = {}
