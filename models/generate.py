@@ -322,7 +322,7 @@ def early_stopping(options, scores, forms):
         "early_stopping",
         "EarlyStopping",
         [*scores, "label"],
-        [*(f"{score}_training" for score in scores), "attributes_training"],
+        [*(f"{score}_training" for score in scores), "attributes_training", "attributes_training_each"],
         parameters,
         *(f"{carried}{what}" for what in ("window of losses", "epsilon, losses seen, batches gated")),
         *("propagate_down: true" for _ in scores),
@@ -330,16 +330,21 @@ def early_stopping(options, scores, forms):
     )
 
 
-def accuracy(score, name):
-    """Share of right decisions at score > 0 over all attributes, in the TEST phase."""
-    test = in_phase("TEST")
-    text = layer(f"{name}_absent", "Power", [score], [f"{name}_absent"], test, block("power_param", "scale: -1"))
-    pair = [f"{name}_absent_1", f"{name}_present_1"]
-    text += reshape(pair[0], f"{name}_absent", pair[0], 0, 1, -1, phase="TEST")
-    text += reshape(pair[1], score, pair[1], 0, 1, -1, phase="TEST")
-    concat = block("concat_param", "axis: 1")
-    text += layer(f"{name}_pair", "Concat", pair, [f"{name}_pair"], test, concat)
-    return text + layer(name, "Accuracy", [f"{name}_pair", "label"], [name], test, block("accuracy_param", "axis: 1"))
+def accuracy(score, name, options):
+    """Share of right decisions at score > 0 in the TEST phase: blobs `name` of all, `name`_each per attribute."""
+    test, count = in_phase("TEST"), len(options.attributes)
+    present, miss, missed, right, faces = (f"{name}_{what}" for what in ("present", "miss", "missed", "right", "faces"))
+    minus = block("eltwise_param", "operation: SUM", "coeff: 1", "coeff: -1")
+    mean = block("pooling_param", "pool: AVE", f"kernel_h: {options.test_batch}", "kernel_w: 1")
+    return (
+        layer(present, "Threshold", [score], [present], test)
+        + layer(miss, "Eltwise", [present, "label"], [miss], test, minus)
+        + layer(missed, "AbsVal", [miss], [missed], test)
+        + layer(right, "Power", [missed], [right], test, block("power_param", "scale: -1", "shift: 1"))
+        + layer(name, "Reduction", [right], [name], test, block("reduction_param", "operation: MEAN"))
+        + reshape(faces, right, faces, 1, 1, -1, count, phase="TEST")
+        + layer(f"{name}_each", "Pooling", [faces], [f"{name}_each"], test, mean)
+    )
 
 
 def loss_one(options):
@@ -376,9 +381,9 @@ def losses(net, options):
     scores, forms = parts[net]
     text += early_stopping(options, scores, forms)
     if "max_d" in scores:
-        text += loss_one(options) + accuracy("max_d", "accuracy_region")
+        text += loss_one(options) + accuracy("max_d", "accuracy_region", options)
     if "logits" in scores:
-        text += loss_two(options) + accuracy("logits", "accuracy_attribute")
+        text += loss_two(options) + accuracy("logits", "accuracy_attribute", options)
     return text
 
 

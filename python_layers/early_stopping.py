@@ -67,7 +67,8 @@ class EarlyStopping(caffe.Layer):
     """Stops the gradient of an attribute in mini-batches whose loss is below that attribute's epsilon.
 
     bottom  one or two scores (b, A), before the sigmoid (logits, max d), then label (b, A), 0 or 1
-    top     the same scores, unchanged; optionally the number of attributes this mini-batch trains, (1,)
+    top     the same scores, unchanged; optionally the number of attributes this mini-batch trains, (1,); optionally
+            1 for each attribute it trains, 0 for one that is stopped, (A,)
     blobs[0]  (A, window): the losses of the last mini-batches
     blobs[1]  (A, 3): epsilon (0 until it is fixed), losses seen, mini-batches gated
 
@@ -99,7 +100,8 @@ class EarlyStopping(caffe.Layer):
     def setup(self, bottom, top):
         check_count(self, "bottom", bottom, (2, 3), "one or two scores, label")
         self.scores = len(bottom) - 1
-        check_count(self, "top", top, (self.scores, self.scores + 1), "the scores, attributes training")
+        what = "the scores, attributes training, each attribute's"
+        check_count(self, "top", top, (self.scores, self.scores + 1, self.scores + 2), what)
         parameters = read_parameters(self, DEFAULTS, CHECKS)
         self.parameters = parameters
         self.forms = parameters["forms"] or ["log"] * self.scores
@@ -128,6 +130,8 @@ class EarlyStopping(caffe.Layer):
             top[index].reshape(*bottom[index].shape)
         if len(top) > self.scores:
             top[self.scores].reshape(1)
+        if len(top) > self.scores + 1:
+            top[self.scores + 1].reshape(bottom[0].shape[1])
 
     def forward(self, bottom, top):
         for index in range(self.scores):
@@ -143,6 +147,8 @@ class EarlyStopping(caffe.Layer):
             self.training = observe(losses, window, state, self.parameters["range"], self.ceiling)
         if len(top) > self.scores:
             top[self.scores].data[...] = self.training.sum()
+        if len(top) > self.scores + 1:
+            top[self.scores + 1].data[...] = self.training
 
     def backward(self, top, propagate_down, bottom):
         for index in range(self.scores):

@@ -28,6 +28,24 @@ def test_lines_leave_out_what_is_no_number():
     assert charts.lines({"none": []}) == ""
 
 
+def test_multiples_share_a_scale_and_show_where_the_band_is_on():
+    rows = [
+        ("a & b", [[(0, 0.5), (100, 1.0)], [(0, 0.5), (100, 0.75)]], [(0, False), (50, True), (75, False)]),
+        ("c", [[(0, 0.75)], []], []),
+    ]
+    tree = parsed(charts.multiples(rows, ["answer", "task one"], "title <", 0.5, 1, "stopped"))
+    first, second = tree.iter("figure")
+    assert first.find("figcaption").text == "a & b 1.000, 0.750" and second.find("figcaption").text == "c 0.750"
+    upper, lower = ([tuple(map(float, p.split(","))) for p in x.get("points").split()] for x in first.iter("polyline"))
+    assert upper[0] == lower[0] and upper[1][1] < lower[1][1]
+    assert (upper[0][1] + upper[1][1]) / 2 == pytest.approx(lower[1][1], abs=0.1)
+    (band,) = (rect for rect in first.iter("rect") if rect.get("height") == "8")  # from half to three quarters
+    left, right = upper[0][0], upper[1][0]
+    assert float(band.get("x")) == pytest.approx((left + right) / 2, abs=0.1)
+    assert float(band.get("width")) == pytest.approx((right - left) / 4, abs=0.1)
+    assert not [rect for rect in second.iter("rect") if rect.get("height") == "8"]
+
+
 def test_dots_stand_in_their_intervals():
     text = charts.dots([("Male", [(0.95, 0.9, 1.0), None, (0.5, None, None)])], ["a", "b", "c"], "accuracy", 0.0, 1.0)
     tree = parsed(text)

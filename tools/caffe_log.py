@@ -12,23 +12,30 @@ OUTPUT = re.compile(rf"(Train|Test) net output #\d+: (\S+) = {NUMBER}")
 def read(lines):
     """Series of a log: dict (phase, name) -> list of (iteration, value).
 
-    phase: "train" or "test"; name: of the net's output, or "loss" for the solver's own, averaged loss. A run that
-    was resumed says some iterations twice: the later word counts.
+    phase: "train" or "test"; name: of the net's output, or "loss" for the solver's own, averaged loss; value: a number,
+    or a list where the output has several. A run that was resumed says some iterations twice: the later word counts.
     """
     series = collections.defaultdict(dict)
-    iteration = 0
+    iteration, said = 0, set()
     for line in lines:
         if found := TESTING.search(line) or LOSS.search(line):
-            iteration = int(found[1])
+            iteration, said = int(found[1]), set()
             if found.re is LOSS:
-                series["train", "loss"][iteration] = float(found[2])
+                series["train", "loss"][iteration] = [float(found[2])]
         elif found := OUTPUT.search(line):
-            series[found[1].lower(), found[2]][iteration] = float(found[3])
-    return {key: sorted(values.items()) for key, values in series.items()}
+            key = found[1].lower(), found[2]
+            if key not in said:
+                series[key][iteration] = []
+            series[key][iteration].append(float(found[3]))
+            said.add(key)
+    return {
+        key: [(i, value if len(value) > 1 else value[0]) for i, value in sorted(values.items())]
+        for key, values in series.items()
+    }
 
 
 def pauses(series):
-    """Where the number of attributes still training changed: list of (iteration, before, after)."""
+    """Where a count or a flag of what still trains changed: list of (iteration, before, after)."""
     found = []
     for (_, before), (iteration, after) in zip(series, series[1:]):
         if before != after:

@@ -59,18 +59,69 @@ def lines(series, low=None, high=None, title=""):
     return figure(parts, WIDTH, HEIGHT, list(series), title)
 
 
-def figure(parts, width, height, names, title, marks=DASHES):
-    """A figure of SVG parts, its legend under it."""
-    legend = ""
+SMALL = (180, 96)
+
+
+def multiples(rows, names, title, low, high, band=""):
+    """Small line charts on one scale, one per row, with one legend.
+
+    rows: list of (label, list of points [(x, y), ...] per name, list of (x, on): where the band at its foot is filled)
+    band: what the band says, for the legend; "" without one
+    """
+    xs = [x for _, cells, _ in rows for points in cells for x, _ in points]
+    first, last = (min(xs), max(xs)) if xs and max(xs) > min(xs) else (0, max(xs, default=0) or 1)
+    width, height = SMALL
+    foot = height - (14 if band else 4)
+
+    def place(x, y):
+        return 30 + (x - first) / (last - first) * (width - 34), 6 + (high - y) / (high - low) * (foot - 10)
+
+    charts = ""
+    for label, cells, marks in rows:
+        parts = []
+        for y in (low, high):
+            down = place(first, y)[1]
+            parts.append(f'<line x1="30" x2="{width - 4}" y1="{down:.1f}" y2="{down:.1f}" class="grid"/>')
+            parts.append(write(26, down + 4, f"{y:g}", "end"))
+        for number, points in enumerate(cells):
+            path = " ".join("{:.1f},{:.1f}".format(*place(x, min(max(y, low), high))) for x, y in points)
+            style = f'stroke="{COLOURS[number]}" stroke-width="2" stroke-dasharray="{DASHES[number]}"'
+            parts.append(f'<polyline points="{path}" fill="none" {style}/>')
+            parts += [mark(number, *map(float, point.split(",")), COLOURS[number]) for point in path.split()[:1]]
+        for (x, on), (end, _) in zip(marks, [*marks[1:], (last, False)]):
+            if on and first <= x <= last:
+                left, right = place(x, low)[0], place(min(max(end, x), last), low)[0]
+                parts.append(f'<rect x="{left:.1f}" y="{foot + 2}" width="{max(right - left, 1.5):.1f}" height="8"/>')
+        latest = ", ".join(f"{points[-1][1]:.3f}" for points in cells if points)
+        words = html.escape(f"{label} {latest}")
+        charts += (
+            f'<figure><figcaption>{words}</figcaption><svg viewBox="0 0 {width} {height}" role="img" '
+            f'aria-label="{words}">{"".join(parts)}</svg></figure>'
+        )
+    said = legend(names)
+    if band:
+        box = '<svg width="26" height="12" aria-hidden="true"><rect y="2" width="26" height="8"/></svg>'
+        said += f"<span>{box} {html.escape(band)}</span>"
+    return f'<p>{html.escape(title)}</p><div class="legend">{said}</div><div class="multiples">{charts}</div>'
+
+
+def legend(names, marks=DASHES):
+    """What each colour and dash stands for."""
+    said = ""
     for number, name in enumerate(names):
         colour = COLOURS[number % len(COLOURS)]
         dash = marks[number % len(marks)]
         line = f'<line x1="0" x2="26" y1="6" y2="6" stroke="{colour}" stroke-width="3" stroke-dasharray="{dash}"/>'
-        legend += f'<span><svg width="26" height="12" aria-hidden="true">{line}</svg> {html.escape(name)}</span>'
+        said += f'<span><svg width="26" height="12" aria-hidden="true">{line}</svg> {html.escape(name)}</span>'
+    return said
+
+
+def figure(parts, width, height, names, title, marks=DASHES):
+    """A figure of SVG parts, its legend under it."""
     label = html.escape(title)
     return (
         f'<figure><figcaption>{label}</figcaption><svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">'
-        f'{"".join(parts)}</svg><div class="legend">{legend}</div></figure>'
+        f'{"".join(parts)}</svg><div class="legend">{legend(names, marks)}</div></figure>'
     )
 
 

@@ -16,8 +16,10 @@ Thresholds, priors and probabilities' calibration go to calibration.json beside 
 
 import argparse
 import json
+import os
 import pathlib
 import sys
+import time
 
 import cv2
 import numpy as np
@@ -54,15 +56,18 @@ def run(net, folder, split, batch, faces=0):
 class Evaluation:
     """One file of weights on a split.
 
-    Attributes: net (its kind), blobs (dict blob -> (N, ...)), labels (N, A), scored (dict title -> scoring.Scored),
-    mapper (localisation.Mapper or None). Writes calibration.json where none holds yet. Raises ToolError.
+    Attributes: net (its kind), rate (faces/s, reading included), blobs (dict blob -> (N, ...)), labels (N, A), scored
+    (dict title -> scoring.Scored), mapper (localisation.Mapper or None). Writes calibration.json where none holds yet.
+    Raises ToolError.
     """
 
     def __init__(self, weights, attributes, prior, arguments):
         model = networks.deploy(arguments.models, weights)
         net = networks.load(model, weights)
         self.net, self.weights, self.attributes = networks.net_of(weights), weights, attributes
+        start = time.perf_counter()
         self.blobs, self.labels = run(net, arguments.lmdb, arguments.split, arguments.batch, arguments.faces)
+        self.rate = len(self.labels) / (time.perf_counter() - start)
         scores = {blob: self.blobs[blob] for blob in SCORES if blob in self.blobs}
         if any(score.shape != self.labels.shape for score in scores.values()):
             raise ToolError(f"{model} is not for the {len(attributes)} attributes of {arguments.lmdb}")
@@ -135,11 +140,10 @@ def beside_the_paper(evaluations, attributes, kind):
 
 
 def sheet(evaluations, folder, split, boxes, faces=6):
-    """Found regions of each attribute's first positive faces, one column of pictures per weights."""
-    columns = []
-    for name, evaluation in evaluations.items():
-        rows = []
-        for index, attribute in enumerate(evaluation.attributes):
+    """Found regions of each attribute's first positive faces, one row of pictures per weights."""
+    rows = []
+    for index, attribute in enumerate(next(iter(evaluations.values())).attributes):
+        for name, evaluation in evaluations.items():
             places = np.flatnonzero(evaluation.labels[:, index])[:faces]
             tiles = []
             for place, image in zip(places, networks.chosen_patches(folder, split, places)):
@@ -147,8 +151,7 @@ def sheet(evaluations, folder, split, boxes, faces=6):
                 tiles.append(drawing.region(image, evaluation.blobs["rois_image"][place, index], true))
             tiles += [drawing.blank()] * (faces - len(tiles))
             rows.append(drawing.titled(np.hstack(tiles), f"{attribute}: {name}"))
-        columns.append(np.vstack(rows))
-    return np.hstack(columns)
+    return np.vstack(rows)
 
 
 def figure4(evaluation, folder, split, boxes):
@@ -217,6 +220,8 @@ def report(evaluations, arguments, boxes, kind):
     }
     for name, evaluation in evaluations.items():
         part = {"file": str(evaluation.weights), "net": evaluation.net, "accuracy": evaluation.rows()}
+        engine = "the engine on PyTorch" if "torch" in sys.modules else "BVLC Caffe"
+        part.update({"faces/s": evaluation.rate, "engine": engine, "cores": len(os.sched_getaffinity(0))})
         if evaluation.mapper and boxes:
             part["regions"] = evaluation.regions(boxes)
         told["weights"][name] = part

@@ -31,6 +31,9 @@ figure { margin: .8em 0; }
 .legend svg { width: auto; } svg text { fill: var(--ink); font-size: 13px; }
 svg .grid { stroke: var(--line); stroke-width: 1; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; font-size: .88rem; }
+.multiples { display: grid; grid-template-columns: repeat(auto-fill, minmax(160px, 1fr)); gap: 4px 14px; }
+.multiples figure { margin: 0; font-size: .8rem; }
+.multiples svg { width: 100%; } svg rect:not([fill]) { fill: var(--pale); }
 .panels { overflow-x: auto; } .panels img { max-width: none; height: auto; width: 100%; min-width: 640px; }
 .faces { display: flex; flex-wrap: wrap; gap: 8px; } .faces figure { margin: 0; width: 96px; font-size: .75rem; }
 .faces img { width: 96px; height: 96px; border-radius: 4px; display: block; } details summary { cursor: pointer; }

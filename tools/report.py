@@ -29,6 +29,8 @@ LICENCE = {
 }
 MILLION = 1e6
 FACES = 6
+# Outputs of the networks that hold a number per attribute, and what they are of.
+EACH = {"accuracy_attribute_each": "answer", "accuracy_region_each": "task one"}
 
 
 class Results:
@@ -127,14 +129,47 @@ def per_attribute(results):
     return body
 
 
-def training(run):
+def each(series, attributes):
+    """What a log says per attribute: accuracy on validation over iterations, and where training was stopped."""
+    found = {}
+    for phase, name in series:
+        points = series[phase, name]
+        if name.endswith("_each") and points:
+            columns = [value if isinstance(value, list) else [value] for _, value in points]
+            if all(len(column) == len(attributes) for column in columns):
+                found[phase, name] = [[(i, c[a]) for (i, _), c in zip(points, columns)] for a in range(len(attributes))]
+    names = [name for name in EACH if ("test", name) in found]
+    if not names:
+        return ""
+    trained = found.get(("train", "attributes_training_each"), [[]] * len(attributes))
+    rows = [
+        (attribute, [found["test", name][a] for name in names], [(i, not on) for i, on in trained[a]])
+        for a, attribute in enumerate(attributes)
+    ]
+    lowest = min(value for _, cells, _ in rows for points in cells for _, value in points)
+    low = min(0.5, float(np.floor(10 * lowest) / 10))
+    title = "Accuracy per attribute at p > 0.5 on validation; the latest is written above"
+    body = charts.multiples(rows, [EACH[name] for name in names], title, low, 1, "stopped early in the batch logged")
+    told = []
+    for attribute, points in zip(attributes, trained):
+        stops = [i for i, on in points if not on]
+        if stops:
+            resumed = sum(before < after for _, before, after in caffe_log.pauses(points))
+            row = {"attribute": attribute, "first stopped at": stops[0], "stopped in logged batches": len(stops)}
+            told.append({**row, "of": len(points), "resumed": resumed})
+    if told:
+        body += f"<details><summary>When early stopping acted</summary>{page.table(told)}</details>"
+    return body
+
+
+def training(run, attributes):
     """Curves of every stage's log."""
     body = ""
     for log in sorted(pathlib.Path(run).glob("*/train.log")):
         series = caffe_log.read(log.read_text(errors="replace").splitlines())
         named = {f"{phase} {name}": points for (phase, name), points in series.items()}
         losses = {name: points for name, points in named.items() if "loss" in name}
-        shares = {name: points for name, points in named.items() if "accuracy" in name}
+        shares = {name: points for name, points in named.items() if "accuracy" in name and not name.endswith("_each")}
         active = {name: points for name, points in named.items() if name == "train attributes_training"}
         parts = charts.lines(losses, low=0, title="Losses")
         parts += charts.lines(shares, high=1, title="Accuracy at p > 0.5 on validation, all attributes")
@@ -241,6 +276,13 @@ def slices(results):
     return charts.dots(shown, ["accuracy"], words, float(min(low, 0.9)), 1.0) + page.table(rows, heads)
 
 
+def speed(part):
+    """How fast the evaluation went, in words."""
+    if "faces/s" not in part:
+        return "not measured"
+    return f"{part['faces/s']:.1f} faces/s on {part['cores']} cores, {part['engine']}, reading included"
+
+
 def card(results):
     """The model card."""
     told = results.told
@@ -268,6 +310,7 @@ def card(results):
             "input": f"{table1.INPUT_SIZE} x {table1.INPUT_SIZE} centre patch of an aligned face, B G R, 0 to 255",
             "operations": "; ".join(f"{key} {value / 1000:.1f}" for key, value in operations.items())
             + " thousand million multiply-adds a face (table 1)",
+            "speed": speed(told["weights"][name]),
             "made for": "studying and reproducing the paper; no decision about a person",
             "known limits": "aligned, roughly frontal faces; probabilities hold for faces as in the validation split",
             "licence and privacy": html.escape(LICENCE[bool(drawn)]),
@@ -284,7 +327,7 @@ def make(evaluation, run):
         "Results": overview(results),
         "Beside the paper": beside_the_paper(results),
         "Attributes": per_attribute(results),
-        "Training": training(run),
+        "Training": training(run, results.attributes),
         "Regions": regions(results),
         "Groups": slices(results),
         "Best and worst": examples(results),

@@ -279,7 +279,7 @@ def scores_with_loss(loss):
 
 def early(tmp_path, phase=caffe.TRAIN, **parameters):
     parameters = {"window": 4, "range": 0.05, **parameters}
-    return build(tmp_path, "EarlyStopping", [(2, 2), (2, 2)], 2, parameters, phase)
+    return build(tmp_path, "EarlyStopping", [(2, 2), (2, 2)], 3, parameters, phase)
 
 
 def test_attribute_losses_by_hand():
@@ -299,12 +299,13 @@ def test_early_stopping_fixes_epsilon_and_gates_the_gradient(tmp_path):
         np.testing.assert_array_equal(out, scores_with_loss(loss))
         if step < 3:
             assert state.data[0, 0] == 0 and net.blobs["out1"].data[0] == 2
+            assert net.blobs["out2"].data.tolist() == [1, 1]
     # Standard deviation of the window is 0.044 <= 0.05: epsilon is its mean; 0.20 is below that, so it is gated.
     np.testing.assert_allclose(window.data[0], [0.30, 0.21, 0.19, 0.20], rtol=1e-5)
     np.testing.assert_allclose(state.data[0], [0.225, 4, 1], rtol=1e-5)
     # Attribute 1 vibrates even less, but at chance.
     np.testing.assert_allclose(state.data[1], [0, 4, 0])
-    assert net.blobs["out1"].data[0] == 1
+    assert net.blobs["out1"].data[0] == 1 and net.blobs["out2"].data.tolist() == [0, 1]
     backward(net, [[1, 2], [3, 4]])
     assert net.blobs["in0"].diff.tolist() == [[0, 2], [0, 4]]
     # A loss above epsilon trains again, and epsilon stays.

@@ -18,7 +18,7 @@ import pytest
 from data_prep import build_lmdb, faces
 from data_prep.faces import patch
 from models import generate, table1
-from tools import average_region, calibration, localisation, networks, photos
+from tools import average_region, caffe_log, calibration, localisation, networks, photos
 from tools.predict import Predictor
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -110,7 +110,11 @@ def weights(path):
 def region_weights(run_folder):
     done = caffe_train("-solver", run_folder / "region/solver.prototxt")
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "accuracy_region" in done.stderr
+    series = caffe_log.read(done.stderr.splitlines())
+    assert series["test", "accuracy_region"]
+    for (_, overall), (_, each) in zip(series["test", "accuracy_region"], series["test", "accuracy_region_each"]):
+        assert len(each) == len(ATTRIBUTES) and np.mean(each) == pytest.approx(overall, abs=1e-4)
+    assert all(len(flags) == len(ATTRIBUTES) for _, flags in series["train", "attributes_training_each"])
     return run_folder / "region/region_iter_6.caffemodel"
 
 
