@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 
 os.environ.setdefault("GLOG_minloglevel", "2")
@@ -52,7 +53,9 @@ class Bvlc:
         case = {"phase": phase, "backward": backward, "seed": 0, **case}
         folder = self.run("net", {"net.prototxt": text}, inputs=inputs or {}, **case)
         with np.load(folder / "result.npz") as file:
-            return dict(file), json.loads((folder / "names.json").read_text())
+            result = dict(file), json.loads((folder / "names.json").read_text())
+        shutil.rmtree(folder)  # of the networks' twenty attributes it is a gigabyte
+        return result
 
     def solver(self, text, steps, losses, **case):
         """Some steps of a solver: dict of arrays."""

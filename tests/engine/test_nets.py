@@ -12,34 +12,42 @@ ATTRIBUTES = ["Eyeglasses", "Male", "Smiling"]
 B = 2
 
 
-@pytest.fixture(scope="session")
-def lmdb_folder(tmp_path_factory):
+def write_databases(folder, attributes):
     """Databases of noise: positives brighter than negatives; as PNG, which every decoder reads alike."""
-    folder = tmp_path_factory.mktemp("lmdb")
     rng = np.random.default_rng(0)
 
     def image(label):
         return (rng.uniform(0, 160, (224, 224, 3)) + 80 * label).astype(np.uint8)
 
-    labels = [record // len(ATTRIBUTES) % 2 for record in range(4 * B * len(ATTRIBUTES))]
+    labels = [record // attributes % 2 for record in range(4 * B * attributes)]
     train = [build_lmdb.image_datum(image(label), "png", label) for label in labels]
     build_lmdb.write_lmdb(folder / "train", train, len(train), "train")
-    rows = rng.integers(0, 2, (6, len(ATTRIBUTES)))
+    rows = rng.integers(0, 2, (6, attributes))
     images = [build_lmdb.image_datum(image(row.mean()), "png") for row in rows]
     build_lmdb.write_lmdb(folder / "val_images", images, len(rows), "images")
     build_lmdb.write_lmdb(folder / "val_labels", map(build_lmdb.label_datum, rows), len(rows), "labels")
-    return folder
+
+
+def options_for(attributes, folder):
+    write_databases(folder, len(attributes))
+    return generate.Options(attributes, batch=B, lmdb=str(folder), test_batch=2)
 
 
 @pytest.fixture(scope="session")
-def options(lmdb_folder):
-    return generate.Options(ATTRIBUTES, batch=B, lmdb=str(lmdb_folder), test_batch=2)
+def options(tmp_path_factory):
+    return options_for(ATTRIBUTES, tmp_path_factory.mktemp("lmdb"))
+
+
+@pytest.fixture(scope="session")
+def all_options(tmp_path_factory):
+    """The committed networks, on other data and with a smaller batch."""
+    return options_for(generate.PAPER_ATTRIBUTES, tmp_path_factory.mktemp("lmdb"))
 
 
 @pytest.mark.parametrize("phase", (caffe.TRAIN, caffe.TEST))
 @pytest.mark.parametrize("net_name", generate.NETS)
-def test_every_blob_and_gradient_of_train_val(net_name, phase, options, bvlc, tmp_path):
-    text = generate.network(net_name, options)
+def test_every_blob_and_gradient_of_train_val(net_name, phase, all_options, bvlc, tmp_path):
+    text = generate.network(net_name, all_options)
     result, names = bvlc.net(text, phase=phase, backward="loss")
     net = build(tmp_path, text, phase)
     assert list(net.blobs) == names["blobs"] and net._layer_names == names["layers"]
@@ -51,8 +59,8 @@ def test_every_blob_and_gradient_of_train_val(net_name, phase, options, bvlc, tm
 
 
 @pytest.mark.parametrize("net_name", generate.NETS)
-def test_every_blob_of_deploy(net_name, options, bvlc, tmp_path):
-    text = generate.network(net_name, options, deploy=True)
+def test_every_blob_of_deploy(net_name, all_options, bvlc, tmp_path):
+    text = generate.network(net_name, all_options, deploy=True)
     inputs = {"data": np.random.default_rng(1).uniform(0, 255, (1, 3, 224, 224)).astype(np.float32)}
     result, names = bvlc.net(text, inputs, backward=None)
     net = build(tmp_path, text)
