@@ -50,6 +50,11 @@ choose = chosen=$$($(PYTHON) tools/choose_caffe.py $(CAFFE) $(TRAIN)); eval "$$c
 newest = $$(ls -t $(RUN)/$(1)/$(1)_iter_*.caffemodel 2>/dev/null | head -n 1 | grep . || \
   { echo "error: no weights in $(RUN)/$(1); train first: make train" >&2; exit 1; })
 
+# Behind caffe train: its log into a stage's folder, after what is there where a training goes on, and progress. Ctrl-C
+# goes to all of a pipe; tee and progress wait for the Caffe, which ends with a snapshot.
+resumes = $(findstring -snapshot,$(TRAIN))
+watch = 2>&1 | tee -i $(if $(resumes),-a) $(RUN)/$(1)/train.log | $(PYTHON) tools/progress.py
+
 .PHONY: help caffe lmdb check-data models nets train train-region average train-cascade train-whole-face evaluate predict \
   report onnx ablation demo test bench bench-gpu lint proto clean
 
@@ -109,7 +114,7 @@ train: train-region average train-cascade ## both stages: task one, average regi
 
 train-region: nets ## stage 1: task one alone
 	@$(choose)
-	$$caffe train -solver $(RUN)/region/solver.prototxt $(TRAIN) 2>&1 | tee $(RUN)/region/train.log | $(PYTHON) tools/progress.py
+	$$caffe train -solver $(RUN)/region/solver.prototxt $(TRAIN) $(call watch,region)
 
 average: .venv/ready ## average region into the weights (RECTANGLES=measured or theoretical)
 	@$(choose)
@@ -118,13 +123,12 @@ average: .venv/ready ## average region into the weights (RECTANGLES=measured or 
 
 train-cascade: nets ## stage 2: both tasks, from the weights of `make average`
 	@$(choose)
-	$$caffe train -solver $(RUN)/cascade/solver.prototxt -weights $(RUN)/$(RECTANGLES).caffemodel $(TRAIN) 2>&1 \
-	  | tee $(RUN)/cascade/train.log | $(PYTHON) tools/progress.py
+	$$caffe train -solver $(RUN)/cascade/solver.prototxt \
+	  $(if $(resumes),,-weights $(RUN)/$(RECTANGLES).caffemodel) $(TRAIN) $(call watch,cascade)
 
 train-whole-face: nets ## ablation: task two on the whole face
 	@$(choose)
-	$$caffe train -solver $(RUN)/whole_face/solver.prototxt $(TRAIN) 2>&1 \
-	  | tee $(RUN)/whole_face/train.log | $(PYTHON) tools/progress.py
+	$$caffe train -solver $(RUN)/whole_face/solver.prototxt $(TRAIN) $(call watch,whole_face)
 
 evaluate: .venv/ready ## accuracies and regions on the test split, of every stage trained so far
 	@weights="$(WEIGHTS)"

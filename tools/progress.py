@@ -1,16 +1,19 @@
 """Show the log of `caffe train`, read from standard input, as progress: iterations, rate, loss, time left.
 
-    .caffe/bin/caffe train -solver solver/region.prototxt 2>&1 | tee train.log | python3 tools/progress.py
+    .caffe/bin/caffe train -solver solver/region.prototxt 2>&1 | tee -i train.log | python3 tools/progress.py
 
 On a terminal one line is rewritten; elsewhere a line per reported loss. Tests, snapshots and errors are
-always shown. Standard library only.
+always shown. Ctrl-C is left to the training, which ends with a snapshot; this ends with it. Standard library only.
 """
 
 import re
+import signal
 import sys
 
-LOSS = re.compile(r"Iteration (\d+) \(([\d.e+-]+) iter/s.*loss = (\S+)")
+LOSS = re.compile(r"Iteration (\d+) \((\S+) iter/s.*loss = (\S+)")
 LAST = re.compile(r"^max_iter: (\d+)")
+STATE = re.compile(r"Snapshotting solver state to \w+(?: proto)? file (\S+)")
+STOPPED = "Optimization stopped early"
 SHOWN = re.compile(
     r"Test net output|Testing net|Snapshotting to binary|Restoring|Resuming|Early exit|Check failed|Aborted"
     r"|terminate called|^error:|^[FE]\d{4} |Traceback|what\(\)"
@@ -24,13 +27,16 @@ def describe(iteration, rate, loss, last):
     if not last:
         return f"iteration {iteration}, loss {loss}"
     done = int(WIDTH * min(iteration / last, 1))
-    left = f", {max(last - iteration, 0) / rate / 60:.1f} min left" if iteration else ""
+    # The first rate, also of a training that goes on, is none: 0 or infinite.
+    known = iteration and 0 < rate < float("inf")
+    left = f", {max(last - iteration, 0) / rate / 60:.1f} min left" if known else ""
     return f"[{'#' * done}{' ' * (WIDTH - done)}] {iteration}/{last}, loss {loss}{left}"
 
 
 def main():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     terminal = sys.stderr.isatty()
-    last, pending = 0, False
+    last, pending, state = 0, False, ""
     for line in sys.stdin:
         if found := LAST.match(line):
             last = int(found[1])
@@ -41,6 +47,10 @@ def main():
         elif SHOWN.search(line):
             print(("\n" if pending else "") + PREFIX.sub("", line).strip(), file=sys.stderr, flush=True)
             pending = False
+        elif found := STATE.search(line):
+            state = found[1]
+        elif STOPPED in line and state:
+            print(f'stopped; the same command with TRAIN="-snapshot {state}" goes on', file=sys.stderr)
     if pending:
         print(file=sys.stderr)
 
