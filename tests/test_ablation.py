@@ -31,6 +31,9 @@ class Steps:
             (run / STAGES[target] / "x.caffemodel").write_bytes(b"w")
         if target == "average":
             assert (run / "region/x.caffemodel").exists()
+            (run / "average.caffemodel").write_bytes(b"w")
+        if target == "train-cascade":
+            assert (run / "average.caffemodel").exists()
         if target == "evaluate":
             stage = settings["WEIGHTS"].partition("=")[0]
             row = {"attribute": "mean", "rule": "tuned", **dict.fromkeys(ablation.MEASURES, 0.5)}
@@ -72,6 +75,8 @@ def test_task_one_is_trained_once_and_a_stop_repeats_nothing(lmdb, tmp_path):
         "no_early_stopping",
         "natural_batches",
     ]  # the others share the first one's
+    averaged = [name for target, name in straight.done if target == "average"]
+    assert averaged == ["cascade", "theoretical_rectangles", "linear_L1", "no_early_stopping", "natural_batches"]
     for stop in (0, 3, 9, len(straight.done) - 1):
         first, second = Steps(stop), Steps()
         folder = tmp_path / f"stop-{stop}"

@@ -107,10 +107,23 @@ class Ablation:
         self.step(start, seed, "train-region", TRAIN=self.train)
         if start != name:
             self.step(name, seed, "nets")
-            for path in (self.folder(start, seed) / "region").glob("*.caffemodel"):
-                link = self.folder(name, seed) / "region" / path.name
-                if not link.exists():
-                    os.link(str(path), str(link))
+            self.link(start, name, seed, "region")
+
+    def average(self, name, seed):
+        """Average region of a variant: measured, or linked from the variant it shares task one and rectangles with."""
+        start, settings = VARIANTS[name].start, VARIANTS[name].settings
+        if start == name or "RECTANGLES" in settings:
+            self.step(name, seed, "average")
+        else:
+            self.step(start, seed, "average")
+            self.link(start, name, seed, ".")
+
+    def link(self, start, name, seed, place):
+        """Link the weights in a folder of one variant's run into the same folder of another's."""
+        for path in (self.folder(start, seed) / place).glob("*.caffemodel"):
+            link = self.folder(name, seed) / place / path.name
+            if not link.exists():
+                os.link(str(path), str(link))
 
     def variant(self, name, seed):
         """Train and evaluate one variant; its means over attributes, thresholds tuned on validation."""
@@ -122,7 +135,7 @@ class Ablation:
         else:
             self.task_one(name, seed)
         if stage == "cascade":
-            self.step(name, seed, "average")
+            self.average(name, seed)
             self.step(name, seed, "train-cascade", TRAIN=self.train)
         weights = max((run / stage).glob("*.caffemodel"), key=os.path.getmtime, default=None)
         self.step(name, seed, "evaluate", WEIGHTS=f"{stage}={weights}")
