@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from data_prep import build_lmdb, manifest, synthetic_faces
-from tools import ablation
+from tools import ablation, caffe_log
 
 STAGES = {"train-region": "region", "train-cascade": "cascade", "train-whole-face": "whole_face"}
 
@@ -84,6 +84,17 @@ def test_task_one_is_trained_once_and_a_stop_repeats_nothing(lmdb, tmp_path):
             ablation.run(ablation.Ablation(folder, lmdb, {}, make=first), names, [1])
         rows = ablation.run(ablation.Ablation(folder, lmdb, {}, make=second), names, [1])
         assert first.done + second.done == straight.done and len(rows) == len(names)
+
+
+def test_a_step_is_a_real_one_and_keeps_its_log(lmdb, tmp_path):
+    plan = ablation.Ablation(tmp_path, lmdb, {"max_iter": 2, "display": 1}, batch=2, caffe="torch")
+    plan.step("cascade", 1, "train-region")
+    run = plan.folder("cascade", 1)
+    assert (run / "region/region_iter_2.caffemodel").exists()
+    series = caffe_log.read((run / "region/train.log").read_text().splitlines())
+    assert [iteration for iteration, _ in series["train", "loss"]] == [0, 1, 2]
+    with pytest.raises(ablation.StepError, match="make evaluate failed for .*the same command goes on"):
+        plan.step("cascade", 1, "evaluate", WEIGHTS="nothing.caffemodel")
 
 
 def test_settings_differ_by_variant_and_seed():

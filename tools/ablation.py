@@ -49,7 +49,9 @@ def run_make(target, settings):
     """One of the Makefile's steps. Raises StepError."""
     command = ["make", "--no-print-directory", target, *(f"{key}={value}" for key, value in settings.items())]
     print("+ " + " ".join(f"'{word}'" if " " in word else word for word in command), flush=True)
-    if subprocess.run(command, cwd=str(REPOSITORY)).returncode:
+    # Logs are kept and shown, though the tools themselves silence Caffe.
+    environment = {**os.environ, "GLOG_minloglevel": "0"}
+    if subprocess.run(command, cwd=str(REPOSITORY), env=environment).returncode:
         raise StepError(f"make {target} failed for {settings['RUN']}; the same command goes on from here")
 
 
