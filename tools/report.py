@@ -176,6 +176,7 @@ def training(run, attributes):
         parts += charts.lines(active, low=0, title="Attributes that the mini-batch still trains (early stopping)")
         if parts:
             body += f'<h3>{html.escape(log.parent.name)}</h3><div class="charts">{parts}</div>'
+            body += each(series, attributes)
             stops = caffe_log.pauses(series.get(("train", "attributes_training"), []))
             if stops:
                 words = "; ".join(f"iteration {i}: {before} to {after}" for i, before, after in stops[:12])

@@ -110,6 +110,7 @@ def weights(path):
 def region_weights(run_folder):
     done = caffe_train("-solver", run_folder / "region/solver.prototxt")
     assert done.returncode == 0, done.stderr[-2000:]
+    (run_folder / "region/train.log").write_text(done.stderr)
     series = caffe_log.read(done.stderr.splitlines())
     assert series["test", "accuracy_region"]
     for (_, overall), (_, each) in zip(series["test", "accuracy_region"], series["test", "accuracy_region_each"]):
@@ -219,9 +220,10 @@ def test_evaluate(run_folder, lmdb_folder, region_weights, cascade_weights, tmp_
         done = run_tool("report", "--evaluation", tmp_path, "--run", run_folder, "--out", page)
         assert done.returncode == 0, done.stderr
         text = page.read_text()
-        for heading in ("Results", "Attributes", "Regions", "Groups", "Best and worst", "Model card"):
+        for heading in ("Results", "Attributes", "Training", "Regions", "Groups", "Best and worst", "Model card"):
             assert f"<h2>{heading}</h2>" in text
         assert "women" in text and "here: mean accuracy" in text
+        assert "Accuracy per attribute" in text and "When early stopping acted" in text
         assert not re.search(r"(src|href)=.?(https?:|//|/)", text)  # nothing is fetched
         region_weights.with_name("calibration.json").unlink()
         cascade_weights.with_name("calibration.json").unlink()
