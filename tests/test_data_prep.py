@@ -398,7 +398,9 @@ def test_killed_builds_end_as_undisturbed_ones(source, tmp_path, form):
 def test_ctrl_c_keeps_what_is_there_and_says_so(source, tmp_path):
     arguments = [sys.executable, "-m", "data_prep.build_lmdb", str(source), "--records", "0", "--encoding", "png"]
     arguments += ["--workers", "1", "--out", str(tmp_path / "lmdb")]
-    process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
+    # A shell's background jobs, and so tests run as one, begin with Ctrl-C ignored.
+    process = subprocess.Popen(arguments, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options)
     while not (tmp_path / ".lmdb.partial/train/data.mdb").exists() and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
