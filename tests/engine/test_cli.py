@@ -56,7 +56,8 @@ PATTERNS = {
     "rate": r"lr = ([-+]?[0-9]*\.?[0-9]+([eE]?[-+]?[0-9]+)?)",
     "head": r"^[IWEF](\d{2})(\d{2}) (\d{2}):(\d{2}):(\d{2})\.(\d{6})\s+\d+ \S+:\d+\] ",
 }
-SPEED = re.compile(r"\([-+.\de]+ iter/s, [-+.\de]+s/(\d+) iters\)")
+# The real Caffe's first rate of a resumed training is 0 / 0 where its clock has not moved.
+SPEED = re.compile(r"\((?:[-+.\de]+|-?nan|inf) iter/s, [-+.\de]+s/(\d+) iters\)")
 SHOWN = re.compile(
     r"^(Solving|Learning|Iteration|    T|Test loss|Snapshotting|Restoring|Resuming|Optim|Starting|Use CPU)"
 )
