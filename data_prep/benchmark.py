@@ -39,6 +39,16 @@ def seconds(command, **options):
     return time.perf_counter() - start, spent
 
 
+def peak(command):
+    """Peak memory of a command in MiB. Raises CalledProcessError."""
+    code = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL,"
+        " stderr=subprocess.DEVNULL); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    told = subprocess.run([sys.executable, "-c", code, *map(str, command)], check=True, stdout=subprocess.PIPE)
+    return int(told.stdout) / 1024
+
+
 def load():
     """How loaded the machine is, in words."""
     return f"load {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores"
@@ -103,12 +113,7 @@ def memory(scratch, sizes=(2000, 50000)):
             out = scratch / "out"
             shutil.rmtree(out, ignore_errors=True)
             command = [*BUILD, source, "--out", out, "--form", form, "--records", 2000, "--attributes", "Male,Smiling"]
-            code = (
-                "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL,"
-                " stderr=subprocess.DEVNULL); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-            )
-            told = subprocess.run([sys.executable, "-c", code, *map(str, command)], check=True, stdout=subprocess.PIPE)
-            peaks.append(int(told.stdout) / 1024)
+            peaks.append(peak(command))
             print(f"{size:,} images, {form}: peak {peaks[-1]:.0f} MiB", flush=True)
     few, many = peaks[:2], peaks[-2:]
     print(", ".join(f"{form}: {b / a - 1:+.1%}" for form, a, b in zip(("stream", "compact"), few, many)))

@@ -19,20 +19,12 @@ import time
 import cv2
 import numpy as np
 
+from data_prep.benchmark import load, peak
 from data_prep.faces import face, patch
 from tools import networks, photos
 from tools.predict import Predictor
 
 PHOTO = (1750, 2300)
-MEASURE = (
-    "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL,"
-    " stderr=subprocess.DEVNULL); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-)
-
-
-def load():
-    """How loaded the machine is, in words."""
-    return f"load {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores"
 
 
 def seconds(work):
@@ -109,9 +101,8 @@ def memory(faces, weights, models, lmdb, sizes=(100, 1000), drawn=50):
             out = scratch / f"out{size}"
             call = command(weights, models, lmdb, out, folder)
             start = time.perf_counter()
-            told = subprocess.run([sys.executable, "-c", MEASURE, *call], check=True, stdout=subprocess.PIPE)
+            peaks.append(peak(call))
             spent = time.perf_counter() - start
-            peaks.append(int(told.stdout) / 1024)
             answered = (out / "predictions.jsonl").read_text().count('"box"')
             print(
                 f"{size:,} photos: peak {peaks[-1]:,.0f} MiB, {answered} faces, {size / spent:.1f} photos/s; {load()}",
@@ -138,7 +129,7 @@ def main():
             first(*what, given.rounds)
         if given.only in (None, "memory"):
             memory(*what)
-    except (networks.ToolError, OSError) as error:
+    except (networks.ToolError, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"error: {error}")
 
 
