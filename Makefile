@@ -44,7 +44,7 @@ RUN := $(DEMO)
 endif
 
 # At the head of a recipe: the chosen Caffe's programs as $$caffe and $$python.
-choose = chosen=$$($(PYTHON) tools/choose_caffe.py $(CAFFE) $(TRAIN)); eval "$$chosen"
+choose = chosen=$$($(PYTHON) tools/install/engines.py $(CAFFE) $(TRAIN)); eval "$$chosen"
 
 # Newest snapshot of a stage.
 newest = $$(ls -t $(RUN)/$(1)/$(1)_iter_*.caffemodel 2>/dev/null | head -n 1 | grep . || \
@@ -53,7 +53,7 @@ newest = $$(ls -t $(RUN)/$(1)/$(1)_iter_*.caffemodel 2>/dev/null | head -n 1 | g
 # Behind caffe train: its log into a stage's folder, after what is there where a training goes on, and progress. Ctrl-C
 # goes to all of a pipe; tee and progress wait for the Caffe, which ends with a snapshot.
 resumes = $(findstring -snapshot,$(TRAIN))
-watch = 2>&1 | tee -i $(if $(resumes),-a) $(RUN)/$(1)/train.log | $(PYTHON) tools/progress.py
+watch = 2>&1 | tee -i $(if $(resumes),-a) $(RUN)/$(1)/train.log | $(PYTHON) tools/train/progress.py
 
 .PHONY: help caffe lmdb check-data models nets train train-region average train-cascade train-whole-face evaluate predict \
   report onnx ablation demo test bench bench-gpu lint proto clean
@@ -72,6 +72,7 @@ help: ## this list
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install -q --disable-pip-version-check -e .
+	.venv/bin/pip install -q --disable-pip-version-check --no-deps -e ./engine
 	touch $@
 
 .venv/ready-engine: .venv/ready
@@ -87,7 +88,7 @@ help: ## this list
 	touch $@ .venv/ready-engine .venv/ready-onnx
 
 caffe: ## install a real BVLC Caffe (CAFFE_ARCHIVE=, CAFFE_DEBS= or CAFFE_ROOT= to choose its source)
-	@$(PYTHON) tools/install_caffe.py \
+	@$(PYTHON) tools/install/install_caffe.py \
 	  $(if $(CAFFE_ARCHIVE),--archive "$(CAFFE_ARCHIVE)") $(if $(CAFFE_DEBS),--debs "$(CAFFE_DEBS)") \
 	  $(if $(CAFFE_ROOT),--caffe-root "$(CAFFE_ROOT)")
 
@@ -97,11 +98,11 @@ caffe: ## install a real BVLC Caffe (CAFFE_ARCHIVE=, CAFFE_DEBS= or CAFFE_ROOT= 
 lmdb: .venv/ready ## balanced, augmented training data: CELEBA= or LFWA=<folder> [ATTRIBUTES=A,B] [FORM=compact]
 	@[ -n "$(CELEBA)$(LFWA)" ] || { echo 'error: give the data set: make lmdb CELEBA=/path/to/CelebA' >&2; exit 2; }
 	@[ -z "$(CELEBA)" ] || [ -z "$(LFWA)" ] || { echo 'error: give CELEBA or LFWA, not both' >&2; exit 2; }
-	$(VENV_PYTHON) -m data_prep.build_lmdb "$(CELEBA)$(LFWA)" --out "$(LMDB)" --form $(FORM) --records $(RECORDS) \
+	$(VENV_PYTHON) -m data_prep.build.build_lmdb "$(CELEBA)$(LFWA)" --out "$(LMDB)" --form $(FORM) --records $(RECORDS) \
 	  --augment $(AUGMENT) $(if $(ATTRIBUTES),--attributes $(ATTRIBUTES)) $(BUILD)
 
 check-data: .venv/ready ## prove that LMDB= holds what the paper asks for; contact sheets in $(RUN)/check
-	$(VENV_PYTHON) -m data_prep.check_data "$(LMDB)" --out "$(RUN)/check" $(CHECK)
+	$(VENV_PYTHON) -m data_prep.check.check_data "$(LMDB)" --out "$(RUN)/check" $(CHECK)
 
 models: .venv/ready ## rewrite the committed prototxts in models/
 	$(VENV_PYTHON) -m models.generate
@@ -118,7 +119,7 @@ train-region: nets ## stage 1: task one alone
 
 average: .venv/ready ## average region into the weights (RECTANGLES=measured or theoretical)
 	@$(choose)
-	$$python -m tools.average_region --model $(RUN)/region/train_val.prototxt \
+	$$python -m tools.train.average_region --model $(RUN)/region/train_val.prototxt \
 	  --weights "$(call newest,region)" --out $(RUN)/$(RECTANGLES).caffemodel --rectangles $(RECTANGLES) $(AVERAGE)
 
 train-cascade: nets ## stage 2: both tasks, from the weights of `make average`
@@ -138,22 +139,22 @@ evaluate: .venv/ready ## accuracies and regions on the test split, of every stag
 	done
 	[ -n "$$weights" ] || { echo 'error: no weights in $(RUN); train first: make train' >&2; exit 1; }
 	$(choose)
-	$$python -m tools.evaluate $$weights --models $(RUN) --lmdb $(LMDB) --out $(RUN)/evaluation
+	$$python -m tools.evaluate.evaluate $$weights --models $(RUN) --lmdb $(LMDB) --out $(RUN)/evaluation
 
 predict: .venv/ready ## attributes of the faces in your photos: IMAGES="file or folder ..." [PREDICT=--aligned]
 	@[ -n "$(IMAGES)" ] || { echo 'error: give photos: make predict IMAGES="photo.jpg folder"' >&2; exit 2; }
 	$(choose)
-	$$python -m tools.predict --models $(RUN) --weights "$(call newest,cascade)" \
+	$$python -m tools.predict.predictor --models $(RUN) --weights "$(call newest,cascade)" \
 	  --lmdb $(LMDB) --out $(RUN)/predictions $(PREDICT) $(IMAGES)
 
 report: .venv/ready-engine ## report.html in $(RUN), from make evaluate: numbers, curves, regions, examples, model card
-	$(VENV_PYTHON) -m tools.report --evaluation $(RUN)/evaluation --run $(RUN) --out $(RUN)/report.html
+	$(VENV_PYTHON) -m tools.report.report --evaluation $(RUN)/evaluation --run $(RUN) --out $(RUN)/report.html
 
 onnx: .venv/ready-onnx ## the cascade as $(RUN)/cascade.onnx, to run without Caffe
-	$(VENV_PYTHON) -m tools.export_onnx --models $(RUN) --weights "$(call newest,cascade)" --out $(RUN)/cascade.onnx
+	$(VENV_PYTHON) -m tools.export.export_onnx --models $(RUN) --weights "$(call newest,cascade)" --out $(RUN)/cascade.onnx
 
 ablation: .venv/ready ## variants compared under one budget, seed by seed, in $(RUN)/ablation: ABLATION="--seeds 1,2"
-	$(VENV_PYTHON) -m tools.ablation --lmdb $(LMDB) --out $(RUN)/ablation --batch $(BATCH) --caffe $(CAFFE) \
+	$(VENV_PYTHON) -m tools.evaluate.ablation --lmdb $(LMDB) --out $(RUN)/ablation --batch $(BATCH) --caffe $(CAFFE) \
 	  --train "$(TRAIN)" $(ABLATION)
 
 DEMO_ATTRIBUTES := Eyeglasses,Wearing_Hat,Mustache
@@ -165,7 +166,7 @@ demo: .venv/ready ## everything on synthetic faces, within minutes
 	$(choose)
 	rm -rf $(DEMO)
 	mkdir -p $(DEMO)
-	$(VENV_PYTHON) -m data_prep.synthetic_faces $(DEMO)/faces --images 2000 --seed 1 \
+	$(VENV_PYTHON) -m data_prep.synthetic.synthetic_faces $(DEMO)/faces --images 2000 --seed 1 \
 	  --prevalence Eyeglasses=0.3,Wearing_Hat=0.3,Mustache=0.3
 	$(demo_make) lmdb
 	$(demo_make) train-region SOLVER=$(DEMO_SOLVER)
@@ -178,14 +179,14 @@ demo: .venv/ready ## everything on synthetic faces, within minutes
 
 test: .venv/ready-test .caffe/bin/caffe lint ## all tests
 	$(VENV_PYTHON) -m pytest
-	$(VENV_PYTHON) -m pytest -q -c tests/caffe/pytest.ini tests/caffe
-	.caffe/bin/python -m pytest -q -c tests/caffe/pytest.ini tests/caffe
+	$(VENV_PYTHON) -m pytest -q -c tests/on_caffe/pytest.ini tests/on_caffe
+	.caffe/bin/python -m pytest -q -c tests/on_caffe/pytest.ini tests/on_caffe
 
 bench: .venv/ready-test .caffe/bin/caffe ## speed and memory of both engines and of a loop written by hand: BENCH="--quick"
-	PYTHONPATH=engine $(VENV_PYTHON) -m benchmark $(BENCH)
+	$(VENV_PYTHON) -m benchmarks.engine $(BENCH)
 
 bench-gpu: .venv/ready-engine ## training speed on a GPU: the engine and loops written by hand
-	PYTHONPATH=engine $(VENV_PYTHON) -m benchmark.gpu $(BENCH)
+	$(VENV_PYTHON) -m benchmarks.engine.gpu $(BENCH)
 
 lint: .venv/ready-test ## style
 	.venv/bin/ruff check .

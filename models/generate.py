@@ -17,8 +17,8 @@ import pathlib
 import re
 import sys
 
-from data_prep import manifest
 from data_prep.attributes import CELEBA_ATTRIBUTES, PAPER_ATTRIBUTES
+from data_prep.store import manifest
 from models import table1
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
@@ -261,7 +261,7 @@ def region(options, deploy):
         tops.append("rois_image")
     carried = "param { lr_mult: 0 decay_mult: 0 }"
     body = [
-        f"{carried}  # average response, written by tools/average_region.py",
+        f"{carried}  # average response, written by tools/train/average_region.py",
         f"{carried}  # rectangle of each response point",
     ]
     if options.roi_gradient == "none":

@@ -5,10 +5,10 @@ import pathlib
 import caffe
 import numpy as np
 
-from data_prep import manifest
-from data_prep.balance import DRAW, Plan
-from data_prep.databases import read_labels
-from data_prep.faces import PATCH_SIZE
+from data_prep.geometry import PATCH_SIZE
+from data_prep.plan.balance import DRAW, Plan
+from data_prep.store import manifest
+from data_prep.store.databases import read_labels
 from python_layers.parameters import check_count, explained, is_whole, read_parameters
 from python_layers.prefetch import Pool
 

@@ -21,8 +21,8 @@ import cv2
 import lmdb
 import numpy as np
 
-from data_prep.balance import DRAW
-from data_prep.faces import PATCH_SIZE, face, patch
+from data_prep.geometry import PATCH_SIZE, face, patch
+from data_prep.plan.balance import DRAW
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 IMAGE = 3 * PATCH_SIZE * PATCH_SIZE  # bytes

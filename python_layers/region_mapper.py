@@ -102,7 +102,7 @@ class RegionMapper(caffe.Layer):
     blobs[0]   average response, (A, 4, 4); before one is written it is the threshold everywhere, which
                leaves unchanged which points are above
     blobs[1]   rectangle of each response point, (A, 4, 4, 4) in conv3 cells; the theoretical receptive
-               field unless tools/average_region.py has written measured ones
+               field unless tools/train/average_region.py has written measured ones
 
     param_str, JSON, with the paper's values as defaults:
       threshold       0.5   responses above it belong to the region

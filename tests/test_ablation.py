@@ -5,8 +5,11 @@ import pathlib
 
 import pytest
 
-from data_prep import build_lmdb, manifest, synthetic_faces
-from tools import ablation, caffe_log
+from data_prep.build import build_lmdb
+from data_prep.store import manifest
+from data_prep.synthetic import synthetic_faces
+from tools.evaluate import ablation
+from tools.train import caffe_log
 
 STAGES = {"train-region": "region", "train-cascade": "cascade", "train-whole-face": "whole_face"}
 

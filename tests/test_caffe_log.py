@@ -1,6 +1,6 @@
 """Logs of caffe train, read back."""
 
-from tools import caffe_log
+from tools.train import caffe_log
 
 LOG = """I1124 09:07:14.5 4760 solver.cpp:239] Iteration 0 (1.5 iter/s, 6.6s/10 iters), loss = 2.5
 I1124 09:07:14.5 4760 solver.cpp:258]     Train net output #0: attributes_training = 3

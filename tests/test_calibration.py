@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import sklearn.linear_model
 
-from tools import calibration, metrics, published
+from tools.evaluate import calibration, metrics, published
 
 PRIOR = np.array([0.2])
 

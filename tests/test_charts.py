@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from tools import charts, page
+from tools.report import charts, page
 
 
 def parsed(text):

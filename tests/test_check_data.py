@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
 
-from data_prep import build_lmdb, check_data, contact_sheet, databases, synthetic_faces
+from data_prep.build import build_lmdb
+from data_prep.check import check_data, contact_sheet
+from data_prep.store import databases
+from data_prep.synthetic import synthetic_faces
 
 ATTRIBUTES = ["Eyeglasses", "Male"]
 

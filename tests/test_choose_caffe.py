@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tools.choose_caffe import choose
+from tools.install.engines import choose
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
@@ -29,14 +29,17 @@ def test_choice_and_its_reason(wanted, flags, obstacle, engine, words):
 
 
 def test_another_word_is_one_clear_line():
-    command = [sys.executable, "tools/choose_caffe.py", "pytorch"]
+    command = [sys.executable, "tools/install/engines.py", "pytorch"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
     assert done.returncode == 1 and done.stderr == "error: CAFFE must be bvlc, torch or auto, not 'pytorch'\n"
 
 
 def test_the_line_and_the_programs():
     done = subprocess.run(
-        [sys.executable, "tools/choose_caffe.py", "auto", "-gpu", "0"], capture_output=True, text=True, cwd=REPOSITORY
+        [sys.executable, "tools/install/engines.py", "auto", "-gpu", "0"],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
     )
     assert done.stdout == "caffe=.venv/bin/caffe python=.venv/bin/python\n"
     assert done.stderr == "caffe: the engine on PyTorch: a GPU is asked for\n"

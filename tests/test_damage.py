@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import scipy.io
 
-from data_prep import build_lmdb, image_header, lfwa, synthetic_faces
+from data_prep.build import build_lmdb
+from data_prep.sources import image_header, lfwa
+from data_prep.synthetic import synthetic_faces
 
 ROOT = pathlib.Path(__file__).parent.parent
 FACE = "img_align_celeba/000007.jpg"  # row 9 of list_attr_celeba.txt, of the training split
@@ -306,7 +308,7 @@ def test_disk_that_fills_up_during_the_build_leaves_nothing(sources, tmp_path):
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (300000, 300000))\n"
-        "from data_prep import build_lmdb\n"
+        "from data_prep.build import build_lmdb\n"
         f"sys.exit(build_lmdb.main([{str(sources / 'celeba')!r}, '--out', {str(tmp_path / 'lmdb')!r}]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

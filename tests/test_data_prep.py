@@ -19,10 +19,15 @@ import pytest
 import scipy.io
 from caffe.proto import caffe_pb2
 
-from data_prep import balance, build_lmdb, databases, estimate, examine, faces, lfwa, synthetic_faces
+from data_prep import geometry
 from data_prep.attributes import PAPER_ATTRIBUTES
-from data_prep.forms import Settings
-from data_prep.images import DataError
+from data_prep.build import build_lmdb, estimate, examine
+from data_prep.plan import balance
+from data_prep.plan.forms import Settings
+from data_prep.sources import lfwa
+from data_prep.sources.images import DataError
+from data_prep.store import databases
+from data_prep.synthetic import synthetic_faces
 
 ROOT = pathlib.Path(__file__).parent.parent
 ATTRIBUTES = ("Eyeglasses", "Male", "Wearing_Hat")
@@ -146,12 +151,12 @@ def test_every_solver_of_several_gets_balanced_batches_of_its_own():
 def test_patches_by_hand():
     image = np.zeros((256, 256, 3), dtype=np.uint8)
     image[16, 16], image[28, 4] = 1, 2
-    assert faces.patch(image)[0, 0, 0] == 1 and faces.patch(image).shape == (224, 224, 3)
-    assert faces.patch(image, dx=-12, dy=12)[0, 0, 0] == 2
-    assert faces.patch(image, mirror=True)[0, 223, 0] == 1
+    assert geometry.patch(image)[0, 0, 0] == 1 and geometry.patch(image).shape == (224, 224, 3)
+    assert geometry.patch(image, dx=-12, dy=12)[0, 0, 0] == 2
+    assert geometry.patch(image, mirror=True)[0, 223, 0] == 1
     box = [20, 40, 100, 200]
-    np.testing.assert_allclose(faces.from_patch(faces.to_patch(box, (218, 178)), (218, 178)), box)
-    assert faces.to_patch([0, 0, 178, 218], (218, 178)).tolist() == [0, 0, 224, 224]
+    np.testing.assert_allclose(geometry.from_patch(geometry.to_patch(box, (218, 178)), (218, 178)), box)
+    assert geometry.to_patch([0, 0, 178, 218], (218, 178)).tolist() == [0, 0, 224, 224]
 
 
 # Layouts -----------------------------------------------------------------------------------------------
@@ -271,7 +276,7 @@ def test_databases_agree_with_their_source(source, tmp_path):
         for index, (_, image), (_, row) in zip(members, images, rows, strict=True):
             assert list(row.data) == data.labels[index, columns].tolist() and row.channels == 3
             stored = np.frombuffer(image.data, np.uint8).reshape(3, 224, 224).transpose(1, 2, 0)
-            np.testing.assert_array_equal(stored, faces.patch(faces.face(data.image(index))))
+            np.testing.assert_array_equal(stored, geometry.patch(geometry.face(data.image(index))))
     boxes = json.loads((tmp_path / "lmdb/test_boxes.json").read_text())
     for index, known in zip(np.flatnonzero(data.partition == 2), boxes, strict=True):
         assert all(data.labels[index, data.attributes.index(name)] for name in known)
@@ -375,7 +380,7 @@ def test_killed_builds_end_as_undisturbed_ones(source, tmp_path, form):
     def written(folder):
         return sum(path.stat().st_size for path in folder.glob("*/data.mdb"))
 
-    arguments = [sys.executable, "-m", "data_prep.build_lmdb", str(source), "--form", form, "--records", "600"]
+    arguments = [sys.executable, "-m", "data_prep.build.build_lmdb", str(source), "--form", form, "--records", "600"]
     arguments += ["--attributes", ",".join(PAPER_ATTRIBUTES[6:12]), "--workers", "1", "--out"]
     subprocess.run([*arguments, str(tmp_path / "undisturbed")], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
     expected, rng, disturbed = digest(tmp_path / "undisturbed"), random.Random(0), 0
@@ -396,7 +401,7 @@ def test_killed_builds_end_as_undisturbed_ones(source, tmp_path, form):
 
 
 def test_ctrl_c_keeps_what_is_there_and_says_so(source, tmp_path):
-    arguments = [sys.executable, "-m", "data_prep.build_lmdb", str(source), "--records", "0", "--encoding", "png"]
+    arguments = [sys.executable, "-m", "data_prep.build.build_lmdb", str(source), "--records", "0", "--encoding", "png"]
     arguments += ["--workers", "1", "--out", str(tmp_path / "lmdb")]
     options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
     # A shell's background jobs, and so tests run as one, begin with Ctrl-C ignored.

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep import synthetic_faces
-from tools import face_finder, photos
+from data_prep.synthetic import synthetic_faces
+from tools.predict import face_finder, photos
 
 
 def test_similarity_by_hand():

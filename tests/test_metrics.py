@@ -3,7 +3,7 @@
 import numpy as np
 import sklearn.metrics
 
-from tools import metrics
+from tools.evaluate import metrics
 
 # Attribute 0: 3 of 4 right, of 1 positive 1 right, of 3 negatives 2. Attribute 1: nothing right.
 DECISIONS = np.array([[1, 0], [0, 0], [0, 1], [1, 1]], dtype=bool)

@@ -1,4 +1,4 @@
-"""Tests of data_prep/synthetic_faces.py: layout on disk, determinism, labels, boxes, errors."""
+"""Tests of data_prep/synthetic/synthetic_faces.py: layout on disk, determinism, labels, boxes, errors."""
 
 import csv
 import re
@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep import synthetic_faces
 from data_prep.attributes import CELEBA_ATTRIBUTES, PAPER_ATTRIBUTES
-from data_prep.synthetic_faces import BEARDS, EXCLUSIVE, contradictions, draw_face, generate, prevalences
-from data_prep.synthetic_faces import sample_labels as sample
+from data_prep.synthetic import synthetic_faces
+from data_prep.synthetic.synthetic_faces import BEARDS, EXCLUSIVE, contradictions, draw_face, generate, prevalences
+from data_prep.synthetic.synthetic_faces import sample_labels as sample
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNT = 30
@@ -265,7 +265,7 @@ def test_command_writes_into_an_empty_folder(tmp_path):
     command = [
         sys.executable,
         "-m",
-        "data_prep.synthetic_faces",
+        "data_prep.synthetic.synthetic_faces",
         str(tmp_path),
         "--images",
         "2",

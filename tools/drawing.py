@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from data_prep.faces import PATCH_SIZE
+from data_prep.geometry import PATCH_SIZE
 
 # Told apart by colour-blind people too (blue, orange, bluish green, purple, sky, vermilion, yellow).
 FOUND = (0, 159, 230)

@@ -10,8 +10,8 @@ import numpy as np
 from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 
-from data_prep.databases import key
-from data_prep.faces import face, patch
+from data_prep.geometry import face, patch
+from data_prep.store.databases import key
 from models import table1
 
 PATCH_AREA = table1.INPUT_SIZE**2

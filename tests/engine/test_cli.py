@@ -11,8 +11,9 @@ import time
 import numpy as np
 import pytest
 
-from data_prep import build_lmdb, synthetic_faces
-from tools import caffe_log
+from data_prep.build import build_lmdb
+from data_prep.synthetic import synthetic_faces
+from tools.train import caffe_log
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 OURS = [sys.executable, "-m", "caffe.cli"]

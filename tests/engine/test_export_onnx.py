@@ -8,7 +8,8 @@ import onnxruntime
 import pytest
 
 from models import generate
-from tools import export_onnx, networks
+from tools import networks
+from tools.export import export_onnx
 
 ATTRIBUTES = ["Eyeglasses", "Male"]
 

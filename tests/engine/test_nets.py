@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from conftest import build, compare, relative, replay
 
-from data_prep import build_lmdb
+from data_prep.build import build_lmdb
 from models import generate
 
 ATTRIBUTES = ["Eyeglasses", "Male", "Smiling"]

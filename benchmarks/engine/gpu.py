@@ -1,0 +1,243 @@
+"""Training speed on a GPU: the engine against PyTorch written by hand, from tensors that are there and from an LMDB.
+
+    make bench-gpu                                        # both networks, 20 attributes, b = 4
+    make bench-gpu BENCH="--lmdb data/lmdb"               # a stream LMDB of real faces in place of noise
+    make bench-gpu BENCH="--device cpu --attributes 2 --batch 2 --steps 1 --rounds 1"    # that it runs, anywhere
+
+Every contestant trains (forward, backward, update) in bfloat16; they take turns in one process, round after round. A
+table shows images per second, the share of the card's measured matrix rate, the ratio to the best loop written by
+hand for the same source, and the share of time that the step waited for data.
+"""
+
+import argparse
+import os
+import pathlib
+import statistics
+import tempfile
+import time
+
+os.environ.setdefault("GLOG_minloglevel", "2")
+
+import caffe  # noqa: E402
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from caffe import context, loader, solver  # noqa: E402
+from caffe.proto import caffe_pb2  # noqa: E402
+
+from benchmarks.engine import nets  # noqa: E402
+from benchmarks.engine.reference import Training  # noqa: E402
+from data_prep.store import databases  # noqa: E402
+from models import generate  # noqa: E402
+
+
+class Tensors:
+    """The engine on tensors that are on the device."""
+
+    def __init__(self, net, names, batch):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "net.prototxt"
+            path.write_text(nets.input_net(net, names, batch))
+            self.solver = solver.SGDSolver(solver_parameters(path))
+        rng = np.random.default_rng(0)
+        for name, low, high in (("data", 0, 256), ("label_flat", 0, 2)):
+            blob = self.solver.net.blobs[name]
+            blob.data[...] = rng.integers(low, high, blob.shape)
+
+    def step(self):
+        self.solver.step(1)
+
+
+class Database(Tensors):
+    """The engine on an LMDB; kept: decoded on the device after its first pass."""
+
+    def __init__(self, net, folder, kept):
+        context.set_decoded_budget(max(context.decoded_budget(), 1 << 30) if kept else 0)
+        self.solver = solver.SGDSolver(solver_parameters(folder / net / "train_val.prototxt"))
+        context.set_decoded_budget(None)
+
+
+def solver_parameters(path):
+    words = {
+        "base_lr": 1e-4,
+        "lr_policy": "fixed",
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "snapshot_after_train": False,
+    }
+    return caffe_pb2.SolverParameter(train_net=str(path), max_iter=1 << 30, **words)
+
+
+class Images(torch.utils.data.Dataset):
+    """Decoded images and labels of a stream LMDB."""
+
+    def __init__(self, path):
+        self.path, self.environment = str(path), None
+        self.count = databases.count(path)
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, number):
+        if self.environment is None:  # in every worker its own
+            self.environment = databases.open_lmdb(self.path)
+        with self.environment.begin() as transaction:
+            datum = caffe_pb2.Datum.FromString(transaction.get(databases.key(number)))
+        return torch.from_numpy(cv2.imdecode(np.frombuffer(datum.data, np.uint8), cv2.IMREAD_COLOR)), datum.label
+
+
+class HandDatabase:
+    """A loop written by hand on a DataLoader with as many workers as cores, pinned memory and asynchronous copies."""
+
+    def __init__(self, training, folder, attributes, batch):
+        self.training, self.shape, self.waited = training, (batch, attributes), 0.0
+        on_gpu = training.device.type == "cuda"
+        self.loader = torch.utils.data.DataLoader(
+            *(Images(folder / "train"), attributes * batch),
+            **{"num_workers": os.cpu_count(), "pin_memory": on_gpu, "persistent_workers": True, "drop_last": True},
+            # Forked workers would inherit an LMDB that the engine has open.
+            multiprocessing_context="spawn",
+        )
+        self.batches = iter(())
+
+    def step(self):
+        begin = time.perf_counter()
+        try:
+            images, labels = next(self.batches)
+        except StopIteration:
+            self.batches = iter(self.loader)
+            images, labels = next(self.batches)
+        self.waited += time.perf_counter() - begin
+        device = self.training.device
+        self.training.images.copy_(images.to(device, non_blocking=True).permute(0, 3, 1, 2))
+        self.training.labels.copy_(labels.to(device, non_blocking=True).view(self.shape))
+        self.training.step()
+
+
+def matrix_rate(device):
+    """The device's rate of bfloat16 products of matrices, FLOP/s: the best of several sizes."""
+    best = 0.0
+    for size in (2048, 4096, 8192) if device == "cuda" else (1024, 2048):
+        a, b = (torch.randn(size, size, device=device).to(torch.bfloat16) for _ in range(2))
+        for _ in range(5):
+            synchronise(device)
+            begin = time.perf_counter()
+            for _ in range(4):
+                torch.matmul(a, b)
+            synchronise(device)
+            best = max(best, 4 * 2 * size**3 / (time.perf_counter() - begin))
+    return best
+
+
+def synchronise(device):
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def hand_forms(device):
+    """Forms of the loop by hand, of which the best one counts: name -> settings of Training."""
+    forms = {}
+    for kind, grouped in (("separate", False), ("grouped", True)):
+        if device == "cuda":
+            forms[f"by hand, {kind}, graph"] = {"grouped": grouped, "graphed": True}
+            forms[f"by hand, {kind}, compiled"] = {"grouped": grouped, "compiled": True}
+        else:
+            forms[f"by hand, {kind}"] = {"grouped": grouped}
+    return forms
+
+
+def contestants(net, source, arguments, folder):
+    """Pairs (name, object with step()) for a source, "tensors" or "LMDB"; names of loops by hand begin so."""
+    count, batch, device = arguments.attributes, arguments.batch, arguments.device
+    for name, form in hand_forms(device).items():
+        training = Training(net, count, batch, "bfloat16", device, **form)
+        yield name, training if source == "tensors" else HandDatabase(training, folder, count, batch)
+    if source == "tensors":
+        yield "engine", Tensors(net, generate.PAPER_ATTRIBUTES[:count], batch)
+    else:
+        yield "engine, decoded every time", Database(net, folder, kept=False)
+        yield "engine, kept on the device", Database(net, folder, kept=True)
+
+
+def waited(contestant):
+    """Seconds a contestant has waited for data so far."""
+    return contestant.waited if hasattr(contestant, "waited") else loader.waited
+
+
+def measure(contestant, steps, device):
+    """(seconds, share of them that was waiting for data) of some steps."""
+    before = waited(contestant)
+    synchronise(device)
+    begin = time.perf_counter()
+    for _ in range(steps):
+        contestant.step()
+    synchronise(device)
+    seconds = time.perf_counter() - begin
+    return seconds, (waited(contestant) - before) / seconds
+
+
+def run(net, arguments, folder, rate):
+    """Measure one network and print its table."""
+    images = arguments.attributes * arguments.batch
+    work = nets.operations(net, arguments.attributes, arguments.batch)
+    print(f"\ntraining of {net}, {images} images and {work / 1e9:.0f} GFLOP an iteration, bfloat16", flush=True)
+    found = {}
+    for source in ("tensors", "LMDB"):
+        rivals = dict(contestants(net, source, arguments, folder))
+        results = {name: [] for name in rivals}
+        for rival in rivals.values():  # compiles, fills caches, reads what is kept once
+            measure(rival, max(arguments.steps, arguments.batches + 1), arguments.device)
+        for _ in range(arguments.rounds):
+            for name, rival in rivals.items():
+                results[name].append(measure(rival, arguments.steps, arguments.device))
+        found[source] = results
+        del rivals
+    print(f"{'':12s}{'':34s}{'images/s':>12s}{'of rate':>10s}{'x by hand':>12s}{'waits':>8s}")
+    for source, results in found.items():
+        speeds = {n: images * arguments.steps / statistics.median(s for s, _ in r) for n, r in results.items()}
+        best = max(speed for name, speed in speeds.items() if name.startswith("by hand"))
+        for name, speed in speeds.items():
+            share = statistics.median(wait for _, wait in results[name]) if source == "LMDB" else 0
+            cells = f"{speed:12.1f}{work / images * speed / rate:10.0%}{speed / best:12.2f}{share:8.1%}"
+            print(f"{source:12s}{name:34s}{cells}")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        prog="make bench-gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--device", choices=("cuda", "cpu"), default="cuda", help="cpu only shows that the script runs")
+    add("--attributes", type=int, default=len(generate.PAPER_ATTRIBUTES), help="A (default 20)")
+    add("--batch", type=int, default=4, help="b, images per attribute (default 4)")
+    add("--rounds", type=int, default=5, help="rounds after the warm-up (default 5)")
+    add("--steps", type=int, default=20, help="iterations of each contestant in a round (default 20)")
+    add("--batches", type=int, default=20, help="batches in the LMDB of noise (default 20)")
+    add("--lmdb", type=pathlib.Path, help="a stream LMDB folder of `make lmdb` with as many attributes")
+    add("--net", choices=("region", "cascade"), help="measure one of them")
+    arguments = parser.parse_args()
+    if arguments.device == "cuda":
+        if not torch.cuda.is_available():
+            parser.error("PyTorch finds no GPU here; --device cpu shows that the script runs")
+        caffe.set_device(0)
+        caffe.set_mode_gpu()
+    caffe.set_precision("bfloat16")
+    rate = matrix_rate(arguments.device)
+    name = torch.cuda.get_device_name() if arguments.device == "cuda" else f"CPU, load {os.getloadavg()[0]:.1f}"
+    print(f"{name}, PyTorch {torch.__version__}: {rate / 1e12:.2f} TFLOP/s of bfloat16 products")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch)
+        if arguments.lmdb:
+            options = generate.Options(
+                generate.PAPER_ATTRIBUTES[: arguments.attributes], arguments.batch, lmdb=str(arguments.lmdb)
+            )
+            generate.write(folder, options)
+            (folder / "train").symlink_to((arguments.lmdb / "train").resolve())
+        else:
+            nets.write_training(folder, arguments.attributes, arguments.batch, 1, arguments.batches)
+        for net in (arguments.net,) if arguments.net else ("region", "cascade"):
+            run(net, arguments, folder, rate)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Measure prediction: faces/s against the same net called by hand, time to the first result, memory.
+
+    .caffe/bin/python -m benchmarks.prediction FACES --models build/run --weights FILE.caffemodel
+    .venv/bin/python -m benchmarks.prediction ... --only memory
+
+FACES: a folder of aligned faces. For memory, photos of 4 million pixels with two of the faces in each are made in a
+scratch folder; on them faces are searched for, and overlays drawn.
+"""
+
+import argparse
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import cv2
+import numpy as np
+
+from benchmarks.data import load, peak
+from data_prep.geometry import face, patch
+from tools import networks
+from tools.predict import photos
+from tools.predict.predictor import Predictor
+
+PHOTO = (1750, 2300)
+
+
+def seconds(work):
+    """Wall-clock seconds of a call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def speed(faces, weights, models, lmdb, rounds, count=64):
+    """Faces/s of Predictor and of its net alone on patches that are there, one by one and in batches, in turns."""
+    predictor = Predictor(weights, models, lmdb=lmdb, aligned=True)
+    pictures = list(photos.read(photos.find([faces])[:count]))
+    patches = [patch(face(photo.image)) for photo in pictures]
+    for batch in (1, 16):
+
+        def by_hand(batch=batch):
+            for some in networks.batches(patches, batch):
+                networks.forward(predictor.net, some, [predictor.score])
+
+        def ours(batch=batch):
+            if batch == 1:
+                return [predictor.predict(photo.image) for photo in pictures]
+            return list(predictor.stream(iter(pictures), batch))
+
+        found = {by_hand: [], ours: []}
+        for number in range(rounds + 1):  # the first one warms up
+            for work in (by_hand, ours)[:: 1 if number % 2 else -1]:
+                found[work].append(seconds(work))
+        hand, own = (statistics.median(found[work][1:]) for work in (by_hand, ours))
+        ratio = statistics.median(h / o for h, o in zip(found[by_hand][1:], found[ours][1:]))
+        print(
+            f"batches of {batch}: Predictor {len(patches) / own:.2f} faces/s, the net by hand "
+            f"{len(patches) / hand:.2f}: {ratio:.2f} times (median of {rounds}); {load()}",
+            flush=True,
+        )
+
+
+def command(weights, models, lmdb, out, *rest):
+    """The command line of tools.predict.predictor."""
+    words = [sys.executable, "-m", "tools.predict.predictor", "--weights", weights, "--models", models, "--out", out]
+    return [str(word) for word in [*words, *(["--lmdb", lmdb] if lmdb else []), *rest]]
+
+
+def first(faces, weights, models, lmdb, rounds):
+    """Seconds from the start of the program to its end, for one face."""
+    one = photos.find([faces])[0]
+    with tempfile.TemporaryDirectory() as out:
+        call = command(weights, models, lmdb, out, "--aligned", "--no-pictures", one)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        found = [seconds(lambda: subprocess.run(call, check=True, **quiet)) for _ in range(rounds)]
+    print(f"one face, start to end: {statistics.median(found):.1f} s (median of {rounds}); {load()}", flush=True)
+
+
+def memory(faces, weights, models, lmdb, sizes=(100, 1000), drawn=50):
+    """Peak memory of tools.predict.predictor on few and on many photos."""
+    found = photos.find([faces])[: 2 * drawn]
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = pathlib.Path(scratch)
+        originals = []
+        for number in range(drawn):
+            photo = np.full((*PHOTO, 3), 128, np.uint8)
+            for column in range(2):
+                picture = cv2.resize(cv2.imread(str(found[(2 * number + column) % len(found)])), (534, 654))
+                photo[500:1154, 300 + 1000 * column : 834 + 1000 * column] = picture
+            originals.append(scratch / f"{number}.jpg")
+            cv2.imwrite(str(originals[-1]), photo)
+        peaks = []
+        for size in sizes:
+            folder = scratch / f"photos{size}"
+            folder.mkdir()
+            for number in range(size):
+                os.link(str(originals[number % drawn]), str(folder / f"{number:05d}.jpg"))
+            out = scratch / f"out{size}"
+            call = command(weights, models, lmdb, out, folder)
+            start = time.perf_counter()
+            peaks.append(peak(call))
+            spent = time.perf_counter() - start
+            answered = (out / "predictions.jsonl").read_text().count('"box"')
+            print(
+                f"{size:,} photos: peak {peaks[-1]:,.0f} MiB, {answered} faces, {size / spent:.1f} photos/s; {load()}",
+                flush=True,
+            )
+    print(f"{peaks[-1] / peaks[0] - 1:+.1%}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("faces", type=pathlib.Path, help="folder of aligned faces")
+    add("--weights", required=True, help=".caffemodel of any of the networks")
+    add("--models", default="models", help="folder with the networks' deploy prototxts (default models)")
+    add("--lmdb", help="LMDB folder it was trained on, where calibration.json is missing")
+    add("--rounds", type=int, default=5, help="of speed and first (default 5)")
+    add("--only", choices=("speed", "first", "memory"), help="measure one of them")
+    given = parser.parse_args()
+    what = given.faces, given.weights, given.models, given.lmdb
+    try:
+        if given.only in (None, "speed"):
+            speed(*what, given.rounds)
+        if given.only in (None, "first"):
+            first(*what, given.rounds)
+        if given.only in (None, "memory"):
+            memory(*what)
+    except (networks.ToolError, OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Contact sheets: what a network is given, for the eye (B G R pictures)."""
+
+import cv2
+import numpy as np
+
+from data_prep.geometry import FACE_SIZE, MARGIN, PATCH_SIZE
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+INK, PAPER = (30, 30, 30), (255, 255, 255)
+# Told apart by colour-blind people too.
+CUTS = [(178, 114, 0), (0, 159, 230), (115, 158, 0), (167, 121, 204), (233, 180, 86), (0, 94, 213), (66, 228, 240)]
+SIDE, GAP, LINE = 148, 6, 22
+
+
+def text(picture, words, x, y, size=0.45):
+    """Write words with their baseline at (x, y), in place."""
+    cv2.putText(picture, words, (x, y), FONT, size, INK, 1, cv2.LINE_AA)
+
+
+def tile(image, caption="", side=SIDE):
+    """An image brought to a square of `side` pixels, over a caption if there is one."""
+    picture = np.full((side + (LINE if caption else 0), side, 3), 255, np.uint8)
+    picture[:side] = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+    text(picture, caption, 2, side + 15, 0.4)
+    return picture
+
+
+def grid(tiles, columns):
+    """Tiles of one size in rows, with gaps."""
+    height, width = tiles[0].shape[:2]
+    rows = -(-len(tiles) // columns)
+    columns = min(columns, len(tiles))
+    picture = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, 3), 255, np.uint8)
+    for number, one in enumerate(tiles):
+        y, x = GAP + number // columns * (height + GAP), GAP + number % columns * (width + GAP)
+        picture[y : y + height, x : x + width] = one
+    return picture
+
+
+def stacked(pictures):
+    """Pictures one over the other, left edges in line."""
+    width = max(picture.shape[1] for picture in pictures)
+    sides = [(0, 0, 0, width - picture.shape[1]) for picture in pictures]
+    return np.vstack([cv2.copyMakeBorder(p, *s, cv2.BORDER_CONSTANT, value=PAPER) for p, s in zip(pictures, sides)])
+
+
+def heading(words, width, size=0.6):
+    """A line of text as a picture."""
+    picture = np.full((30, max(width, 12 + int(19 * size * len(words))), 3), 255, np.uint8)
+    text(picture, words, GAP, 21, size)
+    return picture
+
+
+def attribute(name, present, absent, columns=8):
+    """Training patches of one attribute: those with it over those without."""
+    rows = []
+    for words, images in ((f"{name}: present", present), (f"{name}: absent", absent)):
+        picture = grid([tile(image) for image in images], columns)
+        rows += [heading(words, picture.shape[1]), picture]
+    return stacked(rows)
+
+
+def augmentation(name, face, cuts, columns=4):
+    """How one face was cut: the 256 x 256 face with the outlines of its patches, and the patches.
+
+    name: the face's; cuts: list of (draw, patch (224, 224, 3))
+    """
+    scale = 2
+    whole = cv2.resize(face, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    tiles = []
+    for number, (draw, patch) in enumerate(cuts):
+        colour = CUTS[number % len(CUTS)]
+        x, y = scale * (MARGIN + int(draw["dx"])), scale * (MARGIN + int(draw["dy"]))
+        cv2.rectangle(whole, (x, y), (x + scale * PATCH_SIZE - 1, y + scale * PATCH_SIZE - 1), colour, 2)
+        words = f"{int(draw['dx']):+d} {int(draw['dy']):+d}{' mirrored' if draw['mirror'] else ''}"
+        one = tile(patch, words)
+        cv2.rectangle(one, (0, 0), (SIDE - 1, SIDE - 1), colour, 3)
+        tiles.append(one)
+    patches = grid(tiles, columns)
+    whole = cv2.copyMakeBorder(whole, GAP, GAP, GAP, GAP, cv2.BORDER_CONSTANT, value=PAPER)
+    height = max(whole.shape[0], patches.shape[0])
+    side_by_side = np.full((height, whole.shape[1] + patches.shape[1], 3), 255, np.uint8)
+    side_by_side[: whole.shape[0], : whole.shape[1]] = whole
+    side_by_side[: patches.shape[0], whole.shape[1] :] = patches
+    title = f"{name}: {FACE_SIZE} x {FACE_SIZE} pixels, and its cuts of {PATCH_SIZE} x {PATCH_SIZE} (moved right, down)"
+    return stacked([heading(title, side_by_side.shape[1], 0.5), side_by_side])

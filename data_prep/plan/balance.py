@@ -1,0 +1,117 @@
+"""Batches (section 3.4.1), balanced or natural: which image stands where in the training data, and how it is cut.
+
+Pure arithmetic on labels; no image is read here. One plan serves both forms of the training data: the stream is its
+first turns written down, BalancedData asks it for batch after batch.
+"""
+
+import numpy as np
+
+from data_prep.geometry import FACE_SIZE
+from data_prep.sources.images import DataError
+
+# The patch's centre moves by up to 5 % of height and width.
+LARGEST_SHIFT = int(0.05 * FACE_SIZE)
+AUGMENT = ("minority", "both", "none")
+SAMPLING = ("balanced", "natural")
+
+# One training record: image number, label, patch shifted by (dx, dy) pixels of the face, mirrored or not.
+DRAW = np.dtype([("image", "<i4"), ("label", "u1"), ("dx", "i1"), ("dy", "i1"), ("mirror", "u1")])
+
+
+class Plan:
+    """The endless sequence of draws that a seed stands for.
+
+    Balanced, each class (absent, present) of each attribute has a sequence of its own: all its images in a random
+    order, then all in another, and so on, each time newly shifted and mirrored where its class is augmented. A turn
+    takes the next draw of all of them: negatives of all attributes, then positives. Natural (the ablation), each
+    attribute has one such sequence of all images, and a turn takes two draws of it.
+
+    labels: (N, A) bool, of the training images; attributes: their A names
+    seed: everything follows from it, on every version of NumPy
+    augment: class whose patches are shifted and mirrored: "both" (the default), "minority" (the paper) or "none"
+    sampling: "balanced" (1:1, the paper) or "natural" (each class as often as it is)
+    Raises DataError for an attribute with one class only.
+    """
+
+    def __init__(self, labels, attributes, seed, augment="both", sampling="balanced"):
+        present = labels.sum(axis=0)
+        for name, positives in zip(attributes, present):
+            if positives in (0, len(labels)):
+                kind = "positive" if positives else "negative"
+                raise DataError(f"{name}: all {len(labels)} training images are {kind}")
+        self.attributes = len(attributes)
+        self.balanced = sampling == "balanced"
+        self.largest = int(np.maximum(present, len(labels) - present).max())
+        if not self.balanced:
+            self.largest = (len(labels) + 1) // 2
+        self._sequences = []
+        for label in (0, 1) if self.balanced else (None,):
+            for attribute, column in enumerate(labels.T):
+                smaller = (present[attribute] * 2 <= len(labels)) == column
+                moves = {"both": smaller | True, "minority": smaller, "none": smaller & False}[augment]
+                members = np.flatnonzero(column == bool(label)) if self.balanced else np.arange(len(labels))
+                seeds = [seed, attribute, label or 0]
+                self._sequences.append(_Sequence(members.astype(np.int32), column[members], seeds, moves[members]))
+
+    def turns(self, start, stop):
+        """Turns start ... stop - 1: (stop - start, 2, A) of DRAW. Flat, record i * A + a is image i of attribute a."""
+        draws = np.empty((stop - start, 2, self.attributes), DRAW)
+        flat = draws.reshape(stop - start, -1)
+        for column, sequence in enumerate(self._sequences):
+            if self.balanced:
+                flat[:, column] = sequence.take(start, stop)
+            else:
+                draws[:, :, column] = sequence.take(2 * start, 2 * stop).reshape(-1, 2)
+        return draws
+
+    def batch(self, number, size):
+        """The draws of batch `number`, size images per attribute (even): (size * A,) of DRAW."""
+        return self.turns(number * size // 2, (number + 1) * size // 2).reshape(-1)
+
+
+class _Sequence:
+    """The endless sequence of draws of some images, each with its label and whether it is shifted and mirrored."""
+
+    def __init__(self, members, labels, seed, moves):
+        self.members, self.labels, self.seed, self.moves = members, labels, seed, moves
+        self._number = None
+
+    def take(self, start, stop):
+        pieces = []
+        size = len(self.members)
+        while start < stop:
+            number, place = divmod(start, size)
+            end = min(stop - number * size, size)
+            pieces.append(self._round(number)[place:end])
+            start = number * size + end
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def _round(self, number):
+        """All draws of one round, kept until another is asked for."""
+        if self._number != number:
+            # Raw bits, because they alone are promised to stay the same from one NumPy to the next.
+            bits = np.random.PCG64([*self.seed, number])
+            size, span = len(self.members), 2 * LARGEST_SHIFT + 1
+            draws = np.zeros(size, DRAW)
+            order = np.argsort(bits.random_raw(size), kind="stable")
+            draws["image"], draws["label"] = self.members[order], self.labels[order]
+            moves = self.moves[order]
+            if moves.any():
+                raw = bits.random_raw(size)
+                draws["dx"] = ((raw % span).astype(np.int64) - LARGEST_SHIFT) * moves
+                draws["dy"] = ((raw // span % span).astype(np.int64) - LARGEST_SHIFT) * moves
+                draws["mirror"] = raw // span**2 % 2 * moves
+            self._number, self._draws = number, draws
+        return self._draws
+
+
+def interleave(draws, solvers):
+    """The stream (turns, 2, A) of draws for S solvers, of which Caffe hands record r to solver r mod S: (M,) of DRAW.
+
+    Turn t goes to solver t mod S; turns that do not fill a row of all solvers are left out.
+    """
+    turns, _, attributes = draws.shape
+    rows = turns // solvers
+    if solvers == 1:
+        return draws.reshape(-1)
+    return draws[: rows * solvers].reshape(rows, solvers, 2, attributes).transpose(0, 2, 3, 1).reshape(-1)

@@ -1,0 +1,146 @@
+"""LFWA: an LFW image tree (folder or tar) with the annotation files lfw_att_40.mat and indices_train_test.mat.
+
+What those files hold, as public readers of them agree: `name`, 13,143 strings like Some_One\\Some_One_0001.jpg;
+`AttrName`, 40 strings; `label`, 13,143 x 40 of 0 and 1; indices_img_train and indices_img_test, numbers of images from
+1, and the same for identities. They are of MATLAB's version 7.3.
+"""
+
+import pathlib
+import re
+
+import numpy as np
+
+from data_prep.sources.celeba import BOXES, read_boxes
+from data_prep.sources.images import DataError, open_images
+from data_prep.sources.mat import read_mat
+from data_prep.sources.source import TEST, TRAIN, VAL, Source, canonical, one_spelling
+
+ANNOTATION, INDICES = "lfw_att_40.mat", "indices_train_test.mat"
+_IMAGES = re.compile(r"lfw([-_]?(deep)?funneled|a|cropped)?(\.tar|\.tgz|\.tar\.gz)?", re.IGNORECASE)
+_NUMBERED = re.compile(r"^(.*)_0*(\d+)$")
+
+
+def key(path):
+    """The name an image is known by: "Person_Name/number", however path spells blanks, slashes and zeros."""
+    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
+    stem = "_".join(parts[-1].rpartition(".")[0].replace("_", " ").split())
+    numbered = _NUMBERED.match(stem)
+    return f"{numbered[1]}/{int(numbered[2])}" if numbered else stem
+
+
+def read(folder, images=None, need_images=True, validation=0.1, seed=0):
+    """A Source from a folder in LFWA's layout.
+
+    images: name of the image tree or tar in it, or None to look for the usual ones
+    need_images: False leaves `images` None where there are none
+    validation: LFWA has no validation part; this share of the people of its training half, chosen by `seed`,
+    becomes it: people, so that no one is on both sides, of training, so that the test half stays untouched
+    Raises DataError.
+    """
+    folder = pathlib.Path(folder)
+    names, attributes, labels = read_annotation(folder / ANNOTATION)
+    partition = read_indices(folder / INDICES, names)
+    split_validation(partition, names, validation, seed)
+    place = find_images(folder, images)
+    if place is None and need_images:
+        raise DataError(f"{folder}: no {images or 'lfw/ or lfw.tgz'} is there")
+    boxes = folder / BOXES
+    known = {key(name): box for name, box in read_boxes(boxes).items()} if boxes.exists() else None
+    files = [folder / ANNOTATION, folder / INDICES]
+    container = open_images(place, key) if place else None
+    return Source(
+        "lfwa",
+        folder,
+        names,
+        attributes,
+        labels,
+        partition,
+        container,
+        files,
+        lambda i: f"{ANNOTATION}:name {i + 1}",
+        known,
+    )
+
+
+def find_images(folder, name=None):
+    """The image tree or tar of an LFWA folder, or None. Raises DataError when there are several to choose from."""
+    if name:
+        return folder / name if (folder / name).exists() else None
+    found = sorted(path for path in folder.iterdir() if _IMAGES.fullmatch(path.name))
+    if len(found) > 1:
+        raise DataError(f"{folder}: images in {' and in '.join(path.name for path in found)}; name one with --images")
+    return found[0] if found else None
+
+
+def _variable(found, name, kind, path):
+    if not isinstance(found.get(name), kind):
+        what = "cell of strings" if kind is list else "matrix of numbers"
+        raise DataError(f"{path}: no {what} {name!r} in it, but {', '.join(sorted(found)) or 'nothing'}")
+    return found[name]
+
+
+def read_annotation(path):
+    """Read lfw_att_40.mat: names ("Person_Name/number"), attribute names, labels (N, 40) bool. Raises DataError."""
+    found = read_mat(path)
+    spelt = _variable(found, "name", list, path)
+    attributes = canonical(_variable(found, "AttrName", list, path), path)
+    labels = _variable(found, "label", np.ndarray, path)
+    shape = (len(spelt), len(attributes))
+    if labels.shape == shape[::-1] and labels.shape != shape:
+        labels = labels.T
+    if labels.shape != shape:
+        raise DataError(f"{path}: label is {labels.shape}, but there are {shape[0]} names and {shape[1]} attributes")
+    wrong = np.argwhere(~np.isin(labels, (-1, 0, 1)))
+    if len(wrong):
+        row, column = wrong[0]
+        raise DataError(f"{path}: label({row + 1},{column + 1}) is {labels[row, column]:g}; labels are 0 and 1")
+    one_spelling((labels == 0).any(), (labels == -1).any(), path)
+    names = [key(name) for name in spelt]
+    seen = set()
+    for row, name in enumerate(names):
+        if not name or name in seen:
+            raise DataError(f"{path}:name {row + 1}: {spelt[row]!r} is {'there already' if name else 'no name'}")
+        seen.add(name)
+    return names, attributes, np.ascontiguousarray(labels == 1)
+
+
+def read_indices(path, names):
+    """Read indices_train_test.mat: (N,) of TRAIN and TEST. Raises DataError unless the two make up all images."""
+    found = read_mat(path)
+    partition = np.full(len(names), 255, dtype=np.uint8)
+    people, person = np.unique([name.rpartition("/")[0] for name in names], return_inverse=True)
+    by_image = "indices_img_train" in found or "indices_img_test" in found
+    unit, count = ("img", len(names)) if by_image else ("identity", len(people))
+    for part, value in (("train", TRAIN), ("test", TEST)):
+        variable = f"indices_{unit}_{part}"
+        indices = _variable(found, variable, np.ndarray, path).ravel()
+        wrong = np.flatnonzero((indices != np.floor(indices)) | (indices < 1) | (indices > count))
+        if len(wrong):
+            at = wrong[0]
+            raise DataError(f"{path}: {variable}({at + 1}) is {indices[at]:g}, no whole number from 1 to {count}")
+        places = indices.astype(np.int64) - 1
+        members = places if by_image else np.flatnonzero(np.isin(person, places))
+        if len(np.unique(places)) != len(places) or (partition[members] != 255).any():
+            raise DataError(f"{path}: {variable} names an image twice, or one of the other part")
+        partition[members] = value
+    left = np.flatnonzero(partition == 255)
+    if len(left):
+        raise DataError(f"{path}: {len(left)} of {len(names)} images in neither part, the first is {names[left[0]]}")
+    return partition
+
+
+def split_validation(partition, names, share, seed):
+    """Turn TRAIN into VAL, in place, for a seeded `share` of the people who are in training only.
+
+    Raises DataError when that leaves either part empty.
+    """
+    if not 0 < share < 1:
+        raise DataError(f"the validation share must lie between 0 and 1, not {share}")
+    person = np.array([name.rpartition("/")[0] for name in names])
+    people = np.setdiff1d(person[partition == TRAIN], person[partition == TEST])
+    order = np.argsort(np.random.PCG64([seed, len(people)]).random_raw(len(people)), kind="stable")
+    chosen = people[order[: max(1, round(share * len(people)))]]
+    partition[np.isin(person, chosen) & (partition == TRAIN)] = VAL
+    for value, name in ((TRAIN, "training"), (VAL, "validation")):
+        if not (partition == value).any():
+            raise DataError(f"a validation share of {share} leaves no {name} image")

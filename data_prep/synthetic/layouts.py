@@ -1,0 +1,90 @@
+"""How synthetic faces are laid out on disk: as CelebA, or as LFWA."""
+
+import cv2
+import numpy as np
+
+from data_prep.attributes import CELEBA_ATTRIBUTES
+from data_prep.sources import celeba, lfwa
+
+LANDMARKS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
+
+
+class CelebA:
+    """178 x 218 pixels, lists as text."""
+
+    images = celeba.IMAGES[0]
+
+    @staticmethod
+    def name(index):
+        """Path of image `index` (from 0) below the images' folder."""
+        return f"{index + 1:06d}.jpg"
+
+    @staticmethod
+    def frame(image):
+        """The image as this layout has it, and how far (dx, dy) that moves its pixels."""
+        return image, (0, 0)
+
+    @staticmethod
+    def write(folder, faces):
+        """Write the lists. faces: list of (name, forty bool, landmarks (5, 2), rows of true boxes)."""
+        count = len(faces)
+        points = " ".join(f"{name}_{axis}" for name in LANDMARKS for axis in "xy")
+        signs = [name + "".join(f" {1 if label else -1:2d}" for label in labels) for name, labels, *_ in faces]
+        places = [
+            name + "".join(f" {value:4d}" for value in np.round(landmarks).astype(int).ravel())
+            for name, _, landmarks, _ in faces
+        ]
+        parts = [int(i >= round(0.8 * count)) + int(i >= round(0.9 * count)) for i in range(count)]
+        _write_lines(folder / celeba.LABELS[0], [str(count), " ".join(CELEBA_ATTRIBUTES) + " ", *signs])
+        _write_lines(folder / "list_landmarks_align_celeba.txt", [str(count), points, *places])
+        _write_lines(folder / celeba.PARTITION[0], [f"{face[0]} {part}" for face, part in zip(faces, parts)])
+
+
+class Lfwa:
+    """250 x 250 pixels, one to four images of a person, lists as MATLAB files."""
+
+    images = "lfw"
+
+    @staticmethod
+    def name(index):
+        """Path of image `index` (from 0) below the images' folder. Of ten images four people have 1, 2, 3, 4."""
+        block, place = divmod(index, 10)
+        person, number = [(0, 1), (1, 1), (1, 2), (2, 1), (2, 2), (2, 3), (3, 1), (3, 2), (3, 3), (3, 4)][place]
+        name = f"Drawn_Person_{4 * block + person + 1:04d}"
+        return f"{name}/{name}_{number:04d}.jpg"
+
+    @staticmethod
+    def frame(image):
+        """The image with its edges drawn out to LFW's square, and how far (dx, dy) that moves its pixels."""
+        (height, width), side = image.shape[:2], 250
+        x, y = (side - width) // 2, (side - height) // 2
+        sides = (y, side - height - y, x, side - width - x)
+        return cv2.copyMakeBorder(image, *sides, cv2.BORDER_REPLICATE), (x, y)
+
+    @staticmethod
+    def write(folder, faces):
+        """As CelebA's. Of ten images the first and the last four are for training, so no person is on both sides."""
+        import scipy.io
+
+        names = np.array([face[0].replace("/", "\\") for face in faces], dtype=object)
+        attributes = np.array([name.replace("_", " ") for name in CELEBA_ATTRIBUTES], dtype=object)
+        labels = np.array([face[1] for face in faces], dtype=np.float64)
+        annotation = {"name": names[:, np.newaxis], "AttrName": attributes[:, np.newaxis], "label": labels}
+        scipy.io.savemat(folder / lfwa.ANNOTATION, annotation)
+        place = np.arange(len(faces)) % 10
+        training = (place == 0) | (place >= 6)
+        indices = {"train": np.flatnonzero(training), "test": np.flatnonzero(~training)}
+        columns = {f"indices_img_{part}": found[:, np.newaxis] + 1.0 for part, found in indices.items()}
+        scipy.io.savemat(folder / lfwa.INDICES, columns)
+
+
+LAYOUTS = {"celeba": CelebA, "lfwa": Lfwa}
+
+
+def write_boxes(folder, faces):
+    """Write where each present attribute was drawn."""
+    _write_lines(folder / celeba.BOXES, ["image_id,attribute,x1,y1,x2,y2", *(row for face in faces for row in face[3])])
+
+
+def _write_lines(path, lines):
+    path.write_text("\n".join(lines) + "\n", encoding="ascii")

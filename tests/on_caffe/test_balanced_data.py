@@ -1,0 +1,329 @@
+"""BalancedData in a real Caffe: what it draws, that it resumes, that nothing of it stays behind, its errors."""
+
+import gc
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import caffe
+import cv2
+import lmdb
+import numpy as np
+import pytest
+from caffe.proto import caffe_pb2
+
+from data_prep import geometry
+from data_prep.plan import balance
+from data_prep.store import databases, manifest
+from models import generate
+from python_layers import balanced_data, prefetch
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+CAFFE = str(REPOSITORY / (".caffe" if hasattr(caffe, "_caffe") else ".venv") / "bin/caffe")
+ATTRIBUTES = ["Eyeglasses", "Male", "Smiling"]
+COUNTS = {"train": 30, "val": 7, "test": 5}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder in the compact form, of noise. Positives of the first attribute are rare."""
+    folder = tmp_path_factory.mktemp("compact")
+    rng = np.random.default_rng(0)
+    for split, count in COUNTS.items():
+        labels = rng.random((count, 3)) < [0.2, 0.5, 0.7]
+        labels[:2] = [[0, 0, 0], [1, 1, 1]]
+        images = [cv2.imencode(".png", rng.integers(0, 255, (60, 50, 3)).astype(np.uint8))[1] for _ in range(count)]
+        values = [databases.encoded_datum(image.tobytes()) for image in images]
+        databases.write_lmdb(folder / f"{split}_images", values, count, split)
+        databases.write_lmdb(folder / f"{split}_labels", map(databases.label_datum, labels), count, split)
+    told = {"form": "compact", "attributes": ATTRIBUTES, "settings": {"seed": 5, "augment": "minority"}}
+    manifest.write(folder, told)
+    return folder
+
+
+def layer(name, phase, parameters):
+    return (
+        f'layer {{ name: "{name}" type: "Python" top: "data" top: "label_flat" include {{ phase: {phase} }}\n'
+        + ("param { lr_mult: 0 decay_mult: 0 }\n" if phase == "TRAIN" else "")
+        + 'python_param { module: "python_layers.balanced_data" layer: "BalancedData" '
+        + f"param_str: '{json.dumps(parameters)}' }} }}\n"
+    )
+
+
+def net(tmp_path, folder, phase=caffe.TRAIN, **parameters):
+    parameters = dict({"source": str(folder), "batch": 4}, **parameters)
+    path = tmp_path / "net.prototxt"
+    path.write_text(layer("balanced_data", ("TRAIN", "TEST")[phase], parameters))
+    return caffe.Net(str(path), phase)
+
+
+def batches(made, count):
+    found = []
+    for _ in range(count):
+        made.forward()
+        found.append((made.blobs["data"].data.copy(), made.blobs["label_flat"].data.copy()))
+    return found
+
+
+def same(one, other):
+    return all((a == c).all() and (b == d).all() for (a, b), (c, d) in zip(one, other))
+
+
+def stored(folder, split):
+    with lmdb.open(str(folder / f"{split}_images"), readonly=True, lock=False) as environment:
+        with environment.begin() as transaction:
+            data = [caffe_pb2.Datum.FromString(value).data for _, value in transaction.cursor()]
+    return [cv2.imdecode(np.frombuffer(item, np.uint8), cv2.IMREAD_COLOR) for item in data]
+
+
+def test_batches_are_those_of_the_plan_cut_from_the_faces(tmp_path, folder):
+    labels = databases.read_labels(folder / "train_labels")
+    plan, images = balance.Plan(labels, ATTRIBUTES, 5, "minority"), stored(folder, "train")
+    for number, (data, label) in enumerate(batches(net(tmp_path, folder), 30)):
+        assert data.shape == (12, 3, 224, 224) and label.shape == (12,)
+        # 1:1 for every attribute, absent and present in turn.
+        assert label.reshape(4, 3).tolist() == [[0] * 3, [1] * 3] * 2
+        for record, draw in enumerate(plan.batch(number, 4)):
+            image, _, dx, dy, mirror = draw.item()
+            assert labels[image, record % 3] == label[record]
+            if number % 10 == 0:
+                expected = cv2.resize(images[image], (256, 256))[16 + dy : 240 + dy, 16 + dx : 240 + dx]
+                expected = expected[:, ::-1] if mirror else expected
+                np.testing.assert_array_equal(data[record], expected.transpose(2, 0, 1))
+
+
+def test_equal_seeds_give_equal_bytes_and_epochs_differ(tmp_path, folder):
+    one = batches(net(tmp_path, folder, workers=1, ahead=1), 40)
+    assert same(one, batches(net(tmp_path, folder, workers=3, ahead=4), 40))
+    assert not same(one, batches(net(tmp_path, folder, seed=6), 40))
+    # The largest class has at most 28 images, so 14 batches are more than an epoch.
+    assert not any(same(one[:5], one[start : start + 5]) for start in range(1, 35))
+
+
+def test_testing_gives_all_faces_in_order_and_begins_again(tmp_path, folder):
+    for split in ("val", "test"):
+        images, labels = stored(folder, split), databases.read_labels(folder / f"{split}_labels")
+        given = batches(net(tmp_path, folder, caffe.TEST, split=split, batch=3), 4)
+        for place in range(12):
+            data, label = (blob[place % 3] for blob in given[place // 3])
+            expected = geometry.patch(geometry.face(images[place % len(images)]))
+            np.testing.assert_array_equal(data, expected.transpose(2, 0, 1))
+            assert label.shape == (3, 1, 1) and label.ravel().tolist() == labels[place % len(images)].tolist()
+
+
+def test_position_far_beyond_what_a_float_counts_is_restored(tmp_path, folder):
+    for number in (0, 65535, 65536, 2**24 + 1, 2**50 + 12345):
+        assert balanced_data.from_digits(balanced_data.to_digits(number)) == number
+    made = net(tmp_path, folder)
+    batches(made, 2)
+    made.params["balanced_data"][0].data[...] = balanced_data.to_digits(2**24 + 1)
+    (_, _), (data, _) = batches(made, 2)
+    assert balanced_data.from_digits(made.params["balanced_data"][0].data) == 2**24 + 3
+    labels = databases.read_labels(folder / "train_labels")
+    image, _, dx, dy, mirror = balance.Plan(labels, ATTRIBUTES, 5, "minority").batch(2**24 + 2, 4)[0].item()
+    expected = geometry.patch(geometry.face(stored(folder, "train")[image]), dx, dy, mirror)
+    np.testing.assert_array_equal(data[0], expected.transpose(2, 0, 1))
+
+
+TAIL = """
+layer { name: "small" type: "Pooling" bottom: "data" top: "small"
+  pooling_param { pool: AVE kernel_size: 56 stride: 56 } }
+layer { name: "score" type: "InnerProduct" bottom: "small" top: "score" param { lr_mult: 1 }
+  inner_product_param { num_output: 2 weight_filler { type: "gaussian" std: 0.001 } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "score" bottom: "label_flat" top: "loss" include { phase: TRAIN } }
+layer { name: "gone" type: "Silence" bottom: "label_flat" include { phase: TEST } }
+"""
+
+
+def write_solver(tmp_path, folder, name, last):
+    data = {"source": str(folder), "workers": 1}
+    text = layer("balanced_data", "TRAIN", data) + layer("val_data", "TEST", data)
+    (tmp_path / "train_val.prototxt").write_text(text + TAIL)
+    path = tmp_path / f"{name}.prototxt"
+    path.write_text(
+        f'net: "{tmp_path}/train_val.prototxt"\nsnapshot_prefix: "{tmp_path}/{name}"\nbase_lr: 0.001\n'
+        f'lr_policy: "fixed"\nmomentum: 0.9\nmax_iter: {last}\nsnapshot: 10\ndisplay: 1\nrandom_seed: 1\n'
+        "test_iter: 2\ntest_interval: 10\n"
+    )
+    return path
+
+
+def train(*arguments):
+    environment = dict(os.environ, GLOG_minloglevel="0")
+    command = [CAFFE, "train", *map(str, arguments)]
+    return subprocess.run(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=str(REPOSITORY))
+
+
+def weights(path):
+    message = caffe_pb2.NetParameter.FromString(path.read_bytes())
+    return {layer.name: [list(blob.data) for blob in layer.blobs] for layer in message.layer if layer.blobs}
+
+
+def test_caffe_train_resumes_at_the_right_batch(tmp_path, folder):
+    straight = train("-solver", write_solver(tmp_path, folder, "straight", 20))
+    assert straight.returncode == 0, straight.stderr[-1000:]
+    assert train("-solver", write_solver(tmp_path, folder, "halted", 10)).returncode == 0
+    solver = write_solver(tmp_path, folder, "halted", 20)
+    done = train("-solver", solver, "-snapshot", tmp_path / "halted_iter_10.solverstate")
+    assert done.returncode == 0, done.stderr[-1000:]
+    one, other = (weights(tmp_path / f"{name}_iter_20.caffemodel") for name in ("straight", "halted"))
+    assert one == other and balanced_data.from_digits(one["balanced_data"][0]) == 20
+
+
+def workers_of(folder):
+    found = subprocess.run(["ps", "-ewwo", "args"], stdout=subprocess.PIPE, text=True).stdout
+    return [line for line in found.splitlines() if "python_layers.prefetch" in line and str(folder) in line]
+
+
+def wait_until(condition):
+    end = time.time() + 60
+    while not condition() and time.time() < end:
+        time.sleep(0.05)
+    return condition()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_no_worker_outlives_caffe(tmp_path, folder, how):
+    folder = shutil.copytree(str(folder), str(tmp_path / "copy"))
+    solver = write_solver(tmp_path, folder, "ended", 10**6)
+    command = [CAFFE, "train", "-solver", str(solver)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=str(REPOSITORY))
+    try:
+        assert wait_until(lambda: (tmp_path / "ended_iter_10.solverstate").exists())
+        assert len(workers_of(folder)) == 2  # one for each phase
+        process.send_signal(how)
+        process.wait(60)
+    finally:
+        process.kill()
+        process.wait()
+    assert wait_until(lambda: not workers_of(folder))
+    if how == signal.SIGINT:  # Caffe stops after a snapshot, not hindered by workers
+        assert process.returncode == 0
+
+
+def test_workers_end_with_their_pool(tmp_path, folder):
+    folder = shutil.copytree(str(folder), str(tmp_path / "copy"))
+    pool = prefetch.Pool(f"{folder}/test_images", 5, 2, 1)
+    pool.ask(np.zeros(5, balance.DRAW))
+    assert len(workers_of(folder)) == 2
+    draws, pixels = pool.take()
+    assert len(draws) == 5 and (pixels == pixels[0]).all() and pixels.any()
+    del pool, pixels
+    gc.collect()
+    assert not workers_of(folder)
+
+
+def test_a_killed_worker_is_told(tmp_path, folder):
+    code = (
+        "import caffe, os, signal, subprocess, sys, time\n"
+        f"net = caffe.Net({str(tmp_path / 'net.prototxt')!r}, caffe.TRAIN)\n"
+        "net.forward()\n"
+        "found = subprocess.check_output(['ps', '-eo', 'pid,ppid,args']).decode().splitlines()[1:]\n"
+        "own = [line.split() for line in found if 'python_layers.prefetch' in line]\n"
+        "[os.kill(int(pid), signal.SIGKILL) for pid, parent, *_ in own if int(parent) == os.getpid()]\n"
+        "[net.forward() for _ in range(5)]\n"
+    )
+    net(tmp_path, folder)
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    assert done.returncode != 0 and "BalancedData: a worker process ended (killed by signal 9)" in done.stderr
+
+
+def damaged(folder, tmp_path, damage):
+    copy = tmp_path / "copy"
+    shutil.copytree(str(folder), str(copy))
+    if damage == "no database":
+        shutil.rmtree(str(copy / "train_images"))
+        return copy
+    with lmdb.open(str(copy / "train_images"), map_size=1 << 28) as environment:
+        with environment.begin(write=True) as transaction:
+            transaction.delete(databases.key(1))
+            if damage != "gone":
+                data = b"nothing" if damage == "no picture" else b""
+                transaction.put(databases.key(1), databases.encoded_datum(data))
+    return copy
+
+
+@pytest.mark.parametrize(
+    "damage, words",
+    [
+        ("no picture", "record 00000001 is no readable image"),
+        ("empty", "record 00000001 is no readable image"),
+        ("gone", "record 00000001 is missing"),
+        ("no database", "No such file"),
+    ],
+)
+def test_unreadable_faces_are_named(tmp_path, folder, damage, words):
+    copy = damaged(folder, tmp_path, damage)
+    with pytest.raises(prefetch.PrefetchError, match=f"BalancedData: {copy}/train_images: .*{words}"):
+        batches(net(tmp_path, copy), 30)
+
+
+def test_an_unreadable_face_ends_caffe_with_one_clear_line(tmp_path, folder):
+    copy = damaged(folder, tmp_path, "no picture")
+    done = train("-solver", write_solver(tmp_path, copy, "broken", 100))
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode != 0
+    assert len(lines) == 1
+    assert lines[0].startswith(f"error: BalancedData: {copy}/train_images: record 00000001 is no readable image")
+    assert wait_until(lambda: not workers_of(copy))
+
+
+@pytest.mark.parametrize(
+    "parameters, words",
+    [
+        ({"batch": 3}, "batch must be even"),
+        ({"batch": 0}, "whole number of images"),
+        ({"source": "nowhere"}, "nowhere/manifest.json: missing; make lmdb writes it"),
+        ({"split": "training"}, "one of train, val, test"),
+        ({"colour": "grey"}, "unknown parameter 'colour'"),
+        ({"workers": 0}, "whole number of processes"),
+    ],
+)
+def test_wrong_parameters_are_named(tmp_path, folder, parameters, words):
+    with pytest.raises(ValueError, match=f"BalancedData: .*{words}"):
+        net(tmp_path, folder, **parameters)
+
+
+def test_the_stream_form_is_refused(tmp_path, folder):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    manifest.write(copy, {"form": "stream", "attributes": ATTRIBUTES})
+    done = train("-solver", write_solver(tmp_path, copy, "wrong", 10))
+    assert done.returncode != 0
+    assert f"error: BalancedData: {copy} holds the stream form, not the compact one" in done.stderr
+
+
+def test_generated_nets_train_and_test_on_the_compact_form(tmp_path, folder):
+    copy = tmp_path / "one"
+    shutil.copytree(str(folder), str(copy))
+    for split, count in COUNTS.items():
+        labels = databases.read_labels(copy / f"{split}_labels")[:, :1]
+        shutil.rmtree(str(copy / f"{split}_labels"))
+        databases.write_lmdb(copy / f"{split}_labels", map(databases.label_datum, labels), count, split)
+    told = manifest.read(copy)
+    manifest.write(copy, dict(told, attributes=ATTRIBUTES[:1]))
+    options = generate.Options(ATTRIBUTES[:1], batch=2, lmdb=str(copy), form="compact", test_batch=3)
+    generate.write(tmp_path, options, {"max_iter": 1, "snapshot": 1, "test_interval": 1, "test_iter": 1})
+    done = train("-solver", tmp_path / "region/solver.prototxt")
+    assert done.returncode == 0, done.stderr[-1000:]
+    assert "accuracy_region" in done.stderr
+    # Its weights go into deploy nets, and nets of the other form: names of data layers never meet.
+    made = caffe.Net(str(tmp_path / "region/deploy.prototxt"), caffe.TEST)
+    made.copy_from(str(tmp_path / "region/region_iter_1.caffemodel"))
+    assert abs(made.params["conv7"][0].data).sum() > 0
+    stream = generate.Options(ATTRIBUTES[:1], form="stream")
+    assert "balanced_data" not in generate.network("region", stream) + generate.network("region", stream, True)
+
+
+def test_worker_reads_datums_without_caffe():
+    datum = caffe_pb2.Datum(channels=3, height=300, width=70000, data=b"\1" * 300, label=5, encoded=True)
+    datum.float_data.extend([1.0, 2.0])
+    del datum.float_data[:]
+    assert bytes(prefetch.encoded(datum.SerializeToString())) == b"\1" * 300
+    with pytest.raises(ValueError):
+        prefetch.encoded(caffe_pb2.Datum(label=3).SerializeToString())

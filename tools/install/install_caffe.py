@@ -1,0 +1,280 @@
+#!/usr/bin/env python3
+"""Install a real BVLC Caffe 1.0 (CPU, Python 3.9) without root, from Debian 11's packages.
+
+    make caffe                                   # the usual way
+    python3 tools/install/install_caffe.py               # the same
+    make caffe CAFFE_ARCHIVE=<address of a Debian archive that still has "bullseye">
+    make caffe CAFFE_DEBS=<folder of .deb files> # no network at all
+    make caffe CAFFE_ROOT=<your own Caffe build> # nothing is installed
+
+The packages go to a cache folder of the user, shared by every clone of the project; this clone gets
+`.caffe/bin/caffe`, `.caffe/bin/python` and the other programs of Caffe, ready to run. Running it again is
+free, and after an interruption it starts over cleanly: the cache folder appears by one rename.
+
+Uses the standard library, apt-get, dpkg-deb and tar only.
+"""
+
+import argparse
+import concurrent.futures
+import fcntl
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.parse
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+SUITE = "bullseye"
+# patchelf is needed by the installation itself, the rest by Caffe and the project's tools.
+PACKAGES = (
+    "caffe",
+    "python3-caffe",
+    "libopenblas0-pthread",
+    "python3-lmdb",
+    "python3-opencv",
+    "python3-tqdm",
+    "python3-pytest",
+    "patchelf",
+)
+PROGRAMS = ("caffe", "convert_imageset", "compute_image_mean", "extract_features", "caffe-gtest")
+# Part of the cache folder's name: raise it when the way of installing changes.
+RECIPE = "bvlc-caffe-1.0-bullseye-3"
+NOT_UNPACKED = ("doc", "icons", "locale", "man", "javascript", "perl", "X11", "zoneinfo", "lintian", "bug")
+LIBRARIES = "usr/lib/x86_64-linux-gnu"
+
+
+class InstallError(Exception):
+    """Something the user can act on; the message says what and how."""
+
+
+def check_machine():
+    """Raise InstallError where Debian 11's amd64 programs cannot be installed or run."""
+    way_out = "build Caffe yourself and give its folder: make caffe CAFFE_ROOT=/path/to/caffe"
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        raise InstallError(
+            f"BVLC Caffe's packages are for Linux on x86-64, this is {platform.system()} "
+            f"on {platform.machine()}; {way_out}"
+        )
+    for program in ("dpkg-deb", "tar"):
+        if shutil.which(program) is None:
+            raise InstallError(f"{program} is not on this machine, and is needed to unpack; {way_out}")
+
+
+def cache_folder():
+    """The folder for installed Caffes: FACE_CASCADE_CACHE, or a folder in the user's cache."""
+    given = os.environ.get("FACE_CASCADE_CACHE")
+    if given:
+        return pathlib.Path(given)
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return pathlib.Path(base) / "face-cascade"
+
+
+def run(command, what):
+    """Run a command; raise InstallError with the end of its output when it fails."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        tail = "\n".join(done.stdout.strip().splitlines()[-5:])
+        raise InstallError(f"{what} failed (exit {done.returncode}):\n{tail}")
+    return done.stdout
+
+
+def debian_archive():
+    """The address of the Debian archive in this machine's own apt set-up."""
+    listing = run(["apt-get", "indextargets", "--format", "$(REPO_URI)"], "reading apt's set-up")
+    for address in listing.split():
+        if urllib.parse.urlparse(address).path.rstrip("/").endswith("debian"):
+            return address
+    raise InstallError(
+        "apt on this machine knows no Debian archive; give one: make caffe CAFFE_ARCHIVE=<address>, "
+        "or a folder of .deb files: make caffe CAFFE_DEBS=<folder>"
+    )
+
+
+def download(archive, work):
+    """Download PACKAGES and all they need of SUITE into `work`; return the .deb files, signature checked."""
+    if shutil.which("apt-get") is None:
+        raise InstallError(
+            "apt-get is not on this machine; give a folder of .deb files (make caffe CAFFE_DEBS=<folder>) "
+            "or your own build (make caffe CAFFE_ROOT=<folder>)"
+        )
+    archive = archive or debian_archive()
+    for folder in ("state/lists/partial", "cache/archives/partial"):
+        (work / folder).mkdir(parents=True)
+    keyring = pathlib.Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+    signed = f" signed-by={keyring}" if keyring.exists() else ""
+    sources = work / "sources.list"
+    sources.write_text(f"deb [arch=amd64{signed}] {archive} {SUITE} main\n")
+    settings = {
+        "Dir::State": work / "state",
+        "Dir::State::status": "/dev/null",  # as if nothing were installed: everything needed is downloaded
+        "Dir::Cache": work / "cache",
+        "Dir::Etc::sourcelist": sources,
+        "Dir::Etc::sourceparts": "/dev/null",
+        "APT::Architecture": "amd64",
+        "APT::Install-Recommends": "false",
+        "APT::Sandbox::User": "root" if os.geteuid() == 0 else "",
+        "Acquire::Check-Valid-Until": "false",  # an archived release is no longer re-dated
+        "Acquire::Retries": "3",
+    }
+    options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+    hint = f"fetching Debian 11 packages from {archive}"
+    run(["apt-get", *options, "-qq", "--error-on=any", "update"], hint)
+    run(["apt-get", *options, "-qq", "-y", "--download-only", "install", *PACKAGES], hint)
+    return sorted((work / "cache/archives").glob("*.deb"))
+
+
+def unpack(debs, root):
+    """Unpack .deb files into folder `root`, without documentation, icons and locales."""
+    root.mkdir()
+    excludes = [f"--exclude=./usr/share/{name}" for name in NOT_UNPACKED]
+
+    def unpack_one(deb):
+        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as tar:
+            done = subprocess.run(
+                ["tar", "-x", "--no-same-owner", "-C", str(root), *excludes],
+                stdin=tar.stdout,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        if done.returncode != 0 or tar.returncode != 0:
+            raise InstallError(f"unpacking {deb} failed: {done.stderr.strip()[-300:]}")
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for count, _ in enumerate(pool.map(unpack_one, debs), 1):
+            show_progress("unpacking", count, len(debs))
+
+
+def show_progress(what, count, total):
+    """One line that overwrites itself on a terminal; silent elsewhere."""
+    if sys.stderr.isatty():
+        end = "\n" if count == total else ""
+        print(f"\r{what}: {count}/{total}", end=end, file=sys.stderr, flush=True)
+
+
+def link_programs(root, final):
+    """Make the programs in `root` find their own loader and libraries once `root` is moved to `final`.
+
+    Writing both into the programs, instead of starting them through the loader, keeps sys.executable
+    and everything started through it working.
+    """
+    folders = (f"{LIBRARIES}/openblas-pthread", LIBRARIES, "lib/x86_64-linux-gnu", "usr/lib")
+    search = ":".join(str(final / folder) for folder in folders)
+    loader = "lib/x86_64-linux-gnu/ld-2.31.so"
+    patchelf = [str(root / loader), "--library-path"]
+    patchelf += [":".join(str(root / folder) for folder in folders), str(root / "usr/bin/patchelf")]
+    for name in (*PROGRAMS, "python3.9"):
+        program = root / "usr/bin" / name
+        if not program.exists():
+            raise InstallError(f"the packages hold no {name}: is the folder of .deb files complete?")
+        # --force-rpath: an RPATH, unlike a RUNPATH, also serves the libraries of libraries.
+        command = [*patchelf, "--force-rpath", "--set-rpath", search]
+        command += ["--set-interpreter", str(final / loader), str(program)]
+        run(command, f"preparing {name}")
+    # A library's own RUNPATH hides the program's search path from what that library needs.
+    for library in (root / LIBRARIES / "openblas-pthread").glob("*.so*"):
+        run([*patchelf, "--remove-rpath", str(library)], f"preparing {library.name}")
+
+
+def install(cache, archive=None, debs=None):
+    """Install into `cache` unless that is done already; return the folder. Raises InstallError."""
+    final = cache / RECIPE
+    cache.mkdir(parents=True, exist_ok=True)
+    with open(cache / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left_over in cache.glob(f"{RECIPE}.partial-*"):
+            shutil.rmtree(left_over)
+        if final.exists():
+            return final
+        check_machine()
+        work = pathlib.Path(tempfile.mkdtemp(prefix=f"{RECIPE}.partial-", dir=str(cache)))
+        try:
+            if debs is None:
+                print("make caffe: downloading BVLC Caffe 1.0 and what it needs, about 250 MB", flush=True)
+                files = download(archive, work)
+            else:
+                files = sorted(pathlib.Path(debs).glob("*.deb"))
+                if not files:
+                    raise InstallError(f"no .deb file in {debs}")
+            print(f"make caffe: unpacking {len(files)} packages into {final}", flush=True)
+            root = work / "root"
+            unpack(files, root)
+            link_programs(root, final)
+            root.rename(final)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return final
+
+
+WRAPPER = """#!/bin/sh
+# Written by tools/install/install_caffe.py: {program} with this repository's Python layers found.
+repository=$(cd "$(dirname "$0")/../.." && pwd)
+export PYTHONPATH="$repository${{PYTHONPATH:+:$PYTHONPATH}}"
+export PYTHONDONTWRITEBYTECODE="${{PYTHONDONTWRITEBYTECODE-1}}"
+export OPENBLAS_NUM_THREADS="${{OPENBLAS_NUM_THREADS:-$(nproc)}}"
+# OpenBLAS 0.3.13 does not know processors made after it and falls back to its slowest kernels.
+if [ -z "${{OPENBLAS_CORETYPE:-}}" ] && grep -qm1 avx2 /proc/cpuinfo; then
+  export OPENBLAS_CORETYPE=Haswell
+fi
+{settings}exec "{program}" "$@"
+"""
+
+
+def write_wrappers(target, programs, settings):
+    """Write a start script per program: `programs` maps a name to (program, extra shell lines)."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name, program in programs.items():
+        wrapper = target / name
+        partial = wrapper.with_suffix(".partial")
+        partial.write_text(WRAPPER.format(program=program, settings=settings.get(name, "")))
+        partial.chmod(0o755)
+        partial.replace(wrapper)
+
+
+def wrap_packages(final, target):
+    """Start scripts for a Caffe installed in folder `final`."""
+    programs = {name: final / "usr/bin" / name for name in PROGRAMS}
+    # An embedded Python looks for its library beside the python3 on the PATH, which is another one.
+    settings = dict.fromkeys(PROGRAMS, f'export PYTHONHOME="{final}/usr"\n')
+    programs["python"] = final / "usr/bin/python3.9"
+    write_wrappers(target, programs, settings)
+
+
+def wrap_own_build(root, target):
+    """Start scripts for a user's own build at `root` (make's or cmake's layout). Raises InstallError."""
+    tools = next((root / d for d in ("build/tools", "tools", "bin") if (root / d / "caffe").exists()), None)
+    if tools is None:
+        raise InstallError(f"CAFFE_ROOT={root}: no build/tools/caffe, tools/caffe or bin/caffe in it")
+    if not (root / "python/caffe").is_dir():
+        raise InstallError(f"CAFFE_ROOT={root}: no python/caffe in it; build it with `make pycaffe`")
+    path = f'export PYTHONPATH="$PYTHONPATH:{root}/python"\n'
+    programs = {name: tools / name for name in PROGRAMS if (tools / name).exists()}
+    programs["python"] = shutil.which("python3")
+    write_wrappers(target, programs, dict.fromkeys(programs, path))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--archive", help="address of a Debian archive that has bullseye")
+    parser.add_argument("--debs", type=pathlib.Path, help="folder of already downloaded .deb files")
+    parser.add_argument("--caffe-root", type=pathlib.Path, help="your own build of Caffe, with pycaffe")
+    parser.add_argument("--target", type=pathlib.Path, default=REPOSITORY / ".caffe/bin")
+    arguments = parser.parse_args()
+    try:
+        if arguments.caffe_root:
+            wrap_own_build(arguments.caffe_root.resolve(), arguments.target)
+        else:
+            wrap_packages(install(cache_folder(), arguments.archive, arguments.debs), arguments.target)
+        python = str(arguments.target / "python")
+        run([python, "-c", "import cv2, caffe, lmdb, python_layers"], f"importing caffe with {python}")
+    except (InstallError, OSError) as error:
+        sys.exit(f"error: make caffe: {error}")
+    except KeyboardInterrupt:
+        sys.exit("make caffe: interrupted; nothing half-installed is left")
+    print(f"make caffe: ready: {arguments.target}/caffe and {arguments.target}/python")
+
+
+if __name__ == "__main__":
+    main()
