@@ -1,15 +1,35 @@
-"""Cutting faces: any aligned face to 256 x 256, and 224 x 224 patches of that, the network's input."""
+"""Where everything lies: sizes of faces and patches, the aligned frame and its eyes, box transforms, the batch layout.
+
+The frames, from a photo to the network:
+  photo    any size; a face in it is found by its eyes
+  aligned  178 x 218 pixels, CelebA's frame: the eyes stand at ALIGNED_EYES
+  face     the aligned picture stretched to 256 x 256
+  patch    224 x 224 pixels of the face, the network's input: round its centre, in training moved and mirrored
+"""
 
 import cv2
 import numpy as np
 
+ALIGNED_WIDTH, ALIGNED_HEIGHT = 178, 218
+# Left and right eye (as seen) of an aligned picture, in its pixels: CelebA's mean landmarks.
+ALIGNED_EYES = np.array([(69.0, 111.0), (108.0, 111.0)])
 FACE_SIZE = 256
 PATCH_SIZE = 224
 MARGIN = (FACE_SIZE - PATCH_SIZE) // 2
+# The networks turn pixels 0 ... 255 into (x - PIXEL_MEAN) / PIXEL_SCALE; 112 is the mean of CelebA over all channels.
+PIXEL_MEAN, PIXEL_SCALE = 112, 64
+
+
+def record_number(image, attribute, attributes):
+    """Place in a training batch of image i of attribute a, of A attributes: i * A + a (design of the grouped branches).
+
+    Even images of an attribute are negative, odd ones positive.
+    """
+    return image * attributes + attribute
 
 
 def face(image, out=None):
-    """An image (height, width, 3) brought to 256 x 256, in array `out` if given."""
+    """An aligned image (height, width, 3) brought to 256 x 256, in array `out` if given."""
     shrinks = image.shape[0] > FACE_SIZE
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(image, (FACE_SIZE, FACE_SIZE), dst=out, interpolation=method)
@@ -35,3 +55,57 @@ def from_patch(box, shape):
     """The inverse of to_patch, without clipping: centre patch to image."""
     scale = np.array([shape[1], shape[0]] * 2, dtype=float) / FACE_SIZE
     return (np.asarray(box) + MARGIN) * scale
+
+
+def similarity(source, target):
+    """Matrix (2, 3) of the rotation, scale and shift that takes two points (2, 2) to two others."""
+    a, b = (complex(*(points[1] - points[0])) for points in (np.asarray(source), np.asarray(target)))
+    turn = b / a
+    linear = np.array([(turn.real, -turn.imag), (turn.imag, turn.real)])
+    return np.column_stack([linear, target[0] - linear @ source[0]])
+
+
+def moved(points, matrix):
+    """Points (n, 2) through an affine matrix (2, 3)."""
+    return np.asarray(points) @ matrix[:, :2].T + matrix[:, 2]
+
+
+def corners(box=(0, 0, ALIGNED_WIDTH, ALIGNED_HEIGHT)):
+    """The four corners (4, 2) of a box x1 y1 x2 y2; of the whole aligned picture by default."""
+    x1, y1, x2, y2 = box
+    return np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], dtype=float)
+
+
+def bounds(points):
+    """The upright box round points (n, 2): its low and its high corner."""
+    return points.min(axis=0), points.max(axis=0)
+
+
+def moved_box(box, matrix, shape):
+    """The upright box, clipped to an image of `shape`, round a box x1 y1 x2 y2 moved by an affine matrix (2, 3)."""
+    low, high = bounds(moved(corners(box), matrix))
+    return np.clip(np.concatenate([low, high]), 0, np.tile(shape[1::-1], 2))
+
+
+def align(image, eyes):
+    """A face in the aligned frame: rotated, scaled and moved so that its eyes (2, 2) stand at ALIGNED_EYES.
+
+    Beyond the photo's edges its outermost pixels go on. Returns the affine matrix (2, 3) from the aligned frame to the
+    photo, and the picture (218, 178, 3).
+    """
+    to_photo = similarity(ALIGNED_EYES, eyes)
+    # Averaging first keeps fine patterns of a large face from turning into false ones.
+    scale = np.hypot(*to_photo[:, 0])
+    low, high = bounds(moved(corners(), to_photo))
+    low, high = np.floor(low).astype(int) - 2, np.ceil(high).astype(int) + 2
+    low, high = np.clip(low, 0, np.array(image.shape[1::-1]) - 1), np.clip(high, 1, image.shape[1::-1])
+    part = image[low[1] : high[1], low[0] : high[0]]
+    shrink = min(1.0, 1.5 / scale)
+    size = tuple(max(1, round(side * shrink)) for side in part.shape[1::-1])
+    part = cv2.resize(part, size, interpolation=cv2.INTER_AREA) if shrink < 1 else part
+    factors = np.array(part.shape[1::-1]) / (high - low)
+    matrix = np.column_stack([to_photo[:, :2], to_photo[:, 2] - low + 0.5]) * factors[:, np.newaxis]
+    matrix[:, 2] -= 0.5
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    size = (ALIGNED_WIDTH, ALIGNED_HEIGHT)
+    return to_photo, cv2.warpAffine(part, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)

@@ -4,15 +4,16 @@ import cv2
 import numpy as np
 import pytest
 
+from data_prep import geometry
 from data_prep.synthetic import synthetic_faces
 from tools.predict import face_finder, photos
 
 
 def test_similarity_by_hand():
     # Eyes twice as far apart and a quarter turn: (1, 0) -> (0, 2).
-    matrix = face_finder.similarity(np.array([(0.0, 0), (1, 0)]), np.array([(5.0, 5), (5, 7)]))
+    matrix = geometry.similarity(np.array([(0.0, 0), (1, 0)]), np.array([(5.0, 5), (5, 7)]))
     np.testing.assert_allclose(matrix, [(0, -2, 5), (2, 0, 5)], atol=1e-12)
-    np.testing.assert_allclose(face_finder.moved([(1, 1)], matrix), [(3, 7)], atol=1e-12)
+    np.testing.assert_allclose(geometry.moved([(1, 1)], matrix), [(3, 7)], atol=1e-12)
 
 
 @pytest.mark.parametrize("scale", (0.4, 1.0, 3.0))
@@ -22,12 +23,12 @@ def test_align_undoes_rotation_scale_and_shift(scale):
     turn = cv2.getRotationMatrix2D((89, 111), 15, scale)
     turn[:, 2] += (300, 260)
     photo = cv2.warpAffine(face, turn, (900, 900), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
-    matrix, found = face_finder.align(photo, face_finder.moved(face_finder.ALIGNED_EYES, turn))
+    matrix, found = geometry.align(photo, geometry.moved(geometry.ALIGNED_EYES, turn))
     np.testing.assert_allclose(matrix, turn, atol=1e-9)
     inner = np.s_[20:-20, 20:-20]
     assert np.abs(found[inner].astype(int) - face[inner]).mean() < 3
-    box = face_finder.to_photo_box((0, 0, 178, 218), face_finder.Face(None, matrix, found), photo.shape)
-    corners = face_finder.moved([(0, 0), (178, 0), (178, 218), (0, 218)], turn)
+    box = geometry.moved_box((0, 0, 178, 218), matrix, photo.shape)
+    corners = geometry.moved([(0, 0), (178, 0), (178, 218), (0, 218)], turn)
     np.testing.assert_allclose(box, [*corners.min(axis=0).clip(0), *corners.max(axis=0)], atol=1e-9)
 
 
@@ -39,7 +40,7 @@ def test_drawn_face_is_found_where_it_is(scale):
     face = cv2.resize(face, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     photo[150 : 150 + len(face), 300 : 300 + face.shape[1]] = face
     (found,) = face_finder.FaceFinder()(photo)
-    eyes = face_finder.moved(face_finder.ALIGNED_EYES, found.to_photo)
+    eyes = geometry.moved(geometry.ALIGNED_EYES, found.to_photo)
     np.testing.assert_allclose(eyes, landmarks[:2] * scale + (300, 150), atol=8 * scale)
     assert found.aligned.shape == (218, 178, 3)
 

@@ -4,21 +4,9 @@ import cv2
 import numpy as np
 
 from data_prep.geometry import PATCH_SIZE
+from data_prep.pictures import COLOURS, INK, PAPER, rectangle, text
 
-# Told apart by colour-blind people too (blue, orange, bluish green, purple, sky, vermilion, yellow).
-FOUND = (0, 159, 230)
-TRUE = (255, 255, 255)
-COLOURS = [(178, 114, 0), (0, 159, 230), (115, 158, 0), (167, 121, 204), (233, 180, 86), (0, 94, 213), (66, 228, 240)]
-FONT = cv2.FONT_HERSHEY_SIMPLEX
-INK = (30, 30, 30)
-
-
-def rectangle(image, box, colour, thickness=2):
-    """Draw a half-open box x1 y1 x2 y2, with a dark edge that keeps it visible on any face; in place."""
-    x1, y1, x2, y2 = (int(round(float(side))) for side in box)
-    corners = (max(x1, 0), max(y1, 0)), (min(x2, image.shape[1]) - 1, min(y2, image.shape[0]) - 1)
-    cv2.rectangle(image, *corners, INK, thickness + 2)
-    cv2.rectangle(image, *corners, colour, thickness)
+FOUND, TRUE = COLOURS[1], PAPER  # found regions are orange, true boxes white
 
 
 def region(image, found, true=None):
@@ -30,10 +18,10 @@ def region(image, found, true=None):
     return image
 
 
-def titled(image, text):
+def titled(image, words):
     """A picture under a line of text."""
     strip = np.full((28, image.shape[1], 3), 255, dtype=np.uint8)
-    cv2.putText(strip, text, (6, 20), FONT, 0.55, INK, 1, cv2.LINE_AA)
+    text(strip, words, 6, 20, 0.55)
     return np.vstack([strip, image])
 
 
@@ -55,7 +43,7 @@ def heat(response, side=PATCH_SIZE):
     for (y, x), value in np.ndenumerate(response):
         ink = INK if value > 0.6 else (255, 255, 255)
         place = int((x + 0.5) * step - 14), int((y + 0.5) * step + 5)
-        cv2.putText(picture, f"{value:.2f}"[-4:].lstrip("0") or "0", place, FONT, 0.45, ink, 1, cv2.LINE_AA)
+        text(picture, f"{value:.2f}"[-4:].lstrip("0") or "0", *place, ink=ink)
     return picture
 
 

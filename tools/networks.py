@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from data_prep.geometry import face, patch
 from data_prep.store.databases import key
 from models import table1
+from tools.errors import ToolError
 
 PATCH_AREA = table1.INPUT_SIZE**2
 CONV3_CHANNELS = table1.CONV3.channels
@@ -20,10 +21,6 @@ CONV3_CHANNELS = table1.CONV3.channels
 MARKS = {"cascade": "head", "whole_face": "head_whole", "region": "conv7"}
 # Layers whose weights a file may lack.
 OPTIONAL = ("early_stopping", "region_mapper", "balanced_data")
-
-
-class ToolError(Exception):
-    """Something the user can act on, in one line."""
 
 
 def read_weights(path):

@@ -40,7 +40,8 @@ from data_prep.store.databases import ENCODINGS, count, image_datum, in_order, l
 from data_prep.geometry import to_patch
 from data_prep.plan.forms import Job, Settings
 from data_prep.sources.images import DataError
-from data_prep.sources.source import SPLITS, file_checksum
+from data_prep.files import sha256
+from data_prep.sources.source import SPLITS
 
 __all__ = ["build", "image_datum", "label_datum", "open_source", "write_lmdb"]
 
@@ -112,7 +113,7 @@ def _build(source, out, work, settings, workers, drop_duplicates):
     # 2. Say what it will cost.
     job = Job(source, settings, dropped)
     found = estimate.costs(job, workers)
-    checksums = {file.name: file_checksum(file) for file in source.files}
+    checksums = {file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in source.files}
     images = {"path": str(source.images.path), "count": len(members), "bytes": size}
     images["blake2b"] = hashlib.blake2b(hashes.tobytes(), digest_size=32).hexdigest()
     told = {"form": settings.form, "attributes": list(settings.attributes)}

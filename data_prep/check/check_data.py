@@ -16,7 +16,6 @@ import hashlib
 import pathlib
 import sys
 
-import cv2
 import numpy as np
 
 from data_prep.build import examine
@@ -24,6 +23,7 @@ from data_prep.build.build_lmdb import open_source
 from data_prep.check import contact_sheet
 from data_prep.check.prepared import Prepared
 from data_prep.geometry import face, patch
+from data_prep.pictures import write_image
 from data_prep.plan import balance
 from data_prep.sources.images import DataError
 from data_prep.sources.source import SPLITS
@@ -215,7 +215,7 @@ def write_sheets(data, draws, out, columns=8):
         rows = np.flatnonzero(column == number)
         sides = [rows[draws["label"][rows] == label][:columns] for label in (1, 0)]
         pictures = [[data.training_patch(draws, record) for record in side] for side in sides]
-        cv2.imwrite(str(out / f"{name}.png"), contact_sheet.attribute(name, *pictures))
+        write_image(out / f"{name}.png", contact_sheet.attribute(name, *pictures))
     moved = np.flatnonzero((draws["dx"] != 0) | (draws["dy"] != 0))
     if not len(moved) or (data.stream and not data.source):
         return
@@ -224,7 +224,7 @@ def write_sheets(data, draws, out, columns=8):
     _, first = np.unique(draws[own], return_index=True)
     cuts = [(draws[record], data.training_patch(draws, record)) for record in own[np.sort(first)][:12]]
     sheet = contact_sheet.augmentation(data.train_name(image), data.whole_face(image), cuts)
-    cv2.imwrite(str(out / "augmentation.png"), sheet)
+    write_image(out / "augmentation.png", sheet)
 
 
 def main(arguments=None):

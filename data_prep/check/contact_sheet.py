@@ -4,17 +4,9 @@ import cv2
 import numpy as np
 
 from data_prep.geometry import FACE_SIZE, MARGIN, PATCH_SIZE
+from data_prep.pictures import COLOURS, PAPER, stacked, text
 
-FONT = cv2.FONT_HERSHEY_SIMPLEX
-INK, PAPER = (30, 30, 30), (255, 255, 255)
-# Told apart by colour-blind people too.
-CUTS = [(178, 114, 0), (0, 159, 230), (115, 158, 0), (167, 121, 204), (233, 180, 86), (0, 94, 213), (66, 228, 240)]
 SIDE, GAP, LINE = 148, 6, 22
-
-
-def text(picture, words, x, y, size=0.45):
-    """Write words with their baseline at (x, y), in place."""
-    cv2.putText(picture, words, (x, y), FONT, size, INK, 1, cv2.LINE_AA)
 
 
 def tile(image, caption="", side=SIDE):
@@ -35,13 +27,6 @@ def grid(tiles, columns):
         y, x = GAP + number // columns * (height + GAP), GAP + number % columns * (width + GAP)
         picture[y : y + height, x : x + width] = one
     return picture
-
-
-def stacked(pictures):
-    """Pictures one over the other, left edges in line."""
-    width = max(picture.shape[1] for picture in pictures)
-    sides = [(0, 0, 0, width - picture.shape[1]) for picture in pictures]
-    return np.vstack([cv2.copyMakeBorder(p, *s, cv2.BORDER_CONSTANT, value=PAPER) for p, s in zip(pictures, sides)])
 
 
 def heading(words, width, size=0.6):
@@ -69,7 +54,7 @@ def augmentation(name, face, cuts, columns=4):
     whole = cv2.resize(face, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     tiles = []
     for number, (draw, patch) in enumerate(cuts):
-        colour = CUTS[number % len(CUTS)]
+        colour = COLOURS[number % len(COLOURS)]
         x, y = scale * (MARGIN + int(draw["dx"])), scale * (MARGIN + int(draw["dy"]))
         cv2.rectangle(whole, (x, y), (x + scale * PATCH_SIZE - 1, y + scale * PATCH_SIZE - 1), colour, 2)
         words = f"{int(draw['dx']):+d} {int(draw['dy']):+d}{' mirrored' if draw['mirror'] else ''}"

@@ -1,6 +1,5 @@
 """A data set of faces with attribute labels, whatever its layout: what the rest of data preparation sees of it."""
 
-import hashlib
 import pathlib
 
 import cv2
@@ -104,12 +103,3 @@ def one_spelling(zero, minus, where):
     """Raises DataError where labels use both 0 and -1: one of them would mean something else than absent."""
     if zero and minus:
         raise DataError(f"{where}: labels use -1 and 0; absent must be one of them")
-
-
-def file_checksum(path):
-    """{"bytes", "sha256"} of a file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-        return {"bytes": file.tell(), "sha256": digest.hexdigest()}

@@ -19,12 +19,14 @@ What is drawn where the label's name leaves it open:
 import cv2
 import numpy as np
 
-WIDTH, HEIGHT = 178, 218
+from data_prep.geometry import ALIGNED_EYES, ALIGNED_HEIGHT, ALIGNED_WIDTH
+
+WIDTH, HEIGHT = ALIGNED_WIDTH, ALIGNED_HEIGHT
 SCALE = 2  # the canvas is this many times larger than the image
 COARSE = 4  # soft masks are blurred on a grid this many times coarser than the canvas; divides its sides
-CENTRE = 88.5  # x of the axis of the face
-EYE_Y, NOSE_Y, MOUTH_Y = 111.0, 135.0, 152.0
-EYE_X = 19.5  # distance of either eye from the axis
+CENTRE = ALIGNED_EYES[:, 0].mean()  # x of the axis of the face
+EYE_Y, NOSE_Y, MOUTH_Y = ALIGNED_EYES[0, 1], 135.0, 152.0
+EYE_X = CENTRE - ALIGNED_EYES[0, 0]  # distance of either eye from the axis
 _SHIFT = 4  # fractional bits of the coordinates handed to OpenCV
 _PARTS = (
     "pose shape skin background body hair eyes brows nose mouth beard marks glasses hat necklace earrings "

@@ -5,12 +5,12 @@ holds, for each file of weights in its folder: the training priors, and per scor
 serves best on validation and the line that makes a score the logit of a probability (Platt 1999).
 """
 
-import hashlib
 import json
 import pathlib
 
 import numpy as np
 
+from data_prep.files import sha256
 from tools.evaluate import metrics
 
 NAME = "calibration.json"
@@ -85,15 +85,6 @@ def probability(scores, slope, offset):
     return 1 / (1 + np.exp(-np.clip(slope * scores + offset, -500, 500)))
 
 
-def fingerprint(weights):
-    """What tells one file of weights from another of the same name."""
-    digest = hashlib.sha256()
-    with open(weights, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def make(scores, labels, prior, measure):
     """What calibration.json keeps of each score: dict score -> {"threshold", "slope", "offset"}, lists (A,)."""
     kept = {}
@@ -108,7 +99,7 @@ def write(weights, attributes, prior, scores, **told):
     """Enter what `make` made into calibration.json beside the weights. Raises OSError."""
     path = pathlib.Path(weights).with_name(NAME)
     entries = _read(path)
-    known = {"sha256": fingerprint(weights), "attributes": list(attributes), "prior": np.asarray(prior).tolist()}
+    known = {"sha256": sha256(weights), "attributes": list(attributes), "prior": np.asarray(prior).tolist()}
     entries[pathlib.Path(weights).name] = {**known, **told, "scores": scores}
     partial = path.with_name(f"{NAME}.partial")
     partial.write_text(json.dumps(entries, indent=1) + "\n")
@@ -118,7 +109,7 @@ def write(weights, attributes, prior, scores, **told):
 def entry(weights):
     """What calibration.json beside a file of weights says of it, a dict; None where nothing that still holds."""
     found = _read(pathlib.Path(weights).with_name(NAME)).get(pathlib.Path(weights).name)
-    return found if found and found["sha256"] == fingerprint(weights) else None
+    return found if found and found["sha256"] == sha256(weights) else None
 
 
 def read(weights, attributes):

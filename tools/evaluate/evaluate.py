@@ -21,15 +21,15 @@ import pathlib
 import sys
 import time
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
+from data_prep.pictures import write_image
 from data_prep.store.manifest import sampling
 from tools import drawing, networks
+from tools.errors import ToolError
 from tools.evaluate import calibration, localisation, metrics, published, scoring
 from tools.evaluate.tables import show, write_csv
-from tools.networks import ToolError
 
 # Blob of a deploy net -> what it decides.
 SCORES = {"max_d": "task one", "logits": "answer"}
@@ -286,10 +286,10 @@ def main():
             evaluation.save(out / f"{name}.npz")
         mapping = {name: evaluation for name, evaluation in evaluations.items() if evaluation.mapper}
         if mapping:
-            cv2.imwrite(str(out / "regions.png"), sheet(mapping, arguments.lmdb, arguments.split, boxes))
+            write_image(out / "regions.png", sheet(mapping, arguments.lmdb, arguments.split, boxes))
         for name, evaluation in mapping.items():
             picture = figure4(evaluation, arguments.lmdb, arguments.split, boxes)
-            cv2.imwrite(str(out / f"{name}-figure4.png"), picture)
+            write_image(out / f"{name}-figure4.png", picture)
     except (ToolError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"\n{out}: " + ", ".join(sorted(path.name for path in out.iterdir())))

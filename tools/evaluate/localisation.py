@@ -7,8 +7,8 @@ from google.protobuf import text_format
 
 from python_layers import region_mapper
 from tools import networks
+from tools.errors import ToolError
 from tools.evaluate import metrics
-from tools.networks import ToolError
 
 MEASURES = {"overlap": metrics.overlap, "covered": metrics.coverage, "hit": metrics.hits}
 

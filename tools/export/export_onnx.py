@@ -21,8 +21,8 @@ from onnx import TensorProto, helper, numpy_helper
 from models import table1
 from python_layers import region_mapper, roi_warp
 from tools import networks
+from tools.errors import ToolError
 from tools.evaluate import calibration
-from tools.networks import ToolError
 
 OPSET = 17
 # Blobs that are worth having although other layers read them.

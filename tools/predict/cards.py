@@ -6,7 +6,7 @@ Labels stand on the cards, beside an enlarged face, never on the photo: they can
 import cv2
 import numpy as np
 
-from tools.drawing import COLOURS, FONT, INK, rectangle
+from data_prep.pictures import COLOURS, FONT, INK, padded, rectangle, text
 
 # Pixels along the longer side of the photo as drawn; of a card's face; cards of one overlay at most.
 LONGEST, FACE, CARDS = 1200, 210, 24
@@ -22,11 +22,6 @@ def view(image):
         return image
     size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-
-
-def text(picture, words, x, y, size=0.45, ink=INK, thickness=1):
-    """Write words with their baseline at (x, y), in place."""
-    cv2.putText(picture, words, (int(x), int(y)), FONT, size, ink, thickness, cv2.LINE_AA)
 
 
 def numbered(picture, scale, answers):
@@ -84,19 +79,9 @@ def overlay(photo, shape, answers, aligned, shares):
     for start in range(0, len(drawn), columns):
         row = drawn[start : start + columns]
         height = max(one.shape[0] for one in row)
-        rows.append(padded(np.hstack([tall(one, height) for one in row]), width))
+        rows.append(padded(np.hstack([padded(one, height=height) for one in row]), width))
     if len(answers) > len(drawn):
         line = np.full((30, width, 3), 255, np.uint8)
         text(line, f"and {len(answers) - len(drawn)} more faces: see predictions.jsonl", GAP, 20, 0.5)
         rows.append(line)
     return np.vstack(rows)
-
-
-def padded(picture, width):
-    """A picture with white to its right, up to a width."""
-    return cv2.copyMakeBorder(picture, 0, 0, 0, width - picture.shape[1], cv2.BORDER_CONSTANT, value=(255,) * 3)
-
-
-def tall(picture, height):
-    """A picture with white under it, up to a height."""
-    return cv2.copyMakeBorder(picture, 0, height - picture.shape[0], 0, 0, cv2.BORDER_CONSTANT, value=(255,) * 3)

@@ -11,7 +11,7 @@ import pathlib
 import cv2
 import numpy as np
 
-from data_prep.synthetic.face_drawing import CENTRE, EYE_X, EYE_Y, HEIGHT, WIDTH
+from data_prep.geometry import align
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 FACE_CASCADE = "haarcascade_frontalface_alt2.xml"
@@ -22,8 +22,6 @@ EYES = np.array([(0.316, 0.378), (0.688, 0.378)])
 TOLERANCE = 0.1
 # Pixels along the longer side of the picture that is searched, and of the smallest face in it.
 SEARCHED, SMALLEST = 1280, 32
-# The eyes of an aligned face, in pixels of 178 x 218.
-ALIGNED_EYES = np.array([(CENTRE - EYE_X, EYE_Y), (CENTRE + EYE_X, EYE_Y)])
 
 # box: x1 y1 x2 y2 in pixels of the photo; to_photo: (2, 3) affine matrix from the aligned face's pixels to the photo's;
 # aligned: uint8 (218, 178, 3) B G R
@@ -80,56 +78,3 @@ def cascade(name):
         if (folder / name).exists():
             return cv2.CascadeClassifier(str(folder / name))
     raise OSError(f"{name}: not in OpenCV's package nor in .venv; make .venv/ready installs it")
-
-
-def align(image, eyes):
-    """A face in CelebA's frame: rotated, scaled and moved so that its eyes (2, 2) stand where theirs do.
-
-    Beyond the photo's edges its outermost pixels go on. Returns the affine matrix (2, 3) from the frame to the photo,
-    and the picture (218, 178, 3).
-    """
-    to_photo = similarity(ALIGNED_EYES, eyes)
-    # Averaging first keeps fine patterns of a large face from turning into false ones.
-    scale = np.hypot(*to_photo[:, 0])
-    low, high = corners_box(moved(frame_corners(), to_photo))
-    low, high = np.floor(low).astype(int) - 2, np.ceil(high).astype(int) + 2
-    low, high = np.clip(low, 0, np.array(image.shape[1::-1]) - 1), np.clip(high, 1, image.shape[1::-1])
-    part = image[low[1] : high[1], low[0] : high[0]]
-    shrink = min(1.0, 1.5 / scale)
-    size = tuple(max(1, round(side * shrink)) for side in part.shape[1::-1])
-    part = cv2.resize(part, size, interpolation=cv2.INTER_AREA) if shrink < 1 else part
-    factors = np.array(part.shape[1::-1]) / (high - low)
-    matrix = np.column_stack([to_photo[:, :2], to_photo[:, 2] - low + 0.5]) * factors[:, np.newaxis]
-    matrix[:, 2] -= 0.5
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return to_photo, cv2.warpAffine(part, matrix, (WIDTH, HEIGHT), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-
-
-def similarity(source, target):
-    """Matrix (2, 3) of the rotation, scale and shift that takes two points (2, 2) to two others."""
-    a, b = (complex(*(points[1] - points[0])) for points in (source, target))
-    turn = b / a
-    linear = np.array([(turn.real, -turn.imag), (turn.imag, turn.real)])
-    return np.column_stack([linear, target[0] - linear @ source[0]])
-
-
-def moved(points, matrix):
-    """Points (n, 2) through an affine matrix (2, 3)."""
-    return np.asarray(points) @ matrix[:, :2].T + matrix[:, 2]
-
-
-def frame_corners(box=(0, 0, WIDTH, HEIGHT)):
-    """The four corners (4, 2) of a box x1 y1 x2 y2."""
-    x1, y1, x2, y2 = box
-    return np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], dtype=float)
-
-
-def corners_box(corners):
-    """The upright box round points (n, 2): its low and its high corner."""
-    return corners.min(axis=0), corners.max(axis=0)
-
-
-def to_photo_box(box, face, shape):
-    """The upright box in the photo, clipped to its `shape`, round a box in an aligned face's pixels."""
-    low, high = corners_box(moved(frame_corners(box), face.to_photo))
-    return np.clip(np.concatenate([low, high]), 0, np.tile(shape[1::-1], 2))

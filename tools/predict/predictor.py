@@ -26,14 +26,14 @@ import json
 import pathlib
 import sys
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
-from data_prep.geometry import face, from_patch, patch
+from data_prep.geometry import ALIGNED_HEIGHT, ALIGNED_WIDTH, face, from_patch, moved_box, patch
+from data_prep.pictures import write_image
 from tools import networks
+from tools.errors import ToolError
 from tools.evaluate import calibration
-from tools.networks import ToolError
 from tools.predict import cards, face_finder, photos
 
 # Faces of one photo that are answered; the largest are kept.
@@ -79,7 +79,7 @@ class Predictor:
         """The faces of an image (B G R uint8): list of face_finder.Face, the largest first."""
         if self.aligned:
             height, width = image.shape[:2]
-            scale = np.array([(width / face_finder.WIDTH, 0, 0), (0, height / face_finder.HEIGHT, 0)])
+            scale = np.array([(width / ALIGNED_WIDTH, 0, 0), (0, height / ALIGNED_HEIGHT, 0)])
             return [face_finder.Face(np.array([0.0, 0.0, width, height]), scale, image)]
         found = sorted(self.finder(image), key=lambda one: one.box[0] - one.box[2])
         return found[:CROWD]
@@ -93,7 +93,7 @@ class Predictor:
         result = networks.forward(self.net, [patch(face(one.aligned)) for one in faces], blobs)
         present = result[self.score] > self.threshold
         probabilities = calibration.probability(result[self.score], self.slope, self.offset)
-        frame = np.tile((face_finder.WIDTH, face_finder.HEIGHT), 2)
+        frame = np.tile((ALIGNED_WIDTH, ALIGNED_HEIGHT), 2)
         answers = []
         for row, (one, shape) in enumerate(zip(faces, shapes)):
             told, shares = {}, {}
@@ -103,7 +103,7 @@ class Predictor:
                 told[name] = {"answer": word, "probability": round(p, 4)}
                 if "rois_image" in result:
                     shares[name] = from_patch(result["rois_image"][row, column], (1, 1))
-                    told[name]["region"] = rounded(face_finder.to_photo_box(shares[name] * frame, one, shape))
+                    told[name]["region"] = rounded(moved_box(shares[name] * frame, one.to_photo, shape))
             answers.append(({"box": rounded(one.box), "attributes": told}, shares))
         return answers
 
@@ -210,7 +210,7 @@ def write(results, out, total, pictures=True):
             rows.writerows(csv_rows(photo, answers))
             faces += len(answers)
             if pictures and answers:
-                cv2.imwrite(str(out / file_name(photo.name, taken)), cards.overlay(view, shape, answers, *cut))
+                write_image(out / file_name(photo.name, taken), cards.overlay(view, shape, answers, *cut))
     return faces, problems
 
 

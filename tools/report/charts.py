@@ -3,8 +3,10 @@
 import html
 import math
 
+from data_prep.pictures import PALETTE
+
 # Okabe and Ito's colours, told apart by colour-blind people; the dashes say the same again.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+COLOURS = tuple(PALETTE[place] for place in (0, 5, 2, 3, 1, 4))
 DASHES = ("", "6 3", "2 2", "8 3 2 3", "1 3", "10 4")
 WIDTH, HEIGHT = 640, 260
 LEFT, RIGHT, TOP, BOTTOM = 48, 12, 12, 34

@@ -17,8 +17,8 @@ import numpy as np
 from data_prep.store import manifest
 from models import table1
 from tools import drawing, networks
+from tools.errors import ToolError
 from tools.evaluate import calibration, localisation, metrics, published
-from tools.networks import ToolError
 from tools.report import charts, page
 from tools.train import caffe_log
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from models import table1
 from python_layers.region_mapper import theoretical_rectangles
 from tools import networks
-from tools.networks import ToolError
+from tools.errors import ToolError
 
 KINDS = ("theoretical", "measured")
 

@@ -1,0 +1,88 @@
+"""Files: checksums, JSON with errors that name the file and the key, and writing that leaves a whole file or none."""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import pathlib
+
+
+def sha256(path):
+    """The SHA-256 checksum of a file, as hexadecimal digits. Raises OSError."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def replacing(path, mode="wb", **options):
+    """A file to write that takes the place of `path` when all of it is on the disk; after an error `path` is as before.
+
+    mode, options: as of open. Raises OSError.
+    """
+    path = pathlib.Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, mode, **options) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()
+
+
+def write_bytes(path, data):
+    """Write a file whole or not at all. Raises OSError."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+def write_json(path, value):
+    """Write a value as JSON, whole or not at all; NaN and infinity are refused with ValueError. Raises OSError."""
+    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
+    write_bytes(path, text.encode())
+
+
+def read_json(path, kind=dict):
+    """The value in a JSON file. Raises FileNotFoundError, OSError, and ValueError that names the file and the fault.
+
+    kind: the type that the file's value must have
+    """
+    path = pathlib.Path(path)
+    try:
+        value = json.loads(path.read_bytes().decode(), parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: damaged, not readable as JSON ({error})")
+    if not isinstance(value, kind):
+        raise ValueError(f"{path}: damaged, must hold a JSON {_NAMES[kind]}, not {_NAMES.get(type(value), 'null')}")
+    return value
+
+
+_NAMES = {dict: "object", list: "list", str: "string", int: "number", float: "number", bool: "true or false"}
+
+
+def _no_number(word):
+    raise ValueError(f"{word} is no number")
+
+
+def member(value, key, kind, where, length=None):
+    """Entry `key` of a dict read from JSON, checked: its type, that numbers are finite, and the length of a list.
+
+    kind: a type or a tuple of types; where: file and place, for the error. Raises ValueError.
+    """
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if not isinstance(value, dict) or key not in value:
+        raise ValueError(f"{where}: damaged, key {key!r} is missing")
+    found = value[key]
+    fits = isinstance(found, kinds) and not (isinstance(found, bool) and bool not in kinds)
+    if not fits or (isinstance(found, float) and not math.isfinite(found)):
+        names = " or ".join(dict.fromkeys(_NAMES.get(one, "null") for one in kinds))
+        raise ValueError(f"{where}: damaged, key {key!r} must be a {names}, not {json.dumps(found)[:60]}")
+    if length is not None and len(found) != length:
+        raise ValueError(f"{where}: damaged, key {key!r} must have {length} entries, not {len(found)}")
+    return found
