@@ -1,0 +1,371 @@
+"""The record of a run: what it was made from, with which settings, and how far each of its stages has come.
+
+A run is a folder, and `run.json` in it is its record. Every tool reads from it what it needs: attributes, networks,
+weights, calibration. Settings are given once: what a command leaves out is what the record says. A stage is not made
+again while its inputs are the same, and weights that were made from other inputs are never used.
+
+    RUN/run.json           this record
+    RUN/region/            task one: prototxts, train.log, snapshots
+    RUN/average/           weights of task one with the average region, from which the cascade starts
+    RUN/cascade/           both tasks
+    RUN/whole_face/        the ablation without regions
+    RUN/evaluation/        what `face-cascade evaluate` measured
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import os
+import pathlib
+import time
+import typing
+
+from data_prep import files
+from data_prep.store import manifest
+from models import options, solvers
+from tools.errors import ToolError
+
+NAME = "run.json"
+VERSION = 1
+TRAINED = ("region", "cascade", "whole_face")
+STAGES = ("region", "average", "cascade", "whole_face", "evaluate")
+STATES = ("running", "interrupted", "failed", "done")
+ENGINES = ("bvlc", "torch")
+PRECISIONS = ("float32", "tf32", "bfloat16")
+RECTANGLES = ("theoretical", "measured")
+# Set for the tools that a command starts, so that they do not wait for the lock that the command holds.
+LOCK_HELD = "FACE_CASCADE_LOCKED_RUN"
+# Solver fields that change what is shown or kept, not the weights.
+NOT_WEIGHTS = (
+    *("display", "average_loss", "debug_info", "snapshot", "snapshot_format", "snapshot_after_train", "snapshot_diff"),
+    *("test_iter", "test_interval", "test_initialization", "test_compute_loss", "net", "snapshot_prefix"),
+)
+
+
+@dataclasses.dataclass
+class Data:
+    """The LMDB folder of a run. checksum: SHA-256 of its manifest.json."""
+
+    lmdb: str
+    checksum: str
+    attributes: typing.List[str]
+    form: str
+
+
+@dataclasses.dataclass
+class Average:
+    """How the average region is measured, see tools.train.average_region."""
+
+    rectangles: str = "measured"
+    faces: int = 200
+    points: int = 4
+    density: float = 2.0
+    min_firings: int = 10
+
+
+@dataclasses.dataclass
+class Settings:
+    """What a user chooses for a run.
+
+    network: the fields of models.options.NetworkOptions that do not come from the data; solver: dict stage -> dict
+    field -> text, changes to the files in solver/; device: "cpu", "cuda:0" or "cuda:0,1"; threads: 0 for one per core
+    """
+
+    network: dict = dataclasses.field(default_factory=dict)
+    solver: dict = dataclasses.field(default_factory=dict)
+    average: Average = dataclasses.field(default_factory=Average)
+    seed: int = 1
+    engine: str = ""
+    precision: str = "float32"
+    device: str = "cpu"
+    threads: int = 0
+
+
+@dataclasses.dataclass
+class Stage:
+    """How far a stage has come.
+
+    inputs: dict of everything the result depends on; state: one of STATES; weights: file below the run's folder, or
+    None; checksum: of that file; iterations: done; images: training images seen per attribute, also in earlier
+    stages that this one started from; seconds: of computing, over all interruptions; message: why it failed
+    """
+
+    inputs: dict
+    state: str = "running"
+    weights: typing.Optional[str] = None
+    checksum: typing.Optional[str] = None
+    iterations: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    images_per_second: float = 0.0
+    made_with: dict = dataclasses.field(default_factory=dict)
+    message: str = ""
+
+
+class Run:
+    """One run: its folder, Data, Settings and Stages.
+
+    Raises ToolError for a folder that holds no run or a damaged record.
+    """
+
+    def __init__(self, folder, data, settings, stages=None):
+        self.folder = pathlib.Path(folder)
+        self.data, self.settings, self.stages = data, settings, stages or {}
+
+    # Reading and writing ------------------------------------------------------------------------------------
+
+    @classmethod
+    def read(cls, folder):
+        """The run in a folder. Raises ToolError."""
+        path = pathlib.Path(folder) / NAME
+        try:
+            record = files.read_json(path)
+            return cls(folder, *parse(record, path))
+        except FileNotFoundError:
+            raise ToolError(
+                f"{folder}: no run in it ({NAME} is missing); train first: face-cascade train --run {folder}"
+            )
+        except (OSError, ValueError) as error:
+            raise ToolError(str(error))
+
+    @staticmethod
+    def exists(folder):
+        """Whether a folder holds a run's record, be it whole or damaged."""
+        return (pathlib.Path(folder) / NAME).exists()
+
+    @classmethod
+    def create(cls, folder, lmdb, settings=None):
+        """A new run on an LMDB folder; nothing is written yet. Raises ToolError."""
+        return cls(folder, read_data(lmdb), settings or Settings())
+
+    def write(self):
+        """Write the record, whole or not at all. Raises OSError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        record = {
+            "version": VERSION,
+            "data": dataclasses.asdict(self.data),
+            "settings": dataclasses.asdict(self.settings),
+            "stages": {name: dataclasses.asdict(stage) for name, stage in self.stages.items()},
+        }
+        files.write_json(self.folder / NAME, record)
+
+    # What tools read ----------------------------------------------------------------------------------------
+
+    @property
+    def attributes(self):
+        return self.data.attributes
+
+    def network(self):
+        """The NetworkOptions of this run. Raises ToolError."""
+        try:
+            return options.NetworkOptions(
+                attributes=tuple(self.attributes), lmdb=self.data.lmdb, form=self.data.form, **self.settings.network
+            )
+        except (TypeError, ValueError) as error:
+            raise ToolError(f"{self.folder / NAME}: {error}")
+
+    def place(self, stage):
+        """The folder of a stage."""
+        return self.folder / ("evaluation" if stage == "evaluate" else stage)
+
+    def deploy(self, stage):
+        """The deploy prototxt of a trained network; the region net also stands for the average region."""
+        return self.place("region" if stage == "average" else stage) / "deploy.prototxt"
+
+    def done(self, name):
+        """Whether a stage has ended well."""
+        return name in self.stages and self.stages[name].state == "done"
+
+    def weights(self, name):
+        """The weights file of a stage that is done, its checksum verified. Raises ToolError."""
+        if not self.done(name):
+            state = self.stages[name].state if name in self.stages else "not begun"
+            raise ToolError(f"{self.folder}: stage {name} is {state}, so it has no weights; run: {command(self, name)}")
+        path = self.folder / self.stages[name].weights
+        if not path.exists():
+            raise ToolError(
+                f"{path}: missing, though {NAME} says that {name} is done; run {command(self, name)} --restart"
+            )
+        if files.sha256(path) != self.stages[name].checksum:
+            raise ToolError(f"{path}: changed since {name} was done; run {command(self, name)} --restart")
+        return path
+
+    def check_data(self):
+        """Raise ToolError when the LMDB folder is gone or holds other data than the run was made from."""
+        found = read_data(self.data.lmdb)
+        if found.checksum != self.data.checksum:
+            raise ToolError(
+                f"{self.data.lmdb}: the data changed since {self.folder} was made; train in another run "
+                "(--run), or give --restart to make this one anew"
+            )
+
+    # Inputs of stages ---------------------------------------------------------------------------------------
+
+    def inputs(self, name):
+        """Everything the result of a training stage or of the average region depends on: flat dict, JSON values."""
+        made = {"data": self.data.checksum}
+        if name == "average":
+            made.update((f"average.{key}", value) for key, value in dataclasses.asdict(self.settings.average).items())
+            made["network.threshold"] = self.network().threshold
+            made["weights of region"] = self.start("region")
+            return made
+        network = self.network().to_dict()
+        fields = [field for field in options.FIELDS_OF[name] if field not in ("lmdb", "test_batch")]
+        made.update((f"network.{field}", network[field]) for field in fields)
+        for field, value in self.solver_fields(name).items():
+            if field not in NOT_WEIGHTS:
+                made[f"solver.{field}"] = value
+        made.update(engine=self.settings.engine, precision=self.settings.precision, solvers=self.solvers())
+        if name == "cascade":
+            made["weights with the average region"] = self.start("average")
+        return made
+
+    def start(self, name):
+        """Checksum of the weights of a stage that another one starts from; None while there are none."""
+        return self.stages[name].checksum if self.done(name) else None
+
+    def solver_fields(self, name):
+        """Field -> value of a stage's solver, all changes made."""
+        changes = dict(self.settings.solver.get(name, {}))
+        changes.setdefault("random_seed", str(self.settings.seed))
+        return solvers.fields(name, changes, len(self.attributes))
+
+    def solver_changes(self):
+        """Stage -> field -> text, with the seed."""
+        return {
+            name: {"random_seed": str(self.settings.seed), **self.settings.solver.get(name, {})} for name in TRAINED
+        }
+
+    def solvers(self):
+        """How many solvers train together: the number of GPUs, 1 on the CPU."""
+        return self.settings.device.count(",") + 1
+
+    def images(self, name):
+        """Training images per attribute that a whole training stage sees, and those of the stage it starts from."""
+        own = int(self.solver_fields(name)["max_iter"]) * self.network().batch * self.solvers()
+        return own + (self.images("region") if name == "cascade" else 0)
+
+
+def command(run, name):
+    """The command that makes a stage of a run."""
+    word = {"average": "average", "evaluate": "evaluate"}.get(name, f"train {name}")
+    return f"face-cascade {word} --run {run.folder}"
+
+
+def read_data(lmdb):
+    """The Data of an LMDB folder. Raises ToolError."""
+    try:
+        found = manifest.read(lmdb)
+        return Data(str(lmdb), manifest.checksum(lmdb), list(found.attributes), found.form)
+    except FileNotFoundError:
+        raise ToolError(
+            f"{lmdb}: no LMDBs in it; build them first: make lmdb CELEBA=/path/to/CelebA, or face-cascade data"
+        )
+    except (OSError, ValueError) as error:
+        raise ToolError(str(error))
+
+
+# Parsing a record -------------------------------------------------------------------------------------------
+
+
+def parse(record, path):
+    """Data, Settings and Stages of a record read from JSON. Raises ValueError that names file and key."""
+    version = files.member(record, "version", int, path)
+    if version != VERSION:
+        raise ValueError(
+            f"{path}: written by another version of face-cascade ({version}, not {VERSION}); use another RUN"
+        )
+    data = fields(Data, files.member(record, "data", dict, path), f"{path}: data")
+    if not data.attributes or not all(isinstance(name, str) for name in data.attributes):
+        raise ValueError(f"{path}: data: damaged, key 'attributes' must be a list of names")
+    given = files.member(record, "settings", dict, path)
+    average = fields(Average, files.member(given, "average", dict, f"{path}: settings"), f"{path}: settings: average")
+    settings = fields(Settings, {**given, "average": average}, f"{path}: settings")
+    for key, allowed in (("engine", ENGINES), ("precision", PRECISIONS)):
+        if getattr(settings, key) not in allowed:
+            raise ValueError(f"{path}: settings: damaged, key {key!r} must be one of {', '.join(allowed)}")
+    stages = {}
+    for name, stage in files.member(record, "stages", dict, path).items():
+        where = f"{path}: stages: {name}"
+        if name not in STAGES:
+            raise ValueError(f"{where}: damaged, no stage of that name; stages are {', '.join(STAGES)}")
+        stages[name] = fields(Stage, stage, where)
+        if stages[name].state not in STATES:
+            raise ValueError(f"{where}: damaged, key 'state' must be one of {', '.join(STATES)}")
+        if stages[name].state == "done" and name != "evaluate" and not (stages[name].weights and stages[name].checksum):
+            raise ValueError(f"{where}: damaged, a stage that is done needs 'weights' and 'checksum'")
+    return data, settings, stages
+
+
+_KINDS = {
+    str: str,
+    int: int,
+    float: (float, int),
+    dict: dict,
+    typing.List[str]: list,
+    typing.Optional[str]: (str, type(None)),
+    Average: Average,
+}
+
+
+def fields(kind, value, where):
+    """A dataclass from a dict read from JSON, every field there and of its type. Raises ValueError."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{where}: damaged, must be a JSON object")
+    names = {field.name: _KINDS[field.type] for field in dataclasses.fields(kind)}
+    for key in value:
+        if key not in names:
+            raise ValueError(f"{where}: damaged, unknown key {key!r}")
+    return kind(**{key: files.member(value, key, expected, where) for key, expected in names.items()})
+
+
+# Locks ------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def locked(folder, wait=60.0):
+    """Hold a run's folder: a second training, average region or evaluation of it is refused with ToolError.
+
+    The lock is a file descriptor that a training started inside inherits, so it lasts as long as that training,
+    however this process ends. wait: seconds for a training whose command was killed to write its last snapshot.
+    Yields the descriptor, None where the command that started this one holds the lock.
+    """
+    folder = pathlib.Path(folder)
+    if os.environ.get(LOCK_HELD) == str(folder.resolve()):
+        yield None
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        deadline, said = time.monotonic() + wait, False
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+                if alive(owner) or time.monotonic() > deadline:
+                    who = f"process {owner}" if owner else "another process"
+                    raise ToolError(f"{folder}: {who} works on this run; wait for it, stop it, or use another RUN")
+                if not said:
+                    print(f"{folder}: an earlier training is writing its last snapshot; waiting for it", flush=True)
+                said = True
+                time.sleep(0.2)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        os.environ[LOCK_HELD] = str(folder.resolve())
+        yield descriptor
+    finally:
+        os.environ.pop(LOCK_HELD, None)
+        os.close(descriptor)
+
+
+def alive(owner):
+    """Whether the process of this number (text) runs."""
+    try:
+        os.kill(int(owner), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
