@@ -203,9 +203,9 @@ def test_evaluate(run_folder, lmdb_folder, region_weights, cascade_weights, tmp_
     assert len(rows) == (len(ATTRIBUTES) + 1) * 3
     assert rows["Eyeglasses", "prior"]["majority"] == 0.6
     net = networks.load(model, cascade_weights)
-    images = list(map(networks.datum_image, networks.records(lmdb_folder / "test_images")))
+    images = list(networks.patches(lmdb_folder, "test"))
     logits = networks.forward(net, images, ["logits"])["logits"]
-    right = (logits > 0) == networks.read_labels(lmdb_folder / "test_labels")
+    right = (logits > 0) == networks.read_labels(lmdb_folder, "test", 2)
     for name, expected in zip(ATTRIBUTES, right.mean(axis=0)):
         row = rows[name, "p>.5"]
         np.testing.assert_allclose(row["accuracy"], expected, atol=1e-6)

@@ -44,7 +44,7 @@ def run(net, folder, split, batch, faces=0):
     faces: only the first so many, 0 for all
     """
     blobs = [name for name in (*SCORES, *REGIONS) if name in net.blobs]
-    labels = networks.read_labels(folder / f"{split}_labels")[: faces or None]
+    labels = networks.read_labels(folder, split, networks.attributes_of(net))[: faces or None]
     images = (patch for _, patch in zip(range(len(labels)), networks.patches(folder, split)))
     parts = []
     with tqdm(total=len(labels), unit="face", desc=split, disable=None) as bar:
