@@ -99,7 +99,7 @@ def places(names, where, path):
 
 
 def read_layers(path):
-    """The layers of a file of weights: list of (name, arrays); None for a blob that is not in it, one that is shared."""
+    """The layers of a file of weights: list of (name, arrays), None for a blob that is not in it (a shared one)."""
     with reading(path) as file:
         return list(walk(member(file, "data", "Group", path), "", path))
 
