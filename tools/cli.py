@@ -154,6 +154,8 @@ def run(name, words):
     arguments = parser.parse_args(words)
     try:
         return module.run(arguments) or 0
+    except BrokenPipeError:
+        raise
     except (ToolError, OSError) as error:
         return failed(str(error))
 
