@@ -1,4 +1,4 @@
-"""Balanced, augmented batches drawn on the fly from the compact form: Caffe Python layer `BalancedData` (3.4.1)."""
+"""Balanced, augmented mini-batches, cut while training runs: Caffe Python layer `BalancedData` (section 3.4.1)."""
 
 import pathlib
 
@@ -9,7 +9,7 @@ from data_prep.geometry import PATCH_SIZE
 from data_prep.plan.balance import DRAW, Plan
 from data_prep.store import manifest
 from data_prep.store.databases import read_labels
-from python_layers.parameters import check_count, explained, is_whole, read_parameters
+from python_layers.parameters import check_count, is_whole, logs_errors, read_parameters
 from python_layers.prefetch import Pool
 
 SPLITS = ("train", "val", "test")
@@ -41,8 +41,8 @@ class BalancedData(caffe.Layer):
 
     TRAIN, top  data (b * A, 3, 224, 224), label_flat (b * A,): record i * A + a is image i of attribute a, absent for
                 even i, present for odd i, cut and mirrored by the same plan as the stream, without end: every image of
-                a class comes before one comes again, in another order and otherwise cut each time. Of a folder with
-                natural sampling, image i is any
+                a class comes before one comes again, in another order and otherwise cut each time. In a folder with
+                natural sampling, image i may be of either class
     TEST, top   data (b, 3, 224, 224), label_flat (b, A, 1, 1): centre patches of one split in order, from the start
                 again after the last
     blobs[0]    TRAIN: (4,), the number of batches given so far, in digits of base 2^16
@@ -55,14 +55,14 @@ class BalancedData(caffe.Layer):
       source   "data/lmdb"  folder of the LMDBs
       batch    4            TRAIN: b, images per attribute, even; TEST: images
       split    null         "train" (balanced), "val" or "test" (in order); null: train in TRAIN, val in TEST
-      seed     null         of drawing and cutting; null: the one the folder was made with
-      workers  2            processes that make batches ready
-      ahead    2            batches they make ready ahead of need
+      seed     null         of sampling and augmentation; null: the one the folder was made with
+      workers  2            processes that prepare batches
+      ahead    2            batches they prepare in advance
 
     Raises ValueError for wrong parameters, PrefetchError for an unreadable face.
     """
 
-    @explained
+    @logs_errors
     def setup(self, bottom, top):
         check_count(self, "bottom", bottom, (0,), "none")
         check_count(self, "top", top, (2,), "data, label_flat")
@@ -101,7 +101,7 @@ class BalancedData(caffe.Layer):
             )
         return told
 
-    @explained
+    @logs_errors
     def reshape(self, bottom, top):
         top[0].reshape(self.images, 3, PATCH_SIZE, PATCH_SIZE)
         if self.split == "train":
@@ -110,14 +110,14 @@ class BalancedData(caffe.Layer):
             top[1].reshape(self.images, self.labels.shape[1], 1, 1)
 
     def draws(self, number):
-        """What batch `number` consists of: (images,) of DRAW. Several solvers take batches in turn."""
+        """What batch `number` consists of: (images,) of DRAW. Several solvers take alternating batches."""
         if self.split == "train":
             return self.plan.batch(number * caffe.solver_count() + caffe.solver_rank(), self.size)
         draws = np.zeros(self.images, DRAW)
         draws["image"] = np.arange(number * self.images, (number + 1) * self.images) % len(self.labels)
         return draws
 
-    @explained
+    @logs_errors
     def forward(self, bottom, top):
         if self.pool is None:  # not before: BVLC never lets go of a Python layer, and so of its workers
             self.pool = Pool(self.folder / f"{self.split}_images", self.images, self.workers, self.ahead)

@@ -1,4 +1,4 @@
-"""Faces made ready ahead of need, by other processes: what BalancedData takes its batches from.
+"""Worker processes that prepare faces in advance; BalancedData takes its mini-batches from them.
 
 Processes, because a Python that Caffe's own program has started never lets a second thread run: Caffe holds the
 interpreter's lock while it computes. A worker is a fresh interpreter, fed through a pipe, that writes pixels into
@@ -31,7 +31,7 @@ _REPLY = struct.Struct("<I")  # bytes of an error that follow; 0: done
 
 
 class PrefetchError(RuntimeError):
-    """Faces that could not be made ready; the message says which and why."""
+    """Faces that could not be prepared; the message says which and why."""
 
     def __init__(self, message):
         super().__init__(f"BalancedData: {message}")
@@ -95,11 +95,11 @@ class Pool:
 
 
 def interpreter():
-    """A Python like this one. sys.executable is the first python3 on the PATH where Caffe's program started Python."""
+    """The path of a Python of this version. Where Caffe's program started Python, sys.executable is another one."""
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    found = [os.path.join(prefix, "bin", version) for prefix in (sys.prefix, sys.exec_prefix)]
+    beside = [os.path.join(prefix, "bin", version) for prefix in (sys.prefix, sys.exec_prefix)]
     embedded = getattr(sys, "argv", [""]) == [""]
-    candidates = [*found, sys.executable] if embedded else [sys.executable, *found]
+    candidates = [*beside, sys.executable] if embedded else [sys.executable, *beside]
     return next((path for path in candidates if path and os.access(path, os.X_OK)), version)
 
 
@@ -206,7 +206,7 @@ def serve(path, batch, slots, memory):
         try:
             replies.write(_REPLY.pack(len(failure.encode())) + failure.encode())
             replies.flush()
-        except OSError:  # nobody is there any more
+        except OSError:  # the training has ended
             return
 
 

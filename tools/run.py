@@ -48,7 +48,7 @@ class Data:
 
     lmdb: str
     checksum: str
-    attributes: typing.List[str]
+    attributes: list[str]
     form: str
 
 
@@ -256,7 +256,7 @@ def read_data(lmdb):
     """The Data of an LMDB folder. Raises ToolError."""
     try:
         found = manifest.read(lmdb)
-        return Data(str(lmdb), manifest.checksum(lmdb), list(found.attributes), found.form)
+        return Data(os.path.abspath(lmdb), manifest.checksum(lmdb), list(found.attributes), found.form)
     except FileNotFoundError:
         raise ToolError(
             f"{lmdb}: no LMDBs in it; build them first: make lmdb CELEBA=/path/to/CelebA, or face-cascade data"
@@ -302,7 +302,7 @@ _KINDS = {
     int: int,
     float: (float, int),
     dict: dict,
-    typing.List[str]: list,
+    list[str]: list,
     typing.Optional[str]: (str, type(None)),
     Average: Average,
 }
@@ -369,3 +369,9 @@ def alive(owner):
     except PermissionError:
         return True
     return True
+
+
+def copied(settings):
+    """Settings of their own with the same values."""
+    made = dataclasses.asdict(settings)
+    return Settings(**{**made, "average": Average(**made["average"])})
