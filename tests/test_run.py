@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from data_prep.store import manifest
+from tools import record
 from tools import run as runs
 from tools.errors import ToolError
 from tools.train import stages
@@ -27,7 +28,7 @@ def lmdb(tmp_path):
 @pytest.fixture
 def run(lmdb, tmp_path):
     """A run with a stage of each state that has weights."""
-    made = runs.Run.create(tmp_path / "run", lmdb, runs.Settings(engine="torch"))
+    made = runs.Run.create(tmp_path / "run", lmdb, record.Settings(engine="torch"))
     made.settings.solver = {"region": {"max_iter": "7"}}
     done(made, "region")
     made.write()
@@ -40,7 +41,7 @@ def done(made, name, content=b"weights"):
     place.mkdir(parents=True, exist_ok=True)
     path = place / f"{name}.caffemodel"
     path.write_bytes(content)
-    stage = runs.Stage(stages.normal(made.inputs(name)), "done", f"{name}/{path.name}", runs.files.sha256(path), 7)
+    stage = record.Stage(stages.normal(made.inputs(name)), "done", f"{name}/{path.name}", runs.files.sha256(path), 7)
     made.stages[name] = stage
 
 

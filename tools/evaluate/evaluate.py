@@ -94,6 +94,7 @@ def evaluate(run, settings=None, device=None, restart=False):
     run: tools.run.Run; device: the first of the run's by default; restart: evaluate even so. Writes RUN/evaluation and
     enters stage "evaluate" into the run's record. Returns the EvaluationResult. Raises ToolError, OSError.
     """
+    from tools import record
     from tools import run as runs
 
     settings = settings or EvaluateSettings()
@@ -101,7 +102,7 @@ def evaluate(run, settings=None, device=None, restart=False):
     with runs.locked(run.folder):
         run.stages = runs.Run.read(run.folder).stages
         run.check_data()
-        stages = [stage for stage in runs.TRAINED if run.done(stage)]
+        stages = [stage for stage in record.TRAINED if run.done(stage)]
         if not stages:
             raise ToolError(
                 f"{run.folder}: no stage is trained yet; train first: face-cascade train --run {run.folder}"
@@ -117,7 +118,7 @@ def evaluate(run, settings=None, device=None, restart=False):
             if result:
                 print(f"{out}: evaluated already with the same weights, data and settings; nothing to do")
                 return result
-        stage = run.stages["evaluate"] = runs.Stage(inputs)
+        stage = run.stages["evaluate"] = record.Stage(inputs)
         run.write()
         start = time.monotonic()
         try:
