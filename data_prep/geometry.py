@@ -14,8 +14,8 @@ ALIGNED_WIDTH, ALIGNED_HEIGHT = 178, 218
 # Left and right eye (as seen) of an aligned picture, in its pixels: CelebA's mean landmarks.
 ALIGNED_EYES = np.array([(69.0, 111.0), (108.0, 111.0)])
 # An LFW photo: its side in pixels, and where its eyes stand. The mean of 300 deep-funneled photos is darkest at
-# (104, 111) and (145, 110) there; brought to CelebA's frame at (70, 110) and (108, 110), and CelebA's own mean is darkest
-# at (68, 110) and (108, 110).
+# (104, 111) and (145, 110) there; brought to CelebA's frame, at (70, 110) and (108, 110), where CelebA's own mean is
+# darkest at (68, 110) and (108, 110).
 LFW_SIZE = 250
 LFW_EYES = np.array([(103.0, 112.0), (146.0, 112.0)])
 FACE_SIZE = 256

@@ -74,7 +74,7 @@ class Lfwa:
         place = np.arange(len(faces)) % 10
         training = (place == 0) | (place >= 6)
         indices = {"train": np.flatnonzero(training), "test": np.flatnonzero(~training)}
-        columns = {f"indices_img_{part}": found[:, np.newaxis] + 1.0 for part, found in indices.items()}
+        columns = {f"indices_img_{part}": images[:, np.newaxis] + 1.0 for part, images in indices.items()}
         scipy.io.savemat(folder / lfwa.INDICES, columns)
 
 

@@ -1,4 +1,4 @@
-"""Render synthetic faces in the folder layout of CelebA or LFWA, for demos and tests that need no photograph of anybody.
+"""Render synthetic faces in the layout of CelebA or LFWA, for demos and tests that need no photograph of anybody.
 
     python -m data_prep.synthetic.synthetic_faces data/synthetic --images 2000 --seed 0
 
@@ -86,19 +86,19 @@ def prevalences(asked=None):
 
 def contradictions(labels):
     """What contradicts what in labels (dict of all forty names to bool): sentences, none if consistent."""
-    found = []
+    sentences = []
     for group in EXCLUSIVE:
         present = [name for name in group if labels[name]]
         if len(present) > 1:
-            found.append(" and ".join(present) + " exclude each other")
+            sentences.append(" and ".join(present) + " exclude each other")
     beards = [name for name in BEARDS if labels[name]]
     if labels["No_Beard"] == bool(beards):
-        found.append(f"No_Beard is {labels['No_Beard']} with beard labels {', '.join(beards) or 'none'}")
-    return found
+        sentences.append(f"No_Beard is {labels['No_Beard']} with beard labels {', '.join(beards) or 'none'}")
+    return sentences
 
 
 def sample_labels(rng, shares, correlated=False, first=()):
-    """Draws one face's labels: dict of forty names to bool, free of contradictions.
+    """Samples one face's labels: dict of forty names to bool, free of contradictions.
 
     shares: dict of all forty shares, from `prevalences`. first: names that win where shares
     exclude each other.
@@ -127,7 +127,7 @@ def sample_labels(rng, shares, correlated=False, first=()):
 
 
 def _sample_beard(labels, rate, uniform):
-    """Draws whether there is a beard, then its kinds; if no other kind comes up it is 5_o_Clock_Shadow."""
+    """Samples whether there is a beard, then its kinds; if no other kind comes up it is 5_o_Clock_Shadow."""
     bearded = max(1 - rate["No_Beard"], *(rate[name] for name in BEARDS))
     share = {name: min(1.0, rate[name] / max(bearded, 1e-9)) for name in BEARDS}
     shadow, *others = BEARDS
@@ -157,9 +157,9 @@ def draw_face(labels, rng):
     full = {name: bool(labels.get(name, False)) for name in CELEBA_ATTRIBUTES}
     if "No_Beard" not in labels:
         full["No_Beard"] = not any(full[name] for name in BEARDS)
-    found = contradictions(full)
-    if found:
-        raise ValueError("; ".join(found))
+    wrong = contradictions(full)
+    if wrong:
+        raise ValueError("; ".join(wrong))
     return face_drawing.draw(full, rng)
 
 
@@ -321,80 +321,6 @@ def main(arguments=None):
     )
     add_arguments(parser)
     return run(parser.parse_args(arguments))
-
-
-if __name__ == "__main__":`). Nothing is left behind if it fails or is interrupted.
-    Raises ValueError for bad arguments and FileExistsError if out holds anything.
-    """
-    out, workers = Path(out), os.cpu_count() or 1 if workers is None else workers
-    for name, value in (("images", images), ("workers", workers)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
-    if seed < 0:
-        raise ValueError(f"seed must not be negative, not {seed}")
-    shares = prevalences(prevalence)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} exists and is not an empty folder; choose another or remove it first")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.resolve().with_name(f"{out.resolve().name}.part-{os.getpid()}")
-    try:
-        folder = temporary / LAYOUTS[layout].images
-        folder.mkdir(parents=True)
-        sampling = {"shares": shares, "correlated": correlated, "first": frozenset(prevalence or ())}
-        job = partial(_write_face, folder=folder, seed=seed, sampling=sampling, layout=layout)
-        faces = _write_faces(folder, images, job, min(workers, images))
-        LAYOUTS[layout].write(temporary, faces)
-        write_boxes(temporary, faces)
-        os.replace(temporary, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def parse_prevalence(text):
-    """Reads "Eyeglasses=0.5,Male=0.4" into a dict. Raises ValueError if it is not of that form."""
-    shares = {}
-    for item in filter(None, text.split(",")):
-        name, _, share = item.partition("=")
-        try:
-            shares[name.strip()] = float(share)
-        except ValueError:
-            raise ValueError(f"prevalence {item!r} is not of the form Attribute=share, e.g. Male=0.5") from None
-    return shares
-
-
-WRITTEN = """what is written:
-  OUT/img_align_celeba/000001.jpg ...      178x218 pixels, colour, eyes at CelebA's places
-  OUT/list_attr_celeba.txt                 forty labels per image, -1 or 1
-  OUT/list_eval_partition.txt              0 train (80 %), 1 validation (10 %), 2 test (10 %)
-  OUT/list_landmarks_align_celeba.txt      eyes, nose, corners of the mouth
-  OUT/list_true_boxes.csv                  where each present attribute was drawn (CelebA has no such file)
-with --layout lfwa instead of the others, with list_true_boxes.csv:
-  OUT/lfw/Drawn_Person_0001/Drawn_Person_0001_0001.jpg ...     250x250 pixels, one to four a person
-  OUT/lfw_att_40.mat, OUT/indices_train_test.mat               names and labels; half for training, half for testing
-
-example: 5,000 faces, half of them with glasses, a tenth with a hat
-  python -m data_prep.synthetic.synthetic_faces data/synthetic --images 5000 --prevalence Eyeglasses=0.5,Wearing_Hat=0.1
-
-Then use OUT wherever a folder of that data set is asked for. The same seed gives the same bytes.""",
-    )
-    parser.add_argument("out", metavar="OUT", help="folder to write; must not exist or be empty")
-    parser.add_argument("--images", type=int, default=2000, help="number of faces (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default %(default)s)")
-    parser.add_argument("--prevalence", default="", metavar="A=P,...", help="shares that replace CelebA's")
-    parser.add_argument("--correlated", action="store_true", help="correlate labels roughly as in CelebA")
-    parser.add_argument("--layout", choices=tuple(LAYOUTS), default="celeba", help="(default %(default)s)")
-    parser.add_argument("--workers", type=int, help="processes (default: one per core)")
-    options = parser.parse_args(arguments)
-    try:
-        shares = parse_prevalence(options.prevalence)
-        generate(options.out, options.images, options.seed, shares, options.correlated, options.workers, options.layout)
-    except (ValueError, OSError) as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("error: interrupted; nothing was written", file=sys.stderr)
-        return 130
-    return 0
 
 
 if __name__ == "__main__":
