@@ -10,9 +10,11 @@ GOOD_SHAPES = {
 }
 
 
-@pytest.mark.parametrize("cls", LAYERS)
-def test_empty_param_str_works(tmp_path, cls):
-    build(tmp_path, cls, GOOD_SHAPES[cls], text="")
+def test_empty_param_str_means_the_papers_values(tmp_path):
+    nets = {cls: build(tmp_path, cls, GOOD_SHAPES[cls], text="") for cls in LAYERS}
+    assert (nets["RegionMapper"].params["layer"][0].data == 0.5).all()  # the threshold
+    assert nets["RoIWarp"].blobs["out0"].data.shape == (1, 4, 5, 5)  # 10 samples, pooled by 2
+    assert nets["EarlyStopping"].params["layer"][0].data.shape == (2, 200)  # window
 
 
 @pytest.mark.parametrize(
@@ -25,6 +27,8 @@ def test_empty_param_str_works(tmp_path, cls):
         ("RoIWarp", {"warp": 10, "pool": 3}, ["RoIWarp", "pool", "divides"]),
         ("EarlyStopping", {"window": 1}, ["EarlyStopping", "window", "at least 2"]),
         ("EarlyStopping", {"range": -1}, ["EarlyStopping", "range", ">= 0"]),
+        ("EarlyStopping", {"range": float("inf")}, ["EarlyStopping", "range", ">= 0", "not Infinity"]),
+        ("EarlyStopping", {"weights": [float("nan")]}, ["EarlyStopping", "weights", "not [NaN]"]),
         ("EarlyStopping", {"forms": ["log", "log"]}, ["EarlyStopping", "forms", "one entry per score"]),
         ("EarlyStopping", {"forms": ["cubic"]}, ["EarlyStopping", "forms", "linear"]),
     ],
