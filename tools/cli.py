@@ -30,7 +30,7 @@ class Command:
 
     caffe: None for none, "run" to be run by the Python of the run's Caffe, "torch" to need the engine
     settings: dict of Makefile settings to options; "" stands for words that are added as they are, "*" for positionals,
-    and an option that ends in "*" takes several words
+    "*celeba" for the positional of that layout, and an option that ends in "*" takes several words
     """
 
     def __init__(self, module, summary, caffe=None, settings=None):
@@ -45,7 +45,7 @@ COMMANDS = {
     "data": Command(
         "data_prep.build.build_lmdb",
         "build LMDBs from CelebA, LFWA or a CSV file",
-        settings={**DATA, "CELEBA": "--celeba", "LFWA": "--lfwa", "DATA": "*", "BUILD": ""},
+        settings={**DATA, "CELEBA": "*celeba", "LFWA": "*lfwa", "DATA": "*", "BUILD": ""},
     ),
     "check": Command(
         "data_prep.check.check_data",
@@ -196,8 +196,11 @@ def with_make_settings(command, words):
         value = os.environ.get(PREFIX + setting, "")
         if not value:
             continue
-        if option == "*":
-            positionals = [value] if os.path.exists(value) else shlex.split(value)
+        if option.startswith("*") and option != "*":
+            added += ["--expect", option[1:]]
+            positionals.append(value)
+        elif option == "*":
+            positionals += [value] if os.path.exists(value) else shlex.split(value)
         elif not option:
             added += shlex.split(value)
         elif option == "--restart":

@@ -1,18 +1,21 @@
 """Run the networks: load deploy nets safely, feed them faces of an LMDB folder. Needs a Caffe (.caffe/bin/python)."""
 
 import contextlib
+import json
 import pathlib
 import re
 
 import caffe
 import numpy as np
 from caffe.proto import caffe_pb2
+from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
 from data_prep.geometry import PATCH_SIZE, face, patch
 from data_prep.store import databases
 from data_prep.store import manifest as manifests
 from models import table1
+from python_layers import region_mapper
 from tools.errors import ToolError
 
 PATCH_AREA = PATCH_SIZE**2
@@ -129,6 +132,34 @@ def load(model, weights, phase=caffe.TEST):
         if not all(np.isfinite(blob.data).all() for blob in blobs):
             raise ToolError(f"{weights}: layer {name} holds values that are not finite; use an earlier snapshot")
     return net
+
+
+def description(model):
+    """A prototxt as NetParameter. Raises ToolError."""
+    net = caffe_pb2.NetParameter()
+    try:
+        text_format.Merge(pathlib.Path(model).read_text(), net)
+    except OSError as error:
+        raise ToolError(f"{model}: {error.strerror}")
+    except (text_format.ParseError, ValueError) as error:
+        raise ToolError(f"{model}: not a prototxt of a net ({error})")
+    return net
+
+
+def layer_parameters(layer, defaults):
+    """Parameters of a Python layer of a prototxt (LayerParameter), defaults filled in: a dict. Raises ToolError."""
+    try:
+        return {**defaults, **json.loads(layer.python_param.param_str or "{}")}
+    except (ValueError, TypeError) as error:
+        raise ToolError(f"layer {layer.name}: param_str must be a JSON object ({error})")
+
+
+def region_mapper_parameters(model):
+    """Parameters of a deploy prototxt's RegionMapper, defaults filled in: a dict. Raises ToolError."""
+    for layer in description(model).layer:
+        if layer.python_param.layer == "RegionMapper":
+            return layer_parameters(layer, region_mapper.DEFAULTS)
+    raise ToolError(f"{model}: no layer RegionMapper in it")
 
 
 def attributes_of(net):

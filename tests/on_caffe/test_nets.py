@@ -4,10 +4,8 @@ import itertools
 import json
 import os
 import pathlib
-import re
 import subprocess
 
-import caffe
 import cv2
 import numpy as np
 import pytest
@@ -16,56 +14,9 @@ from shared import ATTRIBUTES, REPOSITORY, run_tool
 from data_prep import geometry
 from data_prep.geometry import patch
 from tools import networks
-from tools.evaluate import calibration
 from tools.predict import photos
 from tools.predict.predictor import Predictor
 from tools.train import average_region
-
-
-def test_evaluate(run_folder, lmdb_folder, region_weights, cascade_weights, tmp_path):
-    model = run_folder / "cascade/deploy.prototxt"
-    arguments = ["--models", run_folder, "--lmdb", lmdb_folder, "--out", tmp_path]
-    done = run_tool("evaluate.evaluate", f"here={cascade_weights}", f"alone={region_weights}", *arguments)
-    assert done.returncode == 0, done.stderr
-    assert cv2.imread(str(tmp_path / "regions.png")) is not None
-    report = json.loads((tmp_path / "evaluation.json").read_text())
-    alone, here = report["weights"]["alone"], report["weights"]["here"]
-    assert {row["score"] for row in alone["accuracy"]} == {"task one"}
-    rows = {(row["attribute"], row["rule"]): row for row in here["accuracy"] if row["score"] == "answer"}
-    assert len(rows) == (len(ATTRIBUTES) + 1) * 3
-    assert rows["Eyeglasses", "prior"]["majority"] == 0.6
-    net = networks.load(model, cascade_weights)
-    images = list(networks.patches(lmdb_folder, "test"))
-    logits = networks.forward(net, images, ["logits"])["logits"]
-    right = (logits > 0) == networks.read_labels(lmdb_folder, "test", 2)
-    for name, expected in zip(ATTRIBUTES, right.mean(axis=0)):
-        row = rows[name, "p>.5"]
-        np.testing.assert_allclose(row["accuracy"], expected, atol=1e-6)
-        assert row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"]
-    regions = [(row["attribute"], row["response"], row["faces"]) for row in here["regions"]]
-    assert regions == [(name, kind, 2) for kind in ("raw", "revised") for name in ("Eyeglasses", "mean")]
-    assert cv2.imread(str(tmp_path / "here-figure4.png")) is not None
-    # Five faces tell too little: thresholds and probabilities follow the training prior.
-    entry = calibration.read(cascade_weights, ATTRIBUTES)
-    prior = np.log(0.4 / 0.6)
-    np.testing.assert_allclose(entry["scores"]["logits"]["threshold"], [-prior] * 2, rtol=1e-6)
-    np.testing.assert_allclose(entry["scores"]["logits"]["offset"], [prior] * 2, rtol=1e-6)
-    assert calibration.read(region_weights, ATTRIBUTES[::-1]) is None
-    if not hasattr(caffe, "_caffe"):  # make report runs on the engine
-        page = tmp_path / "report.html"
-        done = run_tool("report.report", "--evaluation", tmp_path, "--run", run_folder, "--out", page)
-        assert done.returncode == 0, done.stderr
-        text = page.read_text()
-        for heading in ("Results", "Attributes", "Training", "Regions", "Groups", "Best and worst", "Model card"):
-            assert f"<h2>{heading}</h2>" in text
-        assert "women" in text and "here: mean accuracy" in text
-        assert "Accuracy per attribute" in text and "When early stopping acted" in text
-        assert not re.search(r"(src|href)=.?(https?:|//|/)", text)  # nothing is fetched
-        region_weights.with_name("calibration.json").unlink()
-        cascade_weights.with_name("calibration.json").unlink()
-        done = run_tool("report.report", "--evaluation", tmp_path, "--out", page)
-        assert done.returncode != 0 and "changed since it was evaluated" in done.stderr
-
 
 DRAW = """
 import sys, numpy as np

@@ -25,10 +25,11 @@ import time
 
 from data_prep.files import sha256, write_bytes
 from data_prep.pictures import write_image
-from tools import networks
+from tools import networks, record
+from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import localisation, metrics, pictures, published, results, scoring, summary
-from tools.evaluate.evaluation import EvaluateSettings, Evaluation, read_data
+from tools.evaluate.evaluation import SPLITS, EvaluateSettings, Evaluation, read_data
 from tools.evaluate.tables import write_csv
 
 DEFAULT_RUN = "build/run"
@@ -94,10 +95,7 @@ def evaluate(run, settings=None, device=None, restart=False):
     run: tools.run.Run; device: the first of the run's by default; restart: evaluate even so. Writes RUN/evaluation and
     enters stage "evaluate" into the run's record. Returns the EvaluationResult. Raises ToolError, OSError.
     """
-    from tools import record
-    from tools import run as runs
-
-    settings = settings or EvaluateSettings()
+    settings, device = settings or EvaluateSettings(), device or run.settings.device.split(",")[0]
     settings.check()
     with runs.locked(run.folder):
         run.stages = runs.Run.read(run.folder).stages
@@ -119,10 +117,11 @@ def evaluate(run, settings=None, device=None, restart=False):
                 print(f"{out}: evaluated already with the same weights, data and settings; nothing to do")
                 return result
         stage = run.stages["evaluate"] = record.Stage(inputs)
+        stage.made_with = {"engine": "bvlc" if networks.is_bvlc() else "torch", "device": device}
         run.write()
         start = time.monotonic()
         try:
-            result = evaluate_files(weights, run.data.lmdb, out, settings, device or run.settings.device.split(",")[0])
+            result = evaluate_files(weights, run.data.lmdb, out, settings, device)
             stage.state, stage.checksum = "done", sha256(out / results.NAME)
         except KeyboardInterrupt:
             stage.state = "interrupted"
@@ -174,37 +173,47 @@ def named_weights(words, models):
 
 
 def add_arguments(parser):
-    """The options of face-cascade evaluate."""
-    add, defaults = parser.add_argument, EvaluateSettings()
-    add("--run", help=f"folder of a run, whose trained stages are evaluated (default {DEFAULT_RUN})")
-    add("--weights", nargs="+", metavar="[NAME=]FILE", help=".caffemodel files to compare, instead of --run")
-    add("--models", default="models", help="with --weights: folder of the networks' deploy prototxts (default models)")
-    add("--lmdb", default="data/lmdb", help="with --weights: folder of the LMDBs (default data/lmdb)")
-    add("--out", default="build/evaluation", help="with --weights: folder to write to (default build/evaluation)")
-    add("--split", default=defaults.split, choices=("val", "test"), help="faces to evaluate on (default test)")
-    add("--faces", type=int, default=0, help="evaluate only the first so many faces of each split (default 0: all)")
-    add("--tune", default=defaults.tune, choices=tuple(metrics.MEASURES), help="thresholds get the best value of this")
-    add("--resamples", type=int, default=defaults.resamples, help="bootstrap resamples (default 1000)")
-    add("--batch", type=int, default=defaults.batch, help="faces per forward pass; changes speed only (default 16)")
-    add("--device", help="cpu, cuda or cuda:N (default: the run's; cpu with --weights)")
-    add("--restart", action="store_true", help="with --run: evaluate again although nothing has changed")
+    """The options of `face-cascade evaluate`."""
+    add, default = parser.add_argument, EvaluateSettings()
+    add(
+        "--run", metavar="FOLDER", help=f"Folder of the run whose trained stages are evaluated. Default: {DEFAULT_RUN}."
+    )
+    add(
+        "--weights",
+        nargs="+",
+        metavar="[NAME=]FILE",
+        help="Evaluate these .caffemodel files side by side, instead of a run's stages.",
+    )
+    add("--models", metavar="FOLDER", help="With --weights: the networks' prototxts. Default: the run's, else models.")
+    add("--lmdb", metavar="FOLDER", help="With --weights: the LMDBs. Default: the run's, else data/lmdb.")
+    add("--out", default="build/evaluation", metavar="FOLDER", help="With --weights. Default: build/evaluation.")
+    add("--split", default=default.split, choices=SPLITS, help=f"Faces to evaluate on. Default: {default.split}.")
+    add("--faces", type=int, default=0, help="Evaluate on only the first so many faces of a split. Default: 0 for all.")
+    add(
+        "--tune",
+        default=default.tune,
+        choices=tuple(metrics.MEASURES),
+        help=f"Measure for which the thresholds are tuned on the validation split. Default: {default.tune}.",
+    )
+    add("--resamples", type=int, default=default.resamples, help=f"Bootstrap resamples. Default: {default.resamples}.")
+    add("--batch", type=int, default=default.batch, help=f"Faces per forward pass. Default: {default.batch}.")
+    add("--restart", action="store_true", help="Evaluate a run again although nothing has changed.")
+    add("--caffe", help="The Caffe to compute with: bvlc, torch or auto. Default: the run's.")
+    add("--device", help="cpu, cuda or cuda:N. Default: the run's.")
 
 
 def run(arguments):
-    """face-cascade evaluate: the exit code. Raises ToolError, OSError."""
-    settings = EvaluateSettings(
-        **{field.name: getattr(arguments, field.name) for field in dataclasses.fields(EvaluateSettings)}
-    )
-    if arguments.run and arguments.weights:
-        raise ToolError("give --run or --weights, not both")
-    from tools import run as runs
-
+    """`face-cascade evaluate`: the exit status. Raises ToolError, OSError."""
+    names = [field.name for field in dataclasses.fields(EvaluateSettings)]
+    settings = EvaluateSettings(**{name: getattr(arguments, name) for name in names})
     if not arguments.weights:
         evaluate(runs.Run.read(arguments.run or DEFAULT_RUN), settings, arguments.device, arguments.restart)
         return 0
-    weights, out = named_weights(arguments.weights, arguments.models), pathlib.Path(arguments.out)
+    made = runs.Run.read(arguments.run) if arguments.run else None
+    weights = named_weights(arguments.weights, arguments.models or arguments.run or "models")
+    lmdb, out = arguments.lmdb or (made.data.lmdb if made else "data/lmdb"), pathlib.Path(arguments.out)
     with runs.locked(out):
-        result = evaluate_files(weights, arguments.lmdb, out, settings, arguments.device or "cpu")
+        result = evaluate_files(weights, lmdb, out, settings, arguments.device or "cpu")
     print(f"{summary.short(result)}\n{listing(out)}")
     return 0
 

@@ -14,6 +14,7 @@ from tools import networks
 from tools.errors import ToolError
 from tools.evaluate import calibration, localisation, metrics, results, scoring
 
+SPLITS = ("val", "test")
 REGIONS = ("rois_image", "response")
 
 
@@ -29,8 +30,8 @@ class EvaluateSettings:
 
     def check(self):
         """Raise ToolError for a setting outside its range."""
-        if self.split not in ("val", "test"):
-            raise ToolError(f"--split {self.split}: must be val or test")
+        if self.split not in SPLITS:
+            raise ToolError(f"--split {self.split}: must be {' or '.join(SPLITS)}")
         if self.tune not in metrics.MEASURES:
             raise ToolError(f"--tune {self.tune}: must be {', '.join(metrics.MEASURES)}")
         for name, least in (("faces", 0), ("resamples", 1), ("batch", 1)):
@@ -71,8 +72,9 @@ def responses(net, data, split, settings):
         for patches in networks.batches(images, settings.batch):
             parts.append(networks.forward(net, patches, blobs))
             bar.update(len(patches))
-    if bar.n != len(labels):
-        raise ToolError(f"{data.lmdb}: {split} has {len(labels)} labels and {bar.n} images; build the LMDBs again")
+    images = sum(len(part[blobs[0]]) for part in parts)
+    if images != len(labels):
+        raise ToolError(f"{data.lmdb}: {split} has {len(labels)} labels and {images} images; build the LMDBs again")
     return {name: np.concatenate([part[name] for part in parts]) for name in blobs}, labels
 
 

@@ -1,12 +1,10 @@
 """Where attributes are found: regions of raw and revised responses, measured against true boxes."""
 
 import dataclasses
-import json
 import math
 import pathlib
 
 import numpy as np
-from google.protobuf import text_format
 
 from data_prep import files
 from python_layers import region_mapper
@@ -34,19 +32,6 @@ class RegionRow:
     area: float = records.key("region area")
 
 
-def settings(model):
-    """Parameters of a deploy prototxt's RegionMapper, defaults filled in: a dict. Raises ToolError."""
-    net = networks.caffe_pb2.NetParameter()
-    try:
-        text_format.Merge(open(model).read(), net)
-    except (OSError, text_format.ParseError) as error:
-        raise ToolError(f"{model}: {error}")
-    for layer in net.layer:
-        if layer.python_param.layer == "RegionMapper":
-            return {**region_mapper.DEFAULTS, **json.loads(layer.python_param.param_str or "{}")}
-    raise ToolError(f"{model}: no layer RegionMapper in it")
-
-
 class Mapper:
     """What a net's RegionMapper makes of responses, outside Caffe.
 
@@ -61,7 +46,7 @@ class Mapper:
     def of(cls, net, model):
         """The mapper of a loaded deploy net. Raises ToolError."""
         average, rectangles = (blob.data.copy() for blob in net.params["region_mapper"])
-        parameters = settings(model)
+        parameters = networks.region_mapper_parameters(model)
         return cls(average, rectangles, parameters["threshold"], parameters["average_weight"])
 
     def revised(self, response):
@@ -70,9 +55,8 @@ class Mapper:
 
     def regions(self, response, revise=True):
         """Regions (N, A, 4) in pixels of the patch, of responses (N, A, 4, 4), revised or raw."""
-        response = self.revised(response) if revise else response
-        points = region_mapper.region_points(response, self.average, self.threshold)
-        return region_mapper.bounding_rectangles(points, region_mapper.point_rectangles_in_image(self.rectangles))
+        weight = self.weight if revise else 0
+        return region_mapper.regions(response, self.average, self.rectangles, self.threshold, weight, "image")
 
     def average_regions(self):
         """The region of the average response itself (figure 4), (A, 4) in pixels of the patch."""

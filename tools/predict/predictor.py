@@ -69,9 +69,8 @@ class Predictor:
         self.score = "logits" if "logits" in self.net.blobs else "max_d"
         known = calibration.read(weights, self.attributes)
         self.calibrated = known is not None
-        line = known["scores"][self.score] if known else {}
-        self.slope, self.offset = np.array(line.get("slope", 1.0)), np.array(line.get("offset", 0.0))
-        self.threshold = np.array(line.get("threshold", 0.0))
+        score = known.scores[self.score] if known else calibration.ScoreCalibration(0.0, 1.0, 0.0)
+        self.threshold, self.slope, self.offset = map(np.array, (score.threshold, score.slope, score.offset))
         self.aligned, self.sure = aligned, sure
         self.finder = None if aligned else finder or face_finder.FaceFinder()
 
@@ -155,9 +154,9 @@ class Predictor:
 
 def trained_attributes(weights, lmdb=None):
     """The names a file of weights was trained on: calibration.json's, else the LMDB folder's. Raises ToolError."""
-    known = calibration.entry(weights)
+    known = calibration.read(weights)
     if known:
-        return known["attributes"]
+        return known.attributes
     if lmdb is None:
         raise ToolError(f"{weights}: which attributes it knows is not told; give --lmdb or --names")
     return networks.manifest(lmdb)["attributes"]
