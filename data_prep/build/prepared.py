@@ -69,9 +69,7 @@ class Prepared:
         if self.stream:
             return self._stored_samples()
         settings = self.settings
-        plan = balance.Plan(
-            self.labels("train"), self.attributes, settings.seed, settings.augment, settings.sampling
-        )
+        plan = balance.Plan(self.labels("train"), self.attributes, settings.seed, settings.augment, settings.sampling)
         return plan.rounds(0, plan.largest).reshape(-1)
 
     def _stored_samples(self):

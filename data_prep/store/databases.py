@@ -127,9 +127,8 @@ def read_labels(path, attributes=None):
         row = datum.data
         attributes = len(row) if attributes is None else attributes
         if len(row) != attributes or not row or row.strip(b"\0\1"):
-            what = (
-                f"{len(row)} labels, should have {attributes}" if len(row) != attributes else "labels besides 0 and 1"
-            )
+            right = len(row) == attributes
+            what = "labels besides 0 and 1" if right else f"{len(row)} labels, should have {attributes}"
             raise OSError(f"{path}: record {number:08d} has {what}; build the database again")
         rows.append(np.frombuffer(row, dtype=np.uint8))
     return np.array(rows).reshape(len(rows), attributes or 0) == 1

@@ -1,5 +1,6 @@
-"""BalancedData in a real Caffe: what it draws, that it resumes, that nothing of it stays behind, its errors."""
+"""BalancedData in a real Caffe: what it samples, that it resumes, that nothing of it stays behind, its errors."""
 
+import dataclasses
 import gc
 import json
 import os
@@ -41,8 +42,8 @@ def folder(tmp_path_factory):
         values = [databases.encoded_datum(image.tobytes()) for image in images]
         databases.write_lmdb(folder / f"{split}_images", values, count, split)
         databases.write_lmdb(folder / f"{split}_labels", map(databases.label_datum, labels), count, split)
-    told = {"form": "compact", "attributes": ATTRIBUTES, "settings": {"seed": 5, "augment": "minority"}}
-    manifest.write(folder, told)
+    settings = manifest.Settings(seed=5, augment="minority")
+    manifest.write(folder, manifest.Manifest(ATTRIBUTES, form="compact", settings=settings))
     return folder
 
 
@@ -88,8 +89,8 @@ def test_batches_are_those_of_the_plan_cut_from_the_faces(tmp_path, folder):
         assert data.shape == (12, 3, 224, 224) and label.shape == (12,)
         # 1:1 for every attribute, absent and present in turn.
         assert label.reshape(4, 3).tolist() == [[0] * 3, [1] * 3] * 2
-        for record, draw in enumerate(plan.batch(number, 4)):
-            image, _, dx, dy, mirror = draw.item()
+        for record, sample in enumerate(plan.batch(number, 4)):
+            image, _, dx, dy, mirror = sample.item()
             assert labels[image, record % 3] == label[record]
             if number % 10 == 0:
                 expected = cv2.resize(images[image], (256, 256))[16 + dy : 240 + dy, 16 + dx : 240 + dx]
@@ -209,10 +210,10 @@ def test_no_worker_outlives_caffe(tmp_path, folder, how):
 def test_workers_end_with_their_pool(tmp_path, folder):
     folder = shutil.copytree(str(folder), str(tmp_path / "copy"))
     pool = prefetch.Pool(f"{folder}/test_images", 5, 2, 1)
-    pool.ask(np.zeros(5, balance.DRAW))
+    pool.ask(np.zeros(5, balance.SAMPLE))
     assert len(workers_of(folder)) == 2
-    draws, pixels = pool.take()
-    assert len(draws) == 5 and (pixels == pixels[0]).all() and pixels.any()
+    samples, pixels = pool.take()
+    assert len(samples) == 5 and (pixels == pixels[0]).all() and pixels.any()
     del pool, pixels
     gc.collect()
     assert not workers_of(folder)
@@ -236,6 +237,10 @@ def test_a_killed_worker_is_told(tmp_path, folder):
 def damaged(folder, tmp_path, damage):
     copy = tmp_path / "copy"
     shutil.copytree(str(folder), str(copy))
+    if damage == "truncated":
+        data = (copy / "train_images/data.mdb").read_bytes()
+        (copy / "train_images/data.mdb").write_bytes(data[: len(data) // 2])
+        return copy
     if damage == "no database":
         shutil.rmtree(str(copy / "train_images"))
         return copy
@@ -255,12 +260,41 @@ def damaged(folder, tmp_path, damage):
         ("empty", "record 00000001 is no readable image"),
         ("gone", "record 00000001 is missing"),
         ("no database", "No such file"),
+        ("truncated", "damaged LMDB, cut short"),
     ],
 )
 def test_unreadable_faces_are_named(tmp_path, folder, damage, words):
     copy = damaged(folder, tmp_path, damage)
-    with pytest.raises(prefetch.PrefetchError, match=f"BalancedData: {copy}/train_images: .*{words}"):
+    with pytest.raises(prefetch.PrefetchError, match=f"BalancedData: {copy}/train_images.*{words}"):
         batches(net(tmp_path, copy), 30)
+
+
+@pytest.mark.parametrize(
+    "row, words", [(b"\0\2\1", "labels besides 0 and 1"), (b"\0\1", "has 2 labels, should have 3")]
+)
+def test_damaged_labels_are_named(tmp_path, folder, row, words):
+    copy = tmp_path / "copy"
+    shutil.copytree(str(folder), str(copy))
+    shutil.rmtree(str(copy / "train_labels"))
+    rows = [
+        databases.label_datum([0, 1, 1]),
+        caffe_pb2.Datum(channels=3, height=1, width=1, data=row).SerializeToString(),
+    ]
+    databases.write_lmdb(copy / "train_labels", rows, 2, "labels")
+    with pytest.raises(ValueError, match=f"BalancedData: {copy}/train_labels: record 00000001 .*{words}"):
+        net(tmp_path, copy)
+
+
+def test_faces_are_framed_as_the_manifest_says(tmp_path, folder):
+    copy = tmp_path / "copy"
+    shutil.copytree(str(folder), str(copy))
+    eyes = ((12.0, 25.0), (33.0, 29.0))
+    manifest.write(copy, dataclasses.replace(manifest.read(copy), frame=eyes))
+    (data, _), *_ = batches(net(tmp_path, copy, caffe.TEST, split="val", batch=3), 1)
+    for image, pixels in zip(stored(copy, "val"), data):
+        expected = geometry.patch(geometry.face(geometry.align(image, np.array(eyes))[1]))
+        np.testing.assert_array_equal(pixels, expected.transpose(2, 0, 1))
+        assert abs(expected.astype(int) - geometry.patch(geometry.face(image))).mean() > 10
 
 
 def test_an_unreadable_face_ends_caffe_with_one_clear_line(tmp_path, folder):
@@ -292,7 +326,7 @@ def test_wrong_parameters_are_named(tmp_path, folder, parameters, words):
 def test_the_stream_form_is_refused(tmp_path, folder):
     copy = tmp_path / "copy"
     copy.mkdir()
-    manifest.write(copy, {"form": "stream", "attributes": ATTRIBUTES})
+    manifest.write(copy, manifest.Manifest(ATTRIBUTES, form="stream"))
     done = train("-solver", write_solver(tmp_path, copy, "wrong", 10))
     assert done.returncode != 0
     assert f"error: BalancedData: {copy} holds the stream form, not the compact one" in done.stderr
@@ -305,8 +339,7 @@ def test_generated_nets_train_and_test_on_the_compact_form(tmp_path, folder):
         labels = databases.read_labels(copy / f"{split}_labels")[:, :1]
         shutil.rmtree(str(copy / f"{split}_labels"))
         databases.write_lmdb(copy / f"{split}_labels", map(databases.label_datum, labels), count, split)
-    told = manifest.read(copy)
-    manifest.write(copy, dict(told, attributes=ATTRIBUTES[:1]))
+    manifest.write(copy, dataclasses.replace(manifest.read(copy), attributes=ATTRIBUTES[:1]))
     options = generate.Options(ATTRIBUTES[:1], batch=2, lmdb=str(copy), form="compact", test_batch=3)
     generate.write(tmp_path, options, {"max_iter": 1, "snapshot": 1, "test_interval": 1, "test_iter": 1})
     done = train("-solver", tmp_path / "region/solver.prototxt")
