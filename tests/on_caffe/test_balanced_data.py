@@ -2,7 +2,6 @@
 
 import dataclasses
 import gc
-import json
 import os
 import pathlib
 import shutil
@@ -12,11 +11,12 @@ import sys
 import time
 
 import caffe
+import compact_folder
 import cv2
-import lmdb
 import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
+from compact_folder import ATTRIBUTES, COUNTS, batches, damaged, layer, net, same, stored
 
 from data_prep import geometry
 from data_prep.plan import balance
@@ -26,60 +26,8 @@ from python_layers import balanced_data, prefetch
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 CAFFE = str(REPOSITORY / (".caffe" if hasattr(caffe, "_caffe") else ".venv") / "bin/caffe")
-ATTRIBUTES = ["Eyeglasses", "Male", "Smiling"]
-COUNTS = {"train": 30, "val": 7, "test": 5}
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A folder in the compact form, of noise. Positives of the first attribute are rare."""
-    folder = tmp_path_factory.mktemp("compact")
-    rng = np.random.default_rng(0)
-    for split, count in COUNTS.items():
-        labels = rng.random((count, 3)) < [0.2, 0.5, 0.7]
-        labels[:2] = [[0, 0, 0], [1, 1, 1]]
-        images = [cv2.imencode(".png", rng.integers(0, 255, (60, 50, 3)).astype(np.uint8))[1] for _ in range(count)]
-        values = [databases.encoded_datum(image.tobytes()) for image in images]
-        databases.write_lmdb(folder / f"{split}_images", values, count, split)
-        databases.write_lmdb(folder / f"{split}_labels", map(databases.label_datum, labels), count, split)
-    settings = manifest.Settings(seed=5, augment="minority")
-    manifest.write(folder, manifest.Manifest(ATTRIBUTES, form="compact", settings=settings))
-    return folder
-
-
-def layer(name, phase, parameters):
-    return (
-        f'layer {{ name: "{name}" type: "Python" top: "data" top: "label_flat" include {{ phase: {phase} }}\n'
-        + ("param { lr_mult: 0 decay_mult: 0 }\n" if phase == "TRAIN" else "")
-        + 'python_param { module: "python_layers.balanced_data" layer: "BalancedData" '
-        + f"param_str: '{json.dumps(parameters)}' }} }}\n"
-    )
-
-
-def net(tmp_path, folder, phase=caffe.TRAIN, **parameters):
-    parameters = dict({"source": str(folder), "batch": 4}, **parameters)
-    path = tmp_path / "net.prototxt"
-    path.write_text(layer("balanced_data", ("TRAIN", "TEST")[phase], parameters))
-    return caffe.Net(str(path), phase)
-
-
-def batches(made, count):
-    found = []
-    for _ in range(count):
-        made.forward()
-        found.append((made.blobs["data"].data.copy(), made.blobs["label_flat"].data.copy()))
-    return found
-
-
-def same(one, other):
-    return all((a == c).all() and (b == d).all() for (a, b), (c, d) in zip(one, other))
-
-
-def stored(folder, split):
-    with lmdb.open(str(folder / f"{split}_images"), readonly=True, lock=False) as environment:
-        with environment.begin() as transaction:
-            data = [caffe_pb2.Datum.FromString(value).data for _, value in transaction.cursor()]
-    return [cv2.imdecode(np.frombuffer(item, np.uint8), cv2.IMREAD_COLOR) for item in data]
+folder = compact_folder.folder
 
 
 def test_batches_are_those_of_the_plan_cut_from_the_faces(tmp_path, folder):
@@ -234,57 +182,6 @@ def test_a_killed_worker_is_told(tmp_path, folder):
     assert done.returncode != 0 and "BalancedData: a worker process ended (killed by signal 9)" in done.stderr
 
 
-def damaged(folder, tmp_path, damage):
-    copy = tmp_path / "copy"
-    shutil.copytree(str(folder), str(copy))
-    if damage == "truncated":
-        data = (copy / "train_images/data.mdb").read_bytes()
-        (copy / "train_images/data.mdb").write_bytes(data[: len(data) // 2])
-        return copy
-    if damage == "no database":
-        shutil.rmtree(str(copy / "train_images"))
-        return copy
-    with lmdb.open(str(copy / "train_images"), map_size=1 << 28) as environment:
-        with environment.begin(write=True) as transaction:
-            transaction.delete(databases.key(1))
-            if damage != "gone":
-                data = b"nothing" if damage == "no picture" else b""
-                transaction.put(databases.key(1), databases.encoded_datum(data))
-    return copy
-
-
-@pytest.mark.parametrize(
-    "damage, words",
-    [
-        ("no picture", "record 00000001 is no readable image"),
-        ("empty", "record 00000001 is no readable image"),
-        ("gone", "record 00000001 is missing"),
-        ("no database", "No such file"),
-        ("truncated", "damaged LMDB, cut short"),
-    ],
-)
-def test_unreadable_faces_are_named(tmp_path, folder, damage, words):
-    copy = damaged(folder, tmp_path, damage)
-    with pytest.raises(prefetch.PrefetchError, match=f"BalancedData: {copy}/train_images.*{words}"):
-        batches(net(tmp_path, copy), 30)
-
-
-@pytest.mark.parametrize(
-    "row, words", [(b"\0\2\1", "labels besides 0 and 1"), (b"\0\1", "has 2 labels, should have 3")]
-)
-def test_damaged_labels_are_named(tmp_path, folder, row, words):
-    copy = tmp_path / "copy"
-    shutil.copytree(str(folder), str(copy))
-    shutil.rmtree(str(copy / "train_labels"))
-    rows = [
-        databases.label_datum([0, 1, 1]),
-        caffe_pb2.Datum(channels=3, height=1, width=1, data=row).SerializeToString(),
-    ]
-    databases.write_lmdb(copy / "train_labels", rows, 2, "labels")
-    with pytest.raises(ValueError, match=f"BalancedData: {copy}/train_labels: record 00000001 .*{words}"):
-        net(tmp_path, copy)
-
-
 def test_faces_are_framed_as_the_manifest_says(tmp_path, folder):
     copy = tmp_path / "copy"
     shutil.copytree(str(folder), str(copy))
@@ -305,22 +202,6 @@ def test_an_unreadable_face_ends_caffe_with_one_clear_line(tmp_path, folder):
     assert len(lines) == 1
     assert lines[0].startswith(f"error: BalancedData: {copy}/train_images: record 00000001 is no readable image")
     assert wait_until(lambda: not workers_of(copy))
-
-
-@pytest.mark.parametrize(
-    "parameters, words",
-    [
-        ({"batch": 3}, "batch must be even"),
-        ({"batch": 0}, "whole number of images"),
-        ({"source": "nowhere"}, "nowhere/manifest.json: missing; make lmdb writes it"),
-        ({"split": "training"}, "one of train, val, test"),
-        ({"colour": "grey"}, "unknown parameter 'colour'"),
-        ({"workers": 0}, "whole number of processes"),
-    ],
-)
-def test_wrong_parameters_are_named(tmp_path, folder, parameters, words):
-    with pytest.raises(ValueError, match=f"BalancedData: .*{words}"):
-        net(tmp_path, folder, **parameters)
 
 
 def test_the_stream_form_is_refused(tmp_path, folder):
