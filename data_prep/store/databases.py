@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import itertools
 
 import cv2
@@ -78,17 +79,18 @@ def chosen(path, numbers):
 
 def record(path, number):
     """The Datum of one record. Raises OSError."""
-    return next(chosen(path, [number]))[1]
+    with contextlib.closing(chosen(path, [number])) as datums:
+        return next(datums)[1]
 
 
 def images(path, numbers=None):
     """The images of an LMDB, uint8 (height, width, 3) B G R, in key order or of the given numbers. Raises OSError."""
-    found = enumerate(records(path)) if numbers is None else chosen(path, numbers)
-    for number, datum in found:
-        try:
-            yield decoded(datum)
-        except ValueError as error:
-            raise OSError(f"{path}: record {number:08d} {error}")
+    with contextlib.closing(records(path) if numbers is None else chosen(path, numbers)) as datums:
+        for number, datum in enumerate(datums) if numbers is None else datums:
+            try:
+                yield decoded(datum)
+            except ValueError as error:
+                raise OSError(f"{path}: record {number:08d} {error}")
 
 
 def _datum(value, where):
