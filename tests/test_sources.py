@@ -9,6 +9,7 @@ import pytest
 import scipy.io
 
 from data_prep.sources import lfwa
+from data_prep.sources.images import DataError
 from data_prep.sources.opening import open_source
 from data_prep.synthetic import synthetic_faces
 
@@ -115,3 +116,20 @@ def test_half_of_lfwa_is_for_training_and_no_one_is_on_two_sides(lfwa_source):
     assert not (people[0] & people[1] or people[0] & people[2] or people[1] & people[2])
     other = lfwa.read(lfwa_source, seed=2)
     assert (other.partition != data.partition).any() and ((other.partition == 2) == (data.partition == 2)).all()
+
+
+def test_a_folder_of_no_layout_says_what_was_looked_for(source, lfwa_source, tmp_path):
+    with pytest.raises(DataError) as caught:
+        open_source(tmp_path)
+    for word in ("list_attr_celeba.txt", "lfw_att_40.mat", "CSV file"):
+        assert word in str(caught.value)
+    with pytest.raises(DataError, match="nowhere: no such folder or CSV file"):
+        open_source(tmp_path / "nowhere")
+    (tmp_path / "x.txt").write_text("x")
+    with pytest.raises(DataError, match="x.txt: neither a folder nor a CSV file"):
+        open_source(tmp_path / "x.txt")
+    assert open_source(source, expect="celeba").kind == "celeba"
+    with pytest.raises(DataError, match="holds LFWA, not CelebA"):
+        open_source(lfwa_source, expect="celeba")
+    with pytest.raises(DataError, match="holds CelebA, not LFWA"):
+        open_source(source, expect="lfwa")
