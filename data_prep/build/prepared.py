@@ -2,6 +2,7 @@
 
 import csv
 import pathlib
+import zipfile
 
 import numpy as np
 
@@ -76,10 +77,11 @@ class Prepared:
         path = self.folder / "train_plan.npy"
         try:
             samples = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError) as error:
+        except (ValueError, EOFError, MemoryError, SyntaxError, zipfile.BadZipFile) as error:
             raise DataError(f"{path}: damaged ({error})")
-        if samples.dtype != balance.SAMPLE or samples.shape != (self.manifest.train_records,):
-            raise DataError(f"{path}: damaged, must hold {self.manifest.train_records:,} samples")
+        records = self.manifest.train_records
+        if getattr(samples, "dtype", None) != balance.SAMPLE or samples.shape != (records,):
+            raise DataError(f"{path}: damaged, must hold {records:,} samples")
         return samples
 
     def columns(self, records):
