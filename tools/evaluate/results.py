@@ -172,11 +172,23 @@ def _check(result, path):
             raise ValueError(f"{where}: damaged, key 'rows' must hold rows of {' or '.join(SCORES)}")
         if SCORES[answer(network)] not in network.calibration:
             raise ValueError(f"{where}: damaged, key 'calibration' lacks {SCORES[answer(network)]!r}")
+        for number, row in enumerate(network.rows, 1):
+            _check_shares(row, f"{where}: rows: {number}")
+        for number, row in enumerate(network.regions or [], 1):
+            _check_shares(row, f"{where}: regions: {number}")
         tuned = rows(network)
         if [row.attribute for row in tuned] != expected:
             raise ValueError(f"{where}: damaged, key 'rows' must hold a tuned row per attribute and their mean")
         if tuned[-1].accuracy is None:
             raise ValueError(f"{where}: damaged, key 'accuracy' of the mean must be a number, not null")
+
+
+def _check_shares(row, where):
+    """Raise ValueError where a measure of a Row or RegionRow is not a share."""
+    for field in dataclasses.fields(row):
+        value = getattr(row, field.name)
+        if isinstance(value, float) and not 0 <= value <= 1:
+            raise ValueError(f"{where}: damaged, key {records.words(field)!r} must lie in [0, 1]")
 
 
 def answer(network):
