@@ -25,33 +25,36 @@ $(foreach setting,$(SETTINGS),$(eval $(call pass,$(setting))))
 .PHONY: help caffe lmdb check-data models train train-region average train-cascade train-whole-face evaluate predict \
   report onnx ablation demo doctor test bench bench-gpu lint proto clean
 
+define HELP
+
+Real faces, from a CelebA download to predictions:
+  make lmdb CELEBA=/path/to/CelebA ATTRIBUTES=Eyeglasses,Smiling,Male
+  make train && make evaluate && make predict IMAGES=/path/to/photos
+
+Settings (after the target, as NAME=value; a run keeps its own, so give them once):
+  LMDB=data/lmdb          folder of the databases        RUN=build/run    folder of the run and its record
+  DATA=, CELEBA=, LFWA=   folder of the data set, or a CSV file (DATA)
+  ATTRIBUTES=A,B          attributes (the paper's 20)    FORM=compact     or stream, for Caffe's own Data layer
+  RECORDS=10000           stream: images per class       AUGMENT=both     or minority (the paper), none
+  BATCH=4                 images per attribute           SEED=1           of the first weights
+  SOLVER=region.max_iter=500,base_lr=0.005               changes to the solvers
+  RECTANGLES=measured     or theoretical (the paper)     RESTART=1        make the stages anew
+  CAFFE=auto              or bvlc, torch                 DEVICE=cpu       or cuda, cuda:N, cuda:0,1
+  PRECISION=float32       or tf32, bfloat16              THREADS=         CPU threads, one per core
+  IMAGES='a.jpg "b c/"'   photos, folders, videos        WEIGHTS=NAME=FILE  others to evaluate
+  BUILD= CHECK= GENERATE= TRAIN= AVERAGE= EVALUATE= PREDICT= REPORT= EXPORT= ABLATION= BENCH=
+                          further options of lmdb, check-data, the networks, caffe train, and so on
+  CAFFE_ROOT= CAFFE_DEBS= CAFFE_ARCHIVE=                 where `make caffe` takes BVLC Caffe from
+  V=1                     show the commands              PYTHON=python3   the Python that makes .venv
+`make doctor` says what is installed and what is missing; .venv/bin/face-cascade COMMAND --help explains all options.
+endef
+export HELP
+
 help: ## this list
 	@echo 'face-cascade: face attributes, and the region of the face that each is found in'
 	@echo
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 25
-	@cat <<'END'
-
-	Real faces, from a CelebA download to predictions:
-	  make lmdb CELEBA=/path/to/CelebA ATTRIBUTES=Eyeglasses,Smiling,Male
-	  make train && make evaluate && make predict IMAGES=/path/to/photos
-
-	Settings (after the target, as NAME=value; a run keeps its own, so give them once):
-	  LMDB=data/lmdb          folder of the databases        RUN=build/run    folder of the run and its record
-	  DATA=, CELEBA=, LFWA=   folder of the data set, or a CSV file (DATA)
-	  ATTRIBUTES=A,B          attributes (the paper's 20)    FORM=compact     or stream, for Caffe's own Data layer
-	  RECORDS=10000           stream: images per class       AUGMENT=both     or minority (the paper), none
-	  BATCH=4                 images per attribute           SEED=1           of the first weights
-	  SOLVER=region.max_iter=500,base_lr=0.005               changes to the solvers
-	  RECTANGLES=measured     or theoretical (the paper)     RESTART=1        make the stages anew
-	  CAFFE=auto              or bvlc, torch                 DEVICE=cpu       or cuda, cuda:N, cuda:0,1
-	  PRECISION=float32       or tf32, bfloat16              THREADS=         CPU threads, one per core
-	  IMAGES='a.jpg "b c/"'   photos, folders, videos        WEIGHTS=NAME=FILE  others to evaluate
-	  BUILD= CHECK= GENERATE= TRAIN= AVERAGE= EVALUATE= PREDICT= REPORT= EXPORT= ABLATION= BENCH=
-	                          further options of lmdb, check-data, the networks, caffe train, and so on
-	  CAFFE_ROOT= CAFFE_DEBS= CAFFE_ARCHIVE=                 where `make caffe` takes BVLC Caffe from
-	  V=1                     show the commands              PYTHON=python3   the Python that makes .venv
-	`make doctor` says what is installed and what is missing; .venv/bin/face-cascade COMMAND --help explains all options.
-	END
+	@echo "$$HELP"
 
 .venv/ready: pyproject.toml engine/pyproject.toml
 	$(Q)$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"error: Python 3.11 or newer is needed, and $(PYTHON) is {v[0]}.{v[1]}; give another one: make PYTHON=python3.12")'

@@ -22,13 +22,15 @@ import sys
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 # Makefile settings reach this program as FACE_CASCADE_<SETTING>, never through a shell.
 PREFIX = "FACE_CASCADE_MAKE_"
+DEFAULT_RUN = "build/run"
 
 
 class Command:
     """A subcommand: its module with `add_arguments(parser)` and `run(arguments) -> exit status`, and what it needs.
 
     caffe: None for none, "run" to be run by the Python of the run's Caffe, "torch" to need the engine
-    settings: dict of Makefile settings to options; "" stands for words that are added as they are, "*" for positionals
+    settings: dict of Makefile settings to options; "" stands for words that are added as they are, "*" for positionals,
+    "*celeba" for the positional of that layout, and an option that ends in "*" takes several words
     """
 
     def __init__(self, module, summary, caffe=None, settings=None):
@@ -43,7 +45,7 @@ COMMANDS = {
     "data": Command(
         "data_prep.build.build_lmdb",
         "build LMDBs from CelebA, LFWA or a CSV file",
-        settings={**DATA, "CELEBA": "--celeba", "LFWA": "--lfwa", "DATA": "*", "BUILD": ""},
+        settings={**DATA, "CELEBA": "*celeba", "LFWA": "*lfwa", "DATA": "*", "BUILD": ""},
     ),
     "check": Command(
         "data_prep.check.check_data",
@@ -61,7 +63,7 @@ COMMANDS = {
         "tools.evaluate.evaluate",
         "measure accuracy and regions on the test split",
         caffe="run",
-        settings={**RUN, "LMDB": "--lmdb", "WEIGHTS": "--weights", "EVALUATE": ""},
+        settings={**RUN, "LMDB": "--lmdb", "WEIGHTS": "--weights*", "EVALUATE": ""},
     ),
     "predict": Command(
         "tools.predict.predictor",
@@ -151,9 +153,13 @@ def run(name, words):
 
     parser = Parser(prog=f"face-cascade {name}", description=module.__doc__)
     module.add_arguments(parser)
+    if command.caffe == "run":
+        parser.add_argument("--caffe", help="The Caffe to compute with: bvlc, torch or auto. Default: the run's.")
     arguments = parser.parse_args(words)
     try:
         return module.run(arguments) or 0
+    except BrokenPipeError:
+        raise
     except (ToolError, OSError) as error:
         return failed(str(error))
 
@@ -167,7 +173,8 @@ def start_under_caffe(name, command, words):
     for option in ("--caffe", "--device", "--run"):
         parser.add_argument(option)
     known, _ = parser.parse_known_args(words)
-    recorded = Run.read(known.run).settings if known.run and Run.exists(known.run) else None
+    folder = known.run or DEFAULT_RUN
+    recorded = Run.read(folder).settings if Run.exists(folder) else None
     wanted = known.caffe or (recorded.engine if recorded else "auto")
     if command.caffe == "torch":
         wanted = "torch"
@@ -189,12 +196,17 @@ def with_make_settings(command, words):
         value = os.environ.get(PREFIX + setting, "")
         if not value:
             continue
-        if option == "*":
-            positionals = [value] if os.path.exists(value) else shlex.split(value)
+        if option.startswith("*") and option != "*":
+            added += ["--expect", option[1:]]
+            positionals.append(value)
+        elif option == "*":
+            positionals += [value] if os.path.exists(value) else shlex.split(value)
         elif not option:
             added += shlex.split(value)
         elif option == "--restart":
             added.append(option)
+        elif option.endswith("*"):
+            positionals += [option[:-1], *shlex.split(value)]
         else:
             added.append(f"{option}={value}")
     for name in [name for name in os.environ if name.startswith(PREFIX)]:

@@ -11,6 +11,7 @@ import pathlib
 from data_prep.build import build_lmdb
 from data_prep.store import manifest
 from data_prep.synthetic import synthetic_faces
+from tools import record
 from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import results
@@ -58,8 +59,8 @@ def run(arguments):
     engines.check_device(engine, arguments.device)
     with runs.locked(folder) as lock:
         faces, lmdb = prepare(folder)
-        settings = runs.Settings(engine=engine.name, device=arguments.device)
-        settings.solver = {name: {**SHARED, **SOLVER.get(name, {})} for name in runs.TRAINED}
+        settings = record.Settings(engine=engine.name, device=arguments.device)
+        settings.solver = {name: {**SHARED, **SOLVER.get(name, {})} for name in record.TRAINED}
         made = runs.Run.create(folder, lmdb, settings)
         if runs.Run.exists(folder) and not arguments.restart:
             made.stages = runs.Run.read(folder).stages

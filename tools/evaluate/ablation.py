@@ -23,6 +23,7 @@ import numpy as np
 
 from data_prep import files
 from data_prep.store import manifest
+from tools import record
 from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import results
@@ -60,7 +61,7 @@ VARIANTS = {
 
 def schedule(variant, iterations):
     """Iterations of each training stage of a variant: dict stage -> iterations; together the budget."""
-    trained = [name for name in variant.stages if name in runs.TRAINED]
+    trained = [name for name in variant.stages if name in record.TRAINED]
     if len(trained) == 1:
         return {trained[0]: iterations}
     first = round(ALONE * iterations)
@@ -79,7 +80,7 @@ def solver_changes(iterations):
 
 
 class Ablation:
-    """The runs of an ablation. folder: where they lie; settings: runs.Settings shared by all; lmdb: their data."""
+    """The runs of an ablation. folder: where they lie; settings: record.Settings shared by all; lmdb: their data."""
 
     def __init__(self, folder, lmdb, settings, iterations):
         self.folder, self.lmdb, self.settings, self.iterations = pathlib.Path(folder), lmdb, settings, iterations
@@ -87,7 +88,7 @@ class Ablation:
     def run_of(self, name, seed):
         """The run of a variant: its record where there is one, its settings as they have to be now."""
         variant, folder = VARIANTS[name], self.folder / f"seed-{seed}" / name.replace(" ", "_")
-        settings = runs.copied(self.settings)
+        settings = record.copied(self.settings)
         settings.seed = seed
         settings.network.update(variant.network)
         settings.average.rectangles = variant.rectangles or settings.average.rectangles
@@ -131,7 +132,7 @@ def share(run, stage, others):
             if (source.parent / "train.log").exists():
                 shutil.copyfile(source.parent / "train.log", target.parent / "train.log")
             run.stages[stage] = dataclasses.replace(other.stages[stage])
-            if stage in runs.TRAINED:
+            if stage in record.TRAINED:
                 stages.write_networks(run, [stage])
             run.write()
             print(f"{stage}: shared with {other.folder}", flush=True)

@@ -25,7 +25,7 @@ import time
 
 from data_prep.files import sha256, write_bytes
 from data_prep.pictures import write_image
-from tools import networks
+from tools import networks, record
 from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import localisation, metrics, pictures, published, results, scoring, summary
@@ -100,7 +100,7 @@ def evaluate(run, settings=None, device=None, restart=False):
     with runs.locked(run.folder):
         run.stages = runs.Run.read(run.folder).stages
         run.check_data()
-        stages = [stage for stage in runs.TRAINED if run.done(stage)]
+        stages = [stage for stage in record.TRAINED if run.done(stage)]
         if not stages:
             raise ToolError(
                 f"{run.folder}: no stage is trained yet; train first: face-cascade train --run {run.folder}"
@@ -116,7 +116,7 @@ def evaluate(run, settings=None, device=None, restart=False):
             if result:
                 print(f"{out}: evaluated already with the same weights, data and settings; nothing to do")
                 return result
-        stage = run.stages["evaluate"] = runs.Stage(inputs)
+        stage = run.stages["evaluate"] = record.Stage(inputs)
         stage.made_with = {"engine": "bvlc" if networks.is_bvlc() else "torch", "device": device}
         run.write()
         start = time.monotonic()

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from data_prep import files
 from models import table1
 from python_layers.region_mapper import theoretical_rectangles
-from tools import networks
+from tools import networks, record
 from tools import run as runs
 from tools.errors import ToolError
 from tools.train import stages
@@ -162,7 +162,7 @@ def average_stage(run, restart=False):
         return
     run.check_data()
     weights = run.weights("region")
-    stage = run.stages["average"] = runs.Stage(stages.normal(run.inputs("average")))
+    stage = run.stages["average"] = record.Stage(stages.normal(run.inputs("average")))
     stage.made_with = {"engine": "bvlc" if hasattr(caffe, "_caffe") else "torch", "commit": stages.commit()}
     run.write()
     stages.write_networks(run, ["region"])
@@ -180,14 +180,14 @@ def average_stage(run, restart=False):
 
 def add_arguments(parser):
     """The options of `face-cascade average`."""
-    add, default = parser.add_argument, runs.Average()
+    add, default = parser.add_argument, record.Average()
     add("--run", metavar="FOLDER", help="Folder of the run whose task one is trained. Default: build/run.")
     add("--model", metavar="FILE", help="Without a run: train_val.prototxt of the region net.")
     add("--weights", metavar="FILE", help="Without a run: the .caffemodel of task one.")
     add("--out", metavar="FILE", help="Without a run: the .caffemodel to write.")
     add(
         "--rectangles",
-        choices=runs.RECTANGLES,
+        choices=record.RECTANGLES,
         help=f"Rectangle of each response point: measured on faces, or theoretical. Default: {default.rectangles}.",
     )
     add("--faces", type=int, help=f"Positive faces per attribute to average over. Default: {default.faces}.")
@@ -205,13 +205,12 @@ def add_arguments(parser):
     )
     add("--threshold", type=float, help="Without a run: response above which a point fires. Default: the net's own.")
     add("--restart", action="store_true", help="Measure anew, whatever was measured before in this run.")
-    add("--caffe", help="The Caffe to compute with: bvlc, torch or auto. Default: the run's.")
     add("--device", help="cpu, cuda or cuda:N. Default: the run's.")
 
 
 def run(arguments):
     """`face-cascade average`. Raises ToolError, OSError."""
-    given = {name: getattr(arguments, name) for name in runs.Average.__dataclass_fields__}
+    given = {name: getattr(arguments, name) for name in record.Average.__dataclass_fields__}
     given = {name: value for name, value in given.items() if value is not None}
     for name, least in (("faces", 1), ("points", 1), ("density", 0), ("min_firings", 1)):
         if name in given and not given[name] >= least:
@@ -226,7 +225,7 @@ def run(arguments):
             threshold = networks.region_mapper_parameters(pathlib.Path(arguments.model).with_name("deploy.prototxt"))[
                 "threshold"
             ]
-        average(arguments.model, arguments.weights, arguments.out, runs.Average(**given), threshold)
+        average(arguments.model, arguments.weights, arguments.out, record.Average(**given), threshold)
         print(f"{arguments.out}: the average region of {arguments.weights}")
         return 0
     if arguments.threshold is not None:

@@ -14,6 +14,7 @@ import difflib
 import shlex
 
 from models import options, solvers
+from tools import record
 from tools import run as runs
 from tools.errors import ToolError
 from tools.install import engines
@@ -51,7 +52,7 @@ def add_run_arguments(parser):
     add("--seed", type=int, help="Seed of the first weights. Default: 1. Change it to see the spread over trainings.")
     add(
         "--rectangles",
-        choices=runs.RECTANGLES,
+        choices=record.RECTANGLES,
         help="Rectangle of each response point: measured on faces, or theoretical, the receptive field of the paper. "
         "Default: measured.",
     )
@@ -65,7 +66,7 @@ def add_run_arguments(parser):
     add("--device", metavar="DEVICE", help="cpu, cuda, cuda:N, or cuda:0,1 for several GPUs. Default: cpu.")
     add(
         "--precision",
-        choices=runs.PRECISIONS,
+        choices=record.PRECISIONS,
         help="Arithmetic of convolutions and inner products. Default: float32; bfloat16 is faster on recent processors "
         "and GPUs and needs the engine.",
     )
@@ -121,8 +122,8 @@ def apply(run, arguments):
             setattr(settings, name, value)
     if settings.seed < 0:
         raise ToolError(f"--seed must be at least 0, not {settings.seed}")
-    if settings.precision not in runs.PRECISIONS:
-        raise ToolError(f"no precision {settings.precision!r}; choose one of {', '.join(runs.PRECISIONS)}")
+    if settings.precision not in record.PRECISIONS:
+        raise ToolError(f"no precision {settings.precision!r}; choose one of {', '.join(record.PRECISIONS)}")
     if arguments.threads is not None:
         if arguments.threads < 1:
             raise ToolError(f"--threads must be at least 1, not {arguments.threads}")

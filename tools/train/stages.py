@@ -18,7 +18,8 @@ from data_prep import files
 from models import networks, solvers
 from tools.errors import ToolError
 from tools.install import engines
-from tools.run import LOCK_HELD, TRAINED, Stage, command
+from tools.record import TRAINED, Stage
+from tools.run import LOCK_HELD, command
 from tools.train import estimate
 
 # What each stage starts from.
