@@ -1,5 +1,7 @@
 """Makes an evaluation without a trained network: LMDBs, weights and what evaluate writes, with any words in them."""
 
+import json
+
 import numpy as np
 from caffe.proto import caffe_pb2
 
@@ -9,6 +11,7 @@ from tools.evaluate import localisation, results, scoring
 from tools.evaluate.calibration import ScoreCalibration
 
 FACES = 12
+ATTRIBUTES = ["Male", "Smiling"]  # of the manifest, which holds no other words than names
 
 
 def weights_file(path):
@@ -29,7 +32,7 @@ def make(folder, attributes, names, word="plain"):
     labels = np.arange(FACES * len(attributes)).reshape(FACES, -1) % 3 > 0
     pictures = [databases.image_datum(rng.integers(0, 255, (224, 224, 3), np.uint8), "png") for _ in range(FACES)]
     databases.write_lmdb(lmdb / "test_images", pictures, FACES, "test")
-    (lmdb / "manifest.json").write_text(results.files.json.dumps({"attributes": attributes}))
+    (lmdb / "manifest.json").write_text(json.dumps({"attributes": ATTRIBUTES}))
     count = len(attributes)
     networks, scored = {}, {}
     for name, kind in zip(names, ("region", "cascade")):

@@ -7,6 +7,7 @@ import shutil
 import evaluation_files
 import pytest
 
+from tools import record
 from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import results
@@ -113,15 +114,17 @@ def test_what_changed_since_is_refused_in_one_line(evaluation, lost):
 
 def test_report_of_a_run_is_of_the_weights_it_has_now(evaluation):
     folder, result = evaluation
-    run = runs.Run(folder.parent, runs.Data("lmdb", "x", ["Male", "Smiling"], "stream"), runs.Settings(engine="torch"))
+    run = runs.Run(
+        folder.parent, record.Data("lmdb", "x", ["Male", "Smiling"], "stream"), record.Settings(engine="torch")
+    )
     inputs = {}
     for name in ("region", "cascade"):
-        run.stages[name] = runs.Stage({}, "done", f"{name} plain.caffemodel", result.networks[name].checksum)
+        run.stages[name] = record.Stage({}, "done", f"{name} plain.caffemodel", result.networks[name].checksum)
         inputs[f"weights of {name}"] = result.networks[name].checksum
     run.write()
     with pytest.raises(ToolError, match="not evaluated yet; run: face-cascade evaluate --run"):
         report.report(run.folder)
-    run.stages["evaluate"] = runs.Stage(inputs, "done")
+    run.stages["evaluate"] = record.Stage(inputs, "done")
     run.write()
     out = report.report(run.folder)
     assert out == run.folder / "report.html" and "Model card" in out.read_text()

@@ -11,7 +11,7 @@ import pytest
 
 from data_prep.files import sha256
 from models import generate
-from tools import networks
+from tools import networks, record
 from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import calibration
@@ -138,12 +138,12 @@ def test_wrong_names_are_one_line(folder, weights, tmp_path, names, words):
 
 
 def test_a_run_has_names_weights_and_prototxt(folder, weights, tmp_path):
-    run = runs.Run(tmp_path / "run", runs.Data("lmdb", "x", ATTRIBUTES, "stream"), runs.Settings(engine="torch"))
+    run = runs.Run(tmp_path / "run", record.Data("lmdb", "x", ATTRIBUTES, "stream"), record.Settings(engine="torch"))
     place = run.place("whole_face")
     place.mkdir(parents=True)
     (place / "deploy.prototxt").write_bytes((folder / "whole_face/deploy.prototxt").read_bytes())
     (place / "w.caffemodel").write_bytes(weights.read_bytes())
-    run.stages["whole_face"] = runs.Stage({}, "done", "whole_face/w.caffemodel", sha256(weights))
+    run.stages["whole_face"] = record.Stage({}, "done", "whole_face/w.caffemodel", sha256(weights))
     run.write()
     metadata = exported("--run", run.folder, "--stage", "whole_face")
     assert json.loads(metadata["attributes"]) == ATTRIBUTES

@@ -20,10 +20,10 @@ from onnx import TensorProto, helper
 
 from data_prep.files import write_bytes
 from models import table1
-from tools import networks
+from tools import networks, record
 from tools import run as runs
 from tools.errors import ToolError
-from tools.evaluate import calibration, records
+from tools.evaluate import calibration, json_records
 from tools.export.graph import Exporter
 
 OPSET = 17
@@ -42,9 +42,9 @@ def attribute_names(weights, run=None, lmdb=None, names=None):
     if names is not None:
         found = list(names)
     elif run is not None:
-        found = run.attributes
+        found = list(run.attributes)
     elif lmdb is not None:
-        found = list(networks.manifest(lmdb)["attributes"])
+        found = list(networks.manifest(lmdb).attributes)
     elif calibrated:
         return calibrated.attributes
     else:
@@ -91,7 +91,7 @@ def export(model, weights, attributes):
     }
     calibrated = calibration.read(weights, list(attributes))
     if calibrated:
-        metadata.update(calibrated="true", calibration=json.dumps(records.dump(calibrated.scores)))
+        metadata.update(calibrated="true", calibration=json.dumps(json_records.dump(calibrated.scores)))
     helper.set_model_props(onnx_model, metadata)
     onnx.checker.check_model(onnx_model)
     return onnx_model, calibrated is not None
@@ -101,7 +101,7 @@ def add_arguments(parser):
     """The options of `face-cascade export`."""
     add = parser.add_argument
     add("--run", metavar="FOLDER", help=f"Folder of the run to export from. Default: {DEFAULT_RUN}.")
-    add("--stage", default="cascade", choices=runs.TRAINED, help="Stage of the run to export. Default: cascade.")
+    add("--stage", default="cascade", choices=record.TRAINED, help="Stage of the run to export. Default: cascade.")
     add("--weights", metavar="FILE", help="Export this .caffemodel of any of the networks, instead of a run's stage.")
     add(
         "--models", default="models", metavar="FOLDER", help="With --weights: the networks' prototxts. Default: models."

@@ -30,8 +30,8 @@ def card(opened):
     message = networks.read_weights(path)
     kept = sum(len(blob.data) for layer in message.layer if layer.name not in networks.OPTIONAL for blob in layer.blobs)
     kind = "synthetic faces, laid out as " if result.synthetic_faces else ""
-    train = training_faces(opened.manifest)
-    trained = "" if train is None else f"{train:,} faces for training, "
+    train = opened.manifest.splits.get("train")
+    trained = f"{train.images:,} faces for training, " if train else ""
     return page.facts(
         {
             "model": f"{name} ({result.networks[name].network}), {kept / MILLION:.1f} M parameters, "
@@ -47,8 +47,3 @@ def card(opened):
             "licence and privacy": LICENCE[result.synthetic_faces],
         }
     )
-
-
-def training_faces(manifest):
-    """Number of training images that a manifest states, or None."""
-    return manifest.get("train", {}).get("images")

@@ -25,7 +25,7 @@ class Opened:
         self.arrays = {name: results.read_arrays(folder, name, self.result) for name in self.names}
         self.labels = self.arrays[self.names[0]]["labels"]
         self.manifest = networks.manifest(self.result.lmdb)
-        if sha256(pathlib.Path(self.result.lmdb) / manifest.NAME) != self.result.data:
+        if manifest.checksum(self.result.lmdb) != self.result.data:
             raise ToolError(f"{self.result.lmdb}: the data changed since they were evaluated; evaluate again")
 
     def chosen(self):

@@ -11,6 +11,7 @@ import pathlib
 import sys
 
 from data_prep.files import write_bytes
+from tools import record
 from tools import run as runs
 from tools.errors import ToolError
 from tools.report import page
@@ -47,7 +48,7 @@ def check_run(run, evaluation):
     """Raise ToolError where an evaluation is not of the weights that a run has now."""
     if not run.done("evaluate"):
         raise ToolError(f"{run.folder}: not evaluated yet; run: {runs.command(run, 'evaluate')}")
-    for stage in runs.TRAINED:
+    for stage in record.TRAINED:
         inputs = run.stages["evaluate"].inputs
         if run.done(stage) and inputs.get(f"weights of {stage}") != run.stages[stage].checksum:
             raise ToolError(
