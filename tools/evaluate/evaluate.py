@@ -198,7 +198,6 @@ def add_arguments(parser):
     add("--resamples", type=int, default=default.resamples, help=f"Bootstrap resamples. Default: {default.resamples}.")
     add("--batch", type=int, default=default.batch, help=f"Faces per forward pass. Default: {default.batch}.")
     add("--restart", action="store_true", help="Evaluate a run again although nothing has changed.")
-    add("--caffe", help="The Caffe to compute with: bvlc, torch or auto. Default: the run's.")
     add("--device", help="cpu, cuda or cuda:N. Default: the run's.")
 
 

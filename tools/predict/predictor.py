@@ -159,7 +159,7 @@ def trained_attributes(weights, lmdb=None):
         return known.attributes
     if lmdb is None:
         raise ToolError(f"{weights}: which attributes it knows is not told; give --lmdb or --names")
-    return networks.manifest(lmdb)["attributes"]
+    return networks.manifest(lmdb).attributes
 
 
 def rounded(box):
