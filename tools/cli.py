@@ -66,7 +66,7 @@ COMMANDS = {
         settings={**RUN, "LMDB": "--lmdb", "WEIGHTS": "--weights*", "EVALUATE": ""},
     ),
     "predict": Command(
-        "tools.predict.predictor",
+        "tools.predict.command",
         "answer for the faces in photos, videos and cameras",
         caffe="run",
         settings={**RUN, "IMAGES": "*", "PREDICT": ""},
