@@ -1,4 +1,4 @@
-# face-cascade: every step from faces to predictions. `make help` lists them.
+# face-cascade: every step from faces to predictions. `make help` lists them; V=1 shows the commands.
 SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -eu -o pipefail -c
@@ -6,194 +6,146 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-VENV_PYTHON := .venv/bin/python
-# Which Caffe: bvlc (CPU), torch (engine/caffe; CPU or GPU), or auto: bvlc, unless TRAIN asks for a GPU or it cannot be.
-CAFFE ?= auto
+Q := $(if $(V),,@)
+BIN := .venv/bin
+CASCADE := $(BIN)/face-cascade
+PIP := $(BIN)/pip install -q --disable-pip-version-check
 
-# What the steps work on; give them on the command line.
-CELEBA ?=
-LFWA ?=
-ATTRIBUTES ?=
-LMDB ?= data/lmdb
-RUN ?= build/run
-RECORDS ?= 10000
-AUGMENT ?= both
-# Of the training data: stream (written down, for Caffe's own Data layer) or compact (each face once, cut on the fly).
-FORM ?= stream
-BATCH ?= 4
-# Changes to the files in solver/ for all stages or one: SOLVER=region.max_iter=500,cascade.max_iter=300
-SOLVER ?=
-RECTANGLES ?= measured
-IMAGES ?=
-# For evaluate: [NAME=]FILE of several weights to compare; by default the newest of every stage there is.
-WEIGHTS ?=
-# More for tools: BUILD=--dry-run, CHECK=--no-source, GENERATE=--l1=linear, AVERAGE="--density 1.5", TRAIN="-gpu 0"
-BUILD ?=
-CHECK ?=
-GENERATE ?=
-AVERAGE ?=
-TRAIN ?=
-PREDICT ?=
-ABLATION ?=
-BENCH ?=
+# What can be set on the command line. The values reach face-cascade through the environment, unexpanded: no shell and
+# no further expansion by make ever sees them.
+SETTINGS := DATA CELEBA LFWA ATTRIBUTES LMDB FORM RECORDS AUGMENT BUILD CHECK RUN BATCH SOLVER RECTANGLES SEED GENERATE \
+  TRAIN CAFFE DEVICE PRECISION THREADS RESTART AVERAGE EVALUATE WEIGHTS IMAGES PREDICT REPORT EXPORT ABLATION BENCH \
+  CAFFE_ARCHIVE CAFFE_DEBS CAFFE_ROOT
+define pass
+export FACE_CASCADE_MAKE_$(1) := $$(value $(1))
+unexport $(1)
+endef
+$(foreach setting,$(SETTINGS),$(eval $(call pass,$(setting))))
 
-# `make demo report` is about the demo's run.
-DEMO := build/demo
-ifneq ($(filter demo,$(MAKECMDGOALS)),)
-RUN := $(DEMO)
-endif
+.PHONY: help caffe lmdb check-data models train train-region average train-cascade train-whole-face evaluate predict \
+  report onnx ablation demo doctor test bench bench-gpu lint proto clean
 
-# At the head of a recipe: the chosen Caffe's programs as $$caffe and $$python.
-choose = chosen=$$($(PYTHON) tools/install/engines.py $(CAFFE) $(TRAIN)); eval "$$chosen"
+define HELP
 
-# Newest snapshot of a stage.
-newest = $$(ls -t $(RUN)/$(1)/$(1)_iter_*.caffemodel 2>/dev/null | head -n 1 | grep . || \
-  { echo "error: no weights in $(RUN)/$(1); train first: make train" >&2; exit 1; })
+Real faces, from a CelebA download to predictions:
+  make lmdb CELEBA=/path/to/CelebA ATTRIBUTES=Eyeglasses,Smiling,Male
+  make train && make evaluate && make predict IMAGES=/path/to/photos
 
-# Behind caffe train: its log into a stage's folder, after what is there where a training goes on, and progress. Ctrl-C
-# goes to all of a pipe; tee and progress wait for the Caffe, which ends with a snapshot.
-resumes = $(findstring -snapshot,$(TRAIN))
-watch = 2>&1 | tee -i $(if $(resumes),-a) $(RUN)/$(1)/train.log | $(PYTHON) tools/train/progress.py
-
-.PHONY: help caffe lmdb check-data models nets train train-region average train-cascade train-whole-face evaluate predict \
-  report onnx ablation demo test bench bench-gpu lint proto clean
+Settings (after the target, as NAME=value; a run keeps its own, so give them once):
+  LMDB=data/lmdb          folder of the databases        RUN=build/run    folder of the run and its record
+  DATA=, CELEBA=, LFWA=   folder of the data set, or a CSV file (DATA)
+  ATTRIBUTES=A,B          attributes (the paper's 20)    FORM=compact     or stream, for Caffe's own Data layer
+  RECORDS=10000           stream: images per class       AUGMENT=both     or minority (the paper), none
+  BATCH=4                 images per attribute           SEED=1           of the first weights
+  SOLVER=region.max_iter=500,base_lr=0.005               changes to the solvers
+  RECTANGLES=measured     or theoretical (the paper)     RESTART=1        make the stages anew
+  CAFFE=auto              or bvlc, torch                 DEVICE=cpu       or cuda, cuda:N, cuda:0,1
+  PRECISION=float32       or tf32, bfloat16              THREADS=         CPU threads, one per core
+  IMAGES='a.jpg "b c/"'   photos, folders, videos        WEIGHTS=NAME=FILE  others to evaluate
+  BUILD= CHECK= GENERATE= TRAIN= AVERAGE= EVALUATE= PREDICT= REPORT= EXPORT= ABLATION= BENCH=
+                          further options of lmdb, check-data, the networks, caffe train, and so on
+  CAFFE_ROOT= CAFFE_DEBS= CAFFE_ARCHIVE=                 where `make caffe` takes BVLC Caffe from
+  V=1                     show the commands              PYTHON=python3   the Python that makes .venv
+`make doctor` says what is installed and what is missing; .venv/bin/face-cascade COMMAND --help explains all options.
+endef
+export HELP
 
 help: ## this list
-	@echo 'face-cascade: face attributes, and the region of the face each is found in'
+	@echo 'face-cascade: face attributes, and the region of the face that each is found in'
 	@echo
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 25
-	@echo
-	@echo 'Real faces, from a CelebA download to predictions:'
-	@echo '  make lmdb CELEBA=/path/to/CelebA ATTRIBUTES=Eyeglasses,Smiling,Male'
-	@echo '  make train && make evaluate && make predict IMAGES=/path/to/faces'
-	@echo 'Settings: LMDB=$(LMDB) RUN=$(RUN) BATCH=$(BATCH) FORM=$(FORM) RECORDS=$(RECORDS) AUGMENT=$(AUGMENT)'
-	@echo '  CAFFE=auto|bvlc|torch RECTANGLES=measured|theoretical SOLVER=max_iter=500 TRAIN="-gpu 0"'
+	@echo "$$HELP"
 
-.venv/ready: pyproject.toml
-	$(PYTHON) -m venv .venv
-	.venv/bin/pip install -q --disable-pip-version-check -e .
-	.venv/bin/pip install -q --disable-pip-version-check --no-deps -e ./engine
+.venv/ready: pyproject.toml engine/pyproject.toml
+	$(Q)$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"error: Python 3.11 or newer is needed, and $(PYTHON) is {v[0]}.{v[1]}; give another one: make PYTHON=python3.12")'
+	echo 'setting up .venv'
+	$(PYTHON) -m venv .venv || { echo 'error: $(PYTHON) cannot make a virtual environment; on Debian: apt install python3-venv' >&2; exit 1; }
+	$(PIP) -e .
+	$(PIP) --no-deps -e ./engine
 	touch $@
 
 .venv/ready-engine: .venv/ready
-	.venv/bin/pip install -q --disable-pip-version-check -e '.[engine]'
+	$(Q)$(PIP) -e '.[engine]'
 	touch $@
 
-.venv/ready-onnx: .venv/ready
-	.venv/bin/pip install -q --disable-pip-version-check -e '.[onnx]'
-	touch $@ .venv/ready-engine
+.venv/ready-onnx: .venv/ready-engine
+	$(Q)$(PIP) -e '.[onnx]'
+	touch $@
 
-.venv/ready-test: .venv/ready
-	.venv/bin/pip install -q --disable-pip-version-check -e '.[test]'
-	touch $@ .venv/ready-engine .venv/ready-onnx
-
-caffe: ## install a real BVLC Caffe (CAFFE_ARCHIVE=, CAFFE_DEBS= or CAFFE_ROOT= to choose its source)
-	@$(PYTHON) tools/install/install_caffe.py \
-	  $(if $(CAFFE_ARCHIVE),--archive "$(CAFFE_ARCHIVE)") $(if $(CAFFE_DEBS),--debs "$(CAFFE_DEBS)") \
-	  $(if $(CAFFE_ROOT),--caffe-root "$(CAFFE_ROOT)")
+.venv/ready-test: .venv/ready-onnx
+	$(Q)$(PIP) -e '.[test]'
+	touch $@
 
 .caffe/bin/caffe:
-	@$(MAKE) --no-print-directory caffe
+	$(Q)$(PYTHON) tools/install/install_caffe.py
 
-lmdb: .venv/ready ## balanced, augmented training data: CELEBA= or LFWA=<folder> [ATTRIBUTES=A,B] [FORM=compact]
-	@[ -n "$(CELEBA)$(LFWA)" ] || { echo 'error: give the data set: make lmdb CELEBA=/path/to/CelebA' >&2; exit 2; }
-	@[ -z "$(CELEBA)" ] || [ -z "$(LFWA)" ] || { echo 'error: give CELEBA or LFWA, not both' >&2; exit 2; }
-	$(VENV_PYTHON) -m data_prep.build.build_lmdb "$(CELEBA)$(LFWA)" --out "$(LMDB)" --form $(FORM) --records $(RECORDS) \
-	  --augment $(AUGMENT) $(if $(ATTRIBUTES),--attributes $(ATTRIBUTES)) $(BUILD)
+caffe: ## install a real BVLC Caffe (CAFFE_ARCHIVE=, CAFFE_DEBS= or CAFFE_ROOT= to choose its source)
+	$(Q)$(PYTHON) tools/install/install_caffe.py
 
-check-data: .venv/ready ## prove that LMDB= holds what the paper asks for; contact sheets in $(RUN)/check
-	$(VENV_PYTHON) -m data_prep.check.check_data "$(LMDB)" --out "$(RUN)/check" $(CHECK)
+lmdb: .venv/ready ## balanced, augmented training data: CELEBA=, LFWA= or DATA=<folder or CSV> [ATTRIBUTES=A,B]
+	$(Q)$(CASCADE) data
+
+check-data: .venv/ready ## verify that LMDB= holds what the paper asks for
+	$(Q)$(CASCADE) check
 
 models: .venv/ready ## rewrite the committed prototxts in models/
-	$(VENV_PYTHON) -m models.generate
+	$(Q)$(BIN)/python -m models.generate
 
-nets: .venv/ready
-	@[ -e "$(LMDB)/manifest.json" ] || { echo 'error: no LMDBs in $(LMDB); make lmdb CELEBA=... first' >&2; exit 2; }
-	$(VENV_PYTHON) -m models.generate --lmdb $(LMDB) --batch $(BATCH) --out $(RUN) --solver "$(SOLVER)" $(GENERATE)
+train: .venv/ready ## all stages of RUN=: task one, average region, cascade
+	$(Q)$(CASCADE) train
 
-train: train-region average train-cascade ## both stages: task one, average region, cascade
+train-region: .venv/ready ## stage 1: task one alone
+	$(Q)$(CASCADE) train region
 
-train-region: nets ## stage 1: task one alone
-	@$(choose)
-	$$caffe train -solver $(RUN)/region/solver.prototxt $(TRAIN) $(call watch,region)
+average: .venv/ready ## stage 2: average region into the weights (RECTANGLES=measured or theoretical)
+	$(Q)$(CASCADE) average
 
-average: .venv/ready ## average region into the weights (RECTANGLES=measured or theoretical)
-	@$(choose)
-	$$python -m tools.train.average_region --model $(RUN)/region/train_val.prototxt \
-	  --weights "$(call newest,region)" --out $(RUN)/$(RECTANGLES).caffemodel --rectangles $(RECTANGLES) $(AVERAGE)
+train-cascade: .venv/ready ## stage 3: both tasks, from the weights of `make average`
+	$(Q)$(CASCADE) train cascade
 
-train-cascade: nets ## stage 2: both tasks, from the weights of `make average`
-	@$(choose)
-	$$caffe train -solver $(RUN)/cascade/solver.prototxt \
-	  $(if $(resumes),,-weights $(RUN)/$(RECTANGLES).caffemodel) $(TRAIN) $(call watch,cascade)
+train-whole-face: .venv/ready ## ablation: task two on the whole face
+	$(Q)$(CASCADE) train whole_face
 
-train-whole-face: nets ## ablation: task two on the whole face
-	@$(choose)
-	$$caffe train -solver $(RUN)/whole_face/solver.prototxt $(TRAIN) $(call watch,whole_face)
-
-evaluate: .venv/ready ## accuracies and regions on the test split, of every stage trained so far
-	@weights="$(WEIGHTS)"
-	for stage in $(if $(WEIGHTS),,region cascade whole_face); do
-	  newest=$$(ls -t $(RUN)/$$stage/$${stage}_iter_*.caffemodel 2>/dev/null | head -n 1 || true)
-	  [ -z "$$newest" ] || weights="$$weights $$stage=$$newest"
-	done
-	[ -n "$$weights" ] || { echo 'error: no weights in $(RUN); train first: make train' >&2; exit 1; }
-	$(choose)
-	$$python -m tools.evaluate.evaluate $$weights --models $(RUN) --lmdb $(LMDB) --out $(RUN)/evaluation
+evaluate: .venv/ready ## accuracies and regions on the test split, of every stage of RUN= that is done
+	$(Q)$(CASCADE) evaluate
 
 predict: .venv/ready ## attributes of the faces in your photos: IMAGES="file or folder ..." [PREDICT=--aligned]
-	@[ -n "$(IMAGES)" ] || { echo 'error: give photos: make predict IMAGES="photo.jpg folder"' >&2; exit 2; }
-	$(choose)
-	$$python -m tools.predict.predictor --models $(RUN) --weights "$(call newest,cascade)" \
-	  --lmdb $(LMDB) --out $(RUN)/predictions $(PREDICT) $(IMAGES)
+	$(Q)$(CASCADE) predict
 
-report: .venv/ready-engine ## report.html in $(RUN), from make evaluate: numbers, curves, regions, examples, model card
-	$(VENV_PYTHON) -m tools.report.report --evaluation $(RUN)/evaluation --run $(RUN) --out $(RUN)/report.html
+report: .venv/ready ## report.html in RUN=, from make evaluate: numbers, curves, regions, examples, model card
+	$(Q)$(CASCADE) report
 
-onnx: .venv/ready-onnx ## the cascade as $(RUN)/cascade.onnx, to run without Caffe
-	$(VENV_PYTHON) -m tools.export.export_onnx --models $(RUN) --weights "$(call newest,cascade)" --out $(RUN)/cascade.onnx
+onnx: .venv/ready-onnx ## the cascade of RUN= as an ONNX file, to run without Caffe
+	$(Q)$(CASCADE) export
 
-ablation: .venv/ready ## variants compared under one budget, seed by seed, in $(RUN)/ablation: ABLATION="--seeds 1,2"
-	$(VENV_PYTHON) -m tools.evaluate.ablation --lmdb $(LMDB) --out $(RUN)/ablation --batch $(BATCH) --caffe $(CAFFE) \
-	  --train "$(TRAIN)" $(ABLATION)
-
-DEMO_ATTRIBUTES := Eyeglasses,Wearing_Hat,Mustache
-DEMO_SOLVER := region.max_iter=280,region.stepsize=225,cascade.max_iter=130,cascade.stepsize=105,display=10,snapshot=0,test_interval=1000
-demo_make = $(MAKE) --no-print-directory LMDB=$(DEMO)/lmdb RUN=$(DEMO) CELEBA=$(DEMO)/faces RECORDS=1000 \
-  ATTRIBUTES=$(DEMO_ATTRIBUTES) CAFFE=$$([ $$caffe = .venv/bin/caffe ] && echo torch || echo bvlc)
+ablation: .venv/ready ## the paper's variants under one budget, over seeds: ABLATION="--seeds 1,2"
+	$(Q)$(CASCADE) ablation
 
 demo: .venv/ready ## everything on synthetic faces, within minutes
-	$(choose)
-	rm -rf $(DEMO)
-	mkdir -p $(DEMO)
-	$(VENV_PYTHON) -m data_prep.synthetic.synthetic_faces $(DEMO)/faces --images 2000 --seed 1 \
-	  --prevalence Eyeglasses=0.3,Wearing_Hat=0.3,Mustache=0.3
-	$(demo_make) lmdb
-	$(demo_make) train-region SOLVER=$(DEMO_SOLVER)
-	for rectangles in theoretical measured; do $(demo_make) average RECTANGLES=$$rectangles; done
-	$(demo_make) train-cascade SOLVER=$(DEMO_SOLVER)
-	$(demo_make) evaluate WEIGHTS="theoretical=$(DEMO)/theoretical.caffemodel \
-	  measured=$(DEMO)/measured.caffemodel cascade=$$(ls $(DEMO)/cascade/*.caffemodel)"
-	$(demo_make) predict PREDICT=--aligned IMAGES="$$(ls $(DEMO)/faces/img_align_celeba/*.jpg | tail -n 8 | tr '\n' ' ')"
-	echo 'Pictures: $(DEMO)/evaluation/regions.png and $(DEMO)/predictions/*.png'
+	$(Q)$(CASCADE) demo
+
+doctor: .venv/ready ## what is installed, what is missing, and how to get it
+	$(Q)$(CASCADE) doctor
 
 test: .venv/ready-test .caffe/bin/caffe lint ## all tests
-	$(VENV_PYTHON) -m pytest
-	$(VENV_PYTHON) -m pytest -q -c tests/on_caffe/pytest.ini tests/on_caffe
+	$(Q)$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -q -c tests/on_caffe/pytest.ini tests/on_caffe
 	.caffe/bin/python -m pytest -q -c tests/on_caffe/pytest.ini tests/on_caffe
 
-bench: .venv/ready-test .caffe/bin/caffe ## speed and memory of both engines and of a loop written by hand: BENCH="--quick"
-	$(VENV_PYTHON) -m benchmarks.engine $(BENCH)
+bench: .venv/ready-test .caffe/bin/caffe ## speed and memory of both engines and of plain PyTorch: BENCH="--quick"
+	$(Q)eval "words=($$FACE_CASCADE_MAKE_BENCH)"; $(BIN)/python -m benchmarks.engine "$${words[@]}"
 
-bench-gpu: .venv/ready-engine ## training speed on a GPU: the engine and loops written by hand
-	$(VENV_PYTHON) -m benchmarks.engine.gpu $(BENCH)
+bench-gpu: .venv/ready-engine ## training speed on a GPU: the engine and plain PyTorch
+	$(Q)eval "words=($$FACE_CASCADE_MAKE_BENCH)"; $(BIN)/python -m benchmarks.engine.gpu "$${words[@]}"
 
 lint: .venv/ready-test ## style
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
+	$(Q)$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 proto: .venv/ready-test ## rewrite engine/caffe/proto/caffe_pb2.py from caffe.proto
-	$(VENV_PYTHON) -m grpc_tools.protoc -Iengine --python_out=engine engine/caffe/proto/caffe.proto
+	$(Q)$(BIN)/python -m grpc_tools.protoc -Iengine --python_out=engine engine/caffe/proto/caffe.proto
 
-clean: ## remove environments and everything generated (not data/)
-	rm -rf .venv .caffe build
+clean: ## remove the environments and caches; trained weights, data and results in build/ and data/ are kept
+	$(Q)rm -rf .venv .caffe .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	echo 'removed .venv and .caffe; build/ and data/ are kept'

@@ -1,7 +1,10 @@
 """Names of the face attributes: CelebA's forty, and the twenty the paper reports.
 
-Every other module takes the names from here.
+Every other module takes these from here. A data set may have others: see `is_name`.
 """
+
+import difflib
+import re
 
 # The order of the columns of list_attr_celeba.txt.
 CELEBA_ATTRIBUTES = (
@@ -70,3 +73,19 @@ PAPER_ATTRIBUTES = (
     "Wearing_Necklace",
     "Young",
 )
+
+
+# Names go into files' names, prototxts and comma-separated options.
+_NAME = re.compile(r"\w[\w.+-]*")
+
+
+def is_name(name):
+    """True for a string that may name an attribute: letters, digits, "_", and after the first also ". + -"."""
+    return isinstance(name, str) and len(name) <= 100 and _NAME.fullmatch(name) is not None
+
+
+def suggestion(name, names):
+    """What to say after an unknown name: the names that it may be a misspelling of, else all there are."""
+    spelt = {other.lower(): other for other in names}
+    close = [spelt[word] for word in difflib.get_close_matches(name.lower(), spelt, 3, 0.6)]
+    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names)}"

@@ -6,11 +6,13 @@ from them.
 
 import collections
 
+from data_prep import geometry
+
 # channels are per attribute in the rows below the shared ones; sizes in pixels of the layer's input.
 Row = collections.namedtuple("Row", "name channels kernel stride padding output")
 
-# (224 - 11) / 4 + 1 rounds down to the 54 of the table; 227, AlexNet's input, would give 55.
-INPUT_SIZE = 224
+# 224: (224 - 11) / 4 + 1 rounds down to the 54 of the table; 227, AlexNet's input, would give 55.
+INPUT_SIZE = geometry.PATCH_SIZE
 
 SHARED = (
     Row("conv1", 96, 11, 4, 0, 54),

@@ -1,6 +1,6 @@
-"""One spelling for NumPy arrays and PyTorch tensors: BVLC Caffe gives layers the former, engine/caffe the latter.
+"""Functions for NumPy arrays and PyTorch tensors alike: BVLC Caffe gives layers the former, engine/caffe the latter.
 
-A layer whose maths uses only what both libraries spell alike says `serves_tensors = True`.
+A layer whose maths uses only operations that both libraries have under the same name sets `supports_tensors = True`.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Balanced, augmented batches drawn on the fly from the compact form: Caffe Python layer `BalancedData` (3.4.1)."""
+"""Balanced, augmented mini-batches, cut while training runs: Caffe Python layer `BalancedData` (section 3.4.1)."""
 
 import pathlib
 
@@ -6,16 +6,16 @@ import caffe
 import numpy as np
 
 from data_prep.geometry import PATCH_SIZE
-from data_prep.plan.balance import DRAW, Plan
+from data_prep.plan.balance import SAMPLE, Plan
 from data_prep.store import manifest
 from data_prep.store.databases import read_labels
-from python_layers.parameters import check_count, explained, is_whole, read_parameters
+from python_layers.parameters import check_count, is_whole, logs_errors, read_parameters
 from python_layers.prefetch import Pool
 
 SPLITS = ("train", "val", "test")
 DEFAULTS = {"source": "data/lmdb", "batch": 4, "split": None, "seed": None, "workers": 2, "ahead": 2}
 CHECKS = {
-    "source": (lambda v: isinstance(v, str), "the folder that `make lmdb FORM=compact` wrote"),
+    "source": (lambda v: isinstance(v, str), "the folder of LMDBs in the compact form"),
     "batch": (lambda v: is_whole(v, 1), "a whole number of images; even for training, per attribute"),
     "split": (lambda v: v is None or v in SPLITS, f"one of {', '.join(SPLITS)}"),
     "seed": (lambda v: v is None or is_whole(v, 0), "a whole number >= 0"),
@@ -41,8 +41,8 @@ class BalancedData(caffe.Layer):
 
     TRAIN, top  data (b * A, 3, 224, 224), label_flat (b * A,): record i * A + a is image i of attribute a, absent for
                 even i, present for odd i, cut and mirrored by the same plan as the stream, without end: every image of
-                a class comes before one comes again, in another order and otherwise cut each time. Of a folder with
-                natural sampling, image i is any
+                a class comes before one comes again, in another order and otherwise cut each time. In a folder with
+                natural sampling, image i may be of either class
     TEST, top   data (b, 3, 224, 224), label_flat (b, A, 1, 1): centre patches of one split in order, from the start
                 again after the last
     blobs[0]    TRAIN: (4,), the number of batches given so far, in digits of base 2^16
@@ -55,33 +55,30 @@ class BalancedData(caffe.Layer):
       source   "data/lmdb"  folder of the LMDBs
       batch    4            TRAIN: b, images per attribute, even; TEST: images
       split    null         "train" (balanced), "val" or "test" (in order); null: train in TRAIN, val in TEST
-      seed     null         of drawing and cutting; null: the one the folder was made with
-      workers  2            processes that make batches ready
-      ahead    2            batches they make ready ahead of need
+      seed     null         of sampling and augmentation; null: the one the folder was made with
+      workers  2            processes that prepare batches
+      ahead    2            batches they prepare in advance
 
     Raises ValueError for wrong parameters, PrefetchError for an unreadable face.
     """
 
-    @explained
+    @logs_errors
     def setup(self, bottom, top):
         check_count(self, "bottom", bottom, (0,), "none")
         check_count(self, "top", top, (2,), "data, label_flat")
         given = read_parameters(self, DEFAULTS, CHECKS)
         self.split = given["split"] or SPLITS[int(self.phase)]
         self.folder = pathlib.Path(given["source"])
-        told = self._manifest()
-        self.labels = read_labels(self.folder / f"{self.split}_labels")
-        attributes = told["attributes"]
-        if self.labels.ndim != 2 or self.labels.shape[1] != len(attributes):
-            raise ValueError(f"BalancedData: {self.folder}: {self.split}_labels does not match the manifest")
+        prepared, self.labels = self._read()
+        attributes, self.frame = prepared.attributes, prepared.frame
         self.size = given["batch"]
         self.images = self.size
         if self.split == "train":
             if self.size % 2:
                 raise ValueError(f"BalancedData: batch must be even, half of it positive, not {self.size}")
-            settings = told["settings"]
-            seed = settings["seed"] if given["seed"] is None else given["seed"]
-            self.plan = Plan(self.labels, attributes, seed, settings["augment"], manifest.sampling(told))
+            settings = prepared.settings
+            seed = settings.seed if given["seed"] is None else given["seed"]
+            self.plan = Plan(self.labels, attributes, seed, settings.augment, settings.sampling)
             self.images *= len(attributes)
             self.blobs.add_blob(DIGITS)
             self.blobs[0].data[...] = 0
@@ -89,19 +86,21 @@ class BalancedData(caffe.Layer):
         self.ahead, self.workers = given["ahead"], given["workers"]
         self.pool = None
 
-    def _manifest(self):
+    def _read(self):
+        """The Manifest of the folder, and the split's labels (N, A) bool."""
         try:
-            told = manifest.read(self.folder)
+            prepared = manifest.read(self.folder)
+            if prepared.form != "compact":
+                what = f"holds the {prepared.form} form, not the compact one"
+                raise ValueError(f"{self.folder} {what}; make lmdb FORM=compact writes that")
+            labels = read_labels(self.folder / f"{self.split}_labels", len(prepared.attributes))
+            if not len(labels):
+                raise ValueError(f"{self.folder / self.split}_labels: no record in it")
         except (OSError, ValueError) as error:
             raise ValueError(f"BalancedData: {error}")
-        if told.get("form") != "compact":
-            raise ValueError(
-                f"BalancedData: {self.folder} holds the {told.get('form', 'stream')} form, not the compact one; "
-                "make lmdb FORM=compact writes that"
-            )
-        return told
+        return prepared, labels
 
-    @explained
+    @logs_errors
     def reshape(self, bottom, top):
         top[0].reshape(self.images, 3, PATCH_SIZE, PATCH_SIZE)
         if self.split == "train":
@@ -109,31 +108,32 @@ class BalancedData(caffe.Layer):
         else:
             top[1].reshape(self.images, self.labels.shape[1], 1, 1)
 
-    def draws(self, number):
-        """What batch `number` consists of: (images,) of DRAW. Several solvers take batches in turn."""
+    def samples(self, number):
+        """What batch `number` consists of: (images,) of SAMPLE. Several solvers take alternating batches."""
         if self.split == "train":
             return self.plan.batch(number * caffe.solver_count() + caffe.solver_rank(), self.size)
-        draws = np.zeros(self.images, DRAW)
-        draws["image"] = np.arange(number * self.images, (number + 1) * self.images) % len(self.labels)
-        return draws
+        samples = np.zeros(self.images, SAMPLE)
+        samples["image"] = np.arange(number * self.images, (number + 1) * self.images) % len(self.labels)
+        return samples
 
-    @explained
+    @logs_errors
     def forward(self, bottom, top):
         if self.pool is None:  # not before: BVLC never lets go of a Python layer, and so of its workers
-            self.pool = Pool(self.folder / f"{self.split}_images", self.images, self.workers, self.ahead)
+            path = self.folder / f"{self.split}_images"
+            self.pool = Pool(path, self.images, self.workers, self.ahead, self.frame)
         if self.split == "train":
             position = from_digits(self.blobs[0].data)
             if position != self.position:  # a snapshot was restored
                 self.pool.forget()
                 self.position = self.next = position
         while len(self.pool) <= self.ahead:
-            self.pool.ask(self.draws(self.next))
+            self.pool.ask(self.samples(self.next))
             self.next += 1
-        draws, top[0].data[...] = self.pool.take()
+        samples, top[0].data[...] = self.pool.take()
         if self.split == "train":
-            top[1].data[...] = draws["label"]
+            top[1].data[...] = samples["label"]
         else:
-            top[1].data[...] = self.labels[draws["image"], :, np.newaxis, np.newaxis]
+            top[1].data[...] = self.labels[samples["image"], :, np.newaxis, np.newaxis]
         self.position += 1
         if self.split == "train":
             self.blobs[0].data[...] = to_digits(self.position)

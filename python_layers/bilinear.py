@@ -1,6 +1,6 @@
 """Bilinear warp of regions and max-pool, with their gradients: the maths of RoIWarp (eq. 3 of the paper).
 
-The functions serve numpy arrays and torch tensors alike: `xp` is the module numpy or torch. No loop over
+The functions take NumPy arrays and PyTorch tensors alike: `xp` is the module numpy or torch. No loop over
 images, attributes or channels.
 """
 

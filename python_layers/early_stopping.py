@@ -4,7 +4,7 @@ import caffe
 import numpy as np
 
 from python_layers import arrays
-from python_layers.parameters import check_count, explained, is_number, is_whole, read_parameters
+from python_layers.parameters import check_count, is_number, is_whole, logs_errors, read_parameters
 
 FORMS = ("log", "linear")
 DEFAULTS = {"window": 200, "range": 0.1, "ceiling": 0.5, "forms": None, "weights": None}
@@ -21,10 +21,10 @@ CHECKS = {
         "a list with a number >= 0 for each score",
     ),
 }
-# Loss of a score that says nothing (0, that is p = 0.5).
+# Loss of the score 0, p = 0.5.
 CHANCE = {"log": np.log(2), "linear": 0.5}
 # Columns of the state blob.
-EPSILON, SEEN, GATED = range(3)
+EPSILON, SEEN, STOPPED = range(3)
 TRAIN = 0
 
 
@@ -42,12 +42,12 @@ def attribute_losses(scores, labels, form):
 
 
 def observe(losses, window, state, vibration, ceiling):
-    """Enter one mini-batch's losses (A,) and say which attributes it still trains, (A,) bool.
+    """Add one mini-batch's losses (A,) to the windows; returns which attributes it still trains, (A,) bool.
 
-    window: (A, W), changed in place: the last W losses of each attribute, a ring
-    state: (A, 3), changed in place: epsilon (0 until it is fixed), losses seen, mini-batches gated
-    vibration: standard deviation of a full window up to which its losses count as vibrating in a range
-    ceiling: mean of the window from which on this is not believed
+    window: (A, W), changed in place: the last W losses of each attribute, a ring buffer
+    state: (A, 3), changed in place: epsilon (0 until it is fixed), losses seen, mini-batches stopped
+    vibration: largest standard deviation of a full window whose losses count as vibrating within a range
+    ceiling: the mean of the window must be below it for epsilon to be fixed
     """
     xp, size = arrays.library(window), window.shape[1]
     place = arrays.places(window) == (state[:, SEEN] % size)[:, None]
@@ -59,7 +59,7 @@ def observe(losses, window, state, vibration, ceiling):
     fixes = settled & (state[:, EPSILON] == 0)
     state[:, EPSILON] = xp.where(fixes, mean, state[:, EPSILON])
     training = ~(losses < state[:, EPSILON])
-    state[:, GATED] += ~training
+    state[:, STOPPED] += ~training
     return training
 
 
@@ -70,22 +70,22 @@ class EarlyStopping(caffe.Layer):
     top     the same scores, unchanged; optionally the number of attributes this mini-batch trains, (1,); optionally
             1 for each attribute it trains, 0 for one that is stopped, (A,)
     blobs[0]  (A, window): the losses of the last mini-batches
-    blobs[1]  (A, 3): epsilon (0 until it is fixed), losses seen, mini-batches gated
+    blobs[1]  (A, 3): epsilon (0 until it is fixed), losses seen, mini-batches stopped
 
-    In TRAIN, forward enters each attribute's own loss, the weighted sum over the scores of the mean over b. When
-    the window is full, its standard deviation is within `range` and its mean below `ceiling` times the loss of
-    chance, epsilon of that attribute is fixed to the window's mean. From then on backward passes no
-    gradient for an attribute whose mini-batch loss is below its epsilon; a mini-batch above it still trains. In
-    TEST it is the identity and changes no state.
+    In TRAIN, forward adds each attribute's own loss to its window: the mean over b, summed over the scores with
+    their weights (alpha L1 + beta L2, eq. 6). When the window is full, its standard deviation at most `range` and
+    its mean below `ceiling` times the loss of chance, epsilon of that attribute is fixed to the window's mean. From
+    then on backward passes no gradient for an attribute whose mini-batch loss is below its epsilon; a mini-batch
+    above it still trains. In TEST it is the identity and changes no state.
 
-    Why the standard deviation: the losses of batches of b = 4 have single large values, and "largest minus
-    smallest" of a window tells only of those. Why the ceiling: at the start of training losses vibrate closely
-    too, round chance.
+    Why the standard deviation: the losses of mini-batches of b = 4 have single large values, and the largest minus
+    the smallest loss of a window depends on these alone. Why the ceiling: at the start of training the losses vary
+    little too, round chance.
 
     param_str, JSON:
-      window   200   mini-batches that must vibrate
-      range    0.1   standard deviation in which they vibrate; 0 switches early stopping off
-      ceiling  0.5   share of the loss of chance (ln 2 per log loss, 1/2 per linear) the mean must be below
+      window   200   mini-batches whose losses are looked at
+      range    0.1   largest standard deviation of a window that has settled; 0 switches early stopping off
+      ceiling  0.5   the mean must be below this share of the loss of chance (ln 2 per log loss, 1/2 per linear)
       forms    ["log", ...]  form of each score's loss: "log" (cross-entropy) or "linear" (|y - sigmoid|)
       weights  [1, ...]      weight of each score's loss
 
@@ -94,9 +94,9 @@ class EarlyStopping(caffe.Layer):
     weights. Raises ValueError for wrong parameters or shapes.
     """
 
-    serves_tensors = True
+    supports_tensors = True
 
-    @explained
+    @logs_errors
     def setup(self, bottom, top):
         check_count(self, "bottom", bottom, (2, 3), "one or two scores, label")
         self.scores = len(bottom) - 1
@@ -123,7 +123,7 @@ class EarlyStopping(caffe.Layer):
         if len(shapes[0]) != 2 or any(shape != shapes[0] for shape in shapes):
             raise ValueError(f"EarlyStopping: scores and label must all be (b, A), not {shapes}")
 
-    @explained
+    @logs_errors
     def reshape(self, bottom, top):
         self.check_shapes(bottom)
         for index in range(self.scores):

@@ -1,12 +1,12 @@
-"""Parameters of the Python layers: JSON in `param_str`, with defaults and errors that teach."""
+"""Parameters of the Python layers: JSON in `param_str`, with defaults, and errors that name the accepted values."""
 
 import functools
 import json
 import sys
 
 
-def explained(method):
-    """Decorate setup or reshape: `caffe train` dies of a Python error without showing it, so show it first."""
+def logs_errors(method):
+    """Decorate setup or reshape: print an error before it is raised, because `caffe train` ends without showing it."""
 
     @functools.wraps(method)
     def wrapper(self, bottom, top):
@@ -32,16 +32,16 @@ def read_parameters(layer, defaults, checks):
     text = (layer.param_str or "").strip() or "{}"
     try:
         given = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{name}: param_str is not JSON ({error}): {text}")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name}: param_str is not JSON ({error}): {text[:80]}")
     if not isinstance(given, dict):
-        raise ValueError(f"{name}: param_str must be a JSON object such as {json.dumps(defaults)}, not {text}")
+        raise ValueError(f"{name}: param_str must be a JSON object such as {json.dumps(defaults)}, not {text[:80]}")
     for key, value in given.items():
         if key not in defaults:
             raise ValueError(f"{name}: unknown parameter {key!r}; known are {', '.join(sorted(defaults))}")
         allowed, description = checks[key]
         if not allowed(value):
-            raise ValueError(f"{name}: {key} must be {description}, not {json.dumps(value)}")
+            raise ValueError(f"{name}: {key} must be {description}, not {json.dumps(value)[:80]}")
     return dict(defaults, **given)
 
 
@@ -55,7 +55,7 @@ def check_count(layer, what, blobs, counts, meaning):
         raise ValueError(f"{type(layer).__name__}: takes {allowed} {what} blobs ({meaning}), not {len(blobs)}")
 
 
-def is_number(value, least=float("-inf"), most=float("inf")):
+def is_number(value, least, most=sys.float_info.max):
     """True for a finite number (not a bool) in [least, most]."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
 

@@ -1,4 +1,4 @@
-"""Faces made ready ahead of need, by other processes: what BalancedData takes its batches from.
+"""Worker processes that prepare faces in advance; BalancedData takes its mini-batches from them.
 
 Processes, because a Python that Caffe's own program has started never lets a second thread run: Caffe holds the
 interpreter's lock while it computes. A worker is a fresh interpreter, fed through a pipe, that writes pixels into
@@ -9,6 +9,7 @@ and with the last of them the memory goes.
 """
 
 import collections
+import json
 import mmap
 import os
 import pathlib
@@ -21,17 +22,18 @@ import cv2
 import lmdb
 import numpy as np
 
-from data_prep.geometry import PATCH_SIZE, face, patch
-from data_prep.plan.balance import DRAW
+from data_prep.geometry import PATCH_SIZE, framed, patch
+from data_prep.plan.balance import SAMPLE
+from data_prep.store.environment import key, open_lmdb
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 IMAGE = 3 * PATCH_SIZE * PATCH_SIZE  # bytes
-_REQUEST = struct.Struct("<II")  # slot, draws that follow
+_REQUEST = struct.Struct("<II")  # slot, samples that follow
 _REPLY = struct.Struct("<I")  # bytes of an error that follow; 0: done
 
 
 class PrefetchError(RuntimeError):
-    """Faces that could not be made ready; the message says which and why."""
+    """Faces that could not be prepared; the message says which and why."""
 
     def __init__(self, message):
         super().__init__(f"BalancedData: {message}")
@@ -41,20 +43,21 @@ class Pool:
     """Worker processes that cut the faces of an LMDB.
 
     path: LMDB of encoded faces; batch: images per request; workers: processes; ahead: requests that may wait
+    frame: where the eyes stand in the images, as of geometry.framed
     Raises PrefetchError when a worker cannot be started.
     """
 
-    def __init__(self, path, batch, workers, ahead):
+    def __init__(self, path, batch, workers, ahead, frame=None):
         self.batch, self.slots = batch, ahead + 1
         memory = os.memfd_create("faces")
         try:
             os.ftruncate(memory, self.slots * batch * IMAGE)
             self._map = mmap.mmap(memory, self.slots * batch * IMAGE)
-            self._workers = [_start(path, batch, self.slots, memory) for _ in range(workers)]
+            self._workers = [_start(path, batch, self.slots, memory, frame) for _ in range(workers)]
         finally:
             os.close(memory)
         self._pixels = np.frombuffer(self._map, np.uint8).reshape(self.slots, batch, 3, PATCH_SIZE, PATCH_SIZE)
-        self._waiting = collections.deque()  # (worker, slot, draws), in the order of asking
+        self._waiting = collections.deque()  # (worker, slot, samples), in the order of asking
         self._asked = 0
         self.close = weakref.finalize(self, _stop, self._workers)
 
@@ -62,31 +65,31 @@ class Pool:
         """Number of requests that wait."""
         return len(self._waiting)
 
-    def ask(self, draws):
-        """Request a batch: (batch,) of DRAW."""
+    def ask(self, samples):
+        """Request a batch: (batch,) of SAMPLE."""
         worker = self._workers[self._asked % len(self._workers)]
         slot = self._asked % self.slots
         try:  # a worker that ended says so to `take`
-            worker.stdin.write(_REQUEST.pack(slot, len(draws)) + draws.tobytes())
+            worker.stdin.write(_REQUEST.pack(slot, len(samples)) + samples.tobytes())
             worker.stdin.flush()
         except OSError:
             pass
-        self._waiting.append((worker, slot, draws))
+        self._waiting.append((worker, slot, samples))
         self._asked += 1
 
     def take(self):
-        """The oldest draws asked for and their pixels, (batch, 3, 224, 224) uint8: valid until the next `ask`.
+        """The oldest samples asked for and their pixels, (batch, 3, 224, 224) uint8: valid until the next `ask`.
 
         Raises PrefetchError.
         """
-        worker, slot, draws = self._waiting.popleft()
+        worker, slot, samples = self._waiting.popleft()
         size = worker.stdout.read(_REPLY.size)
         if len(size) < _REPLY.size:
             raise PrefetchError(_gone(worker))
         (length,) = _REPLY.unpack(size)
         if length:
             raise PrefetchError(worker.stdout.read(length).decode())
-        return draws, self._pixels[slot]
+        return samples, self._pixels[slot]
 
     def forget(self):
         """Throw away what was asked for."""
@@ -95,18 +98,19 @@ class Pool:
 
 
 def interpreter():
-    """A Python like this one. sys.executable is the first python3 on the PATH where Caffe's program started Python."""
+    """The path of a Python of this version. Where Caffe's program started Python, sys.executable is another one."""
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    found = [os.path.join(prefix, "bin", version) for prefix in (sys.prefix, sys.exec_prefix)]
+    beside = [os.path.join(prefix, "bin", version) for prefix in (sys.prefix, sys.exec_prefix)]
     embedded = getattr(sys, "argv", [""]) == [""]
-    candidates = [*found, sys.executable] if embedded else [sys.executable, *found]
+    candidates = [*beside, sys.executable] if embedded else [sys.executable, *beside]
     return next((path for path in candidates if path and os.access(path, os.X_OK)), version)
 
 
-def _start(path, batch, slots, memory):
+def _start(path, batch, slots, memory, frame):
     program = interpreter()
     search = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    command = [program, "-m", "python_layers.prefetch", str(path), str(batch), str(slots), str(memory)]
+    command = [program, "-m", "python_layers.prefetch", str(path), json.dumps(frame)]
+    command += map(str, (batch, slots, memory))
     try:
         return subprocess.Popen(
             command,
@@ -161,12 +165,15 @@ def _varint(value, place):
             return number, place
 
 
-def cut(transaction, draws, pixels):
-    """Fill pixels (n, 3, 224, 224) uint8 with the patches of draws (n,) of DRAW. Raises ValueError naming a record."""
+def cut(transaction, samples, frame, pixels):
+    """Fill pixels (n, 3, 224, 224) uint8 with the patches of samples (n,) of SAMPLE.
+
+    frame: as of geometry.framed. Raises ValueError naming a record.
+    """
     whole = None
-    for draw, target in zip(draws, pixels):
-        number, _, dx, dy, mirror = draw.item()
-        value = transaction.get(f"{number:08d}".encode())
+    for sample, target in zip(samples, pixels):
+        number, _, dx, dy, mirror = sample.item()
+        value = transaction.get(key(number))
         if value is None:
             raise ValueError(f"record {number:08d} is missing")
         try:
@@ -175,11 +182,11 @@ def cut(transaction, draws, pixels):
             image = None
         if image is None:
             raise ValueError(f"record {number:08d} is no readable image")
-        whole = face(image, whole)
+        whole = framed(image, frame, whole)
         cv2.split(patch(whole, dx, dy, mirror), list(target))
 
 
-def serve(path, batch, slots, memory):
+def serve(path, frame, batch, slots, memory):
     """The life of a worker: requests from standard input, replies to standard output, until that closes."""
     cv2.setNumThreads(1)
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
@@ -187,28 +194,28 @@ def serve(path, batch, slots, memory):
     try:
         shared = mmap.mmap(memory, slots * batch * IMAGE)
         pixels = np.frombuffer(shared, np.uint8).reshape(slots, batch, 3, PATCH_SIZE, PATCH_SIZE)
-        environment, broken = lmdb.open(path, readonly=True, lock=False), ""
-    except (lmdb.Error, OSError, ValueError) as error:
-        broken = f"{path}: {error}"
+        environment, broken = open_lmdb(path), ""
+    except (OSError, ValueError) as error:
+        broken = str(error)
     while True:
         request = requests.read(_REQUEST.size)
         if len(request) < _REQUEST.size:
             return
         slot, count = _REQUEST.unpack(request)
-        draws = np.frombuffer(requests.read(count * DRAW.itemsize), DRAW)
+        samples = np.frombuffer(requests.read(count * SAMPLE.itemsize), SAMPLE)
         failure = broken
         if not broken:
             try:
                 with environment.begin(buffers=True) as transaction:
-                    cut(transaction, draws, pixels[slot, : len(draws)])
+                    cut(transaction, samples, frame, pixels[slot, : len(samples)])
             except (ValueError, lmdb.Error) as error:
                 failure = f"{path}: {error}"
         try:
             replies.write(_REPLY.pack(len(failure.encode())) + failure.encode())
             replies.flush()
-        except OSError:  # nobody is there any more
+        except OSError:  # the training has ended
             return
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], *map(int, sys.argv[2:5]))
+    serve(sys.argv[1], json.loads(sys.argv[2]), *map(int, sys.argv[3:6]))

@@ -5,7 +5,7 @@ import numpy as np
 
 from models import table1
 from python_layers import arrays, receptive_field
-from python_layers.parameters import check_count, explained, is_number, read_parameters
+from python_layers.parameters import check_count, is_number, logs_errors, read_parameters
 
 DEFAULTS = {"threshold": 0.5, "average_weight": 0.5, "gradient": "none"}
 CHECKS = {
@@ -79,6 +79,26 @@ def bounding_rectangles(points, rectangles):
     return xp.concatenate([low, high], axis=-1)
 
 
+SPACES = ("cells", "image")
+
+
+def regions(response, average, rectangles, threshold, weight, space="cells"):
+    """The regions of responses (section 3.2), (b, A, 4) as x1 y1 x2 y2, half-open: what RegionMapper computes.
+
+    response: (b, A, 4, 4) in [0, 1]; average: (A, 4, 4), the average response
+    rectangles: (A, 4, 4, 4), the rectangle of each response point in conv3 cells
+    threshold: response above which a point belongs to the region; weight: share of the average response, 0 for none
+    space: "cells" of conv3, inside its 13 x 13 map, or "image", pixels of the 224 x 224 image
+    Arrays of NumPy or tensors of PyTorch. Raises ValueError for another space.
+    """
+    if space not in SPACES:
+        raise ValueError(f"space must be {' or '.join(SPACES)}, not {space!r}")
+    points = region_points(revise(response, average, weight), average, threshold)
+    if space == "image":
+        return bounding_rectangles(points, point_rectangles_in_image(rectangles))
+    return bounding_rectangles(points, rectangles).clip(0, table1.MAP_SIZE)
+
+
 def soft_extents(revised, rectangles):
     """Response-weighted mean of the points' rectangles, (b, A, 4): what the soft gradient differentiates."""
     weights = revised.reshape(revised.shape[0], revised.shape[1], -1, 1)
@@ -102,7 +122,7 @@ class RegionMapper(caffe.Layer):
     blobs[0]   average response, (A, 4, 4); before one is written it is the threshold everywhere, which
                leaves unchanged which points are above
     blobs[1]   rectangle of each response point, (A, 4, 4, 4) in conv3 cells; the theoretical receptive
-               field unless tools/train/average_region.py has written measured ones
+               field unless measured ones have been written
 
     param_str, JSON, with the paper's values as defaults:
       threshold       0.5   responses above it belong to the region
@@ -113,9 +133,9 @@ class RegionMapper(caffe.Layer):
     Give both blobs `param { lr_mult: 0 decay_mult: 0 }`. Raises ValueError for wrong parameters or shapes.
     """
 
-    serves_tensors = True
+    supports_tensors = True
 
-    @explained
+    @logs_errors
     def setup(self, bottom, top):
         check_count(self, "bottom", bottom, (1,), "responses")
         check_count(self, "top", top, (1, 2), "regions, regions in the image")
@@ -132,19 +152,17 @@ class RegionMapper(caffe.Layer):
         if len(shape) != 4 or shape[2:] != (size, size):
             raise ValueError(f"RegionMapper: responses must be (b, A, {size}, {size}), not {shape}")
 
-    @explained
+    @logs_errors
     def reshape(self, bottom, top):
         self.check_shape(bottom)
         for index in range(len(top)):
             top[index].reshape(bottom[0].shape[0], bottom[0].shape[1], 4)
 
     def forward(self, bottom, top):
-        average, rectangles = self.blobs[0].data, self.blobs[1].data
-        revised = revise(bottom[0].data, average, self.parameters["average_weight"])
-        points = region_points(revised, average, self.parameters["threshold"])
-        top[0].data[...] = bounding_rectangles(points, rectangles).clip(0, table1.MAP_SIZE)
-        if len(top) > 1:
-            top[1].data[...] = bounding_rectangles(points, point_rectangles_in_image(rectangles))
+        threshold, weight = self.parameters["threshold"], self.parameters["average_weight"]
+        for index, space in zip(range(len(top)), SPACES):
+            blobs = self.blobs[0].data, self.blobs[1].data
+            top[index].data[...] = regions(bottom[0].data, *blobs, threshold, weight, space)
 
     def backward(self, top, propagate_down, bottom):
         if not propagate_down[0]:

@@ -3,7 +3,7 @@
 import caffe
 
 from python_layers import arrays, bilinear
-from python_layers.parameters import check_count, explained, is_whole, read_parameters
+from python_layers.parameters import check_count, is_whole, logs_errors, read_parameters
 
 DEFAULTS = {"warp": 10, "pool": 2}
 CHECKS = {
@@ -29,9 +29,9 @@ class RoIWarp(caffe.Layer):
     for wrong parameters or shapes.
     """
 
-    serves_tensors = True
+    supports_tensors = True
 
-    @explained
+    @logs_errors
     def setup(self, bottom, top):
         check_count(self, "bottom", bottom, (1, 2), "features, regions")
         check_count(self, "top", top, (1,), "warped features")
@@ -40,7 +40,7 @@ class RoIWarp(caffe.Layer):
         if warp_size % pool:
             raise ValueError(f"RoIWarp: pool must be a whole number that divides warp = {warp_size}, not {pool}")
 
-    @explained
+    @logs_errors
     def reshape(self, bottom, top):
         shape = tuple(bottom[0].shape)
         if len(shape) != 4:

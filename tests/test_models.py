@@ -1,60 +1,214 @@
-"""The generator: committed files, options, solvers."""
+"""The generator: committed files, options, what they change, paths of any spelling."""
 
+import dataclasses
+import json
 import pathlib
+import re
 import subprocess
 import sys
 
 import pytest
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
 
-from models import generate
+from data_prep import geometry
+from models import generate, options, prototxt, table1
+from models.networks import network
+from models.options import FIELDS_OF, NETWORKS, NetworkOptions
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+# Another value than the default for every option.
+OTHERS = {
+    "attributes": ("Bald", "Male"),
+    "batch": 6,
+    "lmdb": "elsewhere",
+    "l1": "linear",
+    "alpha": 2.0,
+    "beta": 0.3,
+    "threshold": 0.4,
+    "average_weight": 0.0,
+    "roi_gradient": "soft",
+    "early_stopping_range": 0.0,
+    "test_batch": 7,
+    "form": "compact",
+}
 
 
-@pytest.mark.parametrize("net", generate.NETS)
+def parsed(text):
+    return text_format.Parse(text, caffe_pb2.NetParameter())
+
+
+@pytest.mark.parametrize("net", NETWORKS)
 def test_regenerating_gives_what_is_committed(net):
-    options = generate.Options()
     folder = REPOSITORY / "models" / net
-    assert (folder / "train_val.prototxt").read_text() == generate.network(net, options)
-    assert (folder / "deploy.prototxt").read_text() == generate.network(net, options, deploy=True)
+    assert (folder / "train_val.prototxt").read_text() == network(net, NetworkOptions())
+    assert (folder / "deploy.prototxt").read_text() == network(net, NetworkOptions(), deploy=True)
+
+
+def test_names_that_tools_import():
+    assert generate.Options is NetworkOptions and generate.NETS == NETWORKS
+    assert generate.network is network and generate.PAPER_ATTRIBUTES == NetworkOptions().attributes
 
 
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ({"batch": 3}, "even"),
-        ({"batch": 0}, "even"),
-        ({"attributes": ["Eyeglases"]}, "Eyeglases"),
-        ({"attributes": []}, "no attribute"),
-        ({"attributes": ["Male", "Male"]}, "twice"),
-        ({"l1": "square"}, "log, linear"),
-        ({"roi_gradient": "hard"}, "none, soft"),
+        ({"batch": 3}, "batch: .* an even number from 2 to 382 for 20 attributes .*, not 3"),
+        ({"batch": 0}, "batch: .* even"),
+        ({"batch": 384}, "from 2 to 382"),
+        ({"batch": 10**30}, "from 2 to 382"),
+        ({"batch": 4.0}, "not 4.0"),
+        ({"batch": True}, "not True"),
+        ({"test_batch": 0}, "test_batch: .* from 1 to 1654 for 20 attributes, not 0"),
+        ({"test_batch": 1655}, "from 1 to 1654"),
+        ({"attributes": []}, "at least one name"),
+        ({"attributes": "Male"}, "list of names"),
+        ({"attributes": ["Male", "Male"]}, "Male is given twice"),
+        ({"attributes": [f"a{number}" for number in range(1619)]}, "at most 1618"),
+        ({"l1": "square"}, "l1: must be log or linear, not 'square'"),
+        ({"l1": "linaer"}, "did you mean linear"),
+        ({"roi_gradient": "hard"}, "none or soft"),
+        ({"form": "heap"}, "stream or compact"),
+        ({"alpha": float("nan")}, "alpha: must be a number from 0 to 1e\\+06, not nan"),
+        ({"beta": float("inf")}, "beta"),
+        ({"beta": -1}, "beta"),
+        ({"threshold": 1.1}, "threshold: must be a number from 0 to 1, not 1.1"),
+        ({"average_weight": "0.5"}, "average_weight"),
+        ({"early_stopping_range": -0.1}, "early_stopping_range"),
+        ({"lmdb": ""}, "lmdb: must be the path of a folder"),
+        ({"lmdb": "a\udcff"}, "not valid UTF-8"),
     ],
 )
-def test_impossible_options_are_named(arguments, words):
-    with pytest.raises(ValueError, match=words):
-        generate.Options(**arguments)
+def test_impossible_options_are_one_line_with_what_is_accepted(arguments, words):
+    with pytest.raises(ValueError, match=words) as error:
+        NetworkOptions(**arguments)
+    assert "\n" not in str(error.value)
 
 
-def test_solver_changes_apply_to_all_stages_or_one(tmp_path):
-    changes = {"base_lr": "0.5", "region.max_iter": "7", "iter_size": "2"}
-    generate.write(tmp_path, generate.Options(attributes=["Male"]), changes)
-    region = (tmp_path / "region/solver.prototxt").read_text().splitlines()
-    cascade = (tmp_path / "cascade/solver.prototxt").read_text().splitlines()
-    assert "max_iter: 7" in region and "max_iter: 7" not in cascade
-    for lines in (region, cascade):
-        assert sum(line.startswith("base_lr: 0.5") for line in lines) == 1 and "iter_size: 2" in lines
-    assert f'net: "{(tmp_path / "region").as_posix()}/train_val.prototxt"' in region
+def test_largest_batches_follow_from_the_largest_blob():
+    # conv1 of all training images, and conv3 of all attributes of the TEST images, in numbers.
+    assert 382 * 20 * 96 * 54**2 < 2**31 <= 384 * 20 * 96 * 54**2
+    assert 1654 * 20 * 384 * 13**2 < 2**31 <= 1655 * 20 * 384 * 13**2
+    NetworkOptions(batch=382, test_batch=1654)
 
 
-def test_gradients_are_clipped_at_half_the_root_of_the_number_of_attributes():
-    assert "clip_gradients: 1 " in generate.solver("region", "out", {}, 4)
-    assert "clip_gradients: 2.24 " in (REPOSITORY / "solver/region.prototxt").read_text()
-    assert "clip_gradients: 7 " in generate.solver("region", "out", {"clip_gradients": "7"}, 4)
+@pytest.mark.parametrize("name", ("5_o_Clock_Shadow", "Wears mask", "age-18.5", "_x", "a" * 64))
+def test_own_attribute_names(name):
+    assert NetworkOptions([name]).attributes == (name,)
 
 
-def test_odd_batch_on_the_command_line_is_one_clear_line(tmp_path):
-    command = [sys.executable, "-m", "models.generate", "--batch", "3", "--out", str(tmp_path / "run")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
-    assert done.returncode != 0 and done.stderr.startswith("error: batch") and done.stderr.count("\n") == 1
+@pytest.mark.parametrize(
+    "name", ("", " a", "a ", ".a", "..", "a.", "-a", "a,b", "a/b", "a\nb", "a" * 65, "é", "a\n", 5)
+)
+def test_attribute_names_that_cannot_be(name):
+    with pytest.raises(ValueError, match="cannot be a name; at most 64 letters"):
+        NetworkOptions([name])
+
+
+def test_options_travel_through_json_unchanged(tmp_path):
+    given = NetworkOptions(**OTHERS)
+    assert NetworkOptions.from_dict(json.loads(json.dumps(given.to_dict()))) == given
+    assert NetworkOptions(lmdb=tmp_path).to_dict()["lmdb"] == str(tmp_path)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        given.batch = 8
+    for change, words in (({"bacth": 4}, "no option 'bacth'; did you mean batch"), ({"batch": 3}, "even")):
+        with pytest.raises(ValueError, match=words):
+            NetworkOptions.from_dict({**given.to_dict(), **change})
+    with pytest.raises(ValueError, match="'beta' is missing"):
+        NetworkOptions.from_dict({key: value for key, value in given.to_dict().items() if key != "beta"})
+    with pytest.raises(ValueError, match="must be a dict"):
+        NetworkOptions.from_dict(None)
+
+
+@pytest.mark.parametrize("net", NETWORKS)
+def test_table_of_options_says_what_changes_which_network(net):
+    assert set(OTHERS) == {field.name for field in dataclasses.fields(NetworkOptions)}
+    text = network(net, NetworkOptions())
+    changing = {key for key, value in OTHERS.items() if network(net, NetworkOptions(**{key: value})) != text}
+    assert changing == set(FIELDS_OF[net]) and len(FIELDS_OF[net]) == len(changing)
+
+
+@pytest.mark.parametrize("l1", ("log", "linear"))
+def test_early_stopping_gets_the_weights_of_the_losses_it_watches(l1):
+    expected = {"region": [2.0], "cascade": [0.3, 2.0], "whole_face": [0.3]}
+    for net, weights in expected.items():
+        (layer,) = (
+            layer
+            for layer in parsed(network(net, NetworkOptions(l1=l1, alpha=2.0, beta=0.3))).layer
+            if layer.name == "early_stopping"
+        )
+        assert json.loads(layer.python_param.param_str)["weights"] == weights
+        scores = [{"max_d": 2.0, "logits": 0.3}[bottom] for bottom in layer.bottom if bottom != "label"]
+        assert scores == weights
+        assert '"weights"' not in network(net, NetworkOptions(l1=l1))
+
+
+def test_sizes_and_normalisation_are_those_of_the_geometry():
+    assert table1.INPUT_SIZE == geometry.PATCH_SIZE
+    layers = {layer.name: layer for layer in parsed(network("cascade", NetworkOptions(), deploy=True)).layer}
+    assert list(layers["data"].input_param.shape[0].dim) == [1, 3, geometry.PATCH_SIZE, geometry.PATCH_SIZE]
+    power = layers["normalise"].power_param
+    for pixel in (0, 112, 255):
+        assert power.scale * pixel + power.shift == (pixel - geometry.PIXEL_MEAN) / geometry.PIXEL_SCALE
+
+
+ODD = "a \"b\" 'c' \\d\\n é\t\n\x01\x85\u2028{}#"
+
+
+@pytest.mark.parametrize("form", ("stream", "compact"))
+def test_paths_of_any_spelling_come_through(form):
+    net = parsed(network("region", NetworkOptions(lmdb=ODD, form=form)))
+    if form == "stream":
+        found = [layer.data_param.source for layer in net.layer if layer.type == "Data"]
+        assert found == [f"{ODD}/{name}" for name in ("train", "val_images", "val_labels")]
+    else:
+        texts = [layer.python_param.param_str for layer in net.layer if layer.python_param.layer == "BalancedData"]
+        assert [json.loads(text)["source"] for text in texts] == [ODD, ODD]
+
+
+@pytest.mark.parametrize("value", (1.0, 0.5, 0.015625, 0.123456789, 1e-7, 3, 1 / 3))
+def test_numbers_are_exact(value):
+    assert float(prototxt.number(value)) == value
+    assert prototxt.number(1.0) == "1"
+
+
+def run_generator(*arguments):
+    command = [sys.executable, "-m", "models.generate", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=str(REPOSITORY))
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--batch", "3"], "batch: .* even"),
+        (["--attributes", "a/b"], "attributes: 'a/b' cannot be a name"),
+        (["--solver", "casade.max_iter=3"], "casade.max_iter: no stage 'casade'; did you mean cascade"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_one_clear_line(tmp_path, arguments, words):
+    done = run_generator("--out", tmp_path / "run", *arguments)
+    assert done.returncode != 0 and re.match(f"error: {words}", done.stderr) and done.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_command_line_writes_nets_for_own_attributes(tmp_path):
+    done = run_generator("--out", tmp_path / "run", "--attributes", "Wears mask,Male", "--lmdb", tmp_path / "none")
+    assert done.returncode == 0, done.stderr
+    for net in NETWORKS:
+        text = (tmp_path / "run" / net / "train_val.prototxt").read_text()
+        assert text == network(net, NetworkOptions(["Wears mask", "Male"], lmdb=tmp_path / "none"))
+    assert sorted(path.name for path in (tmp_path / "run/region").iterdir()) == [
+        "deploy.prototxt",
+        "solver.prototxt",
+        "train_val.prototxt",
+    ]
+
+
+def test_nothing_is_written_where_a_change_cannot_be(tmp_path):
+    with pytest.raises(ValueError, match="max_itr"):
+        generate.write(tmp_path / "run", NetworkOptions(), {"max_itr": 3})
+    assert not (tmp_path / "run").exists()
+
+
+def test_most_attributes_fit_into_caffes_largest_blob():
+    assert options.MOST_ATTRIBUTES * 384 * 384 * 9 < 2**31 <= (options.MOST_ATTRIBUTES + 1) * 384 * 384 * 9

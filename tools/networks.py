@@ -1,39 +1,95 @@
-"""Run the networks: load deploy nets safely, feed them faces, read LMDBs. Needs a Caffe (.caffe/bin/python)."""
+"""Run the networks: load deploy nets safely, feed them faces of an LMDB folder. Needs a Caffe (.caffe/bin/python)."""
 
+import contextlib
 import json
 import pathlib
+import re
 
 import caffe
-import cv2
-import lmdb
 import numpy as np
 from caffe.proto import caffe_pb2
+from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
-from data_prep.geometry import face, patch
-from data_prep.store.databases import key
+from data_prep.geometry import PATCH_SIZE, face, patch
+from data_prep.store import databases
+from data_prep.store import manifest as manifests
 from models import table1
+from python_layers import region_mapper
 from tools.errors import ToolError
 
-PATCH_AREA = table1.INPUT_SIZE**2
+PATCH_AREA = PATCH_SIZE**2
 CONV3_CHANNELS = table1.CONV3.channels
-# Network -> layer that only its weights have; of these the first that is there tells.
+# Network -> layer that only its weights have; the first of these that is there decides.
 MARKS = {"cascade": "head", "whole_face": "head_whole", "region": "conv7"}
 # Layers whose weights a file may lack.
 OPTIONAL = ("early_stopping", "region_mapper", "balanced_data")
+DEVICE = re.compile(r"cpu|cuda(?::(\d+))?")
+
+
+# Devices ----------------------------------------------------------------------------------------------------
+
+
+def use_device(device):
+    """Run nets on a device from now on: "cpu", "cuda" (the first GPU) or "cuda:N".
+
+    Raises ToolError for another word, for a GPU on a Caffe built for the CPU only, and for a GPU that is not there.
+    """
+    found = DEVICE.fullmatch(device)
+    if not found:
+        raise ToolError(f"--device {device}: must be cpu, cuda or cuda:N (one GPU by its number, from 0)")
+    if device == "cpu":
+        caffe.set_mode_cpu()
+        return
+    number = int(found[1] or 0)
+    if is_bvlc():
+        if not built_for_gpus():
+            raise ToolError(
+                f"--device {device}: this BVLC Caffe computes on the CPU only; use --device cpu, or the engine on "
+                "PyTorch (--engine torch)"
+            )
+        caffe.set_mode_gpu()
+        caffe.set_device(number)
+        return
+    try:
+        caffe.set_device(number)
+        caffe.set_mode_gpu()
+    except RuntimeError as error:
+        raise ToolError(f"--device {device}: {error}")
+
+
+def is_bvlc():
+    """Whether the Caffe of this Python is BVLC's; else it is the engine on PyTorch."""
+    return hasattr(caffe, "_caffe")
+
+
+def built_for_gpus():
+    """Whether BVLC's Caffe was built with CUDA: only then has this process loaded its run-time library."""
+    return "libcudart" in pathlib.Path("/proc/self/maps").read_text()
+
+
+# Weights and nets -------------------------------------------------------------------------------------------
 
 
 def read_weights(path):
-    """A .caffemodel as NetParameter. Raises ToolError when it is missing or none."""
+    """A .caffemodel as NetParameter. Raises ToolError when it is missing, cut short, damaged or holds no weights."""
     message = caffe_pb2.NetParameter()
     try:
         message.ParseFromString(pathlib.Path(path).read_bytes())
     except OSError as error:
         raise ToolError(f"{path}: {error.strerror}")
     except DecodeError:
-        raise ToolError(f"{path}: not a .caffemodel")
+        raise ToolError(f"{path}: not a .caffemodel, or cut short; use another snapshot")
     if not any(layer.blobs for layer in message.layer):
-        raise ToolError(f"{path}: no weights in it")
+        raise ToolError(f"{path}: no weights in it; use another snapshot")
+    for layer in message.layer:
+        for blob in layer.blobs:
+            values = len(blob.data) or len(blob.double_data)
+            if values != np.prod(blob.shape.dim, dtype=np.int64):
+                raise ToolError(
+                    f"{path}: damaged, layer {layer.name} has {values} values in a blob of shape "
+                    f"{tuple(blob.shape.dim)}; use another snapshot"
+                )
     return message
 
 
@@ -54,8 +110,8 @@ def deploy(models, weights):
 def load(model, weights, phase=caffe.TEST):
     """A net with its weights. Raises ToolError where Caffe would end the interpreter, or ignore it.
 
-    Every layer of the net that has weights must be in the file, with blobs of the same shapes, but for
-    those of Python layers: they start from values of their own.
+    Every layer of the net that has weights must be in the file, with blobs of the same shapes and finite values,
+    except those of Python layers: they start from values of their own.
     """
     if not pathlib.Path(model).exists():
         raise ToolError(f"{model}: no such file")
@@ -72,64 +128,43 @@ def load(model, weights, phase=caffe.TEST):
                 f"{weights}: weights of another net: layer {name} has blobs {stored[name]}, {model} has {shapes}"
             )
     net.copy_from(str(weights))
+    for name, blobs in net.params.items():
+        if not all(np.isfinite(blob.data).all() for blob in blobs):
+            raise ToolError(f"{weights}: layer {name} holds values that are not finite; use an earlier snapshot")
     return net
 
 
-def manifest(folder):
-    """The manifest of an LMDB folder. Raises ToolError."""
-    path = pathlib.Path(folder) / "manifest.json"
+def description(model):
+    """A prototxt as NetParameter. Raises ToolError."""
+    net = caffe_pb2.NetParameter()
     try:
-        return json.loads(path.read_text())
-    except OSError:
-        raise ToolError(f"{path}: missing; make lmdb writes it")
+        text_format.Merge(pathlib.Path(model).read_text(), net)
+    except OSError as error:
+        raise ToolError(f"{model}: {error.strerror}")
+    except (text_format.ParseError, ValueError) as error:
+        raise ToolError(f"{model}: not a prototxt of a net ({error})")
+    return net
 
 
-def open_lmdb(path):
-    """An LMDB for reading. Raises ToolError when there is none."""
+def layer_parameters(layer, defaults):
+    """Parameters of a Python layer of a prototxt (LayerParameter), defaults filled in: a dict. Raises ToolError."""
     try:
-        return lmdb.open(str(path), readonly=True, lock=False, subdir=True)
-    except lmdb.Error as error:
-        raise ToolError(f"{path}: {error}; make lmdb builds it")
+        return {**defaults, **json.loads(layer.python_param.param_str or "{}")}
+    except (ValueError, TypeError) as error:
+        raise ToolError(f"layer {layer.name}: param_str must be a JSON object ({error})")
 
 
-def records(path):
-    """The Datum messages of an LMDB in key order. Raises ToolError when there is none."""
-    with open_lmdb(path) as environment, environment.begin() as transaction:
-        for _, value in transaction.cursor():
-            yield caffe_pb2.Datum.FromString(value)
+def region_mapper_parameters(model):
+    """Parameters of a deploy prototxt's RegionMapper, defaults filled in: a dict. Raises ToolError."""
+    for layer in description(model).layer:
+        if layer.python_param.layer == "RegionMapper":
+            return layer_parameters(layer, region_mapper.DEFAULTS)
+    raise ToolError(f"{model}: no layer RegionMapper in it")
 
 
-def patches(folder, split):
-    """The centre patches of a split in order, uint8 (224, 224, 3) B G R. Raises ToolError."""
-    cut = cutter(folder)
-    for datum in records(pathlib.Path(folder) / f"{split}_images"):
-        yield cut(datum_image(datum))
-
-
-def chosen_patches(folder, split, numbers):
-    """The centre patches of the faces of a split that have these numbers. Raises ToolError."""
-    cut = cutter(folder)
-    with open_lmdb(pathlib.Path(folder) / f"{split}_images") as environment, environment.begin() as transaction:
-        return [cut(datum_image(caffe_pb2.Datum.FromString(transaction.get(key(number))))) for number in numbers]
-
-
-def cutter(folder):
-    """What makes a centre patch of a stored image: the compact form holds whole faces, the stream form patches."""
-    whole = manifest(folder).get("form") == "compact"
-    return lambda image: patch(face(image)) if whole else image
-
-
-def datum_image(datum):
-    """The image of a Datum, uint8 (height, width, 3), B G R."""
-    data = np.frombuffer(datum.data, dtype=np.uint8)
-    if datum.encoded:
-        return cv2.imdecode(data, cv2.IMREAD_COLOR)
-    return data.reshape(datum.channels, datum.height, datum.width).transpose(1, 2, 0)
-
-
-def read_labels(path):
-    """All labels of a labels LMDB, (N, A) bool."""
-    return np.array([np.frombuffer(datum.data, dtype=np.uint8) for datum in records(path)]) == 1
+def attributes_of(net):
+    """The number of attributes that a deploy net is for."""
+    return net.blobs["conv3"].data.shape[1] // CONV3_CHANNELS
 
 
 def forward(net, images, blobs):
@@ -152,3 +187,85 @@ def batches(items, size):
             batch = []
     if batch:
         yield batch
+
+
+# Faces of an LMDB folder ------------------------------------------------------------------------------------
+
+
+def manifest(folder):
+    """The manifest of an LMDB folder. Raises ToolError."""
+    try:
+        return manifests.read(folder)
+    except (OSError, ValueError) as error:
+        raise ToolError(str(error))
+
+
+def patches(folder, split):
+    """The centre patches of a split in order, uint8 (224, 224, 3) B G R. Raises ToolError."""
+    cut, path = cutter(folder), pathlib.Path(folder) / f"{split}_images"
+    for key, datum in datums(path):
+        yield cut(decoded(datum, f"{path}: record {key.decode()}"))
+
+
+def chosen_patches(folder, split, numbers):
+    """The centre patches of the faces of a split that have these numbers. Raises ToolError."""
+    cut, path = cutter(folder), pathlib.Path(folder) / f"{split}_images"
+    found = []
+    for number in numbers:
+        with contextlib.closing(datums(path, int(number))) as records:
+            key, datum = next(records, (None, None))
+        if datum is None:
+            raise ToolError(f"{path}: no face {number} in it")
+        found.append(cut(decoded(datum, f"{path}: record {key.decode()}")))
+    return found
+
+
+def read_labels(folder, split, attributes):
+    """All labels of a split of an LMDB folder, (N, A) bool for A attributes. Raises ToolError."""
+    path = pathlib.Path(folder) / f"{split}_labels"
+    rows = []
+    for key, datum in datums(path):
+        if len(datum.data) != attributes:
+            raise ToolError(
+                f"{path}: record {key.decode()} has {len(datum.data)} labels, the manifest {attributes} attributes; "
+                "build the LMDBs again"
+            )
+        rows.append(np.frombuffer(datum.data, dtype=np.uint8))
+    if not rows:
+        raise ToolError(f"{path}: no labels in it; build the LMDBs again")
+    return np.array(rows) == 1
+
+
+def datums(path, start=0):
+    """The (key, Datum) of an LMDB in key order. Raises ToolError when there is none, or a damaged one."""
+    try:
+        yield from databases.datums(path, start)
+    except OSError as error:
+        raise ToolError(f"{error}; build the LMDBs first: make lmdb")
+    except (DecodeError, ValueError) as error:
+        raise ToolError(f"{path}: damaged, a record is no Datum ({error}); build the LMDBs again")
+
+
+def decoded(datum, where):
+    """The image of a Datum, uint8 (height, width, 3) B G R. Raises ToolError, which names `where`."""
+    try:
+        image = databases.decoded(datum)
+    except ValueError:
+        image = None
+    if image is None or image.ndim != 3 or image.shape[2] != 3:
+        raise ToolError(f"{where}: damaged, no image of three channels in it; build the LMDBs again")
+    return image
+
+
+def cutter(folder):
+    """What makes a centre patch of a stored image: the compact form holds whole faces, the stream form patches."""
+    whole = manifest(folder).get("form") == "compact"
+
+    def cut(image):
+        image = patch(face(image)) if whole else image
+        if image.shape != (PATCH_SIZE, PATCH_SIZE, 3):
+            height, width = image.shape[:2]
+            raise ToolError(f"{folder}: an image is {width} x {height} pixels; build the LMDBs again")
+        return image
+
+    return cut

@@ -18,21 +18,14 @@ import fcntl
 import os
 import pathlib
 import time
-import typing
 
 from data_prep import files
 from data_prep.store import manifest
 from models import options, solvers
 from tools.errors import ToolError
+from tools.record import TRAINED, VERSION, Data, Settings, parse
 
 NAME = "run.json"
-VERSION = 1
-TRAINED = ("region", "cascade", "whole_face")
-STAGES = ("region", "average", "cascade", "whole_face", "evaluate")
-STATES = ("running", "interrupted", "failed", "done")
-ENGINES = ("bvlc", "torch")
-PRECISIONS = ("float32", "tf32", "bfloat16")
-RECTANGLES = ("theoretical", "measured")
 # Set for the tools that a command starts, so that they do not wait for the lock that the command holds.
 LOCK_HELD = "FACE_CASCADE_LOCKED_RUN"
 # Solver fields that change what is shown or kept, not the weights.
@@ -40,66 +33,6 @@ NOT_WEIGHTS = (
     *("display", "average_loss", "debug_info", "snapshot", "snapshot_format", "snapshot_after_train", "snapshot_diff"),
     *("test_iter", "test_interval", "test_initialization", "test_compute_loss", "net", "snapshot_prefix"),
 )
-
-
-@dataclasses.dataclass
-class Data:
-    """The LMDB folder of a run. checksum: SHA-256 of its manifest.json."""
-
-    lmdb: str
-    checksum: str
-    attributes: typing.List[str]
-    form: str
-
-
-@dataclasses.dataclass
-class Average:
-    """How the average region is measured, see tools.train.average_region."""
-
-    rectangles: str = "measured"
-    faces: int = 200
-    points: int = 4
-    density: float = 2.0
-    min_firings: int = 10
-
-
-@dataclasses.dataclass
-class Settings:
-    """What a user chooses for a run.
-
-    network: the fields of models.options.NetworkOptions that do not come from the data; solver: dict stage -> dict
-    field -> text, changes to the files in solver/; device: "cpu", "cuda:0" or "cuda:0,1"; threads: 0 for one per core
-    """
-
-    network: dict = dataclasses.field(default_factory=dict)
-    solver: dict = dataclasses.field(default_factory=dict)
-    average: Average = dataclasses.field(default_factory=Average)
-    seed: int = 1
-    engine: str = ""
-    precision: str = "float32"
-    device: str = "cpu"
-    threads: int = 0
-
-
-@dataclasses.dataclass
-class Stage:
-    """How far a stage has come.
-
-    inputs: dict of everything the result depends on; state: one of STATES; weights: file below the run's folder, or
-    None; checksum: of that file; iterations: done; images: training images seen per attribute, also in earlier
-    stages that this one started from; seconds: of computing, over all interruptions; message: why it failed
-    """
-
-    inputs: dict
-    state: str = "running"
-    weights: typing.Optional[str] = None
-    checksum: typing.Optional[str] = None
-    iterations: int = 0
-    images: int = 0
-    seconds: float = 0.0
-    images_per_second: float = 0.0
-    made_with: dict = dataclasses.field(default_factory=dict)
-    message: str = ""
 
 
 class Run:
@@ -256,67 +189,13 @@ def read_data(lmdb):
     """The Data of an LMDB folder. Raises ToolError."""
     try:
         found = manifest.read(lmdb)
-        return Data(str(lmdb), manifest.checksum(lmdb), list(found.attributes), found.form)
+        return Data(os.path.abspath(lmdb), manifest.checksum(lmdb), list(found.attributes), found.form)
     except FileNotFoundError:
         raise ToolError(
             f"{lmdb}: no LMDBs in it; build them first: make lmdb CELEBA=/path/to/CelebA, or face-cascade data"
         )
     except (OSError, ValueError) as error:
         raise ToolError(str(error))
-
-
-# Parsing a record -------------------------------------------------------------------------------------------
-
-
-def parse(record, path):
-    """Data, Settings and Stages of a record read from JSON. Raises ValueError that names file and key."""
-    version = files.member(record, "version", int, path)
-    if version != VERSION:
-        raise ValueError(
-            f"{path}: written by another version of face-cascade ({version}, not {VERSION}); use another RUN"
-        )
-    data = fields(Data, files.member(record, "data", dict, path), f"{path}: data")
-    if not data.attributes or not all(isinstance(name, str) for name in data.attributes):
-        raise ValueError(f"{path}: data: damaged, key 'attributes' must be a list of names")
-    given = files.member(record, "settings", dict, path)
-    average = fields(Average, files.member(given, "average", dict, f"{path}: settings"), f"{path}: settings: average")
-    settings = fields(Settings, {**given, "average": average}, f"{path}: settings")
-    for key, allowed in (("engine", ENGINES), ("precision", PRECISIONS)):
-        if getattr(settings, key) not in allowed:
-            raise ValueError(f"{path}: settings: damaged, key {key!r} must be one of {', '.join(allowed)}")
-    stages = {}
-    for name, stage in files.member(record, "stages", dict, path).items():
-        where = f"{path}: stages: {name}"
-        if name not in STAGES:
-            raise ValueError(f"{where}: damaged, no stage of that name; stages are {', '.join(STAGES)}")
-        stages[name] = fields(Stage, stage, where)
-        if stages[name].state not in STATES:
-            raise ValueError(f"{where}: damaged, key 'state' must be one of {', '.join(STATES)}")
-        if stages[name].state == "done" and name != "evaluate" and not (stages[name].weights and stages[name].checksum):
-            raise ValueError(f"{where}: damaged, a stage that is done needs 'weights' and 'checksum'")
-    return data, settings, stages
-
-
-_KINDS = {
-    str: str,
-    int: int,
-    float: (float, int),
-    dict: dict,
-    typing.List[str]: list,
-    typing.Optional[str]: (str, type(None)),
-    Average: Average,
-}
-
-
-def fields(kind, value, where):
-    """A dataclass from a dict read from JSON, every field there and of its type. Raises ValueError."""
-    if not isinstance(value, dict):
-        raise ValueError(f"{where}: damaged, must be a JSON object")
-    names = {field.name: _KINDS[field.type] for field in dataclasses.fields(kind)}
-    for key in value:
-        if key not in names:
-            raise ValueError(f"{where}: damaged, unknown key {key!r}")
-    return kind(**{key: files.member(value, key, expected, where) for key, expected in names.items()})
 
 
 # Locks ------------------------------------------------------------------------------------------------------

@@ -1,286 +1,217 @@
-"""Build the LMDBs that the networks read from CelebA or LFWA as downloaded.
+"""Build the LMDBs that the networks read: from CelebA or LFWA as downloaded, or from a CSV file of one's own.
 
     python -m data_prep.build.build_lmdb CELEBA_FOLDER --out data/lmdb
-    python -m data_prep.build.build_lmdb CELEBA_FOLDER --out data/lmdb --form compact
-    python -m data_prep.build.build_lmdb LFWA_FOLDER --out data/lfwa --attributes Eyeglasses,Male --records 2000
+    python -m data_prep.build.build_lmdb LFWA_FOLDER --out data/lfwa --attributes Eyeglasses,Male
+    python -m data_prep.build.build_lmdb faces.csv --out data/faces
     python -m data_prep.build.build_lmdb CELEBA_FOLDER --dry-run          # what it would cost, in both forms
 
-CELEBA_FOLDER holds list_attr_celeba and list_eval_partition (.txt or .csv) and img_align_celeba/ or the zip, also in
-the download's Anno/, Eval/ and Img/. LFWA_FOLDER holds lfw_att_40.mat, indices_train_test.mat and lfw/ or lfw.tgz.
+A CelebA folder holds list_attr_celeba and list_eval_partition (.txt or .csv) and img_align_celeba/ or the zip, also in
+the download's Anno/, Eval/ and Img/. An LFWA folder holds lfw_att_40.mat, indices_train_test.mat and lfw/ or lfw.tgz. A
+CSV file has a column `image` with paths and a column of 1 and 0 for each attribute; see data_prep/sources/csv_table.py.
 
-Written below --out, in the stream form: train (the balanced, augmented sequence), val_images with val_labels and
-test_images with test_labels in lockstep, train_plan.npy (image and cut of every training record). In the compact
-form: train_images, val_images, test_images (each face once, in its own encoding) and *_labels. In both: images.csv (who
-is where, with content hashes), test_boxes.json where the data set tells true boxes, manifest.json.
+Written below --out, in the compact form: train_images, val_images, test_images (each face once, in its own encoding)
+and *_labels. In the stream form: train (the balanced, augmented sequence), val_images with val_labels and test_images
+with test_labels in lockstep, train_plan.npy (image and cut of every training record). In both: images.csv (who is where,
+with content hashes), sheets/ (pictures of the training data), test_boxes.json where the data set has true boxes, and
+manifest.json.
 
 First it says what the build will cost and refuses what the disk cannot hold; it looks at every image before it writes
-anything; OUT appears when all is done. An error leaves nothing behind. After an interruption, be it a kill or a power
-cut, the same command goes on where it was.
+anything; OUT appears when all is done. An error leaves nothing behind. If it is interrupted, be it by a kill or a power
+cut, run the same command again to resume.
 """
 
 import argparse
-import csv
-import fcntl
-import hashlib
-import json
 import os
-import pathlib
-import shutil
 import signal
 import sys
 
-import numpy as np
-
-from data_prep.plan import balance
-from data_prep.sources import celeba, lfwa
-from data_prep.build import estimate, examine
-from data_prep.store import manifest
-from data_prep.attributes import PAPER_ATTRIBUTES
-from data_prep.store.databases import ENCODINGS, count, image_datum, in_order, label_datum, write_lmdb
-from data_prep.geometry import to_patch
-from data_prep.plan.forms import Job, Settings
+from data_prep.build import estimate
+from data_prep.build.builder import build
+from data_prep.plan.forms import Job
 from data_prep.sources.images import DataError
-from data_prep.files import sha256
-from data_prep.sources.source import SPLITS
+from data_prep.sources.opening import open_source
+from data_prep.store import manifest
+from data_prep.store.databases import image_datum, label_datum, write_lmdb
 
-__all__ = ["build", "image_datum", "label_datum", "open_source", "write_lmdb"]
-
-
-def open_source(folder, images=None, need_images=True, validation=0.1, seed=0):
-    """The Source in a folder, of CelebA's or LFWA's layout; see their `read`. Raises DataError."""
-    folder = pathlib.Path(folder)
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
-    if (folder / lfwa.ANNOTATION).exists():
-        source = lfwa.read(folder, images, need_images, validation, seed)
-        source.options = {"images": images, "validation": validation, "seed": seed}
-    else:
-        source = celeba.read(folder, images, need_images)
-        source.options = {"images": images}
-    return source
+__all__ = ["add_arguments", "build", "image_datum", "label_datum", "main", "open_source", "run", "write_lmdb"]
 
 
-def build(source, out, settings, workers=None, drop_duplicates=False):
-    """Write the databases and their manifest to folder `out`; returns the manifest.
-
-    source: Source; settings: forms.Settings; workers: threads, None for one per core
-    drop_duplicates: leave out of training what is in the validation or test split too
-    Raises DataError for unusable input, OSError for a full or unwritable disk: then nothing is left. After
-    KeyboardInterrupt, or a kill, the next call with the same arguments goes on.
-    """
-    out = pathlib.Path(out)
-    workers = workers or len(os.sched_getaffinity(0))
-    if out.exists():
-        raise DataError(f"{out}: exists; remove it, or give another folder")
-    Job(source, settings)  # complains of labels before anything is touched
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = out.parent / f".{out.name}.partial"
-    work.mkdir(exist_ok=True)
-    lock = os.open(work, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RuntimeError(f"{out}: another build of it is running")
-        try:
-            return _build(source, out, work, settings, workers, drop_duplicates)
-        except (DataError, OSError):
-            shutil.rmtree(work, ignore_errors=True)
-            raise
-        finally:
-            if source.images:
-                source.images.close()
-    finally:
-        os.close(lock)
-
-
-def _build(source, out, work, settings, workers, drop_duplicates):
-    scratch = work / "scratch"
-    scratch.mkdir(exist_ok=True)
-    source.open(scratch)
-
-    # 1. Look at all images.
-    members = np.concatenate([np.flatnonzero(source.partition == part) for part in SPLITS.values()])
-    parts = source.partition[members]
-    hashes, size = examine.digests(source, members, workers)
-    pairs = examine.duplicates(hashes, parts)
-    dropped = sorted({int(members[first]) for first, _ in pairs if parts[first] == 0}) if drop_duplicates else []
-    if pairs:
-        what = f"{len(dropped)} left out of training" if drop_duplicates else "--drop-duplicates leaves them out"
-        first = examine.describe(source, pairs[0], members, parts)
-        print(f"warning: {len(pairs)} images are in two splits, first {first}; {what}", file=sys.stderr)
-
-    # 2. Say what it will cost.
-    job = Job(source, settings, dropped)
-    found = estimate.costs(job, workers)
-    checksums = {file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in source.files}
-    images = {"path": str(source.images.path), "count": len(members), "bytes": size}
-    images["blake2b"] = hashlib.blake2b(hashes.tobytes(), digest_size=32).hexdigest()
-    told = {"form": settings.form, "attributes": list(settings.attributes)}
-    told["source"] = {"kind": source.kind, "path": str(source.path), "options": source.options}
-    told["source"].update(files=checksums, images=images)
-    chosen = {name: value for name, value in settings._asdict().items() if name not in told}
-    told["settings"] = {**chosen, "convert": source.convert, "dropped": len(dropped)}
-    clear_unless_same(work, told)
-    there = sum(file.stat().st_size for file in work.glob("*/data.mdb"))
-    free = shutil.disk_usage(work).free
-    print(
-        f"{out}: {settings.form} of {len(settings.attributes)} attributes; {estimate.human(free)} are free", flush=True
+def add_arguments(parser):
+    """Add the command's arguments to an argparse parser, or to a subcommand's."""
+    add = parser.add_argument
+    default = manifest.Settings()
+    add("data", metavar="DATA", help="The data set: a folder as CelebA or LFWA is downloaded, or a CSV file of your own.")
+    add("--out", default="data/lmdb", help="The folder to write, which must not exist yet (default: data/lmdb).")
+    add(
+        "--expect",
+        choices=("celeba", "lfwa", "csv"),
+        help="Refuse a data set of another layout than this one (default: take what is there).",
     )
-    print(estimate.table(found), flush=True)
-    estimate.refuse_when_full(found, there, free, out)
+    add(
+        "--form",
+        choices=manifest.FORMS,
+        default="compact",
+        help="How training data is stored: compact holds each face once and cuts it while training; stream writes every "
+        "training patch down for Caffe's own Data layer, which takes about ten times the disk (default: compact).",
+    )
+    add(
+        "--attributes",
+        metavar="A,B,...",
+        help="The attributes to learn, separated by commas (default: the paper's twenty; of a CSV file all its columns).",
+    )
+    add(
+        "--records",
+        type=int,
+        default=default.records,
+        help="Stream form: training images per attribute and class at most, 0 for all; fewer take less disk "
+        f"(default: {default.records}).",
+    )
+    add("--seed", type=int, default=default.seed, help="The seed of sampling, augmentation and splits (default: 0).")
+    add(
+        "--encoding",
+        choices=manifest.ENCODINGS,
+        default=default.encoding,
+        help="Stream form: how patches are stored; png and raw are exact but 5 and 9 times as large (default: jpg).",
+    )
+    add(
+        "--augment",
+        choices=manifest.AUGMENT,
+        default=default.augment,
+        help="Which class's patches are moved by up to 5 %% and mirrored; minority is the paper's choice (default: both).",
+    )
+    add(
+        "--sampling",
+        choices=manifest.SAMPLING,
+        default=default.sampling,
+        help="Whether batches hold positives and negatives 1:1 for every attribute, or as often as they occur; natural "
+        "is for comparison (default: balanced).",
+    )
+    add(
+        "--shards",
+        type=int,
+        default=default.shards,
+        help="Stream form: the number of solvers (GPUs of one Caffe) that will share the stream (default: 1).",
+    )
+    add(
+        "--images",
+        metavar="NAME",
+        help="The name of the images' folder, zip or tar in DATA, needed where there are several (default: the usual).",
+    )
+    add(
+        "--validation",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="LFWA: the share of the training people that becomes the validation split (default: 0.1).",
+    )
+    add(
+        "--eyes",
+        metavar="X1,Y1,X2,Y2",
+        help="Where the left and the right eye (as seen) stand in all images, in pixels; faces are then brought to "
+        "CelebA's frame. Give it where images are framed otherwise than their layout has them (default: see --frame).",
+    )
+    add(
+        "--frame",
+        choices=("auto", "none"),
+        default="auto",
+        help="With none, images are taken as aligned faces. With auto, LFWA photos are cut so that the face stands where "
+        "CelebA's faces have it, and other images are taken as aligned (default: auto).",
+    )
+    add(
+        "--convert",
+        action="store_true",
+        help="Take grey, CMYK, 16-bit, transparent and turned images, converted to 8-bit colour, instead of refusing them.",
+    )
+    add(
+        "--keep-duplicates",
+        action="store_true",
+        help="Keep images in training that the validation or test split holds too (default: they are left out).",
+    )
+    add("--workers", type=int, metavar="N", help="The number of threads that prepare images (default: one per core).")
+    add("--dry-run", action="store_true", help="Print what both forms would cost in disk and time, and stop.")
 
-    # 3. Write.
-    for name, items, record in job.databases():
-        done = count(work / name)
-        if not done:
-            shutil.rmtree(work / name, ignore_errors=True)
-        if done < len(items):
-            write_lmdb(work / name, in_order(record, items[done:], workers), len(items), name)
-    if job.draws is not None:
-        np.save(work / "train_plan.npy", job.draws)
-    if source.boxes:
-        (work / "test_boxes.json").write_text(json.dumps([test_boxes(source, i) for i in job.members["test"]]))
-    by_image = np.zeros((len(source.names), hashes.shape[1]), np.uint8)
-    by_image[members] = hashes
-    write_images(work / "images.csv", source, job.members, by_image)
-    told["train_records"] = len(job.draws if job.draws is not None else job.members["train"])
-    told.update((split, counts(labels, settings.attributes)) for split, labels in job.labels.items())
-    told["means"] = examine.mean_pixel(source, job.members["train"], workers)
-    manifest.write(work, told)
 
-    # 4. Let it appear.
-    shutil.rmtree(scratch)
-    (work / "settings.json").unlink()
-    work.chmod(0o755)
-    work.rename(out)
-    return told
+def _settings(arguments):
+    """The manifest.Settings asked for. Raises DataError for numbers out of range."""
+    for name, least in (("records", 0), ("seed", 0), ("shards", 1), ("workers", 1)):
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            raise DataError(f"--{name} must be at least {least}, not {value}")
+    return manifest.Settings(
+        records=arguments.records,
+        seed=arguments.seed,
+        encoding=arguments.encoding,
+        augment=arguments.augment,
+        shards=arguments.shards,
+        sampling=arguments.sampling,
+        convert=arguments.convert,
+        keep_duplicates=arguments.keep_duplicates,
+    )
 
 
-def clear_unless_same(work, told):
-    """Empty the folder of an interrupted build unless it was of the same data and settings."""
-    path, text = work / "settings.json", json.dumps(told, indent=1)
+def _frame(arguments):
+    """The frame asked for, as open_source takes it. Raises DataError."""
+    if arguments.eyes is None:
+        return arguments.frame
     try:
-        same = path.read_text() == text
-    except FileNotFoundError:
-        same = False
-    if not same:
-        for entry in work.iterdir():
-            if entry.name != "scratch":
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        path.write_text(text)
-    elif any(work.glob("*/data.mdb")):
-        print("going on with an interrupted build", flush=True)
+        x1, y1, x2, y2 = map(float, arguments.eyes.split(","))
+    except ValueError:
+        raise DataError(f"--eyes must be four numbers x1,y1,x2,y2 in pixels, not {arguments.eyes!r}")
+    return [[x1, y1], [x2, y2]]
 
 
-def test_boxes(source, index):
-    """True boxes of an image, dict attribute -> [x1, y1, x2, y2] in pixels of its centre patch."""
-    boxes = source.boxes.get(source.names[index])
-    if not boxes:
-        return {}
-    shape = source.image(index).shape
-    return {name: to_patch(box, shape).round(2).tolist() for name, box in boxes.items()}
-
-
-def counts(labels, attributes):
-    """Positive images per attribute, and all images."""
-    return {"images": len(labels), "positive": dict(zip(attributes, labels.sum(axis=0).tolist()))}
-
-
-def write_images(path, source, members, hashes):
-    """Write images.csv: which image each record of the image databases is, and its content hash (row of `hashes`)."""
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["split", "number", "name", "blake2b"])
-        for split, indices in members.items():
-            for number, index in enumerate(indices):
-                writer.writerow([split, number, source.names[index], hashes[index].tobytes().hex()])
-
-
-def dry_run(source, settings, workers):
+def dry_run(source, attributes, settings, workers):
     """Print what both forms would cost; writes nothing. Raises DataError."""
     tries = source.images is not None and not str(source.images.path).endswith("gz")
     if tries:
         source.open()
     for form in manifest.FORMS:
-        job = Job(source, settings._replace(form=form))
-        print(f"{form}: {len(settings.attributes)} attributes, {len(job.members['train']):,} training images")
+        job = Job(source, form, attributes, settings)
+        print(f"{form}: {len(attributes)} attributes, {len(job.members['train']):,} training images")
         print(estimate.table(estimate.costs(job, workers, tries)))
     print("sizes and times: " + ("of some images tried" if tries else "typical of CelebA; no image was looked at"))
 
 
-def parser():
-    """The command line."""
-    made = argparse.ArgumentParser(
-        prog="python -m data_prep.build.build_lmdb", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = made.add_argument
-    add("source", metavar="FOLDER", help="folder of the data set")
-    add("--out", default="data/lmdb", help="folder to write (default data/lmdb)")
-    add("--form", choices=manifest.FORMS, default="stream", help="of the training data (default stream)")
-    add("--attributes", default=",".join(PAPER_ATTRIBUTES), help="comma-separated; default: the paper's twenty")
-    add(
-        "--records",
-        type=int,
-        default=10000,
-        help="stream: training images per attribute and class at most, 0 for all (default 10000)",
-    )
-    add("--seed", type=int, default=0, help="of the sampling and augmentation (default 0)")
-    add("--encoding", choices=ENCODINGS, default="jpg", help="stream: of the patches (default jpg)")
-    add("--augment", choices=balance.AUGMENT, default="both", help="class that is augmented (default both; see README)")
-    add(
-        "--sampling",
-        choices=balance.SAMPLING,
-        default="balanced",
-        help="of training images: 1:1 per attribute, or as often as they are (default balanced)",
-    )
-    add("--shards", type=int, default=1, help="stream: solvers that will share it, as GPUs of one Caffe (default 1)")
-    add("--images", help="name of the images' folder, zip or tar in FOLDER, where the usual ones are several")
-    add("--validation", type=float, default=0.1, help="LFWA: share of training people for validation (default 0.1)")
-    add("--convert", action="store_true", help="take grey, CMYK, 16-bit, transparent and turned images, converted")
-    add("--drop-duplicates", action="store_true", help="leave out of training what is in validation or test too")
-    add("--workers", type=int, help="threads (default: one per core)")
-    add("--dry-run", action="store_true", help="say what both forms would cost and stop")
-    return made
-
-
-def main(arguments=None):
-    """The command; returns its exit status."""
-    given = parser().parse_args(arguments)
-    attributes = tuple(name for name in given.attributes.split(",") if name)
-    settings = Settings(
-        given.form,
-        attributes,
-        given.records,
-        given.seed,
-        given.encoding,
-        given.augment,
-        given.shards,
-        given.sampling,
-    )
+def run(arguments):
+    """The command, with arguments as of `add_arguments`; returns its exit status. Errors are one line each."""
     try:
-        for name, value, least in (
-            ("records", given.records, 0),
-            ("seed", given.seed, 0),
-            ("shards", given.shards, 1),
-            ("workers", given.workers or 1, 1),
-        ):
-            if value < least:
-                raise DataError(f"--{name} must be at least {least}, not {value}")
-        source = open_source(given.source, given.images, not given.dry_run, given.validation, given.seed)
-        source.convert = given.convert
-        if given.dry_run:
-            dry_run(source, settings, given.workers or len(os.sched_getaffinity(0)))
+        settings = _settings(arguments)
+        source = open_source(
+            arguments.data,
+            arguments.images,
+            need_images=not arguments.dry_run,
+            validation=arguments.validation,
+            seed=arguments.seed,
+            frame=_frame(arguments),
+            expect=arguments.expect,
+        )
+        source.convert = settings.convert
+        attributes = source.default_attributes
+        if arguments.attributes is not None:
+            attributes = [name.strip() for name in arguments.attributes.split(",") if name.strip()]
+        if arguments.dry_run:
+            dry_run(source, attributes, settings, arguments.workers or len(os.sched_getaffinity(0)))
             return 0
-        made = build(source, given.out, settings, given.workers, given.drop_duplicates)
+        made = build(source, arguments.out, attributes, settings, arguments.form, arguments.workers)
     except (DataError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\ninterrupted; the same command goes on from here, or remove {given.out}'s .partial", file=sys.stderr)
+        print(f"\ninterrupted; run the same command again to resume {arguments.out}", file=sys.stderr)
         return 130
-    print(f"{given.out}: ready, {made['train_records']:,} training records")
+    print(f"{arguments.out}: ready, {made.train_records:,} training records; pictures in {arguments.out}/sheets")
     return 0
+
+
+def main(arguments=None):
+    """The command by itself; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep.build.build_lmdb",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(parser)
+    return run(parser.parse_args(arguments))
 
 
 if __name__ == "__main__":

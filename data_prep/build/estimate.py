@@ -1,6 +1,6 @@
 """What a build will cost in bytes and minutes, before anything is written."""
 
-import collections
+import dataclasses
 import time
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from data_prep.geometry import PATCH_SIZE
 from data_prep.sources.images import DataError
 
-SAMPLE = 48  # records tried of each kind
+TRIED = 48  # records tried of each kind
 PAGE = 4096  # of an LMDB
 
 # Where no image is there to try: bytes of a record and seconds of one core, for CelebA's aligned faces. The official
@@ -20,8 +20,15 @@ TYPICAL = {
     "raw": (3 * PATCH_SIZE**2, 0.0008),
 }
 
-# of one database; minutes on all cores
-Cost = collections.namedtuple("Cost", "name records bytes minutes")
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """The cost of one database: its records, bytes on the disk, and minutes on all cores."""
+
+    name: str
+    records: int
+    bytes: int
+    minutes: float
 
 
 def stored(size):
@@ -38,28 +45,29 @@ def costs(job, workers, try_images=True):
 
 
 def _cost(database, job, workers, try_images):
-    name, items, record = database
+    name, items = database.name, database.items
     if name.endswith("_labels"):
         return Cost(name, len(items), len(items) * stored(len(items[0]) + 12), len(items) * 5e-6 / 60)
     if try_images:
-        chosen = items[np.linspace(0, len(items) - 1, min(SAMPLE, len(items))).astype(int)]
+        chosen = items[np.linspace(0, len(items) - 1, min(TRIED, len(items))).astype(int)]
         start = time.perf_counter()
-        size = np.mean([stored(len(record(item))) for item in chosen])
+        size = np.mean([stored(len(database.record(item))) for item in chosen])
         seconds = (time.perf_counter() - start) / len(chosen)
     else:
-        size, seconds = TYPICAL["source" if job.settings.form == "compact" else job.settings.encoding]
+        size, seconds = TYPICAL["source" if job.form == "compact" else job.settings.encoding]
         size = stored(size)
     return Cost(name, len(items), int(len(items) * size), len(items) * seconds / workers / 60)
 
 
-def total(found):
-    """Bytes and minutes of all."""
-    return sum(cost.bytes for cost in found), sum(cost.minutes for cost in found)
+def total(parts):
+    """The Cost of all."""
+    sums = (sum(getattr(cost, field) for cost in parts) for field in ("records", "bytes", "minutes"))
+    return Cost("together", *sums)
 
 
-def table(found):
+def table(parts):
     """The costs as lines of text."""
-    rows = [*found, Cost("together", sum(cost.records for cost in found), *total(found))]
+    rows = [*parts, total(parts)]
     return "\n".join(f"  {c.name:12} {c.records:>12,} records {human(c.bytes):>9} {c.minutes:8.1f} min" for c in rows)
 
 
@@ -72,12 +80,12 @@ def human(size):
     return f"{size:,.1f} GB"
 
 
-def refuse_when_full(found, there, free, out):
+def refuse_when_full(parts, there, free, out):
     """Raises DataError when the disk cannot hold the build.
 
     there: bytes that an interrupted build has written already; free: bytes that are left
     """
-    need = total(found)[0] * 1.05 - there
+    need = total(parts).bytes * 1.05 - there
     if need > free:
         raise DataError(
             f"{out}: too little disk: about {human(need)} are needed, {human(free)} are free; lower --records, "

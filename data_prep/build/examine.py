@@ -1,16 +1,13 @@
 """Look at every image once before anything is written: is it usable, and does the same one stand in two splits?"""
 
-import hashlib
-
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from data_prep.geometry import patch
+from data_prep.sources.source import DIGEST, SPLITS, content_hash
 from data_prep.store.databases import in_order
-from data_prep.geometry import face, patch
-from data_prep.sources.source import SPLITS
-
-DIGEST = 16  # bytes
+from data_prep.store.manifest import Means
 
 
 def digests(source, members, workers):
@@ -22,16 +19,16 @@ def digests(source, members, workers):
 
     def digest(index):
         data = source.checked(index)[1]
-        return hashlib.blake2b(data, digest_size=DIGEST).digest(), len(data)
+        return content_hash(data), len(data)
 
-    found, total = bytearray(), 0
+    hashes, total = bytearray(), 0
     bar = tqdm(total=len(members), desc="looking at images", unit="image", disable=None)
     with bar:
-        for digest_, size in in_order(digest, members, workers):
-            found += digest_
+        for hash_, size in in_order(digest, members, workers):
+            hashes += hash_
             total += size
             bar.update()
-    return np.frombuffer(found, dtype=np.uint8).reshape(-1, DIGEST), total
+    return np.frombuffer(hashes, dtype=np.uint8).reshape(-1, DIGEST), total
 
 
 def duplicates(hashes, parts):
@@ -52,14 +49,21 @@ def duplicates(hashes, parts):
     return pairs
 
 
+def in_training(hashes, parts):
+    """Places of the training images whose content the validation or test split holds too, all of them, ascending."""
+    words = np.ascontiguousarray(hashes).view("V16").ravel()
+    held_out = set(words[parts != SPLITS["train"]].tolist())
+    return [place for place in np.flatnonzero(parts == SPLITS["train"]) if words[place].tobytes() in held_out]
+
+
 def describe(source, pair, members, parts):
     """One pair of duplicates in words."""
     names = list(SPLITS)
     return " and ".join(f"{source.names[members[place]]} ({names[parts[place]]})" for place in pair)
 
 
-def mean_pixel(source, members, workers, sample=500):
-    """Mean B, G, R over the centre patches of up to `sample` of the images `members`, evenly chosen."""
-    chosen = members[np.linspace(0, len(members) - 1, min(sample, len(members))).astype(int)]
-    means = list(in_order(lambda index: cv2.mean(patch(face(source.image(index))))[:3], chosen, workers))
-    return {"faces": len(chosen), "bgr": np.mean(means, axis=0).round(3).tolist()}
+def mean_pixel(source, members, workers, most=500):
+    """The Means over the centre patches of up to `most` of the images `members`, evenly chosen."""
+    chosen = members[np.linspace(0, len(members) - 1, min(most, len(members))).astype(int)]
+    means = list(in_order(lambda index: cv2.mean(patch(source.face(index)))[:3], chosen, workers))
+    return Means(len(chosen), np.mean(means, axis=0).round(3).tolist())

@@ -1,30 +1,31 @@
 """Batches (section 3.4.1), balanced or natural: which image stands where in the training data, and how it is cut.
 
 Pure arithmetic on labels; no image is read here. One plan serves both forms of the training data: the stream is its
-first turns written down, BalancedData asks it for batch after batch.
+first rounds written down, BalancedData asks it for batch after batch.
 """
 
 import numpy as np
 
 from data_prep.geometry import FACE_SIZE
 from data_prep.sources.images import DataError
+from data_prep.store.manifest import AUGMENT, SAMPLING
+
+__all__ = ["AUGMENT", "LARGEST_SHIFT", "SAMPLE", "SAMPLING", "Plan", "interleave"]
 
 # The patch's centre moves by up to 5 % of height and width.
 LARGEST_SHIFT = int(0.05 * FACE_SIZE)
-AUGMENT = ("minority", "both", "none")
-SAMPLING = ("balanced", "natural")
 
 # One training record: image number, label, patch shifted by (dx, dy) pixels of the face, mirrored or not.
-DRAW = np.dtype([("image", "<i4"), ("label", "u1"), ("dx", "i1"), ("dy", "i1"), ("mirror", "u1")])
+SAMPLE = np.dtype([("image", "<i4"), ("label", "u1"), ("dx", "i1"), ("dy", "i1"), ("mirror", "u1")])
 
 
 class Plan:
-    """The endless sequence of draws that a seed stands for.
+    """The endless sequence of samples that a seed stands for.
 
     Balanced, each class (absent, present) of each attribute has a sequence of its own: all its images in a random
-    order, then all in another, and so on, each time newly shifted and mirrored where its class is augmented. A turn
-    takes the next draw of all of them: negatives of all attributes, then positives. Natural (the ablation), each
-    attribute has one such sequence of all images, and a turn takes two draws of it.
+    order, then all in another, and so on, each time newly shifted and mirrored where its class is augmented. A round
+    takes the next sample of each of them: negatives of all attributes, then positives. Natural (the ablation), each
+    attribute has one such sequence of all images, and a round takes two samples of it.
 
     labels: (N, A) bool, of the training images; attributes: their A names
     seed: everything follows from it, on every version of NumPy
@@ -53,24 +54,24 @@ class Plan:
                 seeds = [seed, attribute, label or 0]
                 self._sequences.append(_Sequence(members.astype(np.int32), column[members], seeds, moves[members]))
 
-    def turns(self, start, stop):
-        """Turns start ... stop - 1: (stop - start, 2, A) of DRAW. Flat, record i * A + a is image i of attribute a."""
-        draws = np.empty((stop - start, 2, self.attributes), DRAW)
-        flat = draws.reshape(stop - start, -1)
+    def rounds(self, start, stop):
+        """Rounds start ... stop - 1: (stop - start, 2, A) of SAMPLE; flat, in the order of geometry.record_number."""
+        samples = np.empty((stop - start, 2, self.attributes), SAMPLE)
+        flat = samples.reshape(stop - start, -1)
         for column, sequence in enumerate(self._sequences):
             if self.balanced:
                 flat[:, column] = sequence.take(start, stop)
             else:
-                draws[:, :, column] = sequence.take(2 * start, 2 * stop).reshape(-1, 2)
-        return draws
+                samples[:, :, column] = sequence.take(2 * start, 2 * stop).reshape(-1, 2)
+        return samples
 
     def batch(self, number, size):
-        """The draws of batch `number`, size images per attribute (even): (size * A,) of DRAW."""
-        return self.turns(number * size // 2, (number + 1) * size // 2).reshape(-1)
+        """The samples of batch `number`, size images per attribute (even): (size * A,) of SAMPLE."""
+        return self.rounds(number * size // 2, (number + 1) * size // 2).reshape(-1)
 
 
 class _Sequence:
-    """The endless sequence of draws of some images, each with its label and whether it is shifted and mirrored."""
+    """The endless sequence of samples of some images, each with its label and whether it is shifted and mirrored."""
 
     def __init__(self, members, labels, seed, moves):
         self.members, self.labels, self.seed, self.moves = members, labels, seed, moves
@@ -82,36 +83,36 @@ class _Sequence:
         while start < stop:
             number, place = divmod(start, size)
             end = min(stop - number * size, size)
-            pieces.append(self._round(number)[place:end])
+            pieces.append(self._pass(number)[place:end])
             start = number * size + end
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
-    def _round(self, number):
-        """All draws of one round, kept until another is asked for."""
+    def _pass(self, number):
+        """The samples of one pass over all images, kept until another is asked for."""
         if self._number != number:
             # Raw bits, because they alone are promised to stay the same from one NumPy to the next.
             bits = np.random.PCG64([*self.seed, number])
             size, span = len(self.members), 2 * LARGEST_SHIFT + 1
-            draws = np.zeros(size, DRAW)
+            samples = np.zeros(size, SAMPLE)
             order = np.argsort(bits.random_raw(size), kind="stable")
-            draws["image"], draws["label"] = self.members[order], self.labels[order]
+            samples["image"], samples["label"] = self.members[order], self.labels[order]
             moves = self.moves[order]
             if moves.any():
                 raw = bits.random_raw(size)
-                draws["dx"] = ((raw % span).astype(np.int64) - LARGEST_SHIFT) * moves
-                draws["dy"] = ((raw // span % span).astype(np.int64) - LARGEST_SHIFT) * moves
-                draws["mirror"] = raw // span**2 % 2 * moves
-            self._number, self._draws = number, draws
-        return self._draws
+                samples["dx"] = ((raw % span).astype(np.int64) - LARGEST_SHIFT) * moves
+                samples["dy"] = ((raw // span % span).astype(np.int64) - LARGEST_SHIFT) * moves
+                samples["mirror"] = raw // span**2 % 2 * moves
+            self._number, self._samples = number, samples
+        return self._samples
 
 
-def interleave(draws, solvers):
-    """The stream (turns, 2, A) of draws for S solvers, of which Caffe hands record r to solver r mod S: (M,) of DRAW.
+def interleave(samples, solvers):
+    """The stream for S solvers, of which Caffe hands record r to solver r mod S, of rounds (n, 2, A): (M,) of SAMPLE.
 
-    Turn t goes to solver t mod S; turns that do not fill a row of all solvers are left out.
+    Round n goes to solver n mod S; rounds that do not fill a row of all solvers are left out.
     """
-    turns, _, attributes = draws.shape
-    rows = turns // solvers
+    rounds, _, attributes = samples.shape
+    rows = rounds // solvers
     if solvers == 1:
-        return draws.reshape(-1)
-    return draws[: rows * solvers].reshape(rows, solvers, 2, attributes).transpose(0, 2, 3, 1).reshape(-1)
+        return samples.reshape(-1)
+    return samples[: rows * solvers].reshape(rows, solvers, 2, attributes).transpose(0, 2, 3, 1).reshape(-1)

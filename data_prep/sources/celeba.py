@@ -14,6 +14,8 @@ IMAGES = ("img_align_celeba", "img_align_celeba.zip", "img_align_celeba_png", "i
 LABELS = ("list_attr_celeba.txt", "list_attr_celeba.csv")
 PARTITION = ("list_eval_partition.txt", "list_eval_partition.csv")
 BOXES = "list_true_boxes.csv"
+# CSV files of CelebA's layout, in the download and its widespread variants; all others are tables of one's own.
+TABLES = (LABELS[1], PARTITION[1], BOXES, "list_bbox_celeba.csv", "list_landmarks_align_celeba.csv")
 # The official download sorts its files into these.
 SUBFOLDERS = ("", "Anno", "Eval", "Img")
 _LABEL = {"1": True, "-1": False, "0": False}

@@ -32,7 +32,7 @@ def inspect(data):
     raise ImageError("neither JPEG nor PNG")
 
 
-def oddity(header):
+def unsupported_reason(header):
     """Why an image is no plain 8-bit colour face, or None. Raises ImageError when it is too large to decode."""
     if header.width * header.height > LARGEST:
         raise ImageError(f"{header.width} x {header.height} pixels; at most {LARGEST // 10**6} million are decoded")

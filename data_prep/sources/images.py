@@ -16,17 +16,24 @@ import zlib
 import numpy as np
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
+LARGEST_FILE = 20_000_000  # bytes; an aligned face has 10,000
 
 
 class DataError(ValueError):
     """Input that cannot be used; the message names file and row."""
 
 
+def check_size(size):
+    """Raises DataError for an image file too large to be that of a face."""
+    if size > LARGEST_FILE:
+        raise DataError(f"{size / 1e6:,.1f} MB; the image of a face has at most {LARGEST_FILE / 1e6:.0f} MB")
+
+
 class Folder:
     """Images in a folder, subfolders included.
 
     path: the folder; key: function that maps an image's path below it ("a/b.jpg") to the name that the
-    labels know it by
+    labels know it by; None where the labels give the path
     """
 
     def __init__(self, path, key):
@@ -39,7 +46,7 @@ class Folder:
 
     def locate(self, names):
         """Find the images called `names`; returns the number of the first that is not there, or None."""
-        if all(os.path.exists(f"{self.path}/{name}") for name in names[:1]):
+        if self.key is None or all(os.path.exists(f"{self.path}/{name}") for name in names[:1]):
             # As the labels name them: nothing to remember.
             self._paths = names
             return next((i for i, name in enumerate(names) if not os.path.isfile(f"{self.path}/{name}")), None)
@@ -56,6 +63,7 @@ class Folder:
         """The encoded bytes of an image. Raises DataError when it cannot be read."""
         try:
             with open(f"{self.path}/{self._paths[index]}", "rb", buffering=0) as file:
+                check_size(os.fstat(file.fileno()).st_size)
                 return file.read()
         except OSError as error:
             raise DataError(f"cannot be read ({error.strerror})")
@@ -124,13 +132,17 @@ class Zip(_Packed):
     def read(self, index):
         """The encoded bytes of an image. Raises DataError when the zip is damaged there."""
         offset, size, packing, checksum = map(int, self._places[index])
+        check_size(size)
         header = self._at(offset, 30)
         if header[:4] != b"PK\3\4":
             raise DataError("damaged in the zip file (no header)")
         name, extra = struct.unpack_from("<HH", header, 26)
         data = self._at(offset + 30 + name + extra, size)
         try:
-            data = zlib.decompress(data, -15) if packing else data
+            if packing:
+                # Never more than is allowed, whatever it would unpack to.
+                data = zlib.decompressobj(-15).decompress(data, LARGEST_FILE + 1)
+                check_size(len(data))
         except zlib.error:
             raise DataError("damaged in the zip file (does not unpack)")
         if zlib.crc32(data) != checksum:
@@ -172,6 +184,7 @@ class Tar(_Packed):
     def read(self, index):
         """The encoded bytes of an image. Raises DataError when the tar ends too early."""
         offset, size, _, _ = map(int, self._places[index])
+        check_size(size)
         return self._at(offset, size)
 
 

@@ -3,6 +3,11 @@
 What those files hold, as public readers of them agree: `name`, 13,143 strings like Some_One\\Some_One_0001.jpg;
 `AttrName`, 40 strings; `label`, 13,143 x 40 of 0 and 1; indices_img_train and indices_img_test, numbers of images from
 1, and the same for identities. They are of MATLAB's version 7.3.
+
+LFW's photos show much more than the face. In all trees of 250 x 250 pixels (lfw, lfw-funneled, lfw-deepfunneled, lfwa)
+the face was cut out alike, by its detector's box, so that the eyes stand at geometry.LFW_EYES on average: closely in
+the deep-funneled tree, which is the one to take, with more scatter in the plain one. Trees of another size (cropped
+ones) are refused unless it is said where their eyes stand.
 """
 
 import pathlib
@@ -10,6 +15,7 @@ import re
 
 import numpy as np
 
+from data_prep import geometry
 from data_prep.sources.celeba import BOXES, read_boxes
 from data_prep.sources.images import DataError, open_images
 from data_prep.sources.mat import read_mat
@@ -45,10 +51,10 @@ def read(folder, images=None, need_images=True, validation=0.1, seed=0):
     if place is None and need_images:
         raise DataError(f"{folder}: no {images or 'lfw/ or lfw.tgz'} is there")
     boxes = folder / BOXES
-    known = {key(name): box for name, box in read_boxes(boxes).items()} if boxes.exists() else None
+    known_boxes = {key(name): box for name, box in read_boxes(boxes).items()} if boxes.exists() else None
     files = [folder / ANNOTATION, folder / INDICES]
     container = open_images(place, key) if place else None
-    return Source(
+    source = Source(
         "lfwa",
         folder,
         names,
@@ -58,33 +64,36 @@ def read(folder, images=None, need_images=True, validation=0.1, seed=0):
         container,
         files,
         lambda i: f"{ANNOTATION}:name {i + 1}",
-        known,
+        known_boxes,
     )
+    source.frame = tuple(map(tuple, geometry.LFW_EYES.tolist()))
+    source.size = (geometry.LFW_SIZE, geometry.LFW_SIZE)
+    return source
 
 
 def find_images(folder, name=None):
     """The image tree or tar of an LFWA folder, or None. Raises DataError when there are several to choose from."""
     if name:
         return folder / name if (folder / name).exists() else None
-    found = sorted(path for path in folder.iterdir() if _IMAGES.fullmatch(path.name))
-    if len(found) > 1:
-        raise DataError(f"{folder}: images in {' and in '.join(path.name for path in found)}; name one with --images")
-    return found[0] if found else None
+    trees = sorted(path for path in folder.iterdir() if _IMAGES.fullmatch(path.name))
+    if len(trees) > 1:
+        raise DataError(f"{folder}: images in {' and in '.join(path.name for path in trees)}; name one with --images")
+    return trees[0] if trees else None
 
 
-def _variable(found, name, kind, path):
-    if not isinstance(found.get(name), kind):
+def _variable(variables, name, kind, path):
+    if not isinstance(variables.get(name), kind):
         what = "cell of strings" if kind is list else "matrix of numbers"
-        raise DataError(f"{path}: no {what} {name!r} in it, but {', '.join(sorted(found)) or 'nothing'}")
-    return found[name]
+        raise DataError(f"{path}: no {what} {name!r} in it, but {', '.join(sorted(variables)) or 'nothing'}")
+    return variables[name]
 
 
 def read_annotation(path):
     """Read lfw_att_40.mat: names ("Person_Name/number"), attribute names, labels (N, 40) bool. Raises DataError."""
-    found = read_mat(path)
-    spelt = _variable(found, "name", list, path)
-    attributes = canonical(_variable(found, "AttrName", list, path), path)
-    labels = _variable(found, "label", np.ndarray, path)
+    variables = read_mat(path)
+    spelt = _variable(variables, "name", list, path)
+    attributes = canonical(_variable(variables, "AttrName", list, path), path)
+    labels = _variable(variables, "label", np.ndarray, path)
     shape = (len(spelt), len(attributes))
     if labels.shape == shape[::-1] and labels.shape != shape:
         labels = labels.T
@@ -106,14 +115,14 @@ def read_annotation(path):
 
 def read_indices(path, names):
     """Read indices_train_test.mat: (N,) of TRAIN and TEST. Raises DataError unless the two make up all images."""
-    found = read_mat(path)
+    variables = read_mat(path)
     partition = np.full(len(names), 255, dtype=np.uint8)
     people, person = np.unique([name.rpartition("/")[0] for name in names], return_inverse=True)
-    by_image = "indices_img_train" in found or "indices_img_test" in found
+    by_image = "indices_img_train" in variables or "indices_img_test" in variables
     unit, count = ("img", len(names)) if by_image else ("identity", len(people))
     for part, value in (("train", TRAIN), ("test", TEST)):
         variable = f"indices_{unit}_{part}"
-        indices = _variable(found, variable, np.ndarray, path).ravel()
+        indices = _variable(variables, variable, np.ndarray, path).ravel()
         wrong = np.flatnonzero((indices != np.floor(indices)) | (indices < 1) | (indices > count))
         if len(wrong):
             at = wrong[0]

@@ -4,10 +4,13 @@ import numpy as np
 
 from data_prep.sources.images import DataError
 
+NUMBERS = "biuf"  # kinds of NumPy's types that are real numbers
+
 
 def read_mat(path):
     """The variables of a .mat file: cells of strings and character matrices as lists of str, trimmed of blanks and
-    zero padding, in MATLAB's (column) order; numbers as arrays (rows, columns) as MATLAB shows them.
+    zero padding, in MATLAB's (column) order; real numbers as arrays (rows, columns) as MATLAB shows them. Variables of
+    other kinds, such as structs, are left out.
 
     Raises DataError when it is missing or no MATLAB file.
     """
@@ -29,17 +32,17 @@ def _text(characters):
 def _version_7(path):
     import scipy.io
 
-    found = {}
+    variables = {}
     for name, value in scipy.io.loadmat(str(path)).items():
-        if name.startswith("__"):
+        if name.startswith("__") or not isinstance(value, np.ndarray):
             continue
         if value.dtype == object:
-            found[name] = [_text(_innermost(item)) for item in value.flatten(order="F")]
+            variables[name] = [_text(_innermost(item)) for item in value.flatten(order="F")]
         elif value.dtype.kind == "U":
-            found[name] = [_text(item) for item in value.flatten(order="F")]
-        else:
-            found[name] = value
-    return found
+            variables[name] = [_text(item) for item in value.flatten(order="F")]
+        elif value.dtype.kind in NUMBERS:
+            variables[name] = value
+    return variables
 
 
 def _innermost(item):
@@ -52,19 +55,19 @@ def _innermost(item):
 def _version_73(path):
     import h5py
 
-    found = {}
+    variables = {}
     with h5py.File(str(path), "r") as file:
         for name, value in file.items():
             if not isinstance(value, h5py.Dataset):
                 continue  # #refs#, what cells refer to
             if value.dtype == h5py.ref_dtype:
                 # HDF5 holds MATLAB's arrays transposed, so its row order is MATLAB's column order.
-                found[name] = [_text(_characters(file, file[item])) for item in value[()].flatten()]
+                variables[name] = [_text(_characters(file, file[item])) for item in value[()].flatten()]
             elif value.attrs.get("MATLAB_class", b"") == b"char":
-                found[name] = [_text("".join(map(chr, row))) for row in np.atleast_2d(value[()].T)]
-            else:
-                found[name] = np.atleast_2d(value[()]).T
-    return found
+                variables[name] = [_text("".join(map(chr, row))) for row in np.atleast_2d(value[()].T)]
+            elif value.dtype.kind in NUMBERS:
+                variables[name] = np.atleast_2d(value[()]).T
+    return variables
 
 
 def _characters(file, item):

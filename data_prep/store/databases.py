@@ -8,12 +8,15 @@ import cv2
 import lmdb
 import numpy as np
 from caffe.proto import caffe_pb2
+from google.protobuf.message import DecodeError
 from tqdm import tqdm
 
-ENCODINGS = ("jpg", "png", "raw")
+from data_prep.store.environment import key, open_lmdb
+
 JPEG_QUALITY = 95  # OpenCV's own choice, and so convert_imageset's
 # Records in one transaction: what a kill can cost, and where a build taken up again goes on.
 COMMIT = 256
+FIRST_MAP = 1 << 28
 # Images that one task of a worker thread holds.
 TASK = 16
 
@@ -44,19 +47,6 @@ def label_datum(labels):
     return caffe_pb2.Datum(channels=len(labels), height=1, width=1, data=data).SerializeToString()
 
 
-def key(number):
-    """The key of a record: Caffe reads in key order, so numbers are zero-padded."""
-    return f"{number:08d}".encode()
-
-
-def open_lmdb(path, **options):
-    """An LMDB for reading. Raises OSError when there is none, or a damaged one."""
-    try:
-        return lmdb.open(str(path), readonly=True, lock=False, subdir=True, **options)
-    except lmdb.Error as error:
-        raise OSError(f"{path}: no readable LMDB ({error})")
-
-
 def count(path):
     """Number of records of an LMDB; 0 where there is none yet."""
     if not (path / "data.mdb").exists():
@@ -68,62 +58,128 @@ def count(path):
         return 0
 
 
-def datums(path, start=0):
-    """The (key, Datum) of an LMDB in key order. Raises OSError."""
+def records(path):
+    """The Datum messages of an LMDB in key order. Raises OSError for a damaged one, naming the record."""
     with open_lmdb(path) as environment, environment.begin() as transaction:
-        cursor = transaction.cursor()
-        if cursor.set_range(key(start)):
-            for name, value in cursor:
-                yield name, caffe_pb2.Datum.FromString(value)
+        for name, value in transaction.cursor():
+            yield _datum(value, f"{path}: record {name.decode(errors='replace')}")
+
+
+def chosen(path, numbers):
+    """(number, Datum) of the records that have these numbers, in their order. Raises OSError naming the record."""
+    with open_lmdb(path) as environment, environment.begin() as transaction:
+        for number in map(int, numbers):
+            where = f"{path}: record {number:08d}"
+            value = transaction.get(key(number))
+            if value is None:
+                raise OSError(f"{where} is missing")
+            yield number, _datum(value, where)
+
+
+def record(path, number):
+    """The Datum of one record. Raises OSError."""
+    return next(chosen(path, [number]))[1]
+
+
+def images(path, numbers=None):
+    """The images of an LMDB, uint8 (height, width, 3) B G R, in key order or of the given numbers. Raises OSError."""
+    found = enumerate(records(path)) if numbers is None else chosen(path, numbers)
+    for number, datum in found:
+        try:
+            yield decoded(datum)
+        except ValueError as error:
+            raise OSError(f"{path}: record {number:08d} {error}")
+
+
+def _datum(value, where):
+    try:
+        return caffe_pb2.Datum.FromString(value)
+    except DecodeError:
+        raise OSError(f"{where} is no Datum; build the database again")
 
 
 def decoded(datum):
-    """The image of a Datum, uint8 (height, width, 3) B G R, or None where it does not decode."""
+    """The image of a Datum, uint8 (height, width, 3) B G R. Raises ValueError that says what is wrong with it."""
     data = np.frombuffer(datum.data, dtype=np.uint8)
     if datum.encoded:
-        return cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    return data.reshape(datum.channels, datum.height, datum.width).transpose(1, 2, 0)
+        try:
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        except cv2.error:
+            image = None
+        if image is None:
+            raise ValueError("is no readable image")
+        return image
+    shape = datum.channels, datum.height, datum.width
+    if datum.channels != 3 or min(shape) < 1 or np.prod(shape, dtype=float) != data.size:
+        size = " x ".join(map(str, shape))
+        raise ValueError(f"has {data.size:,} bytes, which are no image of {size} (channels, height, width)")
+    return data.reshape(shape).transpose(1, 2, 0)
 
 
-def read_labels(path):
-    """All labels of a labels LMDB, (N, A) bool. Raises OSError."""
-    return np.array([np.frombuffer(datum.data, dtype=np.uint8) for _, datum in datums(path)]) == 1
+def read_labels(path, attributes=None):
+    """All labels of a labels LMDB, (N, A) bool.
+
+    attributes: their number A, if known
+    Raises OSError, naming the record, where labels are other than 0 and 1 or of another number.
+    """
+    rows = []
+    for number, datum in enumerate(records(path)):
+        row = datum.data
+        attributes = len(row) if attributes is None else attributes
+        if len(row) != attributes or not row or row.strip(b"\0\1"):
+            what = (
+                f"{len(row)} labels, should have {attributes}" if len(row) != attributes else "labels besides 0 and 1"
+            )
+            raise OSError(f"{path}: record {number:08d} has {what}; build the database again")
+        rows.append(np.frombuffer(row, dtype=np.uint8))
+    return np.array(rows).reshape(len(rows), attributes or 0) == 1
 
 
 def write_lmdb(path, values, total, title):
     """Append serialised records to an LMDB, made if need be, under zero-padded numbers; progress bar.
 
     values: iterable of the records that it does not hold yet; total: how many there are in the end
-    Raises OSError on a full disk.
+    A build that was killed and goes on writes the same bytes as an undisturbed one. Raises OSError on a full disk.
     """
     try:
-        # A map grows by doubling: its size is a bound of the address space, not of the disk.
-        size = 1 << 28
-        data = path / "data.mdb"
-        while data.exists() and data.stat().st_size > size:
-            size *= 2
-        with lmdb.open(str(path), map_size=size, meminit=True) as environment:
+        size = map_size(path)
+        with lmdb.open(str(path), map_size=size) as environment:
             done = environment.stat()["entries"]
-            bar = tqdm(values, initial=done, total=total, desc=title, unit="image", disable=None, smoothing=0.05)
-            records = enumerate(bar, done)
-            while chunk := list(itertools.islice(records, COMMIT)):
-                while not write_chunk(environment, chunk):
-                    environment.set_mapsize(2 * environment.info()["map_size"])
-                del chunk  # not two of them at a time
-                # Map anew: pages of the file, seen once, would stay mapped and grow with it.
-                environment.set_mapsize(environment.info()["map_size"])
+        bar = tqdm(values, initial=done, total=total, desc=title, unit="image", disable=None, smoothing=0.05)
+        numbered = enumerate(bar, done)
+        while chunk := list(itertools.islice(numbered, COMMIT)):
+            while not write_chunk(path, size, chunk):
+                size *= 2
+            del chunk  # not two of them at a time
     except lmdb.Error as error:
         raise OSError(f"{path}: {error}")
 
 
-def write_chunk(environment, chunk):
-    """Write (number, value) pairs in one transaction; False when the map is full."""
-    try:
-        with environment.begin(write=True) as transaction:
-            for number, value in chunk:
-                transaction.put(key(number), value, append=True)
-    except lmdb.MapFullError:
-        return False
+def map_size(path):
+    """The size of the map that an LMDB is written through: a bound of the address space, not of the disk.
+
+    It grows by doubling; a build that goes on starts with what the undisturbed one had come to.
+    """
+    size, data = FIRST_MAP, path / "data.mdb"
+    while data.exists() and data.stat().st_size > size:
+        size *= 2
+    return size
+
+
+def write_chunk(path, size, chunk):
+    """Write (number, value) pairs in one transaction; False when the map of `size` bytes is full.
+
+    The LMDB is opened anew for each: LMDB hands out the memory of earlier transactions' pages again without clearing
+    it, and what is left in their unused parts would go to the disk, so that bytes would tell where a build was killed.
+    It also lets go of the pages of the file that were mapped.
+    """
+    with lmdb.open(str(path), map_size=size, meminit=True) as environment:
+        try:
+            with environment.begin(write=True) as transaction:
+                for number, value in chunk:
+                    transaction.put(key(number), value, append=True)
+        except lmdb.MapFullError:
+            return False
     return True
 
 

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from data_prep import geometry
 from data_prep.attributes import CELEBA_ATTRIBUTES
 from data_prep.sources import celeba, lfwa
 
@@ -21,8 +22,8 @@ class CelebA:
 
     @staticmethod
     def frame(image):
-        """The image as this layout has it, and how far (dx, dy) that moves its pixels."""
-        return image, (0, 0)
+        """The image as this layout has it, and the affine matrix (2, 3) that takes its pixels there."""
+        return image, np.eye(2, 3)
 
     @staticmethod
     def write(folder, faces):
@@ -55,11 +56,10 @@ class Lfwa:
 
     @staticmethod
     def frame(image):
-        """The image with its edges drawn out to LFW's square, and how far (dx, dy) that moves its pixels."""
-        (height, width), side = image.shape[:2], 250
-        x, y = (side - width) // 2, (side - height) // 2
-        sides = (y, side - height - y, x, side - width - x)
-        return cv2.copyMakeBorder(image, *sides, cv2.BORDER_REPLICATE), (x, y)
+        """As CelebA's: the eyes are brought to where LFW's stand, and the edges go on to LFW's square."""
+        matrix = geometry.similarity(geometry.ALIGNED_EYES, geometry.LFW_EYES)
+        size = (geometry.LFW_SIZE, geometry.LFW_SIZE)
+        return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), matrix
 
     @staticmethod
     def write(folder, faces):
@@ -74,7 +74,7 @@ class Lfwa:
         place = np.arange(len(faces)) % 10
         training = (place == 0) | (place >= 6)
         indices = {"train": np.flatnonzero(training), "test": np.flatnonzero(~training)}
-        columns = {f"indices_img_{part}": found[:, np.newaxis] + 1.0 for part, found in indices.items()}
+        columns = {f"indices_img_{part}": images[:, np.newaxis] + 1.0 for part, images in indices.items()}
         scipy.io.savemat(folder / lfwa.INDICES, columns)
 
 

@@ -1,4 +1,4 @@
-"""Synthetic faces in the folder layout of CelebA or LFWA, for demos and tests that need no photograph of anybody.
+"""Render synthetic faces in the layout of CelebA or LFWA, for demos and tests that need no photograph of anybody.
 
     python -m data_prep.synthetic.synthetic_faces data/synthetic --images 2000 --seed 0
 
@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from data_prep import geometry
 from data_prep.attributes import CELEBA_ATTRIBUTES
 from data_prep.synthetic import face_drawing
 from data_prep.synthetic.layouts import LAYOUTS, write_boxes
@@ -85,19 +86,19 @@ def prevalences(asked=None):
 
 def contradictions(labels):
     """What contradicts what in labels (dict of all forty names to bool): sentences, none if consistent."""
-    found = []
+    sentences = []
     for group in EXCLUSIVE:
         present = [name for name in group if labels[name]]
         if len(present) > 1:
-            found.append(" and ".join(present) + " exclude each other")
+            sentences.append(" and ".join(present) + " exclude each other")
     beards = [name for name in BEARDS if labels[name]]
     if labels["No_Beard"] == bool(beards):
-        found.append(f"No_Beard is {labels['No_Beard']} with beard labels {', '.join(beards) or 'none'}")
-    return found
+        sentences.append(f"No_Beard is {labels['No_Beard']} with beard labels {', '.join(beards) or 'none'}")
+    return sentences
 
 
 def sample_labels(rng, shares, correlated=False, first=()):
-    """Draws one face's labels: dict of forty names to bool, free of contradictions.
+    """Samples one face's labels: dict of forty names to bool, free of contradictions.
 
     shares: dict of all forty shares, from `prevalences`. first: names that win where shares
     exclude each other.
@@ -126,7 +127,7 @@ def sample_labels(rng, shares, correlated=False, first=()):
 
 
 def _sample_beard(labels, rate, uniform):
-    """Draws whether there is a beard, then its kinds; if no other kind comes up it is 5_o_Clock_Shadow."""
+    """Samples whether there is a beard, then its kinds; if no other kind comes up it is 5_o_Clock_Shadow."""
     bearded = max(1 - rate["No_Beard"], *(rate[name] for name in BEARDS))
     share = {name: min(1.0, rate[name] / max(bearded, 1e-9)) for name in BEARDS}
     shadow, *others = BEARDS
@@ -156,9 +157,9 @@ def draw_face(labels, rng):
     full = {name: bool(labels.get(name, False)) for name in CELEBA_ATTRIBUTES}
     if "No_Beard" not in labels:
         full["No_Beard"] = not any(full[name] for name in BEARDS)
-    found = contradictions(full)
-    if found:
-        raise ValueError("; ".join(found))
+    wrong = contradictions(full)
+    if wrong:
+        raise ValueError("; ".join(wrong))
     return face_drawing.draw(full, rng)
 
 
@@ -167,16 +168,21 @@ def _write_face(index, folder, seed, sampling, layout):
     rng = np.random.default_rng([seed, index])
     labels = sample_labels(rng, **sampling)
     image, boxes, landmarks = draw_face(labels, rng)
-    image, (dx, dy) = LAYOUTS[layout].frame(image)
+    image, matrix = LAYOUTS[layout].frame(image)
     name = LAYOUTS[layout].name(index)
     coded, data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, 95))
     if not coded:
         raise RuntimeError(f"could not encode {name}")
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(data.tobytes())
-    moved = {attribute: np.add(boxes[attribute], (dx, dy, dx, dy)) for attribute in boxes}
-    rows = [f"{name},{a},{','.join(map(str, moved[a]))}" for a in CELEBA_ATTRIBUTES if a in boxes]
-    return name, [labels[a] for a in CELEBA_ATTRIBUTES], landmarks + (dx, dy), rows
+    rows = [f"{name},{a},{_moved_box(boxes[a], matrix, image.shape)}" for a in CELEBA_ATTRIBUTES if a in boxes]
+    return name, [labels[a] for a in CELEBA_ATTRIBUTES], geometry.moved(landmarks, matrix), rows
+
+
+def _moved_box(box, matrix, shape):
+    """A box moved by an affine matrix (2, 3), as whole pixels that hold it, for a row of the list."""
+    box = geometry.moved_box(box, matrix, shape).round(6)
+    return ",".join(str(int(side)) for side in (*np.floor(box[:2]), *np.ceil(box[2:])))
 
 
 def _start_worker():
@@ -187,7 +193,7 @@ def _start_worker():
 
 def _write_faces(folder, images, job, workers):
     """Writes all images; returns what `_write_face` does in the order of the images."""
-    progress = partial(tqdm, total=images, unit="face", desc="drawing")
+    progress = partial(tqdm, total=images, unit="face", desc="rendering")
     if workers == 1:
         return list(progress(map(job, range(images))))
     # Not by forking: OpenCV's threads, once started in the parent, hang in a forked child.
@@ -240,45 +246,81 @@ def parse_prevalence(text):
     return shares
 
 
-def main(arguments=None):
-    """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data_prep.synthetic.synthetic_faces",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Draw synthetic faces and write them as CelebA, or LFWA, is laid out.",
-        epilog="""what is written:
+WRITTEN = """what is written:
   OUT/img_align_celeba/000001.jpg ...      178x218 pixels, colour, eyes at CelebA's places
   OUT/list_attr_celeba.txt                 forty labels per image, -1 or 1
   OUT/list_eval_partition.txt              0 train (80 %), 1 validation (10 %), 2 test (10 %)
   OUT/list_landmarks_align_celeba.txt      eyes, nose, corners of the mouth
   OUT/list_true_boxes.csv                  where each present attribute was drawn (CelebA has no such file)
 with --layout lfwa instead of the others, with list_true_boxes.csv:
-  OUT/lfw/Drawn_Person_0001/Drawn_Person_0001_0001.jpg ...     250x250 pixels, one to four a person
+  OUT/lfw/Drawn_Person_0001/Drawn_Person_0001_0001.jpg ...     250x250 pixels, eyes at LFW's places
   OUT/lfw_att_40.mat, OUT/indices_train_test.mat               names and labels; half for training, half for testing
 
 example: 5,000 faces, half of them with glasses, a tenth with a hat
   python -m data_prep.synthetic.synthetic_faces data/synthetic --images 5000 --prevalence Eyeglasses=0.5,Wearing_Hat=0.1
 
-Then use OUT wherever a folder of that data set is asked for. The same seed gives the same bytes.""",
+Then use OUT wherever a folder of that data set is asked for. The same seed gives the same bytes."""
+
+
+def add_arguments(parser):
+    """Add the command's arguments to an argparse parser, or to a subcommand's."""
+    add = parser.add_argument
+    add("out", metavar="OUT", help="The folder to write, which must not exist yet or be empty.")
+    add("--images", type=int, default=2000, metavar="N", help="The number of faces (default: 2000).")
+    add("--seed", type=int, default=0, help="The seed of everything random; equal seeds give equal bytes (default: 0).")
+    add(
+        "--prevalence",
+        default="",
+        metavar="A=P,...",
+        help="Shares of positives between 0 and 1 that replace CelebA's; raise those of rare attributes in small sets "
+        "(default: CelebA's shares).",
     )
-    parser.add_argument("out", metavar="OUT", help="folder to write; must not exist or be empty")
-    parser.add_argument("--images", type=int, default=2000, help="number of faces (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default %(default)s)")
-    parser.add_argument("--prevalence", default="", metavar="A=P,...", help="shares that replace CelebA's")
-    parser.add_argument("--correlated", action="store_true", help="correlate labels roughly as in CelebA")
-    parser.add_argument("--layout", choices=tuple(LAYOUTS), default="celeba", help="(default %(default)s)")
-    parser.add_argument("--workers", type=int, help="processes (default: one per core)")
-    options = parser.parse_args(arguments)
+    add(
+        "--correlated",
+        action="store_true",
+        help="Correlate labels roughly as in CelebA, such as beards with Male (default: independent labels).",
+    )
+    add(
+        "--layout",
+        choices=tuple(LAYOUTS),
+        default="celeba",
+        help="The data set whose folders, lists and framing are imitated (default: celeba).",
+    )
+    add("--workers", type=int, metavar="N", help="The number of processes that render faces (default: one per core).")
+
+
+def run(arguments):
+    """The command, with arguments as of `add_arguments`; returns its exit status. Errors are one line each."""
     try:
-        shares = parse_prevalence(options.prevalence)
-        generate(options.out, options.images, options.seed, shares, options.correlated, options.workers, options.layout)
-    except (ValueError, OSError) as problem:
-        print(f"error: {problem}", file=sys.stderr)
+        shares = parse_prevalence(arguments.prevalence)
+        generate(
+            arguments.out,
+            arguments.images,
+            arguments.seed,
+            shares,
+            arguments.correlated,
+            arguments.workers,
+            arguments.layout,
+        )
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("error: interrupted; nothing was written", file=sys.stderr)
         return 130
     return 0
+
+
+def main(arguments=None):
+    """The command by itself; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep.synthetic.synthetic_faces",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Render synthetic faces and write them as CelebA, or LFWA, is laid out.",
+        epilog=WRITTEN,
+    )
+    add_arguments(parser)
+    return run(parser.parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """The program `caffe`: train, test, time and device_query with BVLC Caffe's flags, log lines and exit codes."""
 
 import argparse
+import difflib
 import os
+import re
 import signal
 import sys
 import time
 import traceback
 
+from . import terminal
 from .errors import CaffeError, check
 
 USAGE = """Caffe's command line on PyTorch: the same prototxts, weights, snapshots, flags and log lines.
@@ -26,9 +29,10 @@ examples:
   caffe test -model models/region/train_val.prototxt -weights region.caffemodel -iterations 100
   caffe time -model models/region/deploy.prototxt -iterations 10
 
-Ctrl-C ends a training after its iteration and writes a snapshot; SIGHUP writes one and goes on. Exit code 0: done, or
-stopped so; 1: an error, which is one line. CAFFE_TRACEBACK=1 shows where in Python it was; GLOG_minloglevel=1 leaves
-out the log. Python layers are found in the current folder and through PYTHONPATH.
+Ctrl-C and SIGTERM end a training after its iteration and write a snapshot; SIGHUP writes one, and training goes on.
+Exit code 0: done, or stopped by a signal ("Optimization stopped early." in the log); 1: an error, which is one line.
+CAFFE_TRACEBACK=1 shows where in Python it was; GLOG_minloglevel=1 leaves out the log. Python layers are found in the
+current folder and through PYTHONPATH.
 """
 
 # Flag -> (type, default, help). The first ones are Caffe's, the last ones the engine's.
@@ -39,6 +43,7 @@ FLAGS = {
     "model": (str, "", "of test and time: the net, a prototxt"),
     "phase": (str, "", "of time: TRAIN (the default) or TEST"),
     "sighup_effect": (str, "snapshot", "what SIGHUP does to a training: snapshot, stop or none"),
+    "sigterm_effect": (str, "stop", "what SIGTERM does to a training: snapshot, stop or none"),
     "sigint_effect": (str, "stop", "what SIGINT (Ctrl-C) does to a training: snapshot, stop or none"),
     "snapshot": (str, "", "of train: the .solverstate to go on with"),
     "solver": (str, "", "of train: the solver, a prototxt"),
@@ -69,9 +74,30 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("-help", action="help", help="show this")
         self.add_argument("-version", action="version", version="caffe version 1.0.0 (PyTorch engine)")
 
+    def parse_args(self, words):
+        """The flags of a command line; one that is not known ends the program with a line that suggests the nearest."""
+        flags, rest = self.parse_known_args(words)
+        for word in rest:
+            name = word.lstrip("-").partition("=")[0]
+            if word.startswith("-") and not is_number(word):
+                self.error(f"unknown flag -{name}{nearest(name, FLAGS, '-')}; caffe --help lists the flags")
+        if rest:
+            self.error(f"{rest[0]!r} belongs to no flag; caffe COMMAND -flag value -flag value ...")
+        return flags
+
     def error(self, message):
-        print(f"ERROR: {message}", file=sys.stderr)
+        terminal.write(f"ERROR: {message}\n")
         sys.exit(1)
+
+
+def is_number(word):
+    return re.fullmatch(r"-?[\d.]+", word) is not None
+
+
+def nearest(word, names, head=""):
+    """What a misspelt word probably is, as the end of an error, or ""."""
+    matches = difflib.get_close_matches(word, names, 1)
+    return f", did you mean {head}{matches[0]}?" if matches else ""
 
 
 def stages(flags):
@@ -118,15 +144,19 @@ def use_device(numbers):
 class Signals:
     """Turns signals into a solver's actions: stop, snapshot or none."""
 
-    def __init__(self, sigint, sighup):
+    def __init__(self, sigint, sighup, sigterm):
         self.pending = []
-        for name, effect, number in (("sigint", sigint, signal.SIGINT), ("sighup", sighup, signal.SIGHUP)):
+        for name, effect, number in (
+            ("sigint", sigint, signal.SIGINT),
+            ("sighup", sighup, signal.SIGHUP),
+            ("sigterm", sigterm, signal.SIGTERM),
+        ):
             check(
                 effect in ("snapshot", "stop", "none"), f"-{name}_effect takes snapshot, stop or none, not {effect!r}"
             )
             if effect != "none":
                 signal.signal(number, lambda *_, effect=effect: self.pending.append(effect))
-            elif number == signal.SIGHUP:
+            elif number != signal.SIGINT:
                 signal.signal(number, signal.SIG_IGN)
 
     def __call__(self):
@@ -134,7 +164,7 @@ class Signals:
 
 
 def train(flags):
-    from . import glog, parallel, solver, terminal
+    from . import glog, parallel, solver
     from .proto import caffe_pb2
 
     check(flags.solver, "train needs a solver: caffe train -solver solver.prototxt")
@@ -158,7 +188,7 @@ def train(flags):
             param.ClearField("weights")
             param.weights.extend(flags.weights.split(","))
         trainer = solver.get_solver_for(param)
-        trainer.action = parallel.agreed(Signals(flags.sigint_effect, flags.sighup_effect))
+        trainer.action = parallel.agreed(Signals(flags.sigint_effect, flags.sighup_effect, flags.sigterm_effect))
         parallel.attach(trainer)
         if flags.snapshot:
             glog.info(f"Resuming from {flags.snapshot}")
@@ -178,20 +208,20 @@ def train(flags):
 
 def test(flags):
     from . import context, glog
+    from .glog import number
     from .pycaffe import Net
-    from .solver import number, score
+    from .testing import output_names, score, values
 
     check(flags.model, "test needs a model: caffe test -model net.prototxt -weights net.caffemodel")
     check(flags.weights, "test needs weights: caffe test -model net.prototxt -weights net.caffemodel")
     use_device(gpus(flags)[:1])
     net = Net(flags.model, context.TEST, level=flags.level, stages=stages(flags), weights=flags.weights)
     glog.info(f"Running for {flags.iterations} iterations.")
-    names = [name for name in net.outputs for _ in range(net.blob_map[name].count)]
+    names = output_names(net)
     sums, loss = [0.0] * len(names), 0.0
     for iteration in range(flags.iterations):
         loss += net.forward_range(0, len(net.nodes) - 1)
-        values = [value for name in net.outputs for value in net.blob_map[name].value().reshape(-1).tolist()]
-        for place, (name, value) in enumerate(zip(names, values)):
+        for place, (name, value) in enumerate(zip(names, values(net))):
             sums[place] += value
             glog.info(f"Batch {iteration}, {name} = {number(value)}")
     glog.info(f"Loss: {number(loss / flags.iterations)}")
@@ -203,8 +233,8 @@ def test(flags):
 def measure(flags):
     """The command `time`."""
     from . import context, glog
+    from .glog import number
     from .pycaffe import Net
-    from .solver import number
     from .timer import Timer
 
     check(flags.model, "time needs a model: caffe time -model net.prototxt")
@@ -282,7 +312,8 @@ def main(arguments=None):
         Parser().print_help()
         return 0
     if flags.command not in COMMANDS:
-        print(f"error: unknown action {flags.command!r}; available are {', '.join(COMMANDS)}", file=sys.stderr)
+        hint = nearest(flags.command, COMMANDS)
+        terminal.write(f"error: unknown action {flags.command!r}{hint}; available are {', '.join(COMMANDS)}\n")
         return 1
     # Python layers beside the prototxts are found, as with BVLC Caffe, through PYTHONPATH; and in the current folder.
     if os.getcwd() not in sys.path:
@@ -291,16 +322,18 @@ def main(arguments=None):
         prepare(flags)
         return COMMANDS[flags.command](flags)
     except CaffeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        terminal.write(f"error: {' '.join(str(error).splitlines())}\n")
     except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
+        terminal.write("error: interrupted\n")
     except Exception as error:
         if os.environ.get("CAFFE_TRACEBACK"):
             traceback.print_exc()
         notes = " ".join(getattr(error, "__notes__", []))
-        words = f"{error} {notes}".strip()
+        words = " ".join(f"{error} {notes}".split())
         kind = "" if isinstance(error, (ValueError, OSError, RuntimeError)) else f"{type(error).__name__}: "
-        print(f"error: {kind}{words}", file=sys.stderr)
+        terminal.write(f"error: {kind}{words}\n")
+    finally:
+        terminal.finish()
     return 1
 
 

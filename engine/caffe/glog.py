@@ -10,6 +10,8 @@ import os
 import sys
 import threading
 
+from . import terminal
+
 INFO, WARNING, ERROR = range(3)
 
 # Everything but rank 0 of a distributed run is silent.
@@ -29,8 +31,7 @@ def write(level, message, depth=1):
     if bar is not None:
         bar.clear()
     # One write per message: lines of several threads do not mix.
-    sys.stderr.write(f"{head}{message}\n")
-    sys.stderr.flush()
+    terminal.write(f"{head}{message}\n")
     if bar is not None:
         bar.draw()
 

@@ -58,7 +58,7 @@ def cut(images, places):
     return images[images_index, rows[:, :, None], columns[:, None, :]]
 
 
-class Kept:
+class DecodedCache:
     """The decoded records of one pass, in the order they are read, on the device."""
 
     def __init__(self, count):
@@ -69,7 +69,7 @@ class Kept:
         return self.filled >= self.count
 
     def add(self, batch):
-        """Keep a batch's uncut images; the last one of a pass may begin the next."""
+        """Add a batch's uncut images; the last one of a pass may begin the next."""
         if self.images is None:
             self.images = batch.images.new_empty((self.count, *batch.images.shape[1:]))
             self.labels = batch.labels.new_empty(self.count)
@@ -103,9 +103,9 @@ class Loader:
         self.queue = queue.Queue(max(ahead, 1))
         self.stopped = threading.Event()
         self.thread = None
-        # Whole images are kept only where every pass reads the same ones in the same order.
-        can_keep = budget and database.count % (ranks * run) == 0 and transformer.mean is None
-        self.kept = Kept(database.count // ranks) if can_keep else None
+        # Whole images are cached only where every pass reads the same ones in the same order.
+        can_cache = budget and database.count % (ranks * run) == 0 and transformer.mean is None
+        self.cache = DecodedCache(database.count // ranks) if can_cache else None
 
     def close(self):
         """Stop the threads and wait for them: one still at work in C++ when Python ends takes the process down."""
@@ -115,17 +115,17 @@ class Loader:
 
     def next(self):
         """The next Batch, cut. Raises what the reader raised."""
-        if self.kept is not None and self.kept.complete():
+        if self.cache is not None and self.cache.complete():
             self.close()
             draws = [self.transformer.draw() for _ in range(self.size)]
-            batch = self.kept.batch(self.size, draws, self.transformer)
+            batch = self.cache.batch(self.size, draws, self.transformer)
         else:
             batch = self._take()
             batch.wait()
-            if self.kept is not None and batch.places is None:
-                self.kept = None
-            elif self.kept is not None:
-                self.kept.add(batch)
+            if self.cache is not None and batch.places is None:
+                self.cache = None
+            elif self.cache is not None:
+                self.cache.add(batch)
         if batch.places is not None:
             batch.images = cut(batch.images, batch.places)
         return batch
@@ -171,13 +171,13 @@ class Loader:
             self._put(error)
 
     def _assemble(self, records, pool):
-        """A batch of these records; uncut where it is to be kept."""
+        """A batch of these records; uncut where it goes into the cache."""
         transformer = self.transformer
-        # Crops and mirrors are drawn in the order of the records, whatever the threads do.
+        # Crops and mirrors are sampled in the order of the records, whatever the threads do.
         draws = [transformer.draw() for _ in records]
         _, first = self.database.image(records[0], transformer.decode)
         place = transformer.place(draws[0], first.shape)
-        whole = self._keeps(first)
+        whole = self._caches(first)
         sample = torch.from_numpy((first if whole else transformer.cut(first, place)).copy())
         images = torch.empty((self.size, *sample.shape), dtype=sample.dtype, pin_memory=context.on_gpu())
         array = images.numpy()
@@ -198,11 +198,11 @@ class Loader:
         list(pool.map(work, range(self.size)))
         return Batch(images, labels, places if whole else None)
 
-    def _keeps(self, image):
-        """Whether images like this one are kept: all of them must fit, and be bytes."""
-        if self.kept is None or self.kept.complete():
+    def _caches(self, image):
+        """Whether images like this one are cached: all of them must fit, and be bytes."""
+        if self.cache is None or self.cache.complete():
             return False
-        total = self.kept.count * image.nbytes
+        total = self.cache.count * image.nbytes
         if total > self.budget or image.dtype != "uint8":
             glog.info(
                 f"{self.database.path}: {total >> 20} MiB decoded, more than the budget; it is read again and again"

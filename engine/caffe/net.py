@@ -11,6 +11,7 @@ from .errors import CaffeError, check
 from .graph import filter_layers, insert_splits, prune_backward
 from .layer_types import layer_type
 from .proto import caffe_pb2
+from .prototxt import check_finite
 from .upgrade import upgrade_net
 
 
@@ -42,6 +43,7 @@ class Graph:
     def __init__(self, param):
         """param: NetParameter with its state set. Raises CaffeError."""
         upgrade_net(param, param.name or "net")
+        check_finite(param, f"net {param.name!r}")
         self.name, self.phase = param.name, param.state.phase
         self.debug_info = param.debug_info
         param = insert_splits(filter_layers(param))

@@ -8,6 +8,7 @@ Rank 0 writes logs and snapshots, tests, and hands its first weights to the othe
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 
@@ -27,9 +28,18 @@ def launched():
 
 
 def launch(numbers):
-    """Start a process per GPU that runs this command line again; their exit code."""
+    """Start a process per GPU that runs this command line again; their exit code.
+
+    SIGINT and SIGTERM are passed on once, so that the ranks write their snapshot. SIGHUP is ignored: torchrun would
+    take it for an order to end.
+    """
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={len(numbers)}"]
-    return subprocess.run([*command, "-m", "caffe.cli", *sys.argv[1:]]).returncode
+    # In a session of its own: signals for this process group would otherwise reach torchrun twice.
+    process = subprocess.Popen([*command, "-m", "caffe.cli", *sys.argv[1:]], start_new_session=True)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: process.send_signal(number))
+    return process.wait()
 
 
 def own_gpu(numbers):

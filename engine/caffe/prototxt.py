@@ -1,11 +1,13 @@
 """Reading and writing of messages: text with errors that name file, line and field, and binary."""
 
+import math
 import pathlib
 
 from google.protobuf import text_format
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
-from .errors import CaffeError
+from .errors import CaffeError, check
+from .proto import caffe_pb2
 
 
 def read_bytes(path):
@@ -45,6 +47,26 @@ def read_binary(path, message, what):
     except DecodeError:
         raise CaffeError(f"{path}: not a {what}, or a damaged one")
     return message
+
+
+def check_finite(message, where):
+    """Raise CaffeError for a field of a message, or of those in it, that is nan or infinite; where: for the error."""
+    for field, value in message.ListFields():
+        if field.message_type is caffe_pb2.BlobProto.DESCRIPTOR:
+            continue
+        if field.cpp_type == field.CPPTYPE_MESSAGE:
+            for part in value if repeated(value) else [value]:
+                name = getattr(part, "name", "")
+                inner = f"layer {name!r}" if field.name == "layer" else f"{where}: {field.name}"
+                check_finite(part, inner)
+        elif field.cpp_type in (field.CPPTYPE_FLOAT, field.CPPTYPE_DOUBLE):
+            for number in value if repeated(value) else [value]:
+                check(math.isfinite(number), f"{where}: {field.name} is {number}, which is not a finite number")
+
+
+def repeated(value):
+    """Whether a field's value is a list of values."""
+    return not isinstance(value, (float, Message))
 
 
 def to_text(message):

@@ -6,7 +6,7 @@ from itertools import zip_longest
 
 import numpy as np
 
-from . import prototxt, weights
+from . import hdf5, prototxt, weights
 from .context import TEST, TRAIN
 from .errors import CaffeError, check
 from .layer_types.python import PythonLayer
@@ -256,7 +256,7 @@ class Net(Graph):
 
     def load_hdf5(self, path):
         """The same from a file that must be HDF5."""
-        check(weights.is_hdf5(str(path)), f"{path}: not an HDF5 file")
+        check(hdf5.is_hdf5(str(path)), f"{path}: not an HDF5 file")
         weights.copy_from(self, str(path))
 
     def share_with(self, other):

@@ -1,22 +1,36 @@
-"""Solver states in files, binary or HDF5, as BVLC Caffe reads and writes them."""
+"""Snapshots: solver states in files, binary or HDF5, as BVLC Caffe reads and writes them; and whether one is whole.
+
+Needs no PyTorch: a program that only has to know with which snapshot a training goes on can ask here, about the
+snapshots of either engine.
+"""
+
+import dataclasses
+import pathlib
+import re
 
 import numpy as np
 
-from . import wire
+from . import hdf5, model_file, wire
 from .errors import CaffeError, check
 from .proto import caffe_pb2
-from .weights import h5py, new_hdf5
 
 
+@dataclasses.dataclass
 class State:
-    """Iteration, current step of the learning rate, file of the weights, and the histories as arrays."""
+    """What a .solverstate holds.
 
-    def __init__(self, iteration, step, learned_net, histories):
-        self.iteration, self.step, self.learned_net, self.histories = iteration, step, learned_net, histories
+    step: current step of the learning rate; learned_net: file of the weights; histories: arrays, of all parameters for
+    each kind of history
+    """
+
+    iteration: int
+    step: int
+    learned_net: str
+    histories: list
 
 
 def write(path, state):
-    """Write a State as binary .solverstate."""
+    """Write a State as binary .solverstate. Raises OSError."""
     head = caffe_pb2.SolverState(iter=state.iteration, learned_net=state.learned_net, current_step=state.step)
     parts = [head.SerializeToString()]
     for history in state.histories:
@@ -25,7 +39,9 @@ def write(path, state):
 
 
 def write_hdf5(path, state):
-    with new_hdf5(path) as file:
+    """Write a State as HDF5. Raises OSError."""
+
+    def fill(file):
         file.create_dataset("iter", data=np.array([state.iteration], dtype=np.int32))
         file.create_dataset("learned_net", data=np.bytes_(state.learned_net + "\0"))
         file.create_dataset("current_step", data=np.array([state.step], dtype=np.int32))
@@ -33,24 +49,86 @@ def write_hdf5(path, state):
         for index, history in enumerate(state.histories):
             group.create_dataset(str(index), data=history)
 
+    hdf5.write(path, fill)
+
 
 def read(path):
-    """The State in a binary .solverstate, or in HDF5 where the name ends in .h5. Raises CaffeError."""
-    if str(path).endswith(".h5"):
-        return read_hdf5(path)
+    """The State in a binary .solverstate or one in HDF5. Raises CaffeError."""
+    path = str(path)
+    if hdf5.is_hdf5(path):
+        return State(*hdf5.read_state(path))
     message, histories = wire.read_state(path)
-    check(message.HasField("iter"), f"{path}: not a .solverstate")
+    check(
+        message.HasField("iter") and message.iter >= 0 and message.current_step >= 0,
+        f"{path}: not a .solverstate, or a damaged one",
+    )
     return State(message.iter, message.current_step, message.learned_net, histories)
 
 
-def read_hdf5(path):
+def verify(path):
+    """Read a .solverstate and the weights it names as a whole; its State. Raises CaffeError that says what is wrong.
+
+    Files that were cut short are found out, and weights that are not of the net the state belongs to: the histories
+    must have the shapes of the weights' parameters. Works for snapshots of either engine.
+    """
+    state = read(path)
+    check(state.learned_net, f"{path}: names no file of weights")
     try:
-        with h5py().File(path, "r") as file:
-            check("iter" in file and "history" in file, f"{path}: not a solver state in HDF5")
-            learned = file["learned_net"][()] if "learned_net" in file else b""
-            learned = learned.decode() if isinstance(learned, bytes) else str(learned)
-            histories = [file["history"][str(index)][()] for index in range(len(file["history"]))]
-            iteration, step = (int(np.ravel(file[name][()])[0]) for name in ("iter", "current_step"))
-            return State(iteration, step, learned.rstrip("\0"), histories)
-    except OSError as error:
-        raise CaffeError(f"{path}: not a readable HDF5 file ({error})")
+        layers = model_file.read(state.learned_net)
+    except CaffeError as error:
+        raise CaffeError(f"{path}: the weights that it names cannot be read: {error}")
+    blobs = [array.shape for _, arrays in layers for array in arrays if array is not None]
+    shapes = [array.shape for array in state.histories]
+    half = len(shapes) // 2
+    # Some solvers have two histories for each parameter: all first ones, then all second ones.
+    two = len(shapes) % 2 == 0 and shapes[:half] == shapes[half:]
+    check(
+        covers(blobs, shapes) or (two and covers(blobs, shapes[:half])),
+        f"{path}: the weights that it names, {state.learned_net}, are of another net, or cut short",
+    )
+    return state
+
+
+def covers(blobs, shapes):
+    """Whether the shapes of histories are those of the blobs, in their order; blobs that are shared have none.
+
+    In HDF5 the order of the layers is that of their names, so only how often each shape occurs can be compared.
+    """
+    remaining = iter(blobs)
+    if all(any(model_file.same_shape(blob, shape) for blob in remaining) for shape in shapes):
+        return True
+    return sorted(blobs) == sorted(shapes)
+
+
+def is_whole(path):
+    """Whether a training can go on with a .solverstate: verify, as True or False."""
+    try:
+        verify(path)
+    except CaffeError:
+        return False
+    return True
+
+
+def states(prefix):
+    """The .solverstate files of a snapshot_prefix, of the highest iteration first: list of (iteration, path)."""
+    prefix = pathlib.Path(prefix)
+    pattern = re.compile(re.escape(prefix.name) + r"_iter_(\d+)\.solverstate(\.h5)?")
+    if not prefix.parent.is_dir():
+        return []
+    matches = ((pattern.fullmatch(path.name), path) for path in prefix.parent.iterdir())
+    return sorted(((int(match[1]), str(path)) for match, path in matches if match), reverse=True)
+
+
+def newest(prefix, passed_over=None):
+    """The newest whole .solverstate of a snapshot_prefix, or None.
+
+    passed_over: a list that gets what is wrong with each newer one that is not whole, one line each
+    """
+    for _, path in states(prefix):
+        try:
+            verify(path)
+            return path
+        except CaffeError as error:
+            if passed_over is not None:
+                passed_over.append(str(error))
+    return None

@@ -1,9 +1,34 @@
-"""A line of progress below the log, where standard error is a terminal."""
+"""Standard error: text that is written or lost, never an error; and a line of progress, where it is a terminal."""
 
+import contextlib
+import os
 import sys
 import time
 
 WIDTH = 30
+
+
+def write(text):
+    """Write to standard error at once. Where it cannot be written (closed pipe, full disk) the text is lost.
+
+    A training must not end because nobody reads its log any more.
+    """
+    if sys.stderr is None:  # it was closed when Python started
+        return
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def finish():
+    """Make sure that what could not be written is no error when Python ends."""
+    for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 class Bar:
@@ -11,7 +36,7 @@ class Bar:
 
     def __init__(self, last):
         self.last, self.begin, self.first, self.shown, self.text = last, time.time(), None, 0.0, ""
-        self.active = sys.stderr.isatty() and last > 0
+        self.active = sys.stderr is not None and sys.stderr.isatty() and last > 0
 
     def update(self, iteration, loss):
         """Show an iteration and its loss, a few times a second."""
@@ -32,12 +57,11 @@ class Bar:
 
     def draw(self):
         if self.active and self.text:
-            sys.stderr.write(f"\r{self.text}\033[K")
-            sys.stderr.flush()
+            write(f"\r{self.text}\033[K")
 
     def clear(self):
         if self.active and self.text:
-            sys.stderr.write("\r\033[K")
+            write("\r\033[K")
 
     def close(self):
         self.clear()

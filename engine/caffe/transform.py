@@ -1,6 +1,5 @@
 """From records to arrays: decoding, and what transform_param does to images."""
 
-import cv2
 import numpy as np
 
 from . import wire
@@ -9,9 +8,19 @@ from .errors import CaffeError, check
 from .prototxt import read_bytes
 
 
+def opencv():
+    """The package cv2. Raises CaffeError where it is not installed."""
+    try:
+        import cv2
+    except ImportError:
+        raise CaffeError("encoded images need the package cv2: pip install opencv-python-headless")
+    return cv2
+
+
 def decode(datum, colour=False, grey=False):
     """The image of a Datum as (height, width, channels), uint8 or float32. Raises CaffeError."""
     if datum.encoded:
+        cv2 = opencv()
         flag = cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_UNCHANGED
         data = np.frombuffer(datum.data, dtype=np.uint8)
         image = cv2.imdecode(data, flag) if data.size else None

@@ -1,64 +1,16 @@
-"""Parameters of nets in files: .caffemodel, binary or HDF5, read by layer name and written as BVLC Caffe does."""
-
-import contextlib
-import pathlib
+"""Parameters of nets: copied from files by layer name, shared between nets, written as BVLC Caffe does."""
 
 import numpy as np
 import torch
 
-from . import glog, wire
-from .errors import CaffeError, check
+from . import durable, glog, hdf5, model_file, wire
+from .errors import check
 from .proto import caffe_pb2
-
-HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
 def parameters(node):
     """The parameter blobs of a layer."""
     return list(list.__iter__(node.layer.blobs))
-
-
-def h5py():
-    """The package h5py. Raises CaffeError where it is not installed."""
-    try:
-        import h5py as package
-    except ImportError:
-        raise CaffeError("HDF5 needs the package h5py: pip install h5py")
-    return package
-
-
-def is_hdf5(path):
-    try:
-        with open(path, "rb") as file:
-            return file.read(len(HDF5_MAGIC)) == HDF5_MAGIC
-    except OSError as error:
-        raise CaffeError(f"{path}: {error.strerror}")
-
-
-def read_hdf5(path):
-    """The layers of an HDF5 file of weights: list of (name, arrays); a missing blob, one that is shared, is None."""
-    with h5py().File(path, "r") as file:
-        check("data" in file, f"{path}: no group `data` in it; not weights in HDF5")
-        layers = []
-        for name, group in file["data"].items():
-            count = max((int(index) + 1 for index in group), default=0)
-            arrays = [group[str(index)][()] if str(index) in group else None for index in range(count)]
-            layers.append((name, arrays))
-        return layers
-
-
-def read(path):
-    """The layers of a file of weights of either format: list of (name, arrays). Raises CaffeError."""
-    path = str(path)
-    return read_hdf5(path) if is_hdf5(path) else wire.read_weights(path)
-
-
-def same_shape(found, wanted):
-    """Whether a stored shape fits; one of 4 axes may be that of old files, padded with ones in front."""
-    found, wanted = tuple(found), tuple(wanted)
-    if len(found) == 4 and len(wanted) < 4:
-        return found == (1,) * (4 - len(wanted)) + wanted
-    return found == wanted
 
 
 def put(blob, array):
@@ -67,9 +19,29 @@ def put(blob, array):
 
 
 def copy_from(net, path):
-    """Copy the weights of layers whose names a net and a file share. Raises CaffeError where shapes differ."""
+    """Copy the weights of layers whose names a net and a file share.
+
+    Raises CaffeError where shapes differ; then no weight was changed.
+    """
+    copy_layers(net, path, model_file.read(path))
+
+
+def restore(net, path):
+    """The same from the weights of a snapshot: every layer of the net that has parameters must be in them."""
+    layers = model_file.read(path)
+    stored = {name for name, _ in layers}
+    missing = [node.name for node in net.nodes if parameters(node) and node.name not in stored]
+    check(not missing, f"{path}: has no layer {missing[0] if missing else ''!r}; weights of another net, or cut short")
+    copy_layers(net, path, layers)
+
+
+def copy_layers(net, path, layers):
+    """Copy the parameters of layers, list of (name, arrays), to those of the same names; path: for errors."""
     nodes = {node.name: node for node in net.nodes}
-    for name, arrays in read(path):
+    owners = {id(blob) for blob in net.learnable}
+    may_lack = hdf5.is_hdf5(path)
+    pairs = []
+    for name, arrays in layers:
         node = nodes.get(name)
         if node is None:
             glog.info(f"Ignoring source layer {name}")
@@ -77,19 +49,25 @@ def copy_from(net, path):
         blobs = parameters(node)
         if not arrays and not blobs:
             continue
+        # HDF5 leaves out blobs that are shared, so the last ones may be missing.
+        stored = arrays + [None] * (len(blobs) - len(arrays)) if may_lack else arrays
         check(
-            len(arrays) == len(blobs),
+            len(stored) == len(blobs),
             f"{path}: layer {name!r} has {len(arrays)} parameter blobs there, {len(blobs)} in the net",
         )
-        for index, (blob, array) in enumerate(zip(blobs, arrays)):
+        for index, (blob, array) in enumerate(zip(blobs, stored)):
+            where = f"{path}: layer {name!r}: parameter {index}"
             if array is None:
+                check(id(blob) not in owners, f"{where} is missing there, and the net's is not shared")
                 continue
             check(
-                same_shape(array.shape, blob.shape),
-                f"{path}: layer {name!r}: parameter {index} has shape {tuple(array.shape)} there, {blob.shape} in the "
-                "net; a layer that is to start afresh needs a name of its own",
+                model_file.same_shape(array.shape, blob.shape),
+                f"{where} has shape {tuple(array.shape)} there, {blob.shape} in the net; a layer that is to start "
+                "afresh needs a name of its own",
             )
-            put(blob, array)
+            pairs.append((blob, array))
+    for blob, array in pairs:
+        put(blob, array)
 
 
 def share_with(net, other):
@@ -117,8 +95,8 @@ def host(memory, shape):
     return memory.raw(shape).detach().reshape(shape).to("cpu", torch.float32).contiguous().numpy()
 
 
-def save(net, path, with_diff=False):
-    """Write a net's layers and parameters as binary .caffemodel."""
+def write(net, path, with_diff=False):
+    """Write a net's layers and parameters as binary .caffemodel. Raises OSError."""
     parts = [caffe_pb2.NetParameter(name=net.name).SerializeToString()]
     for node in net.nodes:
         blobs = [
@@ -129,25 +107,11 @@ def save(net, path, with_diff=False):
     wire.write_parts(path, parts)
 
 
-@contextlib.contextmanager
-def new_hdf5(path):
-    """An HDF5 file to write, which appears whole or not at all. Raises CaffeError."""
-    path = pathlib.Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with h5py().File(partial, "w") as file:
-            yield file
-        partial.replace(path)
-    except OSError as error:
-        raise CaffeError(f"{path}: {error.strerror or error}")
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def save_hdf5(net, path, with_diff=False):
-    """Write a net's parameters as HDF5: /data/<layer>/<index>, a shared blob only where its owner is."""
+def write_hdf5(net, path, with_diff=False):
+    """Write a net's parameters as HDF5: /data/<layer>/<index>, shared blobs only at their owners. Raises OSError."""
     owners = {id(blob.data_memory): blob for blob in reversed(net.learnable)}
-    with new_hdf5(path) as file:
+
+    def fill(file):
         for group_name in ("data", "diff") if with_diff else ("data",):
             group = file.create_group(group_name)
             for node in net.nodes:
@@ -156,3 +120,15 @@ def save_hdf5(net, path, with_diff=False):
                     if owners.get(id(blob.data_memory)) is blob:
                         memory = blob.data_memory if group_name == "data" else blob.diff_memory
                         layer.create_dataset(str(index), data=host(memory, blob.shape))
+
+    hdf5.write(path, fill)
+
+
+def save(net, path):
+    """Write a net's parameters as binary .caffemodel, which appears whole or not at all. Raises CaffeError."""
+    durable.write_files([(path, lambda partial: write(net, partial))])
+
+
+def save_hdf5(net, path):
+    """The same as HDF5."""
+    durable.write_files([(path, lambda partial: write_hdf5(net, partial))])

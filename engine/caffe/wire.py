@@ -6,7 +6,7 @@ by one. The layout is protobuf's: fields of (number << 3 | kind), kind 0 varint,
 """
 
 import mmap
-import pathlib
+import os
 
 import numpy as np
 
@@ -100,6 +100,7 @@ def split_blobs(data, blobs_number):
 
 def open_bytes(path):
     """A file's bytes, mapped; arrays read from them keep the map alive. Raises CaffeError."""
+    check(not os.path.exists(path) or os.path.isfile(path), f"{path}: not a file")
     try:
         with open(path, "rb") as file:
             size = file.seek(0, 2)
@@ -175,14 +176,7 @@ def nested(number, head, blobs_number, blobs):
 
 
 def write_parts(path, parts):
-    """Write bytes and memoryviews to a file that appears whole or not at all. Raises CaffeError."""
-    path = pathlib.Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with open(partial, "wb") as file:
-            for part in parts:
-                file.write(part)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise CaffeError(f"{path}: {error.strerror}")
+    """Write bytes and memoryviews to a file. Raises OSError."""
+    with open(path, "wb") as file:
+        for part in parts:
+            file.write(part)

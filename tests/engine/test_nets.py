@@ -3,7 +3,7 @@
 import caffe
 import numpy as np
 import pytest
-from conftest import build, compare, relative, replay
+from parity import build, compare, relative, replay
 
 from data_prep.build import build_lmdb
 from models import generate

@@ -1,5 +1,85 @@
-"""Before any test imports Caffe: keep its start-up log out of the reports."""
+"""Databases and trained networks for the tests on a real Caffe; its start-up log is kept out of the reports."""
 
 import os
 
-os.environ["GLOG_minloglevel"] = "2"
+os.environ["GLOG_minloglevel"] = "2"  # before any test imports Caffe
+
+import json  # noqa: E402
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from shared import ATTRIBUTES, BATCHES, B, caffe_train, run_tool  # noqa: E402
+
+from data_prep.store import databases  # noqa: E402
+from models import generate  # noqa: E402
+from models.options import NETWORKS, NetworkOptions  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def lmdb_folder(tmp_path_factory):
+    """Databases of noise: positives brighter than negatives."""
+    folder = tmp_path_factory.mktemp("lmdb")
+    rng = np.random.default_rng(0)
+
+    def image(label):
+        return (rng.uniform(0, 160, (224, 224, 3)) + 80 * label).astype(np.uint8)
+
+    labels = [record // len(ATTRIBUTES) % 2 for record in range(BATCHES * B * len(ATTRIBUTES))]
+    train = [databases.image_datum(image(label), "png", label) for label in labels]
+    databases.write_lmdb(folder / "train", train, len(train), "train")
+    for split in ("val", "test"):
+        rows = np.array([[0, 1], [1, 0], [1, 1], [0, 0], [1, 1]])
+        images = [databases.image_datum(image(row.mean()), "png") for row in rows]
+        databases.write_lmdb(folder / f"{split}_images", images, len(rows), split)
+        databases.write_lmdb(folder / f"{split}_labels", map(databases.label_datum, rows), len(rows), split)
+    boxes = [{}, {"Eyeglasses": [10, 20, 110, 120]}, {"Eyeglasses": [0, 0, 224, 224]}, {}, {}]
+    (folder / "test_boxes.json").write_text(json.dumps(boxes))
+    counts = {"images": 10, "positive": dict.fromkeys(ATTRIBUTES, 4)}
+    (folder / "manifest.json").write_text(json.dumps({"attributes": ATTRIBUTES, "train": counts}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_folder(lmdb_folder, tmp_path_factory):
+    """Networks for the databases, with an early stopping that acts within a few iterations."""
+    folder = tmp_path_factory.mktemp("run")
+    options = NetworkOptions(ATTRIBUTES, batch=B, lmdb=lmdb_folder, test_batch=5)
+    solver = {"max_iter": 6, "snapshot": BATCHES, "display": 1, "test_interval": 6, "test_iter": 1, "average_loss": 1}
+    generate.write(folder, options, solver)
+    for net in NETWORKS:
+        path = folder / net / "train_val.prototxt"
+        text = path.read_text()
+        assert '"range": 0.1' in text
+        path.write_text(text.replace('"range": 0.1', '"window": 2, "range": 10, "ceiling": 1'))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def region_weights(run_folder):
+    """Weights of task one after six iterations."""
+    done = caffe_train("-solver", run_folder / "region/solver.prototxt")
+    assert done.returncode == 0, done.stderr[-2000:]
+    (run_folder / "region/train.log").write_text(done.stderr)
+    return run_folder / "region/region_iter_6.caffemodel"
+
+
+@pytest.fixture(scope="session")
+def start(run_folder, region_weights):
+    """Weights of task one with measured regions: what the cascade is trained from."""
+    out = run_folder / "measured.caffemodel"
+    done = run_tool(
+        "train.average_region",
+        *("--rectangles", "measured", "--least", "1", "--faces", "6", "--threshold", "0"),
+        *("--model", run_folder / "region/train_val.prototxt", "--weights", region_weights, "--out", out),
+    )
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="session")
+def cascade_weights(run_folder, start):
+    """Weights of the cascade after six iterations."""
+    done = caffe_train("-solver", run_folder / "cascade/solver.prototxt", "-weights", start)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (run_folder / "cascade/log").write_text(done.stderr)
+    return run_folder / "cascade/cascade_iter_6.caffemodel"

@@ -1,252 +1,22 @@
-"""The prototxts in a real Caffe: table 1's sizes, training, exact resumption, and the tools on its weights."""
+"""The tools on the weights of a real Caffe: evaluation, prediction, reports, the average region."""
 
 import itertools
 import json
 import os
 import pathlib
-import re
-import signal
 import subprocess
-import sys
-import time
 
-import caffe
 import cv2
 import numpy as np
 import pytest
+from shared import ATTRIBUTES, REPOSITORY, run_tool
 
 from data_prep import geometry
-from data_prep.build import build_lmdb
 from data_prep.geometry import patch
-from models import generate, table1
 from tools import networks
-from tools.evaluate import calibration, localisation
 from tools.predict import photos
 from tools.predict.predictor import Predictor
-from tools.train import average_region, caffe_log
-
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-# The program that belongs to the Caffe this Python imports: BVLC's or engine/caffe.
-CAFFE = str(REPOSITORY / (".caffe" if hasattr(caffe, "_caffe") else ".venv") / "bin/caffe")
-ATTRIBUTES = ["Eyeglasses", "Male"]
-BATCHES, B = 3, 2
-
-
-@pytest.mark.parametrize("net_name", generate.NETS)
-def test_output_sizes_of_table_1(net_name):
-    net = caffe.Net(str(REPOSITORY / "models" / net_name / "deploy.prototxt"), caffe.TEST)
-    attributes = len(generate.PAPER_ATTRIBUTES)
-    rows = [(row, 1) for row in table1.SHARED] + [(table1.CONV3, attributes)]
-    if net_name != "whole_face":
-        rows += [(row, attributes) for row in table1.TASK_ONE]
-    if net_name != "region":
-        rows += [(row, attributes) for row in table1.TASK_TWO]
-        assert net.blobs["roi"].data.shape == (1, 384 * attributes, 5, 5)
-        assert net.blobs["prob"].data.shape == (1, attributes)
-    for row, groups in rows:
-        expected = (1, row.channels * groups, row.output, row.output)
-        assert net.blobs[row.name].data.shape == expected, row.name
-        if not row.name.startswith("pool"):
-            inputs = net.params[row.name][0].data.shape[1]
-            assert net.params[row.name][0].data.shape == (row.channels * groups, inputs, row.kernel, row.kernel)
-
-
-@pytest.fixture(scope="module")
-def lmdb_folder(tmp_path_factory):
-    """Databases of noise: positives brighter than negatives."""
-    folder = tmp_path_factory.mktemp("lmdb")
-    rng = np.random.default_rng(0)
-
-    def image(label):
-        return (rng.uniform(0, 160, (224, 224, 3)) + 80 * label).astype(np.uint8)
-
-    labels = [record // len(ATTRIBUTES) % 2 for record in range(BATCHES * B * len(ATTRIBUTES))]
-    train = [build_lmdb.image_datum(image(label), "png", label) for label in labels]
-    build_lmdb.write_lmdb(folder / "train", train, len(train), "train")
-    for split in ("val", "test"):
-        rows = np.array([[0, 1], [1, 0], [1, 1], [0, 0], [1, 1]])
-        images = [build_lmdb.image_datum(image(row.mean()), "png") for row in rows]
-        build_lmdb.write_lmdb(folder / f"{split}_images", images, len(rows), split)
-        build_lmdb.write_lmdb(folder / f"{split}_labels", map(build_lmdb.label_datum, rows), len(rows), split)
-    boxes = [{}, {"Eyeglasses": [10, 20, 110, 120]}, {"Eyeglasses": [0, 0, 224, 224]}, {}, {}]
-    (folder / "test_boxes.json").write_text(json.dumps(boxes))
-    counts = {"images": 10, "positive": dict.fromkeys(ATTRIBUTES, 4)}
-    (folder / "manifest.json").write_text(json.dumps({"attributes": ATTRIBUTES, "train": counts}))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run_folder(lmdb_folder, tmp_path_factory):
-    """Networks for the databases, with an early stopping that acts within a few iterations."""
-    folder = tmp_path_factory.mktemp("run")
-    options = generate.Options(ATTRIBUTES, batch=B, lmdb=str(lmdb_folder), test_batch=5)
-    solver = {"max_iter": 6, "snapshot": BATCHES, "display": 1, "test_interval": 6, "test_iter": 1, "average_loss": 1}
-    generate.write(folder, options, solver)
-    for net in generate.NETS:
-        path = folder / net / "train_val.prototxt"
-        text = path.read_text()
-        assert '"range": 0.1' in text
-        path.write_text(text.replace('"range": 0.1', '"window": 2, "range": 10, "ceiling": 1'))
-    return folder
-
-
-def caffe_train(*arguments):
-    environment = dict(os.environ, GLOG_minloglevel="0")
-    command = [CAFFE, "train", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=str(REPOSITORY))
-
-
-def losses(log):
-    """The last three training losses of a log."""
-    found = [line.split("= ")[-1] for line in log.splitlines() if "iter/s" in line and "loss" in line]
-    return found[-3:]
-
-
-def weights(path):
-    return {
-        f"{layer.name}[{index}]": np.array(blob.data, dtype=np.float32)
-        for layer in networks.read_weights(path).layer
-        for index, blob in enumerate(layer.blobs)
-    }
-
-
-@pytest.fixture(scope="module")
-def region_weights(run_folder):
-    done = caffe_train("-solver", run_folder / "region/solver.prototxt")
-    assert done.returncode == 0, done.stderr[-2000:]
-    (run_folder / "region/train.log").write_text(done.stderr)
-    series = caffe_log.read(done.stderr.splitlines())
-    assert series["test", "accuracy_region"]
-    for (_, overall), (_, each) in zip(series["test", "accuracy_region"], series["test", "accuracy_region_each"]):
-        assert len(each) == len(ATTRIBUTES) and np.mean(each) == pytest.approx(overall, abs=1e-4)
-    assert all(len(flags) == len(ATTRIBUTES) for _, flags in series["train", "attributes_training_each"])
-    return run_folder / "region/region_iter_6.caffemodel"
-
-
-@pytest.fixture(scope="module")
-def start(run_folder, region_weights):
-    """Weights of task one with measured regions."""
-    command = [sys.executable, "-m", "tools.train.average_region", "--rectangles", "measured", "--least", "1"]
-    command += ["--model", run_folder / "region/train_val.prototxt", "--weights", region_weights]
-    command += ["--out", run_folder / "measured.caffemodel", "--faces", "6", "--threshold", "0"]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=str(REPOSITORY))
-    assert done.returncode == 0, done.stderr
-    return run_folder / "measured.caffemodel"
-
-
-@pytest.fixture(scope="module")
-def cascade_weights(run_folder, start):
-    done = caffe_train("-solver", run_folder / "cascade/solver.prototxt", "-weights", start)
-    assert done.returncode == 0, done.stderr[-2000:]
-    (run_folder / "cascade/log").write_text(done.stderr)
-    return run_folder / "cascade/cascade_iter_6.caffemodel"
-
-
-def test_average_region_is_in_the_weights(run_folder, region_weights, start):
-    before, after = weights(region_weights), weights(start)
-    assert all((after[name] == before[name]).all() for name in before if "early" not in name)
-    rectangles = after["region_mapper[1]"].reshape(2, 4, 4, 4)
-    assert after["region_mapper[0]"].size == 2 * 16 and (after["region_mapper[0]"] > 0).all()
-    assert (rectangles[..., 2:] > rectangles[..., :2]).all()
-    assert rectangles.min() >= 0 and rectangles.max() <= 13
-
-
-def test_cascade_keeps_the_written_regions_and_trains_the_rest(start, cascade_weights):
-    before, after = weights(start), weights(cascade_weights)
-    for name in before:
-        assert (after[name] == before[name]).all() == name.startswith("region_mapper"), name
-    window, state = after["early_stopping[0]"], after["early_stopping[1]"].reshape(2, 3)
-    assert (window > 0).all() and (state[:, 0] > 0).all() and (state[:, 1] == 6).all()
-
-
-def test_resuming_after_a_kill_continues_exactly(run_folder, start, cascade_weights):
-    """Killed with SIGKILL after its snapshot, resumed: weights, early stopping and losses as undisturbed."""
-    straight, log = weights(cascade_weights), (run_folder / "cascade/log").read_text()
-    solver = run_folder / "cascade/solver.prototxt"
-    text = solver.read_text().replace("/cascade/cascade", "/cascade/killed").replace("max_iter: 6", "max_iter: 600")
-    (run_folder / "killed.prototxt").write_text(text)
-    (run_folder / "resumed.prototxt").write_text(text.replace("max_iter: 600", "max_iter: 6"))
-    state = run_folder / "cascade/killed_iter_3.solverstate"
-    command = [CAFFE, "train", "-solver", run_folder / "killed.prototxt", "-weights", start]
-    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL, cwd=str(REPOSITORY))
-    deadline = time.time() + 120
-    # The fourth iteration's log line would say that the state is complete; the next snapshot does too.
-    while not (run_folder / "cascade/killed_iter_6.solverstate").exists() and time.time() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    (run_folder / "cascade/killed_iter_6.caffemodel").unlink()
-    done = caffe_train("-solver", run_folder / "resumed.prototxt", "-snapshot", state)
-    assert done.returncode == 0, done.stderr[-2000:]
-    resumed = weights(run_folder / "cascade/killed_iter_6.caffemodel")
-    assert straight.keys() == resumed.keys()
-    for name in straight:
-        np.testing.assert_array_equal(resumed[name], straight[name], err_msg=name)
-    assert losses(done.stderr) == losses(log) and len(losses(log)) == 3
-
-
-def run_tool(name, *arguments):
-    command = [sys.executable, "-m", f"tools.{name}", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=str(REPOSITORY))
-
-
-def test_evaluate(run_folder, lmdb_folder, region_weights, cascade_weights, tmp_path):
-    model = run_folder / "cascade/deploy.prototxt"
-    arguments = ["--models", run_folder, "--lmdb", lmdb_folder, "--out", tmp_path]
-    done = run_tool("evaluate.evaluate", f"here={cascade_weights}", f"alone={region_weights}", *arguments)
-    assert done.returncode == 0, done.stderr
-    assert cv2.imread(str(tmp_path / "regions.png")) is not None
-    report = json.loads((tmp_path / "evaluation.json").read_text())
-    alone, here = report["weights"]["alone"], report["weights"]["here"]
-    assert {row["score"] for row in alone["accuracy"]} == {"task one"}
-    rows = {(row["attribute"], row["rule"]): row for row in here["accuracy"] if row["score"] == "answer"}
-    assert len(rows) == (len(ATTRIBUTES) + 1) * 3
-    assert rows["Eyeglasses", "prior"]["majority"] == 0.6
-    net = networks.load(model, cascade_weights)
-    images = list(map(networks.datum_image, networks.records(lmdb_folder / "test_images")))
-    logits = networks.forward(net, images, ["logits"])["logits"]
-    right = (logits > 0) == networks.read_labels(lmdb_folder / "test_labels")
-    for name, expected in zip(ATTRIBUTES, right.mean(axis=0)):
-        row = rows[name, "p>.5"]
-        np.testing.assert_allclose(row["accuracy"], expected, atol=1e-6)
-        assert row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"]
-    regions = [(row["attribute"], row["response"], row["faces"]) for row in here["regions"]]
-    assert regions == [(name, kind, 2) for kind in ("raw", "revised") for name in ("Eyeglasses", "mean")]
-    assert cv2.imread(str(tmp_path / "here-figure4.png")) is not None
-    # Five faces tell too little: thresholds and probabilities follow the training prior.
-    entry = calibration.read(cascade_weights, ATTRIBUTES)
-    prior = np.log(0.4 / 0.6)
-    np.testing.assert_allclose(entry["scores"]["logits"]["threshold"], [-prior] * 2, rtol=1e-6)
-    np.testing.assert_allclose(entry["scores"]["logits"]["offset"], [prior] * 2, rtol=1e-6)
-    assert calibration.read(region_weights, ATTRIBUTES[::-1]) is None
-    if not hasattr(caffe, "_caffe"):  # make report runs on the engine
-        page = tmp_path / "report.html"
-        done = run_tool("report.report", "--evaluation", tmp_path, "--run", run_folder, "--out", page)
-        assert done.returncode == 0, done.stderr
-        text = page.read_text()
-        for heading in ("Results", "Attributes", "Training", "Regions", "Groups", "Best and worst", "Model card"):
-            assert f"<h2>{heading}</h2>" in text
-        assert "women" in text and "here: mean accuracy" in text
-        assert "Accuracy per attribute" in text and "When early stopping acted" in text
-        assert not re.search(r"(src|href)=.?(https?:|//|/)", text)  # nothing is fetched
-        region_weights.with_name("calibration.json").unlink()
-        cascade_weights.with_name("calibration.json").unlink()
-        done = run_tool("report.report", "--evaluation", tmp_path, "--out", page)
-        assert done.returncode != 0 and "changed since it was evaluated" in done.stderr
-
-
-def test_regions_of_responses_are_those_of_the_net(run_folder, cascade_weights):
-    model = run_folder / "cascade/deploy.prototxt"
-    net = networks.load(model, cascade_weights)
-    rng = np.random.default_rng(0)
-    images = list(rng.integers(0, 256, (3, 224, 224, 3), dtype=np.uint8))
-    blobs = networks.forward(net, images, ["response", "rois_image"])
-    mapper = localisation.Mapper.of(net, model)
-    np.testing.assert_allclose(mapper.regions(blobs["response"]), blobs["rois_image"], atol=1e-4)
-    mapper.weight = 0
-    raw = mapper.regions(blobs["response"])
-    np.testing.assert_allclose(raw, mapper.regions(blobs["response"], revise=False))
-
+from tools.train import average_region
 
 DRAW = """
 import sys, numpy as np
@@ -374,17 +144,6 @@ def test_wrong_weights_are_one_clear_line(run_folder, region_weights, tmp_path, 
     assert done.returncode != 0 and words.get(kind, "no weights") in done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
-
-
-def test_unknown_parameter_is_named_by_caffe_train_too(run_folder, tmp_path):
-    text = (run_folder / "region/train_val.prototxt").read_text().replace('"ceiling"', '"celing"')
-    (tmp_path / "train_val.prototxt").write_text(text)
-    solver = (run_folder / "region/solver.prototxt").read_text()
-    solver = solver.replace(f"{run_folder}/region/train_val", f"{tmp_path}/train_val")
-    (tmp_path / "solver.prototxt").write_text(solver)
-    done = caffe_train("-solver", tmp_path / "solver.prototxt")
-    assert done.returncode != 0
-    assert "error: EarlyStopping: unknown parameter 'celing'; known are ceiling" in done.stderr
 
 
 def test_dense_rectangle_by_hand_and_against_all_rectangles():

@@ -1,205 +1,235 @@
-"""Train and compare the variants of the method under one budget, over several seeds; resumable.
+"""Train and compare the variants of the method under one budget, over several seeds.
 
-    .venv/bin/python -m tools.evaluate.ablation --lmdb data/lmdb --out build/ablation --iterations 2000 --seeds 1,2,3
+  face-cascade ablation --lmdb data/lmdb --run build/ablation --iterations 2000 --seeds 1,2,3
+  face-cascade ablation --variants "cascade,whole face" --caffe torch --precision bfloat16
 
 Variants: the cascade as it is; task one alone; whole face; the cascade without the average region, with theoretical
-rectangles, with the linear form of eq. 1, without early stopping, on natural instead of balanced batches (the data of
---lmdb is prepared once more for these, from where its manifest says it came). Every stage gets the same number of
-iterations. A step that has ended is not run again: after a stop the same command goes on with the step it was in, from
-that step's start. Written to OUT: ablation.csv and ablation.json, means and spread over seeds; OUT/seed-S/VARIANT holds
-the runs.
+rectangles, with the linear form of eq. 1, without early stopping, on natural instead of balanced batches.
+
+One budget: every variant sees --iterations mini-batches in all its stages together. The cascade trains task one for
+five eighths of them and both tasks for the rest. The learning rate is divided by 10 after 75 % of each stage.
+
+Each variant is a run of its own, FOLDER/seed-S/VARIANT, with a record: what is done with the same settings is not done
+again, and an interrupted ablation is resumed by the same command. Written: ablation.csv, ablation.json.
 """
 
-import argparse
-import collections
-import json
+import dataclasses
+import difflib
 import os
 import pathlib
-import subprocess
-import sys
+import shutil
 
 import numpy as np
 
+from data_prep import files
 from data_prep.store import manifest
+from tools import record
+from tools import run as runs
+from tools.errors import ToolError
+from tools.evaluate import results
 from tools.evaluate.tables import show, write_csv
+from tools.train import command, stages
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-# Folder of the natural batches, below OUT.
+# Folder of the natural batches, below the ablation's.
 NATURAL = "natural_lmdb"
-# start: the variant whose task one the cascade starts from; stage: the last one, which is evaluated
-Variant = collections.namedtuple("Variant", "stage start settings")
-VARIANTS = {
-    "cascade": Variant("cascade", "cascade", {}),
-    "task one alone": Variant("region", "cascade", {}),
-    "whole face": Variant("whole_face", None, {}),
-    "no average region": Variant("cascade", "cascade", {"GENERATE": "--average-weight=0"}),
-    "theoretical rectangles": Variant("cascade", "cascade", {"RECTANGLES": "theoretical"}),
-    "linear L1": Variant("cascade", "linear L1", {"GENERATE": "--l1=linear"}),
-    "no early stopping": Variant("cascade", "no early stopping", {"GENERATE": "--early-stopping-range=0"}),
-    "natural batches": Variant("cascade", "natural batches", {"LMDB": NATURAL}),
-}
 MEASURES = ("accuracy", "balanced", "f1", "average_precision")
+# Share of the budget that task one has before joint training.
+ALONE = 5 / 8
 
 
-class StepError(Exception):
-    """A step that failed."""
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """What differs from the method as it is. stages: its training stages; the last one is evaluated."""
+
+    stages: tuple = ("region", "average", "cascade")
+    network: dict = dataclasses.field(default_factory=dict)
+    rectangles: str = None
+    natural: bool = False
 
 
-def run_make(target, settings):
-    """One of the Makefile's steps. Raises StepError."""
-    command = ["make", "--no-print-directory", target, *(f"{key}={value}" for key, value in settings.items())]
-    print("+ " + " ".join(f"'{word}'" if " " in word else word for word in command), flush=True)
-    # Logs are kept and shown, though the tools themselves silence Caffe.
-    environment = {**os.environ, "GLOG_minloglevel": "0"}
-    if subprocess.run(command, cwd=str(REPOSITORY), env=environment).returncode:
-        raise StepError(f"make {target} failed for {settings['RUN']}; the same command goes on from here")
+VARIANTS = {
+    "cascade": Variant(),
+    "task one alone": Variant(("region",)),
+    "whole face": Variant(("whole_face",)),
+    "no average region": Variant(network={"average_weight": 0.0}),
+    "theoretical rectangles": Variant(rectangles="theoretical"),
+    "linear L1": Variant(network={"l1": "linear"}),
+    "no early stopping": Variant(network={"early_stopping_range": 0.0}),
+    "natural batches": Variant(natural=True),
+}
 
 
-def natural_build(lmdb):
-    """What `make lmdb` is to be given so that it makes a folder of LMDBs again, with natural batches: dict.
+def schedule(variant, iterations):
+    """Iterations of each training stage of a variant: dict stage -> iterations; together the budget."""
+    trained = [name for name in variant.stages if name in record.TRAINED]
+    if len(trained) == 1:
+        return {trained[0]: iterations}
+    first = round(ALONE * iterations)
+    return {"region": first, "cascade": iterations - first}
 
-    Raises OSError, ValueError for a folder without a manifest.
-    """
-    told = manifest.read(lmdb)
-    source, chosen = told["source"], told["settings"]
-    build = ["--sampling natural", f"--seed {chosen['seed']}", f"--encoding {chosen['encoding']}"]
-    build += [f"--shards {chosen['shards']}", *(["--convert"] if chosen["convert"] else [])]
-    build += [f"--{name} {value}" for name, value in source["options"].items() if name != "seed" and value is not None]
-    build += ["--drop-duplicates"] if chosen["dropped"] else []
+
+def solver_changes(iterations):
+    """Solver fields of a stage of so many iterations: field -> text."""
     return {
-        {"celeba": "CELEBA", "lfwa": "LFWA"}[source["kind"]]: source["path"],
-        "FORM": told["form"],
-        "ATTRIBUTES": ",".join(told["attributes"]),
-        "RECORDS": chosen["records"],
-        "AUGMENT": chosen["augment"],
-        "BUILD": " ".join(build),
+        "max_iter": str(iterations),
+        "stepsize": str(max(1, 3 * iterations // 4)),
+        "snapshot": str(max(1, iterations // 4)),
+        "test_interval": str(max(1, iterations // 4)),
+        "test_iter": "5",
     }
 
 
 class Ablation:
-    """All steps. out, lmdb: folders; solver: dict of changes to the solvers; caffe, train: as of the Makefile."""
+    """The runs of an ablation. folder: where they lie; settings: record.Settings shared by all; lmdb: their data."""
 
-    def __init__(self, out, lmdb, solver, batch=4, caffe="auto", train="", make=run_make):
-        self.out, self.lmdb, self.solver, self.make = pathlib.Path(out), lmdb, solver, make
-        self.shared = {"LMDB": str(lmdb), "BATCH": str(batch), "CAFFE": caffe}
-        self.train = train
+    def __init__(self, folder, lmdb, settings, iterations):
+        self.folder, self.lmdb, self.settings, self.iterations = pathlib.Path(folder), lmdb, settings, iterations
 
-    def folder(self, name, seed):
-        return self.out / f"seed-{seed}" / name.replace(" ", "_")
+    def run_of(self, name, seed):
+        """The run of a variant: its record where there is one, its settings as they have to be now."""
+        variant, folder = VARIANTS[name], self.folder / f"seed-{seed}" / name.replace(" ", "_")
+        settings = record.copied(self.settings)
+        settings.seed = seed
+        settings.network.update(variant.network)
+        settings.average.rectangles = variant.rectangles or settings.average.rectangles
+        for stage, iterations in schedule(variant, self.iterations).items():
+            settings.solver[stage] = {**solver_changes(iterations), **settings.solver.get(stage, {})}
+        run = runs.Run.create(folder, self.folder / NATURAL if variant.natural else self.lmdb, settings)
+        if runs.Run.exists(folder):
+            run.stages = runs.Run.read(folder).stages
+        return run
 
-    def settings(self, name, seed):
-        solver = {"random_seed": seed, **self.solver}
-        words = ",".join(f"{field}={value}" for field, value in solver.items())
-        found = {**self.shared, **VARIANTS[name].settings, "RUN": str(self.folder(name, seed)), "SOLVER": words}
-        if "LMDB" in VARIANTS[name].settings:
-            found["LMDB"] = str(self.out / found["LMDB"])
-        return found
-
-    def step(self, name, seed, target, **more):
-        """Run a step of the Makefile for a variant unless it has ended before."""
-        mark = self.folder(name, seed) / f".{target}.done"
-        if not mark.exists():
-            self.make(target, {**self.settings(name, seed), **more})
-            mark.parent.mkdir(parents=True, exist_ok=True)
-            mark.touch()
-
-    def task_one(self, name, seed):
-        """Task one of a variant: trained, or linked from the variant it shares it with."""
-        start = VARIANTS[name].start
-        self.step(start, seed, "train-region", TRAIN=self.train)
-        if start != name:
-            self.step(name, seed, "nets")
-            self.link(start, name, seed, "region")
-
-    def average(self, name, seed):
-        """Average region of a variant: measured, or linked from the variant it shares task one and rectangles with."""
-        start, settings = VARIANTS[name].start, VARIANTS[name].settings
-        if start == name or "RECTANGLES" in settings:
-            self.step(name, seed, "average")
-        else:
-            self.step(start, seed, "average")
-            self.link(start, name, seed, ".")
-
-    def link(self, start, name, seed, place):
-        """Link the weights in a folder of one variant's run into the same folder of another's."""
-        for path in (self.folder(start, seed) / place).glob("*.caffemodel"):
-            link = self.folder(name, seed) / place / path.name
-            if not link.exists():
-                os.link(str(path), str(link))
-
-    def variant(self, name, seed):
-        """Train and evaluate one variant; its means over attributes, thresholds tuned on validation."""
-        stage, run = VARIANTS[name].stage, self.folder(name, seed)
-        if "LMDB" in VARIANTS[name].settings and not manifest.exists(self.out / NATURAL):
-            self.make("lmdb", {**natural_build(self.lmdb), "LMDB": str(self.out / NATURAL), "RUN": str(run)})
-        if stage == "whole_face":
-            self.step(name, seed, "train-whole-face", TRAIN=self.train)
-        else:
-            self.task_one(name, seed)
-        if stage == "cascade":
-            self.average(name, seed)
-            self.step(name, seed, "train-cascade", TRAIN=self.train)
-        weights = max((run / stage).glob("*.caffemodel"), key=os.path.getmtime, default=None)
-        self.step(name, seed, "evaluate", WEIGHTS=f"{stage}={weights}")
-        told = json.loads((run / "evaluation/evaluation.json").read_text())["weights"][stage]["accuracy"]
-        return [row for row in told if row["attribute"] == "mean" and row["rule"] == "tuned"][-1]
+    def make(self, name, seed, call, others):
+        """Train and evaluate one variant; returns its Run. others: Runs whose stages it may share."""
+        if VARIANTS[name].natural:
+            natural_data(self.lmdb, self.folder / NATURAL)
+        run = self.run_of(name, seed)
+        print(f"\n{name}, seed {seed}: {run.folder}", flush=True)
+        with runs.locked(run.folder) as lock:
+            for stage in VARIANTS[name].stages:
+                share(run, stage, others)
+                # A stage of an earlier budget, of other data or other settings is made anew.
+                stale = stage in run.stages and stages.differences(
+                    run.stages[stage].inputs, stages.normal(run.inputs(stage))
+                )
+                stages.train(run, [stage], dataclasses.replace(call, lock=lock), restart=bool(stale))
+            stages.tool(run, call, ["evaluate", "--run", str(run.folder)])
+        return runs.Run.read(run.folder)
 
 
-def table(found):
-    """Rows of a dict variant -> list of mean rows, one per seed: mean and standard deviation over seeds."""
+def share(run, stage, others):
+    """Take over a stage that another run has done with the same inputs: its weights are linked, not copied."""
+    wanted = stages.normal(run.inputs(stage))
+    if run.done(stage) and run.stages[stage].inputs == wanted:
+        return
+    for other in others:
+        if other.done(stage) and other.stages[stage].inputs == wanted:
+            source = other.weights(stage)
+            stages.clear(run, stage)
+            target = run.folder / other.stages[stage].weights
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.link(source, target)
+            if (source.parent / "train.log").exists():
+                shutil.copyfile(source.parent / "train.log", target.parent / "train.log")
+            run.stages[stage] = dataclasses.replace(other.stages[stage])
+            if stage in record.TRAINED:
+                stages.write_networks(run, [stage])
+            run.write()
+            print(f"{stage}: shared with {other.folder}", flush=True)
+            return
+
+
+def natural_data(lmdb, out):
+    """Build the data of an LMDB folder once more with natural batches, from the source that its manifest names."""
+    from data_prep.build import build_lmdb
+
+    wanted = manifest.read(lmdb)
+    if manifest.exists(out):
+        if manifest.read(out).source.files == wanted.source.files:
+            return
+        shutil.rmtree(out)  # of other data: this folder is the ablation's own
+    status = build_lmdb.rebuild(wanted, out, sampling="natural")
+    if status:
+        raise ToolError(f"{out}: natural batches could not be built from {wanted.source.path}; see above")
+
+
+def table(rows_of):
+    """Rows of a dict variant -> list of (Run, results.Means), one per seed: means and standard deviations."""
     rows = []
-    for name, means in found.items():
-        row = {"variant": name, "seeds": len(means)}
+    for name, pairs in rows_of.items():
+        run, _ = pairs[0]
+        stage = VARIANTS[name].stages[-1]
+        row = {"variant": name, "seeds": len(pairs), "images per attribute": run.stages[stage].images}
+        row["images in all"] = run.stages[stage].images * len(run.attributes)
         for measure in MEASURES:
-            values = np.array([mean[measure] for mean in means])
+            values = np.array([getattr(means, measure) for _, means in pairs])
             row[measure] = float(values.mean())
             row[f"{measure} spread"] = float(values.std(ddof=1)) if len(values) > 1 else None
         rows.append(row)
     return rows
 
 
-def run(ablation, variants, seeds):
-    """Everything, seed by seed, so that a stop leaves whole seeds; the table after each is written and returned."""
-    found = {name: [] for name in variants}
-    for seed in seeds:
-        for name in variants:
-            found[name].append(ablation.variant(name, seed))
-        rows = table(found)
-        (ablation.out / "ablation.json").write_text(json.dumps({"seeds": seeds, "rows": rows}, indent=1) + "\n")
-        write_csv(ablation.out / "ablation.csv", rows)
-    return rows
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser):
+    """The options of `face-cascade ablation`."""
+    command.add_run_arguments(parser)
+    parser.set_defaults(run="build/ablation")
     add = parser.add_argument
-    add("--lmdb", default="data/lmdb", help="folder of the LMDBs (default data/lmdb)")
-    add("--out", default="build/ablation", help="folder to write to (default build/ablation)")
-    add("--iterations", type=int, default=2000, help="of every stage (default 2000)")
-    add("--seeds", default="1,2,3", help="comma-separated (default 1,2,3)")
-    add("--variants", default=",".join(VARIANTS), help="comma-separated (default all)")
-    add("--batch", type=int, default=4, help="b, images per attribute and batch (default 4)")
-    add("--caffe", default="auto", help="which Caffe, as of make (default auto)")
-    add("--train", default="", help="more options of caffe train, e.g. '-gpu 0'")
-    arguments = parser.parse_args()
-    variants, seeds = arguments.variants.split(","), [int(seed) for seed in arguments.seeds.split(",")]
-    unknown = [name for name in variants if name not in VARIANTS]
-    if unknown:
-        sys.exit(f"error: no variant {unknown[0]!r}; there are {', '.join(VARIANTS)}")
-    iterations = arguments.iterations
-    solver = {"max_iter": iterations, "stepsize": max(1, 2 * iterations // 3), "snapshot": 0}
-    solver.update(test_interval=max(1, iterations // 4), test_iter=5)
-    ablation = Ablation(arguments.out, arguments.lmdb, solver, arguments.batch, arguments.caffe, arguments.train)
+    add("--iterations", type=int, default=2000, help="Mini-batches of each variant, in all stages. Default: 2000.")
+    add("--seeds", default="1,2,3", help="Seeds of the first weights, separated by commas. Default: 1,2,3.")
+    add("--variants", default=",".join(VARIANTS), help="Variants, separated by commas. Default: all.")
+
+
+def names_of(text):
+    """The variants named. Raises ToolError."""
+    names = [name.strip().replace("_", " ") for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in VARIANTS:
+            near = difflib.get_close_matches(name, VARIANTS, 1)
+            raise ToolError(
+                f"no variant {name!r}; did you mean {near[0]}?"
+                if near
+                else f"no variant {name!r}; there are {', '.join(VARIANTS)}"
+            )
+    if not names:
+        raise ToolError(f"--variants: none is named; there are {', '.join(VARIANTS)}")
+    return names
+
+
+def seeds_of(text):
+    """The seeds named. Raises ToolError."""
     try:
-        rows = run(ablation, variants, seeds)
-    except (StepError, OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("error: interrupted; the same command goes on with the step that was running")
-    print(f"\n{iterations} iterations per stage, {len(seeds)} seeds; thresholds tuned on validation")
+        seeds = [int(seed) for seed in text.split(",") if seed.strip()]
+    except ValueError:
+        raise ToolError(f"--seeds must be whole numbers separated by commas, not {text!r}")
+    if not seeds or min(seeds) < 0:
+        raise ToolError(f"--seeds must be whole numbers of at least 0, not {text!r}")
+    return seeds
+
+
+def run(arguments):
+    """`face-cascade ablation`. Raises ToolError, OSError."""
+    names, seeds = names_of(arguments.variants), seeds_of(arguments.seeds)
+    if arguments.iterations < 8:
+        raise ToolError(f"--iterations must be at least 8, not {arguments.iterations}")
+    folder = pathlib.Path(arguments.run)
+    pattern = runs.Run.create(folder, arguments.lmdb or "data/lmdb")
+    call = command.apply(pattern, arguments)
+    ablation = Ablation(folder, pattern.data.lmdb, pattern.settings, arguments.iterations)
+    rows_of = {name: [] for name in names}
+    with runs.locked(folder):
+        os.environ.pop(runs.LOCK_HELD, None)
+        for seed in seeds:
+            others = []
+            for name in names:
+                made = ablation.make(name, seed, call, others)
+                others.append(made)
+                rows_of[name].append((made, results.means(made.folder)[VARIANTS[name].stages[-1]]))
+            rows = table(rows_of)  # after each seed, so that a stop leaves whole seeds
+            files.write_json(
+                folder / "ablation.json", {"iterations": arguments.iterations, "seeds": seeds, "rows": rows}
+            )
+            write_csv(folder / "ablation.csv", rows)
+    print(f"\n{arguments.iterations} iterations per variant, {len(seeds)} seeds; thresholds tuned on validation")
     show(rows)
-    print(f"{ablation.out}: ablation.csv, ablation.json")
-
-
-if __name__ == "__main__":
-    main()
+    print(f"{folder}: ablation.csv, ablation.json")
+    return 0

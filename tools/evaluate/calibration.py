@@ -1,33 +1,73 @@
 """From scores to decisions and probabilities, by what the validation split shows; kept beside the weights.
 
-Batches in training are balanced and faces are not, so a score above 0 is no good decision by itself. calibration.json
-holds, for each file of weights in its folder: the training priors, and per score and attribute the threshold that
-serves best on validation and the line that makes a score the logit of a probability (Platt 1999).
+Training batches are balanced and faces are not, so a score above 0 is not the best decision. calibration.json holds,
+for each file of weights in its folder: the training priors, and per score and attribute the threshold that is best on
+the validation split and the line that turns the score into the logit of a probability (Platt 1999). A calibration
+belongs to the weights, the data and the settings it was made with, and is used again only while all of them are the
+same.
 """
 
-import json
+import dataclasses
 import pathlib
 
 import numpy as np
 
+from data_prep import files
 from data_prep.files import sha256
-from tools.evaluate import metrics
+from tools.errors import ToolError
+from tools.evaluate import metrics, records
 
 NAME = "calibration.json"
-# Faces of either class below which validation says too little: the training prior decides instead.
+# With fewer faces of either class validation says too little: the training prior decides instead.
 LEAST = 5
+TUNED = "tuned"
+
+
+@dataclasses.dataclass
+class ScoreCalibration:
+    """Of one score, per attribute, lists (A,).
+
+    threshold: scores above it are "present"; slope, offset: sigmoid(slope * score + offset) is the probability
+    """
+
+    threshold: list[float]
+    slope: list[float]
+    offset: list[float]
+
+
+@dataclasses.dataclass
+class Calibration:
+    """The calibration of a file of weights, and what it was made with.
+
+    weights: checksum of the file; data: checksum of the LMDB folder's manifest; prior: shares of positives in training
+    (A,), 0.5 where the scores need no correction; faces: how many of the validation split were used, 0 for all;
+    tuned_for: name in metrics.MEASURES; scores: by blob of the deploy net
+    """
+
+    weights: str
+    data: str
+    attributes: list[str]
+    prior: list[float]
+    faces: int
+    tuned_for: str
+    scores: dict[str, ScoreCalibration]
+
+    def made_with(self):
+        """Everything this calibration depends on."""
+        return self.weights, self.data, self.attributes, self.prior, self.faces, self.tuned_for
 
 
 def decide(scores, prior, threshold):
-    """The three decisions of one score: dict rule -> (N, A) bool.
+    """The three decisions of one score: dict name -> (N, A) bool.
 
     scores: (N, A) logits of balanced training; prior: share of positives in training, (A,); threshold: (A,)
     """
-    return {"p>.5": scores > 0, "prior": scores + metrics.prior_shift(prior) > 0, "tuned": scores > threshold}
+    corrected = scores + metrics.prior_shift(prior) > 0
+    return {"p > 0.5": scores > 0, "prior-corrected": corrected, TUNED: scores > threshold}
 
 
 def tune(scores, labels, prior, measure="accuracy"):
-    """Thresholds (A,) that serve a measure best: scores (N, A), labels (N, A) bool, of the validation split.
+    """Thresholds (A,) with the best value of a measure: scores (N, A), labels (N, A) bool, of the validation split.
 
     measure: name in metrics.MEASURES. A threshold lies midway between the scores it separates.
     """
@@ -74,7 +114,7 @@ def fit(scores, labels, prior):
             line -= step * min(1, 4 / np.abs(step).max())
             if np.abs(step).max() < 1e-9:
                 break
-        if line[0] < 0:  # the score says the opposite of what it should: it says nothing
+        if line[0] < 0:  # the score orders the faces the wrong way round: it is ignored
             line = np.array([0, np.log(positive / negative)])
         slope[index], offset[index] = line[0] / spread, line[1] - line[0] * centre / spread
     return slope, offset
@@ -86,42 +126,56 @@ def probability(scores, slope, offset):
 
 
 def make(scores, labels, prior, measure):
-    """What calibration.json keeps of each score: dict score -> {"threshold", "slope", "offset"}, lists (A,)."""
-    kept = {}
+    """Calibrations of scores, dict blob -> (N, A), by labels (N, A) bool of the validation split.
+
+    prior: (A,); measure: name in metrics.MEASURES. Returns dict blob -> ScoreCalibration.
+    """
+    made = {}
     for name, values in scores.items():
         slope, offset = fit(values, labels, prior)
         threshold = tune(values, labels, prior, measure)
-        kept[name] = {"threshold": threshold.tolist(), "slope": slope.tolist(), "offset": offset.tolist()}
-    return kept
+        made[name] = ScoreCalibration(threshold.tolist(), slope.tolist(), offset.tolist())
+    return made
 
 
-def write(weights, attributes, prior, scores, **told):
-    """Enter what `make` made into calibration.json beside the weights. Raises OSError."""
+def write(weights, calibration):
+    """Enter a Calibration into calibration.json beside a file of weights. Raises ToolError, OSError."""
     path = pathlib.Path(weights).with_name(NAME)
-    entries = _read(path)
-    known = {"sha256": sha256(weights), "attributes": list(attributes), "prior": np.asarray(prior).tolist()}
-    entries[pathlib.Path(weights).name] = {**known, **told, "scores": scores}
-    partial = path.with_name(f"{NAME}.partial")
-    partial.write_text(json.dumps(entries, indent=1) + "\n")
-    partial.replace(path)
+    files.write_json(path, {**_entries(path), pathlib.Path(weights).name: records.dump(calibration)})
 
 
-def entry(weights):
-    """What calibration.json beside a file of weights says of it, a dict; None where nothing that still holds."""
-    found = _read(pathlib.Path(weights).with_name(NAME)).get(pathlib.Path(weights).name)
-    return found if found and found["sha256"] == sha256(weights) else None
+def read(weights, attributes=None):
+    """The Calibration of a file of weights; None where there is none, or none of these weights.
 
-
-def read(weights, attributes):
-    """`entry`, where it is for these attributes; else None."""
-    found = entry(weights)
-    return found if found and found["attributes"] == list(attributes) else None
-
-
-def _read(path):
+    attributes: names that it must be for, in order; any if left out. Raises ToolError for a damaged file, OSError.
+    """
+    path, name = pathlib.Path(weights).with_name(NAME), pathlib.Path(weights).name
+    entries = _entries(path)
+    if name not in entries:
+        return None
     try:
-        return json.loads(path.read_text())
+        found = records.parse(Calibration, entries[name], f"{path}: {name}")
+        check(found.scores, found.attributes, f"{path}: {name}")
+        if len(found.prior) != len(found.attributes):
+            raise ValueError(f"{path}: {name}: damaged, key 'prior' must have {len(found.attributes)} entries")
+    except ValueError as error:
+        raise ToolError(f"{error}; remove the file and evaluate again")
+    fits = found.weights == sha256(weights) and attributes in (None, found.attributes)
+    return found if fits else None
+
+
+def check(scores, attributes, where):
+    """Raise ValueError unless all lists of a dict of ScoreCalibration have an entry per attribute."""
+    for name, score in scores.items():
+        for field in dataclasses.fields(score):
+            if len(getattr(score, field.name)) != len(attributes):
+                raise ValueError(f"{where}: {name}: damaged, key {field.name!r} must have {len(attributes)} entries")
+
+
+def _entries(path):
+    try:
+        return files.read_json(path)
     except FileNotFoundError:
         return {}
-    except ValueError:
-        raise OSError(f"{path}: damaged; remove it and run make evaluate again")
+    except ValueError as error:
+        raise ToolError(f"{error}; remove the file and evaluate again")

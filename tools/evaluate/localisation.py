@@ -1,33 +1,39 @@
 """Where attributes are found: regions of raw and revised responses, measured against true boxes."""
 
-import json
+import dataclasses
+import math
+import pathlib
 
 import numpy as np
-from google.protobuf import text_format
 
+from data_prep import files
 from python_layers import region_mapper
 from tools import networks
 from tools.errors import ToolError
-from tools.evaluate import metrics
+from tools.evaluate import metrics, records
 
-MEASURES = {"overlap": metrics.overlap, "covered": metrics.coverage, "hit": metrics.hits}
+MEASURES = {"iou": metrics.iou, "coverage": metrics.coverage, "pointing_game": metrics.pointing_game}
+RAW, REVISED = "raw", "revised"
 
 
-def settings(model):
-    """Parameters of a deploy prototxt's RegionMapper, defaults filled in: a dict. Raises ToolError."""
-    net = networks.caffe_pb2.NetParameter()
-    try:
-        text_format.Merge(open(model).read(), net)
-    except (OSError, text_format.ParseError) as error:
-        raise ToolError(f"{model}: {error}")
-    for layer in net.layer:
-        if layer.python_param.layer == "RegionMapper":
-            return {**region_mapper.DEFAULTS, **json.loads(layer.python_param.param_str or "{}")}
-    raise ToolError(f"{model}: no layer RegionMapper in it")
+@dataclasses.dataclass
+class RegionRow:
+    """Regions of one attribute, or ("mean") the means over attributes, against true boxes.
+
+    response: RAW or REVISED by the average region; faces: positives with a true box; area: share of the picture
+    """
+
+    attribute: str
+    response: str
+    faces: int
+    iou: float = records.key("IoU")
+    coverage: float = records.key("box coverage")
+    pointing_game: float = records.key("pointing-game accuracy")
+    area: float = records.key("region area")
 
 
 class Mapper:
-    """A net's way from responses to regions, outside Caffe.
+    """What a net's RegionMapper makes of responses, outside Caffe.
 
     average: (A, 4, 4); rectangles: (A, 4, 4, 4) in conv3 cells; threshold, average_weight: see RegionMapper
     """
@@ -38,10 +44,10 @@ class Mapper:
 
     @classmethod
     def of(cls, net, model):
-        """That of a loaded deploy net. Raises ToolError."""
+        """The mapper of a loaded deploy net. Raises ToolError."""
         average, rectangles = (blob.data.copy() for blob in net.params["region_mapper"])
-        known = settings(model)
-        return cls(average, rectangles, known["threshold"], known["average_weight"])
+        parameters = networks.region_mapper_parameters(model)
+        return cls(average, rectangles, parameters["threshold"], parameters["average_weight"])
 
     def revised(self, response):
         """Responses (N, A, 4, 4) revised by the average response."""
@@ -49,43 +55,62 @@ class Mapper:
 
     def regions(self, response, revise=True):
         """Regions (N, A, 4) in pixels of the patch, of responses (N, A, 4, 4), revised or raw."""
-        response = self.revised(response) if revise else response
-        points = region_mapper.region_points(response, self.average, self.threshold)
-        return region_mapper.bounding_rectangles(points, region_mapper.point_rectangles_in_image(self.rectangles))
+        weight = self.weight if revise else 0
+        return region_mapper.regions(response, self.average, self.rectangles, self.threshold, weight, "image")
 
     def average_regions(self):
         """The region of the average response itself (figure 4), (A, 4) in pixels of the patch."""
-        points = region_mapper.region_points(self.average[np.newaxis], self.average, self.threshold)
-        rectangles = region_mapper.point_rectangles_in_image(self.rectangles)
-        return region_mapper.bounding_rectangles(points, rectangles)[0]
+        return self.regions(self.average[np.newaxis], revise=False)[0]
 
 
-def table(found, boxes, attributes):
-    """Rows of found regions against true boxes: one per attribute and kind of response, then their means.
+def read_boxes(folder, split, faces):
+    """True boxes of the first faces of a split: for each a dict attribute -> x1 y1 x2 y2 in pixels of the patch.
 
-    found: dict kind ("raw", "revised") -> (N, A, 4) in pixels of the patch; boxes: for each image a dict
-    attribute -> true box, as positives have. Columns: overlap (intersection over union), covered (share of the true
-    box inside the region), hit (share of regions whose centre lies in the true box), region (share of the picture).
+    None where the LMDB folder has none (only synthetic faces have). Raises ToolError, OSError.
     """
-    rows = []
-    for kind, rois in found.items():
-        rows += _rows(kind, rois, boxes, attributes)
-    return rows
+    path = pathlib.Path(folder) / f"{split}_boxes.json"
+    try:
+        boxes = files.read_json(path, list)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ToolError(str(error))
+    if len(boxes) < faces:
+        raise ToolError(f"{path}: damaged, boxes of {len(boxes)} faces, not of {faces}; build the LMDBs again")
+    for number, of_image in enumerate(boxes):
+        if not isinstance(of_image, dict) or not all(map(is_box, of_image.values())):
+            raise ToolError(f"{path}: damaged, entry {number} is no object of boxes [x1, y1, x2, y2]")
+    return boxes[:faces]
 
 
-def _rows(kind, rois, boxes, attributes):
-    rows = []
+def is_box(value):
+    """Whether a JSON value is a list of four finite numbers."""
+    numbers = isinstance(value, list) and all(type(side) in (int, float) and math.isfinite(side) for side in value)
+    return numbers and len(value) == 4
+
+
+def rows(regions, boxes, attributes):
+    """RegionRows: one per attribute and kind of response, each kind followed by its means.
+
+    regions: dict RAW or REVISED -> (N, A, 4) in pixels of the patch; boxes: for each image a dict attribute -> true
+    box, as positives have
+    """
+    return [row for response, rois in regions.items() for row in _rows(response, rois, boxes, attributes)]
+
+
+def _rows(response, rois, boxes, attributes):
+    found = []
     for index, attribute in enumerate(attributes):
-        images = [i for i, known in enumerate(boxes) if attribute in known]
+        images = [i for i, of_image in enumerate(boxes) if attribute in of_image]
         true = np.array([boxes[i][attribute] for i in images]).reshape(-1, 4)
-        seen = metrics.area(true) > 0
-        if not seen.any():
+        visible = metrics.area(true) > 0
+        if not visible.any():
             continue
-        true, region = true[seen], rois[images, index][seen]
-        row = {name: float(measure(region, true).mean()) for name, measure in MEASURES.items()}
-        row["region"] = float(metrics.area(region).mean() / networks.PATCH_AREA)
-        rows.append({"attribute": attribute, "response": kind, "faces": len(true), **row})
-    if rows:
-        mean = {key: float(np.mean([row[key] for row in rows])) for key in (*MEASURES, "region")}
-        rows.append({"attribute": "mean", "response": kind, "faces": sum(row["faces"] for row in rows), **mean})
-    return rows
+        true, region = true[visible], rois[images, index][visible]
+        measures = {name: float(measure(region, true).mean()) for name, measure in MEASURES.items()}
+        area = float(metrics.area(region).mean() / networks.PATCH_AREA)
+        found.append(RegionRow(attribute, response, len(true), **measures, area=area))
+    if found:
+        means = {name: float(np.mean([getattr(row, name) for row in found])) for name in (*MEASURES, "area")}
+        found.append(RegionRow("mean", response, sum(row.faces for row in found), **means))
+    return found

@@ -1,7 +1,7 @@
-"""How right decisions, scores and regions are; arrays in, numbers out.
+"""Measures of decisions, scores and regions; arrays in, numbers out.
 
-Each measure of decisions is a function of the four counts of a confusion table, so that it serves a split and its
-bootstrap resamples (Efron 1979) alike: counts of resamples are one product of matrices.
+Each measure of decisions is a function of the four counts of a confusion table, so that it applies to a split and to
+its bootstrap resamples (Efron 1979) alike: the counts of all resamples are one product of matrices.
 """
 
 import collections
@@ -39,12 +39,12 @@ def balanced_accuracy_of(c):
 
 
 def f1_of(c):
-    """Harmonic mean of precision and recall of "present"; NaN where nothing is present nor called so."""
+    """Harmonic mean of precision and recall of "present"; NaN where nothing is present nor decided to be."""
     return share(2 * c.tp, 2 * c.tp + c.fp + c.fn)
 
 
-# Column of an evaluation -> measure of Counts.
-MEASURES = {"accuracy": accuracy_of, "balanced": balanced_accuracy_of, "f1": f1_of}
+# Measure of a decision -> its function of Counts.
+MEASURES = {"accuracy": accuracy_of, "balanced_accuracy": balanced_accuracy_of, "f1": f1_of}
 
 
 def accuracy(decisions, labels):
@@ -82,7 +82,7 @@ def average_precision(scores, labels, weights=None):
 
 
 def resamples(faces, number, seed=0, size=50):
-    """Bootstrap resamples of a split: how often each face is drawn, (up to `size`, N) at a time, `number` in all."""
+    """Bootstrap resamples of a split: how often each face is taken, (up to `size`, N) at a time, `number` in all."""
     rng = np.random.RandomState(seed)
     for start in range(0, number, size):
         rows = min(size, number - start)
@@ -93,19 +93,19 @@ def resamples(faces, number, seed=0, size=50):
 def interval(values, confidence=0.95):
     """Ends of the central interval that holds a share of resampled values (R, ...): two arrays (...)."""
     tail = (1 - confidence) / 2
-    known = np.where(np.isfinite(values).any(axis=0), values, 0)
-    ends = np.nanquantile(known, [tail, 1 - tail], axis=0)
+    finite = np.where(np.isfinite(values).any(axis=0), values, 0)
+    ends = np.nanquantile(finite, [tail, 1 - tail], axis=0)
     return tuple(np.where(np.isfinite(values).any(axis=0), end, np.nan) for end in ends)
 
 
 def majority(labels):
-    """Accuracy of always giving the commoner answer, (A,)."""
+    """Majority baseline: accuracy of always deciding for the more frequent class, (A,)."""
     share = labels.mean(axis=0)
     return np.maximum(share, 1 - share)
 
 
 def prior_shift(prior):
-    """What to add to a logit trained on balanced batches where positives have share `prior`, (A,)."""
+    """What corrects a logit trained on balanced batches for a share `prior` of positives, (A,): added to it."""
     return np.log(prior / (1 - prior))
 
 
@@ -122,18 +122,18 @@ def intersection(one, other):
     return area(np.concatenate([low, high], axis=-1))
 
 
-def overlap(found, true):
+def iou(found, true):
     """Intersection over union of boxes (..., 4)."""
     shared = intersection(found, true)
     return shared / (area(found) + area(true) - shared)
 
 
 def coverage(found, true):
-    """Share of the true box that the found one covers."""
+    """Box coverage: the share of the true box that the found one covers (recall of the true box)."""
     return intersection(found, true) / area(true)
 
 
-def hits(found, true):
-    """Whether the centre of the found box lies in the true one, (...) bool."""
+def pointing_game(found, true):
+    """Whether the centre of the found box lies in the true one, (...) bool; its mean is the pointing-game accuracy."""
     centre = (found[..., :2] + found[..., 2:]) / 2
     return ((centre >= true[..., :2]) & (centre < true[..., 2:])).all(axis=-1)

@@ -5,6 +5,8 @@ import pathlib
 
 import numpy as np
 
+from tools.evaluate import results
+
 TABLE = pathlib.Path(__file__).with_name("table2.csv")
 # The methods that results are put beside: the paper's own and its strongest rival.
 OURS, RIVAL = "Paper", "LNets+ANet"
@@ -37,6 +39,25 @@ def rows(kind):
 def mean(row, attributes=None):
     """Mean accuracy of a row over attributes, those of table 2 by default; NaN where it lacks one."""
     return float(np.mean([row.get(name, np.nan) for name in attributes or row]))
+
+
+def beside(networks, kind):
+    """results.Published of every attribute of table 2, then the mean; [] where nothing is published.
+
+    networks: dict name -> rows of its answer (results.Row), tuned; kind: data set
+    """
+    table = rows(kind)
+    measured = {
+        f"{name} (here)": {row.attribute: row.accuracy for row in found if row.attribute != results.MEAN}
+        for name, found in networks.items()
+    }
+    columns = {**measured, **{f"{method} (published)": table[method] for method in (RIVAL, OURS) if method in table}}
+    shared = [name for name in next(iter(measured.values())) if name in table.get(OURS, {})]
+    if not shared:
+        return []
+    found = [results.Published(name, {title: column.get(name) for title, column in columns.items()}) for name in shared]
+    means = {title: mean(column, shared) for title, column in columns.items()}
+    return [*found, results.Published(results.MEAN, means)]
 
 
 def note(kind):

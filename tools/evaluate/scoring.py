@@ -1,83 +1,87 @@
-"""The rows of an evaluation: every score of every net under every decision, with bootstrap intervals."""
+"""The rows of an evaluation: every score of every network under every decision, with bootstrap intervals."""
 
 import numpy as np
 
-from tools.evaluate import metrics
-from tools.evaluate.calibration import decide
+from tools.evaluate import metrics, results
+from tools.evaluate.calibration import TUNED, decide
 
 PRECISION = "average_precision"
+SUFFIXES = ("", "_low", "_high")
 
 
 class Scored:
-    """One score of one net on a split: its measures, and the same on resamples of the faces.
+    """One score of one network on a split: its measures, and the same on resamples of the faces.
 
     score: (N, A) logits; labels: (N, A) bool; prior, threshold: (A,); resampled: number of resamples, the same ones
     for all scores of a split, so that differences between scores are paired
-    Attributes: values, dict (rule, measure) -> (A,); draws, the same -> (R, A). Rule of average precision: None.
+    Attributes: values, dict (decision, measure) -> (A,); samples, the same of the resamples -> (R, A). Average
+    precision needs no decision: None.
     """
 
     def __init__(self, score, labels, prior, threshold, resampled=1000):
         decisions = decide(score, prior, threshold)
-        self.values, draws = {}, {}
-        for rule, decided in decisions.items():
+        self.values, samples, self.labels = {}, {}, labels
+        for decision, decided in decisions.items():
             counts = metrics.count(decided, labels)
             for name, measure in metrics.MEASURES.items():
-                self.values[rule, name] = measure(counts)
+                self.values[decision, name] = measure(counts)
         self.values[None, PRECISION] = metrics.average_precision(score, labels)
         for weights in metrics.resamples(len(labels), resampled):
-            for rule, decided in decisions.items():
+            for decision, decided in decisions.items():
                 counts = metrics.count(decided, labels, weights)
                 for name, measure in metrics.MEASURES.items():
-                    draws.setdefault((rule, name), []).append(measure(counts))
-            draws.setdefault((None, PRECISION), []).append(metrics.average_precision(score, labels, weights))
-        self.draws = {key: np.concatenate(parts) for key, parts in draws.items()}
-        self.rules = list(decisions)
+                    samples.setdefault((decision, name), []).append(measure(counts))
+            samples.setdefault((None, PRECISION), []).append(metrics.average_precision(score, labels, weights))
+        self.samples = {key: np.concatenate(parts) for key, parts in samples.items()}
+        self.decisions = list(decisions)
 
-    def rows(self, attributes):
-        """Rows per attribute, then the mean, and in each group per rule."""
+    def rows(self, title, attributes):
+        """results.Row per attribute, then of the mean, and in each group per decision."""
         cells = {key: self.cells(key) for key in self.values}
+        positive, majority = (with_mean(values) for values in (self.labels.mean(axis=0), metrics.majority(self.labels)))
         rows = []
-        for index, attribute in enumerate([*attributes, "mean"]):
-            for rule in self.rules:
-                row = {"attribute": attribute, "rule": rule}
-                for key in [(rule, name) for name in metrics.MEASURES] + [(None, PRECISION)]:
-                    for suffix, values in zip(("", "_low", "_high"), cells[key]):
-                        row[f"{key[1]}{suffix}"] = number(values[index])
-                rows.append(row)
+        for index, attribute in enumerate([*attributes, results.MEAN]):
+            for decision in self.decisions:
+                measures = {}
+                for key in [(decision, name) for name in metrics.MEASURES] + [(None, PRECISION)]:
+                    for suffix, values in zip(SUFFIXES, cells[key]):
+                        measures[f"{key[1]}{suffix}"] = number(values[index])
+                shares = float(positive[index]), float(majority[index])
+                rows.append(results.Row(title, attribute, *shares, decision, **measures))
         return rows
 
     def cells(self, key):
         """Value, low and high of a measure, (A + 1,) each: attributes, then their mean."""
-        values, draws = with_mean(self.values[key]), with_mean(self.draws[key])
-        return values, *metrics.interval(draws)
+        values, samples = with_mean(self.values[key]), with_mean(self.samples[key])
+        return values, *metrics.interval(samples)
 
     def difference(self, other, key):
         """Mean over attributes of a measure, less that of another score of the same split: value, low, high."""
-        values = np.nanmean(self.values[key]) - np.nanmean(other.values[key])
-        draws = with_mean(self.draws[key])[:, -1] - with_mean(other.draws[key])[:, -1]
-        return values, *metrics.interval(draws)
+        value = with_mean(self.values[key])[-1] - with_mean(other.values[key])[-1]
+        samples = with_mean(self.samples[key])[:, -1] - with_mean(other.samples[key])[:, -1]
+        return value, *metrics.interval(samples)
 
 
 def with_mean(values):
-    """Values (..., A) and, behind them, their mean over what is known."""
-    known = np.isfinite(values)
-    total = np.where(known, values, 0).sum(axis=-1, keepdims=True)
-    return np.concatenate([values, metrics.share(total, known.sum(axis=-1, keepdims=True))], axis=-1)
+    """Values (..., A) and, behind them, their mean over the finite ones."""
+    finite = np.isfinite(values)
+    total = np.where(finite, values, 0).sum(axis=-1, keepdims=True)
+    return np.concatenate([values, metrics.share(total, finite.sum(axis=-1, keepdims=True))], axis=-1)
 
 
 def number(value):
-    """A float as JSON and CSV hold it: None for what is not known."""
+    """A float as JSON and CSV hold it: None for what is not defined."""
     return float(value) if np.isfinite(value) else None
 
 
 def differences(scored):
-    """What one net has over another: rows of all pairs of a dict name -> Scored, each decision tuned on validation."""
-    rows, names = [], list(scored)
-    for place, other in enumerate(names):
+    """results.Difference of all pairs of a dict name -> Scored, each with thresholds tuned on validation."""
+    found, names = [], list(scored)
+    for place, minus in enumerate(names):
         for name in names[place + 1 :]:
-            row = {"of": name, "over": other}
+            measures = {}
             for measure in metrics.MEASURES:
-                cells = scored[name].difference(scored[other], ("tuned", measure))
-                row.update({f"{measure}{suffix}": number(v) for suffix, v in zip(("", "_low", "_high"), cells)})
-            rows.append(row)
-    return rows
+                cells = scored[name].difference(scored[minus], (TUNED, measure))
+                measures.update({f"{measure}{suffix}": number(v) for suffix, v in zip(SUFFIXES, cells)})
+            found.append(results.Difference(name, minus, **measures))
+    return found

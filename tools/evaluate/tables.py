@@ -1,6 +1,20 @@
-"""Rows (lists of dicts) as printed tables and CSV files."""
+"""Rows (dicts, or records of one kind) as aligned text and as CSV files."""
 
 import csv
+import dataclasses
+
+from data_prep import files
+from tools.evaluate import records
+
+
+def as_dicts(rows):
+    """Rows as dicts: records by the headings of their fields."""
+    return [
+        {records.words(field): getattr(row, field.name) for field in dataclasses.fields(row)}
+        if dataclasses.is_dataclass(row)
+        else row
+        for row in rows
+    ]
 
 
 def text(value):
@@ -10,22 +24,31 @@ def text(value):
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def show(rows, keys=None):
-    """Print rows of one kind as an aligned table; words of the headings under each other."""
+def aligned(rows, keys=None):
+    """Rows as an aligned table; the words of a heading stand under each other. keys: the columns, all by default."""
+    rows = as_dicts(rows)
     keys = keys or list(rows[0])
     cells = [[text(row.get(key)) for key in keys] for row in rows]
     words = [key.split() for key in keys]
     height = max(map(len, words))
     heads = [[word[line] if line < len(word) else "" for word in words] for line in range(height)]
     widths = [max(len(row[i]) for row in heads + cells) for i in range(len(keys))]
-    for row in heads + cells:
-        print("  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))]).rstrip())
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))]).rstrip()
+        for row in heads + cells
+    )
+
+
+def show(rows, keys=None):
+    """Print `aligned` rows."""
+    print(aligned(rows, keys))
 
 
 def write_csv(path, rows):
     """Write rows, their keys in the order they first come up. Raises OSError."""
+    rows = as_dicts(rows)
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    with open(path, "w", newline="") as file:
+    with files.replacing(path, "w", newline="") as file:
         writer = csv.DictWriter(file, keys)
         writer.writeheader()
         writer.writerows(rows)

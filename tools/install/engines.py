@@ -1,71 +1,198 @@
-"""Choose the Caffe that the Makefile's steps run on, install it where it is missing, and say in one line which and why.
+"""Which Caffe a command runs on: BVLC Caffe or the engine on PyTorch; it is installed where it is missing.
 
-    make train CAFFE=bvlc      # a real BVLC Caffe, on the CPU
-    make train CAFFE=torch     # engine/caffe, on PyTorch: CPU or GPU
-    make train                 # CAFFE=auto: BVLC where it can be installed and no GPU is asked for, else the engine
-
-Prints shell assignments of `caffe` and `python`. Standard library only.
+bvlc    BVLC Caffe 1.0, the reference: on the CPU, in .caffe/
+torch   engine/ on PyTorch: CPU or GPU, in .venv/
+auto    torch where a GPU or another precision than float32 is asked for, or where BVLC cannot be installed;
+        else bvlc
 """
 
+import dataclasses
+import importlib.util
+import os
 import pathlib
+import re
 import subprocess
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
-
-from tools.install.install_caffe import InstallError, check_machine  # noqa: E402
+from tools.errors import ToolError
+from tools.install import install_caffe
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-# Where an engine's programs are, and what of the Makefile installs them.
-ENGINES = {"bvlc": (".caffe/bin", ".caffe/bin/caffe"), "torch": (".venv/bin", ".venv/ready-engine")}
+CHOICES = ("auto", "bvlc", "torch")
 NAMES = {"bvlc": "BVLC Caffe", "torch": "the engine on PyTorch"}
+# Flags of `caffe train`; the engine knows some more. The run gives those in GIVEN itself.
+BVLC_FLAGS = (
+    "gpu",
+    "level",
+    "model",
+    "phase",
+    "sighup_effect",
+    "sigint_effect",
+    "snapshot",
+    "solver",
+    "stage",
+    "weights",
+)
+ENGINE_FLAGS = (*BVLC_FLAGS, "precision", "shard", "decoded_mb")
+GIVEN = {
+    "solver": "it is the stage's own; change fields of it with --solver",
+    "snapshot": "an interrupted stage goes on by itself",
+    "weights": "a stage starts from the stage before it",
+    "model": "it is the stage's own",
+    "phase": "training has one phase",
+    "sigint_effect": "Ctrl-C stops a training with a snapshot",
+    "sighup_effect": "a closed terminal stops a training with a snapshot",
+}
+DEVICE = re.compile(r"cpu|cuda(:\d+(,\d+)*)?")
 
 
-def make(target):
-    """Run a target of the Makefile, its words on standard error; whether it succeeded."""
-    command = ["make", "--no-print-directory", "--silent", target]
-    return subprocess.run(command, cwd=str(REPOSITORY), stdout=sys.stderr).returncode == 0
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """A Caffe that is installed: its name, and the paths of its programs `caffe` and `python`."""
+
+    name: str
+    reason: str = ""
+
+    @property
+    def folder(self):
+        return REPOSITORY / (".caffe" if self.name == "bvlc" else ".venv") / "bin"
+
+    @property
+    def caffe(self):
+        return self.folder / "caffe"
+
+    @property
+    def python(self):
+        return self.folder / "python"
+
+    def runs_here(self):
+        """Whether the Python at work is this engine's own."""
+        module = sys.modules.get("caffe") or importlib.util.find_spec("caffe")
+        place = pathlib.Path(getattr(module, "__file__", None) or module.origin) if module else pathlib.Path()
+        return (REPOSITORY / "engine" in place.parents) == (self.name == "torch")
+
+    def environment(self, threads=0):
+        """Environment for its programs, computing with so many threads, 0 for one per core."""
+        made = dict(os.environ)
+        if threads:
+            made.update(OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
+        return made
+
+
+def choose(wanted, device="cpu", precision="float32", find_obstacle=None):
+    """The Engine for a device and a precision, not yet installed.
+
+    wanted: "auto", "bvlc" or "torch"; find_obstacle: function that says why BVLC cannot run here, or None
+    Raises ToolError where the engine asked for cannot serve the device or the precision.
+    """
+    if wanted not in CHOICES:
+        raise ToolError(f"no Caffe is called {wanted!r}; choose one of {', '.join(CHOICES)}")
+    if not DEVICE.fullmatch(device):
+        raise ToolError(f"no device is called {device!r}; give cpu, cuda, cuda:N, or cuda:0,1 to train on several GPUs")
+    if wanted == "bvlc" and device != "cpu" and cpu_build():
+        raise ToolError(
+            f"BVLC Caffe here is a build for the CPU and cannot use {device}; leave out the engine, or choose torch"
+        )
+    if wanted == "bvlc" and precision != "float32":
+        raise ToolError(f"BVLC Caffe computes in float32 only, not {precision}; leave out the engine, or choose torch")
+    if wanted != "auto":
+        return Engine(wanted)
+    if device != "cpu":
+        return Engine("torch", "a GPU is asked for")
+    if precision != "float32":
+        return Engine("torch", f"{precision} is asked for")
+    problem = (find_obstacle or obstacle)()
+    return Engine("torch", problem) if problem else Engine("bvlc", "the reference, on the CPU")
 
 
 def obstacle():
-    """Why BVLC Caffe cannot run here; None where it can. Installs it."""
-    if (REPOSITORY / ".caffe/bin/caffe").exists():
+    """Why BVLC Caffe cannot be installed here; None where it can, or is."""
+    if Engine("bvlc").caffe.exists():
         return None
     try:
-        check_machine()
-    except InstallError as error:
+        install_caffe.check_machine()
+    except install_caffe.InstallError as error:
         return str(error).split(";")[0]
-    return None if make(".caffe/bin/caffe") else "BVLC Caffe could not be installed"
+    return None
 
 
-def choose(wanted, flags, find_obstacle=obstacle):
-    """(engine, why): "bvlc" or "torch", and the reason, None where the user has chosen.
+def cpu_build():
+    """Whether .caffe/ is the CPU build that install_caffe makes, or nothing yet, and not a user's own build."""
+    program = Engine("bvlc").caffe
+    return not program.exists() or install_caffe.RECIPE in program.read_text()
 
-    wanted: "bvlc", "torch" or "auto"; flags: those of `caffe train`; find_obstacle: see `obstacle`
-    Raises ValueError for another word.
+
+def ensure(engine):
+    """Install an Engine where it is missing. Raises ToolError."""
+    if engine.name == "bvlc":
+        if not engine.caffe.exists():
+            try:
+                install_caffe.install_here()
+            except (install_caffe.InstallError, OSError) as error:
+                raise ToolError(f"BVLC Caffe could not be installed: {error}; or choose the engine: CAFFE=torch")
+        return
+    if not engine.python.exists():
+        raise ToolError("there is no .venv yet; run `make` once in the project's folder, which makes it")
+    if not list((REPOSITORY / ".venv").glob("lib/python3*/site-packages/torch/__init__.py")):
+        print("installing PyTorch into .venv", flush=True)
+        pip = [str(engine.python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", ".[engine]"]
+        if subprocess.run(pip, cwd=str(REPOSITORY)).returncode:
+            raise ToolError("PyTorch could not be installed into .venv; what pip said stands above")
+
+
+def check_device(engine, device):
+    """Raise ToolError where the engine finds no such GPU on this machine."""
+    if device == "cpu" or engine.name == "bvlc":
+        return
+    code = "import torch; print(torch.cuda.device_count())"
+    done = subprocess.run(
+        [str(engine.python), "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    count = int(done.stdout.strip() or 0) if done.returncode == 0 else 0
+    wrong = [number for number in gpus(device) if number >= count]
+    if wrong:
+        have = f"PyTorch finds {count} GPUs (numbered from 0)" if count else "PyTorch finds no GPU on this machine"
+        raise ToolError(f"device {device}: {have}; use --device cpu, or check the driver with nvidia-smi")
+
+
+def gpus(device):
+    """The numbers of the GPUs of a device: [] for the CPU."""
+    if device == "cpu":
+        return []
+    return [int(number) for number in device.partition(":")[2].split(",") if number] or [0]
+
+
+def check_flags(engine, flags):
+    """Flags for `caffe train` beside those that a run gives: list of words, checked. Raises ToolError.
+
+    Returns (flags that pass through, dict of device and precision where the flags give them).
     """
-    if wanted in ENGINES:
-        return wanted, None
-    if wanted != "auto":
-        raise ValueError(f"CAFFE must be bvlc, torch or auto, not {wanted!r}")
-    if any(flag.startswith("-") and flag.lstrip("-").split("=")[0] == "gpu" for flag in flags):
-        return "torch", "a GPU is asked for"
-    problem = find_obstacle()
-    return ("torch", problem) if problem else ("bvlc", "no GPU is asked for; CAFFE=torch for the engine on PyTorch")
+    import difflib
 
-
-def main():
-    try:
-        engine, why = choose(sys.argv[1], sys.argv[2:])
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    folder, target = ENGINES[engine]
-    if not make(target):
-        sys.exit(f"error: {NAMES[engine]} could not be installed")
-    if why:
-        print(f"caffe: {NAMES[engine]}: {why}", file=sys.stderr)
-    print(f"caffe={folder}/caffe python={folder}/python")
-
-
-if __name__ == "__main__":
-    main()
+    names, given, kept = ENGINE_FLAGS if engine != "bvlc" else BVLC_FLAGS, {}, []
+    words = list(flags)
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.lstrip("-").partition("=")
+        if not word.startswith("-") or not name:
+            raise ToolError(f"{word!r} is no flag of caffe train; flags look like -name value")
+        if name not in names:
+            if name in ENGINE_FLAGS:
+                raise ToolError(
+                    f"BVLC Caffe has no flag -{name}; choose the engine on PyTorch: --caffe torch (CAFFE=torch)"
+                )
+            near = difflib.get_close_matches(name, names, 1)
+            raise ToolError(f"caffe train has no flag -{name}{f'; did you mean -{near[0]}?' if near else ''}")
+        if name in GIVEN:
+            raise ToolError(f"-{name} cannot be given here: {GIVEN[name]}")
+        if not equals:
+            if not words:
+                raise ToolError(f"-{name} needs a value")
+            value = words.pop(0)
+        if name == "gpu":
+            given["device"] = f"cuda:{value}"
+        elif name == "precision":
+            given["precision"] = value
+        else:
+            kept.append(f"-{name}={value}")
+    return kept, given

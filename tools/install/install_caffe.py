@@ -255,6 +255,19 @@ def wrap_own_build(root, target):
     write_wrappers(target, programs, dict.fromkeys(programs, path))
 
 
+def install_here(archive=None, debs=None, root=None, target=REPOSITORY / ".caffe/bin"):
+    """Install BVLC Caffe for this clone and try it: start scripts in folder `target`. Raises InstallError, OSError.
+
+    archive, debs: where the packages come from, see `install`; root: a user's own build, which is used instead
+    """
+    if root:
+        wrap_own_build(root.resolve(), target)
+    else:
+        wrap_packages(install(cache_folder(), archive, debs), target)
+    python = str(target / "python")
+    run([python, "-c", "import cv2, caffe, lmdb, python_layers"], f"importing caffe with {python}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--archive", help="address of a Debian archive that has bullseye")
@@ -263,12 +276,7 @@ def main():
     parser.add_argument("--target", type=pathlib.Path, default=REPOSITORY / ".caffe/bin")
     arguments = parser.parse_args()
     try:
-        if arguments.caffe_root:
-            wrap_own_build(arguments.caffe_root.resolve(), arguments.target)
-        else:
-            wrap_packages(install(cache_folder(), arguments.archive, arguments.debs), arguments.target)
-        python = str(arguments.target / "python")
-        run([python, "-c", "import cv2, caffe, lmdb, python_layers"], f"importing caffe with {python}")
+        install_here(arguments.archive, arguments.debs, arguments.caffe_root, arguments.target)
     except (InstallError, OSError) as error:
         sys.exit(f"error: make caffe: {error}")
     except KeyboardInterrupt:

@@ -6,15 +6,16 @@ import typing
 
 import numpy as np
 
+from data_prep import geometry
 from data_prep.geometry import ALIGNED_HEIGHT, ALIGNED_WIDTH, face, from_patch, moved_box, patch
 from tools import networks
-from tools.devices import use_device
 from tools.errors import ToolError
 from tools.evaluate import calibration
 from tools.predict import cards
 from tools.predict.face_finder import FaceFinder, FoundFace
 from tools.predict.images import as_image
 from tools.predict.photos import Photo
+from tools.run import Run
 
 # Faces of one photo that are answered; the largest are kept.
 CROWD = 500
@@ -33,7 +34,7 @@ class Answer:
 
     answer: str
     probability: float
-    region: typing.Optional[typing.List[float]] = None
+    region: typing.Optional[list[float]] = None
 
     def to_dict(self):
         """Everything as JSON values; without "region" where there is none."""
@@ -50,10 +51,10 @@ class Face:
     wrong, or None
     """
 
-    box: typing.List[float]
+    box: list[float]
     score: typing.Optional[float]
     rotation: float
-    attributes: typing.Dict[str, Answer]
+    attributes: dict[str, Answer]
     warning: typing.Optional[str] = None
 
     def to_dict(self):
@@ -66,7 +67,7 @@ class Face:
 
 
 # photo: a Photo without its image; view: the image for drawing, see cards.view, shape: its own, both None where there
-# is none; faces: list of Face; aligned: their pictures; shares: their regions, dicts of names to boxes in shares of them
+# is none; faces: list of Face; aligned: their pictures; shares: dicts name -> region in shares of the aligned picture
 Prediction = collections.namedtuple("Prediction", "photo view shape faces aligned shares")
 
 
@@ -77,8 +78,9 @@ class Predictor:
     .caffemodel of any of the networks; models, the folder of their prototxts; attributes, the names the network was
     trained on, in order (by default those in calibration.json beside the weights).
     only: the names to answer for, all by default
-    aligned: pictures are aligned faces, framed like those the network was trained on; else faces are found by `finder`,
-    a FaceFinder by default
+    aligned: pictures are faces framed like those the network was trained on; else faces are found by `finder`, a
+    FaceFinder by default. frame: where the eyes of such pictures are, (2, 2) pixels; by default the run's, else
+    CelebA's aligned pictures at any size
     min_confidence: share of right answers below which an answer is "uncertain"
     device: "cpu", "cuda" or "cuda:N"; by default, where Caffe computes now
     Attribute calibrated: whether calibration.json serves; without it probabilities are the network's own, right for
@@ -93,6 +95,7 @@ class Predictor:
         run=None,
         only=None,
         aligned=False,
+        frame=None,
         finder=None,
         min_confidence=MIN_CONFIDENCE,
         device=None,
@@ -100,14 +103,19 @@ class Predictor:
         if (run is None) == (weights is None):
             raise ToolError("give Predictor a run, or weights; one of the two")
         if device is not None:
-            use_device(device)
+            networks.use_device(device)
         if run is not None:
-            weights, model, attributes = of_run(run)
+            run = Run.read(run)
+            stage = next((stage for stage in STAGES if run.done(stage)), STAGES[0])
+            weights, model, attributes = run.weights(stage), run.deploy(stage), run.attributes
+            if aligned and frame is None:
+                run.check_data()
+                frame = networks.manifest(run.data.lmdb).frame
         else:
             model = networks.deploy(models, weights)
         self.attributes = list(attributes or trained_attributes(weights))
         self.net = networks.load(model, weights)
-        if self.net.blobs["conv3"].data.shape[1] != len(self.attributes) * networks.CONV3_CHANNELS:
+        if networks.attributes_of(self.net) != len(self.attributes):
             names = ", ".join(self.attributes)
             raise ToolError(f"{model}: this network is not for {len(self.attributes)} attributes ({names})")
         self.only = list(only or self.attributes)
@@ -119,10 +127,9 @@ class Predictor:
         self.score = "logits" if "logits" in self.net.blobs else "max_d"
         entry = calibration.read(weights, self.attributes)
         self.calibrated = entry is not None
-        line = entry["scores"][self.score] if entry else {}
-        self.slope, self.offset = np.array(line.get("slope", 1.0)), np.array(line.get("offset", 0.0))
-        self.threshold = np.array(line.get("threshold", 0.0))
-        self.aligned, self.min_confidence = aligned, min_confidence
+        score = entry.scores[self.score] if entry else calibration.ScoreCalibration(0.0, 1.0, 0.0)
+        self.threshold, self.slope, self.offset = map(np.array, (score.threshold, score.slope, score.offset))
+        self.aligned, self.frame, self.min_confidence = aligned, frame, min_confidence
         self.finder = None if aligned else finder or FaceFinder()
 
     def predict(self, image, batch=16):
@@ -136,13 +143,20 @@ class Predictor:
     def predict_batch(self, images, batch=16):
         """Answers for several images, see `predict`: list of lists of Face. Batches are filled across images."""
         source = (Photo(str(number), as_image(image), None) for number, image in enumerate(images))
-        return [prediction.faces for prediction in self.stream(source, batch)]
+        predictions = list(self.stream(source, batch))
+        for prediction in predictions:
+            if prediction.photo.problem:
+                raise ToolError(f"image {prediction.photo.name}: {prediction.photo.problem}")
+        return [prediction.faces for prediction in predictions]
 
     def stream(self, source, batch=16):
         """Prediction of each of the photos (tools.predict.photos.Photo), in order; few photos are held at a time."""
         waiting, queue = collections.deque(), []
         for photo in source:
-            found = [] if photo.image is None else self.find(photo.image)
+            try:
+                found = [] if photo.image is None else self.find(photo.image)
+            except ToolError as error:
+                found, photo = [], photo._replace(image=None, problem=str(error))
             view, shape = (None, None) if photo.image is None else (cards.view(photo.image), photo.image.shape)
             held = Held(photo._replace(image=None), view, shape, found, [None] * len(found))
             waiting.append(held)
@@ -158,13 +172,26 @@ class Predictor:
             yield waiting.popleft().prediction()
 
     def find(self, image):
-        """The faces of an image (B G R uint8): list of FoundFace, the largest first."""
+        """The faces of an image (B G R uint8): list of FoundFace, the largest first. Raises ToolError."""
         if self.aligned:
-            height, width = image.shape[:2]
-            to_photo = np.array([(width / ALIGNED_WIDTH, 0, 0), (0, height / ALIGNED_HEIGHT, 0)])
-            return [FoundFace(np.array([0.0, 0.0, width, height]), to_photo, image)]
+            return [self.framed(image)]
         found = sorted(self.finder(image), key=lambda one: one.box[0] - one.box[2])
         return found[:CROWD]
+
+    def framed(self, image):
+        """The face of an image that is framed like the training data, as FoundFace. Raises ToolError."""
+        height, width = image.shape[:2]
+        if self.frame is None:
+            to_photo = np.array([(width / ALIGNED_WIDTH, 0, 0), (0, height / ALIGNED_HEIGHT, 0)])
+            return FoundFace(np.array([0.0, 0.0, width, height]), to_photo, image)
+        if np.any(np.array(self.frame) >= (width, height)):
+            eyes = " and ".join(f"({x:g}, {y:g})" for x, y in self.frame)
+            raise ToolError(
+                f"{width} x {height} pixels, but eyes of the training data are at {eyes}; find faces (no --aligned)"
+            )
+        to_photo, aligned = geometry.align(image, self.frame)
+        box = moved_box((0, 0, ALIGNED_WIDTH, ALIGNED_HEIGHT), to_photo, image.shape)
+        return FoundFace(box, to_photo, aligned)
 
     def answer(self, found, shapes):
         """Answers for a batch: found (list of FoundFace) in photos of `shapes`.
@@ -208,23 +235,14 @@ class Held(collections.namedtuple("Held", "photo view shape found answers")):
         return Prediction(self.photo, self.view, self.shape, faces, [one.aligned for one in self.found], shares)
 
 
-def of_run(folder):
-    """Weights, deploy prototxt and attributes of a run. Raises ToolError."""
-    from tools.run import Run
-
-    run = Run.read(folder)
-    stage = next((stage for stage in STAGES if run.done(stage)), STAGES[0])
-    return run.weights(stage), run.deploy(stage), run.attributes
-
-
 def trained_attributes(weights):
     """The names a file of weights was trained on, by calibration.json. Raises ToolError."""
-    entry = calibration.entry(weights)
+    entry = calibration.read(weights)
     if not entry:
         raise ToolError(
             f"{weights}: no calibration.json beside it names its attributes; give the run instead (--run), or --names"
         )
-    return entry["attributes"]
+    return entry.attributes
 
 
 def rounded(box):

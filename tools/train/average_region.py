@@ -1,29 +1,33 @@
-"""Measure the average region of each attribute and write it into the weights joint training starts from.
+"""Measure the average region of each attribute; joint training starts from the weights that hold it (section 3.2).
 
-    .caffe/bin/python -m tools.train.average_region --model models/region/train_val.prototxt \\
-        --weights build/region_iter_30000.caffemodel --out build/average.caffemodel --rectangles measured
+  face-cascade average --run build/run                        a stage of a run; `face-cascade train` does it too
+  face-cascade average --model models/region/train_val.prototxt --weights build/region_iter_30000.caffemodel \\
+      --out build/average.caffemodel                          the same on bare files
 
-Task one, trained alone, sees positive faces of each attribute from its training LMDB (the one its prototxt
-names). The mean of their responses becomes the average response (section 3.2 of the paper). The rectangle
-of each response point is its receptive field (theoretical, the paper) or the rectangle that stands out of the
-mean gradient-times-activation map on conv3 over the faces for which the point fires (measured). Both become
-the blobs of layer region_mapper in a copy of the weights.
+Task one, trained alone, sees positive faces of each attribute from its training data. The mean of their responses
+becomes the average response. The rectangle of each response point is its receptive field (theoretical, the paper) or
+the rectangle that stands out of the mean gradient-times-activation map on conv3 over the faces for which the point
+fires (measured). Both become the blobs of layer region_mapper in a copy of the weights.
 """
 
-import argparse
+import dataclasses
 import pathlib
-import sys
+import time
 
 import caffe
 import numpy as np
 from tqdm import tqdm
 
+from data_prep import files
 from models import table1
 from python_layers.region_mapper import theoretical_rectangles
-from tools import networks
+from tools import networks, record
+from tools import run as runs
 from tools.errors import ToolError
+from tools.train import stages
 
-KINDS = ("theoretical", "measured")
+# Natural batches hold few positives of a rare attribute: after this many images per face asked for, those are enough.
+PATIENCE = 50
 
 
 def dense_rectangle(mass, density):
@@ -55,26 +59,40 @@ def choose_fired(fired, rng):
     return np.where(fired.any(axis=-1), chosen, -1)
 
 
-def measure(net, faces, passes, threshold, seed=0):
-    """Mean responses, and mean gradient-times-activation maps of the points that fire, over positive faces.
+@dataclasses.dataclass
+class Measured:
+    """What task one does on positive faces.
 
-    net: region train_val net in the TRAIN phase; faces: positives per attribute; passes: points looked at
-    per face (0: no maps)
-    Returns average (A, 4, 4), maps (A, 16, 13, 13), counts (A, 16) of the faces each map is the mean of.
+    average: mean response (A, 4, 4); faces: positives it is the mean of (A,); maps: mean gradient times activation of
+    the points that fire (A, 16, 13, 13), each face's map summing to 1; firings: faces each map is the mean of (A, 16)
+    """
+
+    average: np.ndarray
+    faces: np.ndarray
+    maps: np.ndarray
+    firings: np.ndarray
+
+
+def measure(net, faces, passes, threshold, seed=0):
+    """Measure a region train_val net in the TRAIN phase: a Measured.
+
+    faces: positives per attribute; passes: points looked at per face (0: no maps); threshold: response above which a
+    point fires. Ends early, with a warning, where batches hold too few positives of an attribute.
     """
     rng = np.random.default_rng(seed)
     batch, attributes = net.blobs["d"].data.shape[:2]
     size = table1.MAP_SIZE
-    total, seen = np.zeros((attributes, 4, 4)), 0
+    total, seen, images = np.zeros((attributes, 4, 4)), np.zeros(attributes, int), 0
     maps = np.zeros((attributes, 16, size, size))
-    counts = np.zeros((attributes, 16))
+    firings = np.zeros((attributes, 16))
     with tqdm(total=faces, unit="face", desc="average region", disable=None) as bar:
-        while seen < faces:
+        while seen.min() < faces and images < PATIENCE * faces:
             net.forward(end="d")
             positive = net.blobs["label"].data == 1
             response = 1 / (1 + np.exp(-net.blobs["d"].data))
             total += (response * positive[..., np.newaxis, np.newaxis]).sum(axis=0)
-            seen += batch // 2
+            seen += positive.sum(axis=0)
+            images += batch
             fired = (response > threshold).reshape(batch, attributes, -1) & positive[..., np.newaxis]
             activation = net.blobs["conv3"].data.reshape(batch, attributes, -1, size, size)
             for _ in range(passes):
@@ -82,21 +100,22 @@ def measure(net, faces, passes, threshold, seed=0):
                 net.blobs["d"].diff[...] = one_hot(chosen, response.shape)
                 net.backward(start="d", end="conv4")
                 gradient = net.blobs["conv3"].diff.reshape(activation.shape)
-                found = np.maximum(np.einsum("bachw,bachw->bahw", gradient, activation), 0)
+                evidence = np.maximum(np.einsum("bachw,bachw->bahw", gradient, activation), 0)
                 # Each face counts alike, however steep its score is.
-                found /= np.maximum(found.sum(axis=(2, 3), keepdims=True), 1e-12)
+                evidence /= np.maximum(evidence.sum(axis=(2, 3), keepdims=True), 1e-12)
                 for image, attribute in zip(*np.nonzero(chosen >= 0)):
                     point = chosen[image, attribute]
-                    maps[attribute, point] += found[image, attribute]
-                    counts[attribute, point] += 1
-            bar.update(batch // 2)
-    return total / seen, maps / np.maximum(counts, 1)[..., np.newaxis, np.newaxis], counts
+                    maps[attribute, point] += evidence[image, attribute]
+                    firings[attribute, point] += 1
+            bar.update(min(seen.min(), faces) - bar.n)
+    average = total / np.maximum(seen, 1)[:, np.newaxis, np.newaxis]
+    return Measured(average, seen, maps / np.maximum(firings, 1)[..., np.newaxis, np.newaxis], firings)
 
 
-def measured_rectangles(maps, counts, density, least):
-    """Rectangles (A, 4, 4, 4) of points in conv3 cells; the formula's where fewer than `least` faces fired."""
+def measured_rectangles(maps, firings, density, min_firings):
+    """Rectangles (A, 4, 4, 4) of points in conv3 cells; the receptive field of points with too few firings."""
     rectangles = np.tile(theoretical_rectangles(), (len(maps), 1, 1, 1)).reshape(len(maps), -1, 4)
-    for attribute, point in zip(*np.nonzero(counts >= least)):
+    for attribute, point in zip(*np.nonzero(firings >= min_firings)):
         rectangles[attribute, point] = dense_rectangle(maps[attribute, point], density)
     return rectangles.reshape(len(maps), table1.RESPONSE_SIZE, table1.RESPONSE_SIZE, 4)
 
@@ -112,41 +131,109 @@ def write(weights, out, average, rectangles):
         blob = layer.blobs.add()
         blob.shape.dim.extend(array.shape)
         blob.data.extend(np.asarray(array, dtype=np.float32).ravel())
-    partial = pathlib.Path(f"{out}.partial")
-    partial.write_bytes(message.SerializeToString())
-    partial.replace(out)
+    files.write_bytes(out, message.SerializeToString())
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--model", required=True, help="train_val.prototxt of the region net")
-    add("--weights", required=True, help="its .caffemodel")
-    add("--out", required=True, help=".caffemodel to write")
-    add("--rectangles", choices=KINDS, default="theoretical", help="of the points (default theoretical)")
-    add("--faces", type=int, default=200, help="positive faces per attribute (default 200)")
-    add("--points", type=int, default=4, help="measured: fired points looked at per face (default 4)")
-    add("--density", type=float, default=2.0, help="measured: times a map's mean from which cells count (default 2)")
-    add("--least", type=int, default=10, help="measured: faces a point must have fired for (default 10)")
-    add("--threshold", type=float, default=0.5, help="response above which a point fires (default 0.5)")
-    arguments = parser.parse_args()
-    try:
-        if arguments.density < 0:
-            raise ToolError(f"--density must not be negative, not {arguments.density}")
-        net = networks.load(arguments.model, arguments.weights, caffe.TRAIN)
-        if "d" not in net.blobs or "label" not in net.blobs:
-            raise ToolError(f"{arguments.model}: not a region net for training (no blobs d and label)")
-        measures = arguments.rectangles == "measured"
-        passes = arguments.points if measures else 0
-        average, maps, counts = measure(net, arguments.faces, passes, arguments.threshold)
-        rectangles = np.tile(theoretical_rectangles(), (len(average), 1, 1, 1))
-        if measures:
-            rectangles = measured_rectangles(maps, counts, arguments.density, arguments.least)
-        write(arguments.weights, arguments.out, average, rectangles)
-    except (ToolError, OSError) as error:
-        sys.exit(f"error: {error}")
-    print(f"{arguments.out}: {arguments.rectangles} rectangles, average response of {arguments.faces} faces each")
+def average(model, weights, out, settings, threshold):
+    """Measure the average region with a train_val prototxt and weights of task one, and write it. Raises ToolError.
+
+    settings: tools.run.Average; threshold: response above which a point fires
+    """
+    net = networks.load(model, weights, caffe.TRAIN)
+    if "d" not in net.blobs or "label" not in net.blobs:
+        raise ToolError(f"{model}: not a region net for training (it has no blobs d and label)")
+    measures = settings.rectangles == "measured"
+    found = measure(net, settings.faces, settings.points if measures else 0, threshold)
+    if not found.faces.all():
+        raise ToolError(f"{model}: the training data held no positive face of attribute number {found.faces.argmin()}")
+    if found.faces.min() < settings.faces:
+        print(f"average region: at least one attribute had only {found.faces.min()} positive faces", flush=True)
+    rectangles = np.tile(theoretical_rectangles(), (len(found.average), 1, 1, 1))
+    if measures:
+        rectangles = measured_rectangles(found.maps, found.firings, settings.density, settings.min_firings)
+    write(weights, out, found.average, rectangles)
 
 
-if __name__ == "__main__":
-    main()
+def average_stage(run, restart=False):
+    """The stage `average` of a run, unless it is done. Raises ToolError, OSError."""
+    ((_, action),) = stages.plan(run, ["average"], restart)
+    if action == "done":
+        print(f"average: done already, nothing to do ({run.weights('average')})")
+        return
+    run.check_data()
+    weights = run.weights("region")
+    stage = run.stages["average"] = record.Stage(stages.normal(run.inputs("average")))
+    stage.made_with = {"engine": "bvlc" if hasattr(caffe, "_caffe") else "torch", "commit": stages.commit()}
+    run.write()
+    stages.write_networks(run, ["region"])
+    out = run.folder / stages.AVERAGE_WEIGHTS
+    out.parent.mkdir(exist_ok=True)
+    begun = time.monotonic()
+    average(run.place("region") / "train_val.prototxt", weights, out, run.settings.average, run.network().threshold)
+    stage.state, stage.seconds = "done", time.monotonic() - begun
+    stage.weights, stage.checksum, stage.images = stages.AVERAGE_WEIGHTS, files.sha256(out), run.images("region")
+    run.write()
+    print(
+        f"average: done, {run.settings.average.rectangles} rectangles, {run.settings.average.faces} faces each: {out}"
+    )
+
+
+def add_arguments(parser):
+    """The options of `face-cascade average`."""
+    add, default = parser.add_argument, record.Average()
+    add("--run", metavar="FOLDER", help="Folder of the run whose task one is trained. Default: build/run.")
+    add("--model", metavar="FILE", help="Without a run: train_val.prototxt of the region net.")
+    add("--weights", metavar="FILE", help="Without a run: the .caffemodel of task one.")
+    add("--out", metavar="FILE", help="Without a run: the .caffemodel to write.")
+    add(
+        "--rectangles",
+        choices=record.RECTANGLES,
+        help=f"Rectangle of each response point: measured on faces, or theoretical. Default: {default.rectangles}.",
+    )
+    add("--faces", type=int, help=f"Positive faces per attribute to average over. Default: {default.faces}.")
+    add("--points", type=int, help=f"Fired points looked at per face, for measured ones. Default: {default.points}.")
+    add(
+        "--density",
+        type=float,
+        help="Multiple of a map's mean above which a cell counts for a measured rectangle; larger values give smaller "
+        f"rectangles. Default: {default.density:g}.",
+    )
+    add(
+        "--min-firings",
+        type=int,
+        help=f"Faces for which a point must fire to get a measured rectangle. Default: {default.min_firings}.",
+    )
+    add("--threshold", type=float, help="Without a run: response above which a point fires. Default: the net's own.")
+    add("--restart", action="store_true", help="Measure anew, whatever was measured before in this run.")
+    add("--device", help="cpu, cuda or cuda:N. Default: the run's.")
+
+
+def run(arguments):
+    """`face-cascade average`. Raises ToolError, OSError."""
+    given = {name: getattr(arguments, name) for name in record.Average.__dataclass_fields__}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name, least in (("faces", 1), ("points", 1), ("density", 0), ("min_firings", 1)):
+        if name in given and not given[name] >= least:
+            raise ToolError(f"--{name.replace('_', '-')} must be at least {least}, not {given[name]}")
+    bare = [arguments.model, arguments.weights, arguments.out]
+    if any(bare):
+        if not all(bare) or arguments.run:
+            raise ToolError("give either --run, or all of --model, --weights and --out")
+        networks.use_device(arguments.device or "cpu")
+        threshold = arguments.threshold
+        if threshold is None:
+            threshold = networks.region_mapper_parameters(pathlib.Path(arguments.model).with_name("deploy.prototxt"))[
+                "threshold"
+            ]
+        average(arguments.model, arguments.weights, arguments.out, record.Average(**given), threshold)
+        print(f"{arguments.out}: the average region of {arguments.weights}")
+        return 0
+    if arguments.threshold is not None:
+        raise ToolError("--threshold belongs to bare files; a run has its own (face-cascade train --threshold)")
+    folder = arguments.run or "build/run"
+    with runs.locked(folder):
+        made = runs.Run.read(folder)
+        made.settings.average = dataclasses.replace(made.settings.average, **given)
+        networks.use_device((arguments.device or made.settings.device).split(",")[0])
+        average_stage(made, arguments.restart)
+    return 0

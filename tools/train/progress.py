@@ -1,59 +1,79 @@
-"""Show the log of `caffe train`, read from standard input, as progress: iterations, rate, loss, time left.
-
-    .caffe/bin/caffe train -solver solver/region.prototxt 2>&1 | tee -i train.log | python3 tools/train/progress.py
-
-On a terminal one line is rewritten; elsewhere a line per reported loss. Tests, snapshots and errors are
-always shown. Ctrl-C is left to the training, which ends with a snapshot; this ends with it. Standard library only.
-"""
+"""Progress of a training, read from its log as it grows: iterations, loss, time left of the stage and of the run."""
 
 import re
-import signal
 import sys
+import time
 
-LOSS = re.compile(r"Iteration (\d+) \((\S+) iter/s.*loss = (\S+)")
-LAST = re.compile(r"^max_iter: (\d+)")
-STATE = re.compile(r"Snapshotting solver state to \w+(?: proto)? file (\S+)")
-STOPPED = "Optimization stopped early"
-SHOWN = re.compile(
-    r"Test net output|Testing net|Snapshotting to binary|Restoring|Resuming|Early exit|Check failed|Aborted"
-    r"|terminate called|^error:|^[FE]\d{4} |Traceback|what\(\)"
-)
+from tqdm import tqdm
+
+from tools.train.estimate import duration
+
+LOSS = re.compile(r"Iteration (\d+) \(.*, loss = (\S+)")
 PREFIX = re.compile(r"^[IWEF]\d{4} \S+ +\d+ \S+\] ")
-WIDTH = 30
+# Lines of the log that a user wants to see.
+SHOWN = re.compile(r"^error:|^[FE]\d{4} |Check failed|terminate called|what\(\)|Traceback|Test interrupted")
+TEST = re.compile(r"Test net output #\d+: (accuracy_attribute|accuracy_region) = (\S+)")
 
 
-def describe(iteration, rate, loss, last):
-    """One line of progress."""
-    if not last:
-        return f"iteration {iteration}, loss {loss}"
-    done = int(WIDTH * min(iteration / last, 1))
-    # The first rate, also of a training that goes on, is none: 0 or infinite.
-    known = iteration and 0 < rate < float("inf")
-    left = f", {max(last - iteration, 0) / rate / 60:.1f} min left" if known else ""
-    return f"[{'#' * done}{' ' * (WIDTH - done)}] {iteration}/{last}, loss {loss}{left}"
+class Progress:
+    """A bar on a terminal, elsewhere a line per reported loss.
 
+    stage: its name; first, last: iteration it starts from and its last; later: seconds per iteration of this stage ->
+    seconds of the run's later stages; reported: called after each report
+    Attributes: iteration and loss of the last report; broken, (iteration, loss) of the first loss that is not finite
+    """
 
-def main():
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    terminal = sys.stderr.isatty()
-    last, pending, state = 0, False, ""
-    for line in sys.stdin:
-        if found := LAST.match(line):
-            last = int(found[1])
-        elif found := LOSS.search(line):
-            text = describe(int(found[1]), float(found[2]), found[3], last)
-            print(f"\r{text}\033[K" if terminal else text, end="" if terminal else "\n", file=sys.stderr, flush=True)
-            pending = terminal
+    def __init__(self, stage, first, last, later, reported=lambda: None, stream=None):
+        self.stage, self.first, self.last, self.later = stage, first, last, later
+        self.reported, self.stream = reported, stream or sys.stderr
+        self.iteration, self.loss, self.accuracy, self.broken = first, None, None, None
+        self.begun = time.monotonic()
+        layout = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {postfix}"
+        bar_off = not self.stream.isatty()
+        self.bar = tqdm(total=last, initial=first, desc=stage, file=self.stream, disable=bar_off, bar_format=layout)
+
+    def line(self, line):
+        """Take in a line of the log."""
+        reported = LOSS.search(line)
+        if reported:
+            self.report(int(reported[1]), reported[2])
         elif SHOWN.search(line):
-            print(("\n" if pending else "") + PREFIX.sub("", line).strip(), file=sys.stderr, flush=True)
-            pending = False
-        elif found := STATE.search(line):
-            state = found[1]
-        elif STOPPED in line and state:
-            print(f'stopped; the same command with TRAIN="-snapshot {state}" goes on', file=sys.stderr)
-    if pending:
-        print(file=sys.stderr)
+            tqdm.write(PREFIX.sub("", line).strip(), file=self.stream)
+        else:
+            tested = TEST.search(line)
+            if tested:
+                self.accuracy = float(tested[2])
 
+    def report(self, iteration, loss):
+        self.iteration, self.loss = iteration, float(loss)
+        if self.broken is None and not abs(self.loss) < float("inf"):
+            self.broken = iteration, loss
+        text = self.text()
+        if self.bar.disable:
+            print(f"{self.stage}: iteration {iteration} of {self.last}{text}", file=self.stream, flush=True)
+        else:
+            self.bar.n = iteration
+            self.bar.set_postfix_str(text.lstrip(", "))
+        self.reported()
 
-if __name__ == "__main__":
-    main()
+    def text(self):
+        """Loss, accuracy on validation, and time left, for people."""
+        text = f", loss {self.loss:.4g}"
+        if self.accuracy is not None:
+            text += f", validation accuracy {self.accuracy:.3f}"
+        done = self.iteration - self.first
+        if done > 0:
+            each = (time.monotonic() - self.begun) / done
+            left = each * (self.last - self.iteration)
+            text += f", {duration(left)} left"
+            later = self.later(each)
+            if later:
+                text += f", {duration(left + later)} for the run"
+        return text
+
+    def close(self, iteration):
+        """End, at an iteration: the bar of a training that is done stands at 100 %."""
+        if not self.bar.disable:
+            self.bar.n = iteration
+            self.bar.refresh()
+        self.bar.close()

@@ -13,13 +13,13 @@ class Layer:
     backward(top, propagate_down, bottom), and finds its param_str (str) and phase (TRAIN = 0, TEST = 1) set. bottom
     and top are lists of blobs, `self.blobs.add_blob(*shape)` adds a parameter blob.
 
-    serves_tensors: a class whose forward and backward work on PyTorch tensors as well as on arrays sets this to True.
+    supports_tensors: a class whose forward and backward work on PyTorch tensors as well as on arrays sets this to True.
     They then get tensors on the device that computes, in `data` and `diff` of bottoms, tops and blobs, and nothing
     passes through the host. Bottoms' data and tops' diffs are to be read only. BVLC Caffe knows no such
     attribute and gives such a layer arrays.
     """
 
-    serves_tensors = False
+    supports_tensors = False
     type = "Python"
     blobs = ()
 

@@ -113,21 +113,21 @@ class Filter(BuiltIn):
 
 @register("Convolution")
 class Convolution(Filter):
-    """Convolution; groups with their own channels go the ways of grouped.py."""
+    """Convolution; groups with their own channels are computed by the algorithms of grouped.py."""
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)
         positions = product(top[0].shape) // self.outputs
-        self.ways = [None, None]
+        self.algorithms = [None, None]
         if self.at == 1:
-            self.ways = [
+            self.algorithms = [
                 grouped.choose(self.geometry, self.groups, positions, self.weight_shape, gpu) for gpu in (False, True)
             ]
 
     @property
-    def way(self):
+    def algorithm(self):
         """How the groups are computed where they are computed now; None: in one call."""
-        return self.ways[context.on_gpu()]
+        return self.algorithms[context.on_gpu()]
 
     def grouped_weight(self):
         outputs, *rest = self.weight_shape
@@ -137,8 +137,8 @@ class Convolution(Filter):
         return self.operand(grouped.blocks(blob.raw(), blob.shape, self.groups))
 
     def forward(self, bottom, top):
-        way = self.way
-        if way is None:
+        algorithm = self.algorithm
+        if algorithm is None:
             return super().forward(bottom, top)
         weight, bias = self.grouped_weight(), self.bias()
         bias = None if bias is None else bias.view(self.groups, -1)
@@ -147,12 +147,12 @@ class Convolution(Filter):
             x = self.input_blocks(source)
             images, _, height, width = target.shape
             out = grouped.empty_blocks((self.groups, images, self.outputs // self.groups, height, width), x)
-            way.forward(x, weight, bias, out)
+            algorithm.forward(x, weight, bias, out)
             target.put(grouped.unblock(out))
 
     def backward(self, top, propagate_down, bottom):
-        way = self.way
-        if way is None:
+        algorithm = self.algorithm
+        if algorithm is None:
             return super().backward(top, propagate_down, bottom)
         weight = self.grouped_weight() if self.kept_weight is None else self.kept_weight
         for source, target, down in zip(bottom, top, propagate_down):
@@ -163,7 +163,7 @@ class Convolution(Filter):
             dy = self.operand(grouped.blocks(target.raw_gradient(), target.shape, self.groups))
             dx = grouped.empty_blocks(x.shape, x) if down else None
             adders = [self.adder(index) if want else None for index, want in enumerate(wanted[1:])]
-            way.backward(dy, x, weight, dx, *adders)
+            algorithm.backward(dy, x, weight, dx, *adders)
             if down:
                 source.put_gradient(grouped.unblock(dx))
 

@@ -6,8 +6,8 @@ import weakref
 import numpy as np
 import torch
 
-from .. import context, glog
-from ..errors import CaffeError
+from .. import context, glog, hdf5
+from ..errors import CaffeError, check
 from ..fillers import fill
 from ..loader import Loader
 from ..proto import caffe_pb2
@@ -148,16 +148,15 @@ class HDF5Data(Source):
 
     def load(self):
         """Read the file whose turn it is."""
-        from ..weights import h5py
-
         path = self.files[self.order[self.file]]
         try:
-            with h5py().File(path, "r") as file:
+            with hdf5.reading(path) as file:
                 missing = [name for name in self.param.top if name not in file]
-                self.check(not missing, f"{path} has no data set {missing[0] if missing else ''!r}")
-                self.arrays = [np.asarray(file[name][()], dtype=np.float32) for name in self.param.top]
-        except OSError as error:
-            raise CaffeError(f"{self.where}: {path}: not a readable HDF5 file ({error})")
+                check(not missing, f"{path} has no data set {missing[0] if missing else ''!r}")
+                self.arrays = [np.asarray(hdf5.numbers(file, name, path), np.float32) for name in self.param.top]
+        except CaffeError as error:
+            raise CaffeError(f"{self.where}: {error}")
+        self.check(all(array.ndim for array in self.arrays), f"{path}: a data set is a single number, not rows")
         counts = [len(array) for array in self.arrays]
         self.check(min(counts) == max(counts) > 0, f"{path}: data sets have {counts} rows")
         self.rows = self.shuffled(counts[0])

@@ -1,7 +1,7 @@
-"""Convolutions of several groups, in the way that is fastest for their size.
+"""Convolutions of several groups, by the algorithm that is fastest for their size.
 
 A grouped convolution in one call is slow on CPU and GPU where the groups are few and wide. Blocks are the tensors
-used here instead: (G, N, C, H, W), each group's images together, channels last. Three ways:
+used here instead: (G, N, C, H, W), each group's images together, channels last. Three algorithms:
 
 - separate: a convolution per group, for groups with much work on the CPU;
 - batched: windows gathered into rows, then one batched matrix product for all groups, on the GPU and for
@@ -145,7 +145,7 @@ class Batched:
 
 
 def choose(geometry, groups, positions, weight_shape, on_gpu):
-    """The way for a convolution: Separate, Batched or None (native).
+    """The algorithm for a convolution: Separate, Batched or None (native).
 
     positions: N * H' * W', at which each filter is applied; weight_shape: (G * C', C, h, w) of the whole layer
     """

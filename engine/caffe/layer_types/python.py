@@ -10,7 +10,7 @@ from .base import BuiltIn, Layer, register
 
 @register("Python")
 class PythonLayer(BuiltIn):
-    """Runs an object of the user's class; its forward and backward see arrays, or tensors where it serves them."""
+    """Runs an object of the user's class; its forward and backward see arrays, or tensors where it supports them."""
 
     bottoms = (0, None)
     tops = (0, None)
@@ -40,8 +40,9 @@ class PythonLayer(BuiltIn):
         return found
 
     @property
-    def serves_tensors(self):
-        return self.object.serves_tensors
+    def supports_tensors(self):
+        # serves_tensors: the attribute's first name, which layers may still have.
+        return self.object.supports_tensors or getattr(self.object, "serves_tensors", False)
 
     def setup(self, bottom, top):
         self.object.setup(bottom, top)
@@ -50,7 +51,7 @@ class PythonLayer(BuiltIn):
         self.object.reshape(bottom, top)
 
     def forward(self, bottom, top):
-        if not self.serves_tensors:
+        if not self.supports_tensors:
             return self.object.forward(bottom, top)
         tops = [TensorBlob(blob, writes_data=True) for blob in top]
         self.with_tensors(self.object.forward, [TensorBlob(blob) for blob in bottom], tops)
@@ -58,7 +59,7 @@ class PythonLayer(BuiltIn):
             blob.data_memory.changed()
 
     def backward(self, top, propagate_down, bottom):
-        if not self.serves_tensors:
+        if not self.supports_tensors:
             return self.object.backward(top, propagate_down, bottom)
         bottoms = [TensorBlob(blob, writes_diff=True) for blob in bottom]
         self.with_tensors(self.object.backward, [TensorBlob(blob) for blob in top], propagate_down, bottoms)

@@ -3,7 +3,7 @@
 import caffe
 import numpy as np
 import pytest
-from conftest import relative
+from parity import relative
 
 NET = """
 layer { name: "x" type: "DummyData" top: "x" top: "t" dummy_data_param {

@@ -10,7 +10,7 @@ import lmdb
 import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
-from conftest import build, relative
+from parity import build, relative
 
 COUNT = 7
 
@@ -169,7 +169,7 @@ def test_every_rank_reads_its_own_records(tmp_path):
 
 
 @pytest.mark.parametrize("transform", ("", "crop_size: 6 mirror: true mean_value: 5 scale: 0.5"))
-def test_a_data_set_that_fits_is_kept_decoded(transform, tmp_path):
+def test_a_data_set_that_fits_is_cached_decoded(transform, tmp_path):
     """The same batches as without, and the reader ends after the first pass."""
     write(tmp_path / "db", MAKERS["png"]())
     results = []
@@ -180,7 +180,7 @@ def test_a_data_set_that_fits_is_kept_decoded(transform, tmp_path):
             net = build(tmp_path, net_text(tmp_path / "db", transform=transform), caffe.TRAIN)
             results.append(batches(net, 6))
             loader = net.layers[0].loader
-            assert (loader.kept is not None and loader.kept.complete()) == (budget == 1 << 20)
+            assert (loader.cache is not None and loader.cache.complete()) == (budget == 1 << 20)
             assert loader.stopped.is_set() == (budget == 1 << 20)
     finally:
         caffe.set_decoded_budget(None)

@@ -6,8 +6,8 @@ import sys
 
 import numpy as np
 import pytest
-from caffe import weights
-from test_data import raw, write
+from caffe import model_file
+from test_data_layers import raw, write
 
 NET = """
 layer {{ name: "data" type: "Data" top: "x" top: "t" transform_param {{ scale: 0.01 }}
@@ -20,7 +20,7 @@ layer {{ name: "ip" type: "InnerProduct" bottom: "c" top: "y" inner_product_para
 layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "y" bottom: "t" top: "loss" }}
 """
 SOLVER = """
-net: "{net}" base_lr: 0.05 lr_policy: "fixed" momentum: 0.9 weight_decay: 0.001 max_iter: 8 display: 1 snapshot: 4
+net: "{net}" base_lr: 0.05 lr_policy: "fixed" momentum: 0.9 weight_decay: 0.001 max_iter: 8 display: 1 snapshot: 3
 snapshot_prefix: "{prefix}" random_seed: 1 test_iter: 1 test_interval: 4 clip_gradients: 5
 """
 
@@ -37,7 +37,7 @@ def train(folder, ranks, batch, *arguments):
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     arrays = {
-        f"{name}{i}": a for name, found in weights.read(folder / "p_iter_8.caffemodel") for i, a in enumerate(found)
+        f"{name}{i}": a for name, found in model_file.read(folder / "p_iter_8.caffemodel") for i, a in enumerate(found)
     }
     return arrays, done.stderr
 
@@ -57,8 +57,11 @@ def test_two_ranks_are_one_process_with_twice_the_batch(shard, tmp_path):
     # Rank 0 alone writes: every iteration is logged once, and snapshots and tests are there.
     for words in ("Iteration 5 (", "Snapshotting to binary", "Testing net", "Optimization Done."):
         assert both.count(words) == log.count(words) > 0, words
-    # An interrupted training goes on from rank 0's snapshot.
+    # An interrupted training goes on from rank 0's snapshot and ends with the undisturbed one's weights. The snapshot
+    # of iteration 3 is at an end of the data (3 x 8 of 24 records): there the resumed data layer begins again.
     final = tmp_path / "2/p_iter_8.caffemodel"
     final.unlink()
-    again, _ = train(tmp_path / "2", 2, 4, "-shard", shard, "-snapshot", tmp_path / "2/p_iter_4.solverstate")
+    again, _ = train(tmp_path / "2", 2, 4, "-shard", shard, "-snapshot", tmp_path / "2/p_iter_3.solverstate")
     assert again.keys() == two.keys()
+    for name in two:
+        np.testing.assert_allclose(again[name], two[name], rtol=0, atol=1e-6 * abs(two[name]).max(), err_msg=name)

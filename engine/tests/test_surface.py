@@ -5,7 +5,7 @@ import pathlib
 import caffe
 import numpy as np
 import pytest
-from conftest import build
+from parity import build
 
 FACTS = """
 import importlib, inspect

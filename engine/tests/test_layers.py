@@ -1,10 +1,10 @@
 """Every layer type against a real Caffe: forward and gradients on random shapes and parameters."""
 
 import pytest
-from conftest import build, compare, replay
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from layer_cases import CASES, Draw
+from parity import build, compare, replay
 
 EXAMPLES = 6
 

@@ -1,4 +1,4 @@
-"""The other side of the parity tests, on a real Caffe: .caffe/bin/python tests/engine/oracle.py
+"""The other side of the parity tests, on a real Caffe: .caffe/bin/python engine/tests/oracle.py
 
 Reads a folder's name per line from standard input; in it lie net.prototxt and case.json, which says what to do. Every
 case runs in a process of its own, for a failed CHECK ends it; then a line says `ok`, or `failed` with the reason in the
@@ -31,8 +31,15 @@ def run_net(folder, case):
                 blob.data[...] = rng.normal(scale=case["random_params"], size=blob.data.shape)
             result[f"param/{name}/{index}"] = blob.data.copy()
     fill(net, folder)
-    for _ in range(case.get("passes", 1)):
+    for _ in range(case.get("passes", 1) - 1):
         net.forward()
+    # The last pass, layer by layer: what a later layer overwrites in place is kept before.
+    names, tops = list(net._layer_names), dict(net.top_names)
+    for index, layer in enumerate(names):
+        net._forward(index, index)
+        later = {name for other in names[index + 1 :] for name in tops[other]}
+        for name in set(tops[layer]) & later:
+            result[f"step/{index}/{name}"] = net.blobs[name].data.copy()
     for name, blob in net.blobs.items():
         result["data/" + name] = blob.data.copy()
     for name, blobs in net.params.items():

@@ -3,7 +3,7 @@
 import caffe
 import numpy as np
 import pytest
-from conftest import build, compare, replay
+from parity import build, compare, replay
 
 X = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 3 dim: 4 } } }\n'
 T = 'layer { name: "t" type: "Input" top: "t" input_param { shape { dim: 3 } } }\n'

@@ -6,7 +6,7 @@ import numpy as np
 from data_prep.geometry import FACE_SIZE, MARGIN, PATCH_SIZE
 from data_prep.pictures import COLOURS, PAPER, stacked, text
 
-SIDE, GAP, LINE = 148, 6, 22
+SIDE, GAP, LINE = 112, 6, 22
 
 
 def tile(image, caption="", side=SIDE):
@@ -40,6 +40,8 @@ def attribute(name, present, absent, columns=8):
     """Training patches of one attribute: those with it over those without."""
     rows = []
     for words, images in ((f"{name}: present", present), (f"{name}: absent", absent)):
+        if not images:
+            continue
         picture = grid([tile(image) for image in images], columns)
         rows += [heading(words, picture.shape[1]), picture]
     return stacked(rows)
@@ -48,16 +50,16 @@ def attribute(name, present, absent, columns=8):
 def augmentation(name, face, cuts, columns=4):
     """How one face was cut: the 256 x 256 face with the outlines of its patches, and the patches.
 
-    name: the face's; cuts: list of (draw, patch (224, 224, 3))
+    name: the face's; cuts: list of (sample of balance.SAMPLE, patch (224, 224, 3))
     """
     scale = 2
     whole = cv2.resize(face, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     tiles = []
-    for number, (draw, patch) in enumerate(cuts):
+    for number, (sample, patch) in enumerate(cuts):
         colour = COLOURS[number % len(COLOURS)]
-        x, y = scale * (MARGIN + int(draw["dx"])), scale * (MARGIN + int(draw["dy"]))
+        x, y = scale * (MARGIN + int(sample["dx"])), scale * (MARGIN + int(sample["dy"]))
         cv2.rectangle(whole, (x, y), (x + scale * PATCH_SIZE - 1, y + scale * PATCH_SIZE - 1), colour, 2)
-        words = f"{int(draw['dx']):+d} {int(draw['dy']):+d}{' mirrored' if draw['mirror'] else ''}"
+        words = f"{int(sample['dx']):+d} {int(sample['dy']):+d}{' mirrored' if sample['mirror'] else ''}"
         one = tile(patch, words)
         cv2.rectangle(one, (0, 0), (SIDE - 1, SIDE - 1), colour, 3)
         tiles.append(one)

@@ -1,0 +1,180 @@
+"""Build a folder of LMDBs from a data set, so that it appears whole or not at all, whatever interrupts it."""
+
+import contextlib
+import csv
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import sys
+
+import numpy as np
+
+from data_prep import geometry
+from data_prep.build import estimate, examine, sheets
+from data_prep.build.prepared import Prepared
+from data_prep.files import replacing, sha256, write_json
+from data_prep.plan.forms import Job
+from data_prep.sources.images import DataError
+from data_prep.sources.source import SPLITS
+from data_prep.store import manifest
+from data_prep.store.databases import count, in_order, write_lmdb
+
+
+def build(source, out, attributes, settings=manifest.Settings(), form="compact", workers=None):
+    """Write the databases and their manifest to folder `out`; returns the Manifest.
+
+    source: Source; attributes: names; settings: manifest.Settings, of which keep_duplicates and convert are followed
+    and dropped is worked out; form: "compact" or "stream"; workers: threads, None for one per core
+    Raises DataError for unusable input, OSError for a full or unwritable disk: then nothing is left. After
+    KeyboardInterrupt, or a kill, the next call with the same arguments goes on.
+    """
+    out = pathlib.Path(out)
+    workers = workers or len(os.sched_getaffinity(0))
+    if out.exists():
+        raise DataError(f"{out}: exists; remove it, or give another folder")
+    Job(source, form, attributes, settings)  # complains of labels before anything is touched
+    source.convert = settings.convert
+    out.parent.mkdir(parents=True, exist_ok=True)
+    work = out.parent / f".{out.name}.partial"
+    work.mkdir(exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        lock = os.open(work, os.O_RDONLY)
+        stack.callback(os.close, lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(f"{out}: another build of it is running")
+        if source.images:
+            stack.callback(source.images.close)
+        try:
+            return _build(source, out, work, attributes, settings, form, workers)
+        except (DataError, OSError):
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+
+
+def _build(source, out, work, attributes, settings, form, workers):
+    scratch = work / "scratch"
+    scratch.mkdir(exist_ok=True)
+    source.open(scratch)
+
+    # 1. Look at all images.
+    members = np.concatenate([np.flatnonzero(source.partition == part) for part in SPLITS.values()])
+    parts = source.partition[members]
+    hashes, size = examine.digests(source, members, workers)
+    source.expect(members, hashes)
+    dropped = [] if settings.keep_duplicates else members[examine.in_training(hashes, parts)]
+    _report_duplicates(source, members, parts, hashes, len(dropped))
+
+    # 2. Say what it will cost.
+    job = Job(source, form, attributes, settings, dropped)
+    costs = estimate.costs(job, workers)
+    description = manifest.Manifest(
+        attributes=list(attributes),
+        form=form,
+        source=_origin(source, members, hashes, size),
+        settings=dataclasses.replace(settings, dropped=len(dropped)),
+        frame=source.frame,
+    )
+    clear_unless_same(work, description)
+    there = sum(file.stat().st_size for file in work.glob("*/data.mdb"))
+    free = shutil.disk_usage(work).free
+    print(f"{out}: {form} form, {len(attributes)} attributes; {estimate.human(free)} are free", flush=True)
+    print(estimate.table(costs), flush=True)
+    estimate.refuse_when_full(costs, there, free, out)
+
+    # 3. Write.
+    for database in job.databases():
+        path = work / database.name
+        done = count(path)
+        if not done:
+            shutil.rmtree(path, ignore_errors=True)
+        if done < len(database.items):
+            datums = in_order(database.record, database.items[done:], workers)
+            write_lmdb(path, datums, len(database.items), database.name)
+    if job.samples is not None:
+        with replacing(work / "train_plan.npy") as file:
+            np.save(file, job.samples)
+    if source.boxes:
+        write_json(work / "test_boxes.json", [test_boxes(source, index) for index in job.members["test"]])
+    by_image = np.zeros((len(source.names), hashes.shape[1]), np.uint8)
+    by_image[members] = hashes
+    write_images(work / "images.csv", source, job.members, by_image)
+    made = dataclasses.replace(
+        description,
+        splits={split: split_counts(labels, attributes) for split, labels in job.labels.items()},
+        train_records=len(job.members["train"] if job.samples is None else job.samples),
+        means=examine.mean_pixel(source, job.members["train"], workers),
+    )
+    manifest.write(work, made)
+    data = Prepared(work, source)
+    sheets.write_sheets(data, data.samples(), work / sheets.FOLDER)
+
+    # 4. Let it appear.
+    shutil.rmtree(scratch)
+    (work / "settings.json").unlink()
+    work.chmod(0o755)
+    work.rename(out)
+    return made
+
+
+def _report_duplicates(source, members, parts, hashes, dropped):
+    pairs = examine.duplicates(hashes, parts)
+    if pairs:
+        first = examine.describe(source, pairs[0], members, parts)
+        what = f"{dropped} training images that the validation or test split holds too are left out of training"
+        if not dropped:
+            what = "none is left out of training"
+        print(f"warning: {len(pairs)} images are in two splits, the first is {first}; {what}", file=sys.stderr)
+
+
+def _origin(source, members, hashes, size):
+    """The manifest.Source of a Source. hashes: of the images `members`; size: their bytes together."""
+    checksums = {file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in source.files}
+    images = {"path": str(source.images.path), "count": len(members), "bytes": size}
+    images["blake2b"] = hashlib.blake2b(hashes.tobytes(), digest_size=32).hexdigest()
+    return manifest.Source(source.kind, str(source.path), source.options, checksums, images)
+
+
+def clear_unless_same(work, description):
+    """Empty the folder of an interrupted build unless it was of the same data and settings."""
+    path, text = work / "settings.json", json.dumps(description.to_json(), indent=1)
+    try:
+        same = path.read_text() == text
+    except (FileNotFoundError, UnicodeDecodeError):
+        same = False
+    if not same:
+        for entry in work.iterdir():
+            if entry.name != "scratch":
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        path.write_text(text)
+    elif any(work.glob("*/data.mdb")):
+        print("going on with an interrupted build", flush=True)
+
+
+def test_boxes(source, index):
+    """True boxes of an image, dict attribute -> [x1, y1, x2, y2] in pixels of its centre patch."""
+    boxes = source.boxes.get(source.names[index])
+    if not boxes:
+        return {}
+    shape = source.image(index).shape
+    return {name: geometry.to_patch(box, shape, source.frame).round(2).tolist() for name, box in boxes.items()}
+
+
+def split_counts(labels, attributes):
+    """The manifest.Split of labels (n, A) bool."""
+    return manifest.Split(len(labels), dict(zip(attributes, labels.sum(axis=0).tolist())))
+
+
+def write_images(path, source, members, hashes):
+    """Write images.csv: which image each record of the image databases is, and its content hash (row of `hashes`)."""
+    with replacing(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["split", "number", "name", "blake2b"])
+        for split, indices in members.items():
+            for number, index in enumerate(indices):
+                writer.writerow([split, number, source.names[index], hashes[index].tobytes().hex()])

@@ -1,0 +1,134 @@
+"""A folder that make lmdb wrote, read back."""
+
+import csv
+import pathlib
+
+import numpy as np
+
+from data_prep.geometry import framed, patch
+from data_prep.plan import balance
+from data_prep.sources.images import DataError
+from data_prep.sources.source import DIGEST, SPLITS
+from data_prep.store import manifest
+from data_prep.store.databases import chosen, decoded, read_labels
+
+
+class Prepared:
+    """What a folder of LMDBs holds.
+
+    folder: of the LMDBs; source: the Source it was made from, opened, or None
+    Attributes: manifest (Manifest), attributes, settings, stream (bool); of images.csv: names, hashes (N, 16),
+    parts (N,)
+    Raises DataError, OSError, ValueError when it is none.
+    """
+
+    def __init__(self, folder, source=None):
+        self.folder, self.source = pathlib.Path(folder), source
+        self.manifest = manifest.read(folder)
+        if self.manifest.source is None or self.manifest.train_records is None:
+            raise DataError(f"{self.folder / manifest.NAME}: key 'source' or 'train_records' is missing; make it again")
+        for split in SPLITS:
+            if split not in self.manifest.splits:
+                raise DataError(f"{self.folder / manifest.NAME}: key {split!r} is missing; make it again")
+        self.attributes, self.settings = self.manifest.attributes, self.manifest.settings
+        self.stream = self.manifest.form == "stream"
+        self.solvers = self.settings.shards if self.stream else 1
+        self.names, self.hashes, self.parts = read_images(self.folder / "images.csv")
+        self._labels = {}
+
+    def members(self, split):
+        """Rows of images.csv that belong to a split."""
+        return np.flatnonzero(self.parts == SPLITS[split])
+
+    def number(self, name):
+        """Number of an image in the data set, by name; None where it has none of that name."""
+        if not hasattr(self, "_numbers"):
+            self._numbers = {name: index for index, name in enumerate(self.source.names)}
+        return self._numbers.get(name)
+
+    def source_labels(self, split):
+        """Labels of a split's images as the data set has them, (n, A) bool."""
+        columns = self.source.columns(self.attributes)
+        return self.source.labels[np.ix_([self.number(self.names[row]) for row in self.members(split)], columns)]
+
+    def labels(self, split):
+        """Labels of a split's images, (n, A) bool: the database's, else the data set's, or None without both."""
+        if split not in self._labels:
+            path = self.folder / f"{split}_labels"
+            if path.exists():
+                self._labels[split] = read_labels(path, len(self.attributes))
+            else:
+                self._labels[split] = self.source_labels(split) if self.source else None
+        return self._labels[split]
+
+    def samples(self):
+        """What training is given, (M,) of balance.SAMPLE: all of the stream, an epoch of the compact form.
+
+        Raises DataError, OSError.
+        """
+        if self.stream:
+            return self._stored_samples()
+        settings = self.settings
+        plan = balance.Plan(
+            self.labels("train"), self.attributes, settings.seed, settings.augment, settings.sampling
+        )
+        return plan.rounds(0, plan.largest).reshape(-1)
+
+    def _stored_samples(self):
+        path = self.folder / "train_plan.npy"
+        try:
+            samples = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise DataError(f"{path}: damaged ({error})")
+        if samples.dtype != balance.SAMPLE or samples.shape != (self.manifest.train_records,):
+            raise DataError(f"{path}: damaged, must hold {self.manifest.train_records:,} samples")
+        return samples
+
+    def columns(self, records):
+        """The attribute's number of each of so many records."""
+        return np.arange(records) // self.solvers % len(self.attributes)
+
+    def train_name(self, image):
+        """Name of training image number `image`."""
+        return self.names[self.members("train")[image]]
+
+    def whole_faces(self, images):
+        """Training faces with these numbers at 256 x 256, or None where neither databases nor data set have them."""
+        if not self.stream:
+            return [framed(image, self.manifest.frame) for _, image, _ in self.records("train_images", images)]
+        numbers = [self.number(self.train_name(image)) for image in images] if self.source else []
+        return [self.source.face(number) for number in numbers] if self.source else None
+
+    def training_patches(self, samples, records):
+        """The patches of training records as a network gets them."""
+        if self.stream:
+            return [image for _, image, _ in self.records("train", records)]
+        faces = self.whole_faces(samples["image"][records])
+        cuts = (sample.item()[2:] for sample in samples[records])
+        return [patch(face, dx, dy, mirror) for face, (dx, dy, mirror) in zip(faces, cuts)]
+
+    def records(self, name, numbers):
+        """(number, image or None where it does not decode, bytes) of records of a database. Raises OSError."""
+        for number, datum in chosen(self.folder / name, numbers):
+            try:
+                image = decoded(datum)
+            except ValueError:
+                image = None
+            yield number, image, datum.data
+
+
+def read_images(path):
+    """Read images.csv: names (list), hashes (N, 16) uint8, splits (N,). Raises OSError, DataError."""
+    names, hashes, parts = [], bytearray(), bytearray()
+    try:
+        with open(path, newline="") as file:
+            for row in csv.DictReader(file):
+                digest = bytes.fromhex(row["blake2b"])
+                if len(digest) != DIGEST:
+                    raise ValueError(f"checksum {row['blake2b'][:40]!r}")
+                names.append(row["name"])
+                hashes += digest
+                parts.append(SPLITS[row["split"]])
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise DataError(f"{path}: damaged ({error!r})")
+    return names, np.frombuffer(hashes, np.uint8).reshape(-1, DIGEST), np.frombuffer(parts, np.uint8)

@@ -1,0 +1,119 @@
+"""What a solver's prototxt asks for: its parameters, read and checked, and the nets it names."""
+
+import pathlib
+import tempfile
+
+from . import glog, prototxt
+from .context import TEST, TRAIN
+from .errors import CaffeError, check
+from .proto import caffe_pb2
+from .pycaffe import Net
+from .upgrade import upgrade_solver
+
+# Fields that count something -> the smallest number that makes sense.
+SMALLEST = {
+    "average_loss": 1,
+    "display": 0,
+    "iter_size": 1,
+    "max_iter": 0,
+    "snapshot": 0,
+    "test_interval": 0,
+}
+
+
+class SolverParam:
+    """What pycaffe shows of a solver's parameters; max_iter, display and base_lr can be set."""
+
+    def __init__(self, message):
+        self.__dict__["_message"] = message
+
+    def __getattr__(self, name):
+        return getattr(self._message, name)
+
+    def __setattr__(self, name, value):
+        setattr(self._message, name, value)
+
+
+def read_solver(path):
+    """A SolverParameter from a prototxt. Raises CaffeError."""
+    return upgrade_solver(prototxt.read_text(path, caffe_pb2.SolverParameter()))
+
+
+def check_solver(param):
+    """Raise CaffeError for fields of a SolverParameter that no training can have."""
+    prototxt.check_finite(param, "solver")
+    for field, smallest in SMALLEST.items():
+        value = getattr(param, field)
+        check(value >= smallest, f"{field} must be at least {smallest}, not {value}")
+    for value in param.test_iter:
+        check(value >= 1, f"test_iter must be at least 1, not {value}")
+    check(
+        param.regularization_type in ("L1", "L2"),
+        f"regularization_type must be L1 or L2, not {param.regularization_type}",
+    )
+
+
+def check_prefix(param):
+    """Raise CaffeError where a solver is to write snapshots and cannot."""
+    if not param.snapshot_prefix:
+        check(not param.snapshot, "the solver says snapshot, but not where: add snapshot_prefix")
+        return
+    folder = pathlib.Path(param.snapshot_prefix).parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        if folder.is_dir():
+            raise CaffeError(f"snapshot_prefix {param.snapshot_prefix!r}: {folder}: {error.strerror}")
+        raise CaffeError(
+            f"snapshot_prefix {param.snapshot_prefix!r}: no folder {str(folder)!r} to write in; make it first: "
+            f"mkdir -p {folder}"
+        )
+
+
+def build(source, phase, state=None):
+    """A net from a file or a NetParameter, in a phase, with the level and stages of a NetState."""
+    if isinstance(source, str):
+        source = prototxt.read_text(source, caffe_pb2.NetParameter())
+    net = caffe_pb2.NetParameter()
+    net.CopyFrom(source)
+    merged = caffe_pb2.NetState(phase=phase)
+    merged.MergeFrom(net.state)
+    if state is not None:
+        merged.MergeFrom(state)
+    merged.phase = phase if state is None or not state.HasField("phase") else state.phase
+    net.state.CopyFrom(merged)
+    return Net.from_param(net)
+
+
+def train_net(param):
+    """The net that a solver trains. Raises CaffeError."""
+    given = [field for field in ("net", "net_param", "train_net", "train_net_param") if param.HasField(field)]
+    check(
+        len(given) == 1,
+        "a solver has one train net: net, train_net, net_param or train_net_param; this one has "
+        f"{', '.join(given) or 'none'}",
+    )
+    where = getattr(param, given[0])
+    glog.info(f"Creating training net from {given[0]}{f' file: {where}' if isinstance(where, str) else ''}")
+    return build(where, TRAIN, param.train_state)
+
+
+def test_nets(param):
+    """The nets that a solver tests, one by one. Raises CaffeError."""
+    own = [*param.test_net_param, *param.test_net]
+    count = len(param.test_iter)
+    generic = param.net_param if param.HasField("net_param") else param.net
+    has_generic = param.HasField("net_param") or param.HasField("net")
+    check(
+        count >= len(own) if has_generic else count == len(own),
+        f"test_iter must be specified for each test network ({len(own)}), not {count} times",
+    )
+    check(
+        len(param.test_state) in (0, count),
+        f"test_state must be given never or once per test net, not {count} times",
+    )
+    check(not count or param.test_interval > 0, "test nets need test_interval")
+    for index, source in enumerate(own + [generic] * (count - len(own))):
+        glog.info(f"Creating test net (#{index})")
+        yield build(source, TEST, param.test_state[index] if param.test_state else None)

@@ -1,0 +1,54 @@
+"""A solver's tests: its test nets run with the weights trained so far, and the means of their outputs."""
+
+from . import glog
+
+number = glog.number
+
+
+def run(solver):
+    """Run the tests of all test nets; a "stop" that is asked for on the way sets solver.stopped and ends them."""
+    for index, net in enumerate(solver.test_nets):
+        if solver.stopped:
+            break
+        run_net(solver, index, net)
+
+
+def run_net(solver, index, net):
+    """Run one test net over its batches and log the means of its outputs."""
+    count = solver.param.test_iter[index]
+    glog.info(f"Iteration {solver.iter}, Testing net (#{index})")
+    net.share_with(solver.net)
+    sums, loss = None, 0.0
+    for _ in range(count):
+        while (request := solver.test_action()) is not None:
+            if request == "snapshot":
+                solver.snapshot()
+            else:
+                solver.stopped = True
+        if solver.stopped:
+            glog.info("Test interrupted.")
+            return
+        loss += net.forward_range(0, len(net.nodes) - 1)
+        scores = values(net)
+        sums = scores if sums is None else [a + b for a, b in zip(sums, scores)]
+    if solver.param.test_compute_loss:
+        glog.info(f"Test loss: {number(loss / count)}")
+    names, weight_of = output_names(net), net.blob_loss_weights
+    for place, (name, total) in enumerate(zip(names, sums or [])):
+        glog.info(f"    Test net output #{place}: {score(name, total / count, weight_of[name])}")
+
+
+def values(net):
+    """All numbers of a net's outputs, as a list."""
+    return [value for name in net.outputs for value in net.blob_map[name].value().reshape(-1).tolist()]
+
+
+def output_names(net):
+    """The name of the output that each of those numbers belongs to."""
+    return [name for name in net.outputs for _ in range(net.blob_map[name].count)]
+
+
+def score(name, value, weight):
+    """An output as the log shows it."""
+    text = f"{name} = {number(value)}"
+    return text + f" (* {number(weight)} = {number(weight * value)} loss)" if weight else text

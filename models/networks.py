@@ -1,0 +1,321 @@
+"""The three networks: each section of a prototxt from table 1, and `network`, which puts them together.
+
+What differs between the networks: `region` is task one alone, `cascade` both tasks, `whole_face` task two on the
+whole map (the paper's ablation). Layers of the same name have the same weights in all three.
+"""
+
+from data_prep import geometry
+from models import table1
+from models.prototxt import (
+    banner,
+    block,
+    difference,
+    global_max,
+    in_phase,
+    layer,
+    lines_block,
+    number,
+    python,
+    quoted,
+    reshape,
+)
+
+
+def convolution(row, bottom, groups=1, filler='type: "msra"', relu=True, rate=1):
+    """A row of table 1 as a (grouped) Convolution, with its ReLU; learning rate times `rate`."""
+    shape = [f"num_output: {row.channels * groups}"]
+    if groups > 1:
+        shape[0] += f"  # {groups} attributes x {row.channels}"
+        shape.append(f"group: {groups}")
+    shape.append(f"kernel_size: {row.kernel}")
+    if row.stride != 1:
+        shape.append(f"stride: {row.stride}")
+    if row.padding:
+        shape.append(f"pad: {row.padding}")
+    shape += [block("weight_filler", filler), block("bias_filler", 'type: "constant"')]
+    rates = [f"param {{ lr_mult: {rate} decay_mult: 1 }}", f"param {{ lr_mult: {2 * rate} decay_mult: 0 }}"]
+    text = layer(row.name, "Convolution", [bottom], [row.name], *rates, lines_block("convolution_param", *shape))
+    if relu:
+        text += layer(f"relu_{row.name}", "ReLU", [row.name], [row.name])
+    return text
+
+
+def data_layers(options):
+    """Images and labels of both phases: blobs data and label."""
+    count, batch = len(options.attributes), options.batch
+    compact = options.form == "compact"
+    text = banner(
+        "data",
+        f"TRAIN: {count} attributes x b = {batch} images{', cut while training runs' if compact else ''}.",
+        f"Record i * {count} + a is image i of attribute a; negatives (even i) and positives (odd i) alternate.",
+        "TEST: each image goes to every attribute.",
+    )
+    train, test = compact_layers(options) if compact else stream_layers(options)
+    text += train + reshape("label", "label_flat", "label", batch, count, phase="TRAIN")
+    return text + test + reshape("label", "label_flat", "label", 0, -1, phase="TEST")
+
+
+def stream_layers(options):
+    """Layers of TRAIN and of TEST for blobs data and label_flat: Caffe's Data layer on LMDBs of the stream form."""
+    count, batch = len(options.attributes), options.batch
+
+    def source(name, size):
+        place = quoted(f"{options.lmdb}/{name}")
+        return block("data_param", f"source: {place}", "backend: LMDB", f"batch_size: {size}")
+
+    train = f"{source('train', count * batch)}  # {count} * {batch}"
+    images, labels = (source(f"val_{what}", options.test_batch) for what in ("images", "labels"))
+    return (
+        layer("data", "Data", [], ["data", "label_flat"], in_phase("TRAIN"), train),
+        layer("data", "Data", [], ["data"], in_phase("TEST"), images)
+        + layer("labels", "Data", [], ["label_flat"], in_phase("TEST"), labels),
+    )
+
+
+def compact_layers(options):
+    """The same from the compact form. No layer of another net has these names: Caffe copies blobs by name."""
+
+    def source(name, phase, size, *body):
+        parameters = {"source": options.lmdb, "batch": size}
+        tops = ["data", "label_flat"]
+        return python(name, "balanced_data", "BalancedData", [], tops, parameters, in_phase(phase), *body)
+
+    carried = "param { lr_mult: 0 decay_mult: 0 }  # number of batches given: a resumed training takes the next one"
+    train = source("balanced_data", "TRAIN", options.batch, carried)
+    return train, source("val_data", "TEST", options.test_batch)
+
+
+def input_layer():
+    size = table1.INPUT_SIZE
+    shape = block("input_param", block("shape", "dim: 1", "dim: 3", f"dim: {size}", f"dim: {size}"))
+    text = banner("input", "Centre patches of aligned faces: channels B G R, 0 to 255; any number of images.")
+    return text + layer("data", "Input", [], ["data"], shape)
+
+
+def trunk(options, deploy):
+    """Rows conv1 to conv3: blob conv3, (images, A * 384, 13, 13)."""
+    count, batch = len(options.attributes), options.batch
+    mean, scale = geometry.PIXEL_MEAN, geometry.PIXEL_SCALE
+    text = banner(
+        "shared by all attributes",
+        f"(x - {mean}) / {scale} centres CelebA's pixels (mean {mean} over all channels) and scales them to about 1.",
+    )
+    power = block("power_param", f"scale: {number(1 / scale)}", f"shift: {number(-mean / scale)}")
+    text += layer("normalise", "Power", ["data"], ["pixels"], power)
+    bottom = "pixels"
+    for row in table1.SHARED:
+        if row.name.startswith("pool"):
+            size = block("pooling_param", "pool: MAX", f"kernel_size: {row.kernel}", f"stride: {row.stride}")
+            text += layer(row.name, "Pooling", [bottom], [row.name], size)
+        else:
+            text += convolution(row, bottom)
+        bottom = row.name
+    channels, size = table1.SHARED[-1].channels, table1.SHARED[-1].output
+    text += banner("one group of channels per attribute", f"{count} attributes: " + ", ".join(options.attributes))
+    tile = block("tile_param", "axis: 1", f"tiles: {count}")
+    if deploy:
+        text += layer("per_attribute", "Tile", ["pool2"], ["per_attribute"], tile)
+    else:
+        dims = (batch, count * channels, size, size)
+        text += reshape("per_attribute", "pool2", "per_attribute", *dims, phase="TRAIN")
+        text += layer("per_attribute", "Tile", ["pool2"], ["per_attribute"], in_phase("TEST"), tile)
+    return text + convolution(table1.CONV3, "per_attribute", count)
+
+
+def task_one(options):
+    """Rows conv4 to conv7 and the response map: blobs conv7, d, max_d."""
+    count, size = len(options.attributes), table1.RESPONSE_SIZE
+    text = banner("task one: finds the region (section 3.2)")
+    bottom = "conv3"
+    for row in table1.TASK_ONE[:-1]:
+        text += convolution(row, bottom, count)
+        bottom = row.name
+    # Small first scores: the largest of sixteen would otherwise begin far above zero.
+    text += convolution(table1.TASK_ONE[-1], bottom, count, 'type: "gaussian" std: 0.02', relu=False)
+    text += banner("response map", "d = score present - score absent per point; max_d is its largest.")
+    text += reshape("pair", "conv7", "pair", 0, count, 2, -1)
+    text += layer("scores", "Slice", ["pair"], ["absent", "present"], block("slice_param", "axis: 2"))
+    text += difference("difference", "present", "absent", "d_flat")
+    text += reshape("d", "d_flat", "d", 0, count, size, size)
+    text += global_max("pool_d", "d", "max_d_map")
+    return text + reshape("max_d", "max_d_map", "max_d", 0, count)
+
+
+def region(options, deploy):
+    """Response map to region: blobs response and rois, in deploy nets also rois_image for drawing."""
+    parameters = {"threshold": options.threshold, "average_weight": options.average_weight}
+    if options.roi_gradient != "none":
+        parameters["gradient"] = options.roi_gradient
+    tops = ["rois"]
+    if deploy:
+        tops.append("rois_image")
+    carried = "param { lr_mult: 0 decay_mult: 0 }"
+    body = [
+        f"{carried}  # average response, written when task one has converged",
+        f"{carried}  # rectangle of each response point",
+    ]
+    if options.roi_gradient == "none":
+        body.append("propagate_down: false  # thresholding has zero gradient")
+    return (
+        banner("region: rectangle round the response points above the threshold (section 3.2)")
+        + layer("response", "Sigmoid", ["d"], ["response"])
+        + python("region_mapper", "region_mapper", "RegionMapper", ["response"], tops, parameters, *body)
+    )
+
+
+def task_two(options, rois, rate):
+    """RoI warp, rows conv4-t2 to conv6-t2: blob max_conv6-t2.
+
+    rois: blob names of the regions, none for the whole map; rate: factor of the learning rate
+    """
+    count = len(options.attributes)
+    place = "region" if rois else "whole map"
+    text = banner(f"task two: recognises the attribute on the {place} (section 3.3)")
+    text += python("roi_warp", "roi_warp", "RoIWarp", ["conv3", *rois], ["roi"], {"warp": 10, "pool": 2})
+    bottom = "roi"
+    for row in table1.TASK_TWO[:-1]:
+        text += convolution(row, bottom, count, rate=rate)
+        bottom = row.name
+    text += convolution(table1.TASK_TWO[-1], bottom, count, 'type: "gaussian" std: 0.02', relu=False, rate=rate)
+    last = table1.TASK_TWO[-1].name
+    return text + global_max("pool_t2", last, f"max_{last}")
+
+
+def head(options, with_task_one, rate):
+    """Per attribute, the outputs of the tasks times weights plus bias: blob logits, (images, A)."""
+    count = len(options.attributes)
+    numbers, bottom = 1, "max_conv6-t2"
+    notes = ["Weighted sum per attribute of the largest scores of the tasks."]
+    if with_task_one:
+        notes.append("Equal initial weights, the score of absence negated: f starts from what task one has learned.")
+    text = banner("head: f(x), eq. 4", *notes)
+    if with_task_one:
+        numbers, bottom = 3, "vector"
+        text += global_max("pool_conv7", "conv7", "max_conv7")
+        text += reshape("vector_one", "max_conv7", "vector_one", 0, count, 2, 1)
+        text += layer(
+            "vector_slice", "Slice", ["vector_one"], ["max_absent", "max_present"], block("slice_param", "axis: 2")
+        )
+        text += layer("minus_absent", "Power", ["max_absent"], ["minus_absent"], block("power_param", "scale: -1"))
+        text += reshape("vector_two", "max_conv6-t2", "vector_two", 0, count, 1, 1)
+        concat = block("concat_param", "axis: 2")
+        text += layer("concat", "Concat", ["minus_absent", "max_present", "vector_two"], ["vectors"], concat)
+        text += reshape("vector", "vectors", "vector", 0, count * numbers, 1, 1)
+    row = table1.Row("head" if with_task_one else "head_whole", 1, 1, 1, 0, 1)
+    text += convolution(row, bottom, count, 'type: "constant" value: 0.5', relu=False, rate=rate)
+    return text + reshape("logits", row.name, "logits", 0, count)
+
+
+def early_stopping(options, scores, forms, weights):
+    """Each attribute's own stop of the gradient: blobs <score>_training, and how many and which attributes train.
+
+    scores: blob names; forms, weights: of each score's loss
+    """
+    parameters = {"range": options.early_stopping_range}
+    if forms != ["log"] * len(forms):
+        parameters["forms"] = forms
+    if weights != [1] * len(weights):
+        parameters["weights"] = weights
+    carried = "param { lr_mult: 0 decay_mult: 0 }  # "
+    return python(
+        "early_stopping",
+        "early_stopping",
+        "EarlyStopping",
+        [*scores, "label"],
+        [*(f"{score}_training" for score in scores), "attributes_training", "attributes_training_each"],
+        parameters,
+        *(f"{carried}{what}" for what in ("window of losses", "epsilon, losses seen, mini-batches stopped")),
+        *("propagate_down: true" for _ in scores),
+        "propagate_down: false",
+    )
+
+
+def accuracy(score, name, options):
+    """Accuracy of the decision score > 0 in the TEST phase: blobs `name` over all attributes, `name`_each for each."""
+    test, count = in_phase("TEST"), len(options.attributes)
+    present, miss, missed, right, faces = (f"{name}_{what}" for what in ("present", "miss", "missed", "right", "faces"))
+    mean = block("pooling_param", "pool: AVE", f"kernel_h: {options.test_batch}", "kernel_w: 1")
+    return (
+        layer(present, "Threshold", [score], [present], test)
+        + difference(miss, present, "label", miss, test)
+        + layer(missed, "AbsVal", [miss], [missed], test)
+        + layer(right, "Power", [missed], [right], test, block("power_param", "scale: -1", "shift: 1"))
+        + layer(name, "Reduction", [right], [name], test, block("reduction_param", "operation: MEAN"))
+        + reshape(faces, right, faces, 1, 1, -1, count, phase="TEST")
+        + layer(f"{name}_each", "Pooling", [faces], [f"{name}_each"], test, mean)
+    )
+
+
+def loss_one(options):
+    """L1, eq. 1, on max_d; like Caffe's SigmoidCrossEntropyLoss a mean over images and a sum over attributes."""
+    score, weight = "max_d_training", f"loss_weight: {number(options.alpha)}  # alpha, eq. 6"
+    if options.l1 == "log":
+        return layer("loss_region", "SigmoidCrossEntropyLoss", [score, "label"], ["loss_region"], weight)
+    # Mean over images, sum over attributes, like the log form.
+    mean = block("reduction_param", "operation: MEAN", f"coeff: {len(options.attributes)}")
+    return (
+        layer("max_r", "Sigmoid", [score], ["max_r"])
+        + difference("miss", "label", "max_r", "miss")
+        + layer("miss_size", "AbsVal", ["miss"], ["miss_size"])
+        + layer("loss_region", "Reduction", ["miss_size"], ["loss_region"], mean, weight)
+    )
+
+
+def loss_two(options):
+    """L2, eq. 4, on the logits."""
+    weight = f"loss_weight: {number(options.beta)}  # beta, eq. 6"
+    bottoms = ["logits_training", "label"]
+    return layer("loss_attribute", "SigmoidCrossEntropyLoss", bottoms, ["loss_attribute"], weight)
+
+
+def losses(net, options):
+    """Early stopping, the losses and, in TEST, the accuracies."""
+    text = banner("losses (eq. 1, 4, 6), behind early stopping (section 3.4.2)")
+    # Score -> form and weight of its loss.
+    one, two = ("max_d", (options.l1, options.alpha)), ("logits", ("log", options.beta))
+    scores = dict({"region": [one], "cascade": [two, one], "whole_face": [two]}[net])
+    forms, weights = (list(values) for values in zip(*scores.values()))
+    text += early_stopping(options, list(scores), forms, weights)
+    if "max_d" in scores:
+        text += loss_one(options) + accuracy("max_d", "accuracy_region", options)
+    if "logits" in scores:
+        text += loss_two(options) + accuracy("logits", "accuracy_attribute", options)
+    return text
+
+
+def outputs(net):
+    """Probabilities, in deploy nets."""
+    text = banner("probabilities")
+    if net != "whole_face":
+        text += layer("region_prob", "Sigmoid", ["max_d"], ["region_prob"])
+    if net != "region":
+        text += layer("prob", "Sigmoid", ["logits"], ["prob"])
+    return text
+
+
+TITLES = {
+    "region": "Task one alone: a fully convolutional network finds the region of each attribute.",
+    "cascade": "The cascade: task one finds the region, task two recognises the attribute on it.",
+    "whole_face": "Ablation: task two on the whole map, no region (4, second experiment).",
+}
+
+
+def network(net, options, deploy=False):
+    """The text of one network's train_val or deploy prototxt.
+
+    net: "region", "cascade" or "whole_face"; options: NetworkOptions
+    """
+    text = f"# {TITLES[net]}\n# Written by models/generate.py from table 1; change the generator, not this file.\n"
+    text += f'name: "{net}"\n'
+    text += input_layer() if deploy else data_layers(options)
+    text += trunk(options, deploy)
+    if net != "whole_face":
+        text += task_one(options)
+    if net == "cascade" or (net == "region" and deploy):
+        text += region(options, deploy)
+    if net != "region":
+        # In the cascade these layers are new beside trained ones.
+        rate = 5 if net == "cascade" else 1
+        text += task_two(options, ["rois"] if net == "cascade" else [], rate)
+        text += head(options, net == "cascade", rate)
+    return text + (outputs(net) if deploy else losses(net, options))

@@ -1,0 +1,299 @@
+"""Evaluation of weights: numbers as worked out from the net's outputs, regions, calibration, and the stage of a run."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+
+import caffe
+import cv2
+import numpy as np
+import pytest
+
+from data_prep.files import sha256
+from data_prep.store import databases
+from models import generate
+from tools import networks
+from tools import run as runs
+from tools.errors import ToolError
+from tools.evaluate import calibration, evaluate, evaluation, localisation, results
+
+ATTRIBUTES = ["Eyeglasses", "Male"]
+LABELS = np.array([[0, 1], [1, 0], [1, 1], [0, 0], [1, 1]])
+SETTINGS = evaluation.EvaluateSettings(resamples=50)
+
+
+def write_manifest(folder, **changes):
+    counts = {"images": 10, "positive": dict.fromkeys(ATTRIBUTES, 4)}
+    (folder / "manifest.json").write_text(json.dumps({"attributes": ATTRIBUTES, "train": counts, **changes}))
+
+
+@pytest.fixture
+def lmdb_folder(tmp_path):
+    """Databases of five faces of noise each for validation and test, with true boxes of two test faces."""
+    folder = tmp_path / "lmdb"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for split in ("val", "test"):
+        pictures = [(rng.uniform(0, 160, (224, 224, 3)) + 80 * row.mean()).astype(np.uint8) for row in LABELS]
+        images = [databases.image_datum(picture, "png") for picture in pictures]
+        databases.write_lmdb(folder / f"{split}_images", images, len(images), split)
+        databases.write_lmdb(folder / f"{split}_labels", map(databases.label_datum, LABELS), len(images), split)
+    boxes = [{}, {"Eyeglasses": [10, 20, 110, 120]}, {"Eyeglasses": [0, 0, 224, 224]}, {}, {}]
+    (folder / "test_boxes.json").write_text(json.dumps(boxes))
+    write_manifest(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder of networks with weights in it whose responses lie on both sides of the threshold."""
+    folder = tmp_path_factory.mktemp("networks")
+    generate.write(folder, generate.Options(ATTRIBUTES, batch=2))
+    caffe.set_random_seed(1)
+    rng = np.random.default_rng(0)
+    for name in ("region", "cascade"):
+        net = caffe.Net(str(folder / name / "deploy.prototxt"), caffe.TEST)
+        net.params["conv7"][0].data[...] *= 20
+        net.params["region_mapper"][0].data[...] = rng.uniform(0, 1, (2, 4, 4))
+        net.save(str(folder / f"{name}.caffemodel"))
+    return folder
+
+
+@pytest.fixture
+def weights(trained, tmp_path):
+    """Files of weights of their own for one test: dict name -> (deploy prototxt, file)."""
+    found = {}
+    for name, title in (("region", "alone"), ("cascade", "both")):
+        path = tmp_path / f"{name}.caffemodel"
+        path.write_bytes((trained / f"{name}.caffemodel").read_bytes())
+        found[title] = trained / name / "deploy.prototxt", path
+    return found
+
+
+def test_numbers_regions_and_calibration(weights, lmdb_folder, tmp_path):
+    out = tmp_path / "out"
+    written = evaluate.evaluate_files(weights, lmdb_folder, out, SETTINGS)
+    assert results.read(out) == written
+    assert {row.score for row in written.networks["alone"].rows} == {"task one"}
+    rows = {(row.attribute, row.decision): row for row in written.networks["both"].rows if row.score == "full network"}
+    assert len(rows) == (len(ATTRIBUTES) + 1) * 3
+    assert rows["Eyeglasses", "prior-corrected"].majority == 0.6
+    model, file = weights["both"]
+    net = networks.load(model, file)
+    logits = networks.forward(net, list(networks.patches(lmdb_folder, "test")), ["logits"])["logits"]
+    right = (logits > 0) == LABELS
+    for name, expected in zip(ATTRIBUTES, right.mean(axis=0)):
+        row = rows[name, "p > 0.5"]
+        np.testing.assert_allclose(row.accuracy, expected, atol=1e-6)
+        assert row.accuracy_low <= row.accuracy <= row.accuracy_high
+    regions = [(row.attribute, row.response, row.faces) for row in written.networks["both"].regions]
+    assert regions == [(name, kind, 2) for kind in ("raw", "revised") for name in ("Eyeglasses", "mean")]
+    for picture in ("regions.png", "both-figure4.png", "alone-figure4.png"):
+        assert cv2.imread(str(out / picture)) is not None
+    # Five faces tell too little: thresholds and probabilities follow the training prior.
+    found = calibration.read(file, ATTRIBUTES)
+    prior = np.log(0.4 / 0.6)
+    np.testing.assert_allclose(found.scores["logits"].threshold, [-prior] * 2, rtol=1e-6)
+    np.testing.assert_allclose(found.scores["logits"].offset, [prior] * 2, rtol=1e-6)
+    assert calibration.read(weights["alone"][1], ATTRIBUTES[::-1]) is None
+    record = json.loads((out / "evaluation.json").read_text())
+    assert {"IoU", "box coverage", "pointing-game accuracy"} < set(record["networks"]["both"]["regions"][0])
+    assert record["synthetic faces"] is True
+    text = (out / "tables.txt").read_text()
+    assert "balanced" in text and "Eyeglasses" in text and "IoU" in text
+
+
+def test_calibration_is_made_anew_for_other_data_settings_or_weights(weights, lmdb_folder, tmp_path):
+    """Today's defect: after the data changed the old calibration was used again."""
+    weights = {"alone": weights["alone"]}
+    file = weights["alone"][1]
+
+    def calibrated(settings=SETTINGS):
+        evaluate.evaluate_files(weights, lmdb_folder, tmp_path / "out", settings)
+        return calibration.read(file)
+
+    first = calibrated()
+    marked = dataclasses.replace(first, scores={"max_d": calibration.ScoreCalibration([7.0] * 2, [1.0] * 2, [0.0] * 2)})
+    calibration.write(file, marked)
+    assert calibrated().scores == marked.scores  # the same weights, data and settings: used again
+    assert calibrated(dataclasses.replace(SETTINGS, split="val", resamples=20)).scores == marked.scores
+    write_manifest(lmdb_folder, form="stream")
+    second = calibrated()
+    assert second.scores == first.scores and second.data != first.data
+    calibration.write(file, dataclasses.replace(second, scores=marked.scores))
+    assert calibrated(dataclasses.replace(SETTINGS, tune="f1")).scores == first.scores
+
+
+def test_wrong_databases_are_one_line(weights, lmdb_folder, tmp_path):
+    def error():
+        with pytest.raises(ToolError) as found:
+            evaluate.evaluate_files(weights, lmdb_folder, tmp_path / "out", SETTINGS)
+        assert "\n" not in str(found.value)
+        return str(found.value)
+
+    boxes = lmdb_folder / "test_boxes.json"
+    for text, words in (("{", "JSON"), ("[{}]", "boxes of 1 faces"), ('[{"Male": [1]}, {}, {}, {}, {}]', "entry 0")):
+        boxes.write_text(text)
+        assert "test_boxes.json: damaged" in error() and words in error()
+    boxes.unlink()
+    databases.write_lmdb(lmdb_folder / "test_labels", [databases.label_datum([1, 1])], 6, "more")
+    assert "test has 6 labels and 5 images" in error()
+    write_manifest(lmdb_folder, attributes=["Male"], train={"images": 3, "positive": {"Male": 1}})
+    assert "is not for the 1 attributes" in error()
+
+
+def test_a_name_that_is_a_path_is_refused(trained):
+    file = trained / "region.caffemodel"
+    for name in ("../x", "/tmp/x", ".x", "a/b"):
+        with pytest.raises(ToolError, match="must be one that a file can have"):
+            evaluate.named_weights([f"{name}={file}"], trained)
+    with pytest.raises(ToolError, match="two files are named x"):
+        evaluate.named_weights([f"x={file}", f"x={file}"], trained)
+
+
+@pytest.mark.parametrize("wrong", ({"split": "train"}, {"faces": -1}, {"resamples": 0}, {"batch": 0}, {"tune": "x"}))
+def test_settings_out_of_range_are_one_line(wrong):
+    with pytest.raises(ToolError, match=f"--{next(iter(wrong))} .*must be"):
+        evaluation.EvaluateSettings(**wrong).check()
+
+
+def test_regions_of_responses_are_those_of_the_net(trained):
+    model = trained / "cascade/deploy.prototxt"
+    net = networks.load(model, trained / "cascade.caffemodel")
+    rng = np.random.default_rng(0)
+    images = list(rng.integers(0, 256, (3, 224, 224, 3), dtype=np.uint8))
+    blobs = networks.forward(net, images, ["response", "rois_image"])
+    mapper = localisation.Mapper.of(net, model)
+    np.testing.assert_allclose(mapper.regions(blobs["response"]), blobs["rois_image"], atol=1e-4)
+    # By hand: the box round the rectangles of the points above the threshold, without revision.
+    rectangles = localisation.region_mapper.point_rectangles_in_image(mapper.rectangles)
+    raw = mapper.regions(blobs["response"], revise=False)
+    compared = 0
+    for image, attribute in np.ndindex(raw.shape[:2]):
+        above = rectangles[attribute][blobs["response"][image, attribute] > mapper.threshold]
+        if len(above):
+            compared += 1
+            expected = [*above[:, :2].min(axis=0), *above[:, 2:].max(axis=0)]
+            np.testing.assert_allclose(raw[image, attribute], expected, atol=1e-4)
+    assert compared
+
+
+# A run ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(trained, lmdb_folder, tmp_path):
+    """A run whose region and cascade stages are done."""
+    folder = tmp_path / "run"
+    made = runs.Run.create(folder, lmdb_folder, runs.Settings(engine="bvlc" if networks.is_bvlc() else "torch"))
+    for name in ("region", "cascade"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "deploy.prototxt").write_bytes((trained / name / "deploy.prototxt").read_bytes())
+        file = folder / name / f"{name}_iter_1.caffemodel"
+        file.write_bytes((trained / f"{name}.caffemodel").read_bytes())
+        made.stages[name] = runs.Stage({}, "done", str(file.relative_to(folder)), sha256(file))
+    made.write()
+    return made
+
+
+def state(run):
+    return runs.Run.read(run.folder).stages["evaluate"].state
+
+
+def test_stage_of_a_run_is_done_once(run, capsys):
+    first = evaluate.evaluate(run, SETTINGS)
+    said = capsys.readouterr().out
+    assert list(first.networks) == ["region", "cascade"] and state(run) == "done"
+    assert "cascade, full network: accuracy" in said and "cascade minus region" in said and "tables.txt" in said
+    assert len(said.splitlines()) < 12
+    means = results.means(run.folder)
+    tuned = results.rows(first.networks["cascade"])[-1]
+    assert means["cascade"].accuracy == tuned.accuracy and means["cascade"].low == tuned.accuracy_low
+    assert set(means) == {"region", "cascade"} and means["region"].majority == tuned.majority
+    stamp = (run.folder / "evaluation/evaluation.json").stat().st_mtime_ns
+    assert evaluate.evaluate(run, SETTINGS) == first
+    assert capsys.readouterr().out.count("nothing to do") == 1
+    assert (run.folder / "evaluation/evaluation.json").stat().st_mtime_ns == stamp
+
+
+def anew(run, settings=SETTINGS, **options):
+    """Whether an evaluation of a run does something."""
+    path = run.folder / "evaluation/evaluation.json"
+    before = path.stat().st_mtime_ns
+    evaluate.evaluate(run, settings, **options)
+    assert state(run) == "done"
+    return path.stat().st_mtime_ns != before
+
+
+def test_other_inputs_or_lost_results_are_evaluated_anew(run):
+    evaluate.evaluate(run, SETTINGS)
+    assert not anew(run, dataclasses.replace(SETTINGS, batch=3))  # changes the speed only
+    assert anew(run, dataclasses.replace(SETTINGS, resamples=60))
+    assert anew(run) and not anew(run) and anew(run, restart=True)
+    for name in ("region.npz", "evaluation.json"):
+        path = run.folder / "evaluation" / name
+        path.write_bytes(path.read_bytes()[:-9])
+        assert anew(run) and not anew(run)
+    file = run.folder / run.stages["cascade"].weights
+    with open(file, "rb") as opened:
+        message = networks.caffe_pb2.NetParameter.FromString(opened.read())
+    message.layer[-1].name += ""
+    message.name = "trained longer"
+    file.write_bytes(message.SerializeToString())
+    run = runs.Run.read(run.folder)
+    with pytest.raises(ToolError, match="changed since cascade was done"):
+        evaluate.evaluate(run, SETTINGS)
+    run.stages["cascade"].checksum = sha256(file)
+    run.write()
+    assert anew(run)
+
+
+def test_changed_data_are_refused(run, lmdb_folder):
+    write_manifest(lmdb_folder, form="stream")
+    with pytest.raises(ToolError, match="the data changed since"):
+        evaluate.evaluate(run, SETTINGS)
+
+
+def test_an_evaluation_that_ends_early_is_not_done(run, monkeypatch):
+    for error, expected in ((KeyboardInterrupt, "interrupted"), (ToolError("no space"), "failed")):
+
+        def fail(*_, error=error):
+            raise error
+
+        monkeypatch.setattr(evaluate, "draw", fail)
+        with pytest.raises((KeyboardInterrupt, ToolError)):
+            evaluate.evaluate(run, SETTINGS)
+        assert state(run) == expected
+    assert runs.Run.read(run.folder).stages["evaluate"].message == "no space"
+    monkeypatch.undo()
+    evaluate.evaluate(run, SETTINGS)
+    assert state(run) == "done"
+
+
+def test_two_evaluations_of_a_run_at_once_are_refused(run):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(runs.locked(run.folder))
+        os.environ.pop(runs.LOCK_HELD)  # as another command sees it
+        with pytest.raises(ToolError, match="works on this run"):
+            evaluate.evaluate(run, SETTINGS)
+
+
+def test_a_run_without_trained_stages_says_what_to_do(run):
+    run.stages.clear()
+    run.write()
+    with pytest.raises(ToolError, match="no stage is trained yet; run: face-cascade train"):
+        evaluate.evaluate(run, SETTINGS)
+
+
+def test_weights_files_of_the_command_line(run, trained, tmp_path, capsys):
+    parser = evaluate.argparse.ArgumentParser()
+    evaluate.add_arguments(parser)
+    out = tmp_path / "compared"
+    words = ["--run", str(run.folder), "--resamples", "20", "--out", str(out)]
+    words += ["--weights", f"a={trained / 'region.caffemodel'}", str(trained / "cascade.caffemodel")]
+    assert evaluate.run(parser.parse_args(words)) == 0
+    assert set(results.read(out).networks) == {"a", "cascade"}
+    assert "evaluate" not in runs.Run.read(run.folder).stages
+    assert pathlib.Path(results.read(out).lmdb) == pathlib.Path(run.data.lmdb)

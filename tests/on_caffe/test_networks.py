@@ -1,0 +1,107 @@
+"""Networks are loaded, fed and put on a device only where that can work; else one line says why."""
+
+import caffe
+import numpy as np
+import pytest
+
+from data_prep.store import databases
+from models import generate
+from tools import networks
+from tools.errors import ToolError
+
+ATTRIBUTES = ["Eyeglasses", "Male"]
+
+
+@pytest.mark.parametrize("device", ("gpu", "cuda:", "cuda:0,1", "cuda:-1", "CPU", ""))
+def test_what_is_no_device_is_refused(device):
+    with pytest.raises(ToolError, match="must be cpu, cuda or cuda:N"):
+        networks.use_device(device)
+
+
+def test_a_gpu_that_is_not_there_is_one_line():
+    networks.use_device("cpu")
+    words = "computes on the CPU only" if networks.is_bvlc() else "Cannot use GPU 99: PyTorch finds"
+    with pytest.raises(ToolError, match=words) as error:
+        networks.use_device("cuda:99")
+    assert "\n" not in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Deploy prototxt of a small whole_face net, and weights of it."""
+    folder = tmp_path_factory.mktemp("nets")
+    generate.write(folder, generate.Options(ATTRIBUTES, batch=2))
+    model, weights = folder / "whole_face/deploy.prototxt", folder / "x.caffemodel"
+    caffe.Net(str(model), caffe.TEST).save(str(weights))
+    return model, weights
+
+
+@pytest.mark.parametrize("share", (0.0, 0.3, 0.999))
+def test_weights_cut_short_are_one_line(saved, tmp_path, share):
+    data = saved[1].read_bytes()
+    path = tmp_path / "cut.caffemodel"
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(ToolError, match=r"cut\.caffemodel: (no weights in it|not a \.caffemodel, or cut short)"):
+        networks.load(saved[0], path)
+
+
+def changed(weights, path, change):
+    """A copy of weights in which a layer's message was changed."""
+    message = networks.read_weights(weights)
+    (layer,) = [layer for layer in message.layer if layer.name == "head_whole"]
+    change(layer)
+    path.write_bytes(message.SerializeToString())
+    return path
+
+
+def test_a_blob_with_too_few_values_does_not_reach_caffe(saved, tmp_path):
+    path = changed(saved[1], tmp_path / "x.caffemodel", lambda layer: layer.blobs[0].data.pop())
+    with pytest.raises(ToolError, match="damaged, layer head_whole has .* values in a blob of shape"):
+        networks.load(saved[0], path)
+
+
+@pytest.mark.parametrize("value", (float("nan"), float("inf")))
+def test_weights_that_are_not_finite_are_refused(saved, tmp_path, value):
+    def change(layer):
+        layer.blobs[0].data[0] = value
+
+    path = changed(saved[1], tmp_path / "x.caffemodel", change)
+    with pytest.raises(ToolError, match="layer head_whole holds values that are not finite"):
+        networks.load(saved[0], path)
+
+
+def write_split(folder, images, labels):
+    (folder / "manifest.json").write_text('{"attributes": ["Eyeglasses", "Male"], "form": "stream"}')
+    databases.write_lmdb(folder / "val_images", images, len(images), "val")
+    databases.write_lmdb(folder / "val_labels", labels, len(labels), "val")
+
+
+PICTURE = np.full((224, 224, 3), 7, np.uint8)
+DAMAGE = {
+    "no Datum": (b"\xff\xff\xff", "a record is no Datum"),
+    "no image": (databases.encoded_datum(b"no picture"), "record 00000001: damaged, no image"),
+    "too few bytes": (databases.image_datum(PICTURE, "raw")[:-30], "damaged"),
+    "grey": (databases.image_datum(PICTURE[..., :1], "raw"), "record 00000001: damaged, no image of three channels"),
+    "size": (databases.image_datum(PICTURE[:100, :90], "raw"), "an image is 90 x 100 pixels"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damaged_records_are_one_line(tmp_path, kind):
+    record, words = DAMAGE[kind]
+    good = databases.image_datum(PICTURE, "png")
+    write_split(tmp_path, [good, record], [databases.label_datum([0, 1])] * 2)
+    with pytest.raises(ToolError, match=words):
+        list(networks.patches(tmp_path, "val"))
+    (found,) = networks.chosen_patches(tmp_path, "val", [0])
+    assert (found == PICTURE).all()
+    with pytest.raises(ToolError, match="no face 2 in it"):
+        networks.chosen_patches(tmp_path, "val", [2])
+
+
+def test_labels_of_other_attributes_and_no_labels_are_one_line(tmp_path):
+    write_split(tmp_path, [], [databases.label_datum([0, 1]), databases.label_datum([1])])
+    with pytest.raises(ToolError, match="record 00000001 has 1 labels, the manifest 2 attributes"):
+        networks.read_labels(tmp_path, "val", 2)
+    with pytest.raises(ToolError, match="test_labels: no readable LMDB"):
+        networks.read_labels(tmp_path, "test", 2)

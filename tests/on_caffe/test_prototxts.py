@@ -1,0 +1,234 @@
+"""The prototxts in a real Caffe: table 1's sizes, losses, training, exact resumption, average response and regions."""
+
+import signal
+import subprocess
+import time
+
+import caffe
+import cv2
+import lmdb
+import numpy as np
+import pytest
+from caffe.proto import caffe_pb2
+from shared import ATTRIBUTES, CAFFE, REPOSITORY, B, caffe_train, weights
+
+from models import generate, table1
+from models.options import NETWORKS, NetworkOptions
+from python_layers import region_mapper
+from tools import networks
+from tools.evaluate import localisation
+from tools.train import caffe_log
+
+
+@pytest.mark.parametrize("net_name", NETWORKS)
+def test_output_sizes_of_table_1(net_name):
+    net = caffe.Net(str(REPOSITORY / "models" / net_name / "deploy.prototxt"), caffe.TEST)
+    attributes = len(NetworkOptions().attributes)
+    # Rows in the order of the table, with the number of groups and the channels that each group gets.
+    conv2 = table1.SHARED[2]
+    rows = [(row, 1, before) for row, before in zip(table1.SHARED, (3, 96, 96, 256))]
+    rows.append((table1.CONV3, attributes, conv2.channels))
+    if net_name != "whole_face":
+        rows += [(row, attributes, before) for row, before in zip(table1.TASK_ONE, (384, 384, 256, 64))]
+    if net_name != "region":
+        rows += [(row, attributes, before) for row, before in zip(table1.TASK_TWO, (384, 128, 64))]
+        assert net.blobs["roi"].data.shape == (1, 384 * attributes, 5, 5)
+        assert net.blobs["prob"].data.shape == (1, attributes)
+    for row, groups, inputs in rows:
+        expected = (1, row.channels * groups, row.output, row.output)
+        assert net.blobs[row.name].data.shape == expected, row.name
+        if not row.name.startswith("pool"):
+            assert net.params[row.name][0].data.shape == (row.channels * groups, inputs, row.kernel, row.kernel)
+
+
+def cross_entropy(scores, labels):
+    probabilities = 1 / (1 + np.exp(-scores.astype(np.float64)))
+    return -np.where(labels == 1, np.log(probabilities), np.log(1 - probabilities)).mean(axis=0)
+
+
+def distance(scores, labels):
+    return abs(labels - 1 / (1 + np.exp(-scores.astype(np.float64)))).mean(axis=0)
+
+
+@pytest.mark.parametrize("net_name", NETWORKS)
+@pytest.mark.parametrize("l1", ("log", "linear"))
+def test_early_stopping_watches_the_weighted_losses_of_each_attribute(lmdb_folder, tmp_path, net_name, l1):
+    """An attribute's loss in the window is alpha L1 + beta L2 (eq. 6), and so is the net's loss, summed over them."""
+    alpha, beta = 2.5, 0.25
+    options = NetworkOptions(ATTRIBUTES, batch=B, lmdb=lmdb_folder, l1=l1, alpha=alpha, beta=beta)
+    path = tmp_path / "train_val.prototxt"
+    path.write_text(generate.network(net_name, options))
+    net = caffe.Net(str(path), caffe.TRAIN)
+    net.forward()
+    blobs = {name: net.blobs[name].data.copy() for name in net.blobs}
+    expected = np.zeros(len(ATTRIBUTES))
+    total = 0
+    if net_name != "whole_face":
+        expected += alpha * (cross_entropy if l1 == "log" else distance)(blobs["max_d"], blobs["label"])
+        total += alpha * blobs["loss_region"]
+    if net_name != "region":
+        expected += beta * cross_entropy(blobs["logits"], blobs["label"])
+        total += beta * blobs["loss_attribute"]
+    np.testing.assert_allclose(net.params["early_stopping"][0].data[:, 0], expected, rtol=1e-4)
+    np.testing.assert_allclose(expected.sum(), total, rtol=1e-4)
+
+
+def test_training_log_has_each_attributes_accuracy_and_state(run_folder, region_weights):
+    series = caffe_log.read((run_folder / "region/train.log").read_text().splitlines())
+    overall, each = series["test", "accuracy_region"], series["test", "accuracy_region_each"]
+    assert len(overall) == len(each) > 0
+    for (_, mean), (_, values) in zip(overall, each):
+        assert len(values) == len(ATTRIBUTES) and np.mean(values) == pytest.approx(mean, abs=1e-4)
+    flags = [values for _, values in series["train", "attributes_training_each"]]
+    assert len(flags) > 0 and all(len(values) == len(ATTRIBUTES) for values in flags)
+
+
+def responses_of_the_training_faces(run_folder, lmdb_folder, region_weights):
+    """Responses (n, 4, 4) and labels (n,) of the records of each attribute, from pycaffe alone."""
+    model = run_folder / "region/deploy.prototxt"
+    net = caffe.Net(str(model), caffe.TEST, weights=str(region_weights))
+    responses, labels = ([[] for _ in ATTRIBUTES] for _ in range(2))
+    with lmdb.open(str(lmdb_folder / "train"), readonly=True, lock=False) as environment:
+        with environment.begin() as transaction:
+            for number, (_, value) in enumerate(transaction.cursor()):
+                datum = caffe_pb2.Datum.FromString(value)
+                image = cv2.imdecode(np.frombuffer(datum.data, np.uint8), cv2.IMREAD_COLOR)
+                net.blobs["data"].data[...] = image.transpose(2, 0, 1)
+                net.forward()
+                attribute = number % len(ATTRIBUTES)
+                responses[attribute].append(1 / (1 + np.exp(-net.blobs["d"].data[0, attribute].astype(np.float64))))
+                labels[attribute].append(datum.label)
+    return np.array(responses), np.array(labels)
+
+
+def test_average_response_is_the_mean_over_positive_faces(run_folder, lmdb_folder, region_weights, start):
+    responses, labels = responses_of_the_training_faces(run_folder, lmdb_folder, region_weights)
+    average = weights(start)["region_mapper[0]"].reshape(len(ATTRIBUTES), 4, 4)
+    assert average.std() > 0
+    for attribute in range(len(ATTRIBUTES)):
+        positive = labels[attribute] == 1
+        assert 0 < positive.sum() < len(positive)
+        mean = responses[attribute][positive].mean(axis=0)
+        np.testing.assert_allclose(average[attribute], mean, rtol=1e-4)
+        # The tolerance tells this mean from that over all faces.
+        assert abs(mean - responses[attribute].mean(axis=0)).max() > 1e-3
+
+
+def test_average_region_changes_nothing_else_in_the_weights(region_weights, start):
+    before, after = weights(region_weights), weights(start)
+    names = [name for name in before if not name.startswith("early_stopping")]
+    assert len(names) == 2 * 7 and set(after) == {*names, "region_mapper[0]", "region_mapper[1]"}
+    for name in names:
+        np.testing.assert_array_equal(after[name], before[name], err_msg=name)
+
+
+def test_measured_rectangles_lie_in_the_map_and_differ_from_the_formula(start):
+    rectangles = weights(start)["region_mapper[1]"].reshape(2, 4, 4, 4)
+    assert (rectangles[..., 2:] > rectangles[..., :2]).all()
+    assert rectangles.min() >= 0 and rectangles.max() <= 13
+    assert (rectangles != region_mapper.theoretical_rectangles()).any()
+
+
+def test_cascade_keeps_the_written_regions_and_trains_the_rest(start, cascade_weights):
+    before, after = weights(start), weights(cascade_weights)
+    for name in before:
+        assert (after[name] == before[name]).all() == name.startswith("region_mapper"), name
+    window, state = after["early_stopping[0]"], after["early_stopping[1]"].reshape(2, 3)
+    assert (window > 0).all() and (state[:, 0] > 0).all() and (state[:, 1] == 6).all()
+
+
+def losses(log):
+    """The last three training losses of a log."""
+    found = [line.split("= ")[-1] for line in log.splitlines() if "iter/s" in line and "loss" in line]
+    return found[-3:]
+
+
+def test_resuming_after_a_kill_continues_exactly(run_folder, start, cascade_weights):
+    """Killed with SIGKILL after its snapshot, resumed: weights, early stopping and losses as undisturbed."""
+    straight, log = weights(cascade_weights), (run_folder / "cascade/log").read_text()
+    solver = run_folder / "cascade/solver.prototxt"
+    text = solver.read_text().replace("/cascade/cascade", "/cascade/killed").replace("max_iter: 6", "max_iter: 600")
+    (run_folder / "killed.prototxt").write_text(text)
+    (run_folder / "resumed.prototxt").write_text(text.replace("max_iter: 600", "max_iter: 6"))
+    state = run_folder / "cascade/killed_iter_3.solverstate"
+    command = [CAFFE, "train", "-solver", run_folder / "killed.prototxt", "-weights", start]
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL, cwd=str(REPOSITORY))
+    deadline = time.time() + 120
+    # The fourth iteration's log line would say that the state is complete; the next snapshot does too.
+    while not (run_folder / "cascade/killed_iter_6.solverstate").exists() and time.time() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (run_folder / "cascade/killed_iter_6.caffemodel").unlink()
+    done = caffe_train("-solver", run_folder / "resumed.prototxt", "-snapshot", state)
+    assert done.returncode == 0, done.stderr[-2000:]
+    resumed = weights(run_folder / "cascade/killed_iter_6.caffemodel")
+    assert straight.keys() == resumed.keys()
+    for name in straight:
+        np.testing.assert_array_equal(resumed[name], straight[name], err_msg=name)
+    assert losses(done.stderr) == losses(log) and len(losses(log)) == 3
+
+
+def regions_by_a_plain_loop(response, average, rectangles, threshold):
+    """Section 3.2 point by point: rectangles round the points above the threshold, (b, A, 4) in conv3 cells."""
+    regions = np.zeros((*response.shape[:2], 4))
+    for image, attribute in np.ndindex(*response.shape[:2]):
+        points = [point for point in np.ndindex(4, 4) if response[image, attribute][point] > threshold]
+        points = points or [point for point in np.ndindex(4, 4) if average[attribute][point] > threshold]
+        points = points or [np.unravel_index(response[image, attribute].argmax(), (4, 4))]
+        boxes = np.array([rectangles[attribute][point] for point in points])
+        regions[image, attribute] = [*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0)]
+    return regions
+
+
+def test_regions_of_raw_and_of_revised_responses(run_folder, cascade_weights, tmp_path):
+    """average_weight 0 maps the raw responses, 0.5 the mean of them and the average response."""
+    text = (run_folder / "cascade/deploy.prototxt").read_text()
+    assert text.count('"average_weight": 0.5') == 1
+    rng = np.random.default_rng(0)
+    images = list(rng.integers(0, 256, (3, 224, 224, 3), dtype=np.uint8))
+    average = rng.uniform(0.3, 0.7, (2, 4, 4)).astype(np.float32)
+    low = rng.integers(0, 8, (2, 4, 4, 2))
+    rectangles = np.concatenate([low, low + rng.integers(1, 5, low.shape)], axis=-1).astype(np.float32)
+    regions, expected, mapped = {}, {}, {}
+    for weight in (0, 0.5):
+        model = tmp_path / f"{weight}.prototxt"
+        model.write_text(text.replace('"average_weight": 0.5', f'"average_weight": {weight}'))
+        net = caffe.Net(str(model), caffe.TEST, weights=str(cascade_weights))
+        net.params["region_mapper"][0].data[...] = average
+        net.params["region_mapper"][1].data[...] = rectangles
+        blobs = networks.forward(net, images, ["response", "rois", "rois_image"])
+        revised = (1 - weight) * blobs["response"] + weight * average
+        regions[weight] = blobs["rois"]
+        expected[weight] = regions_by_a_plain_loop(revised, average, rectangles, 0.5)
+        np.testing.assert_allclose(regions[weight], expected[weight], atol=1e-5)
+        # Cell c is the pixels [16 c + 9, 16 c + 25).
+        np.testing.assert_allclose(blobs["rois_image"], (16 * expected[weight] + 9).clip(0, 224), atol=1e-4)
+        mapped[weight] = localisation.Mapper.of(net, model)
+        np.testing.assert_allclose(mapped[weight].regions(blobs["response"]), blobs["rois_image"], atol=1e-4)
+    raw = mapped[0.5].regions(blobs["response"], revise=False)
+    np.testing.assert_allclose(raw, (16 * expected[0] + 9).clip(0, 224), atol=1e-4)
+    assert (abs(regions[0] - regions[0.5]).max(axis=-1) >= 1).any()
+
+
+def test_unknown_parameter_is_named_by_caffe_train_too(run_folder, tmp_path):
+    text = (run_folder / "region/train_val.prototxt").read_text().replace('"ceiling"', '"celing"')
+    (tmp_path / "train_val.prototxt").write_text(text)
+    solver = (run_folder / "region/solver.prototxt").read_text()
+    solver = solver.replace(f"{run_folder}/region/train_val", f"{tmp_path}/train_val")
+    (tmp_path / "solver.prototxt").write_text(solver)
+    done = caffe_train("-solver", tmp_path / "solver.prototxt")
+    assert done.returncode != 0
+    assert "error: EarlyStopping: unknown parameter 'celing'; known are ceiling" in done.stderr
+
+
+def test_training_in_a_folder_with_blanks_quotes_and_backslashes(lmdb_folder, tmp_path):
+    """Caffe's own reader of prototxts finds databases, nets and snapshots through every such path."""
+    folder = tmp_path / """a "b" 'c' \\d é"""
+    folder.mkdir()
+    (folder / "lmdb").symlink_to(lmdb_folder)
+    options = NetworkOptions(ATTRIBUTES, batch=B, lmdb=folder / "lmdb", test_batch=5)
+    generate.write(folder, options, {"max_iter": 1, "test_iter": 1, "display": 1})
+    done = caffe_train("-solver", folder / "region/solver.prototxt")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (folder / "region/region_iter_1.caffemodel").exists()

@@ -1,0 +1,105 @@
+"""The shape of the code: which folder may import which, no circles, and modules that do one job."""
+
+import ast
+import pathlib
+import subprocess
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+# From the lowest to the highest: a folder imports its own kind and lower ones only.
+ORDER = ("caffe", "data_prep", "models", "python_layers", "tools", "benchmarks")
+INSIDE = {
+    "data_prep": ("attributes files geometry pictures", "sources", "store", "plan", "build", "check", "synthetic"),
+    "tools": (
+        "errors record run drawing networks",
+        "install",
+        "train",
+        "evaluate",
+        "predict",
+        "report",
+        "export",
+        "demo cli",
+    ),
+}
+LONGEST = 350
+GENERATED = {"engine/caffe/proto/caffe_pb2.py"}
+
+
+def modules():
+    """Module name -> (path below the repository, names of the project's modules that it imports at any place)."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "*.py"], cwd=REPOSITORY, capture_output=True
+    )
+    paths = [path for path in listed.stdout.decode().split() if (REPOSITORY / path).exists()]
+    named = {}
+    for path in paths:
+        dotted = path.removeprefix("engine/").removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        if dotted.split(".")[0] in ORDER:
+            named[dotted] = path
+    found = {}
+    for name, path in named.items():
+        package = name if path.endswith("__init__.py") else name.rpartition(".")[0]
+        imported = set()
+        for node in ast.walk(ast.parse((REPOSITORY / path).read_text())):
+            if isinstance(node, ast.Import):
+                candidates = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                base = node.module or ""
+                if node.level:
+                    above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                    base = ".".join([*above, *([node.module] if node.module else [])])
+                parts = [f"{base}.{alias.name}" for alias in node.names]
+                candidates = [part if part in named else base for part in parts]
+            else:
+                continue
+            imported |= {candidate for candidate in candidates if candidate in named}
+        found[name] = path, imported - {name}
+    return found
+
+
+MODULES = modules()
+
+
+def rank(name, order):
+    return next((place for place, words in enumerate(order) if name in words.split()), None)
+
+
+def test_no_arrow_from_a_lower_to_a_higher_folder():
+    wrong = []
+    for name, (_, imported) in MODULES.items():
+        top = name.split(".")[0]
+        for other in imported:
+            other_top = other.split(".")[0]
+            if ORDER.index(other_top) > ORDER.index(top):
+                wrong.append(f"{name} imports {other}")
+            if top == other_top and top in INSIDE and "." in name and "." in other:
+                mine, theirs = (rank(word.split(".")[1], INSIDE[top]) for word in (name, other))
+                assert mine is not None and theirs is not None, f"{name} or {other} has no place in INSIDE"
+                if theirs > mine:
+                    wrong.append(f"{name} imports {other}")
+    assert not wrong, "; ".join(wrong)
+
+
+def test_no_circles():
+    state, circle = {}, []
+
+    def visit(name, trail):
+        state[name] = "open"
+        for other in sorted(MODULES[name][1]):
+            if state.get(other) == "open":
+                circle.append(" -> ".join([*trail[trail.index(other) :], other] if other in trail else [name, other]))
+            elif other not in state:
+                visit(other, [*trail, other])
+        state[name] = "closed"
+
+    for name in MODULES:
+        if name not in state:
+            visit(name, [name])
+    assert not circle, "; ".join(circle)
+
+
+@pytest.mark.parametrize("path", sorted({path for path, _ in MODULES.values()} - GENERATED))
+def test_a_module_does_one_job(path):
+    lines = len((REPOSITORY / path).read_text().splitlines())
+    assert lines <= LONGEST, f"{path} has {lines} lines; split it by what its parts do"

@@ -1,0 +1,61 @@
+"""Which Caffe a command runs on, and which flags of caffe train pass."""
+
+import pytest
+
+from tools.errors import ToolError
+from tools.install import engines
+
+
+@pytest.mark.parametrize(
+    "wanted, device, precision, obstacle, name, words",
+    [
+        ("torch", "cpu", "float32", None, "torch", ""),
+        ("bvlc", "cpu", "float32", "ignored", "bvlc", ""),
+        ("auto", "cpu", "float32", None, "bvlc", "reference"),
+        ("auto", "cuda", "float32", None, "torch", "GPU is asked for"),
+        ("auto", "cuda:0,1", "float32", None, "torch", "GPU is asked for"),
+        ("auto", "cpu", "bfloat16", None, "torch", "bfloat16 is asked for"),
+        ("auto", "cpu", "float32", "this is Darwin on arm64", "torch", "Darwin"),
+    ],
+)
+def test_choice_and_its_reason(wanted, device, precision, obstacle, name, words):
+    engine = engines.choose(wanted, device, precision, lambda: obstacle)
+    assert engine.name == name and words in engine.reason and bool(words) == bool(engine.reason)
+
+
+@pytest.mark.parametrize(
+    "wanted, device, precision, words",
+    [
+        ("caffe2", "cpu", "float32", "no Caffe is called 'caffe2'; choose one of auto, bvlc, torch"),
+        ("auto", "gpu0", "float32", "no device is called 'gpu0'; give cpu, cuda"),
+        ("bvlc", "cuda:0", "float32", "is a build for the CPU and cannot use cuda:0"),
+        ("bvlc", "cpu", "bfloat16", "computes in float32 only, not bfloat16"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_remedy(wanted, device, precision, words):
+    with pytest.raises(ToolError, match=words):
+        engines.choose(wanted, device, precision, lambda: None)
+
+
+def test_gpus_of_devices():
+    assert [engines.gpus(device) for device in ("cpu", "cuda", "cuda:3", "cuda:0,2")] == [[], [0], [3], [0, 2]]
+
+
+def test_flags_pass_checked():
+    kept, given = engines.check_flags("torch", ["-gpu", "0,1", "--precision=tf32", "-shard", "batches"])
+    assert kept == ["-shard=batches"] and given == {"device": "cuda:0,1", "precision": "tf32"}
+
+
+@pytest.mark.parametrize(
+    "engine, flags, words",
+    [
+        ("torch", ["-gpus", "0"], "no flag -gpus; did you mean -gpu"),
+        ("bvlc", ["-shard", "batches"], "BVLC Caffe has no flag -shard"),
+        ("torch", ["-snapshot", "x"], "-snapshot cannot be given here: an interrupted stage goes on by itself"),
+        ("torch", ["-level"], "-level needs a value"),
+        ("torch", ["level"], "'level' is no flag"),
+    ],
+)
+def test_unknown_flags_are_named_before_anything_starts(engine, flags, words):
+    with pytest.raises(ToolError, match=words):
+        engines.check_flags(engine, flags)

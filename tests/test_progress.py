@@ -1,0 +1,48 @@
+"""Progress of a training, and estimates of how long stages take."""
+
+import io
+
+import pytest
+
+from tools.train import estimate, progress
+
+LOG = """I1125 12:00:00.000000   123 solver.cpp:239] Iteration 0 (-nan iter/s, 0s/20 iters), loss = 2.5
+I1125 12:00:01.000000   123 solver.cpp:414]     Test net output #0: accuracy_attribute = 0.75
+I1125 12:00:02.000000   123 solver.cpp:239] Iteration 20 (10 iter/s, 2s/20 iters), loss = {loss}
+error: something went wrong
+"""
+
+
+def shown(loss, later=lambda each: 0):
+    stream = io.StringIO()
+    bar = progress.Progress("region", 0, 40, later, stream=stream)
+    for line in LOG.format(loss=loss).splitlines():
+        bar.line(line)
+    bar.close(40)
+    return bar, stream.getvalue()
+
+
+def test_lines_tell_loss_accuracy_and_both_times_left():
+    bar, text = shown(1.25, lambda each: 3600 * 3)
+    assert bar.broken is None and bar.iteration == 20
+    first, second, third = text.splitlines()
+    assert first == "region: iteration 0 of 40, loss 2.5"
+    assert second.startswith("region: iteration 20 of 40, loss 1.25, validation accuracy 0.750, ")
+    assert " left, 3.0 h for the run" in second and third == "error: something went wrong"
+
+
+@pytest.mark.parametrize("loss", ("nan", "-nan", "inf"))
+def test_a_loss_that_is_not_finite_is_noticed(loss):
+    assert shown(loss)[0].broken == (20, loss)
+
+
+def test_multiply_adds_are_those_of_the_design():
+    millions = [value / 1e6 for value in (estimate.SHARED, estimate.CONV3 + estimate.TASK_ONE, estimate.TASK_TWO)]
+    assert millions == pytest.approx([549.5, 528.6, 12.9], abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "seconds, words", [(42, "42 s"), (600, "10 min"), (9000, "2.5 h"), (3600 * 30, "30 h"), (86400 * 3, "3.0 days")]
+)
+def test_durations_in_words(seconds, words):
+    assert estimate.duration(seconds) == words

@@ -1,0 +1,195 @@
+"""The record of a run: written and read back, damage named, inputs of stages, locks."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from data_prep.store import manifest
+from tools import record
+from tools import run as runs
+from tools.errors import ToolError
+from tools.train import stages
+
+ATTRIBUTES = ["Eyeglasses", "Male"]
+
+
+@pytest.fixture
+def lmdb(tmp_path):
+    """A folder with a manifest only."""
+    folder = tmp_path / "lmdb"
+    folder.mkdir()
+    manifest.write(folder, manifest.Manifest(attributes=ATTRIBUTES, form="compact"))
+    return folder
+
+
+@pytest.fixture
+def run(lmdb, tmp_path):
+    """A run with a stage of each state that has weights."""
+    made = runs.Run.create(tmp_path / "run", lmdb, record.Settings(engine="torch"))
+    made.settings.solver = {"region": {"max_iter": "7"}}
+    done(made, "region")
+    made.write()
+    return made
+
+
+def done(made, name, content=b"weights"):
+    """Make a stage of a run look done."""
+    place = made.place(name)
+    place.mkdir(parents=True, exist_ok=True)
+    path = place / f"{name}.caffemodel"
+    path.write_bytes(content)
+    stage = record.Stage(stages.normal(made.inputs(name)), "done", f"{name}/{path.name}", runs.files.sha256(path), 7)
+    made.stages[name] = stage
+
+
+def test_a_record_is_read_as_it_was_written(run):
+    again = runs.Run.read(run.folder)
+    assert (again.data, again.settings, again.stages) == (run.data, run.settings, run.stages)
+    assert again.attributes == ATTRIBUTES and again.data.form == "compact" and os.path.isabs(again.data.lmdb)
+    assert again.weights("region").read_bytes() == b"weights"
+    assert again.solver_fields("region")["max_iter"] == 7 and again.images("region") == 7 * 4
+
+
+def change(path, value):
+    """A record with one entry changed: path of keys, and the value; ... deletes it."""
+
+    def changed(record):
+        inner = record
+        for key in path[:-1]:
+            inner = inner[key]
+        if value is ...:
+            del inner[path[-1]]
+        else:
+            inner[path[-1]] = value
+        return json.dumps(record)
+
+    return changed
+
+
+DAMAGE = {
+    "empty": (lambda record: "", "not readable as JSON"),
+    "cut": (lambda record: json.dumps(record)[:99], "not readable as JSON"),
+    "list": (lambda record: "[]", "must hold a JSON object, not list"),
+    "null": (lambda record: "null", "must hold a JSON object, not null"),
+    "no version": (change(["version"], ...), "key 'version' is missing"),
+    "other version": (change(["version"], 99), "written by another version"),
+    "no data": (change(["data"], ...), "key 'data' is missing"),
+    "no attributes": (change(["data", "attributes"], []), "'attributes' must be a list of names"),
+    "number as attribute": (change(["data", "attributes"], [1]), "'attributes' must be a list of names"),
+    "engine": (change(["settings", "engine"], "caffe2"), "'engine' must be one of bvlc, torch"),
+    "threads": (change(["settings", "threads"], "two"), "'threads' must be a number, not \"two\""),
+    "unknown key": (change(["settings", "colour"], 1), "unknown key 'colour'"),
+    "density": (change(["settings", "average", "density"], None), "'density' must be a number, not null"),
+    "stage": (change(["stages", "regoin"], {}), "no stage of that name"),
+    "state": (change(["stages", "region", "state"], "finished"), "'state' must be one of"),
+    "done without weights": (change(["stages", "region", "weights"], None), "needs 'weights'"),
+    "true as number": (change(["stages", "region", "iterations"], True), "'iterations' must be a number, not true"),
+    "not a number": (lambda record: json.dumps(change(["stages"], {})(record)).replace("1", "NaN", 1), "damaged"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_is_one_line_that_names_file_and_key(run, kind):
+    path = run.folder / runs.NAME
+    damage, words = DAMAGE[kind]
+    path.write_text(damage(json.loads(path.read_text())))
+    with pytest.raises(ToolError, match=words) as raised:
+        runs.Run.read(run.folder)
+    assert str(path) in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_weights_that_are_gone_or_changed_are_not_used(run):
+    path = run.weights("region")
+    path.write_bytes(b"others")
+    with pytest.raises(ToolError, match="changed since region was done.*--restart"):
+        run.weights("region")
+    path.unlink()
+    with pytest.raises(ToolError, match="missing, though run.json says that region is done"):
+        run.weights("region")
+    with pytest.raises(ToolError, match="stage cascade is not begun.*face-cascade train cascade --run"):
+        run.weights("cascade")
+
+
+def test_a_run_without_a_record_and_data_that_changed(run, lmdb, tmp_path):
+    with pytest.raises(ToolError, match="no run in it .*face-cascade train"):
+        runs.Run.read(tmp_path / "nowhere")
+    run.check_data()
+    manifest.write(lmdb, manifest.Manifest(attributes=ATTRIBUTES, form="stream"))
+    with pytest.raises(ToolError, match="the data changed since"):
+        run.check_data()
+
+
+@pytest.mark.parametrize(
+    "field, value, changed",
+    [
+        ("batch", 8, {"region", "cascade", "whole_face"}),
+        ("l1", "linear", {"region", "cascade"}),
+        ("beta", 2.0, {"cascade", "whole_face"}),
+        ("average_weight", 0.0, {"cascade"}),
+        ("threshold", 0.4, {"cascade", "average"}),
+        ("test_batch", 5, set()),
+    ],
+)
+def test_a_stage_depends_on_its_own_options_only(run, field, value, changed):
+    names = ("region", "average", "cascade", "whole_face")
+    before = {name: run.inputs(name) for name in names}
+    run.settings.network[field] = value
+    assert {name for name in names if run.inputs(name) != before[name]} == changed
+
+
+def test_solver_fields_that_only_show_do_not_count(run):
+    before = run.inputs("region")
+    run.settings.solver["region"].update(display="1", snapshot="5", test_interval="3", average_loss="2")
+    assert run.inputs("region") == before
+    run.settings.solver["region"]["base_lr"] = "0.002"
+    assert stages.differences(before, run.inputs("region")) == ["solver.base_lr was 0.01, now 0.002"]
+
+
+def test_plan_names_what_differs_and_the_way_on(run):
+    assert stages.plan(run, ["region"]) == [("region", "done")]
+    assert stages.plan(run, ["region"], restart=True) == [("region", "start")]
+    assert stages.plan(run, ["region", "average", "cascade"])[1:] == [("average", "start"), ("cascade", "start")]
+    run.settings.solver["region"]["max_iter"] = "9"
+    with pytest.raises(ToolError, match="region was made with other settings: solver.max_iter was 7, now 9.*--restart"):
+        stages.plan(run, ["region"])
+    with pytest.raises(ToolError, match="cascade starts from average, which is not begun; run: face-cascade average"):
+        stages.plan(run, ["cascade"])
+
+
+def test_a_stage_of_earlier_weights_is_not_taken_for_done(run):
+    done(run, "average")
+    assert stages.plan(run, ["average"]) == [("average", "done")]
+    done(run, "region", b"trained anew")
+    with pytest.raises(ToolError, match="average was made with other settings: weights of region differs"):
+        stages.plan(run, ["average"])
+    run.stages["region"].state = "interrupted"
+    with pytest.raises(ToolError, match="average was made with other settings"):
+        stages.plan(run, ["region", "average"])
+
+
+HOLD = """
+import sys, time
+from tools import run
+with run.locked(sys.argv[1]):
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_two_trainings_in_one_run_the_second_is_refused(tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(ToolError, match=f"process {holder.pid} works on this run"):
+            with runs.locked(tmp_path):
+                pass
+    finally:
+        holder.kill()
+        holder.wait()
+    with runs.locked(tmp_path) as descriptor:
+        assert descriptor is not None
+        with runs.locked(tmp_path) as inner:  # what a command starts does not wait for it
+            assert inner is None

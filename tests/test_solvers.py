@@ -1,0 +1,146 @@
+"""Solvers of a run: changes are checked, prototxts parse, values come out typed."""
+
+import pathlib
+
+import pytest
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
+
+from models import solvers
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+
+
+def parsed(text):
+    return text_format.Parse(text, caffe_pb2.SolverParameter())
+
+
+def test_changes_apply_to_all_stages_or_one():
+    changes = solvers.parse_changes("base_lr=0.5, region.max_iter=7,iter_size=2,")
+    assert changes == {
+        "region": {"base_lr": "0.5", "iter_size": "2", "max_iter": "7"},
+        "cascade": {"base_lr": "0.5", "iter_size": "2"},
+        "whole_face": {"base_lr": "0.5", "iter_size": "2"},
+    }
+    assert solvers.parse_changes("") == {stage: {} for stage in solvers.STAGES}
+
+
+@pytest.mark.parametrize("text", ("max_iter=9,cascade.max_iter=7", "cascade.max_iter=7,max_iter=9"))
+def test_a_change_of_one_stage_counts_more_than_that_of_all(text):
+    changes = solvers.parse_changes(text)
+    assert [changes[stage]["max_iter"] for stage in solvers.STAGES] == ["9", "7", "9"]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("casade.max_iter=3", "casade.max_iter: no stage 'casade'; did you mean cascade?"),
+        ("foo.max_iter=3", "foo.max_iter: no stage 'foo'; stages are region, cascade, whole_face"),
+        ("region.max_itr=3", "region.max_itr: Caffe's solver has no field 'max_itr'; did you mean max_iter?"),
+        ("xyzzy=3", "xyzzy: Caffe's solver has no field 'xyzzy'; fields are base_lr, max_iter, stepsize, snapshot"),
+        ("max_iter", "max_iter: give solver changes as field=value"),
+        ("max_iter=", "max_iter=: give solver changes as field=value"),
+        ("=3", "=3: give solver changes as field=value"),
+        ("max_iter=ten", "max_iter: must be a whole number from 1 to 2147483647, not 'ten'"),
+        ("max_iter=nan", "max_iter: must be a whole number"),
+        ("max_iter=1e3", "max_iter: must be a whole number"),
+        ("max_iter=1.5", "max_iter: must be a whole number"),
+        ("max_iter=-3", "max_iter: must be a whole number"),
+        ("max_iter=0", "max_iter: must be a whole number"),
+        ("max_iter=2147483648", "max_iter: must be a whole number"),
+        ("max_iter=007", "max_iter: must be a whole number"),  # octal in prototxts
+        ("stepsize=0", "stepsize: must be a whole number from 1"),
+        ("snapshot=-1", "snapshot: must be a whole number from 0"),
+        ("base_lr=nan", "base_lr: must be a number from 0 to 3.4e+38, not 'nan'"),
+        ("base_lr=inf", "base_lr: must be a number"),
+        ("base_lr=-1", "base_lr: must be a number"),
+        ("base_lr=1e39", "base_lr: must be a number"),
+        ("base_lr=1_0", "base_lr: must be a number"),
+        ("base_lr=0.1 max_iter: 3", "base_lr: must be a number"),
+        ("clip_gradients=0", "clip_gradients: must be a number above 0, or -1 for no clipping, not '0'"),
+        ("momentum=1", "momentum: must be a number from 0 to 0.999999"),
+        ("debug_info=yes", "debug_info: must be true or false, not 'yes'"),
+        ("lr_policy=stp", "lr_policy: must be fixed, step, exp, inv, multistep, sigmoid or poly, not 'stp'; did you"),
+        ("type=Adm", "type: must be SGD, Nesterov, AdaGrad, RMSProp, AdaDelta or Adam, not 'Adm'; did you mean Ada"),
+        ("snapshot_format=hdf5", "snapshot_format: must be HDF5 or BINARYPROTO"),
+        ("max_iter=3,max_iter=4", "max_iter: given twice, as 3 and 4"),
+        ("test_iter=3,test_iter=4", "test_iter: given twice"),
+        ("stepvalue=9,stepvalue=3", "region.stepvalue: iterations must increase, not 9 3"),
+        ("net=x", "net: cannot be changed here; the run's networks are written from its own options"),
+        ("region.snapshot_prefix=x", "region.snapshot_prefix: cannot be changed here; snapshots go into"),
+        ("solver_mode=GPU", "solver_mode: cannot be changed here; the device is chosen when training starts"),
+        ("train_state=x", "train_state: cannot be changed here"),
+    ],
+)
+def test_changes_that_cannot_be_are_one_line(text, message):
+    with pytest.raises(ValueError) as error:
+        solvers.parse_changes(text)
+    assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
+def accepted(field, values):
+    """The values of a field that parse_changes takes."""
+    taken = []
+    for value in values:
+        try:
+            solvers.parse_changes(f"{field}={value}")
+        except ValueError as error:
+            assert "\n" not in str(error)
+        else:
+            taken.append(value)
+    return taken
+
+
+def test_every_field_of_caffes_solver_is_checked_or_refused():
+    for field in solvers.DESCRIPTOR.fields_by_name:
+        values = accepted(field, ("true", "HDF5", "SGD", "step", "L1", "7", "0.5"))
+        assert bool(values) == (field not in solvers.FIXED), field
+        assert not accepted(field, ("nan", "inf", "-7", "", "1 2 x", '"', "$(x)")) or field == "power"
+        for value in values:
+            message = parsed(solvers.text("region", "out", {field: value}, 2))
+            text = text_format.MessageToString(message)
+            assert f"{field}: {value}\n" in text or f'{field}: "{value}"\n' in text or f"{field}: {value}.0\n" in text
+
+
+def test_prototxt_of_a_stage_holds_places_changes_and_the_rest(tmp_path):
+    changes = solvers.parse_changes("region.max_iter=7,base_lr=0.25,type=Adam,stepvalue=3,stepvalue=5,iter_size=2")
+    committed = parsed((REPOSITORY / "solver/region.prototxt").read_text())
+    message = parsed(solvers.text("region", tmp_path, changes, 20))
+    expected = caffe_pb2.SolverParameter()
+    expected.CopyFrom(committed)
+    expected.MergeFrom(caffe_pb2.SolverParameter(max_iter=7, base_lr=0.25, type="Adam", stepvalue=[3, 5], iter_size=2))
+    expected.net, expected.snapshot_prefix = f"{tmp_path}/train_val.prototxt", f"{tmp_path}/region"
+    assert message == expected
+    assert parsed(solvers.text("cascade", tmp_path, changes, 20)).max_iter == 30000
+
+
+@pytest.mark.parametrize("folder", ("a b", 'a "b"', "it's", "a\\b\\n", "é", "a\nb"))
+def test_folders_of_any_spelling_come_through(folder):
+    message = parsed(solvers.text("cascade", folder, None, 2))
+    assert message.net == f"{folder}/train_val.prototxt" and message.snapshot_prefix == f"{folder}/cascade"
+
+
+def test_gradients_are_clipped_at_half_the_root_of_the_number_of_attributes():
+    assert parsed(solvers.text("region", "out", {}, 4)).clip_gradients == 1
+    for stage in solvers.STAGES:
+        committed = parsed((REPOSITORY / f"solver/{stage}.prototxt").read_text())
+        assert f"{committed.clip_gradients:g}" == solvers.clipping(20) == "2.24"
+    assert parsed(solvers.text("region", "out", {"clip_gradients": 7}, 4)).clip_gradients == 7
+    assert parsed(solvers.text("region", "out", {"clip_gradients": -1}, 4)).clip_gradients == -1
+
+
+def test_fields_are_typed():
+    changes = {"base_lr": 1e-05, "region.max_iter": 7, "debug_info": True, "region": {"stepvalue": "3 5"}}
+    region, cascade = (solvers.fields(stage, changes, 20) for stage in ("region", "cascade"))
+    assert region["base_lr"] == 1e-05 and region["max_iter"] == 7 and region["stepvalue"] == [3, 5]
+    assert region["debug_info"] is True and region["test_initialization"] is False
+    assert region["snapshot"] == 1000 and region["iter_size"] == 1 and region["lr_policy"] == "step"
+    assert region["test_iter"] == 50 and isinstance(region["max_iter"], int) and region["clip_gradients"] == 2.24
+    assert cascade["max_iter"] == 30000 and "stepvalue" not in cascade and "net" not in cascade
+    with pytest.raises(ValueError, match="no stage 'regon'; did you mean region"):
+        solvers.fields("regon", {}, 20)
+
+
+def test_checked_changes_stay_as_they_are():
+    changes = solvers.parse_changes("base_lr=0.5,region.max_iter=7,stepvalue=3,stepvalue=5")
+    assert solvers.check_changes(changes) == changes

@@ -1,0 +1,230 @@
+"""face-cascade: face attributes, and the region of the face that each is found in. One command for every step.
+
+  face-cascade data /path/to/CelebA --attributes Eyeglasses,Smiling,Male    faces and labels -> LMDBs
+  face-cascade train --run build/run                                       task one, average region, cascade
+  face-cascade evaluate --run build/run                                    table 2's numbers, regions, calibration
+  face-cascade predict --run build/run photo.jpg holiday/                  answers for your photos
+  face-cascade report --run build/run                                      all of it as one HTML file
+
+A run is a folder with a record, run.json: settings are given once, and an interrupted command is resumed by giving it
+again. `make` has a target for each of these commands; `face-cascade COMMAND --help` explains one of them.
+"""
+
+import argparse
+import difflib
+import importlib
+import os
+import pathlib
+import shlex
+import signal
+import sys
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+# Makefile settings reach this program as FACE_CASCADE_<SETTING>, never through a shell.
+PREFIX = "FACE_CASCADE_MAKE_"
+DEFAULT_RUN = "build/run"
+
+
+class Command:
+    """A subcommand: its module with `add_arguments(parser)` and `run(arguments) -> exit status`, and what it needs.
+
+    caffe: None for none, "run" to be run by the Python of the run's Caffe, "torch" to need the engine
+    settings: dict of Makefile settings to options; "" stands for words that are added as they are, "*" for positionals,
+    "*celeba" for the positional of that layout, and an option that ends in "*" takes several words
+    """
+
+    def __init__(self, module, summary, caffe=None, settings=None):
+        self.module, self.summary, self.caffe, self.settings = module, summary, caffe, settings or {}
+
+
+RUN = {"RUN": "--run", "CAFFE": "--caffe", "DEVICE": "--device"}
+NETWORK = {"BATCH": "--batch", "SOLVER": "--solver", "RECTANGLES": "--rectangles", "SEED": "--seed", "GENERATE": ""}
+TRAINING = {**RUN, **NETWORK, "LMDB": "--lmdb", "PRECISION": "--precision", "THREADS": "--threads", "TRAIN": "--flags"}
+DATA = {"LMDB": "--out", "ATTRIBUTES": "--attributes", "FORM": "--form", "RECORDS": "--records", "AUGMENT": "--augment"}
+COMMANDS = {
+    "data": Command(
+        "data_prep.build.build_lmdb",
+        "build LMDBs from CelebA, LFWA or a CSV file",
+        settings={**DATA, "CELEBA": "*celeba", "LFWA": "*lfwa", "DATA": "*", "BUILD": ""},
+    ),
+    "check": Command(
+        "data_prep.check.check_data",
+        "verify LMDBs against their data set",
+        settings={"LMDB": "*", "CHECK": ""},
+    ),
+    "train": Command("tools.train.command", "train the stages of a run", settings={**TRAINING, "RESTART": "--restart"}),
+    "average": Command(
+        "tools.train.average_region",
+        "measure the average region of a run",
+        caffe="run",
+        settings={**RUN, "RECTANGLES": "--rectangles", "RESTART": "--restart", "AVERAGE": ""},
+    ),
+    "evaluate": Command(
+        "tools.evaluate.evaluate",
+        "measure accuracy and regions on the test split",
+        caffe="run",
+        settings={**RUN, "LMDB": "--lmdb", "WEIGHTS": "--weights*", "EVALUATE": ""},
+    ),
+    "predict": Command(
+        "tools.predict.command",
+        "answer for the faces in photos, videos and cameras",
+        caffe="run",
+        settings={**RUN, "IMAGES": "*", "PREDICT": ""},
+    ),
+    "report": Command(
+        "tools.report.report",
+        "write a run's evaluation as one HTML file",
+        caffe="torch",
+        settings={"RUN": "--run", "REPORT": ""},
+    ),
+    "export": Command(
+        "tools.export.export_onnx",
+        "write a run's cascade as an ONNX file",
+        caffe="torch",
+        settings={"RUN": "--run", "EXPORT": ""},
+    ),
+    "ablation": Command(
+        "tools.evaluate.ablation",
+        "train and compare the paper's variants under one budget",
+        settings={**TRAINING, "ABLATION": ""},
+    ),
+    "demo": Command(
+        "tools.demo", "everything on synthetic faces, within minutes", settings={**RUN, "RESTART": "--restart"}
+    ),
+    "doctor": Command("tools.install.doctor", "say what is installed, what is missing, and how to get it"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with whole option names only, one line per error, and suggestions for misspelt words."""
+
+    def __init__(self, *arguments, **options):
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*arguments, allow_abbrev=False, **options)
+
+    def error(self, message):
+        known = [option for action in self._actions for option in action.option_strings]
+        if message.startswith("unrecognized arguments: "):
+            word = message.split(": ", 1)[1].split()[0].partition("=")[0]
+            message = f"no option {word}{nearest(word, known)}"
+        self.exit(2, f"error: {self.prog}: {message} (--help explains)\n")
+
+
+def nearest(word, known):
+    """A suggestion, as the end of a sentence; empty where nothing is near."""
+    near = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def main(words=None):
+    """The command; returns its exit status."""
+    words = sys.argv[1:] if words is None else list(words)
+    if not (REPOSITORY / "Makefile").exists():
+        return failed(
+            "face-cascade is used from its clone: git clone it, run `make` there, then .venv/bin/face-cascade"
+        )
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    name = words.pop(0)
+    if name not in COMMANDS:
+        return failed(f"face-cascade: no command {name!r}{nearest(name, COMMANDS)}; face-cascade --help lists them")
+    try:
+        return run(name, with_make_settings(COMMANDS[name], words))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return failed("interrupted; give the same command again to resume", 130)
+
+
+def run(name, words):
+    """Parse the words of a command and run it, under the Caffe that it needs. Returns the exit status."""
+    command = COMMANDS[name]
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        if command.caffe and not {"-h", "--help"} & set(words):
+            start_under_caffe(name, command, words)
+        module = importlib.import_module(command.module)
+    except ImportError as error:
+        return failed(f"{error}; run `make` in {REPOSITORY}, which installs what is missing, or .venv/bin/face-cascade")
+    from tools.errors import ToolError
+
+    parser = Parser(prog=f"face-cascade {name}", description=module.__doc__)
+    module.add_arguments(parser)
+    if command.caffe == "run":
+        parser.add_argument("--caffe", help="The Caffe to compute with: bvlc, torch or auto. Default: the run's.")
+    arguments = parser.parse_args(words)
+    try:
+        return module.run(arguments) or 0
+    except BrokenPipeError:
+        raise
+    except (ToolError, OSError) as error:
+        return failed(str(error))
+
+
+def start_under_caffe(name, command, words):
+    """Become the same command under the Python of the Caffe it needs, where that is another one. Raises ToolError."""
+    from tools.install import engines
+    from tools.run import Run
+
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for option in ("--caffe", "--device", "--run"):
+        parser.add_argument(option)
+    known, _ = parser.parse_known_args(words)
+    folder = known.run or DEFAULT_RUN
+    recorded = Run.read(folder).settings if Run.exists(folder) else None
+    wanted = known.caffe or (recorded.engine if recorded else "auto")
+    if command.caffe == "torch":
+        wanted = "torch"
+    device = known.device or (recorded.device if recorded else "cpu")
+    if recorded and not known.caffe and device != "cpu":
+        wanted = "torch"
+    engine = engines.choose(wanted, device)
+    engines.ensure(engine)
+    if not engine.runs_here():
+        environment = engine.environment(recorded.threads if recorded else 0)
+        program = str(engine.python)
+        os.execve(program, [program, "-m", "tools.cli", name, *words], environment)
+
+
+def with_make_settings(command, words):
+    """The words of a command line, behind those that settings of the Makefile stand for."""
+    added, positionals = [], []
+    for setting, option in command.settings.items():
+        value = os.environ.get(PREFIX + setting, "")
+        if not value:
+            continue
+        if option.startswith("*") and option != "*":
+            added += ["--expect", option[1:]]
+            positionals.append(value)
+        elif option == "*":
+            positionals += [value] if os.path.exists(value) else shlex.split(value)
+        elif not option:
+            added += shlex.split(value)
+        elif option == "--restart":
+            added.append(option)
+        elif option.endswith("*"):
+            positionals += [option[:-1], *shlex.split(value)]
+        else:
+            added.append(f"{option}={value}")
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        del os.environ[name]  # they are for this command, not for those that it starts
+    return [*added, *words, *positionals]
+
+
+def overview():
+    """The help of face-cascade itself."""
+    lines = [f"  {name:10} {command.summary}" for name, command in COMMANDS.items()]
+    return f"usage: face-cascade COMMAND [OPTIONS]\n\n{__doc__.strip()}\n\ncommands:\n" + "\n".join(lines)
+
+
+def failed(sentence, status=1):
+    """Say what went wrong, in one line; returns the exit status."""
+    print(f"error: {sentence}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

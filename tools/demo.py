@@ -1,0 +1,95 @@
+"""The whole method on synthetic faces, within minutes: data, both stages of training, evaluation, predictions, report.
+
+  face-cascade demo            in build/demo; the same as `make demo`
+
+Nothing is downloaded and no photo is used: 2,000 faces with three attributes are drawn by data_prep.synthetic. An
+interrupted demo is resumed by the same command, and one that is done says its results again. Look at report.html.
+"""
+
+import pathlib
+
+from data_prep.build import build_lmdb
+from data_prep.store import manifest
+from data_prep.synthetic import synthetic_faces
+from tools import record
+from tools import run as runs
+from tools.errors import ToolError
+from tools.evaluate import results
+from tools.install import engines
+from tools.train import command, stages
+
+FACES, SEED = 2000, 1
+PREVALENCE = {"Eyeglasses": 0.3, "Wearing_Hat": 0.3, "Mustache": 0.3}
+SHOWN = 8  # faces that are predicted
+# The budget of a laptop: enough for these synthetic faces, far too little for photos.
+SOLVER = {
+    "region": {"max_iter": "280", "stepsize": "225"},
+    "cascade": {"max_iter": "130", "stepsize": "105"},
+}
+SHARED = {"display": "10", "snapshot": "50", "test_interval": "1000"}
+
+
+def add_arguments(parser):
+    """The options of `face-cascade demo`."""
+    add = parser.add_argument
+    add("--run", default="build/demo", help="Folder to work in. Default: build/demo.")
+    add("--caffe", choices=engines.CHOICES, default="auto", help="The Caffe to train with. Default: auto.")
+    add("--device", default="cpu", help="cpu, cuda or cuda:N. Default: cpu.")
+    add("--restart", action="store_true", help="Train anew, whatever an earlier demo has left.")
+
+
+def prepare(folder):
+    """Draw the faces and build their LMDBs, unless that is done; returns the folders of both. Raises ToolError."""
+    faces, lmdb = folder / "faces", folder / "lmdb"
+    if not faces.exists():
+        print("step 1 of 6: drawing synthetic faces", flush=True)
+        synthetic_faces.generate(faces, FACES, SEED, PREVALENCE)
+    if not manifest.exists(lmdb):
+        print("step 2 of 6: building LMDBs", flush=True)
+        if build_lmdb.build_folder(faces, lmdb, attributes=tuple(PREVALENCE)):
+            raise ToolError(f"{lmdb}: the LMDBs could not be built; see above")
+    return faces, lmdb
+
+
+def run(arguments):
+    """`face-cascade demo`. Raises ToolError, OSError."""
+    folder = pathlib.Path(arguments.run)
+    engine = engines.choose(arguments.caffe, arguments.device)
+    engines.ensure(engine)
+    engines.check_device(engine, arguments.device)
+    with runs.locked(folder) as lock:
+        faces, lmdb = prepare(folder)
+        settings = record.Settings(engine=engine.name, device=arguments.device)
+        settings.solver = {name: {**SHARED, **SOLVER.get(name, {})} for name in record.TRAINED}
+        made = runs.Run.create(folder, lmdb, settings)
+        if runs.Run.exists(folder) and not arguments.restart:
+            made.stages = runs.Run.read(folder).stages
+        print(f"step 3 of 6: training on {engines.NAMES[engine.name]}", flush=True)
+        call = stages.Call(engine, lock=lock)
+        stages.train(made, command.DEFAULT_STAGES, call, arguments.restart)
+        print("step 4 of 6: evaluation", flush=True)
+        stages.tool(made, call, ["evaluate", "--run", str(folder)])
+        print("step 5 of 6: predictions", flush=True)
+        pictures = [str(path) for path in sorted((faces / "img_align_celeba").glob("*.jpg"))[-SHOWN:]]
+        stages.tool(made, call, ["predict", "--run", str(folder), "--aligned", *pictures])
+        print("step 6 of 6: report", flush=True)
+        stages.tool(made, call, ["report", "--run", str(folder)])
+    summary(folder)
+    return 0
+
+
+def summary(folder):
+    """What the demo comes down to, in five lines."""
+    means = results.means(folder)
+    cascade, alone = means["cascade"], means["region"]
+    print(
+        f"\ncascade:        accuracy {cascade.accuracy:.3f} (95 % interval {cascade.low:.3f} to {cascade.high:.3f}), "
+        f"balanced accuracy {cascade.balanced:.3f}"
+    )
+    print(
+        f"task one alone: accuracy {alone.accuracy:.3f}, balanced accuracy {alone.balanced:.3f}; "
+        f"always the more frequent answer: accuracy {cascade.majority:.3f}"
+    )
+    print(f"look at:        {folder}/report.html, {folder}/evaluation/regions.png, {folder}/predictions/")
+    print("on your photos: face-cascade predict --run build/run photo.jpg   (after training on real faces)")
+    print("on real faces:  make lmdb CELEBA=/path/to/CelebA && make train")

@@ -1,0 +1,157 @@
+"""One network on a split of an LMDB folder: its scores, calibration, measures and regions."""
+
+import dataclasses
+import os
+import pathlib
+import time
+
+import numpy as np
+from tqdm import tqdm
+
+from data_prep.files import sha256
+from data_prep.store import manifest as manifests
+from tools import networks
+from tools.errors import ToolError
+from tools.evaluate import calibration, localisation, metrics, results, scoring
+
+SPLITS = ("val", "test")
+REGIONS = ("rois_image", "response")
+
+
+@dataclasses.dataclass
+class EvaluateSettings:
+    """What a user chooses. faces: only the first so many of each split, 0 for all; batch: faces per forward pass."""
+
+    split: str = "test"
+    faces: int = 0
+    tune: str = "accuracy"
+    resamples: int = 1000
+    batch: int = 16
+
+    def check(self):
+        """Raise ToolError for a setting outside its range."""
+        if self.split not in SPLITS:
+            raise ToolError(f"--split {self.split}: must be {' or '.join(SPLITS)}")
+        if self.tune not in metrics.MEASURES:
+            raise ToolError(f"--tune {self.tune}: must be {', '.join(metrics.MEASURES)}")
+        for name, least in (("faces", 0), ("resamples", 1), ("batch", 1)):
+            if getattr(self, name) < least:
+                raise ToolError(f"--{name} {getattr(self, name)}: must be at least {least}")
+
+
+@dataclasses.dataclass
+class Data:
+    """The LMDB folder that is evaluated on. checksum: of its manifest; prior: (A,); source: kind of data set or ""."""
+
+    lmdb: pathlib.Path
+    checksum: str
+    attributes: list[str]
+    prior: np.ndarray
+    source: str
+
+
+def read_data(lmdb):
+    """The Data of an LMDB folder. Raises ToolError."""
+    manifest = networks.manifest(lmdb)
+    attributes, train = manifest["attributes"], manifest["train"]
+    prior = np.array([train["positive"][name] / train["images"] for name in attributes])
+    if manifests.sampling(manifest) == "natural":
+        prior[:] = 0.5  # the score knows already how rare an attribute is: nothing to correct
+    source = manifest.get("source")
+    kind = source["kind"] if isinstance(source, dict) else ""
+    return Data(pathlib.Path(lmdb), sha256(pathlib.Path(lmdb) / manifests.NAME), attributes, prior, kind)
+
+
+def responses(net, data, split, settings):
+    """Scores and regions of a split: dict blob -> (N, ...) array, and the labels (N, A) bool. Raises ToolError."""
+    blobs = [name for name in (*results.SCORES.values(), *REGIONS) if name in net.blobs]
+    labels = networks.read_labels(data.lmdb, split, len(data.attributes))[: settings.faces or None]
+    images = (patch for _, patch in zip(range(len(labels)), networks.patches(data.lmdb, split)))
+    parts = []
+    with tqdm(total=len(labels), unit="face", desc=split, disable=None) as bar:
+        for patches in networks.batches(images, settings.batch):
+            parts.append(networks.forward(net, patches, blobs))
+            bar.update(len(patches))
+    images = sum(len(part[blobs[0]]) for part in parts)
+    if images != len(labels):
+        raise ToolError(f"{data.lmdb}: {split} has {len(labels)} labels and {images} images; build the LMDBs again")
+    return {name: np.concatenate([part[name] for part in parts]) for name in blobs}, labels
+
+
+class Evaluation:
+    """One file of weights on a split. model: its deploy prototxt; data: Data; settings: EvaluateSettings
+
+    Attributes: network (its kind), checksum (of the weights), rate (faces/s, reading included), blobs (dict blob ->
+    (N, ...)), labels (N, A), calibration, scored (dict score -> scoring.Scored), mapper (localisation.Mapper or None).
+    Writes calibration.json where none fits. Raises ToolError, OSError.
+    """
+
+    def __init__(self, model, weights, data, settings):
+        net = networks.load(model, weights)
+        if networks.attributes_of(net) != len(data.attributes):
+            raise ToolError(f"{model} is not for the {len(data.attributes)} attributes of {data.lmdb}")
+        self.weights, self.network, self.checksum = weights, networks.net_of(weights), sha256(weights)
+        self.data, self.attributes = data, data.attributes
+        start = time.perf_counter()
+        self.blobs, self.labels = responses(net, data, settings.split, settings)
+        self.rate = len(self.labels) / (time.perf_counter() - start)
+        self.calibration = self.calibrate(net, settings)
+        self.scored = {}
+        for title, blob in results.SCORES.items():
+            if blob in self.blobs:
+                threshold = np.array(self.calibration.scores[blob].threshold)
+                self.scored[title] = scoring.Scored(
+                    self.blobs[blob], self.labels, data.prior, threshold, settings.resamples
+                )
+        self.mapper = localisation.Mapper.of(net, model) if "region_mapper" in net.params else None
+
+    @property
+    def answer(self):
+        """The Scored that the network answers with."""
+        return list(self.scored.values())[-1]
+
+    def calibrate(self, net, settings):
+        """The Calibration of these weights on this data: that of calibration.json if it fits, else a new one."""
+        prior = self.data.prior.tolist()
+        new = calibration.Calibration(
+            self.checksum, self.data.checksum, self.attributes, prior, settings.faces, settings.tune, {}
+        )
+        found = calibration.read(self.weights)
+        blobs = [blob for blob in results.SCORES.values() if blob in self.blobs]
+        if found and found.made_with() == new.made_with() and set(blobs) <= set(found.scores):
+            return found
+        outputs, labels = self.blobs, self.labels
+        if settings.split != "val":
+            outputs, labels = responses(net, self.data, "val", settings)
+        new.scores = calibration.make({blob: outputs[blob] for blob in blobs}, labels, self.data.prior, settings.tune)
+        calibration.write(self.weights, new)
+        return new
+
+    def save(self, path):
+        """Write scores, labels and what regions need as an .npz file. Raises OSError."""
+        arrays = {"labels": self.labels, **self.blobs}
+        if self.mapper:
+            arrays.update(average=self.mapper.average, rectangles=self.mapper.rectangles)
+            arrays.update(threshold=self.mapper.threshold, average_weight=self.mapper.weight)
+        results.write_arrays(path, **arrays)
+
+    def result(self, arrays, boxes, device):
+        """The NetworkResult. arrays: the .npz file; boxes: as localisation.read_boxes gives them."""
+        regions = None
+        if self.mapper and boxes:
+            raw = self.mapper.regions(self.blobs["response"], revise=False)
+            found = {localisation.RAW: raw, localisation.REVISED: self.blobs["rois_image"]}
+            regions = localisation.rows(found, boxes, self.attributes)
+        return results.NetworkResult(
+            file=str(self.weights),
+            checksum=self.checksum,
+            network=self.network,
+            engine="BVLC Caffe" if networks.is_bvlc() else "engine on PyTorch",
+            device=device,
+            cores=len(os.sched_getaffinity(0)),
+            faces_per_second=self.rate,
+            arrays=sha256(arrays),
+            calibration=self.calibration.scores,
+            rows=[row for title, scored in self.scored.items() for row in scored.rows(title, self.attributes)],
+            regions=regions,
+        )

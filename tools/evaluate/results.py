@@ -1,0 +1,247 @@
+"""What an evaluation measured, as evaluation.json and NAME.npz hold it: written here, and read and checked here."""
+
+import dataclasses
+import pathlib
+import typing
+import zipfile
+import zlib
+
+import numpy as np
+
+from data_prep import files
+from models import table1
+from tools.errors import ToolError
+from tools.evaluate import calibration, localisation, records
+
+NAME = "evaluation.json"
+VERSION = 2
+# Score of a network -> blob of its deploy net; the last one that a network has is its answer.
+SCORES = {"task one": "max_d", "full network": "logits"}
+MEAN = "mean"
+
+
+@dataclasses.dataclass
+class Row:
+    """One score of one network under one decision, of one attribute or (MEAN) the means over attributes.
+
+    positive: share of positives; majority: accuracy of the majority baseline; _low, _high: ends of the 95 % interval;
+    None where a measure is not defined, e.g. without positives
+    """
+
+    score: str
+    attribute: str
+    positive: float
+    majority: float
+    decision: str
+    accuracy: typing.Optional[float]
+    accuracy_low: typing.Optional[float]
+    accuracy_high: typing.Optional[float]
+    balanced_accuracy: typing.Optional[float]
+    balanced_accuracy_low: typing.Optional[float]
+    balanced_accuracy_high: typing.Optional[float]
+    f1: typing.Optional[float] = records.key("F1")
+    f1_low: typing.Optional[float] = records.key("F1 low")
+    f1_high: typing.Optional[float] = records.key("F1 high")
+    average_precision: typing.Optional[float]
+    average_precision_low: typing.Optional[float]
+    average_precision_high: typing.Optional[float]
+
+
+@dataclasses.dataclass
+class Difference:
+    """Means of the tuned answer of one network less those of another, with 95 % intervals of paired resamples."""
+
+    network: str
+    minus: str
+    accuracy: typing.Optional[float]
+    accuracy_low: typing.Optional[float]
+    accuracy_high: typing.Optional[float]
+    balanced_accuracy: typing.Optional[float]
+    balanced_accuracy_low: typing.Optional[float]
+    balanced_accuracy_high: typing.Optional[float]
+    f1: typing.Optional[float] = records.key("F1")
+    f1_low: typing.Optional[float] = records.key("F1 low")
+    f1_high: typing.Optional[float] = records.key("F1 high")
+
+
+@dataclasses.dataclass
+class Published:
+    """Tuned accuracies of one attribute, or (MEAN) of all, beside those of table 2: by column's title."""
+
+    attribute: str
+    accuracy: dict[str, typing.Optional[float]]
+
+
+@dataclasses.dataclass
+class NetworkResult:
+    """What was measured of one file of weights.
+
+    file: as given; checksum: of it; network: "region", "cascade" or "whole_face"; faces_per_second: reading included;
+    arrays: checksum of NAME.npz; calibration: by blob; rows: of each score; regions: None without true boxes
+    """
+
+    file: str
+    checksum: str
+    network: str
+    engine: str
+    device: str
+    cores: int
+    faces_per_second: float
+    arrays: str
+    calibration: dict[str, calibration.ScoreCalibration]
+    rows: list[Row]
+    regions: typing.Optional[list[localisation.RegionRow]]
+
+
+@dataclasses.dataclass
+class EvaluationResult:
+    """An evaluation of one or more networks on a split.
+
+    lmdb, data: the LMDB folder and its manifest's checksum; source: kind of data set, "" where unknown; faces:
+    evaluated; tuned_for: what thresholds were tuned for; networks: by the name they were given
+    """
+
+    version: int
+    lmdb: str
+    data: str
+    source: str
+    split: str
+    faces: int
+    attributes: list[str]
+    tuned_for: str
+    resamples: int
+    synthetic_faces: bool
+    networks: dict[str, NetworkResult]
+    differences: list[Difference]
+    published: list[Published]
+
+
+@dataclasses.dataclass
+class Means:
+    """Means over attributes of a network's tuned answer; low, high: ends of the accuracy's 95 % interval."""
+
+    accuracy: float
+    low: float
+    high: float
+    balanced: float
+    f1: float
+    average_precision: float
+    majority: float
+
+
+def is_name(name):
+    """Whether a network of an evaluation may be called so: the name of NAME.npz, so no path."""
+    return bool(name) and not name.startswith(".") and "/" not in name and "\0" not in name and len(name) < 200
+
+
+def write(folder, result):
+    """Write evaluation.json. Raises OSError."""
+    files.write_json(pathlib.Path(folder) / NAME, records.dump(result))
+
+
+def read(folder):
+    """The EvaluationResult in a folder. Raises ToolError when there is none, or a damaged one."""
+    path = pathlib.Path(folder) / NAME
+    try:
+        record = files.read_json(path)
+        version = files.member(record, "version", int, path)
+        if version != VERSION:
+            raise ValueError(f"{path}: written by another version of face-cascade ({version}, not {VERSION})")
+        result = records.parse(EvaluationResult, record, path)
+        _check(result, path)
+    except FileNotFoundError:
+        raise ToolError(f"{folder}: no {NAME} in it; evaluate first: face-cascade evaluate")
+    except ValueError as error:
+        raise ToolError(f"{error}; evaluate again")
+    except OSError as error:
+        raise ToolError(f"{path}: {error.strerror}")
+    return result
+
+
+def _check(result, path):
+    """Raise ValueError where the parts of an EvaluationResult do not fit together."""
+    if not result.networks or not result.attributes:
+        raise ValueError(f"{path}: damaged, key {'networks' if result.attributes else 'attributes'!r} is empty")
+    expected = [*result.attributes, MEAN]
+    for name, network in result.networks.items():
+        where = f"{path}: networks: {name}"
+        if not is_name(name):
+            raise ValueError(f"{path}: damaged, key 'networks' has the name {name!r}, which cannot be a file's")
+        calibration.check(network.calibration, result.attributes, f"{where}: calibration")
+        if not network.rows or answer(network) not in SCORES:
+            raise ValueError(f"{where}: damaged, key 'rows' must hold rows of {' or '.join(SCORES)}")
+        if SCORES[answer(network)] not in network.calibration:
+            raise ValueError(f"{where}: damaged, key 'calibration' lacks {SCORES[answer(network)]!r}")
+        tuned = rows(network)
+        if [row.attribute for row in tuned] != expected:
+            raise ValueError(f"{where}: damaged, key 'rows' must hold a tuned row per attribute and their mean")
+        if tuned[-1].accuracy is None:
+            raise ValueError(f"{where}: damaged, key 'accuracy' of the mean must be a number, not null")
+
+
+def answer(network):
+    """The score that a NetworkResult answers with: its last."""
+    return network.rows[-1].score
+
+
+def rows(network, decision=calibration.TUNED):
+    """Rows of a NetworkResult's answer under one decision: the attributes', then their mean."""
+    return [row for row in network.rows if row.score == answer(network) and row.decision == decision]
+
+
+def means(run):
+    """Means of a run's evaluated stages: dict stage -> Means, from RUN/evaluation. Raises ToolError.
+
+    run: its folder
+    """
+    found = {}
+    for name, network in read(pathlib.Path(run) / "evaluation").networks.items():
+        row = rows(network)[-1]
+        ends = row.accuracy, row.accuracy_low, row.accuracy_high
+        more = row.balanced_accuracy, row.f1, row.average_precision, row.majority
+        found[name] = Means(*(float("nan") if value is None else value for value in (*ends, *more)))
+    return found
+
+
+# Arrays -----------------------------------------------------------------------------------------------------
+
+
+def arrays_path(folder, name):
+    """The .npz file of a network of an evaluation."""
+    return pathlib.Path(folder) / f"{name}.npz"
+
+
+def write_arrays(path, **arrays):
+    """Write arrays as a compressed .npz file, whole or not at all. Raises OSError."""
+    with files.replacing(path) as file:
+        np.savez_compressed(file, **arrays)
+
+
+def read_arrays(folder, name, result):
+    """Scores, labels and responses of a network of an EvaluationResult: dict name -> array, shapes checked.
+
+    labels (N, A) bool; by blob: max_d, logits (N, A), rois_image (N, A, 4), response (N, A, 4, 4); and of the
+    RegionMapper: average (A, 4, 4), rectangles (A, 4, 4, 4), threshold, average_weight. Raises ToolError.
+    """
+    path = arrays_path(folder, name)
+    try:
+        if files.sha256(path) != result.networks[name].arrays:
+            raise ToolError(f"{path}: damaged, or not of this {NAME} (its checksum differs); evaluate again")
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except OSError as error:
+        raise ToolError(f"{path}: {error.strerror or error}; evaluate again")
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise ToolError(f"{path}: damaged, no readable arrays ({error}); evaluate again")
+    faces, attributes, size = result.faces, len(result.attributes), table1.RESPONSE_SIZE
+    shapes = {"labels": (faces, attributes), SCORES[answer(result.networks[name])]: (faces, attributes)}
+    if "average" in arrays:
+        shapes.update(response=(faces, attributes, size, size), rois_image=(faces, attributes, 4))
+        shapes.update(average=(attributes, size, size), rectangles=(attributes, size, size, 4))
+        shapes.update(threshold=(), average_weight=())
+    for key, shape in shapes.items():
+        if key not in arrays or arrays[key].shape != shape or arrays[key].dtype.kind not in "bfiu":
+            raise ToolError(f"{path}: damaged, array {key!r} must be of shape {shape}; evaluate again")
+        if not np.isfinite(arrays[key]).all():
+            raise ToolError(f"{path}: damaged, array {key!r} holds values that are not finite; evaluate again")
+    return arrays

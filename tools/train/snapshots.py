@@ -1,0 +1,87 @@
+"""Snapshots of a training: which of them are whole, and so good to go on with.
+
+A kill, a power cut or a full disk can leave half a file, and half a message of protobuf may still be one. A pair of
+files is whole when the weights hold every layer of the training net, with finite numbers, and the solver state holds
+one history for each of their blobs, of the same size. Needs the engine's reader of weights, so a current Python.
+"""
+
+import dataclasses
+import pathlib
+import re
+
+import numpy as np
+from caffe import wire
+from caffe.errors import CaffeError
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
+
+from tools.errors import ToolError
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """A pair of files of one iteration: Path of the solver state, Path of the weights."""
+
+    iteration: int
+    state: pathlib.Path
+    weights: pathlib.Path
+
+
+def pairs(folder, prefix):
+    """The pairs PREFIX_iter_N.solverstate and .caffemodel in a folder, newest iteration first; unchecked."""
+    made = []
+    for state in pathlib.Path(folder).glob(f"{prefix}_iter_*.solverstate"):
+        number = re.fullmatch(rf"{re.escape(prefix)}_iter_(\d+)", state.stem)
+        if number and state.with_suffix(".caffemodel").exists():
+            made.append(Snapshot(int(number[1]), state, state.with_suffix(".caffemodel")))
+    return sorted(made, key=lambda pair: -pair.iteration)
+
+
+def newest_whole(folder, prefix, net):
+    """The newest Snapshot that is whole, None without one, and a list of sentences about those that were passed over.
+
+    net: path of the train_val prototxt
+    """
+    damaged = []
+    for pair in pairs(folder, prefix):
+        fault = damage(pair, net)
+        if fault is None:
+            return pair, damaged
+        damaged.append(fault)
+    return None, damaged
+
+
+def damage(pair, net):
+    """What is wrong with a Snapshot, a sentence that names the file; None where it is whole."""
+    try:
+        layers = wire.read_weights(pair.weights)
+        state, histories = wire.read_state(pair.state)
+    except CaffeError as error:
+        return str(error)
+    missing = sorted(set(training_layers(net)) - {name for name, _ in layers})
+    if missing:
+        return f"{pair.weights}: cut short, layer {missing[0]} is missing"
+    for name, blobs in layers:
+        if not all(np.isfinite(blob).all() for blob in blobs):
+            return f"{pair.weights}: holds numbers that are not finite in layer {name}"
+    if state.iter != pair.iteration:
+        return f"{pair.state}: its iteration is {state.iter}, not {pair.iteration}"
+    if pathlib.Path(state.learned_net).name != pair.weights.name:
+        return f"{pair.state}: belongs to other weights, {state.learned_net}"
+    if [history.size for history in histories] != [blob.size for _, blobs in layers for blob in blobs]:
+        return f"{pair.state}: cut short, or of another net"
+    return None
+
+
+def training_layers(net):
+    """Names of the layers of a prototxt's TRAIN phase. Raises ToolError."""
+    described = caffe_pb2.NetParameter()
+    try:
+        text_format.Merge(pathlib.Path(net).read_text(), described)
+    except (OSError, text_format.ParseError) as error:
+        raise ToolError(f"{net}: {error}")
+    return [
+        layer.name
+        for layer in described.layer
+        if not layer.include or any(rule.phase == caffe_pb2.TRAIN for rule in layer.include)
+    ]

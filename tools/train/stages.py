@@ -1,0 +1,287 @@
+"""The stages of training as functions: networks, task one, average region, cascade, whole face.
+
+The command line and the ablation call them alike. A stage that is done with the same inputs is not made again; one
+that was interrupted goes on from its newest whole snapshot; one that was made from other inputs is left alone, and the
+error names what differs.
+"""
+
+import dataclasses
+import functools
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+
+from data_prep import files
+from models import networks, solvers
+from tools.errors import ToolError
+from tools.install import engines
+from tools.record import TRAINED, Stage
+from tools.run import LOCK_HELD, command
+from tools.train import estimate
+
+# What each stage starts from.
+BEFORE = {"region": None, "average": "region", "cascade": "average", "whole_face": None}
+ORDER = ("region", "average", "cascade", "whole_face")
+AVERAGE_WEIGHTS = "average/average.caffemodel"
+
+
+@dataclasses.dataclass
+class Call:
+    """What the stages of one command share: the Engine, further flags of caffe train, the run's lock."""
+
+    engine: engines.Engine
+    flags: list = dataclasses.field(default_factory=list)
+    lock: int = None
+
+
+def plan(run, names, restart=False):
+    """What is to be done for stages of a run: list of (name, "done", "resume" or "start"), in order.
+
+    restart: make all of them anew. Raises ToolError where a stage was made from other inputs, or lacks the stage it
+    starts from.
+    """
+    actions = {}
+    for name in (name for name in ORDER if name in names):
+        before, stage = BEFORE[name], run.stages.get(name)
+        changing = before in actions and actions[before] != "done"
+        if before and before not in actions and not run.done(before):
+            state = run.stages[before].state if before in run.stages else "not begun"
+            raise ToolError(f"{run.folder}: {name} starts from {before}, which is {state}; run: {command(run, before)}")
+        if stage is None or restart or (stage.state == "failed" and not stage.iterations):
+            actions[name] = "start"
+            continue
+        differing = differences(stage.inputs, normal(run.inputs(name)))
+        if changing and not differing:
+            differing = [f"{before} is not the one it started from"]
+        if differing:
+            raise ToolError(
+                f"{run.folder}: {name} was made with other settings: {'; '.join(differing[:4])}. "
+                f"Give --restart to make it anew (make: RESTART=1), or another folder with --run (make: RUN=)"
+            )
+        actions[name] = "done" if stage.state == "done" else "resume"
+        if actions[name] == "done":
+            run.weights(name)  # raises where the file is gone or changed
+    return list(actions.items())
+
+
+def differences(recorded, now):
+    """What differs between two dicts of inputs: list of sentences."""
+    parts = []
+    for key in dict.fromkeys([*recorded, *now]):
+        before, after = recorded.get(key), now.get(key)
+        if before != after:
+            long = any(len(str(value)) > 40 for value in (before, after))
+            parts.append(f"{key} differs" if long else f"{key} was {before}, now {after}")
+    return parts
+
+
+def normal(inputs):
+    """Inputs as they are read back from JSON."""
+    return json.loads(json.dumps(inputs))
+
+
+def train(run, names, call, restart=False):
+    """Make stages of a run that are not done, in order, and record them. Raises ToolError, OSError.
+
+    Returns the names of those that were made.
+    """
+    actions = plan(run, names, restart)
+    todo = [name for name, action in actions if action != "done"]
+    for name, action in actions:
+        if action == "done":
+            print(f"{name}: done already, nothing to do ({run.folder / run.stages[name].weights})", flush=True)
+    run.write()
+    announce(run, todo)
+    for number, name in enumerate(todo):
+        if dict(actions)[name] == "start":
+            clear(run, name)
+        if name == "average":
+            average(run, call)
+        else:
+            train_stage(run, name, call, todo[number + 1 :])
+    return todo
+
+
+def announce(run, names):
+    """Say how long stages will take on this machine where that is long."""
+    seconds = estimate.seconds(run, names) if names else None
+    if seconds and seconds > estimate.LONG:
+        which, where = " + ".join(names), f"{os.cpu_count()} CPU cores, {run.settings.engine}, {run.settings.precision}"
+        print(f"{which}: about {estimate.duration(seconds)} on this machine ({where})", flush=True)
+
+
+def clear(run, name):
+    """Forget a stage, and remove what it left."""
+    run.stages.pop(name, None)
+    run.write()
+    if run.place(name).exists():
+        shutil.rmtree(run.place(name))
+
+
+def write_networks(run, names=TRAINED):
+    """Write prototxts and solvers of a run; the solvers name files relative to the run's folder. Raises OSError."""
+    network, changes = run.network(), run.solver_changes()
+    for name in names:
+        place = run.place(name)
+        place.mkdir(parents=True, exist_ok=True)
+        note = f"# Paths are relative to the run's folder; start there: caffe train -solver {name}/solver.prototxt\n"
+        texts = {
+            "train_val": networks.network(name, network),
+            "deploy": networks.network(name, network, deploy=True),
+            "solver": note + solvers.text(name, name, changes[name], len(run.attributes)),
+        }
+        for kind, text in texts.items():
+            files.write_bytes(place / f"{kind}.prototxt", text.encode())
+
+
+def train_stage(run, name, call, later=()):
+    """Train one network of a run, from its newest whole snapshot where there is one. Raises ToolError, OSError."""
+    from tools.train import progress, snapshots, training
+
+    write_networks(run, [name])
+    place, last = run.place(name), int(run.solver_fields(name)["max_iter"])
+    net, log = place / "train_val.prototxt", place / "train.log"
+    snapshot, damaged = snapshots.newest_whole(place, name, net)
+    for sentence in damaged:
+        print(f"passed over a snapshot: {sentence}", flush=True)
+    stage = run.stages.setdefault(name, Stage(normal(run.inputs(name))))
+    if not (snapshot and snapshot.iteration >= last):
+        words = [str(call.engine.caffe.absolute()), "train", f"-solver={name}/solver.prototxt", "-sighup_effect=stop"]
+        words += training_flags(run, call)
+        if snapshot:
+            words.append(f"-snapshot={name}/{snapshot.state.name}")
+            print(f"{name}: goes on from iteration {snapshot.iteration}", flush=True)
+        elif name == "cascade":
+            words.append(f"-weights={os.path.relpath(run.weights('average'), run.folder)}")
+        stage.state, stage.message, stage.made_with = "running", "", made_with(run, call)
+        run.write()
+
+        def rest_of_run(each):
+            return sum(each * estimate.work(run, other) for other in later) / estimate.work(run, name, 1)
+
+        first, earlier, begun = snapshot.iteration if snapshot else 0, stage.seconds, time.monotonic()
+
+        def keep_time():  # so that a kill costs at most half a minute of the account
+            spent = earlier + time.monotonic() - begun
+            if spent > stage.seconds + 30:
+                stage.seconds = spent
+                run.write()
+
+        shown = progress.Progress(name, first, last, rest_of_run, keep_time)
+        environment = {**call.engine.environment(run.settings.threads), "GLOG_minloglevel": "0"}
+        keep = [] if call.lock is None else [call.lock]
+        code, asked = training.run(words, log, shown, environment, keep, str(run.folder))
+        spent = time.monotonic() - begun
+        stage.seconds = earlier + spent
+        snapshot, _ = snapshots.newest_whole(place, name, net)
+        shown.close(snapshot.iteration if snapshot else shown.iteration)
+        images = run.network().batch * len(run.attributes) * run.solvers()
+        stage.images_per_second = (snapshot.iteration - first) * images / spent if snapshot else 0.0
+        judge(run, name, snapshot, last, code, asked, shown.broken)
+    stage.state, stage.message = "done", ""
+    stage.weights, stage.checksum = f"{name}/{snapshot.weights.name}", files.sha256(snapshot.weights)
+    stage.iterations, stage.images = snapshot.iteration, run.images(name)
+    run.write()
+    speed = f", {stage.images_per_second:.1f} images/s" if stage.seconds else ""
+    print(
+        f"{name}: done, {stage.iterations} iterations in {estimate.duration(stage.seconds)}{speed}: {snapshot.weights}"
+    )
+
+
+def judge(run, name, snapshot, last, code, asked, broken):
+    """Record how a training ended, and raise ToolError unless its last snapshot is there."""
+    from tools.train import training
+
+    stage = run.stages[name]
+    stage.iterations = snapshot.iteration if snapshot else 0
+    if not broken and snapshot and snapshot.iteration >= last and code == 0:
+        return
+    again = f"run the same command again to resume ({command(run, name)})"
+    if broken:
+        iteration, loss = broken
+        kept = f"the last good snapshot is {snapshot.weights}" if snapshot else "there is no snapshot before it"
+        stage.state = "failed"
+        stage.message = f"the loss was {loss} at iteration {iteration}"
+        remedy = "lower base_lr or clip_gradients (--solver base_lr=0.005), and give --restart or another --run"
+        message = f"{name}: {stage.message}, so the training was stopped; {kept}; {remedy}"
+    elif code == 0 or asked or code < 0:
+        stage.state = "interrupted"
+        stage.message = f"stopped at iteration {stage.iterations} of {last}"
+        if code < 0 and not asked:
+            stage.message += f", killed by signal {-code}"
+        message = f"{name}: {stage.message}; {again}"
+    else:
+        stage.state = "failed"
+        stage.message = training.last_words(run.place(name) / "train.log")
+        reason = stage.message.replace("error: ", "", 1)
+        message = f"{name}: caffe train failed: {reason} (log: {run.place(name) / 'train.log'})"
+    run.write()
+    raise ToolError(message)
+
+
+def training_flags(run, call):
+    """Flags of caffe train for the run's device and precision, and those that a user has added."""
+    words = list(call.flags)
+    numbers = engines.gpus(run.settings.device)
+    if numbers:
+        words.append(f"-gpu={','.join(map(str, numbers))}")
+    if run.settings.precision != "float32":
+        words.append(f"-precision={run.settings.precision}")
+    return words
+
+
+def average(run, call):
+    """Measure the average region of a run under its Caffe. Raises ToolError."""
+    tool(run, call, ["average", "--run", str(run.folder)])
+    refreshed = type(run).read(run.folder)
+    run.stages.update(refreshed.stages)
+
+
+def tool(run, call, words):
+    """Run a subcommand of face-cascade with the Python of a Caffe, inside the lock of the run. Raises ToolError."""
+    environment = call.engine.environment(run.settings.threads)
+    environment[LOCK_HELD] = str(run.folder.resolve())
+    environment.setdefault("GLOG_minloglevel", "2")
+    done = subprocess.run([str(call.engine.python), "-m", "tools.cli", *words], env=environment)
+    if done.returncode:
+        raise ToolError(f"face-cascade {words[0]} failed for {run.folder}; what it said stands above")
+
+
+def made_with(run, call):
+    """What a stage is made with, for the record: engine, versions, machine, the project's commit."""
+    settings = run.settings
+    return {
+        "engine": settings.engine,
+        "precision": settings.precision,
+        "device": settings.device,
+        "threads": settings.threads or os.cpu_count(),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "commit": commit(),
+        **versions(call.engine.name),
+    }
+
+
+def versions(engine):
+    """Version of what computes."""
+    if engine == "bvlc":
+        return {"caffe": "1.0.0 (BVLC)"}
+    import importlib.metadata
+
+    return {"torch": importlib.metadata.version("torch")}
+
+
+@functools.cache
+def commit():
+    """The project's commit, with "+" where files differ from it; "unknown" outside git."""
+    git = ["git", "-C", str(engines.REPOSITORY)]
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], **quiet)
+        changed = subprocess.run([*git, "status", "--porcelain", "--untracked-files=no"], **quiet)
+    except OSError:
+        return "unknown"
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "") if head.returncode == 0 else "unknown"
