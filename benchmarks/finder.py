@@ -75,7 +75,7 @@ ROWS = [
 
 
 def eye_error(face, eyes):
-    """Largest distance of the eyes of an aligned face from the true ones, in distances of the eyes; None: another face."""
+    """Largest distance of an aligned face's eyes from the true ones, in distances of the eyes; None: another face."""
     found = geometry.moved(geometry.ALIGNED_EYES, face.to_photo)
     distance, own = (np.linalg.norm(points[1] - points[0]) for points in (eyes, found))
     if np.linalg.norm(found.mean(axis=0) - eyes.mean(axis=0)) > distance / 2 or not 0.5 < own / distance < 2:

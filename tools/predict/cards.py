@@ -68,7 +68,8 @@ def card(aligned, number, face, regions):
 def overlay(photo, shape, faces, aligned, shares):
     """A photo's overlay.
 
-    photo: its `view`; shape: of the photo itself; faces: list of predictor.Face; aligned: their pictures; shares: their regions, dicts of names to boxes in shares of the aligned picture
+    photo: its `view`; shape: of the photo itself; faces: list of predictor.Face; aligned: their pictures; shares: their
+    regions, dicts of names to boxes in shares of the aligned picture
     """
     picture = photo.copy()
     numbered(picture, picture.shape[0] / shape[0], faces)

@@ -19,6 +19,7 @@ import sys
 from tools.errors import ToolError
 from tools.predict import face_finder, output, photos
 from tools.predict.predictor import MIN_CONFIDENCE, Predictor
+from tools.run import Run
 
 
 def add_arguments(parser):
@@ -36,7 +37,7 @@ def add_arguments(parser):
         help="an answer is uncertain when its probability of being right is below P, from 0.5 to 1 (default "
         f"{MIN_CONFIDENCE}); raise it to get fewer, safer answers",
     )
-    add("--device", help="cpu, cuda, or cuda:N for GPU number N (default cpu); the engine can use a GPU, BVLC cannot")
+    add("--device", help="cpu, cuda, or cuda:N for GPU number N (default: the run's); BVLC Caffe knows cpu only")
     add(
         "--batch",
         type=count,
@@ -84,9 +85,7 @@ def add_arguments(parser):
     add = files.add_argument
     add("--weights", type=pathlib.Path, help=".caffemodel of any of the networks")
     add("--models", type=pathlib.Path, default="models", help="folder of their deploy prototxts (default models)")
-    add(
-        "--names", metavar="A,B", help="the attributes it was trained on, in order (default: those in calibration.json)"
-    )
+    add("--names", metavar="A,B", help="the attributes they know, in order (default: those in calibration.json)")
 
 
 def count(text):
@@ -116,6 +115,7 @@ def run(arguments):
     folder = None if arguments.weights else arguments.run or pathlib.Path("build/run")
     out = arguments.out or (folder / "predictions" if folder else pathlib.Path("build/predictions"))
     found = photos.find(arguments.photos)
+    device = arguments.device or (Run.read(folder).settings.device.split(",")[0] if folder else "cpu")
     finder = None
     if not arguments.aligned:
         finder = face_finder.FaceFinder(arguments.detector, arguments.min_face_size, arguments.detection_size)
@@ -128,13 +128,17 @@ def run(arguments):
         aligned=arguments.aligned,
         finder=finder,
         min_confidence=arguments.min_confidence,
-        device=arguments.device,
+        device=device,
     )
     if not predictor.calibrated:
         print("note: probabilities are not calibrated; run face-cascade evaluate for that", file=sys.stderr)
     out.mkdir(parents=True, exist_ok=True)
     results = predictor.stream(photos.read(found, arguments.every, arguments.frames or 0), arguments.batch)
-    faces, problems = output.write(results, out, len(found), not arguments.no_pictures)
+    try:
+        faces, problems = output.write(results, out, len(found), not arguments.no_pictures)
+    except KeyboardInterrupt:
+        print(f"error: interrupted; {photos.shown(out / output.LINES)} holds the answers until then", file=sys.stderr)
+        return 130
     print(f"{photos.shown(out)}: {faces} faces answered for; {problems} of {len(found)} photos gave no answer")
     return 1 if problems else 0
 
@@ -142,18 +146,3 @@ def run(arguments):
 def split(names):
     """Names between commas, None where none are given."""
     return names and [name.strip() for name in names.split(",")]
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
-    try:
-        sys.exit(run(parser.parse_args()))
-    except (ToolError, OSError) as error:
-        sys.exit(f"error: {photos.shown(str(error))}")
-    except KeyboardInterrupt:
-        sys.exit("error: interrupted; what was answered until then is in predictions.jsonl")
-
-
-if __name__ == "__main__":
-    main()

@@ -13,8 +13,8 @@ ACCEPTED = "give a file name, a PIL image, or a uint8 array, B G R (height, widt
 def as_image(value):
     """A uint8 image (height, width, 3), B G R. Raises ToolError for what cannot be used.
 
-    value: path of an image file (str or Path; Exif orientation is applied); PIL image; uint8 array (height, width, 3) in
-    the order B G R, as cv2.imread gives it, or (height, width) or (height, width, 1), grey
+    value: path of an image file (str or Path; Exif orientation is applied); PIL image; uint8 array (height, width, 3)
+    in the order B G R, as cv2.imread gives it, or (height, width) or (height, width, 1), grey
     """
     if isinstance(value, (str, os.PathLike)):
         photo = photos.photo(value)

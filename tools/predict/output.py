@@ -129,7 +129,7 @@ def rows(values):
 
 
 def file_name(name, taken):
-    """Name of the overlay for a photo, not among those taken, whatever a file system calls equal; it is entered there."""
+    """Name of the overlay for a photo, not among those taken, in capitals or not; it is entered there."""
     stem, _, moment = pathlib.PurePath(name).name.partition("#")
     stem = pathlib.PurePath(stem).stem + (f"_{moment}" if moment else "")
     stem = "".join(c if c.isprintable() and c not in '\\/:*?"<>|' else "_" for c in stem)
