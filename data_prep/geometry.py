@@ -81,11 +81,15 @@ def from_patch(box, shape, frame=None):
 
 
 def similarity(source, target):
-    """Matrix (2, 3) of the rotation, scale and shift that takes two points (2, 2) to two others."""
-    a, b = (complex(*(points[1] - points[0])) for points in (np.asarray(source), np.asarray(target)))
-    turn = b / a
-    linear = np.array([(turn.real, -turn.imag), (turn.imag, turn.real)])
-    return np.column_stack([linear, target[0] - linear @ source[0]])
+    """Matrix (2, 3) of the rotation, scale and shift that takes points (n, 2) closest to others, by least squares.
+
+    Of two points it is exact. A matrix of zeros and a shift where all points of `source` are one.
+    """
+    a, b = (np.asarray(points, dtype=float) @ (1, 1j) for points in (source, target))
+    a, middle = a - a.mean(), a.mean()
+    turn = np.vdot(a, b) / max(np.vdot(a, a).real, 1e-12)
+    shift = b.mean() - turn * middle
+    return np.array([(turn.real, -turn.imag, shift.real), (turn.imag, turn.real, shift.imag)])
 
 
 def moved(points, matrix):

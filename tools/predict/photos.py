@@ -1,40 +1,93 @@
-"""Pictures to predict on, one at a time: files, folders, videos, cameras; what cannot be used is told, not raised."""
+"""Pictures to predict on, one at a time, from files, folders, videos and cameras.
+
+What cannot be used is a Photo with a problem, not an error. A folder may hold anything: pipes, devices, links that lead nowhere or in circles, files that nobody may read, names
+that are no text. None of it is opened that could block, nothing is decoded whose size is not known before.
+"""
 
 import collections
+import contextlib
+import os
 import pathlib
+import stat
+import threading
 
 import cv2
 import numpy as np
 
-SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+from data_prep.sources.image_header import ImageError
+from tools.predict import image_size
+
 VIDEOS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
 # A file larger than this is no photo; decoded, a photo of 100 million pixels takes 300 MB.
 LARGEST_FILE, LARGEST = 200 << 20, 100_000_000
+# Pixels along the shorter side of an image below which it holds no face.
+SMALLEST = 16
 
-# name: path, or path#seconds of a video; image: uint8 (height, width, 3) B G R, or None with `problem`, one sentence
+# name: path, or path#seconds of a video; image: uint8 (height, width, 3) B G R, or None with `problem`, a few words
 Photo = collections.namedtuple("Photo", "name image problem")
+
+# A file or a camera (its index as `path`), or a place in a folder with `problem`, the reason why it is not read.
+Source = collections.namedtuple("Source", "path problem")
 
 
 def find(sources):
-    """Files among files and folders, folders searched deeply, hidden files left out: a list of paths, cameras as ints.
+    """Files among files and folders: list of Source, folders searched deeply and in order, hidden files left out.
 
-    Raises FileNotFoundError for a source that is not there or a folder without any file.
+    sources: paths, or indices of cameras. Raises FileNotFoundError for a source that is not there or a folder without
+    any file.
     """
     found = []
-    for source in map(str, sources):
+    for source in map(os.fspath, sources):
         path = pathlib.Path(source)
-        if path.is_dir():
-            files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-            if not files:
-                raise FileNotFoundError(f"{path}: no file in it")
-            found += files
-        elif path.exists():
-            found.append(path)
+        if os.path.isdir(path):
+            inside = list(walk(path, {identity(path)}))
+            if not inside:
+                raise FileNotFoundError(f"{shown(source)}: no file in it")
+            found += inside
+        elif os.path.lexists(source):
+            found.append(Source(path, unusable(path)))
         elif source.isdigit():
-            found.append(int(source))
+            found.append(Source(int(source), None))
         else:
-            raise FileNotFoundError(f"{path}: no such file or folder")
+            raise FileNotFoundError(f"{shown(source)}: no such file or folder")
     return found
+
+
+def walk(folder, visited):
+    """Sources in a folder. visited: identities of folders, grown by those that are searched."""
+    try:
+        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        yield Source(folder, error.strerror)
+        return
+    for path in paths:
+        if not os.path.isdir(path):
+            yield Source(path, unusable(path))
+        elif identity(path) in visited:
+            yield Source(path, "a link to a folder that is searched already")
+        else:
+            visited.add(identity(path))
+            yield from walk(path, visited)
+
+
+def identity(folder):
+    """What tells a folder from all others, whatever links lead to it."""
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+def unusable(path):
+    """Why a path that is no folder cannot be read as a photo, None where it can be tried."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return "a link to a file that is not there"
+    except OSError as error:
+        return error.strerror
+    except ValueError:
+        return "no name of a file"
+    kinds = ((stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"), (stat.S_ISBLK, "device"))
+    return next((f"a {name}, not a file" for test, name in kinds if test(mode)), None)
 
 
 def read(found, every=1.0, frames=0):
@@ -42,57 +95,115 @@ def read(found, every=1.0, frames=0):
 
     every: seconds between the frames of a video that are looked at; frames: of each video or camera at most, 0: all
     """
-    for path in found:
-        if isinstance(path, int) or path.suffix.lower() in VIDEOS:
+    for path, problem in found:
+        if problem:
+            yield Photo(text(path), None, problem)
+        elif isinstance(path, int) or path.suffix.lower() in VIDEOS:
             yield from video(path, every, frames)
         else:
-            yield photo(path)
+            with quiet():
+                one = photo(path)
+            yield one
 
 
 def photo(path):
-    """One image file as a Photo. Grey ones become colour, turned ones (Exif) upright."""
+    """One image file as a Photo. Grey ones become colour, turned ones (Exif) upright, transparency is dropped."""
+    name = text(path)
     try:
-        if path.stat().st_size == 0:
-            return Photo(str(path), None, "empty file")
-        if path.stat().st_size > LARGEST_FILE:
-            return Photo(str(path), None, f"larger than {LARGEST_FILE >> 20} MB, no photo")
-        data = np.fromfile(str(path), dtype=np.uint8)
+        problem = unusable(path)
+        if problem:
+            return Photo(name, None, problem)
+        if os.stat(path).st_size > LARGEST_FILE:
+            return Photo(name, None, f"larger than {LARGEST_FILE >> 20} MB, no photo")
+        with open(path, "rb") as file:
+            data = file.read(LARGEST_FILE)
+        problem = size_problem(*image_size.size(data))
+        if problem:
+            return Photo(name, None, problem)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except OSError as error:
-        return Photo(str(path), None, error.strerror)
-    try:
-        # An eighth of a JPEG is decoded at an eighth of the memory: enough to learn its size.
-        small = cv2.imdecode(data, cv2.IMREAD_REDUCED_COLOR_8)
-        if small is not None and small.shape[0] * small.shape[1] * 64 > LARGEST:
-            return Photo(str(path), None, f"more than {LARGEST // 10**6} million pixels")
-        image = None if small is None else cv2.imdecode(data, cv2.IMREAD_COLOR)
+        return Photo(name, None, error.strerror)
+    except ImageError as error:
+        return Photo(name, None, f"not a readable image ({error})")
     except (cv2.error, MemoryError):
-        return Photo(str(path), None, "larger than OpenCV decodes")
+        return Photo(name, None, "larger than OpenCV decodes")
     if image is None:
-        what = "damaged, or cut short" if path.suffix.lower() in SUFFIXES else "no image"
-        return Photo(str(path), None, f"not a readable image ({what})")
-    return Photo(str(path), image, None)
+        return Photo(name, None, "not a readable image (damaged, or of a kind that OpenCV does not read)")
+    return Photo(name, image, None)
+
+
+def size_problem(width, height):
+    """Why an image of this size is not looked at, None where it is."""
+    if min(width, height) < SMALLEST:
+        return f"{width} x {height} pixels, too small for a face: {SMALLEST} x {SMALLEST} are needed"
+    if width * height > LARGEST:
+        return f"{width} x {height} pixels, too large: {LARGEST // 10**6} million pixels are decoded at most"
+    return None
 
 
 def video(source, every, frames):
     """Frames of a video file, or of the camera with this index, as Photos."""
-    capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
-    name = f"camera {source}" if isinstance(source, int) else str(source)
-    rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
-    step = 1 if isinstance(source, int) else max(1, round(rate * every))
+    camera = isinstance(source, int)
+    name = f"camera {source}" if camera else text(source)
+    try:
+        with quiet():
+            capture = cv2.VideoCapture(source if camera else os.fsencode(source).decode())
+    except UnicodeDecodeError:
+        yield Photo(name, None, "OpenCV reads no video whose name is not UTF-8; rename it")
+        return
+    problem = size_problem(*(int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)))
+    if problem and capture.isOpened() and not camera:
+        capture.release()
+        yield Photo(name, None, f"frames of {problem}")
+        return
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    rate = rate if 0 < rate < 1000 else 25.0
+    step = 1 if camera else max(1, round(rate * every))
     number = given = 0
     try:
         while not frames or given < frames:
-            if not capture.grab():
-                break
-            if number % step == 0:
-                good, image = capture.retrieve()
-                if good:
-                    given += 1
-                    yield Photo(f"{name}#{number / rate:.2f}", image, None)
+            with quiet():
+                if not capture.grab():
+                    break
+                good, image = capture.retrieve() if number % step == 0 else (False, None)
+            if good:
+                given += 1
+                yield Photo(f"{name}#{number / rate:.2f}", image, None)
             number += 1
     finally:
         capture.release()
     if not given:
-        yield Photo(
-            name, None, "no such camera, or no picture from it" if isinstance(source, int) else "no frame in it"
-        )
+        yield Photo(name, None, "no such camera, or no picture from it" if camera else "no frame in it")
+
+
+_quiet = threading.Lock()
+
+
+@contextlib.contextmanager
+def quiet():
+    """Keep what libraries of C print (libpng, libjpeg, FFmpeg) out of standard error, which has a line per problem."""
+    with _quiet, contextlib.ExitStack() as stack:
+        try:
+            kept = os.dup(2)
+        except OSError:  # the program runs without standard error
+            yield
+            return
+        stack.callback(os.close, kept)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        stack.callback(os.close, nowhere)
+        os.dup2(nowhere, 2)
+        stack.callback(os.dup2, kept, 2)
+        yield
+
+
+def text(path):
+    """A path, or a camera's index, as text that every JSON and CSV reader takes: other bytes than UTF-8 as \\xff."""
+    if isinstance(path, int):
+        return f"camera {path}"
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def shown(name):
+    """A name for the terminal, in one line: line breaks, escape sequences and other controls escaped."""
+    readable = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in readable)

