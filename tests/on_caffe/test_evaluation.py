@@ -256,6 +256,23 @@ def test_weights_trained_anew_are_evaluated_anew(run):
     assert anew(run)
 
 
+def test_a_gpu_that_is_not_there_is_refused_even_when_nothing_is_to_be_done(run):
+    evaluate.evaluate(run, SETTINGS)
+    with pytest.raises(ToolError, match="--device cuda:99: "):
+        evaluate.evaluate(run, SETTINGS, device="cuda:99")
+
+
+def test_outputs_that_are_not_finite_are_one_line(weights, lmdb_folder, tmp_path):
+    model, file = weights["alone"]
+    message = networks.read_weights(file)
+    for layer in message.layer:
+        if layer.name.startswith("conv"):
+            layer.blobs[0].data[:] = [3e38] * len(layer.blobs[0].data)
+    file.write_bytes(message.SerializeToString())
+    with pytest.raises(ToolError, match="of the network is not finite; use an earlier snapshot"):
+        evaluate.evaluate_files({"alone": (model, file)}, lmdb_folder, tmp_path / "out", SETTINGS)
+
+
 def test_changed_data_are_refused(run, lmdb_folder):
     write_manifest(lmdb_folder, form="stream")
     with pytest.raises(ToolError, match="the data changed since"):

@@ -81,7 +81,13 @@ def responses(net, data, split, settings):
     images = sum(len(part[blobs[0]]) for part in parts)
     if images != len(labels):
         raise ToolError(f"{data.lmdb}: {split} has {len(labels)} labels and {images} images; build the LMDBs again")
-    return {name: np.concatenate([part[name] for part in parts]) for name in blobs}, labels
+    outputs = {name: np.concatenate([part[name] for part in parts]) for name in blobs}
+    for name, values in outputs.items():
+        if not np.isfinite(values).all():
+            raise ToolError(
+                f"{data.lmdb}: {split}: output {name} of the network is not finite; use an earlier snapshot"
+            )
+    return outputs, labels
 
 
 class Evaluation:

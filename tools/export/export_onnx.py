@@ -103,9 +103,7 @@ def add_arguments(parser):
     add("--run", metavar="FOLDER", help=f"Folder of the run to export from. Default: {DEFAULT_RUN}.")
     add("--stage", default="cascade", choices=record.TRAINED, help="Stage of the run to export. Default: cascade.")
     add("--weights", metavar="FILE", help="Export this .caffemodel of any of the networks, instead of a run's stage.")
-    add(
-        "--models", default="models", metavar="FOLDER", help="With --weights: the networks' prototxts. Default: models."
-    )
+    add("--models", metavar="FOLDER", help="With --weights: the networks' prototxts. Default: the run's, else models.")
     add("--lmdb", metavar="FOLDER", help="With --weights: LMDBs it was trained on, for the names of its attributes.")
     add("--names", metavar="A,B,...", help="With --weights: the names of its attributes, in order, instead of --lmdb.")
     add("--out", metavar="FILE", help="The .onnx file to write. Default: STAGE.onnx in the run; needed with --weights.")

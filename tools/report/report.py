@@ -33,7 +33,7 @@ def make(evaluation, run=None):
     lead = f"{opened.result.faces:,} faces of the {opened.result.split} split of {opened.result.lmdb}"
     sections = {
         "Results": overview(opened),
-        "Beside the paper": beside_the_paper(opened),
+        "Comparison with the paper": beside_the_paper(opened),
         "Attributes": per_attribute(opened),
         "Training": training(run, opened.attributes) if run else "",
         "Regions": regions(opened),
