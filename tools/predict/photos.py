@@ -1,7 +1,8 @@
 """Pictures to predict on, one at a time, from files, folders, videos and cameras.
 
-What cannot be used is a Photo with a problem, not an error. A folder may hold anything: pipes, devices, links that lead nowhere or in circles, files that nobody may read, names
-that are no text. None of it is opened that could block, nothing is decoded whose size is not known before.
+What cannot be used is a Photo with a problem, not an error. A folder may hold anything: pipes, devices, links that lead
+nowhere or in circles, files that nobody may read, names that are no text. None of it is opened that could block, and
+nothing is decoded whose size is not known before.
 """
 
 import collections
