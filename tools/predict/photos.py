@@ -82,7 +82,7 @@ def unusable(path):
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
-        return "a link to a file that is not there"
+        return "a link to a file that is not there" if os.path.islink(path) else "no such file"
     except OSError as error:
         return error.strerror
     except ValueError:
