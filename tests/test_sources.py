@@ -141,8 +141,8 @@ def test_a_mat_file_that_crashes_its_reader_is_one_line(tmp_path):
     scipy.io.savemat(tmp_path / "x.mat", {"name": names, "AttrName": names, "label": np.eye(2)})
     data = (tmp_path / "x.mat").read_bytes()
     assert read_mat(tmp_path / "x.mat")["name"] == ["a\\a_1.jpg", "b\\b_1.jpg"]
-    # Each of these bytes ends scipy's reader with SIGSEGV or SIGBUS.
-    for place, value in ((225, 113), (545, 104), (224, 95)):
+    # Either of these bytes ends scipy's reader with SIGSEGV.
+    for place, value in ((225, 113), (224, 95)):
         damaged = bytearray(data)
         damaged[place] = value
         (tmp_path / "x.mat").write_bytes(damaged)
