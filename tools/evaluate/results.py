@@ -206,13 +206,13 @@ def means(run):
 
     run: its folder
     """
-    found = {}
+    of_stages = {}
     for name, network in read(pathlib.Path(run) / "evaluation").networks.items():
         row = rows(network)[-1]
         ends = row.accuracy, row.accuracy_low, row.accuracy_high
         more = row.balanced_accuracy, row.f1, row.average_precision, row.majority
-        found[name] = Means(*(float("nan") if value is None else value for value in (*ends, *more)))
-    return found
+        of_stages[name] = Means(*(float("nan") if value is None else value for value in (*ends, *more)))
+    return of_stages
 
 
 # Arrays -----------------------------------------------------------------------------------------------------
