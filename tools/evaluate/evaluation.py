@@ -155,7 +155,7 @@ class Evaluation:
             rois = {localisation.RAW: raw, localisation.REVISED: self.blobs["rois_image"]}
             regions = localisation.rows(rois, boxes, self.attributes)
         return results.NetworkResult(
-            file=str(self.weights),
+            file=os.path.relpath(self.weights, pathlib.Path(arrays).parent),
             checksum=self.checksum,
             network=self.network,
             engine="BVLC Caffe" if networks.is_bvlc() else "engine on PyTorch",

@@ -76,8 +76,9 @@ class Published:
 class NetworkResult:
     """What was measured of one file of weights.
 
-    file: as given; checksum: of it; network: "region", "cascade" or "whole_face"; faces_per_second: reading included;
-    arrays: checksum of NAME.npz; calibration: by blob; rows: of each score; regions: None without true boxes
+    file: path from the evaluation's folder, so that a run may be moved; checksum: of it; network: "region", "cascade"
+    or "whole_face"; faces_per_second: reading included; arrays: checksum of NAME.npz; calibration: by blob; rows: of
+    each score; regions: None without true boxes
     """
 
     file: str
