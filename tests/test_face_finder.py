@@ -6,7 +6,8 @@ import pytest
 
 from data_prep import geometry
 from data_prep.synthetic import synthetic_faces
-from tools.predict import face_finder, photos
+from tools.errors import ToolError
+from tools.predict import detections, face_finder, mtcnn, yunet
 
 
 def test_similarity_by_hand():
@@ -32,37 +33,129 @@ def test_align_undoes_rotation_scale_and_shift(scale):
     np.testing.assert_allclose(box, [*corners.min(axis=0).clip(0), *corners.max(axis=0)], atol=1e-9)
 
 
-@pytest.mark.parametrize("scale", (0.5, 1.0, 3.0))
-def test_drawn_face_is_found_where_it_is(scale):
-    labels = {"Male": True, "Smiling": True, "Straight_Hair": True, "Brown_Hair": True}
-    face, _, landmarks = synthetic_faces.draw_face(labels, np.random.default_rng(1))
-    photo = np.full((900, 1000, 3), 200, np.uint8)
+def test_similarity_of_five_points_is_the_least_squares_one():
+    rng = np.random.default_rng(0)
+    source, target = rng.normal(size=(2, 5, 2)) * 30
+    matrix = geometry.similarity(source, target)
+
+    def cost(parameters):
+        a, b, x, y = parameters
+        return ((geometry.moved(source, np.array([(a, -b, x), (b, a, y)])) - target) ** 2).sum()
+
+    own = np.array([matrix[0, 0], matrix[1, 0], *matrix[:, 2]])
+    for change in np.vstack([np.eye(4), -np.eye(4)]) * 1e-3:
+        assert cost(own + change) > cost(own)
+
+
+def drawn(seed=1, **more):
+    labels = {"Male": True, "Smiling": True, "Straight_Hair": True, "Brown_Hair": True, **more}
+    face, _, landmarks = synthetic_faces.draw_face(labels, np.random.default_rng(seed))
+    return face, landmarks
+
+
+def scene(scale, angle=0, seed=1):
+    """A photo of a drawn face, turned counter-clockwise, and the places of its eyes (2, 2)."""
+    face, landmarks = drawn(seed)
     face = cv2.resize(face, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    photo = np.full((900, 1000, 3), 200, np.uint8)
     photo[150 : 150 + len(face), 300 : 300 + face.shape[1]] = face
-    (found,) = face_finder.FaceFinder()(photo)
-    eyes = geometry.moved(geometry.ALIGNED_EYES, found.to_photo)
-    np.testing.assert_allclose(eyes, landmarks[:2] * scale + (300, 150), atol=8 * scale)
+    matrix = cv2.getRotationMatrix2D((500, 450), angle, 1)
+    photo = cv2.warpAffine(photo, matrix, (1000, 900), borderValue=(200, 200, 200))
+    return photo, geometry.moved(landmarks[:2] * scale + (300, 150), matrix)
+
+
+@pytest.mark.parametrize("detector", ("mtcnn", "haar"))
+@pytest.mark.parametrize("scale", (0.5, 1.0, 3.0))
+def test_drawn_face_is_found_where_it_is(detector, scale):
+    photo, eyes = scene(scale)
+    (found,) = face_finder.FaceFinder(detector)(photo)
+    np.testing.assert_allclose(geometry.moved(geometry.ALIGNED_EYES, found.to_photo), eyes, atol=8 * scale)
     assert found.aligned.shape == (218, 178, 3)
+    assert 0.5 <= found.score <= 1 and abs(found.rotation) < 10 and found.warning is None
+    assert np.all(found.box[:2] < eyes.min(axis=0)) and np.all(found.box[2:] > eyes.max(axis=0))
 
 
-def test_no_face_in_noise_or_in_a_single_pixel():
+@pytest.mark.parametrize("angle", (30, 45, 90, -90, 180))
+def test_turned_face_is_found_levelled_and_its_rotation_given(angle):
+    photo, eyes = scene(1.0, angle)
+    (found,) = face_finder.FaceFinder()(photo)
+    np.testing.assert_allclose(geometry.moved(geometry.ALIGNED_EYES, found.to_photo), eyes, atol=8)
+    assert abs((found.rotation + angle + 180) % 360 - 180) < 12  # clockwise, the scene is turned counter-clockwise
+
+
+def test_face_that_fills_the_picture_is_found():
+    face, landmarks = drawn()
+    (found,) = face_finder.FaceFinder()(np.ascontiguousarray(face[66:172, 40:132]))
+    eyes = geometry.moved(geometry.ALIGNED_EYES, found.to_photo)
+    np.testing.assert_allclose(eyes, landmarks[:2] - (40, 66), atol=8)
+
+
+def test_faces_that_cannot_be_answered_carry_a_warning():
     finder = face_finder.FaceFinder()
-    assert finder(np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)) == []
-    assert finder(np.zeros((1, 1, 3), np.uint8)) == []
+    (tiny,) = finder(cv2.resize(scene(1.0)[0], None, fx=0.22, fy=0.22, interpolation=cv2.INTER_AREA))
+    assert tiny.warning == "too small: its eyes are 9 pixels apart, 12 are needed"
+    (blurred,) = finder(cv2.GaussianBlur(scene(1.0)[0], (0, 0), 6))
+    assert blurred.warning == "blurred"
 
 
-def test_photos_of_a_video_and_of_nothing(tmp_path):
-    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
-    for number in range(25):
-        writer.write(np.full((48, 64, 3), 10 * number, np.uint8))
-    writer.release()
-    (tmp_path / "bad.mp4").write_bytes(b"no video")
-    given = list(photos.read(photos.find([tmp_path])))
-    assert [photo.problem for photo in given] == ["no frame in it", None, None, None]
-    assert [photo.name.rpartition("#")[2] for photo in given[1:]] == ["0.00", "1.00", "2.00"]
-    assert [round(photo.image.mean() / 10) for photo in given[1:]] == [0, 10, 20]
-    assert len(list(photos.read([tmp_path / "clip.avi"], every=0.1, frames=4))) == 4
-    (tmp_path / "nothing").mkdir()
-    for missing in (tmp_path / "nowhere", tmp_path / "nothing"):
-        with pytest.raises(FileNotFoundError):
-            photos.find([missing])
+def test_nose_far_from_between_the_eyes_is_a_face_turned_to_the_side():
+    photo, _ = scene(1.0)
+    level = face_finder.LANDMARKS + (300.5, 150.5)
+    box = np.array([330.0, 210, 440, 320])
+    front = face_finder.aligned_face(photo, box, level, 0.9)
+    np.testing.assert_allclose(front.to_photo, [(1, 0, 300), (0, 1, 150)], atol=1e-9)
+    assert front.warning is None
+    level[2, 0] += 25
+    assert face_finder.aligned_face(photo, box, level, 0.9).warning == "turned to the side"
+
+
+def test_no_face_in_noise_or_where_none_fits():
+    for finder in (face_finder.FaceFinder(), face_finder.FaceFinder("haar")):
+        assert finder(np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)) == []
+        for shape in ((1, 1, 3), (16, 16, 3), (16, 5000, 3), (5000, 16, 3)):
+            assert finder(np.zeros(shape, np.uint8)) == []
+
+
+@pytest.mark.parametrize("kind", ("missing", "no ONNX", "another network", "other word"))
+def test_a_file_that_is_no_detector_is_one_sentence(tmp_path, kind):
+    path = tmp_path / "detector.onnx"
+    words = "not a YuNet face detector"
+    if kind == "missing":
+        words = "No such file"
+    elif kind == "no ONNX":
+        path.write_bytes(b"garbage" * 50)
+    elif kind == "another network":
+        path.write_bytes((mtcnn.package_folder() / "pnet.onnx").read_bytes())
+    else:
+        path, words = "yolo", "give mtcnn, haar, or a YuNet file"
+    with pytest.raises(ToolError, match=words) as error:
+        face_finder.FaceFinder(str(path))
+    assert "\n" not in str(error.value) and str(path) in str(error.value)
+
+
+def test_detections_of_yunet_are_read_as_opencv_gives_them(monkeypatch, tmp_path):
+    row = [10, 20, 30, 40, *range(100, 110), 0.875]
+
+    class Net:
+        def setInputSize(self, size):
+            self.size = size
+
+        def detect(self, image):
+            assert self.size == image.shape[1::-1]
+            return 1, None if not image.any() else np.array([row, [0, 0, 9, 9, *range(10), 0.9]], np.float32)
+
+    monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *_: Net())
+    (tmp_path / "yunet.onnx").write_bytes(b"")
+    detector = yunet.YuNet(str(tmp_path / "yunet.onnx"), 20)
+    found = detector(np.ones((60, 80, 3), np.uint8))
+    np.testing.assert_array_equal(found.boxes, [(10, 20, 40, 60)])
+    np.testing.assert_array_equal(found.landmarks, np.arange(100, 110).reshape(1, 5, 2))
+    assert found.scores == [0.875]
+
+
+def test_suppression_keeps_the_best_of_those_that_overlap():
+    boxes = np.array([(0, 0, 10, 10), (1, 0, 11, 10), (0, 0, 4, 4), (50, 50, 60, 60)], float)
+    scores = np.array([0.8, 0.9, 0.95, 0.5])
+    assert detections.suppress(boxes, scores, 0.5).tolist() == [2, 1, 3]
+    assert detections.suppress(boxes, scores, 0.5, of_smaller=True).tolist() == [2, 3]
+    assert detections.suppress(np.zeros((0, 4)), np.zeros(0), 0.5).tolist() == []

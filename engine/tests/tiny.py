@@ -40,15 +40,10 @@ def write(folder, solver=SOLVER, net=NET):
 
 
 def environment(**more):
-    return dict(os.environ, GLOG_minloglevel="0", OMP_NUM_THREADS="1", **more)
+    return {**os.environ, "GLOG_minloglevel": "0", "OMP_NUM_THREADS": "1", **more}
 
 
 def run(command, folder, *arguments, **variables):
     """Run a command, OURS or THEIRS, to its end."""
     command = [*command, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment(**variables))
-
-
-def errors(done):
-    """The lines of a run's error output that are no log lines."""
-    return [line for line in done.stderr.splitlines() if line[:1] not in "IW" or not line[1:5].isdigit()]

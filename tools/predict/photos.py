@@ -1,7 +1,8 @@
 """Pictures to predict on, one at a time, from files, folders, videos and cameras.
 
-What cannot be used is a Photo with a problem, not an error. A folder may hold anything: pipes, devices, links that lead nowhere or in circles, files that nobody may read, names
-that are no text. None of it is opened that could block, nothing is decoded whose size is not known before.
+What cannot be used is a Photo with a problem, not an error. A folder may hold anything: pipes, devices, links that lead
+nowhere or in circles, files that nobody may read, names that are no text. None of it is opened that could block, and
+nothing is decoded whose size is not known before.
 """
 
 import collections
@@ -81,7 +82,7 @@ def unusable(path):
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
-        return "a link to a file that is not there"
+        return "a link to a file that is not there" if os.path.islink(path) else "no such file"
     except OSError as error:
         return error.strerror
     except ValueError:
