@@ -242,6 +242,8 @@ def test_other_inputs_or_lost_results_are_evaluated_anew(run):
         path = run.folder / "evaluation" / name
         path.write_bytes(path.read_bytes()[:-9])
         assert anew(run)
+    (run.folder / "region" / calibration.NAME).unlink()
+    assert anew(run) and (run.folder / "region" / calibration.NAME).exists()
 
 
 def test_weights_trained_anew_are_evaluated_anew(run):
