@@ -149,7 +149,7 @@ def pytorch_forms(device):
 
 
 def contestants(net, source, arguments, folder):
-    """Pairs (name, object with step()) for a source, "tensors" or "LMDB"; names of the reference loops begin with PyTorch."""
+    """Pairs (name, object with step()) for a source, "tensors" or "LMDB"; reference loops are called PyTorch ...."""
     count, batch, device = arguments.attributes, arguments.batch, arguments.device
     for name, form in pytorch_forms(device).items():
         training = Training(net, count, batch, "bfloat16", device, **form)

@@ -245,6 +245,12 @@ IN = 'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 dim
             ["'a'"],
         ),
         (IN + 'layer { name: "a" type: "Convolution" bottom: "x" top: "y" }', ["'a'", "num_output"]),
+        (IN + 'layer { name: "a" type: "ReLU" bottom: "x" top: "y" loss_weight: nan }', ["'a'", "loss_weight is nan"]),
+        (
+            IN + 'layer { name: "a" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { num_output: 2 '
+            "weight_filler { std: inf } } }",
+            ["weight_filler: std is inf"],
+        ),
         (
             IN + 'layer { name: "a" type: "ReLU" bottom: "x" top: "y" loss_weight: 1 loss_weight: 2 }',
             ["loss_weight", "'a'"],
