@@ -1,10 +1,10 @@
-"""Measure prediction: faces/s against the same net called by hand, time to the first result, memory.
+"""Measure prediction: faces/s against the same net called alone, time to the first result, memory.
 
-    .caffe/bin/python -m benchmarks.prediction FACES --models build/run --weights FILE.caffemodel
-    .venv/bin/python -m benchmarks.prediction ... --only memory
+    .caffe/bin/python -m benchmarks.prediction FACES --run build/run
+    .venv/bin/python -m benchmarks.prediction FACES --run build/run --only memory
 
 FACES: a folder of aligned faces. For memory, photos of 4 million pixels with two of the faces in each are made in a
-scratch folder; on them faces are searched for, and overlays drawn.
+scratch folder; on them faces are found, and overlays drawn.
 """
 
 import argparse
@@ -35,14 +35,14 @@ def seconds(work):
     return time.perf_counter() - start
 
 
-def speed(faces, weights, models, lmdb, rounds, count=64):
-    """Faces/s of Predictor and of its net alone on patches that are there, one by one and in batches, in turns."""
-    predictor = Predictor(weights, models, lmdb=lmdb, aligned=True)
+def speed(faces, run, rounds, count=64):
+    """Faces/s of Predictor and of its net alone on patches that are there, one by one and in batches, interleaved."""
+    predictor = Predictor(run=run, aligned=True)
     pictures = list(photos.read(photos.find([faces])[:count]))
     patches = [patch(face(photo.image)) for photo in pictures]
     for batch in (1, 16):
 
-        def by_hand(batch=batch):
+        def alone(batch=batch):
             for some in networks.batches(patches, batch):
                 networks.forward(predictor.net, some, [predictor.score])
 
@@ -51,38 +51,39 @@ def speed(faces, weights, models, lmdb, rounds, count=64):
                 return [predictor.predict(photo.image) for photo in pictures]
             return list(predictor.stream(iter(pictures), batch))
 
-        found = {by_hand: [], ours: []}
+        spent = {alone: [], ours: []}
         for number in range(rounds + 1):  # the first one warms up
-            for work in (by_hand, ours)[:: 1 if number % 2 else -1]:
-                found[work].append(seconds(work))
-        hand, own = (statistics.median(found[work][1:]) for work in (by_hand, ours))
-        ratio = statistics.median(h / o for h, o in zip(found[by_hand][1:], found[ours][1:]))
+            for work in (alone, ours)[:: 1 if number % 2 else -1]:
+                spent[work].append(seconds(work))
+        net, own = (statistics.median(spent[work][1:]) for work in (alone, ours))
+        ratio = statistics.median(h / o for h, o in zip(spent[alone][1:], spent[ours][1:]))
         print(
-            f"batches of {batch}: Predictor {len(patches) / own:.2f} faces/s, the net by hand "
-            f"{len(patches) / hand:.2f}: {ratio:.2f} times (median of {rounds}); {load()}",
+            f"batches of {batch}: Predictor {len(patches) / own:.2f} faces/s, the net alone "
+            f"{len(patches) / net:.2f}: {ratio:.2f} times (median of {rounds}); {load()}",
             flush=True,
         )
 
 
-def command(weights, models, lmdb, out, *rest):
-    """The command line of tools.predict.predictor."""
-    words = [sys.executable, "-m", "tools.predict.predictor", "--weights", weights, "--models", models, "--out", out]
-    return [str(word) for word in [*words, *(["--lmdb", lmdb] if lmdb else []), *rest]]
+def command(run, out, *rest):
+    """The command line of prediction, on the Caffe of this Python."""
+    engine = "bvlc" if networks.is_bvlc() else "torch"
+    words = [sys.executable, "-m", "tools.cli", "predict", "--caffe", engine, "--run", run, "--out", out, *rest]
+    return [str(word) for word in words]
 
 
-def first(faces, weights, models, lmdb, rounds):
+def first(faces, run, rounds):
     """Seconds from the start of the program to its end, for one face."""
-    one = photos.find([faces])[0]
+    one = photos.find([faces])[0].path
     with tempfile.TemporaryDirectory() as out:
-        call = command(weights, models, lmdb, out, "--aligned", "--no-pictures", one)
+        call = command(run, out, "--aligned", "--no-pictures", one)
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        found = [seconds(lambda: subprocess.run(call, check=True, **quiet)) for _ in range(rounds)]
-    print(f"one face, start to end: {statistics.median(found):.1f} s (median of {rounds}); {load()}", flush=True)
+        spent = [seconds(lambda: subprocess.run(call, check=True, **quiet)) for _ in range(rounds)]
+    print(f"one face, start to end: {statistics.median(spent):.1f} s (median of {rounds}); {load()}", flush=True)
 
 
-def memory(faces, weights, models, lmdb, sizes=(100, 1000), drawn=50):
-    """Peak memory of tools.predict.predictor on few and on many photos."""
-    found = photos.find([faces])[: 2 * drawn]
+def memory(faces, run, sizes=(100, 1000), drawn=50):
+    """Peak memory of prediction on few and on many photos."""
+    found = [source.path for source in photos.find([faces])[: 2 * drawn]]
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
         originals = []
@@ -100,7 +101,7 @@ def memory(faces, weights, models, lmdb, sizes=(100, 1000), drawn=50):
             for number in range(size):
                 os.link(str(originals[number % drawn]), str(folder / f"{number:05d}.jpg"))
             out = scratch / f"out{size}"
-            call = command(weights, models, lmdb, out, folder)
+            call = command(run, out, folder)
             start = time.perf_counter()
             peaks.append(peak(call))
             spent = time.perf_counter() - start
@@ -116,20 +117,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("faces", type=pathlib.Path, help="folder of aligned faces")
-    add("--weights", required=True, help=".caffemodel of any of the networks")
-    add("--models", default="models", help="folder with the networks' deploy prototxts (default models)")
-    add("--lmdb", help="LMDB folder it was trained on, where calibration.json is missing")
+    add("--run", default="build/run", help="folder of the run (default build/run)")
     add("--rounds", type=int, default=5, help="of speed and first (default 5)")
     add("--only", choices=("speed", "first", "memory"), help="measure one of them")
     given = parser.parse_args()
-    what = given.faces, given.weights, given.models, given.lmdb
     try:
         if given.only in (None, "speed"):
-            speed(*what, given.rounds)
+            speed(given.faces, given.run, given.rounds)
         if given.only in (None, "first"):
-            first(*what, given.rounds)
+            first(given.faces, given.run, given.rounds)
         if given.only in (None, "memory"):
-            memory(*what)
+            memory(given.faces, given.run)
     except (networks.ToolError, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"error: {error}")
 
