@@ -78,11 +78,11 @@ def member(value, key, kind, where, length=None):
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if not isinstance(value, dict) or key not in value:
         raise ValueError(f"{where}: damaged, key {key!r} is missing")
-    found = value[key]
-    fits = isinstance(found, kinds) and not (isinstance(found, bool) and bool not in kinds)
-    if not fits or (isinstance(found, float) and not math.isfinite(found)):
+    entry = value[key]
+    fits = isinstance(entry, kinds) and not (isinstance(entry, bool) and bool not in kinds)
+    if not fits or (isinstance(entry, float) and not math.isfinite(entry)):
         names = " or ".join(dict.fromkeys(_NAMES.get(one, "null") for one in kinds))
-        raise ValueError(f"{where}: damaged, key {key!r} must be a {names}, not {json.dumps(found)[:60]}")
-    if length is not None and len(found) != length:
-        raise ValueError(f"{where}: damaged, key {key!r} must have {length} entries, not {len(found)}")
-    return found
+        raise ValueError(f"{where}: damaged, key {key!r} must be a {names}, not {json.dumps(entry)[:60]}")
+    if length is not None and len(entry) != length:
+        raise ValueError(f"{where}: damaged, key {key!r} must have {length} entries, not {len(entry)}")
+    return entry

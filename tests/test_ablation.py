@@ -1,115 +1,150 @@
-"""The ablation's order of steps, its resumption, and its table; the steps themselves are the Makefile's."""
+"""The ablation: one budget for every variant, stages shared where their inputs agree, real steps, a table."""
 
 import json
+import os
 import pathlib
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
-from data_prep.build import build_lmdb
 from data_prep.store import manifest
-from data_prep.synthetic import synthetic_faces
-from tools.evaluate import ablation
-from tools.train import caffe_log
+from tools import record
+from tools import run as runs
+from tools.errors import ToolError
+from tools.evaluate import ablation, results
+from tools.train import stages
 
-STAGES = {"train-region": "region", "train-cascade": "cascade", "train-whole-face": "whole_face"}
-
-
-class Steps:
-    """Leaves what each of the Makefile's steps leaves, and can break down at one of them."""
-
-    def __init__(self, breaks_at=None):
-        self.done, self.breaks_at = [], breaks_at
-
-    def __call__(self, target, settings):
-        if len(self.done) == self.breaks_at:
-            raise ablation.StepError("stopped")
-        run = pathlib.Path(settings["RUN"])
-        if target == "lmdb":
-            pathlib.Path(settings["LMDB"]).mkdir(parents=True)
-            manifest.write(settings["LMDB"], {"attributes": settings["ATTRIBUTES"].split(",")})
-        self.done.append((target, run.name))
-        (run / "region").mkdir(parents=True, exist_ok=True)
-        if target in STAGES:
-            (run / STAGES[target]).mkdir(exist_ok=True)
-            (run / STAGES[target] / "x.caffemodel").write_bytes(b"w")
-        if target == "average":
-            assert (run / "region/x.caffemodel").exists()
-            (run / "average.caffemodel").write_bytes(b"w")
-        if target == "train-cascade":
-            assert (run / "average.caffemodel").exists()
-        if target == "evaluate":
-            stage = settings["WEIGHTS"].partition("=")[0]
-            row = {"attribute": "mean", "rule": "tuned", **dict.fromkeys(ablation.MEASURES, 0.5)}
-            (run / "evaluation").mkdir()
-            told = {"weights": {stage: {"accuracy": [row]}}}
-            (run / "evaluation/evaluation.json").write_text(json.dumps(told))
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 
-@pytest.fixture(scope="module")
-def lmdb(tmp_path_factory):
-    """A folder of LMDBs, of settings that are not the defaults."""
-    folder = tmp_path_factory.mktemp("data")
-    synthetic_faces.generate(folder / "faces", 40, 3, {"Eyeglasses": 0.4, "Male": 0.5}, workers=1)
-    words = "--form compact --attributes Male,Eyeglasses --records 7 --seed 3 --augment minority --convert"
-    assert build_lmdb.main([str(folder / "faces"), "--out", str(folder / "lmdb"), *words.split()]) == 0
-    return folder / "lmdb"
+def plan(folder, lmdb, iterations=16):
+    return ablation.Ablation(folder, lmdb, record.Settings(engine="torch", network={"batch": 2}), iterations)
 
 
-def test_natural_batches_are_of_the_same_data_and_settings(lmdb, tmp_path):
-    found = ablation.natural_build(lmdb)
-    words = f"--form {found['FORM']} --attributes {found['ATTRIBUTES']} --records {found['RECORDS']} "
-    words += f"--augment {found['AUGMENT']} {found['BUILD']}"
-    assert build_lmdb.main([found["CELEBA"], "--out", str(tmp_path / "natural"), *words.split()]) == 0
-    told, natural = manifest.read(lmdb), manifest.read(tmp_path / "natural")
-    assert manifest.sampling(told) == "balanced" and manifest.sampling(natural) == "natural"
-    natural["settings"]["sampling"] = "balanced"
-    assert natural == told
+def pretend(run, name):
+    """Make a stage of a run look done, as training would leave it."""
+    place = run.place(name)
+    place.mkdir(parents=True, exist_ok=True)
+    path = place / f"{name}_iter_1.caffemodel"
+    path.write_bytes(f"{name} of {run.folder}".encode())
+    stage = record.Stage(stages.normal(run.inputs(name)), "done", f"{name}/{path.name}", runs.files.sha256(path))
+    stage.images = run.images("region" if name == "average" else name)
+    run.stages[name] = stage
+    run.write()
 
 
-def test_task_one_is_trained_once_and_a_stop_repeats_nothing(lmdb, tmp_path):
-    names = list(ablation.VARIANTS)
-    straight = Steps()
-    ablation.run(ablation.Ablation(tmp_path / "a", lmdb, {}, make=straight), names, [1])
-    assert len(set(straight.done)) == len(straight.done)
-    trained = [name for target, name in straight.done if target == "train-region"]
-    assert trained == [
-        "cascade",
-        "linear_L1",
-        "no_early_stopping",
-        "natural_batches",
-    ]  # the others share the first one's
-    averaged = [name for target, name in straight.done if target == "average"]
-    assert averaged == ["cascade", "theoretical_rectangles", "linear_L1", "no_early_stopping", "natural_batches"]
-    for stop in (0, 3, 9, len(straight.done) - 1):
-        first, second = Steps(stop), Steps()
-        folder = tmp_path / f"stop-{stop}"
-        with pytest.raises(ablation.StepError):
-            ablation.run(ablation.Ablation(folder, lmdb, {}, make=first), names, [1])
-        rows = ablation.run(ablation.Ablation(folder, lmdb, {}, make=second), names, [1])
-        assert first.done + second.done == straight.done and len(rows) == len(names)
+@pytest.mark.parametrize("name", ablation.VARIANTS)
+def test_every_variant_sees_the_same_number_of_images(small_lmdb, tmp_path, name):
+    if ablation.VARIANTS[name].natural:
+        pytest.skip("its data are built by the test of natural batches")
+    run = plan(tmp_path, small_lmdb, 3200).run_of(name, 1)
+    assert run.images(ablation.VARIANTS[name].stages[-1]) == 3200 * 2
+    assert sum(ablation.schedule(ablation.VARIANTS[name], 3200).values()) == 3200
 
 
-def test_a_step_is_a_real_one_and_keeps_its_log(lmdb, tmp_path):
-    plan = ablation.Ablation(tmp_path, lmdb, {"max_iter": 2, "display": 1}, batch=2, caffe="torch")
-    plan.step("cascade", 1, "train-region")
-    run = plan.folder("cascade", 1)
-    assert (run / "region/region_iter_2.caffemodel").exists()
-    series = caffe_log.read((run / "region/train.log").read_text().splitlines())
-    assert [iteration for iteration, _ in series["train", "loss"]] == [0, 1, 2]
-    with pytest.raises(ablation.StepError, match="make evaluate failed for .*the same command goes on"):
-        plan.step("cascade", 1, "evaluate", WEIGHTS="nothing.caffemodel")
+def test_stages_are_shared_where_their_inputs_agree(small_lmdb, tmp_path):
+    whole = plan(tmp_path, small_lmdb)
+    first = whole.run_of("cascade", 1)
+    for name in ("region", "average"):
+        pretend(first, name)
+    shared = {}
+    for variant in ("no average region", "theoretical rectangles", "linear L1", "no early stopping", "task one alone"):
+        run = whole.run_of(variant, 1)
+        for name in ablation.VARIANTS[variant].stages:
+            ablation.share(run, name, [first])
+        shared[variant] = [name for name in ("region", "average") if run.done(name)]
+    assert shared == {
+        "no average region": ["region", "average"],
+        "theoretical rectangles": ["region"],
+        "linear L1": [],
+        "no early stopping": [],
+        "task one alone": [],  # it trains for the whole budget
+    }
+    other_seed = whole.run_of("cascade", 2)
+    ablation.share(other_seed, "region", [first])
+    assert not other_seed.done("region")
 
 
-def test_settings_differ_by_variant_and_seed():
-    plan = ablation.Ablation("out", "lmdb", {"max_iter": 5})
-    assert plan.settings("linear L1", 2)["GENERATE"] == "--l1=linear"
-    assert plan.settings("cascade", 2)["SOLVER"] == "random_seed=2,max_iter=5"
-    assert plan.settings("theoretical rectangles", 2)["RUN"] == "out/seed-2/theoretical_rectangles"
+def test_settings_differ_by_variant_and_seed(small_lmdb, tmp_path):
+    whole = plan(tmp_path, small_lmdb)
+    assert whole.run_of("linear L1", 2).network().l1 == "linear"
+    assert whole.run_of("cascade", 2).solver_fields("region")["random_seed"] == 2
+    assert whole.run_of("cascade", 2).solver_fields("region")["max_iter"] == 10
+    assert whole.run_of("cascade", 2).solver_fields("cascade")["max_iter"] == 6
+    run = whole.run_of("theoretical rectangles", 2)
+    assert run.folder == tmp_path / "seed-2/theoretical_rectangles"
+    assert run.settings.average.rectangles == "theoretical"
+    assert whole.settings.average.rectangles == "measured"
 
 
-def test_table_by_hand():
-    means = [dict.fromkeys(ablation.MEASURES, value) for value in (0.8, 0.9)]
-    (row,) = ablation.table({"cascade": means})
+def test_natural_batches_are_of_the_same_data_and_settings(small_lmdb, tmp_path):
+    ablation.natural_data(small_lmdb, tmp_path / "natural")
+    made, natural = manifest.read(small_lmdb), manifest.read(tmp_path / "natural")
+    assert made.sampling == "balanced" and natural.sampling == "natural"
+    assert natural.source == made.source and natural.attributes == made.attributes and natural.form == made.form
+    before = manifest.checksum(tmp_path / "natural")
+    ablation.natural_data(small_lmdb, tmp_path / "natural")  # there already
+    assert manifest.checksum(tmp_path / "natural") == before
+
+
+def test_table_by_hand(small_lmdb, tmp_path):
+    run = plan(tmp_path, small_lmdb).run_of("cascade", 1)
+    for name in ("region", "average", "cascade"):
+        pretend(run, name)
+    means = [results.Means(*[value] * 7) for value in (0.8, 0.9)]
+    (row,) = ablation.table({"cascade": [(run, one) for one in means]})
     assert row["seeds"] == 2 and row["accuracy"] == pytest.approx(0.85)
+    assert row["images per attribute"] == 16 * 2 and row["images in all"] == 16 * 2 * 2
     assert row["accuracy spread"] == pytest.approx(0.0707, abs=1e-4)
-    assert ablation.table({"cascade": means[:1]})[0]["accuracy spread"] is None
+    assert ablation.table({"cascade": [(run, means[0])]})[0]["accuracy spread"] is None
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [("cascde", "no variant 'cascde'; did you mean cascade?"), ("x", "there are cascade, task"), ("", "none")],
+)
+def test_variants_are_checked(text, words):
+    with pytest.raises(ToolError, match=words):
+        ablation.names_of(text)
+
+
+def command(lmdb, folder, iterations, variants):
+    words = [sys.executable, "-m", "tools.cli", "ablation", "--lmdb", lmdb, "--run", folder, "--seeds", "1"]
+    words += ["--iterations", iterations, "--variants", variants, "--batch", "2", "--caffe", "torch"]
+    return [*map(str, words), "--rectangles", "theoretical", "--test-batch", "6", "--solver=display=1,test_iter=1"]
+
+
+def rows(folder):
+    return {row["variant"]: row for row in json.loads((folder / "ablation.json").read_text())["rows"]}
+
+
+def test_interrupted_resumed_and_trained_anew_with_another_budget(small_lmdb, tmp_path):
+    folder = tmp_path / "ablation"
+    words = command(small_lmdb, folder, 8, "cascade,no average region")
+    environment = {**os.environ, "GLOG_minloglevel": "0"}
+    process = subprocess.Popen(words, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    trained = folder / "seed-1/cascade/region/region_iter_5.caffemodel"
+    deadline = time.monotonic() + 240
+    while not trained.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode != 0 and trained.exists(), output
+    assert not (folder / "ablation.json").exists()
+    written = trained.stat().st_mtime_ns
+
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert trained.stat().st_mtime_ns == written  # not trained again
+    assert "region: shared with" in done.stdout and "average: shared with" in done.stdout
+    assert rows(folder).keys() == {"cascade", "no average region"}
+    assert {row["images per attribute"] for row in rows(folder).values()} == {16}
+
+    words = command(small_lmdb, folder, 12, "cascade")
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert rows(folder)["cascade"]["images per attribute"] == 24
+    assert not trained.exists() and (folder / "seed-1/cascade/region/region_iter_8.caffemodel").exists()

@@ -1,10 +1,14 @@
 """Decisions and probabilities by validation, worked out by hand, searched through and against scikit-learn."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import sklearn.linear_model
 
-from tools.evaluate import calibration, metrics, published
+from data_prep.files import sha256
+from tools.errors import ToolError
+from tools.evaluate import calibration, metrics, published, results, scoring
 
 PRIOR = np.array([0.2])
 
@@ -16,8 +20,8 @@ def column(*values):
 def test_three_decisions_by_hand():
     # 20 % positive in training: the prior takes log 4 = 1.39 off a logit.
     decisions = calibration.decide(column(-1, 1, 2), PRIOR, np.array([-2.0]))
-    found = {rule: decided.ravel().tolist() for rule, decided in decisions.items()}
-    assert found == {"p>.5": [0, 1, 1], "prior": [0, 0, 1], "tuned": [1, 1, 1]}
+    found = {name: decided.ravel().tolist() for name, decided in decisions.items()}
+    assert found == {"p > 0.5": [0, 1, 1], "prior-corrected": [0, 0, 1], "tuned": [1, 1, 1]}
 
 
 def test_threshold_by_hand():
@@ -29,7 +33,7 @@ def test_threshold_by_hand():
 
 
 @pytest.mark.parametrize("measure", metrics.MEASURES)
-def test_no_threshold_serves_better(measure):
+def test_no_threshold_is_better(measure):
     rng = np.random.default_rng(1)
     labels = rng.random((80, 2)) < 0.3
     scores = np.round(rng.normal(size=(80, 2)) + labels, 1)
@@ -63,20 +67,19 @@ def test_probabilities_stay_finite_where_scores_separate_or_say_nothing():
 
 
 def test_kept_beside_the_weights(tmp_path):
-    weights = tmp_path / "a.caffemodel"
+    weights, other = tmp_path / "a.caffemodel", tmp_path / "b.caffemodel"
     weights.write_bytes(b"weights")
-    made = {"logits": {"threshold": [0.5], "slope": [1.0], "offset": [0.0]}}
-    calibration.write(weights, ["Male"], PRIOR, made, faces=7)
-    other = tmp_path / "b.caffemodel"
     other.write_bytes(b"others")
-    calibration.write(other, ["Male"], PRIOR, made)
-    entry = calibration.read(weights, ["Male"])
-    assert entry["scores"] == made and entry["faces"] == 7 and entry["prior"] == [0.2]
+    score = calibration.ScoreCalibration([0.5], [1.0], [0.0])
+    made = calibration.Calibration(sha256(weights), "data", ["Male"], PRIOR.tolist(), 7, "f1", {"logits": score})
+    calibration.write(weights, made)
+    calibration.write(other, dataclasses.replace(made, weights=sha256(other)))
+    assert calibration.read(weights, ["Male"]) == made == calibration.read(weights)
     assert calibration.read(weights, ["Young"]) is None
     weights.write_bytes(b"trained anew")
-    assert calibration.read(weights, ["Male"]) is None and calibration.read(other, ["Male"]) is not None
+    assert calibration.read(weights) is None and calibration.read(other) is not None
     (tmp_path / calibration.NAME).write_text("{")
-    with pytest.raises(OSError, match="damaged"):
+    with pytest.raises(ToolError, match="damaged"):
         calibration.read(weights, ["Male"])
 
 
@@ -93,3 +96,22 @@ def test_printed_averages_of_table_2_recomputed():
         assert means[dataset, "Paper"] == pytest.approx(100 * table[dataset, "Paper"]["printed_average"], abs=0.05)
         assert means[dataset, "LNets+ANet"] > 100 * table[dataset, "LNets+ANet"]["printed_average"] + 0.5
     assert "87.55" in published.note("celeba") and "86.30" in published.note("lfwa")
+
+
+def test_accuracies_beside_the_published_ones():
+    rng = np.random.default_rng(0)
+    attributes = ["Male", "Eyeglasses", "Own_Attribute"]
+    labels = rng.random((40, 3)) < 0.5
+    scored = scoring.Scored(rng.normal(size=(40, 3)), labels, np.full(3, 0.5), np.zeros(3), 10)
+    rows = [row for row in scored.rows("task one", attributes) if row.decision == "tuned"]
+    male, glasses, mean = published.beside({"mine": rows}, "celeba")
+    assert [male.attribute, glasses.attribute, mean.attribute] == ["Male", "Eyeglasses", results.MEAN]
+    table = published.rows("celeba")["Paper"]
+    assert male.accuracy == {
+        "mine (here)": rows[0].accuracy,
+        "LNets+ANet (published)": pytest.approx(0.98),
+        "Paper (published)": table["Male"],
+    }
+    assert mean.accuracy["mine (here)"] == pytest.approx((rows[0].accuracy + rows[1].accuracy) / 2)
+    assert mean.accuracy["Paper (published)"] == pytest.approx((table["Male"] + table["Eyeglasses"]) / 2)
+    assert published.beside({"mine": rows}, "csv") == [] == published.beside({"mine": rows[2:]}, "celeba")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
 
-from data_prep.build import build_lmdb
-from data_prep.check import check_data, contact_sheet
+from data_prep.build import build_lmdb, contact_sheet
+from data_prep.check import check_data
 from data_prep.store import databases
 from data_prep.synthetic import synthetic_faces
 
@@ -40,10 +40,11 @@ def made(tmp_path_factory):
 def test_what_was_built_passes(made, tmp_path, capsys, name, source):
     arguments = [str(made / name), "--out", str(tmp_path / "sheets")] + ["--no-source"] * (not source)
     assert check_data.main(arguments) == 0
-    told = capsys.readouterr().out
-    assert "BREACH" not in told and "all is well" in told and told.count("ok ") >= (9 if source else 5)
+    printed = capsys.readouterr().out
+    assert "BREACH" not in printed and "all checks passed" in printed
+    assert printed.count("ok ") >= (9 if source else 5)
     sheets = sorted(path.name for path in (tmp_path / "sheets").iterdir())
-    expected = [f"{attribute}.png" for attribute in ATTRIBUTES]
+    expected = [f"{attribute}.jpg" for attribute in ATTRIBUTES]
     assert sheets == (expected if name != "compact" and not source else sorted([*expected, "augmentation.png"]))
     for sheet in sheets:
         assert cv2.imread(str(tmp_path / "sheets" / sheet)).std() > 20
@@ -113,9 +114,9 @@ BREACHES = [
     ("stream", lambda f: drop(f / "train", 119), ["databases whole", "train has 119 records, should have 120"]),
     ("stream", lambda f: change_datum(f / "test_labels", 2, flip_first), ["test labels", "Eyeglasses differs"]),
     ("stream", change_plan(dx=30), ["moved within 5 %", "record 5 is moved by 30"]),
-    ("stream", change_plan(image=500), ["only training images", "record 5 draws image 500"]),
-    ("stream", lambda f: shutil.rmtree(f / "test_images"), ["in step", "test_images has 0 records"]),
-    ("stream", change_rows(leak), ["no content in two splits", "(train) is", "(test)"]),
+    ("stream", change_plan(image=500), ["only training images", "record 5 is of image 500"]),
+    ("stream", lambda f: shutil.rmtree(f / "test_images"), ["in step", "test_images: no readable LMDB"]),
+    ("stream", change_rows(leak), ["is trained on", "(train) is", "(test)", "--keep-duplicates"]),
     (
         "stream",
         change_rows(lambda rows: rows[1].__setitem__(2, rows[2][2])),
@@ -134,9 +135,9 @@ def test_every_breach_is_named(made, tmp_path, capsys, form, damage, words):
     shutil.copytree(made / form, tmp_path / "lmdb")
     damage(tmp_path / "lmdb")
     assert check_data.main([str(tmp_path / "lmdb"), "--out", str(tmp_path / "sheets")]) == 1
-    told = capsys.readouterr()
-    breaches = [line for line in told.out.splitlines() if line.startswith("BREACH")]
-    assert breaches and any(all(word in line for word in words) for line in breaches), told.out + told.err
+    printed = capsys.readouterr()
+    breaches = [line for line in printed.out.splitlines() if line.startswith("BREACH")]
+    assert breaches and any(all(word in line for word in words) for line in breaches), printed.out + printed.err
 
 
 def test_changed_data_set_is_named(made, tmp_path, capsys):
@@ -149,18 +150,84 @@ def test_changed_data_set_is_named(made, tmp_path, capsys):
 
 
 def test_nothing_to_check_is_one_clear_line(made, tmp_path, capsys):
-    for folder, words in ((tmp_path, "make lmdb writes it"), (made / "stream", "nowhere: no such folder")):
+    for folder, words in ((tmp_path, "make lmdb writes it"), (made / "stream", "nowhere: no such folder or CSV file")):
         arguments = [str(folder), "--source", "nowhere", "--out", str(tmp_path / "sheets")]
         assert check_data.main(arguments) == 1
-        told = capsys.readouterr().err
-        assert told.startswith("error: ") and words in told and told.count("\n") == 1
+        printed = capsys.readouterr().err
+        assert printed.startswith("error: ") and words in printed and printed.count("\n") == 1
     shutil.copytree(made / "stream", tmp_path / "old")
     manifest = json.loads((tmp_path / "old/manifest.json").read_text())
     (tmp_path / "old/manifest.json").write_text(json.dumps({"attributes": manifest["attributes"]}))
-    assert check_data.main([str(tmp_path / "old")]) == 1 and "older make lmdb" in capsys.readouterr().err
+    assert check_data.main([str(tmp_path / "old")]) == 1
+    assert "manifest.json: key 'source' or 'train_records' is missing" in capsys.readouterr().err
+
+
+def truncate(path, keep):
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * keep)])
+
+
+DAMAGE = {
+    "truncated database": (lambda f: truncate(f / "train_images/data.mdb", 0.5), "train_images/data.mdb: damaged LMDB"),
+    "labels besides 0 and 1": (
+        lambda f: change_datum(f / "val_labels", 2, lambda d: setattr(d, "data", b"\1\2")),
+        "val_labels: record 00000002 has labels besides 0 and 1",
+    ),
+    "too few labels": (
+        lambda f: change_datum(f / "val_labels", 2, lambda d: setattr(d, "data", b"\1")),
+        "val_labels: record 00000002 has 1 labels, should have 2",
+    ),
+    "images.csv without columns": (lambda f: (f / "images.csv").write_text("a,b\n1,2\n"), "images.csv: damaged"),
+    "manifest is a list": (
+        lambda f: (f / "manifest.json").write_text("[]"),
+        "manifest.json: damaged, must hold a JSON",
+    ),
+    "unknown data set": (
+        lambda f: change_manifest(f, lambda m: m["source"].update(kind="x")),
+        "manifest.json: damaged, key 'kind' is 'x'",
+    ),
+    "wrong option": (
+        lambda f: change_manifest(f, lambda m: m["source"]["options"].update(images=5)),
+        "manifest.json: damaged, key 'images' must be",
+    ),
+}
+
+
+def change_manifest(folder, change):
+    value = json.loads((folder / "manifest.json").read_text())
+    change(value)
+    (folder / "manifest.json").write_text(json.dumps(value))
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damaged_folders_are_one_clear_line(made, tmp_path, capsys, kind):
+    shutil.copytree(made / "compact", tmp_path / "lmdb")
+    damage, words = DAMAGE[kind]
+    damage(tmp_path / "lmdb")
+    assert check_data.main([str(tmp_path / "lmdb"), "--out", str(tmp_path / "sheets")]) == 1
+    printed = capsys.readouterr()
+    assert words in printed.out + printed.err and "Traceback" not in printed.err
+    assert printed.err.count("\n") <= 1
+
+
+def test_nothing_of_the_user_is_touched_in_the_output_folder(made, tmp_path):
+    out = tmp_path / "sheets"
+    out.mkdir()
+    (out / "images.tar").write_bytes(b"the user's own")
+    assert check_data.main([str(made / "sharded"), "--out", str(out)]) == 0
+    assert (out / "images.tar").read_bytes() == b"the user's own"
+    assert sorted(path.name for path in out.iterdir() if path.suffix not in (".jpg", ".png")) == ["images.tar"]
+
+
+def test_sheets_lie_in_the_folder_itself_by_default(made, tmp_path):
+    shutil.copytree(made / "compact", tmp_path / "lmdb")
+    shutil.rmtree(tmp_path / "lmdb/sheets")
+    assert check_data.main([str(tmp_path / "lmdb")]) == 0
+    assert (tmp_path / "lmdb/sheets/Male.jpg").exists()
 
 
 def test_sheets_show_what_they_are_given():
     red = np.full((224, 224, 3), (0, 0, 255), np.uint8)
     sheet = contact_sheet.attribute("Male", [red] * 3, [red // 2] * 3)
-    assert ((sheet == (0, 0, 255)).all(axis=-1).sum(), (sheet == (0, 0, 127)).all(axis=-1).sum()) == (3 * 148**2,) * 2
+    sizes = ((sheet == (0, 0, 255)).all(axis=-1).sum(), (sheet == (0, 0, 127)).all(axis=-1).sum())
+    assert sizes == (3 * contact_sheet.SIDE**2,) * 2

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from data_prep.build import build_lmdb
+from data_prep.build import build_lmdb, builder
 from data_prep.sources import image_header, lfwa
 from data_prep.synthetic import synthetic_faces
 
@@ -70,6 +70,11 @@ def image(change, suffix=".jpg"):
     return write(FACE, replaced)
 
 
+def resized(data, size):
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return cv2.imencode(".jpg", cv2.resize(picture, (size, size)))[1].tobytes()
+
+
 def with_exif(data, orientation=6):
     exif = b"Exif\0\0II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
     return data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
@@ -88,9 +93,13 @@ def huge(data):
     return data[: place + 5] + struct.pack(">HH", 60000, 60000) + data[place + 9 :]
 
 
-def zipped(change=lambda data: data):
+def padded(data):
+    return data[:-2] + bytes(21_000_000 - len(data)) + data[-2:]
+
+
+def zipped(change=lambda data: data, compression=zipfile.ZIP_STORED):
     def damage(folder):
-        with zipfile.ZipFile(folder / "img_align_celeba.zip", "w") as packed:
+        with zipfile.ZipFile(folder / "img_align_celeba.zip", "w", compression) as packed:
             for path in sorted((folder / "img_align_celeba").iterdir()):
                 packed.write(path, f"img_align_celeba/{path.name}")
         shutil.rmtree(folder / "img_align_celeba")
@@ -105,17 +114,17 @@ def in_the_middle(data):
 
 def mat(name, change):
     def damage(folder):
-        found = {key: value for key, value in scipy.io.loadmat(folder / name).items() if key[0] != "_"}
-        change(found)
+        variables = {key: value for key, value in scipy.io.loadmat(folder / name).items() if key[0] != "_"}
+        change(variables)
         (folder / name).unlink()
-        scipy.io.savemat(folder / name, found)
+        scipy.io.savemat(folder / name, variables)
 
     return damage
 
 
 def put(variable, place, value):
-    def change(found):
-        found[variable][place] = value
+    def change(variables):
+        variables[variable][place] = value
 
     return change
 
@@ -150,6 +159,11 @@ CELEBA = {
     ),
     "rotated by Exif": (write(FACE, with_exif), ["000007.jpg", f"{LABELS}:9", "Exif orientation 6"]),
     "huge": (write(FACE, huge), ["000007.jpg", f"{LABELS}:9", "60000 x 60000 pixels"]),
+    "padded": (write(FACE, padded), ["000007.jpg", f"{LABELS}:9", "21.0 MB", "at most 20 MB"]),
+    "padded in a zip": (
+        lambda f: (write(FACE, padded)(f), zipped(compression=zipfile.ZIP_DEFLATED)(f)),
+        ["000007.jpg", f"{LABELS}:9", "at most 20 MB"],
+    ),
     "count line too large": (edit(LABELS, ("60\n", "61\n")), [f"{LABELS}:1", "61", "60"]),
     "no count line": (edit(LABELS, ("60\n", "")), [f"{LABELS}:1", "expected the number of images"]),
     "label 2": (
@@ -162,7 +176,7 @@ CELEBA = {
     "label missing": (edit(LABELS, ("000007.jpg -1", "000007.jpg")), [f"{LABELS}:9", "40 labels, found 39"]),
     "labels -1 and 0": (edit(LABELS, ("000007.jpg -1", "000007.jpg  0")), [LABELS, "-1 and 0"]),
     "name twice": (edit(LABELS, ("000008.jpg", "000007.jpg")), [f"{LABELS}:10", "000007.jpg has a row already, 9"]),
-    "column missing": (edit(LABELS, (" Smiling", " Laughing")), [LABELS, "no column Smiling"]),
+    "column missing": (edit(LABELS, (" Smiling", " Laughing")), ["no attribute 'Smiling'", LABELS]),
     "column twice": (edit(LABELS, (" Smiling", " Male")), [f"{LABELS}:2", "'Male' is named twice"]),
     "binary labels": (write(LABELS, lambda data: b"\xff\xfe\0\1" + data), [LABELS, "not a text file"]),
     "empty labels": (write(LABELS, lambda data: b""), [f"{LABELS}:1"]),
@@ -196,6 +210,14 @@ LFWA = {
     ),
     "index 0": (mat(lfwa.INDICES, put("indices_img_test", (1, 0), 0)), ["indices_img_test(2) is 0", "from 1 to 50"]),
     "index too large": (mat(lfwa.INDICES, put("indices_img_train", (1, 0), 51)), ["indices_img_train(2) is 51"]),
+    "indices are a struct": (
+        mat(lfwa.INDICES, lambda m: m.update(indices_img_test={"value": m["indices_img_test"]})),
+        [lfwa.INDICES, "no matrix of numbers 'indices_img_test'"],
+    ),
+    "photo of another size": (
+        write(PERSON, lambda data: resized(data, 64)),
+        [f"{lfwa.ANNOTATION}:name 1", "64 x 64 pixels, but the frame is of 250 x 250 pixels", "--eyes"],
+    ),
     "image in both parts": (mat(lfwa.INDICES, put("indices_img_test", (1, 0), 1)), ["indices_img_test", "other part"]),
     "image in no part": (
         mat(lfwa.INDICES, lambda m: m.update(indices_img_test=m["indices_img_test"][:-1])),
@@ -214,9 +236,9 @@ def contents(folder):
 
 def fails(capfd, arguments, words):
     status = build_lmdb.main([*map(str, arguments)])
-    told = capfd.readouterr().err.strip()
-    assert status == 1 and told.startswith("error: ") and "\n" not in told, told
-    assert all(word in told for word in words), told
+    error = capfd.readouterr().err.strip()
+    assert status == 1 and error.startswith("error: ") and "\n" not in error, error
+    assert all(word in error for word in words), error
 
 
 @pytest.mark.parametrize(
@@ -264,21 +286,25 @@ def test_odd_images_are_taken_converted_on_request(sources, tmp_path, kind):
     stored.open()
     assert abs(stored.image(6).astype(int) - expected).mean() < 4
     header = image_header.inspect(stored.checked(6)[0])
-    assert image_header.oddity(header) is None and (header.height, header.width) == expected.shape[:2]
+    assert image_header.unsupported_reason(header) is None and (header.height, header.width) == expected.shape[:2]
     assert json.loads((tmp_path / "lmdb/manifest.json").read_text())["settings"]["convert"] is True
 
 
 @pytest.mark.parametrize(
     "options, words",
     [
-        (["--attributes", "Eyeglases"], "unknown attribute 'Eyeglases'; known are 5_o_Clock_Shadow"),
+        (["--attributes", "Eyeglases"], "list_attr_celeba.txt; did you mean Eyeglasses?"),
         (["--attributes", ","], "no attribute"),
         (["--attributes", "Male,Male"], "named twice"),
         (["--records", "-1"], "--records must be at least 0"),
         (["--seed", "-1"], "--seed must be at least 0"),
         (["--shards", "0"], "--shards must be at least 1"),
-        (["--attributes", "Male", "--records", "2", "--shards", "3"], "too few for 3 solvers"),
+        (["--attributes", "Male", "--form", "stream", "--records", "2", "--shards", "3"], "too few for 3 solvers"),
         (["--images", "faces.zip"], "neither faces.zip is there"),
+        (["--eyes", "10,20,30"], "--eyes must be four numbers"),
+        (["--eyes", "30,20,10,20"], "the left one (as seen) first"),
+        (["--attributes", "Male", "--eyes", "10,20,900,20"], "the eyes lie outside of its 178 x 218 pixels"),
+        (["--expect", "lfwa"], "holds CelebA, not LFWA"),
     ],
 )
 def test_wrong_options_are_one_clear_line(sources, tmp_path, capfd, options, words):
@@ -298,7 +324,7 @@ def test_hopeless_targets_are_one_clear_line(sources, tmp_path, capfd, monkeypat
     fails(capfd, [*arguments, tmp_path / "old"], ["old: exists"])
     assert (tmp_path / "file").read_text() == "here" and (tmp_path / "old/kept").read_text() == "kept"
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(build_lmdb.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(builder.shutil, "disk_usage", lambda _: usage)
     fails(capfd, [*arguments, tmp_path / "lmdb"], ["too little disk", "1 kB are free"])
     assert sorted(os.listdir(tmp_path)) == ["file", "old"]
 

@@ -22,16 +22,16 @@ def test_prior_shift_turns_balanced_odds_into_natural_ones():
     np.testing.assert_allclose(np.log(9) + metrics.prior_shift(np.array([0.1])), [0], atol=1e-12)
 
 
-def test_overlap_and_coverage():
+def test_iou_and_coverage():
     true = np.array([[0, 0, 4, 4.0]])
-    assert metrics.overlap(np.array([[2, 0, 6, 4.0]]), true) == 8 / 24
+    assert metrics.iou(np.array([[2, 0, 6, 4.0]]), true) == 8 / 24
     assert metrics.coverage(np.array([[2, 0, 6, 4.0]]), true) == 0.5
-    assert metrics.overlap(np.array([[5, 5, 6, 6.0]]), true) == 0
+    assert metrics.iou(np.array([[5, 5, 6, 6.0]]), true) == 0
     assert metrics.area(np.array([[3, 3, 1, 9.0]])) == 0
 
 
 def test_f1():
-    # Attribute 0: precision 1/2, recall 1. Attribute 1: nothing right. Nothing present and nothing found: not known.
+    # Attribute 0: precision 1/2, recall 1. Attribute 1: nothing right. Nothing present and nothing found: not defined.
     np.testing.assert_allclose(metrics.f1(DECISIONS, LABELS), [2 / 3, 0])
     assert np.isnan(metrics.f1(np.zeros((3, 1), bool), np.zeros((3, 1), bool))).all()
 
@@ -52,10 +52,10 @@ def test_resampled_measures_are_those_of_the_repeated_faces():
     precisions = metrics.average_precision(scores, labels, weights)
     counts = metrics.count(decisions, labels, weights)
     for row, weight in enumerate(weights):
-        drawn = np.repeat(np.arange(60), weight.astype(int))
-        np.testing.assert_allclose(precisions[row], metrics.average_precision(scores[drawn], labels[drawn]), rtol=1e-5)
+        taken = np.repeat(np.arange(60), weight.astype(int))
+        np.testing.assert_allclose(precisions[row], metrics.average_precision(scores[taken], labels[taken]), rtol=1e-5)
         for measure in metrics.MEASURES.values():
-            expected = measure(metrics.count(decisions[drawn], labels[drawn]))
+            expected = measure(metrics.count(decisions[taken], labels[taken]))
             np.testing.assert_allclose(measure(metrics.Counts(*(part[row] for part in counts))), expected, rtol=1e-6)
 
 
@@ -65,15 +65,17 @@ def test_interval_of_a_mean_holds_it_as_often_as_it_says():
     held = 0
     for _ in range(200):
         right = rng.random((200, 1)) < 0.8
-        draws = [metrics.accuracy_of(metrics.count(right, np.ones_like(right), w)) for w in metrics.resamples(200, 200)]
-        low, high = metrics.interval(np.concatenate(draws))
+        samples = [
+            metrics.accuracy_of(metrics.count(right, np.ones_like(right), w)) for w in metrics.resamples(200, 200)
+        ]
+        low, high = metrics.interval(np.concatenate(samples))
         held += low[0] <= 0.8 <= high[0]
     assert 0.90 <= held / 200 <= 0.99
 
 
-def test_hits():
+def test_pointing_game():
     found = np.array([[0, 0, 4, 4.0], [4, 0, 8, 4.0]])
-    np.testing.assert_array_equal(metrics.hits(found, np.array([[1, 1, 3, 3.0]])), [True, False])
+    np.testing.assert_array_equal(metrics.pointing_game(found, np.array([[1, 1, 3, 3.0]])), [True, False])
 
 
 def random_split(faces=300, attributes=4, seed=0):

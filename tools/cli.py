@@ -153,7 +153,7 @@ def run(name, words):
 
     parser = Parser(prog=f"face-cascade {name}", description=module.__doc__)
     module.add_arguments(parser)
-    if command.caffe == "run":
+    if command.caffe == "run" and "--caffe" not in parser._option_string_actions:
         parser.add_argument("--caffe", help="The Caffe to compute with: bvlc, torch or auto. Default: the run's.")
     arguments = parser.parse_args(words)
     try:

@@ -2,13 +2,15 @@
 
   face-cascade demo            in build/demo; the same as `make demo`
 
-Nothing is downloaded and no photo is used: 2,000 faces with three attributes are drawn by data_prep.synthetic. An
+Nothing is downloaded and no photo is used: 2,000 faces with three attributes are rendered by data_prep.synthetic. An
 interrupted demo is resumed by the same command, and one that is done says its results again. Look at report.html.
 """
 
 import pathlib
 
-from data_prep.build import build_lmdb
+from data_prep.build.builder import build
+from data_prep.sources import celeba
+from data_prep.sources.opening import open_source
 from data_prep.store import manifest
 from data_prep.synthetic import synthetic_faces
 from tools import record
@@ -39,15 +41,17 @@ def add_arguments(parser):
 
 
 def prepare(folder):
-    """Draw the faces and build their LMDBs, unless that is done; returns the folders of both. Raises ToolError."""
+    """Render the faces and build their LMDBs, unless that is done; returns the folders of both. Raises ToolError."""
     faces, lmdb = folder / "faces", folder / "lmdb"
-    if not faces.exists():
-        print("step 1 of 6: drawing synthetic faces", flush=True)
-        synthetic_faces.generate(faces, FACES, SEED, PREVALENCE)
-    if not manifest.exists(lmdb):
-        print("step 2 of 6: building LMDBs", flush=True)
-        if build_lmdb.build_folder(faces, lmdb, attributes=tuple(PREVALENCE)):
-            raise ToolError(f"{lmdb}: the LMDBs could not be built; see above")
+    try:
+        if not manifest.exists(lmdb):
+            if not (faces / celeba.PARTITION[0]).exists():
+                print("step 1 of 6: rendering synthetic faces", flush=True)
+                synthetic_faces.generate(faces, FACES, SEED, PREVALENCE)
+            print("step 2 of 6: building LMDBs", flush=True)
+            build(open_source(faces), lmdb, list(PREVALENCE))
+    except (ValueError, RuntimeError) as error:
+        raise ToolError(str(error))
     return faces, lmdb
 
 

@@ -1,6 +1,5 @@
 """Run the networks: load deploy nets safely, feed them faces of an LMDB folder. Needs a Caffe (.caffe/bin/python)."""
 
-import contextlib
 import json
 import pathlib
 import re
@@ -11,7 +10,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
-from data_prep.geometry import PATCH_SIZE, face, patch
+from data_prep.geometry import PATCH_SIZE
 from data_prep.store import databases
 from data_prep.store import manifest as manifests
 from models import table1
@@ -193,79 +192,41 @@ def batches(items, size):
 
 
 def manifest(folder):
-    """The manifest of an LMDB folder. Raises ToolError."""
+    """The Manifest of an LMDB folder. Raises ToolError."""
     try:
         return manifests.read(folder)
     except (OSError, ValueError) as error:
         raise ToolError(str(error))
 
 
-def patches(folder, split):
-    """The centre patches of a split in order, uint8 (224, 224, 3) B G R. Raises ToolError."""
-    cut, path = cutter(folder), pathlib.Path(folder) / f"{split}_images"
-    for key, datum in datums(path):
-        yield cut(decoded(datum, f"{path}: record {key.decode()}"))
+def patches(folder, split, numbers=None):
+    """The centre patches of a split, uint8 (224, 224, 3) B G R, in order or of the given numbers. Raises ToolError."""
+    cut, path = manifest(folder).patch, pathlib.Path(folder) / f"{split}_images"
+    try:
+        for image in databases.images(path, numbers):
+            patch = cut(image)
+            if patch.shape != (PATCH_SIZE, PATCH_SIZE, 3):
+                raise ToolError(
+                    f"{path}: an image is {patch.shape[1]} x {patch.shape[0]} pixels, not {PATCH_SIZE} x {PATCH_SIZE}; "
+                    "build the database again"
+                )
+            yield patch
+    except OSError as error:
+        raise ToolError(str(error))
 
 
 def chosen_patches(folder, split, numbers):
-    """The centre patches of the faces of a split that have these numbers. Raises ToolError."""
-    cut, path = cutter(folder), pathlib.Path(folder) / f"{split}_images"
-    found = []
-    for number in numbers:
-        with contextlib.closing(datums(path, int(number))) as records:
-            key, datum = next(records, (None, None))
-        if datum is None:
-            raise ToolError(f"{path}: no face {number} in it")
-        found.append(cut(decoded(datum, f"{path}: record {key.decode()}")))
-    return found
+    """`patches` of the faces that have these numbers, in a list. Raises ToolError."""
+    return list(patches(folder, split, numbers))
 
 
 def read_labels(folder, split, attributes):
     """All labels of a split of an LMDB folder, (N, A) bool for A attributes. Raises ToolError."""
     path = pathlib.Path(folder) / f"{split}_labels"
-    rows = []
-    for key, datum in datums(path):
-        if len(datum.data) != attributes:
-            raise ToolError(
-                f"{path}: record {key.decode()} has {len(datum.data)} labels, the manifest {attributes} attributes; "
-                "build the LMDBs again"
-            )
-        rows.append(np.frombuffer(datum.data, dtype=np.uint8))
-    if not rows:
-        raise ToolError(f"{path}: no labels in it; build the LMDBs again")
-    return np.array(rows) == 1
-
-
-def datums(path, start=0):
-    """The (key, Datum) of an LMDB in key order. Raises ToolError when there is none, or a damaged one."""
     try:
-        yield from databases.datums(path, start)
+        labels = databases.read_labels(path, attributes)
     except OSError as error:
-        raise ToolError(f"{error}; build the LMDBs first: make lmdb")
-    except (DecodeError, ValueError) as error:
-        raise ToolError(f"{path}: damaged, a record is no Datum ({error}); build the LMDBs again")
-
-
-def decoded(datum, where):
-    """The image of a Datum, uint8 (height, width, 3) B G R. Raises ToolError, which names `where`."""
-    try:
-        image = databases.decoded(datum)
-    except ValueError:
-        image = None
-    if image is None or image.ndim != 3 or image.shape[2] != 3:
-        raise ToolError(f"{where}: damaged, no image of three channels in it; build the LMDBs again")
-    return image
-
-
-def cutter(folder):
-    """What makes a centre patch of a stored image: the compact form holds whole faces, the stream form patches."""
-    whole = manifest(folder).get("form") == "compact"
-
-    def cut(image):
-        image = patch(face(image)) if whole else image
-        if image.shape != (PATCH_SIZE, PATCH_SIZE, 3):
-            height, width = image.shape[:2]
-            raise ToolError(f"{folder}: an image is {width} x {height} pixels; build the LMDBs again")
-        return image
-
-    return cut
+        raise ToolError(str(error))
+    if not len(labels):
+        raise ToolError(f"{path}: no labels in it; build the database again")
+    return labels

@@ -17,6 +17,7 @@ import dataclasses
 import fcntl
 import os
 import pathlib
+import shlex
 import time
 
 from data_prep import files
@@ -182,7 +183,7 @@ class Run:
 def command(run, name):
     """The command that makes a stage of a run."""
     word = {"average": "average", "evaluate": "evaluate"}.get(name, f"train {name}")
-    return f"face-cascade {word} --run {run.folder}"
+    return f"face-cascade {word} --run {shlex.quote(str(run.folder))}"
 
 
 def read_data(lmdb):

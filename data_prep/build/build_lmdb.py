@@ -11,9 +11,9 @@ CSV file has a column `image` with paths and a column of 1 and 0 for each attrib
 
 Written below --out, in the compact form: train_images, val_images, test_images (each face once, in its own encoding)
 and *_labels. In the stream form: train (the balanced, augmented sequence), val_images with val_labels and test_images
-with test_labels in lockstep, train_plan.npy (image and cut of every training record). In both: images.csv (who is where,
-with content hashes), sheets/ (pictures of the training data), test_boxes.json where the data set has true boxes, and
-manifest.json.
+with test_labels in lockstep, train_plan.npy (image and cut of every training record). In both: images.csv (who is
+where, with content hashes), sheets/ (pictures of the training data), test_boxes.json where the data set has true boxes,
+and manifest.json.
 
 First it says what the build will cost and refuses what the disk cannot hold; it looks at every image before it writes
 anything; OUT appears when all is done. An error leaves nothing behind. If it is interrupted, be it by a kill or a power
@@ -39,8 +39,12 @@ __all__ = ["add_arguments", "build", "image_datum", "label_datum", "main", "open
 def add_arguments(parser):
     """Add the command's arguments to an argparse parser, or to a subcommand's."""
     add = parser.add_argument
-    default = manifest.Settings()
-    add("data", metavar="DATA", help="The data set: a folder as CelebA or LFWA is downloaded, or a CSV file of your own.")
+    default = manifest.DEFAULTS
+    add(
+        "data",
+        metavar="DATA",
+        help="The data set: a folder as CelebA or LFWA is downloaded, or a CSV file of your own.",
+    )
     add("--out", default="data/lmdb", help="The folder to write, which must not exist yet (default: data/lmdb).")
     add(
         "--expect",
@@ -51,13 +55,13 @@ def add_arguments(parser):
         "--form",
         choices=manifest.FORMS,
         default="compact",
-        help="How training data is stored: compact holds each face once and cuts it while training; stream writes every "
-        "training patch down for Caffe's own Data layer, which takes about ten times the disk (default: compact).",
+        help="How training data is stored: compact holds each face once, which is cut while training; stream holds "
+        "every training patch, for Caffe's own Data layer, which takes about ten times the disk (default: compact).",
     )
     add(
         "--attributes",
         metavar="A,B,...",
-        help="The attributes to learn, separated by commas (default: the paper's twenty; of a CSV file all its columns).",
+        help="The attributes to learn, separated by commas (default: the paper's twenty; of a CSV file, all columns).",
     )
     add(
         "--records",
@@ -77,7 +81,8 @@ def add_arguments(parser):
         "--augment",
         choices=manifest.AUGMENT,
         default=default.augment,
-        help="Which class's patches are moved by up to 5 %% and mirrored; minority is the paper's choice (default: both).",
+        help="The class whose patches are moved by up to 5 %% and mirrored; minority is the paper's choice "
+        "(default: both).",
     )
     add(
         "--sampling",
@@ -114,13 +119,14 @@ def add_arguments(parser):
         "--frame",
         choices=("auto", "none"),
         default="auto",
-        help="With none, images are taken as aligned faces. With auto, LFWA photos are cut so that the face stands where "
-        "CelebA's faces have it, and other images are taken as aligned (default: auto).",
+        help="With none, images are taken as aligned faces. With auto, LFWA photos are cut so that the face stands "
+        "where CelebA's faces have it, and other images are taken as aligned (default: auto).",
     )
     add(
         "--convert",
         action="store_true",
-        help="Take grey, CMYK, 16-bit, transparent and turned images, converted to 8-bit colour, instead of refusing them.",
+        help="Take grey, CMYK, 16-bit, transparent and turned images, converted to 8-bit colour, instead of refusing "
+        "them.",
     )
     add(
         "--keep-duplicates",

@@ -24,7 +24,7 @@ from data_prep.store import manifest
 from data_prep.store.databases import count, in_order, write_lmdb
 
 
-def build(source, out, attributes, settings=manifest.Settings(), form="compact", workers=None):
+def build(source, out, attributes, settings=manifest.DEFAULTS, form="compact", workers=None):
     """Write the databases and their manifest to folder `out`; returns the Manifest.
 
     source: Source; attributes: names; settings: manifest.Settings, of which keep_duplicates and convert are followed

@@ -2,6 +2,7 @@
 
 import csv
 import pathlib
+import zipfile
 
 import numpy as np
 
@@ -69,19 +70,18 @@ class Prepared:
         if self.stream:
             return self._stored_samples()
         settings = self.settings
-        plan = balance.Plan(
-            self.labels("train"), self.attributes, settings.seed, settings.augment, settings.sampling
-        )
+        plan = balance.Plan(self.labels("train"), self.attributes, settings.seed, settings.augment, settings.sampling)
         return plan.rounds(0, plan.largest).reshape(-1)
 
     def _stored_samples(self):
         path = self.folder / "train_plan.npy"
         try:
             samples = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError) as error:
+        except (ValueError, EOFError, MemoryError, SyntaxError, zipfile.BadZipFile) as error:
             raise DataError(f"{path}: damaged ({error})")
-        if samples.dtype != balance.SAMPLE or samples.shape != (self.manifest.train_records,):
-            raise DataError(f"{path}: damaged, must hold {self.manifest.train_records:,} samples")
+        records = self.manifest.train_records
+        if getattr(samples, "dtype", None) != balance.SAMPLE or samples.shape != (records,):
+            raise DataError(f"{path}: damaged, must hold {records:,} samples")
         return samples
 
     def columns(self, records):

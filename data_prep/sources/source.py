@@ -111,14 +111,12 @@ class Source:
         if self.frame is None:
             return
         size = (header.width, header.height) if header.orientation < 5 else (header.height, header.width)
-        remedy, pixels = "say where the eyes are with --eyes, or --frame none for aligned faces", "{} x {} pixels"
+        remedy = "say where the eyes are with --eyes, or --frame none for aligned faces"
         if self.size and size != self.size:
-            expected = "{} x {}".format(*self.size)
-            raise DataError(
-                f"{self.where(index)}: {size[0]} x {size[1]} pixels, but the frame is of {expected}; {remedy}"
-            )
+            what = f"{_pixels(size)}, but the frame is of {_pixels(self.size)}"
+            raise DataError(f"{self.where(index)}: {what}; {remedy}")
         if (np.array(self.frame) > size).any():
-            raise DataError(f"{self.where(index)}: the eyes lie outside of its {pixels.format(*size)}; {remedy}")
+            raise DataError(f"{self.where(index)}: the eyes lie outside of its {_pixels(size)}; {remedy}")
 
     def decode(self, data, index):
         """Encoded bytes of image `index` as (height, width, 3) uint8, B G R. Raises DataError."""
@@ -137,6 +135,10 @@ class Source:
     def face(self, index, out=None):
         """The 256 x 256 face of image `index`, in array `out` if given: as `image`, with the frame applied."""
         return geometry.framed(self.image(index), self.frame, out)
+
+
+def _pixels(size):
+    return f"{size[0]} x {size[1]} pixels"
 
 
 def canonical(names, where, spellings=CELEBA_ATTRIBUTES):

@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import itertools
 
 import cv2
@@ -78,17 +79,18 @@ def chosen(path, numbers):
 
 def record(path, number):
     """The Datum of one record. Raises OSError."""
-    return next(chosen(path, [number]))[1]
+    with contextlib.closing(chosen(path, [number])) as datums:
+        return next(datums)[1]
 
 
 def images(path, numbers=None):
     """The images of an LMDB, uint8 (height, width, 3) B G R, in key order or of the given numbers. Raises OSError."""
-    found = enumerate(records(path)) if numbers is None else chosen(path, numbers)
-    for number, datum in found:
-        try:
-            yield decoded(datum)
-        except ValueError as error:
-            raise OSError(f"{path}: record {number:08d} {error}")
+    with contextlib.closing(records(path) if numbers is None else chosen(path, numbers)) as datums:
+        for number, datum in enumerate(datums) if numbers is None else datums:
+            try:
+                yield decoded(datum)
+            except ValueError as error:
+                raise OSError(f"{path}: record {number:08d} {error}")
 
 
 def _datum(value, where):
@@ -127,9 +129,8 @@ def read_labels(path, attributes=None):
         row = datum.data
         attributes = len(row) if attributes is None else attributes
         if len(row) != attributes or not row or row.strip(b"\0\1"):
-            what = (
-                f"{len(row)} labels, should have {attributes}" if len(row) != attributes else "labels besides 0 and 1"
-            )
+            right = len(row) == attributes
+            what = "labels besides 0 and 1" if right else f"{len(row)} labels, should have {attributes}"
             raise OSError(f"{path}: record {number:08d} has {what}; build the database again")
         rows.append(np.frombuffer(row, dtype=np.uint8))
     return np.array(rows).reshape(len(rows), attributes or 0) == 1

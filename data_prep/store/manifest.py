@@ -57,6 +57,9 @@ class Settings:
     dropped: int = 0
 
 
+DEFAULTS = Settings()
+
+
 @dataclasses.dataclass(frozen=True)
 class Split:
     """Images of one split, and how many of them have each attribute."""
@@ -87,7 +90,7 @@ class Manifest:
     attributes: list[str]
     form: str = "stream"
     source: Optional[Source] = None
-    settings: Settings = Settings()
+    settings: Settings = DEFAULTS
     splits: dict[str, Split] = dataclasses.field(default_factory=dict)
     train_records: Optional[int] = None
     means: Optional[Means] = None
@@ -208,8 +211,8 @@ def _source(value, path):
 def _settings(value, path):
     part, where = _part(value, "settings", path)
     if part is None:
-        return Settings()
-    defaults = dataclasses.asdict(Settings())
+        return DEFAULTS
+    defaults = dataclasses.asdict(DEFAULTS)
     given = {key: part.get(key, default) for key, default in defaults.items()}
     for key in ("records", "seed", "shards", "dropped"):
         _count(given, key, where)

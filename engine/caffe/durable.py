@@ -31,7 +31,7 @@ def write_files(files):
             os.replace(partial, path)
             sync_folder(path.parent)
     except OSError as error:
-        raise CaffeError(f"{path}: cannot be written: {error.strerror or first_line(error)}")
+        raise CaffeError(f"{path}: cannot be written: {error.strerror or error}")
     finally:
         for partial, _ in partials:
             partial.unlink(missing_ok=True)
@@ -81,8 +81,3 @@ def runs(process):
     except (PermissionError, OverflowError):
         pass
     return True
-
-
-def first_line(error):
-    """What an exception says, in one line."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__

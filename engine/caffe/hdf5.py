@@ -3,7 +3,6 @@
 import contextlib
 import os
 
-from .durable import first_line
 from .errors import CaffeError, check
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -44,7 +43,8 @@ def reading(path):
         raise
     # h5py has no exception of its own: damage comes as OSError, RuntimeError, KeyError, ValueError, TypeError and more.
     except Exception as error:
-        raise CaffeError(f"{path}: a damaged HDF5 file ({first_line(error)})") from error
+        words = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise CaffeError(f"{path}: a damaged HDF5 file ({words})") from error
 
 
 def member(group, name, kind, path):
@@ -133,13 +133,13 @@ def read_state(path):
 
 
 def write(path, fill):
-    """Make an HDF5 file; fill: function that is given the open file. Raises OSError, CaffeError."""
-    library = h5py()
-    try:
-        with library.File(path, "w") as file:
-            fill(file)
-    # A disk that is full shows as OSError in a write, as RuntimeError or ValueError in closing what was not written.
-    except (OSError, RuntimeError, ValueError) as error:
-        words = first_line(error)
-        _, found, rest = words.partition("error message = '")
-        raise OSError(rest.partition("'")[0] if found else words) from error
+    """Make an HDF5 file; fill: function that is given the open file. Raises OSError, CaffeError.
+
+    It is made in memory first: where the disk is full, the HDF5 library would end the process in closing the file.
+    """
+    with h5py().File(path, "w", driver="core", backing_store=False, block_size=1 << 24) as file:
+        fill(file)
+        file.flush()
+        image = file.id.get_file_image()
+    with open(path, "wb") as file:
+        file.write(image)

@@ -1,47 +1,16 @@
 """The program `caffe` beside a real one: log lines, exit codes, signals, errors in one line."""
 
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
-from parity import REPOSITORY
-
-OURS = [sys.executable, "-m", "caffe.cli"]
-THEIRS = [str(REPOSITORY / ".caffe/bin/caffe")]
-
-NET = """
-name: "tiny"
-layer { name: "x" type: "DummyData" top: "x" top: "t" dummy_data_param {
-        data_filler { type: "constant" value: 0.7 } data_filler { type: "constant" value: 1 }
-        shape { dim: 4 dim: 5 } shape { dim: 4 } } }
-layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y"
-        inner_product_param { num_output: 3 weight_filler { type: "constant" value: 0.1 } } }
-layer { name: "loss" type: "SoftmaxWithLoss" bottom: "y" bottom: "t" top: "loss" loss_weight: 2 }
-layer { name: "accuracy" type: "Accuracy" bottom: "y" bottom: "t" top: "accuracy" include { phase: TEST } }
-layer { name: "prob" type: "Softmax" bottom: "y" top: "prob" include { phase: TRAIN } }
-"""
-SOLVER = """
-net: "net.prototxt" base_lr: 0.1 lr_policy: "step" gamma: 0.5 stepsize: 4 momentum: 0.9 max_iter: 6 display: 2
-test_iter: 2 test_interval: 3 snapshot: 3 snapshot_prefix: "tiny" average_loss: 2 random_seed: 1 test_compute_loss: true
-"""
+from tiny import NET, OURS, SOLVER, THEIRS, needs_bvlc, run, write
 
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "net.prototxt").write_text(NET)
-    (tmp_path / "solver.prototxt").write_text(SOLVER)
+    write(tmp_path)
     return tmp_path
-
-
-def run(command, folder, *arguments, **environment):
-    environment = dict(os.environ, GLOG_minloglevel="0", OMP_NUM_THREADS="1", **environment)
-    command = [*command, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
 
 
 # What Caffe's own tools/extra/parse_log.py and extract_seconds.py look for.
@@ -75,6 +44,7 @@ def agree(ours, theirs):
         )
 
 
+@needs_bvlc
 def test_train_writes_the_log_of_a_real_caffe(folder):
     ours = run(OURS, folder, "train", "-solver", "solver.prototxt")
     assert ours.returncode == 0, ours.stderr
@@ -87,6 +57,7 @@ def test_train_writes_the_log_of_a_real_caffe(folder):
         assert re.search(pattern, ours.stderr, re.M)
 
 
+@needs_bvlc
 def test_resuming_writes_the_log_of_a_real_caffe(folder):
     assert run(THEIRS, folder, "train", "-solver", "solver.prototxt").returncode == 0
     text = SOLVER.replace("max_iter: 6", "max_iter: 8")
@@ -108,6 +79,7 @@ def test_finetuning_from_several_files(folder):
     assert done.returncode == 0 and done.stderr.count("Finetuning from tiny_iter") == 2
 
 
+@needs_bvlc
 def test_test_and_time_print_what_a_real_caffe_prints(folder):
     run(OURS, folder, "train", "-solver", "solver.prototxt")
     arguments = ["test", "-model", "net.prototxt", "-weights", "tiny_iter_6.caffemodel", "-iterations", "2"]
@@ -150,7 +122,12 @@ def test_test_and_time_print_what_a_real_caffe_prints(folder):
         (["time"], "time needs a model"),
         (["time", "-model", "net.prototxt", "-phase", "NOW"], "TRAIN"),
         (["fly"], "unknown action 'fly'"),
-        (["train", "-speed", "9"], "-speed"),
+        (["trian"], "unknown action 'trian', did you mean train?"),
+        (["train", "-speed", "9"], "unknown flag -speed"),
+        (["train", "-sovler", "solver.prototxt"], "unknown flag -sovler, did you mean -solver?"),
+        (["train", "--snapshots=a"], "unknown flag -snapshots, did you mean -snapshot?"),
+        (["train", "-solver", "solver.prototxt", "cascade"], "'cascade' belongs to no flag"),
+        (["test", "-iterations", "many"], "invalid int value: 'many'"),
     ],
 )
 def test_errors_are_one_line_and_exit_code_1(arguments, words, folder):
@@ -173,31 +150,6 @@ def test_an_error_of_a_python_layer_names_the_layer(folder):
     (folder / "net.prototxt").write_text(NET + layer)
     done = run(OURS, folder, "train", "-solver", "solver.prototxt")
     assert done.returncode == 1 and "no such key" in done.stderr and "'mine'" in done.stderr
-
-
-@pytest.mark.parametrize("name, effect", (("SIGINT", "stop"), ("SIGHUP", "snapshot")))
-def test_signals_stop_or_snapshot(name, effect, folder):
-    text = SOLVER.replace("max_iter: 6", "max_iter: 1000000").replace("snapshot: 3", "snapshot: 0")
-    (folder / "solver.prototxt").write_text(text.replace("display: 2", "display: 500"))
-    environment = dict(os.environ, GLOG_minloglevel="0", OMP_NUM_THREADS="1")
-    process = subprocess.Popen(
-        [*OURS, "train", "-solver", "solver.prototxt"], stderr=subprocess.PIPE, text=True, cwd=folder, env=environment
-    )
-    for line in process.stderr:
-        if "Iteration 500" in line:
-            break
-    process.send_signal(getattr(signal, name))
-    if effect == "stop":
-        _, log = process.communicate(timeout=60)
-        assert process.returncode == 0 and "Optimization stopped early." in log
-        assert list(folder.glob("tiny_iter_*.solverstate"))
-    else:
-        deadline = time.time() + 60
-        while not list(folder.glob("tiny_iter_*.solverstate")) and time.time() < deadline:
-            time.sleep(0.05)
-        assert process.poll() is None and list(folder.glob("tiny_iter_*.solverstate"))
-        process.kill()
-        process.communicate()
 
 
 def test_help_teaches(folder):

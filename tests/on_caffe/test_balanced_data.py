@@ -1,7 +1,7 @@
-"""BalancedData in a real Caffe: what it draws, that it resumes, that nothing of it stays behind, its errors."""
+"""BalancedData in a real Caffe: what it samples, that it resumes, that nothing of it stays behind, its errors."""
 
+import dataclasses
 import gc
-import json
 import os
 import pathlib
 import shutil
@@ -11,11 +11,12 @@ import sys
 import time
 
 import caffe
+import compact_folder
 import cv2
-import lmdb
 import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
+from compact_folder import ATTRIBUTES, COUNTS, batches, damaged, layer, net, same, stored
 
 from data_prep import geometry
 from data_prep.plan import balance
@@ -25,60 +26,8 @@ from python_layers import balanced_data, prefetch
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 CAFFE = str(REPOSITORY / (".caffe" if hasattr(caffe, "_caffe") else ".venv") / "bin/caffe")
-ATTRIBUTES = ["Eyeglasses", "Male", "Smiling"]
-COUNTS = {"train": 30, "val": 7, "test": 5}
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A folder in the compact form, of noise. Positives of the first attribute are rare."""
-    folder = tmp_path_factory.mktemp("compact")
-    rng = np.random.default_rng(0)
-    for split, count in COUNTS.items():
-        labels = rng.random((count, 3)) < [0.2, 0.5, 0.7]
-        labels[:2] = [[0, 0, 0], [1, 1, 1]]
-        images = [cv2.imencode(".png", rng.integers(0, 255, (60, 50, 3)).astype(np.uint8))[1] for _ in range(count)]
-        values = [databases.encoded_datum(image.tobytes()) for image in images]
-        databases.write_lmdb(folder / f"{split}_images", values, count, split)
-        databases.write_lmdb(folder / f"{split}_labels", map(databases.label_datum, labels), count, split)
-    told = {"form": "compact", "attributes": ATTRIBUTES, "settings": {"seed": 5, "augment": "minority"}}
-    manifest.write(folder, told)
-    return folder
-
-
-def layer(name, phase, parameters):
-    return (
-        f'layer {{ name: "{name}" type: "Python" top: "data" top: "label_flat" include {{ phase: {phase} }}\n'
-        + ("param { lr_mult: 0 decay_mult: 0 }\n" if phase == "TRAIN" else "")
-        + 'python_param { module: "python_layers.balanced_data" layer: "BalancedData" '
-        + f"param_str: '{json.dumps(parameters)}' }} }}\n"
-    )
-
-
-def net(tmp_path, folder, phase=caffe.TRAIN, **parameters):
-    parameters = dict({"source": str(folder), "batch": 4}, **parameters)
-    path = tmp_path / "net.prototxt"
-    path.write_text(layer("balanced_data", ("TRAIN", "TEST")[phase], parameters))
-    return caffe.Net(str(path), phase)
-
-
-def batches(made, count):
-    found = []
-    for _ in range(count):
-        made.forward()
-        found.append((made.blobs["data"].data.copy(), made.blobs["label_flat"].data.copy()))
-    return found
-
-
-def same(one, other):
-    return all((a == c).all() and (b == d).all() for (a, b), (c, d) in zip(one, other))
-
-
-def stored(folder, split):
-    with lmdb.open(str(folder / f"{split}_images"), readonly=True, lock=False) as environment:
-        with environment.begin() as transaction:
-            data = [caffe_pb2.Datum.FromString(value).data for _, value in transaction.cursor()]
-    return [cv2.imdecode(np.frombuffer(item, np.uint8), cv2.IMREAD_COLOR) for item in data]
+folder = compact_folder.folder
 
 
 def test_batches_are_those_of_the_plan_cut_from_the_faces(tmp_path, folder):
@@ -88,8 +37,8 @@ def test_batches_are_those_of_the_plan_cut_from_the_faces(tmp_path, folder):
         assert data.shape == (12, 3, 224, 224) and label.shape == (12,)
         # 1:1 for every attribute, absent and present in turn.
         assert label.reshape(4, 3).tolist() == [[0] * 3, [1] * 3] * 2
-        for record, draw in enumerate(plan.batch(number, 4)):
-            image, _, dx, dy, mirror = draw.item()
+        for record, sample in enumerate(plan.batch(number, 4)):
+            image, _, dx, dy, mirror = sample.item()
             assert labels[image, record % 3] == label[record]
             if number % 10 == 0:
                 expected = cv2.resize(images[image], (256, 256))[16 + dy : 240 + dy, 16 + dx : 240 + dx]
@@ -209,10 +158,10 @@ def test_no_worker_outlives_caffe(tmp_path, folder, how):
 def test_workers_end_with_their_pool(tmp_path, folder):
     folder = shutil.copytree(str(folder), str(tmp_path / "copy"))
     pool = prefetch.Pool(f"{folder}/test_images", 5, 2, 1)
-    pool.ask(np.zeros(5, balance.DRAW))
+    pool.ask(np.zeros(5, balance.SAMPLE))
     assert len(workers_of(folder)) == 2
-    draws, pixels = pool.take()
-    assert len(draws) == 5 and (pixels == pixels[0]).all() and pixels.any()
+    samples, pixels = pool.take()
+    assert len(samples) == 5 and (pixels == pixels[0]).all() and pixels.any()
     del pool, pixels
     gc.collect()
     assert not workers_of(folder)
@@ -233,34 +182,16 @@ def test_a_killed_worker_is_told(tmp_path, folder):
     assert done.returncode != 0 and "BalancedData: a worker process ended (killed by signal 9)" in done.stderr
 
 
-def damaged(folder, tmp_path, damage):
+def test_faces_are_framed_as_the_manifest_says(tmp_path, folder):
     copy = tmp_path / "copy"
     shutil.copytree(str(folder), str(copy))
-    if damage == "no database":
-        shutil.rmtree(str(copy / "train_images"))
-        return copy
-    with lmdb.open(str(copy / "train_images"), map_size=1 << 28) as environment:
-        with environment.begin(write=True) as transaction:
-            transaction.delete(databases.key(1))
-            if damage != "gone":
-                data = b"nothing" if damage == "no picture" else b""
-                transaction.put(databases.key(1), databases.encoded_datum(data))
-    return copy
-
-
-@pytest.mark.parametrize(
-    "damage, words",
-    [
-        ("no picture", "record 00000001 is no readable image"),
-        ("empty", "record 00000001 is no readable image"),
-        ("gone", "record 00000001 is missing"),
-        ("no database", "No such file"),
-    ],
-)
-def test_unreadable_faces_are_named(tmp_path, folder, damage, words):
-    copy = damaged(folder, tmp_path, damage)
-    with pytest.raises(prefetch.PrefetchError, match=f"BalancedData: {copy}/train_images: .*{words}"):
-        batches(net(tmp_path, copy), 30)
+    eyes = ((12.0, 25.0), (33.0, 29.0))
+    manifest.write(copy, dataclasses.replace(manifest.read(copy), frame=eyes))
+    (data, _), *_ = batches(net(tmp_path, copy, caffe.TEST, split="val", batch=3), 1)
+    for image, pixels in zip(stored(copy, "val"), data):
+        expected = geometry.patch(geometry.face(geometry.align(image, np.array(eyes))[1]))
+        np.testing.assert_array_equal(pixels, expected.transpose(2, 0, 1))
+        assert abs(expected.astype(int) - geometry.patch(geometry.face(image))).mean() > 10
 
 
 def test_an_unreadable_face_ends_caffe_with_one_clear_line(tmp_path, folder):
@@ -273,26 +204,10 @@ def test_an_unreadable_face_ends_caffe_with_one_clear_line(tmp_path, folder):
     assert wait_until(lambda: not workers_of(copy))
 
 
-@pytest.mark.parametrize(
-    "parameters, words",
-    [
-        ({"batch": 3}, "batch must be even"),
-        ({"batch": 0}, "whole number of images"),
-        ({"source": "nowhere"}, "nowhere/manifest.json: missing; make lmdb writes it"),
-        ({"split": "training"}, "one of train, val, test"),
-        ({"colour": "grey"}, "unknown parameter 'colour'"),
-        ({"workers": 0}, "whole number of processes"),
-    ],
-)
-def test_wrong_parameters_are_named(tmp_path, folder, parameters, words):
-    with pytest.raises(ValueError, match=f"BalancedData: .*{words}"):
-        net(tmp_path, folder, **parameters)
-
-
 def test_the_stream_form_is_refused(tmp_path, folder):
     copy = tmp_path / "copy"
     copy.mkdir()
-    manifest.write(copy, {"form": "stream", "attributes": ATTRIBUTES})
+    manifest.write(copy, manifest.Manifest(ATTRIBUTES, form="stream"))
     done = train("-solver", write_solver(tmp_path, copy, "wrong", 10))
     assert done.returncode != 0
     assert f"error: BalancedData: {copy} holds the stream form, not the compact one" in done.stderr
@@ -305,8 +220,7 @@ def test_generated_nets_train_and_test_on_the_compact_form(tmp_path, folder):
         labels = databases.read_labels(copy / f"{split}_labels")[:, :1]
         shutil.rmtree(str(copy / f"{split}_labels"))
         databases.write_lmdb(copy / f"{split}_labels", map(databases.label_datum, labels), count, split)
-    told = manifest.read(copy)
-    manifest.write(copy, dict(told, attributes=ATTRIBUTES[:1]))
+    manifest.write(copy, dataclasses.replace(manifest.read(copy), attributes=ATTRIBUTES[:1]))
     options = generate.Options(ATTRIBUTES[:1], batch=2, lmdb=str(copy), form="compact", test_batch=3)
     generate.write(tmp_path, options, {"max_iter": 1, "snapshot": 1, "test_interval": 1, "test_iter": 1})
     done = train("-solver", tmp_path / "region/solver.prototxt")

@@ -14,7 +14,7 @@ import pytest
 from data_prep.files import sha256
 from data_prep.store import databases
 from models import generate
-from tools import networks
+from tools import networks, record
 from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import calibration, evaluate, evaluation, localisation, results
@@ -129,7 +129,7 @@ def test_calibration_is_made_anew_for_other_data_settings_or_weights(weights, lm
 def test_wrong_databases_are_one_line(weights, lmdb_folder, tmp_path):
     def error():
         with pytest.raises(ToolError) as found:
-            evaluate.evaluate_files(weights, lmdb_folder, tmp_path / "out", SETTINGS)
+            evaluate.evaluate_files({"alone": weights["alone"]}, lmdb_folder, tmp_path / "out", SETTINGS)
         assert "\n" not in str(found.value)
         return str(found.value)
 
@@ -183,26 +183,30 @@ def test_regions_of_responses_are_those_of_the_net(trained):
 # A run ------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def run(trained, lmdb_folder, tmp_path):
-    """A run whose region and cascade stages are done."""
-    folder = tmp_path / "run"
-    made = runs.Run.create(folder, lmdb_folder, runs.Settings(engine="bvlc" if networks.is_bvlc() else "torch"))
-    for name in ("region", "cascade"):
+def make_run(trained, lmdb_folder, folder, stages):
+    """A run whose stages of these names are done."""
+    made = runs.Run.create(folder, lmdb_folder, record.Settings(engine="bvlc" if networks.is_bvlc() else "torch"))
+    for name in stages:
         (folder / name).mkdir(parents=True)
         (folder / name / "deploy.prototxt").write_bytes((trained / name / "deploy.prototxt").read_bytes())
         file = folder / name / f"{name}_iter_1.caffemodel"
         file.write_bytes((trained / f"{name}.caffemodel").read_bytes())
-        made.stages[name] = runs.Stage({}, "done", str(file.relative_to(folder)), sha256(file))
+        made.stages[name] = record.Stage({}, "done", str(file.relative_to(folder)), sha256(file))
     made.write()
     return made
+
+
+@pytest.fixture
+def run(trained, lmdb_folder, tmp_path):
+    return make_run(trained, lmdb_folder, tmp_path / "run", ["region"])
 
 
 def state(run):
     return runs.Run.read(run.folder).stages["evaluate"].state
 
 
-def test_stage_of_a_run_is_done_once(run, capsys):
+def test_stage_of_a_run_is_done_once(trained, lmdb_folder, tmp_path, capsys):
+    run = make_run(trained, lmdb_folder, tmp_path / "run", ["region", "cascade"])
     first = evaluate.evaluate(run, SETTINGS)
     said = capsys.readouterr().out
     assert list(first.networks) == ["region", "cascade"] and state(run) == "done"
@@ -235,19 +239,38 @@ def test_other_inputs_or_lost_results_are_evaluated_anew(run):
     for name in ("region.npz", "evaluation.json"):
         path = run.folder / "evaluation" / name
         path.write_bytes(path.read_bytes()[:-9])
-        assert anew(run) and not anew(run)
-    file = run.folder / run.stages["cascade"].weights
-    with open(file, "rb") as opened:
-        message = networks.caffe_pb2.NetParameter.FromString(opened.read())
-    message.layer[-1].name += ""
+        assert anew(run)
+
+
+def test_weights_trained_anew_are_evaluated_anew(run):
+    evaluate.evaluate(run, SETTINGS)
+    file = run.folder / run.stages["region"].weights
+    message = networks.read_weights(file)
     message.name = "trained longer"
     file.write_bytes(message.SerializeToString())
-    run = runs.Run.read(run.folder)
-    with pytest.raises(ToolError, match="changed since cascade was done"):
+    with pytest.raises(ToolError, match="changed since region was done"):
         evaluate.evaluate(run, SETTINGS)
-    run.stages["cascade"].checksum = sha256(file)
+    run = runs.Run.read(run.folder)
+    run.stages["region"].checksum = sha256(file)
     run.write()
     assert anew(run)
+
+
+def test_a_gpu_that_is_not_there_is_refused_even_when_nothing_is_to_be_done(run):
+    evaluate.evaluate(run, SETTINGS)
+    with pytest.raises(ToolError, match="--device cuda:99: "):
+        evaluate.evaluate(run, SETTINGS, device="cuda:99")
+
+
+def test_outputs_that_are_not_finite_are_one_line(weights, lmdb_folder, tmp_path):
+    model, file = weights["alone"]
+    message = networks.read_weights(file)
+    for layer in message.layer:
+        if layer.name.startswith("conv"):
+            layer.blobs[0].data[:] = [3e38] * len(layer.blobs[0].data)
+    file.write_bytes(message.SerializeToString())
+    with pytest.raises(ToolError, match="of the network is not finite; use an earlier snapshot"):
+        evaluate.evaluate_files({"alone": (model, file)}, lmdb_folder, tmp_path / "out", SETTINGS)
 
 
 def test_changed_data_are_refused(run, lmdb_folder):
@@ -283,7 +306,7 @@ def test_two_evaluations_of_a_run_at_once_are_refused(run):
 def test_a_run_without_trained_stages_says_what_to_do(run):
     run.stages.clear()
     run.write()
-    with pytest.raises(ToolError, match="no stage is trained yet; run: face-cascade train"):
+    with pytest.raises(ToolError, match="no stage is trained yet; train first: face-cascade train --run"):
         evaluate.evaluate(run, SETTINGS)
 
 
@@ -292,8 +315,8 @@ def test_weights_files_of_the_command_line(run, trained, tmp_path, capsys):
     evaluate.add_arguments(parser)
     out = tmp_path / "compared"
     words = ["--run", str(run.folder), "--resamples", "20", "--out", str(out)]
-    words += ["--weights", f"a={trained / 'region.caffemodel'}", str(trained / "cascade.caffemodel")]
+    words += ["--weights", f"a={trained / 'region.caffemodel'}", str(trained / "region.caffemodel")]
     assert evaluate.run(parser.parse_args(words)) == 0
-    assert set(results.read(out).networks) == {"a", "cascade"}
+    assert set(results.read(out).networks) == {"a", "region"}
     assert "evaluate" not in runs.Run.read(run.folder).stages
     assert pathlib.Path(results.read(out).lmdb) == pathlib.Path(run.data.lmdb)

@@ -1,9 +1,13 @@
 """Networks are loaded, fed and put on a device only where that can work; else one line says why."""
 
+import json
+
 import caffe
 import numpy as np
 import pytest
+from caffe.proto import caffe_pb2
 
+from data_prep import geometry
 from data_prep.store import databases
 from models import generate
 from tools import networks
@@ -77,11 +81,11 @@ def write_split(folder, images, labels):
 
 
 PICTURE = np.full((224, 224, 3), 7, np.uint8)
+SHORT = caffe_pb2.Datum(channels=3, height=224, width=224, data=b"short").SerializeToString()
 DAMAGE = {
-    "no Datum": (b"\xff\xff\xff", "a record is no Datum"),
-    "no image": (databases.encoded_datum(b"no picture"), "record 00000001: damaged, no image"),
-    "too few bytes": (databases.image_datum(PICTURE, "raw")[:-30], "damaged"),
-    "grey": (databases.image_datum(PICTURE[..., :1], "raw"), "record 00000001: damaged, no image of three channels"),
+    "no Datum": (b"\xff\xff\xff", "record 00000001 is no Datum"),
+    "no image": (databases.encoded_datum(b"no picture"), "record 00000001 is no readable image"),
+    "too few bytes": (SHORT, "record 00000001 has 5 bytes"),
     "size": (databases.image_datum(PICTURE[:100, :90], "raw"), "an image is 90 x 100 pixels"),
 }
 
@@ -95,13 +99,33 @@ def test_damaged_records_are_one_line(tmp_path, kind):
         list(networks.patches(tmp_path, "val"))
     (found,) = networks.chosen_patches(tmp_path, "val", [0])
     assert (found == PICTURE).all()
-    with pytest.raises(ToolError, match="no face 2 in it"):
+    with pytest.raises(ToolError, match="record 00000002 is missing"):
         networks.chosen_patches(tmp_path, "val", [2])
 
 
 def test_labels_of_other_attributes_and_no_labels_are_one_line(tmp_path):
     write_split(tmp_path, [], [databases.label_datum([0, 1]), databases.label_datum([1])])
-    with pytest.raises(ToolError, match="record 00000001 has 1 labels, the manifest 2 attributes"):
+    with pytest.raises(ToolError, match="record 00000001 has 1 labels, should have 2"):
         networks.read_labels(tmp_path, "val", 2)
     with pytest.raises(ToolError, match="test_labels: no readable LMDB"):
         networks.read_labels(tmp_path, "test", 2)
+    (tmp_path / "empty").mkdir()
+    write_split(tmp_path / "empty", [], [])
+    with pytest.raises(ToolError, match="no labels in it"):
+        networks.read_labels(tmp_path / "empty", "val", 2)
+
+
+def test_patches_of_a_frame_have_the_eyes_where_celeba_has_them(tmp_path):
+    """A compact folder of 250 x 250 photos whose frame is LFW's: its eyes come to CelebA's places."""
+    photo = np.zeros((250, 250, 3), np.uint8)
+    for x in (103, 146):
+        photo[112 - 4 : 112 + 5, x - 4 : x + 5] = 255
+    frame = [[103.0, 112.0], [146.0, 112.0]]
+    (tmp_path / "manifest.json").write_text(json.dumps({"attributes": ["Male"], "form": "compact", "frame": frame}))
+    databases.write_lmdb(tmp_path / "val_images", [databases.image_datum(photo, "png")], 1, "val")
+    (patch,) = networks.patches(tmp_path, "val")
+    shape = geometry.ALIGNED_HEIGHT, geometry.ALIGNED_WIDTH
+    for eye, left in zip(geometry.ALIGNED_EYES, (0, 112)):
+        expected = geometry.to_patch([*eye, *eye], shape)[:2]
+        y, x = (places.mean() for places in np.nonzero(patch[:, left : left + 112, 0] > 127))
+        np.testing.assert_allclose([left + x, y], expected, atol=2)

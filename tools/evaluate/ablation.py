@@ -22,6 +22,8 @@ import shutil
 import numpy as np
 
 from data_prep import files
+from data_prep.build.builder import build
+from data_prep.sources.opening import reopen
 from data_prep.store import manifest
 from tools import record
 from tools import run as runs
@@ -140,17 +142,24 @@ def share(run, stage, others):
 
 
 def natural_data(lmdb, out):
-    """Build the data of an LMDB folder once more with natural batches, from the source that its manifest names."""
-    from data_prep.build import build_lmdb
+    """Build the data of an LMDB folder once more with natural batches, from the source that its manifest names.
 
-    wanted = manifest.read(lmdb)
-    if manifest.exists(out):
-        if manifest.read(out).source.files == wanted.source.files:
-            return
-        shutil.rmtree(out)  # of other data: this folder is the ablation's own
-    status = build_lmdb.rebuild(wanted, out, sampling="natural")
-    if status:
-        raise ToolError(f"{out}: natural batches could not be built from {wanted.source.path}; see above")
+    Raises ToolError.
+    """
+    try:
+        wanted = manifest.read(lmdb)
+        if wanted.source is None:
+            raise ToolError(f"{lmdb}: its manifest names no data set, so natural batches cannot be built from it")
+        if manifest.exists(out):
+            if manifest.read(out).source == wanted.source:
+                return
+            shutil.rmtree(out)  # of other data; this folder is the ablation's own
+        kind, path, chosen = wanted.source.kind, wanted.source.path, wanted.source.options
+        source = reopen(kind, path, chosen, pathlib.Path(lmdb) / manifest.NAME)
+        settings = dataclasses.replace(wanted.settings, sampling="natural", dropped=0)
+        build(source, out, wanted.attributes, settings, wanted.form)
+    except (ValueError, OSError, RuntimeError) as error:
+        raise ToolError(f"natural batches could not be built: {error}")
 
 
 def table(rows_of):

@@ -15,7 +15,7 @@ import numpy as np
 from data_prep import files
 from data_prep.files import sha256
 from tools.errors import ToolError
-from tools.evaluate import metrics, records
+from tools.evaluate import json_records, metrics
 
 NAME = "calibration.json"
 # With fewer faces of either class validation says too little: the training prior decides instead.
@@ -141,7 +141,7 @@ def make(scores, labels, prior, measure):
 def write(weights, calibration):
     """Enter a Calibration into calibration.json beside a file of weights. Raises ToolError, OSError."""
     path = pathlib.Path(weights).with_name(NAME)
-    files.write_json(path, {**_entries(path), pathlib.Path(weights).name: records.dump(calibration)})
+    files.write_json(path, {**_entries(path), pathlib.Path(weights).name: json_records.dump(calibration)})
 
 
 def read(weights, attributes=None):
@@ -154,7 +154,7 @@ def read(weights, attributes=None):
     if name not in entries:
         return None
     try:
-        found = records.parse(Calibration, entries[name], f"{path}: {name}")
+        found = json_records.parse(Calibration, entries[name], f"{path}: {name}")
         check(found.scores, found.attributes, f"{path}: {name}")
         if len(found.prior) != len(found.attributes):
             raise ValueError(f"{path}: {name}: damaged, key 'prior' must have {len(found.attributes)} entries")

@@ -97,6 +97,7 @@ def evaluate(run, settings=None, device=None, restart=False):
     """
     settings, device = settings or EvaluateSettings(), device or run.settings.device.split(",")[0]
     settings.check()
+    networks.use_device(device)
     with runs.locked(run.folder):
         run.stages = runs.Run.read(run.folder).stages
         run.check_data()
@@ -186,7 +187,12 @@ def add_arguments(parser):
     )
     add("--models", metavar="FOLDER", help="With --weights: the networks' prototxts. Default: the run's, else models.")
     add("--lmdb", metavar="FOLDER", help="With --weights: the LMDBs. Default: the run's, else data/lmdb.")
-    add("--out", default="build/evaluation", metavar="FOLDER", help="With --weights. Default: build/evaluation.")
+    add(
+        "--out",
+        default="build/evaluation",
+        metavar="FOLDER",
+        help="With --weights: folder to write. Default: build/evaluation.",
+    )
     add("--split", default=default.split, choices=SPLITS, help=f"Faces to evaluate on. Default: {default.split}.")
     add("--faces", type=int, default=0, help="Evaluate on only the first so many faces of a split. Default: 0 for all.")
     add(
@@ -198,7 +204,6 @@ def add_arguments(parser):
     add("--resamples", type=int, default=default.resamples, help=f"Bootstrap resamples. Default: {default.resamples}.")
     add("--batch", type=int, default=default.batch, help=f"Faces per forward pass. Default: {default.batch}.")
     add("--restart", action="store_true", help="Evaluate a run again although nothing has changed.")
-    add("--caffe", help="The Caffe to compute with: bvlc, torch or auto. Default: the run's.")
     add("--device", help="cpu, cuda or cuda:N. Default: the run's.")
 
 

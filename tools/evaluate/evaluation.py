@@ -41,7 +41,11 @@ class EvaluateSettings:
 
 @dataclasses.dataclass
 class Data:
-    """The LMDB folder that is evaluated on. checksum: of its manifest; prior: (A,); source: kind of data set or ""."""
+    """The LMDB folder that is evaluated on.
+
+    checksum: of its manifest; prior: share of positives that a logit is to be corrected by, (A,): that of training, or
+    0.5 for natural batches, from which the score knows already how rare an attribute is; source: kind of data set or ""
+    """
 
     lmdb: pathlib.Path
     checksum: str
@@ -53,13 +57,15 @@ class Data:
 def read_data(lmdb):
     """The Data of an LMDB folder. Raises ToolError."""
     manifest = networks.manifest(lmdb)
-    attributes, train = manifest["attributes"], manifest["train"]
-    prior = np.array([train["positive"][name] / train["images"] for name in attributes])
-    if manifests.sampling(manifest) == "natural":
-        prior[:] = 0.5  # the score knows already how rare an attribute is: nothing to correct
-    source = manifest.get("source")
-    kind = source["kind"] if isinstance(source, dict) else ""
-    return Data(pathlib.Path(lmdb), sha256(pathlib.Path(lmdb) / manifests.NAME), attributes, prior, kind)
+    prior = np.full(len(manifest.attributes), 0.5)
+    if manifest.sampling == "balanced":
+        try:
+            prior = manifest.prior
+        except ValueError as error:
+            raise ToolError(f"{lmdb}: {error}")
+    if not ((prior > 0) & (prior < 1)).all():
+        raise ToolError(f"{lmdb}: an attribute has no positive or no negative training image; build the LMDBs again")
+    return Data(pathlib.Path(lmdb), manifests.checksum(lmdb), list(manifest.attributes), prior, manifest.kind or "")
 
 
 def responses(net, data, split, settings):
@@ -75,7 +81,13 @@ def responses(net, data, split, settings):
     images = sum(len(part[blobs[0]]) for part in parts)
     if images != len(labels):
         raise ToolError(f"{data.lmdb}: {split} has {len(labels)} labels and {images} images; build the LMDBs again")
-    return {name: np.concatenate([part[name] for part in parts]) for name in blobs}, labels
+    outputs = {name: np.concatenate([part[name] for part in parts]) for name in blobs}
+    for name, values in outputs.items():
+        if not np.isfinite(values).all():
+            raise ToolError(
+                f"{data.lmdb}: {split}: output {name} of the network is not finite; use an earlier snapshot"
+            )
+    return outputs, labels
 
 
 class Evaluation:

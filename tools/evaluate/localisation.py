@@ -10,7 +10,7 @@ from data_prep import files
 from python_layers import region_mapper
 from tools import networks
 from tools.errors import ToolError
-from tools.evaluate import metrics, records
+from tools.evaluate import json_records, metrics
 
 MEASURES = {"iou": metrics.iou, "coverage": metrics.coverage, "pointing_game": metrics.pointing_game}
 RAW, REVISED = "raw", "revised"
@@ -26,10 +26,10 @@ class RegionRow:
     attribute: str
     response: str
     faces: int
-    iou: float = records.key("IoU")
-    coverage: float = records.key("box coverage")
-    pointing_game: float = records.key("pointing-game accuracy")
-    area: float = records.key("region area")
+    iou: float = json_records.key("IoU")
+    coverage: float = json_records.key("box coverage")
+    pointing_game: float = json_records.key("pointing-game accuracy")
+    area: float = json_records.key("region area")
 
 
 class Mapper:

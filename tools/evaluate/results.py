@@ -11,7 +11,7 @@ import numpy as np
 from data_prep import files
 from models import table1
 from tools.errors import ToolError
-from tools.evaluate import calibration, localisation, records
+from tools.evaluate import calibration, json_records, localisation
 
 NAME = "evaluation.json"
 VERSION = 2
@@ -39,9 +39,9 @@ class Row:
     balanced_accuracy: typing.Optional[float]
     balanced_accuracy_low: typing.Optional[float]
     balanced_accuracy_high: typing.Optional[float]
-    f1: typing.Optional[float] = records.key("F1")
-    f1_low: typing.Optional[float] = records.key("F1 low")
-    f1_high: typing.Optional[float] = records.key("F1 high")
+    f1: typing.Optional[float] = json_records.key("F1")
+    f1_low: typing.Optional[float] = json_records.key("F1 low")
+    f1_high: typing.Optional[float] = json_records.key("F1 high")
     average_precision: typing.Optional[float]
     average_precision_low: typing.Optional[float]
     average_precision_high: typing.Optional[float]
@@ -59,9 +59,9 @@ class Difference:
     balanced_accuracy: typing.Optional[float]
     balanced_accuracy_low: typing.Optional[float]
     balanced_accuracy_high: typing.Optional[float]
-    f1: typing.Optional[float] = records.key("F1")
-    f1_low: typing.Optional[float] = records.key("F1 low")
-    f1_high: typing.Optional[float] = records.key("F1 high")
+    f1: typing.Optional[float] = json_records.key("F1")
+    f1_low: typing.Optional[float] = json_records.key("F1 low")
+    f1_high: typing.Optional[float] = json_records.key("F1 high")
 
 
 @dataclasses.dataclass
@@ -136,7 +136,7 @@ def is_name(name):
 
 def write(folder, result):
     """Write evaluation.json. Raises OSError."""
-    files.write_json(pathlib.Path(folder) / NAME, records.dump(result))
+    files.write_json(pathlib.Path(folder) / NAME, json_records.dump(result))
 
 
 def read(folder):
@@ -147,7 +147,7 @@ def read(folder):
         version = files.member(record, "version", int, path)
         if version != VERSION:
             raise ValueError(f"{path}: written by another version of face-cascade ({version}, not {VERSION})")
-        result = records.parse(EvaluationResult, record, path)
+        result = json_records.parse(EvaluationResult, record, path)
         _check(result, path)
     except FileNotFoundError:
         raise ToolError(f"{folder}: no {NAME} in it; evaluate first: face-cascade evaluate")
@@ -172,11 +172,23 @@ def _check(result, path):
             raise ValueError(f"{where}: damaged, key 'rows' must hold rows of {' or '.join(SCORES)}")
         if SCORES[answer(network)] not in network.calibration:
             raise ValueError(f"{where}: damaged, key 'calibration' lacks {SCORES[answer(network)]!r}")
+        for number, row in enumerate(network.rows, 1):
+            _check_shares(row, f"{where}: rows: {number}")
+        for number, row in enumerate(network.regions or [], 1):
+            _check_shares(row, f"{where}: regions: {number}")
         tuned = rows(network)
         if [row.attribute for row in tuned] != expected:
             raise ValueError(f"{where}: damaged, key 'rows' must hold a tuned row per attribute and their mean")
         if tuned[-1].accuracy is None:
             raise ValueError(f"{where}: damaged, key 'accuracy' of the mean must be a number, not null")
+
+
+def _check_shares(row, where):
+    """Raise ValueError where a measure of a Row or RegionRow is not a share."""
+    for field in dataclasses.fields(row):
+        value = getattr(row, field.name)
+        if isinstance(value, float) and not 0 <= value <= 1:
+            raise ValueError(f"{where}: damaged, key {json_records.words(field)!r} must lie in [0, 1]")
 
 
 def answer(network):

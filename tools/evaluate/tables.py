@@ -4,13 +4,13 @@ import csv
 import dataclasses
 
 from data_prep import files
-from tools.evaluate import records
+from tools.evaluate import json_records
 
 
 def as_dicts(rows):
     """Rows as dicts: records by the headings of their fields."""
     return [
-        {records.words(field): getattr(row, field.name) for field in dataclasses.fields(row)}
+        {json_records.words(field): getattr(row, field.name) for field in dataclasses.fields(row)}
         if dataclasses.is_dataclass(row)
         else row
         for row in rows

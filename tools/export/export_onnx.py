@@ -1,11 +1,13 @@
 """Export a trained network as ONNX, so that a model can leave Caffe.
 
-    .venv/bin/python -m tools.export.export_onnx --models build/run \\
-        --weights build/run/cascade/cascade_iter_30000.caffemodel --out build/run/cascade.onnx
+    face-cascade export --run build/run
+    .venv/bin/python -m tools.export.export_onnx --models models --lmdb data/lmdb \\
+        --weights build/cascade_iter_30000.caffemodel --out build/cascade.onnx
 
 Input `data`, float32 (N, 3, 224, 224), B G R, 0 to 255, any N: centre patches of aligned faces. Outputs: the deploy
-net's own, and the logits. RegionMapper and RoIWarp are written in standard operators. Names of attributes and their
-calibration are in the file's metadata.
+net's own, and the logits. RegionMapper and RoIWarp are written in standard operators. The file's metadata hold:
+attributes (JSON list of names, in order), input, calibrated ("true" or "false") and calibration (JSON, by output:
+threshold, slope and offset per attribute; sigmoid(slope * score + offset) is the probability).
 """
 
 import argparse
@@ -13,213 +15,67 @@ import json
 import pathlib
 import sys
 
-import numpy as np
 import onnx
-from google.protobuf import text_format
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
+from data_prep.files import write_bytes
 from models import table1
-from python_layers import region_mapper, roi_warp
-from tools import networks
+from tools import networks, record
+from tools import run as runs
 from tools.errors import ToolError
-from tools.evaluate import calibration
+from tools.evaluate import calibration, json_records
+from tools.export.graph import Exporter
 
 OPSET = 17
+DEFAULT_RUN = "build/run"
 # Blobs that are worth having although other layers read them.
 OUTPUTS = ("logits", "max_d", "response", "rois", "rois_image")
 
 
-class Exporter:
-    """Turns the layers of a deploy net into ONNX nodes, one after the other.
+def attribute_names(weights, run=None, lmdb=None, names=None):
+    """The names of the attributes that weights were trained on, in order.
 
-    net: caffe_pb2.NetParameter; weights: dict layer -> list of arrays; shapes: dict blob -> shape, for Slice
-    Raises ToolError for a layer that has no translation.
+    names: as given; run: tools.run.Run; lmdb: LMDB folder; else those of calibration.json beside the weights. Raises
+    ToolError where there are none, or where calibration.json says that they are others.
     """
-
-    def __init__(self, net, weights, shapes):
-        self.net, self.weights, self.shapes = net, weights, shapes
-        self.nodes, self.constants = [], []
-        self.names = {}  # Caffe's blob -> the ONNX value that holds it now (layers may work in place)
-        self.count = 0
-        for layer in net.layer:
-            translate = getattr(self, f"_{layer.type}", None)
-            if translate is None:
-                raise ToolError(f"layer {layer.name}: type {layer.type} has no translation to ONNX")
-            translate(layer)
-
-    # The pieces -------------------------------------------------------------------------------------------
-
-    def node(self, kind, inputs, outputs=None, **attributes):
-        """Add a node; returns its only output's name, or the list of those given."""
-        self.count += 1
-        made = outputs or [f"{kind}_{self.count}"]
-        self.nodes.append(helper.make_node(kind, list(inputs), made, name=f"{kind}_{self.count}", **attributes))
-        return made[0] if outputs is None else made
-
-    def constant(self, values, dtype=np.float32):
-        """A constant; returns its name."""
-        name = f"constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(values, dtype=dtype), name))
-        return name
-
-    def ints(self, *values):
-        return self.constant(values, np.int64)
-
-    def bottoms(self, layer):
-        return [self.names[bottom] for bottom in layer.bottom]
-
-    def give(self, layer, *values):
-        self.names.update(zip(layer.top, values))
-
-    # The layers -------------------------------------------------------------------------------------------
-
-    def _Input(self, layer):
-        self.give(layer, layer.top[0])
-
-    def _Power(self, layer):
-        p = layer.power_param
-        if p.power != 1:
-            raise ToolError(f"layer {layer.name}: Power with power {p.power} has no translation to ONNX")
-        scaled = self.node("Mul", [*self.bottoms(layer), self.constant(p.scale)])
-        self.give(layer, self.node("Add", [scaled, self.constant(p.shift)]))
-
-    def _Convolution(self, layer):
-        p = layer.convolution_param
-        kernel, stride, pad = p.kernel_size[0], (list(p.stride) or [1])[0], (list(p.pad) or [0])[0]
-        inputs = [*self.bottoms(layer), *(self.constant(array) for array in self.weights[layer.name])]
-        sizes = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [pad] * 4}
-        self.give(layer, self.node("Conv", inputs, group=p.group, **sizes))
-
-    def _ReLU(self, layer):
-        self.give(layer, self.node("Relu", self.bottoms(layer)))
-
-    def _Sigmoid(self, layer):
-        self.give(layer, self.node("Sigmoid", self.bottoms(layer)))
-
-    def _Pooling(self, layer):
-        p = layer.pooling_param
-        if p.pool != p.MAX or p.pad:
-            raise ToolError(f"layer {layer.name}: only MAX pooling without padding has a translation to ONNX")
-        if p.global_pooling:
-            self.give(layer, self.node("GlobalMaxPool", self.bottoms(layer)))
-            return
-        sizes = {"kernel_shape": [p.kernel_size] * 2, "strides": [p.stride] * 2}
-        self.give(layer, self.node("MaxPool", self.bottoms(layer), ceil_mode=1, **sizes))
-
-    def _Tile(self, layer):
-        p, (bottom,) = layer.tile_param, layer.bottom
-        repeats = [1] * len(self.shapes[bottom])
-        repeats[p.axis] = p.tiles
-        self.give(layer, self.node("Tile", [*self.bottoms(layer), self.ints(*repeats)]))
-
-    def _Reshape(self, layer):
-        self.give(layer, self.node("Reshape", [*self.bottoms(layer), self.ints(*layer.reshape_param.shape.dim)]))
-
-    def _Slice(self, layer):
-        outputs = [f"slice_{top}" for top in layer.top]
-        size = self.shapes[layer.bottom[0]][layer.slice_param.axis] // len(outputs)
-        inputs = [*self.bottoms(layer), self.ints(*[size] * len(outputs))]
-        self.give(layer, *self.node("Split", inputs, outputs, axis=layer.slice_param.axis))
-
-    def _Concat(self, layer):
-        self.give(layer, self.node("Concat", self.bottoms(layer), axis=layer.concat_param.axis))
-
-    def _Eltwise(self, layer):
-        p = layer.eltwise_param
-        if p.operation != p.SUM:
-            raise ToolError(f"layer {layer.name}: only SUM of Eltwise has a translation to ONNX")
-        factors = list(p.coeff) or [1] * len(layer.bottom)
-        parts = [self.node("Mul", [b, self.constant(c)]) for b, c in zip(self.bottoms(layer), factors)]
-        self.give(layer, self.node("Sum", parts))
-
-    def _Python(self, layer):
-        p = layer.python_param
-        translate = {"RegionMapper": self._region_mapper, "RoIWarp": self._roi_warp}.get(p.layer)
-        if translate is None:
-            raise ToolError(f"layer {layer.name}: Python layer {p.layer} has no translation to ONNX")
-        translate(layer, json.loads(p.param_str or "{}"))
-
-    def _region_mapper(self, layer, parameters):
-        """Section 3.2, as python_layers.region_mapper has it."""
-        known = {**region_mapper.DEFAULTS, **parameters}
-        average, rectangles = self.weights[layer.name]
-        attributes, points = len(average), table1.RESPONSE_SIZE**2
-        w, threshold = known["average_weight"], self.constant(known["threshold"])
-        mine = self.node("Mul", [*self.bottoms(layer), self.constant(1 - w)])
-        revised = self.node("Add", [mine, self.constant(w * average)])
-        flat = self.node("Reshape", [revised, self.ints(0, attributes, points)])
-        above = self.node("Greater", [flat, threshold])
-        usual = self.constant(average.reshape(1, attributes, points) > known["threshold"], bool)
-        best = self.node("ArgMax", [flat], axis=2, keepdims=1)
-        largest = self.node("Equal", [best, self.constant(np.arange(points).reshape(1, 1, points), np.int64)])
-        chosen = self._where_any(above, self._where_any(usual, largest))
-        chosen = self.node("Unsqueeze", [chosen, self.ints(3)])
-        cells = self._bounds(chosen, rectangles.reshape(1, attributes, points, 4))
-        tops = [self.node("Clip", [cells, self.constant(0), self.constant(table1.MAP_SIZE)])]
-        if len(layer.top) > 1:
-            pixels = region_mapper.point_rectangles_in_image(rectangles)
-            tops.append(self._bounds(chosen, pixels.reshape(1, attributes, points, 4)))
-        self.give(layer, *tops)
-
-    def _where_any(self, points, others):
-        """Points (b, A, 16) bool of a map where there are any, else others."""
-        number = self.node("ReduceMax", [self.node("Cast", [points], to=TensorProto.FLOAT)], axes=[2], keepdims=1)
-        none = self.node("Not", [self.node("Greater", [number, self.constant(0)])])
-        return self.node("Or", [points, self.node("And", [none, others])])
-
-    def _bounds(self, chosen, rectangles):
-        """Smallest rectangles round those of the chosen points, (b, A, 4)."""
-        sides = []
-        for part, kind, other in ((rectangles[..., :2], "ReduceMin", 1e9), (rectangles[..., 2:], "ReduceMax", -1e9)):
-            kept = self.node("Where", [chosen, self.constant(part), self.constant(other)])
-            sides.append(self.node(kind, [kept], axes=[2], keepdims=0))
-        return self.node("Concat", sides, axis=2)
-
-    def _roi_warp(self, layer, parameters):
-        """Eq. 3, as python_layers.bilinear has it: wy F wx^T of every channel, then max-pool."""
-        known = {**roi_warp.DEFAULTS, **parameters}
-        samples, pool = known["warp"], known["pool"]
-        _, channels, height, width = self.shapes[layer.bottom[0]]
-        if len(layer.bottom) > 1:
-            groups = self.shapes[layer.bottom[1]][1]
-            ends = self.node("Split", [self.bottoms(layer)[1], self.ints(1, 1, 1, 1)], self._fresh(4), axis=2)
-        else:
-            groups = 1
-            ends = [self.constant([[[value]]]) for value in (0, 0, width, height)]
-        x, y = (self._weights(ends[axis], ends[axis + 2], samples, size) for axis, size in ((0, width), (1, height)))
-        wx = self.node("Unsqueeze", [self.node("Transpose", [x], perm=[0, 1, 3, 2]), self.ints(2)])
-        wy = self.node("Unsqueeze", [y, self.ints(2)])
-        shape = self.ints(0, groups, channels // groups, height, width)
-        features = self.node("Reshape", [self.bottoms(layer)[0], shape])
-        warped = self.node("MatMul", [self.node("MatMul", [wy, features]), wx])
-        flat = self.node("Reshape", [warped, self.ints(0, channels, samples, samples)])
-        self.give(layer, self.node("MaxPool", [flat], kernel_shape=[pool] * 2, strides=[pool] * 2))
-
-    def _fresh(self, number):
-        self.count += 1
-        return [f"part_{self.count}_{place}" for place in range(number)]
-
-    def _weights(self, low, high, samples, cells):
-        """Bilinear weights (b, A, samples, cells) of the samples of intervals, whose ends are (b, A, 1)."""
-        share = self.constant((np.arange(samples) + 0.5) / samples)
-        inside = self.node("Mul", [self.node("Sub", [high, low]), share])
-        x = self.node("Sub", [self.node("Add", [low, inside]), self.constant(0.5)])
-        x = self.node("Clip", [x, self.constant(0), self.constant(cells - 1)])
-        x = self.node("Unsqueeze", [x, self.ints(3)])
-        distance = self.node("Abs", [self.node("Sub", [x, self.constant(np.arange(cells))])])
-        return self.node("Relu", [self.node("Sub", [self.constant(1), distance])])
+    calibrated = calibration.read(weights)
+    if names is not None:
+        found = list(names)
+    elif run is not None:
+        found = list(run.attributes)
+    elif lmdb is not None:
+        found = list(networks.manifest(lmdb).attributes)
+    elif calibrated:
+        return calibrated.attributes
+    else:
+        raise ToolError(f"{weights}: the names of its attributes are not known; give --run, --lmdb or --names A,B,...")
+    if calibrated and calibrated.attributes != found:
+        raise ToolError(
+            f"{weights}: trained on {', '.join(calibrated.attributes)}, as {calibration.NAME} beside it says, not on "
+            f"{', '.join(found)}"
+        )
+    return found
 
 
-def export(model, weights, attributes=None):
-    """An ONNX model of a deploy prototxt with its weights. Raises ToolError."""
+def export(model, weights, attributes):
+    """An ONNX model of a deploy prototxt with its weights, and whether it is calibrated. Raises ToolError.
+
+    attributes: their names, in order; a calibration that fits is taken from calibration.json beside the weights
+    """
+    if not attributes or len(set(attributes)) != len(attributes) or not all(attributes):
+        raise ToolError(f"the names of the attributes must be given, each once, not {', '.join(attributes) or 'none'}")
     net = networks.load(model, weights)
-    description = networks.caffe_pb2.NetParameter()
-    text_format.Merge(pathlib.Path(model).read_text(), description)
+    if networks.attributes_of(net) != len(attributes):
+        raise ToolError(
+            f"{weights}: of a network for {networks.attributes_of(net)} attributes, but {len(attributes)} names are "
+            f"given: {', '.join(attributes)}"
+        )
+    description = networks.description(model)
     arrays = {name: [blob.data.copy() for blob in blobs] for name, blobs in net.params.items()}
     shapes = {name: tuple(blob.data.shape) for name, blob in net.blobs.items()}
     made = Exporter(description, arrays, shapes)
     outputs = [name for name in dict.fromkeys([*net.outputs, *OUTPUTS]) if name in made.names]
-    # Nodes' values get names of their own; those that are given out the blobs' names.
+    # Nodes' values get names of their own; the outputs get the names of Caffe's blobs.
     for name in outputs:
         made.nodes.append(helper.make_node("Identity", [made.names[name]], [name], name=f"give_{name}"))
     size = table1.INPUT_SIZE
@@ -228,34 +84,69 @@ def export(model, weights, attributes=None):
     graph = helper.make_graph(made.nodes, description.name, inputs, results, made.constants)
     opset = [helper.make_opsetid("", OPSET)]
     onnx_model = helper.make_model(graph, opset_imports=opset, producer_name="face-cascade", ir_version=9)
-    told = {
-        "attributes": json.dumps(list(attributes or [])),
+    metadata = {
+        "attributes": json.dumps(list(attributes)),
         "input": "B G R, 0 to 255, centre patch of an aligned face",
+        "calibrated": "false",
     }
-    known = calibration.entry(weights)
-    if known:
-        told.update(attributes=json.dumps(known["attributes"]), calibration=json.dumps(known["scores"]))
-    helper.set_model_props(onnx_model, told)
+    calibrated = calibration.read(weights, list(attributes))
+    if calibrated:
+        metadata.update(calibrated="true", calibration=json.dumps(json_records.dump(calibrated.scores)))
+    helper.set_model_props(onnx_model, metadata)
     onnx.checker.check_model(onnx_model)
-    return onnx_model
+    return onnx_model, calibrated is not None
+
+
+def add_arguments(parser):
+    """The options of `face-cascade export`."""
+    add = parser.add_argument
+    add("--run", metavar="FOLDER", help=f"Folder of the run to export from. Default: {DEFAULT_RUN}.")
+    add("--stage", default="cascade", choices=record.TRAINED, help="Stage of the run to export. Default: cascade.")
+    add("--weights", metavar="FILE", help="Export this .caffemodel of any of the networks, instead of a run's stage.")
+    add("--models", metavar="FOLDER", help="With --weights: the networks' prototxts. Default: the run's, else models.")
+    add("--lmdb", metavar="FOLDER", help="With --weights: LMDBs it was trained on, for the names of its attributes.")
+    add("--names", metavar="A,B,...", help="With --weights: the names of its attributes, in order, instead of --lmdb.")
+    add("--out", metavar="FILE", help="The .onnx file to write. Default: STAGE.onnx in the run; needed with --weights.")
+
+
+def run(arguments):
+    """`face-cascade export`: the exit status. Raises ToolError, OSError."""
+    if arguments.weights:
+        if not arguments.out:
+            raise ToolError("--weights needs --out, the .onnx file to write")
+        names = None if arguments.names is None else [name.strip() for name in arguments.names.split(",")]
+        weights, out = arguments.weights, pathlib.Path(arguments.out)
+        made = runs.Run.read(arguments.run) if arguments.run else None
+        model = networks.deploy(arguments.models or arguments.run or "models", weights)
+        attributes = attribute_names(weights, made, arguments.lmdb, names)
+    else:
+        for name in ("lmdb", "names"):
+            if getattr(arguments, name) is not None:
+                raise ToolError(f"--{name} belongs to --weights; a run's record has its attributes' names")
+        made = runs.Run.read(arguments.run or DEFAULT_RUN)
+        weights, model = made.weights(arguments.stage), made.deploy(arguments.stage)
+        attributes = attribute_names(weights, made)
+        out = pathlib.Path(arguments.out) if arguments.out else made.folder / f"{arguments.stage}.onnx"
+    exported, calibrated = export(model, weights, attributes)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(out, exported.SerializeToString())
+    outputs = ", ".join(output.name for output in exported.graph.output)
+    print(f"{out}: {out.stat().st_size / 1e6:.0f} MB; attributes {', '.join(attributes)}; outputs {outputs}")
+    if not calibrated:
+        print(
+            f"{out}: NOT calibrated, since {weights} has not been evaluated: its probabilities are those of balanced "
+            "batches; evaluate it (face-cascade evaluate), then export again"
+        )
+    return 0
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--weights", required=True, help=".caffemodel of any of the networks")
-    add("--models", default="models", help="folder with the networks' deploy prototxts (default models)")
-    add("--out", type=pathlib.Path, required=True, help=".onnx file to write")
-    arguments = parser.parse_args()
+    add_arguments(parser)
     try:
-        model = export(networks.deploy(arguments.models, arguments.weights), arguments.weights)
-        partial = arguments.out.with_name(f"{arguments.out.name}.partial")
-        partial.write_bytes(model.SerializeToString())
-        partial.replace(arguments.out)
+        sys.exit(run(parser.parse_args()))
     except (ToolError, OSError) as error:
         sys.exit(f"error: {error}")
-    outputs = ", ".join(output.name for output in model.graph.output)
-    print(f"{arguments.out}: {arguments.out.stat().st_size / 1e6:.0f} MB; outputs {outputs}")
 
 
 if __name__ == "__main__":

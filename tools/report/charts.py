@@ -1,11 +1,11 @@
-"""Charts as inline SVG: lines over iterations, dots with intervals. Marks and dashes tell what the colours tell."""
+"""Charts as inline SVG: lines over iterations, dots with intervals. Marks and dashes distinguish what colours do."""
 
 import html
 import math
 
 from data_prep.pictures import PALETTE
 
-# Okabe and Ito's colours, told apart by colour-blind people; the dashes say the same again.
+# Okabe and Ito's colours, which colour-blind people can distinguish; the dashes repeat the distinction.
 COLOURS = tuple(PALETTE[place] for place in (0, 5, 2, 3, 1, 4))
 DASHES = ("", "6 3", "2 2", "8 3 2 3", "1 3", "10 4")
 WIDTH, HEIGHT = 640, 260
@@ -68,7 +68,7 @@ def multiples(rows, names, title, low, high, band=""):
     """Small line charts on one scale, one per row, with one legend.
 
     rows: list of (label, list of points [(x, y), ...] per name, list of (x, on): where the band at its foot is filled)
-    band: what the band says, for the legend; "" without one
+    band: what the band means, for the legend; "" without one
     """
     xs = [x for _, cells, _ in rows for points in cells for x, _ in points]
     first, last = (min(xs), max(xs)) if xs and max(xs) > min(xs) else (0, max(xs, default=0) or 1)
@@ -100,22 +100,22 @@ def multiples(rows, names, title, low, high, band=""):
             f'<figure><figcaption>{words}</figcaption><svg viewBox="0 0 {width} {height}" role="img" '
             f'aria-label="{words}">{"".join(parts)}</svg></figure>'
         )
-    said = legend(names)
+    key = legend(names)
     if band:
         box = '<svg width="26" height="12" aria-hidden="true"><rect y="2" width="26" height="8"/></svg>'
-        said += f"<span>{box} {html.escape(band)}</span>"
-    return f'<p>{html.escape(title)}</p><div class="legend">{said}</div><div class="multiples">{charts}</div>'
+        key += f"<span>{box} {html.escape(band)}</span>"
+    return f'<p>{html.escape(title)}</p><div class="legend">{key}</div><div class="multiples">{charts}</div>'
 
 
 def legend(names, marks=DASHES):
     """What each colour and dash stands for."""
-    said = ""
+    entries = ""
     for number, name in enumerate(names):
         colour = COLOURS[number % len(COLOURS)]
         dash = marks[number % len(marks)]
         line = f'<line x1="0" x2="26" y1="6" y2="6" stroke="{colour}" stroke-width="3" stroke-dasharray="{dash}"/>'
-        said += f'<span><svg width="26" height="12" aria-hidden="true">{line}</svg> {html.escape(name)}</span>'
-    return said
+        entries += f'<span><svg width="26" height="12" aria-hidden="true">{line}</svg> {html.escape(name)}</span>'
+    return entries
 
 
 def figure(parts, width, height, names, title, marks=DASHES):
@@ -159,7 +159,7 @@ def dots(rows, names, title, low, high):
 
 
 def mark(number, x, y, colour):
-    """A dot, square, triangle or diamond: the shape tells what the colour tells."""
+    """A dot, square, triangle or diamond: the shape distinguishes what the colour does."""
     shapes = (
         f'<circle cx="{x:.1f}" cy="{y}" r="5" fill="{colour}"/>',
         f'<rect x="{x - 4.5:.1f}" y="{y - 4.5}" width="9" height="9" fill="{colour}"/>',

@@ -61,7 +61,7 @@ document.querySelectorAll("table.sortable th").forEach((head, column) => {
 
 
 def page(title, lead, sections):
-    """The whole document. sections: dict heading -> HTML, left out where it is empty."""
+    """The whole document. title, lead: text; sections: dict heading -> HTML, left out where it is empty."""
     sections = {heading: body for heading, body in sections.items() if body}
     links = " ".join(f'<a href="#s{number}">{html.escape(name)}</a>' for number, name in enumerate(sections))
     parts = "".join(
@@ -71,13 +71,13 @@ def page(title, lead, sections):
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>'
-        f"<h1>{html.escape(title)}</h1><p class=pale>{lead}</p><nav>{links}</nav>{parts}<script>{SORT}</script>"
-        "</body></html>\n"
+        f"<h1>{html.escape(title)}</h1><p class=pale>{html.escape(lead)}</p><nav>{links}</nav>{parts}"
+        f"<script>{SORT}</script></body></html>\n"
     )
 
 
 def cell(value):
-    """A table's cell: shares as three digits, what is not known as a dash."""
+    """A table's cell: shares as three digits, what is not defined as a dash."""
     if value is None:
         return "-"
     return f"{value:.3f}" if isinstance(value, float) else html.escape(str(value))
@@ -96,14 +96,17 @@ def table(rows, heads=None):
 
 
 def tiles(cells):
-    """Large numbers: list of (number, words)."""
-    parts = "".join(f'<div class="tile"><b>{number}</b>{html.escape(words)}</div>' for number, words in cells)
+    """Large numbers: list of (number, words), both text."""
+    parts = "".join(
+        f'<div class="tile"><b>{html.escape(number)}</b>{html.escape(words)}</div>' for number, words in cells
+    )
     return f'<div class="tiles">{parts}</div>'
 
 
 def facts(pairs):
-    """A list of terms: dict of term -> HTML."""
-    return "<dl>" + "".join(f"<dt>{html.escape(key)}</dt><dd>{value}</dd>" for key, value in pairs.items()) + "</dl>"
+    """A list of terms: dict of term -> text."""
+    parts = "".join(f"<dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd>" for key, value in pairs.items())
+    return f"<dl>{parts}</dl>"
 
 
 def picture(image, words, quality=85):

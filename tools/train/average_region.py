@@ -169,7 +169,12 @@ def average_stage(run, restart=False):
     out = run.folder / stages.AVERAGE_WEIGHTS
     out.parent.mkdir(exist_ok=True)
     begun = time.monotonic()
-    average(run.place("region") / "train_val.prototxt", weights, out, run.settings.average, run.network().threshold)
+    try:
+        average(run.place("region") / "train_val.prototxt", weights, out, run.settings.average, run.network().threshold)
+    except KeyboardInterrupt:
+        stage.state = "interrupted"
+        run.write()
+        raise
     stage.state, stage.seconds = "done", time.monotonic() - begun
     stage.weights, stage.checksum, stage.images = stages.AVERAGE_WEIGHTS, files.sha256(out), run.images("region")
     run.write()

@@ -189,5 +189,5 @@ def run(arguments):
         call.lock = lock
         trained = stages.train(made, names, call, arguments.restart)
     if trained:
-        print(f"next: face-cascade evaluate --run {made.folder} (make evaluate RUN={made.folder})")
+        print(f"next: {runs.command(made, 'evaluate')}")
     return 0

@@ -50,7 +50,8 @@ def plan(run, names, restart=False):
         if before and before not in actions and not run.done(before):
             state = run.stages[before].state if before in run.stages else "not begun"
             raise ToolError(f"{run.folder}: {name} starts from {before}, which is {state}; run: {command(run, before)}")
-        if stage is None or restart or (stage.state == "failed" and not stage.iterations):
+        kept = stage and (stage.state == "done" or any(run.place(name).glob("*_iter_*")))
+        if restart or not kept:  # nothing was made yet that could be lost
             actions[name] = "start"
             continue
         differing = differences(stage.inputs, normal(run.inputs(name)))

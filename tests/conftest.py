@@ -1,0 +1,51 @@
+"""Small data and one small trained run, shared by the tests of the command line and of the tools."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+os.environ.setdefault("GLOG_minloglevel", "2")
+
+import pytest  # noqa: E402
+
+from data_prep.build.builder import build  # noqa: E402
+from data_prep.sources.opening import open_source  # noqa: E402
+from data_prep.synthetic import synthetic_faces  # noqa: E402
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+ATTRIBUTES = ["Eyeglasses", "Male"]
+# Enough iterations to have two snapshots; far too few to learn anything.
+SOLVER = "max_iter=4,snapshot=2,display=1,test_interval=2,test_iter=1,average_loss=1,base_lr=0.002"
+
+
+def face_cascade(*words, **options):
+    """Run the command line: a CompletedProcess with its output as text."""
+    options = {"cwd": REPOSITORY, "capture_output": True, "text": True, **options}
+    return subprocess.run([sys.executable, "-m", "tools.cli", *map(str, words)], **options)
+
+
+@pytest.fixture(scope="session")
+def small_faces(tmp_path_factory):
+    """A folder of 60 synthetic faces in CelebA's layout."""
+    folder = tmp_path_factory.mktemp("data") / "synthetic faces"
+    synthetic_faces.generate(folder, 60, 4, {"Eyeglasses": 0.4, "Male": 0.5}, workers=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_lmdb(small_faces):
+    """Their LMDBs in compact form, in a folder with a blank in its name."""
+    folder = small_faces.parent / "small lmdb"
+    build(open_source(small_faces), folder, ATTRIBUTES)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_run(small_lmdb, tmp_path_factory):
+    """A run that `face-cascade train` has made on them, with the engine."""
+    folder = tmp_path_factory.mktemp("runs") / "small run"
+    words = ["--run", folder, "--lmdb", small_lmdb, "--batch", 2, "--caffe", "torch", "--test-batch", 6]
+    done = face_cascade("train", *words, "--rectangles", "theoretical", f"--solver={SOLVER}")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder

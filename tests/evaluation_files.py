@@ -1,0 +1,86 @@
+"""Makes an evaluation without a trained network: LMDBs, weights and what evaluate writes, with any words in them."""
+
+import json
+
+import numpy as np
+from caffe.proto import caffe_pb2
+
+from data_prep.files import sha256
+from data_prep.store import databases, manifest
+from tools.evaluate import localisation, results, scoring
+from tools.evaluate.calibration import ScoreCalibration
+
+FACES = 12
+ATTRIBUTES = ["Male", "Smiling"]  # of the manifest, which holds no other words than names
+
+
+def weights_file(path):
+    """A small .caffemodel."""
+    message = caffe_pb2.NetParameter()
+    blob = message.layer.add(name="head", type="Convolution").blobs.add()
+    blob.shape.dim.extend((2, 3))
+    blob.data.extend(range(6))
+    path.write_bytes(message.SerializeToString())
+
+
+def make(folder, attributes, names, word="plain"):
+    """An evaluation folder of two networks, with `word` wherever a string is free; returns it and its result."""
+    rng = np.random.default_rng(0)
+    lmdb, out = folder / f"lmdb {word}", folder / "evaluation"
+    for place in (lmdb, out):
+        place.mkdir(parents=True)
+    labels = np.arange(FACES * len(attributes)).reshape(FACES, -1) % 3 > 0
+    pictures = [databases.image_datum(rng.integers(0, 255, (224, 224, 3), np.uint8), "png") for _ in range(FACES)]
+    databases.write_lmdb(lmdb / "test_images", pictures, FACES, "test")
+    (lmdb / "manifest.json").write_text(json.dumps({"attributes": ATTRIBUTES}))
+    count = len(attributes)
+    networks, scored = {}, {}
+    for name, kind in zip(names, ("region", "cascade")):
+        score = rng.normal(size=(FACES, count)) + labels
+        blobs = {"max_d": score} if kind == "region" else {"max_d": score, "logits": 2 * score}
+        average = rng.uniform(0, 1, (count, 4, 4))
+        rectangles = np.tile([0.0, 0.0, 13.0, 13.0], (count, 4, 4, 1))
+        response = rng.uniform(0, 1, (FACES, count, 4, 4))
+        mapper = localisation.Mapper(average, rectangles, 0.5, 0.5)
+        arrays = {"average": average, "rectangles": rectangles, "threshold": 0.5, "average_weight": 0.5}
+        path = results.arrays_path(out, name)
+        regions = mapper.regions(response)
+        results.write_arrays(path, labels=labels, response=response, rois_image=regions, **blobs, **arrays)
+        file = folder / f"{kind} {word}.caffemodel"
+        weights_file(file)
+        rows = []
+        for title, blob in results.SCORES.items():
+            if blob in blobs:
+                scored[name] = scoring.Scored(blobs[blob], labels, np.full(count, 0.5), np.zeros(count), 20)
+                rows += scored[name].rows(title, attributes)
+        boxes = [dict.fromkeys(attributes, [0, 0, 100, 100])] * FACES
+        networks[name] = results.NetworkResult(
+            file=str(file),
+            checksum=sha256(file),
+            network=kind,
+            engine=f"engine {word}",
+            device=f"cpu {word}",
+            cores=2,
+            faces_per_second=3.5,
+            arrays=sha256(path),
+            calibration={blob: ScoreCalibration([0.0] * count, [1.0] * count, [0.0] * count) for blob in blobs},
+            rows=rows,
+            regions=localisation.rows({localisation.RAW: regions}, boxes, attributes),
+        )
+    result = results.EvaluationResult(
+        version=results.VERSION,
+        lmdb=str(lmdb),
+        data=sha256(lmdb / manifest.NAME),
+        source=f"source {word}",
+        split="test",
+        faces=FACES,
+        attributes=list(attributes),
+        tuned_for=f"accuracy {word}",
+        resamples=20,
+        synthetic_faces=True,
+        networks=networks,
+        differences=scoring.differences(scored),
+        published=[],
+    )
+    results.write(out, result)
+    return out, result

@@ -1,0 +1,49 @@
+"""The model card of a report."""
+
+from models import table1
+from tools import networks
+from tools.report import page
+
+LICENCE = {
+    True: "The faces are synthetic, drawn by data_prep.synthetic.synthetic_faces; they show nobody.",
+    False: "CelebA and LFWA are for non-commercial research; their pictures show real people who were not asked. This "
+    "file holds some of them: do not pass it on. Labels are guesses at appearances by annotators, not facts about the "
+    "people; a model of them must not decide about anybody.",
+}
+MILLION = 1e6
+# Multiply-adds of one face, in millions, of the parts of table 1: shared, and of each attribute.
+SHARED, TASK_ONE, TASK_TWO = 549.5, 528.6, 12.9
+
+
+def speed(network):
+    """Throughput of an evaluation, in words."""
+    rate = f"{network.faces_per_second:.1f} faces/s, reading included; {network.engine} on {network.device}"
+    return f"{rate}, {network.cores} cores"
+
+
+def card(opened):
+    """The model card of the chosen network. Raises ToolError."""
+    result, name = opened.result, opened.chosen()
+    count = len(opened.attributes)
+    operations = {"shared": SHARED, "task one": TASK_ONE * count, "task two": TASK_TWO * count}
+    path = opened.weights(name)
+    message = networks.read_weights(path)
+    kept = sum(len(blob.data) for layer in message.layer if layer.name not in networks.OPTIONAL for blob in layer.blobs)
+    kind = "synthetic faces, laid out as " if result.synthetic_faces else ""
+    train = opened.manifest.splits.get("train")
+    trained = f"{train.images:,} faces for training, " if train else ""
+    return page.facts(
+        {
+            "model": f"{name} ({result.networks[name].network}), {kept / MILLION:.1f} M parameters, "
+            f"{path.stat().st_size / MILLION:.0f} MB",
+            "attributes": ", ".join(opened.attributes),
+            "data": f"{kind}{result.source or 'unknown'}; {trained}{result.faces:,} of the {result.split} split",
+            "input": f"{table1.INPUT_SIZE} x {table1.INPUT_SIZE} centre patch of an aligned face, B G R, 0 to 255",
+            "operations": "; ".join(f"{key} {value / 1000:.1f}" for key, value in operations.items())
+            + " thousand million multiply-adds per face (table 1)",
+            "speed": speed(result.networks[name]),
+            "intended use": "studying and reproducing the paper; no decision about a person",
+            "known limits": "aligned, roughly frontal faces; probabilities hold for faces as in the validation split",
+            "licence and privacy": LICENCE[result.synthetic_faces],
+        }
+    )
