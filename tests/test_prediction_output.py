@@ -87,6 +87,15 @@ def test_only_pictures_of_the_same_folder_are_removed(tmp_path, line):
     assert all(path.read_bytes() == b"mine" for path in kept)
 
 
+def test_files_of_others_are_not_written_over(tmp_path):
+    (tmp_path / "A.png").write_bytes(b"mine")
+    (tmp_path / "b.png").mkdir()
+    (tmp_path / output.LINES).write_text('{"overlay": "b.png"}\n')
+    output.write([prediction("a.jpg"), prediction("b.jpg")], tmp_path, 2)
+    assert (tmp_path / "A.png").read_bytes() == b"mine" and (tmp_path / "b.png").is_dir()
+    assert [line["overlay"] for line in lines(tmp_path)] == ["a_2.png", "b_2.png"]
+
+
 def test_overlays_of_equal_and_long_names_do_not_collide(tmp_path):
     stem = "x" * 251
     given = [
