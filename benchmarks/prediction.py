@@ -1,10 +1,10 @@
 """Measure prediction: faces/s against its net called directly, time to the first result, memory.
 
-    .caffe/bin/python -m benchmarks.prediction FACES --models build/run --weights FILE.caffemodel
-    .venv/bin/python -m benchmarks.prediction ... --only memory
+    .caffe/bin/python -m benchmarks.prediction FACES --run build/run
+    .venv/bin/python -m benchmarks.prediction FACES --run build/run --only memory
 
 FACES: a folder of aligned faces. For memory, photos of 4 million pixels with two of the faces in each are made in a
-scratch folder; on them faces are searched for, and overlays drawn.
+scratch folder; on them faces are found, and overlays drawn.
 """
 
 import argparse
@@ -27,9 +27,9 @@ from tools.predict.predictor import Predictor
 PHOTO = (1750, 2300)
 
 
-def speed(faces, weights, models, lmdb, rounds, count=64):
+def speed(faces, run, rounds, count=64):
     """Faces/s of Predictor and of its net alone on patches made before, one by one and in batches, interleaved."""
-    predictor = Predictor(weights, models, lmdb=lmdb, aligned=True)
+    predictor = Predictor(run=run, aligned=True)
     pictures = list(photos.read(photos.find([faces])[:count]))
     patches = [patch(face(photo.image)) for photo in pictures]
     for batch in (1, 16):
@@ -53,24 +53,23 @@ def speed(faces, weights, models, lmdb, rounds, count=64):
         )
 
 
-def command(weights, models, lmdb, out, *rest):
-    """The command line of tools.predict.predictor."""
-    words = [sys.executable, "-m", "tools.predict.predictor", "--weights", weights, "--models", models, "--out", out]
-    return [str(word) for word in [*words, *(["--lmdb", lmdb] if lmdb else []), *rest]]
+def command(run, out, *rest):
+    """The command line of face-cascade predict."""
+    return list(map(str, [sys.executable, "-m", "tools.cli", "predict", "--run", run, "--out", out, *rest]))
 
 
-def first(faces, weights, models, lmdb, rounds):
+def first(faces, run, rounds):
     """Seconds from the start of the program to its end, for one face."""
-    one = photos.find([faces])[0]
+    one = photos.find([faces])[0].path
     with tempfile.TemporaryDirectory() as out:
-        call = command(weights, models, lmdb, out, "--aligned", "--no-pictures", one)
+        call = command(run, out, "--aligned", "--no-pictures", one)
         found = [command_seconds(call, stderr=subprocess.DEVNULL)[0] for _ in range(rounds)]
     print(f"one face, start to end: {statistics.median(found):.1f} s (median of {rounds}); {load()}", flush=True)
 
 
-def memory(faces, weights, models, lmdb, sizes=(100, 1000), originals_count=50):
-    """Peak memory of tools.predict.predictor on few and on many photos."""
-    found = photos.find([faces])[: 2 * originals_count]
+def memory(faces, run, sizes=(100, 1000), originals_count=50):
+    """Peak memory of face-cascade predict on few and on many photos."""
+    found = [source.path for source in photos.find([faces])[: 2 * originals_count]]
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
         originals = []
@@ -88,7 +87,7 @@ def memory(faces, weights, models, lmdb, sizes=(100, 1000), originals_count=50):
             for number in range(size):
                 os.link(str(originals[number % originals_count]), str(folder / f"{number:05d}.jpg"))
             out = scratch / f"out{size}"
-            call = command(weights, models, lmdb, out, folder)
+            call = command(run, out, folder)
             spent = seconds(lambda call=call: peaks.append(peak(call)))
             answered = (out / "predictions.jsonl").read_text().count('"box"')
             print(
@@ -102,13 +101,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("faces", type=pathlib.Path, help="folder of aligned faces")
-    add("--weights", required=True, help=".caffemodel of any of the networks")
-    add("--models", default="models", help="folder with the networks' deploy prototxts (default models)")
-    add("--lmdb", help="LMDB folder it was trained on, where calibration.json is missing")
+    add("--run", default="build/run", help="folder of the run (default build/run)")
     add("--rounds", type=int, default=5, help="rounds of speed and of first (default 5)")
     add("--only", choices=("speed", "first", "memory"), help="measure one of them")
     given = parser.parse_args()
-    what = given.faces, given.weights, given.models, given.lmdb
+    what = given.faces, given.run
     try:
         if given.only in (None, "speed"):
             speed(*what, given.rounds)

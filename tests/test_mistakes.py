@@ -1,4 +1,4 @@
-"""Typical mistakes: each ends with one line on standard error that names the remedy, a non-zero status, nothing lost."""
+"""Typical mistakes: each ends in one line on standard error with the remedy and a non-zero status; nothing is lost."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def make(*words):
 DATA = {
     "wrong path": (["/no/such folder"], "/no/such folder: no such"),
     "misspelt attribute": (["FACES", "--attributes", "Eyeglases,Male"], "did you mean Eyeglasses?"),
-    "other layout": (["FACES", "--expect", "lfwa"], "lfwa"),
+    "other layout": (["FACES", "--expect", "lfwa"], "holds CelebA, not LFWA"),
     "misspelt option": (["FACES", "--from", "compact"], ("no option --from; did you mean --form?", "--help")),
     "misspelt form": (["FACES", "--form", "compct"], "compact"),
 }

@@ -290,7 +290,7 @@ def test_wrong_weights_are_one_clear_line(run, tmp_path, kind):
         (["--batch", "0"], "0: must be at least 1"),
         (["--detector", "yolo"], "give mtcnn, haar, or a YuNet file"),
         (["--detector", "nowhere.onnx"], "No such file" if ENGINE == "torch" else "cannot run YuNet"),
-        (["--attributes", "Maal"], "no attribute Maal"),
+        (["--attributes", "Maal"], "which knows Eyeglasses, Male; did you mean Male?"),
         (["--weights", "x.caffemodel"], "give --run or --weights, not both"),
         (["--sure", "0.9"], "no option --sure"),
     ),

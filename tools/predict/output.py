@@ -53,7 +53,9 @@ def write(results, out, total, pictures=True):
     Problems are one line each on standard error. Raises OSError, what was written until then stays.
     """
     remove_earlier(out)
-    faces, problems, taken = 0, 0, set()
+    # What is left there is somebody else's: it is not written over.
+    taken = {path.stem.casefold() for path in out.iterdir() if path.suffix.lower() == ".png"}
+    faces = problems = 0
     with WholeLines(out / LINES) as lines, WholeLines(out / TABLE) as table:
         table.write(rows([COLUMNS]))
         for result in tqdm(results, total=total, unit="photo", disable=None):
@@ -97,10 +99,9 @@ def overlay_of(line):
 
 
 def remove(path):
-    try:
+    """Remove a file or a link; a folder of that name is somebody else's, and stays."""
+    if path.is_symlink() or path.is_file():
         path.unlink()
-    except FileNotFoundError:
-        pass
 
 
 def record(result, overlay=None):

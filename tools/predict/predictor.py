@@ -8,6 +8,7 @@ import numpy as np
 
 from data_prep import geometry
 from data_prep.geometry import ALIGNED_HEIGHT, ALIGNED_WIDTH, face, from_patch, moved_box, patch
+from models import spelling
 from tools import networks
 from tools.errors import ToolError
 from tools.evaluate import calibration
@@ -121,7 +122,8 @@ class Predictor:
         self.only = list(only or self.attributes)
         unknown = [name for name in self.only if name not in self.attributes]
         if unknown:
-            raise ToolError(f"no attribute {unknown[0]} in {weights}; it knows {', '.join(self.attributes)}")
+            near = spelling.did_you_mean(unknown[0], self.attributes)
+            raise ToolError(f"no attribute {unknown[0]} in {weights}, which knows {', '.join(self.attributes)}{near}")
         self.weights = weights
         self.columns = [self.attributes.index(name) for name in self.only]
         self.score = "logits" if "logits" in self.net.blobs else "max_d"
