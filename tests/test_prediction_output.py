@@ -75,6 +75,7 @@ def test_predictions_of_two_calls_never_mix(tmp_path):
         "not JSON",
         '{"overlay": "a\\u0000.png"}',
     ),
+    ids=range(10),
 )
 def test_only_pictures_of_the_same_folder_are_removed(tmp_path, line):
     out = tmp_path / "out"
