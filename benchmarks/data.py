@@ -4,7 +4,7 @@
     python -m benchmarks.data memory SCRATCH                                # peak memory, 2,000 and 50,000 images
     python -m benchmarks.data plan CELEBA_BASELINES_CSV                     # the whole of CelebA, labels imitated
     python -m benchmarks.data layer COMPACT_LMDB --caffe .caffe/bin         # images/s of BalancedData alone
-    python -m benchmarks.data train STREAM_LMDB COMPACT_LMDB --caffe .caffe/bin   # iteration times, in turns
+    python -m benchmarks.data train STREAM_LMDB COMPACT_LMDB --caffe .caffe/bin   # iteration times, interleaved
 
 Each prints what it measured, and how loaded the machine was.
 """
@@ -23,6 +23,7 @@ import time
 
 import numpy as np
 
+from benchmarks.measure import command_seconds, interleaved, load, peak, ratio
 from data_prep.attributes import CELEBA_ATTRIBUTES, PAPER_ATTRIBUTES
 
 BUILD = [sys.executable, "-m", "data_prep.build.build_lmdb"]
@@ -30,32 +31,8 @@ BUILD = [sys.executable, "-m", "data_prep.build.build_lmdb"]
 PARTS = (162770, 19867, 19962)
 
 
-def seconds(command, **options):
-    """Wall-clock and processor seconds of a command. Raises CalledProcessError."""
-    before, start = os.times(), time.perf_counter()
-    subprocess.run([*map(str, command)], check=True, stdout=subprocess.DEVNULL, **options)
-    after = os.times()
-    spent = after.children_user + after.children_system - before.children_user - before.children_system
-    return time.perf_counter() - start, spent
-
-
-def peak(command):
-    """Peak memory of a command in MiB. Raises CalledProcessError."""
-    code = (
-        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL,"
-        " stderr=subprocess.DEVNULL); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-    )
-    told = subprocess.run([sys.executable, "-c", code, *map(str, command)], check=True, stdout=subprocess.PIPE)
-    return int(told.stdout) / 1024
-
-
-def load():
-    """How loaded the machine is, in words."""
-    return f"load {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores"
-
-
 def builder(images, caffe, rounds):
-    """The same faces resized to 224 and encoded as JPEG by convert_imageset, and a whole build, in turns."""
+    """The same faces resized to 224 and encoded as JPEG by convert_imageset, and a whole build, interleaved."""
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
         faces = sorted(path.name for path in images.iterdir())
@@ -73,30 +50,34 @@ def builder(images, caffe, rounds):
         converter = [caffe / "convert_imageset", "-resize_width", 224, "-resize_height", 224]
         converter += ["-encoded", "-encode_type", "jpg", f"{images}/", scratch / "list.txt", scratch / "theirs"]
         ours = [*BUILD, source, "--out", scratch / "ours", "--attributes", "Smiling", "--records", 0]
-        ratios = []
-        for number in range(rounds):
-            found = []
-            for command, place in ((converter, "theirs"), (ours, "ours")):
-                shutil.rmtree(scratch / place, ignore_errors=True)
-                found.append(seconds(command, stderr=subprocess.DEVNULL))
-            (theirs, theirs_cpu), (our, our_cpu) = found
-            ratios.append(theirs / our)
+
+        def run(contestant):
+            command, out = contestant
+            shutil.rmtree(out, ignore_errors=True)
+            return command_seconds(command, stderr=subprocess.DEVNULL)
+
+        def show(number, found):
+            (theirs, theirs_cpu), (our, our_cpu) = found["theirs"], found["ours"]
             print(
-                f"round {number + 1}: convert_imageset {count / theirs:,.0f} images/s ({theirs_cpu:.2f} s of CPU), "
-                f"build_lmdb {count / our:,.0f} images/s ({our_cpu:.2f} s), {ratios[-1]:.2f} times; {load()}",
+                f"round {number}: convert_imageset {count / theirs:,.0f} images/s ({theirs_cpu:.2f} s of CPU), "
+                f"build_lmdb {count / our:,.0f} images/s ({our_cpu:.2f} s), {theirs / our:.2f} times; {load()}",
                 flush=True,
             )
-        print(f"median {statistics.median(ratios):.2f} times, whole commands with their start")
+
+        contestants = {"theirs": (converter, scratch / "theirs"), "ours": (ours, scratch / "ours")}
+        results = interleaved(contestants, rounds, run, warm_up=False, after_round=show)
+        walls = {name: [wall for wall, _ in found] for name, found in results.items()}
+        print(f"median {ratio(walls['theirs'], walls['ours']):.2f} times, whole commands with their start")
 
 
 def memory(scratch, sizes=(2000, 50000)):
-    """Peak memory of whole builds of few and of many images (hard links to drawn ones)."""
+    """Peak memory of whole builds of few and of many images (hard links to synthetic ones)."""
     peaks = []
-    drawn = scratch / "drawn"
-    if not drawn.exists():
-        command = [sys.executable, "-m", "data_prep.synthetic.synthetic_faces", drawn, "--images", 500, "--seed", 1]
+    synthetic = scratch / "synthetic"
+    if not synthetic.exists():
+        command = [sys.executable, "-m", "data_prep.synthetic.synthetic_faces", synthetic, "--images", 500, "--seed", 1]
         subprocess.run([*map(str, command)], check=True)
-    rows = (drawn / "list_attr_celeba.txt").read_text().splitlines()
+    rows = (synthetic / "list_attr_celeba.txt").read_text().splitlines()
     for size in sizes:
         source = scratch / f"faces{size}"
         if not source.exists():
@@ -104,7 +85,9 @@ def memory(scratch, sizes=(2000, 50000)):
             labels, parts = [], []
             for number in range(size):
                 name = f"{number + 1:06d}.jpg"
-                os.link(drawn / "img_align_celeba" / f"{number % 500 + 1:06d}.jpg", source / "img_align_celeba" / name)
+                os.link(
+                    synthetic / "img_align_celeba" / f"{number % 500 + 1:06d}.jpg", source / "img_align_celeba" / name
+                )
                 labels.append(name + rows[2 + number % 500][10:])
                 parts.append(f"{name} {int(number >= 0.8 * size) + int(number >= 0.9 * size)}")
             (source / "list_attr_celeba.txt").write_text("\n".join([str(size), rows[1], *labels]) + "\n")
@@ -177,14 +160,12 @@ def layer(folder, caffe, batches=50):
             net.flush()
             command = [str(caffe / "python"), "-c", RUN_LAYER, net.name, str(batches)]
             environment = dict(os.environ, GLOG_minloglevel="2")
-            told = subprocess.run(
-                command, check=True, stdout=subprocess.PIPE, text=True, env=environment
-            ).stdout.strip()
-            print(f"{workers} workers: {told}; {load()}", flush=True)
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+            print(f"{workers} workers: {done.stdout.strip()}; {load()}", flush=True)
 
 
 def train(stream, compact, caffe, iterations, rounds):
-    """Iteration times of the cascade under `caffe train` on both forms, in turns."""
+    """Iteration times of the cascade under `caffe train` on both forms, interleaved."""
     with tempfile.TemporaryDirectory() as scratch:
         solvers = {}
         for form, folder in (("stream", stream), ("compact", compact)):
@@ -193,20 +174,21 @@ def train(stream, compact, caffe, iterations, rounds):
             command += ["--solver", f"max_iter={iterations + 1},snapshot=0,display=1,snapshot_after_train=false"]
             subprocess.run([*map(str, command)], check=True, stdout=subprocess.DEVNULL)
             solvers[form] = out / "cascade/solver.prototxt"
-        ratios = []
-        for number in range(rounds):
-            times = {}
-            # In turns, and who begins changes, so that a change of load hits both.
-            for form in ("stream", "compact")[:: 1 if number % 2 else -1]:
-                command = [str(caffe / "caffe"), "train", "-solver", str(solvers[form])]
-                environment = dict(os.environ, GLOG_minloglevel="0")
-                log = subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True, env=environment).stderr
-                found = [float(s) for s in re.findall(r"iter/s, ([\d.e+-]+)s/1 iters", log)]
-                times[form] = statistics.median(found[1:])
-            ratios.append(times["compact"] / times["stream"])
-            told = ", ".join(f"{form} {times[form]:.3f} s" for form in ("stream", "compact"))
-            print(f"round {number + 1}: median iteration {told}, {ratios[-1] - 1:+.1%}; {load()}", flush=True)
-        print(f"median {statistics.median(ratios) - 1:+.1%}")
+
+        def run(solver):
+            command = [str(caffe / "caffe"), "train", "-solver", str(solver)]
+            environment = dict(os.environ, GLOG_minloglevel="0")
+            log = subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True, env=environment).stderr
+            iterations = [float(s) for s in re.findall(r"iter/s, ([\d.e+-]+)s/1 iters", log)]
+            return statistics.median(iterations[1:])
+
+        def show(number, times):
+            words = ", ".join(f"{form} {times[form]:.3f} s" for form in ("stream", "compact"))
+            change = times["compact"] / times["stream"] - 1
+            print(f"round {number}: median iteration {words}, {change:+.1%}; {load()}", flush=True)
+
+        results = interleaved(solvers, rounds, run, warm_up=False, after_round=show)
+        print(f"median {ratio(results['compact'], results['stream']) - 1:+.1%}")
 
 
 def main():
@@ -214,11 +196,17 @@ def main():
         prog="python -m benchmarks.data", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("what", choices=("builder", "memory", "plan", "layer", "train"))
-    add("paths", nargs="+", type=pathlib.Path, metavar="PATH", help="see above")
+    add("what", choices=("builder", "memory", "plan", "layer", "train"), help="which of the measurements above to run")
+    add(
+        "paths",
+        nargs="+",
+        type=pathlib.Path,
+        metavar="PATH",
+        help="the folders and files that the measurement takes, as shown above",
+    )
     add("--caffe", type=pathlib.Path, default=pathlib.Path(".caffe/bin"), help="start scripts (default .caffe/bin)")
-    add("--rounds", type=int, default=5, help="of builder and train (default 5)")
-    add("--iterations", type=int, default=6, help="of train in a round (default 6)")
+    add("--rounds", type=int, default=5, help="rounds of builder and train; more rounds, steadier medians (default 5)")
+    add("--iterations", type=int, default=6, help="iterations of each training in a round of train (default 6)")
     given = parser.parse_args()
     if given.what == "builder":
         builder(*given.paths, given.caffe, given.rounds)

@@ -1,4 +1,4 @@
-"""Measure prediction: faces/s against the same net called alone, time to the first result, memory.
+"""Measure prediction: faces/s against its net called directly, time to the first result, memory.
 
     .caffe/bin/python -m benchmarks.prediction FACES --run build/run
     .venv/bin/python -m benchmarks.prediction FACES --run build/run --only memory
@@ -14,12 +14,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
 import cv2
 import numpy as np
 
-from benchmarks.data import load, peak
+from benchmarks.measure import command_seconds, interleaved, load, peak, ratio, seconds
 from data_prep.geometry import face, patch
 from tools import networks
 from tools.predict import photos
@@ -28,21 +27,14 @@ from tools.predict.predictor import Predictor
 PHOTO = (1750, 2300)
 
 
-def seconds(work):
-    """Wall-clock seconds of a call."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def speed(faces, run, rounds, count=64):
-    """Faces/s of Predictor and of its net alone on patches that are there, one by one and in batches, interleaved."""
+    """Faces/s of Predictor and of its net alone on patches made before, one by one and in batches, interleaved."""
     predictor = Predictor(run=run, aligned=True)
     pictures = list(photos.read(photos.find([faces])[:count]))
     patches = [patch(face(photo.image)) for photo in pictures]
     for batch in (1, 16):
 
-        def alone(batch=batch):
+        def net_alone(batch=batch):
             for some in networks.batches(patches, batch):
                 networks.forward(predictor.net, some, [predictor.score])
 
@@ -51,24 +43,19 @@ def speed(faces, run, rounds, count=64):
                 return [predictor.predict(photo.image) for photo in pictures]
             return list(predictor.stream(iter(pictures), batch))
 
-        spent = {alone: [], ours: []}
-        for number in range(rounds + 1):  # the first one warms up
-            for work in (alone, ours)[:: 1 if number % 2 else -1]:
-                spent[work].append(seconds(work))
-        net, own = (statistics.median(spent[work][1:]) for work in (alone, ours))
-        ratio = statistics.median(h / o for h, o in zip(spent[alone][1:], spent[ours][1:]))
+        results = interleaved({"net": net_alone, "ours": ours}, rounds)
+        alone, own = (statistics.median(results[name]) for name in ("net", "ours"))
         print(
-            f"batches of {batch}: Predictor {len(patches) / own:.2f} faces/s, the net alone "
-            f"{len(patches) / net:.2f}: {ratio:.2f} times (median of {rounds}); {load()}",
+            f"batches of {batch}: Predictor {len(patches) / own:.2f} faces/s, its net alone "
+            f"{len(patches) / alone:.2f}: {ratio(results['net'], results['ours']):.2f} times (median of {rounds}); "
+            f"{load()}",
             flush=True,
         )
 
 
 def command(run, out, *rest):
-    """The command line of prediction, on the Caffe of this Python."""
-    engine = "bvlc" if networks.is_bvlc() else "torch"
-    words = [sys.executable, "-m", "tools.cli", "predict", "--caffe", engine, "--run", run, "--out", out, *rest]
-    return [str(word) for word in words]
+    """The command line of face-cascade predict."""
+    return list(map(str, [sys.executable, "-m", "tools.cli", "predict", "--run", run, "--out", out, *rest]))
 
 
 def first(faces, run, rounds):
@@ -76,18 +63,17 @@ def first(faces, run, rounds):
     one = photos.find([faces])[0].path
     with tempfile.TemporaryDirectory() as out:
         call = command(run, out, "--aligned", "--no-pictures", one)
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        spent = [seconds(lambda: subprocess.run(call, check=True, **quiet)) for _ in range(rounds)]
-    print(f"one face, start to end: {statistics.median(spent):.1f} s (median of {rounds}); {load()}", flush=True)
+        found = [command_seconds(call, stderr=subprocess.DEVNULL)[0] for _ in range(rounds)]
+    print(f"one face, start to end: {statistics.median(found):.1f} s (median of {rounds}); {load()}", flush=True)
 
 
-def memory(faces, run, sizes=(100, 1000), drawn=50):
-    """Peak memory of prediction on few and on many photos."""
-    found = [source.path for source in photos.find([faces])[: 2 * drawn]]
+def memory(faces, run, sizes=(100, 1000), originals_count=50):
+    """Peak memory of face-cascade predict on few and on many photos."""
+    found = [source.path for source in photos.find([faces])[: 2 * originals_count]]
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
         originals = []
-        for number in range(drawn):
+        for number in range(originals_count):
             photo = np.full((*PHOTO, 3), 128, np.uint8)
             for column in range(2):
                 picture = cv2.resize(cv2.imread(str(found[(2 * number + column) % len(found)])), (534, 654))
@@ -99,12 +85,10 @@ def memory(faces, run, sizes=(100, 1000), drawn=50):
             folder = scratch / f"photos{size}"
             folder.mkdir()
             for number in range(size):
-                os.link(str(originals[number % drawn]), str(folder / f"{number:05d}.jpg"))
+                os.link(str(originals[number % originals_count]), str(folder / f"{number:05d}.jpg"))
             out = scratch / f"out{size}"
             call = command(run, out, folder)
-            start = time.perf_counter()
-            peaks.append(peak(call))
-            spent = time.perf_counter() - start
+            spent = seconds(lambda call=call: peaks.append(peak(call)))
             answered = (out / "predictions.jsonl").read_text().count('"box"')
             print(
                 f"{size:,} photos: peak {peaks[-1]:,.0f} MiB, {answered} faces, {size / spent:.1f} photos/s; {load()}",
@@ -118,16 +102,17 @@ def main():
     add = parser.add_argument
     add("faces", type=pathlib.Path, help="folder of aligned faces")
     add("--run", default="build/run", help="folder of the run (default build/run)")
-    add("--rounds", type=int, default=5, help="of speed and first (default 5)")
+    add("--rounds", type=int, default=5, help="rounds of speed and of first (default 5)")
     add("--only", choices=("speed", "first", "memory"), help="measure one of them")
     given = parser.parse_args()
+    what = given.faces, given.run
     try:
         if given.only in (None, "speed"):
-            speed(given.faces, given.run, given.rounds)
+            speed(*what, given.rounds)
         if given.only in (None, "first"):
-            first(given.faces, given.run, given.rounds)
+            first(*what, given.rounds)
         if given.only in (None, "memory"):
-            memory(given.faces, given.run)
+            memory(*what)
     except (networks.ToolError, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"error: {error}")
 

@@ -186,6 +186,10 @@ CELEBA = {
     "partition 3": (edit(PARTITION, ("000007.jpg 0", "000007.jpg 3")), [f"{PARTITION}:7", "0, 1 or 2"]),
     "partition twice": (edit(PARTITION, ("000008.jpg", "000007.jpg")), [f"{PARTITION}:8", "has a row already"]),
     "no test split": (write(PARTITION, lambda data: data.replace(b" 2", b" 0")), [PARTITION, "test split"]),
+    "binary boxes": (
+        write("list_true_boxes.csv", lambda data: b"\xff" + data),
+        ["list_true_boxes.csv: expected image_id"],
+    ),
     "no images": (remove("img_align_celeba"), ["neither img_align_celeba nor img_align_celeba.zip"]),
     "truncated zip": (zipped(lambda data: data[: len(data) // 2]), ["img_align_celeba.zip", "not a whole zip"]),
     "damaged zip": (zipped(in_the_middle), ["img_align_celeba.zip", "damaged in the zip file", LABELS]),

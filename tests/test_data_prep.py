@@ -154,14 +154,14 @@ def test_duplicates_across_splits_are_reported_and_left_out_of_training(source, 
     for name in ("000002.jpg", "000005.jpg"):
         (copy / "img_align_celeba" / name).write_bytes(image)
     made = build(copy, tmp_path / "a", "compact")
-    told = "2 training images that the validation or test split holds too are left out of training"
-    assert told in capsys.readouterr().err and made.settings.dropped == 2
+    warning = "2 training images that the validation or test split holds too are left out of training"
+    assert warning in capsys.readouterr().err and made.settings.dropped == 2
     stored = [datum.data for _, datum in read(tmp_path / "a/train_images")]
     assert len(stored) == made.splits["train"].images == 46 and image not in stored
     made = build(copy, tmp_path / "b", "compact", keep_duplicates=True)
     assert made.splits["train"].images == 48 and made.settings.dropped == 0
-    told = "1 images are in two splits, the first is 000002.jpg (train) and 000060.jpg (test); none is left out"
-    assert told in capsys.readouterr().err
+    warning = "1 images are in two splits, the first is 000002.jpg (train) and 000060.jpg (test); none is left out"
+    assert warning in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("form", manifest.FORMS)

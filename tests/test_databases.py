@@ -121,6 +121,28 @@ def test_no_damage_of_a_file_ends_the_process(images, tmp_path):
     assert done.stdout == "done\n", (done.returncode, done.stderr)
 
 
+# Places in a meta page (lmdb.h, mdb.c): of the records' tree its depth, number of records and root; the page size.
+@pytest.mark.parametrize(
+    "place, value, words",
+    [
+        (94, b"\0\0", "depth 0"),
+        (94, b"\7\0", "is damaged"),
+        (92, b"\4\0", "its flags 4"),
+        (120, b"\5" + bytes(7), "40 records are there of 5"),
+        (128, b"\xee" + bytes(7), "page 238 is outside of the file"),
+        (40, b"\0\x20\0\0", "the second page is not that of an LMDB|different page sizes|a page size"),
+        (16, b"\0\0\0\0", "the first page is not that of an LMDB"),
+    ],
+)
+def test_damaged_meta_pages_are_named(images, place, value, words):
+    data = bytearray((images / "data.mdb").read_bytes())
+    for page in (0, 4096):
+        data[page + place : page + place + len(value)] = value
+    (images / "data.mdb").write_bytes(data)
+    with pytest.raises(OSError, match=f"{images}/data.mdb: damaged LMDB, .*({words})"):
+        databases.open_lmdb(images)
+
+
 def test_large_and_empty_databases_are_whole(tmp_path):
     databases.write_lmdb(tmp_path / "large", (bytes(20) for _ in range(20000)), 20000, "records")
     environment.check_file(tmp_path / "large/data.mdb")

@@ -10,6 +10,7 @@ import scipy.io
 
 from data_prep.sources import lfwa
 from data_prep.sources.images import DataError
+from data_prep.sources.mat import read_mat
 from data_prep.sources.opening import open_source
 from data_prep.synthetic import synthetic_faces
 
@@ -133,3 +134,17 @@ def test_a_folder_of_no_layout_says_what_was_looked_for(source, lfwa_source, tmp
         open_source(lfwa_source, expect="celeba")
     with pytest.raises(DataError, match="holds CelebA, not LFWA"):
         open_source(source, expect="lfwa")
+
+
+def test_a_mat_file_that_crashes_its_reader_is_one_line(tmp_path):
+    names = np.array(["a\\a_1.jpg", "b\\b_1.jpg"], object)[:, None]
+    scipy.io.savemat(tmp_path / "x.mat", {"name": names, "AttrName": names, "label": np.eye(2)})
+    data = (tmp_path / "x.mat").read_bytes()
+    assert read_mat(tmp_path / "x.mat")["name"] == ["a\\a_1.jpg", "b\\b_1.jpg"]
+    # Either of these bytes ends scipy's reader with SIGSEGV.
+    for place, value in ((225, 113), (224, 95)):
+        damaged = bytearray(data)
+        damaged[place] = value
+        (tmp_path / "x.mat").write_bytes(damaged)
+        with pytest.raises(DataError, match="x.mat: not a whole MATLAB file"):
+            read_mat(tmp_path / "x.mat")

@@ -34,13 +34,13 @@ def use_device(device):
 
     Raises ToolError for another word, for a GPU on a Caffe built for the CPU only, and for a GPU that is not there.
     """
-    found = DEVICE.fullmatch(device)
-    if not found:
+    match = DEVICE.fullmatch(device)
+    if not match:
         raise ToolError(f"--device {device}: must be cpu, cuda or cuda:N (one GPU by its number, from 0)")
     if device == "cpu":
         caffe.set_mode_cpu()
         return
-    number = int(found[1] or 0)
+    number = int(match[1] or 0)
     if is_bvlc():
         if not built_for_gpus():
             raise ToolError(

@@ -1,1 +1,1 @@
-"""Measurements of the engine against BVLC Caffe and against PyTorch written by hand: `make bench`."""
+"""Measurements of the engine against BVLC Caffe and against plain PyTorch: `make bench`."""

@@ -1,11 +1,11 @@
-"""Speed and memory of both engines and of a loop written by hand, all in one run.
+"""Speed and memory of both engines and of plain PyTorch, all in one run.
 
     make bench                              # everything, about 10 minutes on 2 idle cores
     make bench BENCH="--rounds 3 --attributes 4 --only speed"
 
-Speed: forward and backward of the region net. The contestants are processes that wait for each other and take turns,
-round after round, so that what else the machine does falls on all alike; a table shows each one's best and median and
-the median of the rounds' own ratios. Memory: peak of `caffe train` on the cascade, two iterations and a snapshot.
+Speed: forward and backward of the region net. The contestants are processes whose passes are interleaved, so that what
+else the machine does falls on all alike; a table shows each one's best and median and the median of the rounds' own
+ratios. Memory: peak of `caffe train` on the cascade, two iterations and a snapshot.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import sys
 import tempfile
 
 from benchmarks.engine import nets
+from benchmarks.measure import interleaved, load, peak, ratio
 from models import generate
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -25,11 +26,11 @@ PROGRAMS = {"BVLC": REPOSITORY / ".caffe/bin/caffe", "engine": REPOSITORY / ".ve
 # (name, kind of worker, precision)
 CONTESTANTS = (
     ("BVLC Caffe", "bvlc", "float32"),
-    ("by hand", "hand", "float32"),
-    ("by hand, plain order", "hand-plain", "float32"),
+    ("PyTorch", "pytorch", "float32"),
+    ("PyTorch, channels first", "pytorch-channels-first", "float32"),
     ("engine", "engine", "float32"),
-    ("by hand, bfloat16", "hand", "bfloat16"),
-    ("by hand, bfloat16, plain order", "hand-plain", "bfloat16"),
+    ("PyTorch, bfloat16", "pytorch", "bfloat16"),
+    ("PyTorch, bfloat16, channels first", "pytorch-channels-first", "bfloat16"),
     ("engine, bfloat16", "engine", "bfloat16"),
 )
 
@@ -78,58 +79,48 @@ def speed(attributes, batch, rounds, threads):
             name: Worker(kind, precision, attributes, batch, prototxt, threads) for name, kind, precision in CONTESTANTS
         }
         rates = {p: Worker("rate", p, attributes, batch, prototxt, threads) for p in ("float32", "bfloat16")}
-        times, found = {name: [] for name in workers}, {p: [] for p in rates}
+
+        def show(number, _):
+            print(f"round {number}/{rounds}, {load()}", file=sys.stderr, flush=True)
+
         try:
-            for turn in range(rounds + 1):
-                for name, worker in workers.items():
-                    result = worker.step()
-                    if turn:  # the first one is a warm-up
-                        times[name].append(result)
-                for precision, worker in rates.items():
-                    found[precision].append(worker.step()[2])
-                print(f"round {turn}/{rounds}, load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
+            results = interleaved({**workers, **rates}, rounds, Worker.step, after_round=show)
         except KeyboardInterrupt:
-            if not all(times.values()):
-                raise SystemExit("error: stopped before one round had ended")
-            print("stopped; of the rounds so far:", file=sys.stderr)
+            raise SystemExit("error: stopped before one round had ended")
         for worker in (*workers.values(), *rates.values()):
             worker.close()
     show_speed(
-        times,
-        {p: max(values) for p, values in found.items()},
+        {name: results[name] for name in workers},
+        {precision: max(answer for *_, answer in results[precision]) for precision in rates},
         nets.operations("region", attributes, batch),
         batch * attributes,
     )
 
 
-def ratio(times, slow, fast):
-    """Median over the rounds of how many times faster `fast` is than `slow`."""
-    return statistics.median(a[0] / b[0] for a, b in zip(times[slow], times[fast]))
-
-
 def show_speed(times, rates, work, images):
     """Print the table."""
-    best_hand = {
+    walls = {name: [wall for wall, *_ in found] for name, found in times.items()}
+    best_loop = {
         precision: min(
-            (name for name, kind, p in CONTESTANTS if kind.startswith("hand") and p == precision),
-            key=lambda name: statistics.median(t[0] for t in times[name]),
+            (name for name, kind, p in CONTESTANTS if kind.startswith("pytorch") and p == precision),
+            key=lambda name: statistics.median(walls[name]),
         )
         for precision in rates
     }
     print(f"\nforward + backward of the region net, {images} images, {work / 1e9:.0f} GFLOP")
     print(f"matrix rate of the machine: {rates['float32']:.0f} (float32), {rates['bfloat16']:.0f} (bfloat16) GFLOP/s\n")
-    heads = ("", "best s", "median s", "CPU s", "images/s", "of rate", "x BVLC", "x by hand")
+    heads = ("", "best s", "median s", "CPU s", "images/s", "of rate", "x BVLC", "x PyTorch")
     print(f"{heads[0]:32s}" + "".join(f"{head:>10s}" for head in heads[1:]))
     for name, _, precision in CONTESTANTS:
-        walls = [t[0] for t in times[name]]
+        best, median = min(walls[name]), statistics.median(walls[name])
         row = [
-            f"{min(walls):.2f}",
-            f"{statistics.median(walls):.2f}",
-            f"{statistics.median(t[1] for t in times[name]):.2f}",
-            f"{images / statistics.median(walls):.1f}",
-            f"{work / 1e9 / min(walls) / rates[precision]:.0%}",
-            f"{ratio(times, 'BVLC Caffe', name):.2f}",
-            f"{ratio(times, best_hand[precision], name):.2f}",
+            f"{best:.2f}",
+            f"{median:.2f}",
+            f"{statistics.median(processor for _, processor, _ in times[name]):.2f}",
+            f"{images / median:.1f}",
+            f"{work / 1e9 / best / rates[precision]:.0%}",
+            f"{ratio(walls['BVLC Caffe'], walls[name]):.2f}",
+            f"{ratio(walls[best_loop[precision]], walls[name]):.2f}",
         ]
         print(f"{name:32s}" + "".join(f"{cell:>10s}" for cell in row))
 
@@ -149,12 +140,10 @@ def memory(attributes, batch, threads):
             command = [str(program), "train", "-solver", str(folder / "cascade/solver.prototxt"), *flags]
             environment = dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads))
             environment.pop("PYTHONPATH", None)
-            process = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, cwd=REPOSITORY)
-            log = process.stderr.read()
-            _, status, usage = os.wait4(process.pid, 0)
-            if status:
-                raise SystemExit(f"error: {name}: {log.decode()[-500:]}")
-            peaks[name] = usage.ru_maxrss / 1024
+            try:
+                peaks[name] = peak(command, subprocess.PIPE, env=environment, cwd=REPOSITORY)
+            except subprocess.CalledProcessError as error:
+                raise SystemExit(f"error: {name}: {error.stderr.decode()[-500:]}")
             print(f"{name:32s}{peaks[name]:10.0f} MiB{peaks[name] / peaks['BVLC Caffe']:10.2f} x BVLC", flush=True)
 
 
@@ -169,7 +158,7 @@ def main():
     add("--threads", type=int, default=os.cpu_count(), help="of every contestant (default: all cores)")
     add("--only", choices=("speed", "memory"), help="measure one of them")
     arguments = parser.parse_args()
-    print(f"{arguments.threads} threads, load {os.getloadavg()[0]:.1f}")
+    print(f"{arguments.threads} threads, {load()}")
     if arguments.only != "memory":
         speed(arguments.attributes, arguments.batch, arguments.rounds, arguments.threads)
     if arguments.only != "speed":

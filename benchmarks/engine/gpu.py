@@ -1,15 +1,16 @@
-"""Training speed on a GPU: the engine against PyTorch written by hand, from tensors that are there and from an LMDB.
+"""Training speed on a GPU: the engine against plain PyTorch, from tensors on the device and from an LMDB.
 
     make bench-gpu                                        # both networks, 20 attributes, b = 4
     make bench-gpu BENCH="--lmdb data/lmdb"               # a stream LMDB of real faces in place of noise
     make bench-gpu BENCH="--device cpu --attributes 2 --batch 2 --steps 1 --rounds 1"    # that it runs, anywhere
 
-Every contestant trains (forward, backward, update) in bfloat16; they take turns in one process, round after round. A
-table shows images per second, the share of the card's measured matrix rate, the ratio to the best loop written by
-hand for the same source, and the share of time that the step waited for data.
+Every contestant trains (forward, backward, update) in bfloat16; their steps are interleaved in one process. A table
+shows images per second, the share of the card's measured matrix rate, the ratio to the best loop of plain PyTorch for
+the same source, and the share of time that the step waited for data.
 """
 
 import argparse
+import functools
 import os
 import pathlib
 import statistics
@@ -27,6 +28,7 @@ from caffe.proto import caffe_pb2  # noqa: E402
 
 from benchmarks.engine import nets  # noqa: E402
 from benchmarks.engine.reference import Training  # noqa: E402
+from benchmarks.measure import interleaved, load  # noqa: E402
 from data_prep.store import databases  # noqa: E402
 from models import generate  # noqa: E402
 
@@ -49,10 +51,10 @@ class Tensors:
 
 
 class Database(Tensors):
-    """The engine on an LMDB; kept: decoded on the device after its first pass."""
+    """The engine on an LMDB; cached: decoded on the device after its first pass."""
 
-    def __init__(self, net, folder, kept):
-        context.set_decoded_budget(max(context.decoded_budget(), 1 << 30) if kept else 0)
+    def __init__(self, net, folder, cached):
+        context.set_decoded_budget(max(context.decoded_budget(), 1 << 30) if cached else 0)
         self.solver = solver.SGDSolver(solver_parameters(folder / net / "train_val.prototxt"))
         context.set_decoded_budget(None)
 
@@ -86,8 +88,8 @@ class Images(torch.utils.data.Dataset):
         return torch.from_numpy(cv2.imdecode(np.frombuffer(datum.data, np.uint8), cv2.IMREAD_COLOR)), datum.label
 
 
-class HandDatabase:
-    """A loop written by hand on a DataLoader with as many workers as cores, pinned memory and asynchronous copies."""
+class PyTorchDatabase:
+    """Plain PyTorch on a DataLoader with as many workers as cores, pinned memory and asynchronous copies."""
 
     def __init__(self, training, folder, attributes, batch):
         self.training, self.shape, self.waited = training, (batch, attributes), 0.0
@@ -134,29 +136,29 @@ def synchronise(device):
         torch.cuda.synchronize()
 
 
-def hand_forms(device):
-    """Forms of the loop by hand, of which the best one counts: name -> settings of Training."""
+def pytorch_forms(device):
+    """Forms of the loop in plain PyTorch, of which the best one counts: name -> settings of Training."""
     forms = {}
     for kind, grouped in (("separate", False), ("grouped", True)):
         if device == "cuda":
-            forms[f"by hand, {kind}, graph"] = {"grouped": grouped, "graphed": True}
-            forms[f"by hand, {kind}, compiled"] = {"grouped": grouped, "compiled": True}
+            forms[f"PyTorch, {kind}, graph"] = {"grouped": grouped, "graphed": True}
+            forms[f"PyTorch, {kind}, compiled"] = {"grouped": grouped, "compiled": True}
         else:
-            forms[f"by hand, {kind}"] = {"grouped": grouped}
+            forms[f"PyTorch, {kind}"] = {"grouped": grouped}
     return forms
 
 
 def contestants(net, source, arguments, folder):
-    """Pairs (name, object with step()) for a source, "tensors" or "LMDB"; names of loops by hand begin so."""
+    """Pairs (name, object with step()) for a source, "tensors" or "LMDB"; reference loops are called PyTorch ...."""
     count, batch, device = arguments.attributes, arguments.batch, arguments.device
-    for name, form in hand_forms(device).items():
+    for name, form in pytorch_forms(device).items():
         training = Training(net, count, batch, "bfloat16", device, **form)
-        yield name, training if source == "tensors" else HandDatabase(training, folder, count, batch)
+        yield name, training if source == "tensors" else PyTorchDatabase(training, folder, count, batch)
     if source == "tensors":
         yield "engine", Tensors(net, generate.PAPER_ATTRIBUTES[:count], batch)
     else:
-        yield "engine, decoded every time", Database(net, folder, kept=False)
-        yield "engine, kept on the device", Database(net, folder, kept=True)
+        yield "engine, decoded every time", Database(net, folder, cached=False)
+        yield "engine, cached on the device", Database(net, folder, cached=True)
 
 
 def waited(contestant):
@@ -184,18 +186,15 @@ def run(net, arguments, folder, rate):
     found = {}
     for source in ("tensors", "LMDB"):
         rivals = dict(contestants(net, source, arguments, folder))
-        results = {name: [] for name in rivals}
-        for rival in rivals.values():  # compiles, fills caches, reads what is kept once
+        for rival in rivals.values():  # compiles, fills caches, reads what is cached once
             measure(rival, max(arguments.steps, arguments.batches + 1), arguments.device)
-        for _ in range(arguments.rounds):
-            for name, rival in rivals.items():
-                results[name].append(measure(rival, arguments.steps, arguments.device))
-        found[source] = results
+        steps = functools.partial(measure, steps=arguments.steps, device=arguments.device)
+        found[source] = interleaved(rivals, arguments.rounds, steps, warm_up=False)
         del rivals
-    print(f"{'':12s}{'':34s}{'images/s':>12s}{'of rate':>10s}{'x by hand':>12s}{'waits':>8s}")
+    print(f"{'':12s}{'':34s}{'images/s':>12s}{'of rate':>10s}{'x PyTorch':>12s}{'waits':>8s}")
     for source, results in found.items():
         speeds = {n: images * arguments.steps / statistics.median(s for s, _ in r) for n, r in results.items()}
-        best = max(speed for name, speed in speeds.items() if name.startswith("by hand"))
+        best = max(speed for name, speed in speeds.items() if name.startswith("PyTorch"))
         for name, speed in speeds.items():
             share = statistics.median(wait for _, wait in results[name]) if source == "LMDB" else 0
             cells = f"{speed:12.1f}{work / images * speed / rate:10.0%}{speed / best:12.2f}{share:8.1%}"
@@ -223,7 +222,7 @@ def main():
         caffe.set_mode_gpu()
     caffe.set_precision("bfloat16")
     rate = matrix_rate(arguments.device)
-    name = torch.cuda.get_device_name() if arguments.device == "cuda" else f"CPU, load {os.getloadavg()[0]:.1f}"
+    name = torch.cuda.get_device_name() if arguments.device == "cuda" else f"CPU, {load()}"
     print(f"{name}, PyTorch {torch.__version__}: {rate / 1e12:.2f} TFLOP/s of bfloat16 products")
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)

@@ -31,7 +31,7 @@ def products(row, channels):
 
 
 def input_net(net, attributes, batch):
-    """A network for training whose data and label_flat are filled by hand: prototxt. attributes: names"""
+    """A network for training whose data and label_flat the caller fills: prototxt. attributes: names"""
     text = generate.network(net, generate.Options(attributes, batch))
     _, marker, rest = text.partition('layer {\n  name: "label"')
     count, size = len(attributes) * batch, table1.INPUT_SIZE

@@ -1,6 +1,6 @@
 """The contestants: each a process that does one forward and backward pass of the region net per line it reads.
 
-    python -m benchmark.workers KIND PRECISION ATTRIBUTES BATCH PROTOTXT
+    python -m benchmarks.engine.workers KIND PRECISION ATTRIBUTES BATCH PROTOTXT
 
 It answers with the seconds of wall clock and of processor time that the pass took, and the loss. Runs in both
 environments (KIND bvlc: .caffe/bin/python).
@@ -43,7 +43,7 @@ def caffe_pass(precision, attributes, batch, prototxt):
     return step
 
 
-def hand_pass(precision, attributes, batch, channels_last=True):
+def pytorch_pass(precision, attributes, batch, channels_last=True):
     import torch
 
     # What the engine does for itself.
@@ -85,7 +85,7 @@ def main():
     elif kind == "rate":
         step = rate_pass(precision)
     else:
-        step = hand_pass(precision, attributes, batch, kind == "hand")
+        step = pytorch_pass(precision, attributes, batch, kind == "pytorch")
     for _ in sys.stdin:
         wall, processor = time.perf_counter(), time.process_time()
         answer = step()

@@ -2,7 +2,6 @@
 
 import csv
 import pathlib
-import zipfile
 
 import numpy as np
 
@@ -77,7 +76,9 @@ class Prepared:
         path = self.folder / "train_plan.npy"
         try:
             samples = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError, MemoryError, SyntaxError, zipfile.BadZipFile) as error:
+        except OSError:
+            raise
+        except Exception as error:  # the reader raises of every kind on damaged files
             raise DataError(f"{path}: damaged ({error})")
         records = self.manifest.train_records
         if getattr(samples, "dtype", None) != balance.SAMPLE or samples.shape != (records,):

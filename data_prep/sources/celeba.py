@@ -152,11 +152,15 @@ def read_partition(path, names):
 def read_boxes(path):
     """Read list_true_boxes.csv: dict name -> dict attribute -> (x1, y1, x2, y2). Raises DataError."""
     boxes = {}
-    with open(path, newline="") as file:
-        for row in csv.DictReader(file):
-            try:
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
                 box = tuple(float(row[side]) for side in ("x1", "y1", "x2", "y2"))
+                if not np.isfinite(box).all():
+                    raise ValueError("not finite")
                 boxes.setdefault(row["image_id"], {})[row["attribute"]] = box
-            except (KeyError, TypeError, ValueError):
-                raise DataError(f"{path}: expected image_id,attribute,x1,y1,x2,y2 in every row")
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}")
+    except (KeyError, TypeError, ValueError, csv.Error):
+        raise DataError(f"{path}: expected image_id,attribute,x1,y1,x2,y2 in every row")
     return boxes

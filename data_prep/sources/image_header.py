@@ -3,12 +3,23 @@
 JPEG (ITU-T T.81, annex B; orientation: Exif 2.3) and PNG (ISO/IEC 15948), the formats of CelebA and LFW.
 """
 
-import collections
+import dataclasses
 import struct
 import zlib
 
-# channels: 1 grey, 3 colour, 4 CMYK or with transparency; bits per channel; orientation: Exif's, 1 = upright
-Header = collections.namedtuple("Header", "format width height channels bits orientation")
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """Format ("JPEG" or "PNG"), size in pixels, channels (1 grey, 3 colour, 4 CMYK or with transparency), bits per
+    channel, and Exif's orientation (1 is upright)."""
+
+    format: str
+    width: int
+    height: int
+    channels: int
+    bits: int
+    orientation: int
+
 
 LARGEST = 50_000_000  # pixels; an aligned face has 40,000
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"

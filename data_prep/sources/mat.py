@@ -1,10 +1,23 @@
-"""MATLAB files: through scipy.io up to version 7, and through h5py for version 7.3, which is HDF5 (LFWA's own are)."""
+"""MATLAB files: through scipy.io up to version 7, and through h5py for version 7.3, which is HDF5 (LFWA's own are).
+
+Both readers can crash or hang on a damaged file, so they run in a process of their own:
+
+    python -m data_prep.sources.mat FILE    # writes its variables to standard output; started by read_mat only
+"""
+
+import io
+import os
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 
 from data_prep.sources.images import DataError
 
 NUMBERS = "biuf"  # kinds of NumPy's types that are real numbers
+LONGEST = 300  # seconds; LFWA's own files take one
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 
 def read_mat(path):
@@ -15,14 +28,33 @@ def read_mat(path):
     Raises DataError when it is missing or no MATLAB file.
     """
     try:
-        with open(path, "rb") as file:
-            start = file.read(520)
+        with open(path, "rb"):
+            pass
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}")
+    search = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", "data_prep.sources.mat", str(path)]
     try:
-        return _version_73(path) if b"\x89HDF\r\n\x1a\n" in (start[:8], start[512:]) else _version_7(path)
-    except Exception as error:  # the readers raise of every kind on damaged files
-        raise DataError(f"{path}: not a whole MATLAB file ({type(error).__name__}: {error})")
+        done = subprocess.run(command, capture_output=True, timeout=LONGEST, env=dict(os.environ, PYTHONPATH=search))
+    except subprocess.TimeoutExpired:
+        raise DataError(f"{path}: not a whole MATLAB file (its reader did not end within {LONGEST} s)")
+    if done.returncode:
+        reason = done.stderr.decode(errors="replace").strip().splitlines() or ["its reader crashed"]
+        reason = reason[-1] if done.returncode > 0 else "its reader crashed"
+        raise DataError(f"{path}: not a whole MATLAB file ({reason})")
+    with np.load(io.BytesIO(done.stdout), allow_pickle=False) as variables:
+        return {name[1:]: value.tolist() if value.dtype.kind == "U" else value for name, value in variables.items()}
+
+
+def write_variables(path, stream):
+    """Write the variables of a .mat file to a binary stream, as an .npz with lists of str as arrays of text."""
+    with open(path, "rb") as file:
+        start = file.read(520)
+    variables = _version_73(path) if b"\x89HDF\r\n\x1a\n" in (start[:8], start[512:]) else _version_7(path)
+    held = io.BytesIO()
+    arrays = {name: np.array(value, str) if isinstance(value, list) else value for name, value in variables.items()}
+    np.savez(held, **{f"_{name}": value for name, value in arrays.items()})  # "file" would be savez's own argument
+    stream.write(held.getvalue())
 
 
 def _text(characters):
@@ -77,3 +109,11 @@ def _characters(file, item):
     if item.dtype.kind == "O":  # a cell in a cell
         return _characters(file, file[values[0]])
     return "".join(map(chr, values))
+
+
+if __name__ == "__main__":
+    try:
+        write_variables(sys.argv[1], sys.stdout.buffer)
+    except Exception as error:  # the readers raise of every kind on damaged files
+        print(f"{type(error).__name__}: {' '.join(str(error).split())}"[:300], file=sys.stderr)
+        sys.exit(1)

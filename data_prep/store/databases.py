@@ -61,14 +61,14 @@ def count(path):
 
 def records(path):
     """The Datum messages of an LMDB in key order. Raises OSError for a damaged one, naming the record."""
-    with open_lmdb(path) as environment, environment.begin() as transaction:
+    with _reading(path) as transaction:
         for name, value in transaction.cursor():
             yield _datum(value, f"{path}: record {name.decode(errors='replace')}")
 
 
 def chosen(path, numbers):
     """(number, Datum) of the records that have these numbers, in their order. Raises OSError naming the record."""
-    with open_lmdb(path) as environment, environment.begin() as transaction:
+    with _reading(path) as transaction:
         for number in map(int, numbers):
             where = f"{path}: record {number:08d}"
             value = transaction.get(key(number))
@@ -91,6 +91,23 @@ def images(path, numbers=None):
                 yield decoded(datum)
             except ValueError as error:
                 raise OSError(f"{path}: record {number:08d} {error}")
+
+
+@contextlib.contextmanager
+def _reading(path):
+    """A transaction that reads an LMDB. Raises OSError, also for what is wrong with its pages."""
+    with open_lmdb(path) as environment:
+        try:
+            with environment.begin() as transaction:
+                yield transaction
+        except lmdb.Error as error:
+            raise OSError(f"{path}: damaged LMDB ({error}); build it again")
+
+
+def keys(path):
+    """The keys of an LMDB (bytes), in order. Raises OSError."""
+    with _reading(path) as transaction:
+        yield from transaction.cursor().iternext(values=False)
 
 
 def _datum(value, where):

@@ -49,13 +49,15 @@ def check_file(path):
     with open(path, "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         meta, page_size = _meta(file.fileno())
-        *_, flags, depth, _, _, _, _, root, last, _ = meta
+        *_, flags, depth, _, _, _, entries, root, last, _ = meta
         if (last + 1) * page_size > size:
             raise _Damage(f"cut short: {size:,} bytes are there of {(last + 1) * page_size:,}")
         if flags:
             raise _Damage(f"its flags {flags} are not those of a Caffe database")
-        if root == _NO_PAGE:
+        if depth == 0 and root == _NO_PAGE and entries == 0:
             return
+        if not 1 <= depth <= 32:  # LMDB follows no deeper tree
+            raise _Damage(f"its tree of pages has depth {depth}")
         pages = np.array([root], dtype=np.uint64)
         seen = 0
         for level in range(depth):
@@ -63,8 +65,10 @@ def check_file(path):
             if seen > last:
                 raise _Damage("its tree of pages has a loop")
             kind = _LEAF if level == depth - 1 else _BRANCH
-            below = [_children(file.fileno(), int(page), page_size, last, kind) for page in pages]
+            counts, below = zip(*(_nodes(file.fileno(), int(page), page_size, last, kind) for page in pages))
             pages = np.concatenate(below)
+        if sum(counts) != entries:
+            raise _Damage(f"{sum(counts):,} records are there of {entries:,}")
 
 
 def _meta(file):
@@ -75,6 +79,8 @@ def _meta(file):
     if page_size not in (1 << power for power in range(9, 17)):
         raise _Damage(f"a page size of {page_size}")
     metas.append(_fields(os.pread(file, _PAGE.size + _META.size, page_size), "second"))
+    if metas[1][4] != page_size:
+        raise _Damage("its first two pages name different page sizes")
     return max(metas, key=lambda meta: meta[-1]), page_size
 
 
@@ -88,8 +94,8 @@ def _fields(data, which):
     return meta
 
 
-def _children(file, page, page_size, last, kind):
-    """Check a branch or leaf page. Returns the numbers of the pages below a branch page; none of a leaf page."""
+def _nodes(file, page, page_size, last, kind):
+    """Check a branch or leaf page. Returns its number of nodes, and the pages below a branch page; none of a leaf."""
     if not 2 <= page <= last:
         raise _Damage(f"page {page} is outside of the file")
     data = os.pread(file, page_size, page * page_size)
@@ -104,7 +110,7 @@ def _children(file, page, page_size, last, kind):
     if kind == _BRANCH:
         if (nodes + 8 + key_size).max() > page_size:
             raise _Damage(f"page {page} is damaged")
-        return (low | high << 16 | node_flags << 32).astype(np.uint64)
+        return len(nodes), (low | high << 16 | node_flags << 32).astype(np.uint64)
     large = node_flags == _LARGE
     length = low | high << 16
     end = nodes + 8 + key_size + np.where(large, 8, length)
@@ -117,4 +123,4 @@ def _children(file, page, page_size, last, kind):
     # Numbers are compared apart, so that no sum runs over.
     if (first < 2).any() or (first > last).any() or (first.astype(np.int64) + count > last + 1).any():
         raise _Damage(f"page {page} names a value outside of the file")
-    return np.empty(0, np.uint64)
+    return len(nodes), np.empty(0, np.uint64)

@@ -31,10 +31,12 @@ class State:
 
 def write(path, state):
     """Write a State as binary .solverstate. Raises OSError."""
-    head = caffe_pb2.SolverState(iter=state.iteration, learned_net=state.learned_net, current_step=state.step)
+    head = caffe_pb2.SolverState(iter=state.iteration, learned_net=state.learned_net)
     parts = [head.SerializeToString()]
     for history in state.histories:
         parts += wire.BlobParts(history).field(wire.STATE_HISTORY)
+    # Last, as BVLC Caffe has it: a file that was cut short between two histories is without it.
+    parts.append(caffe_pb2.SolverState(current_step=state.step).SerializeToString())
     wire.write_parts(path, parts)
 
 
@@ -59,7 +61,7 @@ def read(path):
         return State(*hdf5.read_state(path))
     message, histories = wire.read_state(path)
     check(
-        message.HasField("iter") and message.iter >= 0 and message.current_step >= 0,
+        message.HasField("iter") and message.HasField("current_step") and min(message.iter, message.current_step) >= 0,
         f"{path}: not a .solverstate, or a damaged one",
     )
     return State(message.iter, message.current_step, message.learned_net, histories)

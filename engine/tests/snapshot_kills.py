@@ -14,7 +14,7 @@ import shutil
 import signal
 import sys
 
-import caffe
+import caffe.solver  # before forking, so that not every child loads PyTorch
 from caffe import hdf5, snapshot, wire
 
 SNAPSHOT_TO_KILL_IN = 4

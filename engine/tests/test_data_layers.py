@@ -220,6 +220,17 @@ def test_damaged_records_are_errors_that_name_the_database(datums, words, tmp_pa
     assert "/db: " in str(error.value)
 
 
+def test_a_database_cut_short_is_an_error_and_not_the_end_of_the_process(tmp_path):
+    """Reading behind the end of a mapped file would end in SIGBUS."""
+    write(tmp_path / "db", [raw(image) for image in images(size=(90, 110))])
+    file = tmp_path / "db/data.mdb"
+    whole = file.read_bytes()
+    for part in (0.3, 0.9):
+        file.write_bytes(whole[: int(part * len(whole))])
+        with pytest.raises(caffe.CaffeError, match="data.mdb: cut short"):
+            build(tmp_path, net_text(tmp_path / "db"))
+
+
 def test_hdf5_data(bvlc, tmp_path):
     rng = np.random.default_rng(0)
     for number, rows in enumerate((4, 3)):

@@ -245,6 +245,12 @@ IN = 'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 dim
             ["'a'"],
         ),
         (IN + 'layer { name: "a" type: "Convolution" bottom: "x" top: "y" }', ["'a'", "num_output"]),
+        (IN + 'layer { name: "a" type: "ReLU" bottom: "x" top: "y" loss_weight: nan }', ["'a'", "loss_weight is nan"]),
+        (
+            IN + 'layer { name: "a" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { num_output: 2 '
+            "weight_filler { std: inf } } }",
+            ["weight_filler: std is inf"],
+        ),
         (
             IN + 'layer { name: "a" type: "ReLU" bottom: "x" top: "y" loss_weight: 1 loss_weight: 2 }',
             ["loss_weight", "'a'"],
@@ -305,6 +311,22 @@ def test_wrong_weights_are_exceptions_that_name_the_file(kind, tmp_path):
 def test_a_missing_prototxt_is_named():
     with pytest.raises(caffe.CaffeError, match="no/such.prototxt: No such file"):
         caffe.Net("no/such.prototxt", caffe.TEST)
+
+
+@pytest.mark.parametrize(
+    "attribute, kind", (("supports_tensors", "Tensor"), ("serves_tensors", "Tensor"), ("other", "ndarray"))
+)
+def test_a_python_layer_that_supports_tensors_gets_tensors(attribute, kind, tmp_path, monkeypatch):
+    (tmp_path / f"layer_{attribute}.py").write_text(
+        f"import caffe\nclass Mine(caffe.Layer):\n    {attribute} = True\n    def reshape(self, bottom, top):\n"
+        "        top[0].reshape(*bottom[0].shape)\n    def forward(self, bottom, top):\n"
+        "        self.kind = type(bottom[0].data).__name__\n        top[0].data[...] = 2 * bottom[0].data\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    python = f'python_param {{ module: "layer_{attribute}" layer: "Mine" }}'
+    net = build(tmp_path, IN + f'layer {{ name: "a" type: "Python" bottom: "x" top: "y" {python} }}')
+    net.blobs["x"].data[...] = 3
+    assert (net.forward()["y"] == 6).all() and net.layers[1].kind == kind
 
 
 def test_importing_the_messages_alone_stays_light():

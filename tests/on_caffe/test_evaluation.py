@@ -76,6 +76,8 @@ def test_numbers_regions_and_calibration(weights, lmdb_folder, tmp_path):
     out = tmp_path / "out"
     written = evaluate.evaluate_files(weights, lmdb_folder, out, SETTINGS)
     assert results.read(out) == written
+    for name, (_, file) in weights.items():
+        assert sha256(out / written.networks[name].file) == written.networks[name].checksum == sha256(file)
     assert {row.score for row in written.networks["alone"].rows} == {"task one"}
     rows = {(row.attribute, row.decision): row for row in written.networks["both"].rows if row.score == "full network"}
     assert len(rows) == (len(ATTRIBUTES) + 1) * 3
@@ -240,6 +242,8 @@ def test_other_inputs_or_lost_results_are_evaluated_anew(run):
         path = run.folder / "evaluation" / name
         path.write_bytes(path.read_bytes()[:-9])
         assert anew(run)
+    (run.folder / "region" / calibration.NAME).unlink()
+    assert anew(run) and (run.folder / "region" / calibration.NAME).exists()
 
 
 def test_weights_trained_anew_are_evaluated_anew(run):

@@ -154,14 +154,14 @@ def read(weights, attributes=None):
     if name not in entries:
         return None
     try:
-        found = json_records.parse(Calibration, entries[name], f"{path}: {name}")
-        check(found.scores, found.attributes, f"{path}: {name}")
-        if len(found.prior) != len(found.attributes):
-            raise ValueError(f"{path}: {name}: damaged, key 'prior' must have {len(found.attributes)} entries")
+        entry = json_records.parse(Calibration, entries[name], f"{path}: {name}")
+        check(entry.scores, entry.attributes, f"{path}: {name}")
+        if len(entry.prior) != len(entry.attributes):
+            raise ValueError(f"{path}: {name}: damaged, key 'prior' must have {len(entry.attributes)} entries")
     except ValueError as error:
         raise ToolError(f"{error}; remove the file and evaluate again")
-    fits = found.weights == sha256(weights) and attributes in (None, found.attributes)
-    return found if fits else None
+    fits = entry.weights == sha256(weights) and attributes in (None, entry.attributes)
+    return entry if fits else None
 
 
 def check(scores, attributes, where):

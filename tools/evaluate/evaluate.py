@@ -28,7 +28,7 @@ from data_prep.pictures import write_image
 from tools import networks, record
 from tools import run as runs
 from tools.errors import ToolError
-from tools.evaluate import localisation, metrics, pictures, published, results, scoring, summary
+from tools.evaluate import calibration, localisation, metrics, pictures, published, results, scoring, summary
 from tools.evaluate.evaluation import SPLITS, EvaluateSettings, Evaluation, read_data
 from tools.evaluate.tables import write_csv
 
@@ -113,7 +113,7 @@ def evaluate(run, settings=None, device=None, restart=False):
         del inputs["evaluate.batch"]  # changes the speed only
         out = run.place("evaluate")
         if not restart and run.done("evaluate") and run.stages["evaluate"].inputs == inputs:
-            result = whole(out, run.stages["evaluate"].checksum)
+            result = whole(out, run.stages["evaluate"].checksum, weights)
             if result:
                 print(f"{out}: evaluated already with the same weights, data and settings; nothing to do")
                 return result
@@ -137,14 +137,20 @@ def evaluate(run, settings=None, device=None, restart=False):
     return result
 
 
-def whole(out, checksum):
-    """The EvaluationResult in a folder if all of it is as it was written; else None."""
+def whole(out, checksum, weights):
+    """The EvaluationResult in a folder if all of it, and calibration.json, is as it was written; else None.
+
+    checksum: of evaluation.json; weights: as of evaluate_files
+    """
     try:
         if sha256(out / results.NAME) != checksum:
             return None
         result = results.read(out)
-        for name in result.networks:
+        for name, network in result.networks.items():
             results.read_arrays(out, name, result)
+            calibrated = calibration.read(weights[name][1])
+            if calibrated is None or calibrated.scores != network.calibration:
+                return None
     except (ToolError, OSError):
         return None
     return result

@@ -128,10 +128,10 @@ class Evaluation:
         new = calibration.Calibration(
             self.checksum, self.data.checksum, self.attributes, prior, settings.faces, settings.tune, {}
         )
-        found = calibration.read(self.weights)
+        kept = calibration.read(self.weights)
         blobs = [blob for blob in results.SCORES.values() if blob in self.blobs]
-        if found and found.made_with() == new.made_with() and set(blobs) <= set(found.scores):
-            return found
+        if kept and kept.made_with() == new.made_with() and set(blobs) <= set(kept.scores):
+            return kept
         outputs, labels = self.blobs, self.labels
         if settings.split != "val":
             outputs, labels = responses(net, self.data, "val", settings)
@@ -152,10 +152,10 @@ class Evaluation:
         regions = None
         if self.mapper and boxes:
             raw = self.mapper.regions(self.blobs["response"], revise=False)
-            found = {localisation.RAW: raw, localisation.REVISED: self.blobs["rois_image"]}
-            regions = localisation.rows(found, boxes, self.attributes)
+            rois = {localisation.RAW: raw, localisation.REVISED: self.blobs["rois_image"]}
+            regions = localisation.rows(rois, boxes, self.attributes)
         return results.NetworkResult(
-            file=str(self.weights),
+            file=os.path.relpath(self.weights, pathlib.Path(arrays).parent),
             checksum=self.checksum,
             network=self.network,
             engine="BVLC Caffe" if networks.is_bvlc() else "engine on PyTorch",

@@ -99,7 +99,7 @@ def rows(regions, boxes, attributes):
 
 
 def _rows(response, rois, boxes, attributes):
-    found = []
+    measured = []
     for index, attribute in enumerate(attributes):
         images = [i for i, of_image in enumerate(boxes) if attribute in of_image]
         true = np.array([boxes[i][attribute] for i in images]).reshape(-1, 4)
@@ -109,8 +109,8 @@ def _rows(response, rois, boxes, attributes):
         true, region = true[visible], rois[images, index][visible]
         measures = {name: float(measure(region, true).mean()) for name, measure in MEASURES.items()}
         area = float(metrics.area(region).mean() / networks.PATCH_AREA)
-        found.append(RegionRow(attribute, response, len(true), **measures, area=area))
-    if found:
-        means = {name: float(np.mean([getattr(row, name) for row in found])) for name in (*MEASURES, "area")}
-        found.append(RegionRow("mean", response, sum(row.faces for row in found), **means))
-    return found
+        measured.append(RegionRow(attribute, response, len(true), **measures, area=area))
+    if measured:
+        means = {name: float(np.mean([getattr(row, name) for row in measured])) for name in (*MEASURES, "area")}
+        measured.append(RegionRow("mean", response, sum(row.faces for row in measured), **means))
+    return measured

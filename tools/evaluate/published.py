@@ -48,16 +48,18 @@ def beside(networks, kind):
     """
     table = rows(kind)
     measured = {
-        f"{name} (here)": {row.attribute: row.accuracy for row in found if row.attribute != results.MEAN}
-        for name, found in networks.items()
+        f"{name} (here)": {row.attribute: row.accuracy for row in answer if row.attribute != results.MEAN}
+        for name, answer in networks.items()
     }
     columns = {**measured, **{f"{method} (published)": table[method] for method in (RIVAL, OURS) if method in table}}
     shared = [name for name in next(iter(measured.values())) if name in table.get(OURS, {})]
     if not shared:
         return []
-    found = [results.Published(name, {title: column.get(name) for title, column in columns.items()}) for name in shared]
+    comparison = [
+        results.Published(name, {title: column.get(name) for title, column in columns.items()}) for name in shared
+    ]
     means = {title: mean(column, shared) for title, column in columns.items()}
-    return [*found, results.Published(results.MEAN, means)]
+    return [*comparison, results.Published(results.MEAN, means)]
 
 
 def note(kind):

@@ -76,8 +76,9 @@ class Published:
 class NetworkResult:
     """What was measured of one file of weights.
 
-    file: as given; checksum: of it; network: "region", "cascade" or "whole_face"; faces_per_second: reading included;
-    arrays: checksum of NAME.npz; calibration: by blob; rows: of each score; regions: None without true boxes
+    file: path from the evaluation's folder, so that a run may be moved; checksum: of it; network: "region", "cascade"
+    or "whole_face"; faces_per_second: reading included; arrays: checksum of NAME.npz; calibration: by blob; rows: of
+    each score; regions: None without true boxes
     """
 
     file: str
@@ -206,13 +207,13 @@ def means(run):
 
     run: its folder
     """
-    found = {}
+    of_stages = {}
     for name, network in read(pathlib.Path(run) / "evaluation").networks.items():
         row = rows(network)[-1]
         ends = row.accuracy, row.accuracy_low, row.accuracy_high
         more = row.balanced_accuracy, row.f1, row.average_precision, row.majority
-        found[name] = Means(*(float("nan") if value is None else value for value in (*ends, *more)))
-    return found
+        of_stages[name] = Means(*(float("nan") if value is None else value for value in (*ends, *more)))
+    return of_stages
 
 
 # Arrays -----------------------------------------------------------------------------------------------------

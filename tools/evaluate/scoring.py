@@ -76,12 +76,12 @@ def number(value):
 
 def differences(scored):
     """results.Difference of all pairs of a dict name -> Scored, each with thresholds tuned on validation."""
-    found, names = [], list(scored)
+    rows, names = [], list(scored)
     for place, minus in enumerate(names):
         for name in names[place + 1 :]:
             measures = {}
             for measure in metrics.MEASURES:
                 cells = scored[name].difference(scored[minus], (TUNED, measure))
                 measures.update({f"{measure}{suffix}": number(v) for suffix, v in zip(SUFFIXES, cells)})
-            found.append(results.Difference(name, minus, **measures))
-    return found
+            rows.append(results.Difference(name, minus, **measures))
+    return rows

@@ -40,21 +40,21 @@ def attribute_names(weights, run=None, lmdb=None, names=None):
     """
     calibrated = calibration.read(weights)
     if names is not None:
-        found = list(names)
+        attributes = list(names)
     elif run is not None:
-        found = list(run.attributes)
+        attributes = list(run.attributes)
     elif lmdb is not None:
-        found = list(networks.manifest(lmdb).attributes)
+        attributes = list(networks.manifest(lmdb).attributes)
     elif calibrated:
         return calibrated.attributes
     else:
         raise ToolError(f"{weights}: the names of its attributes are not known; give --run, --lmdb or --names A,B,...")
-    if calibrated and calibrated.attributes != found:
+    if calibrated and calibrated.attributes != attributes:
         raise ToolError(
             f"{weights}: trained on {', '.join(calibrated.attributes)}, as {calibration.NAME} beside it says, not on "
-            f"{', '.join(found)}"
+            f"{', '.join(attributes)}"
         )
-    return found
+    return attributes
 
 
 def export(model, weights, attributes):

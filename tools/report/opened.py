@@ -1,5 +1,6 @@
 """An evaluation opened for a report: what evaluate wrote, and the faces it was measured on."""
 
+import os
 import pathlib
 
 import numpy as np
@@ -20,7 +21,7 @@ class Opened:
     """
 
     def __init__(self, folder):
-        self.result = results.read(folder)
+        self.folder, self.result = pathlib.Path(folder), results.read(folder)
         self.attributes, self.names = self.result.attributes, list(self.result.networks)
         self.arrays = {name: results.read_arrays(folder, name, self.result) for name in self.names}
         self.labels = self.arrays[self.names[0]]["labels"]
@@ -36,7 +37,7 @@ class Opened:
     def weights(self, name):
         """The file of weights of a network. Raises ToolError where it has changed since it was evaluated."""
         network = self.result.networks[name]
-        path = pathlib.Path(network.file)
+        path = pathlib.Path(os.path.normpath(self.folder / network.file))
         if not path.exists():
             raise ToolError(f"{path}: missing, though it was evaluated; evaluate again")
         if sha256(path) != network.checksum:

@@ -14,19 +14,21 @@ EACH = {"accuracy_attribute_each": "full network", "accuracy_region_each": "task
 
 def each(series, attributes):
     """What a log says per attribute: accuracy on validation over iterations, and where early stopping acted."""
-    found = {}
+    series_of = {}
     for phase, name in series:
         points = series[phase, name]
         if name.endswith("_each") and points:
             columns = [value if isinstance(value, list) else [value] for _, value in points]
             if all(len(column) == len(attributes) for column in columns):
-                found[phase, name] = [[(i, c[a]) for (i, _), c in zip(points, columns)] for a in range(len(attributes))]
-    names = [name for name in EACH if ("test", name) in found]
+                series_of[phase, name] = [
+                    [(i, c[a]) for (i, _), c in zip(points, columns)] for a in range(len(attributes))
+                ]
+    names = [name for name in EACH if ("test", name) in series_of]
     if not names:
         return ""
-    trained = found.get(("train", "attributes_training_each"), [[]] * len(attributes))
+    trained = series_of.get(("train", "attributes_training_each"), [[]] * len(attributes))
     rows = [
-        (attribute, [found["test", name][a] for name in names], [(i, not on) for i, on in trained[a]])
+        (attribute, [series_of["test", name][a] for name in names], [(i, not on) for i, on in trained[a]])
         for a, attribute in enumerate(attributes)
     ]
     lowest = min(value for _, cells, _ in rows for points in cells for _, value in points)

@@ -19,11 +19,11 @@ class Progress:
     """A bar on a terminal, elsewhere a line per reported loss.
 
     stage: its name; first, last: iteration it starts from and its last; later: seconds per iteration of this stage ->
-    seconds of the run's later stages; reported: called after each report
+    seconds of the run's later stages; reported: called with the iteration at each report
     Attributes: iteration and loss of the last report; broken, (iteration, loss) of the first loss that is not finite
     """
 
-    def __init__(self, stage, first, last, later, reported=lambda: None, stream=None):
+    def __init__(self, stage, first, last, later, reported=lambda iteration: None, stream=None):
         self.stage, self.first, self.last, self.later = stage, first, last, later
         self.reported, self.stream = reported, stream or sys.stderr
         self.iteration, self.loss, self.accuracy, self.broken = first, None, None, None
@@ -54,7 +54,7 @@ class Progress:
         else:
             self.bar.n = iteration
             self.bar.set_postfix_str(text.lstrip(", "))
-        self.reported()
+        self.reported(iteration)
 
     def text(self):
         """Loss, accuracy on validation, and time left, for people."""

@@ -139,80 +139,92 @@ def write_networks(run, names=TRAINED):
 
 
 def train_stage(run, name, call, later=()):
-    """Train one network of a run, from its newest whole snapshot where there is one. Raises ToolError, OSError."""
-    from tools.train import progress, snapshots, training
+    """Train one network of a run, from its newest whole snapshot where there is one. Raises ToolError, OSError.
+
+    later: stages that follow, for the time that is left
+    """
+    from tools.train import snapshots
 
     write_networks(run, [name])
-    place, last = run.place(name), int(run.solver_fields(name)["max_iter"])
-    net, log = place / "train_val.prototxt", place / "train.log"
+    place, last, asked = run.place(name), int(run.solver_fields(name)["max_iter"]), False
+    net = place / "train_val.prototxt"
     snapshot, damaged = snapshots.newest_whole(place, name, net)
     for sentence in damaged:
         print(f"passed over a snapshot: {sentence}", flush=True)
     stage = run.stages.setdefault(name, Stage(normal(run.inputs(name))))
     if not (snapshot and snapshot.iteration >= last):
-        words = [str(call.engine.caffe.absolute()), "train", f"-solver={name}/solver.prototxt", "-sighup_effect=stop"]
-        words += training_flags(run, call)
-        if snapshot:
-            words.append(f"-snapshot={name}/{snapshot.state.name}")
-            print(f"{name}: goes on from iteration {snapshot.iteration}", flush=True)
-        elif name == "cascade":
-            words.append(f"-weights={os.path.relpath(run.weights('average'), run.folder)}")
         stage.state, stage.message, stage.made_with = "running", "", made_with(run, call)
         run.write()
-
-        def rest_of_run(each):
-            return sum(each * estimate.work(run, other) for other in later) / estimate.work(run, name, 1)
-
-        first, earlier, begun = snapshot.iteration if snapshot else 0, stage.seconds, time.monotonic()
-
-        def keep_time():  # so that a kill costs at most half a minute of the account
-            spent = earlier + time.monotonic() - begun
-            if spent > stage.seconds + 30:
-                stage.seconds = spent
-                run.write()
-
-        shown = progress.Progress(name, first, last, rest_of_run, keep_time)
-        environment = {**call.engine.environment(run.settings.threads), "GLOG_minloglevel": "0"}
-        keep = [] if call.lock is None else [call.lock]
-        code, asked = training.run(words, log, shown, environment, keep, str(run.folder))
-        spent = time.monotonic() - begun
-        stage.seconds = earlier + spent
+        ended = watch(run, name, call, snapshot, last, later)
         snapshot, _ = snapshots.newest_whole(place, name, net)
-        shown.close(snapshot.iteration if snapshot else shown.iteration)
-        images = run.network().batch * len(run.attributes) * run.solvers()
-        stage.images_per_second = (snapshot.iteration - first) * images / spent if snapshot else 0.0
-        judge(run, name, snapshot, last, code, asked, shown.broken)
+        judge(run, name, snapshot, last, ended)
+        asked = ended.asked
     stage.state, stage.message = "done", ""
     stage.weights, stage.checksum = f"{name}/{snapshot.weights.name}", files.sha256(snapshot.weights)
     stage.iterations, stage.images = snapshot.iteration, run.images(name)
     run.write()
-    speed = f", {stage.images_per_second:.1f} images/s" if stage.seconds else ""
-    print(
-        f"{name}: done, {stage.iterations} iterations in {estimate.duration(stage.seconds)}{speed}: {snapshot.weights}"
-    )
+    speed = f", {stage.images_per_second:.1f} images/s" if stage.images_per_second else ""
+    spent = estimate.duration(stage.seconds)
+    print(f"{name}: done, {stage.iterations} iterations in {spent}{speed}: {snapshot.weights}", flush=True)
+    if asked:  # too late to stop this training, but not to stop the command
+        raise KeyboardInterrupt
 
 
-def judge(run, name, snapshot, last, code, asked, broken):
+def watch(run, name, call, snapshot, last, later):
+    """Run `caffe train` for a stage, from a Snapshot or None, with its progress: a training.Ended."""
+    from tools.train import progress, training
+
+    stage = run.stages[name]
+    words = [str(call.engine.caffe.absolute()), "train", f"-solver={name}/solver.prototxt", "-sighup_effect=stop"]
+    words += training_flags(run, call)
+    if snapshot:
+        words.append(f"-snapshot={name}/{snapshot.state.name}")
+        print(f"{name}: resumes at iteration {snapshot.iteration}", flush=True)
+    elif name == "cascade":
+        words.append(f"-weights={os.path.relpath(run.weights('average'), run.folder)}")
+    first, earlier, begun = snapshot.iteration if snapshot else 0, stage.seconds, time.monotonic()
+
+    def rest_of_run(each):
+        return sum(each * estimate.work(run, other) for other in later) / estimate.work(run, name, 1)
+
+    def reported(iteration):  # the record of the time is kept, so that a kill costs half a minute of it at most
+        spent = time.monotonic() - begun
+        images = (iteration - first) * run.network().batch * len(run.attributes) * run.solvers()
+        stage.images_per_second = images / spent
+        if earlier + spent > stage.seconds + 30:
+            stage.seconds = earlier + spent
+            run.write()
+
+    shown = progress.Progress(name, first, last, rest_of_run, reported)
+    environment = {**call.engine.environment(run.settings.threads), "GLOG_minloglevel": "0"}
+    keep = [] if call.lock is None else [call.lock]
+    ended = training.run(words, run.place(name) / "train.log", shown, environment, keep, str(run.folder))
+    stage.seconds = earlier + time.monotonic() - begun
+    shown.close(last if ended.code == 0 and not ended.asked else shown.iteration)
+    return ended
+
+
+def judge(run, name, snapshot, last, ended):
     """Record how a training ended, and raise ToolError unless its last snapshot is there."""
     from tools.train import training
 
     stage = run.stages[name]
     stage.iterations = snapshot.iteration if snapshot else 0
-    if not broken and snapshot and snapshot.iteration >= last and code == 0:
+    if not ended.broken and snapshot and snapshot.iteration >= last and ended.code == 0:
         return
     again = f"run the same command again to resume ({command(run, name)})"
-    if broken:
-        iteration, loss = broken
+    if ended.broken:
+        iteration, loss = ended.broken
         kept = f"the last good snapshot is {snapshot.weights}" if snapshot else "there is no snapshot before it"
         stage.state = "failed"
         stage.message = f"the loss was {loss} at iteration {iteration}"
         remedy = "lower base_lr or clip_gradients (--solver base_lr=0.005), and give --restart or another --run"
         message = f"{name}: {stage.message}, so the training was stopped; {kept}; {remedy}"
-    elif code == 0 or asked or code < 0:
+    elif ended.code == 0 or ended.asked or ended.code < 0:
         stage.state = "interrupted"
         stage.message = f"stopped at iteration {stage.iterations} of {last}"
-        if code < 0 and not asked:
-            stage.message += f", killed by signal {-code}"
+        if ended.code < 0 and not ended.asked:
+            stage.message += f", killed by signal {-ended.code}"
         message = f"{name}: {stage.message}; {again}"
     else:
         stage.state = "failed"

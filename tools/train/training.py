@@ -6,6 +6,7 @@ is told by the kernel to stop with a snapshot. Ctrl-C, SIGTERM and a closed term
 
 import contextlib
 import ctypes
+import dataclasses
 import os
 import signal
 import subprocess
@@ -16,8 +17,18 @@ PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How a training ended: its exit code, negative for a signal; whether a signal asked this process to stop it; and
+    (iteration, loss) of the first loss that was not finite, or None."""
+
+    code: int
+    asked: bool
+    broken: tuple = None
+
+
 def run(command, log, progress, environment, keep=(), folder=None):
-    """Run a training to its end: (exit code, whether a signal asked it to stop).
+    """Run a training to its end: an Ended.
 
     command: list of words; log: Path, appended to; progress: Progress, which gets every line; keep: descriptors that
     the program inherits; folder: where it runs
@@ -50,7 +61,7 @@ def run(command, log, progress, environment, keep=(), folder=None):
             code = process.poll()
             rest = _follow(lines, rest, progress)
             if code is not None:
-                return code, bool(asked)
+                return Ended(code, bool(asked), progress.broken)
             if progress.broken and code is None:
                 process.kill()
             if len(asked) > passed:  # passed on, as the signal that means the same to both Caffes

@@ -1,0 +1,187 @@
+"""Typical mistakes: each ends in one line on standard error with the remedy and a non-zero status; nothing is lost."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+from command_line import face_cascade
+
+from data_prep.store import manifest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+
+
+def check(done, words, lines=1):
+    """One line, a failure, and the words that matter."""
+    assert done.returncode != 0, done.stdout
+    errors = done.stderr.strip().splitlines()
+    assert len(errors) == lines and errors[-1].startswith("error: "), done.stderr
+    for word in words if isinstance(words, tuple) else (words,):
+        assert word in errors[-1], errors[-1]
+
+
+def make(*words):
+    """make with settings; its own last line about the failed target is left out of the errors."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    done = subprocess.run(["make", *words], cwd=REPOSITORY, capture_output=True, text=True, env=environment)
+    done.stderr = "\n".join(line for line in done.stderr.splitlines() if not line.startswith("make: ***"))
+    return done
+
+
+DATA = {
+    "wrong path": (["/no/such folder"], "/no/such folder: no such"),
+    "misspelt attribute": (["FACES", "--attributes", "Eyeglases,Male"], "did you mean Eyeglasses?"),
+    "other layout": (["FACES", "--expect", "lfwa"], "holds CelebA, not LFWA"),
+    "misspelt option": (["FACES", "--from", "compact"], ("no option --from; did you mean --form?", "--help")),
+    "misspelt form": (["FACES", "--form", "compct"], "compact"),
+}
+
+
+@pytest.mark.parametrize("kind", DATA)
+def test_data(kind, small_faces, tmp_path):
+    words, expected = DATA[kind]
+    words = [small_faces if word == "FACES" else word for word in words]
+    check(face_cascade("data", *words, "--out", tmp_path / "lmdb"), expected)
+    assert not (tmp_path / "lmdb").exists()
+
+
+TRAIN = {
+    "misspelt stage": (["casade"], "no stage 'casade'; did you mean cascade?"),
+    "misspelt stage of a solver": (["--solver", "casade.max_iter=300"], "did you mean cascade?"),
+    "misspelt solver field": (["--solver", "region.max_itr=300"], "did you mean max_iter?"),
+    "solver field that is not a number": (["--solver", "base_lr=nan"], "base_lr"),
+    "misspelt flag": (["--flags=-gpus 0"], "no flag -gpus; did you mean -gpu?"),
+    "odd batch": (["--batch", "3"], "even number from 2"),
+    "huge batch": (["--batch", "10000000"], "even number from 2"),
+    "no number": (["--batch", "four"], "invalid int value: 'four'"),
+    "GPU that is not there": (["--device", "cuda:7", "--caffe", "torch"], "PyTorch finds"),
+    "GPU with BVLC": (["--device", "cuda", "--caffe", "bvlc"], ("CPU", "torch")),
+    "precision with BVLC": (["--precision", "bfloat16", "--caffe", "bvlc"], "float32 only"),
+    "no threads": (["--threads", "0"], "--threads must be at least 1"),
+}
+
+
+@pytest.mark.parametrize("kind", TRAIN)
+def test_train(kind, small_lmdb, tmp_path):
+    words, expected = TRAIN[kind]
+    if kind == "GPU that is not there":
+        torch = pytest.importorskip("torch")
+        if torch.cuda.device_count() > 7:
+            pytest.skip("this machine has eight GPUs")
+    check(face_cascade("train", *words, "--lmdb", small_lmdb, "--run", tmp_path / "run"), expected)
+    assert not (tmp_path / "run/run.json").exists()
+
+
+def test_training_before_data(tmp_path):
+    done = face_cascade("train", "--lmdb", tmp_path / "nothing", "--run", tmp_path / "run")
+    check(done, ("no LMDBs in it", "make lmdb"))
+
+
+@pytest.mark.parametrize("command", ("evaluate", "predict", "report", "export", "average"))
+def test_commands_before_training(command, tmp_path):
+    words = ["x.jpg"] if command == "predict" else []
+    done = face_cascade(
+        command, "--run", tmp_path / "run", *words, *(["--caffe", "torch"] if command != "report" else [])
+    )
+    first = ("no evaluation.json in it", "face-cascade evaluate")  # a folder without a record may hold an evaluation
+    check(done, first if command == "report" else ("no run in it", "face-cascade train"))
+
+
+def test_unknown_command():
+    check(face_cascade("trian"), "did you mean train?")
+
+
+def test_evaluation_of_a_run_whose_data_changed(small_run, small_lmdb, tmp_path):
+    run, lmdb = tmp_path / "run", tmp_path / "lmdb"
+    shutil.copytree(small_run, run)
+    shutil.copytree(small_lmdb, lmdb)
+    record = json.loads((run / "run.json").read_text())
+    record["data"]["lmdb"] = str(lmdb)
+    (run / "run.json").write_text(json.dumps(record))
+    made = json.loads((lmdb / manifest.NAME).read_text())
+    made["settings"]["seed"] = 99
+    (lmdb / manifest.NAME).write_text(json.dumps(made))
+    check(face_cascade("evaluate", "--run", run), "the data changed since")
+    check(face_cascade("train", "--run", run), ("was made from other data", "--restart"))
+
+
+def test_settings_that_differ_from_what_is_trained(small_run):
+    check(face_cascade("train", "--run", small_run, "--batch", 4), ("network.batch was 2, now 4", "--restart", "RUN="))
+    again = face_cascade("train", "--run", small_run)
+    assert again.returncode == 0 and again.stdout.count("done already, nothing to do") == 3, again.stderr
+
+
+def test_weights_of_another_net(small_run, tmp_path):
+    words = ["--weights", small_run / "region/region_iter_4.caffemodel", "--models", "models", "--out", tmp_path]
+    check(face_cascade("evaluate", *words, "--lmdb", small_run.parent / "x", "--caffe", "torch"), "x")
+
+
+def test_a_disk_that_is_too_small(small_faces, tmp_path):
+    code = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    code += "resource.setrlimit(resource.RLIMIT_FSIZE, (50000, 50000)); from tools import cli; sys.exit(cli.main())"
+    words = ["data", str(small_faces), "--out", str(tmp_path / "lmdb")]
+    done = subprocess.run([sys.executable, "-c", code, *words], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert not (tmp_path / "lmdb").exists()
+
+
+def test_a_python_that_is_too_old(tmp_path):
+    script = tmp_path / "old python"
+    script.write_text(f'#!/bin/sh\nexec "{REPOSITORY}/.caffe/bin/python" "$@"\n')
+    script.chmod(0o755)
+    done = subprocess.run(
+        ["make", "-f", REPOSITORY / "Makefile", "-C", tmp_path, ".venv/ready", "PYTHON='" + str(script) + "'"],
+        capture_output=True,
+        text=True,
+        env={key: value for key, value in os.environ.items() if not key.startswith("MAKE")},
+    )
+    assert done.returncode != 0
+
+
+def test_no_environment():
+    done = subprocess.run(
+        [sys.executable, "-S", "tools/cli.py", "train"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(REPOSITORY), "PATH": os.environ["PATH"]},
+    )
+    check(done, ("run `make`", ".venv/bin/face-cascade"))
+
+
+def test_nothing_that_make_is_given_is_run(tmp_path):
+    mark = tmp_path / "mark"
+    hostile = f"`touch {mark}` $(shell touch {mark}) $$(touch {mark}); touch {mark}"
+    for target, setting in (
+        ("predict", "IMAGES"),
+        ("train", "SOLVER"),
+        ("train", "RUN"),
+        ("lmdb", "DATA"),
+        ("train", "TRAIN"),
+    ):
+        done = make(target, f"{setting}={hostile}", *(["RUN=" + str(tmp_path / "run")] if setting != "RUN" else []))
+        assert done.returncode != 0 and not mark.exists(), (target, setting)
+
+
+def test_settings_with_blanks_reach_the_command(small_lmdb, tmp_path):
+    done = make("train", f"LMDB={small_lmdb}", f"RUN={tmp_path / 'a run'}", "SOLVER=region.max_itr=3")
+    check(done, "did you mean max_iter?")
+    done = make("evaluate", f"RUN={tmp_path / 'a run'}")
+    check(done, (str(tmp_path / "a run"), "no run in it"))
+
+
+def test_help_of_every_command_teaches():
+    overview = face_cascade("--help").stdout
+    from tools import cli
+
+    for name in cli.COMMANDS:
+        assert f"  {name} " in overview
+        done = face_cascade(name, "--help")
+        assert done.returncode == 0 and f"usage: face-cascade {name}" in done.stdout, done.stderr
+    listed = make("help").stdout
+    for setting in ("CELEBA=", "RUN=", "SOLVER=", "DEVICE=", "V=1", "make doctor"):
+        assert setting in listed
