@@ -95,10 +95,10 @@ def test_what_a_turned_search_finds_is_given_in_the_picture(angle):
 
     finder = face_finder.FaceFinder("haar")
     finder.detector = bright
-    box, _, (((x, y),),) = (found[0] if n < 2 else found for n, found in enumerate(finder.look(picture, angle)))
-    assert (x, y) == pytest.approx((160, 60), abs=1)
+    found = finder.look(picture, angle)
+    np.testing.assert_allclose(found.landmarks[0], [(160, 60)], atol=1)
     if angle != 45:
-        np.testing.assert_allclose(box, (150, 40, 170, 80), atol=1)
+        np.testing.assert_allclose(found.boxes, [(150, 40, 170, 80)], atol=1)
 
 
 def test_face_that_fills_the_picture_is_found():
