@@ -115,7 +115,9 @@ def check_face_cascade(words):
 def check_make(words, monkeypatch):
     given = dict(found.groups() for word in words if (found := SETTING.fullmatch(word)))
     targets = [word for word in words if not SETTING.fullmatch(word)]
-    assert targets and not {name for name in targets if name not in TARGETS}, f"make {shlex.join(words)}: no such target"
+    assert targets and not {name for name in targets if name not in TARGETS}, (
+        f"make {shlex.join(words)}: no such target"
+    )
     assert not set(given) - SETTINGS, f"make {shlex.join(words)}: no such setting"
     for target in targets:
         if TARGETS[target]:
@@ -149,7 +151,9 @@ def test_commands_exist(name, monkeypatch):
             check_face_cascade(rest)
         elif program.endswith("python") and rest[0] == "-m":
             path = rest[1].replace(".", "/")
-            assert any((REPOSITORY / f"{path}{end}").exists() for end in (".py", "/__main__.py")), f"no module {rest[1]}"
+            assert any((REPOSITORY / f"{path}{end}").exists() for end in (".py", "/__main__.py")), (
+                f"no module {rest[1]}"
+            )
 
 
 @pytest.mark.parametrize("name", NAMES)
