@@ -5,10 +5,12 @@ import importlib
 import os
 import pathlib
 import re
+import runpy
 import shlex
 import subprocess
 
 import pytest
+from test_architecture import INSIDE, ORDER
 
 import tools.predict
 from tools import cli
@@ -212,3 +214,17 @@ def test_prediction_page_has_the_example_that_is_executed():
     example = tools.predict.__doc__.partition("\n\n")[2].partition("\n\nRun it")[0]
     lines = [line.removeprefix("    ") for line in example.splitlines()]
     assert "\n".join(lines) + "\n" in blocks(text_of(REPOSITORY / "docs/prediction.md"), "python")
+
+
+def test_pictures_are_drawn_by_their_script():
+    module = runpy.run_path(str(REPOSITORY / "docs/draw.py"))
+    for name, draw in module["PICTURES"].items():
+        assert (REPOSITORY / "docs" / name).read_text() == draw(), f"docs/{name} is older than docs/draw.py; run it"
+
+
+def test_the_picture_of_folders_has_the_order_that_is_tested():
+    drawn = dict(runpy.run_path(str(REPOSITORY / "docs/draw.py"))["FOLDERS"])
+    assert [name.split()[-1] for name in drawn] == list(reversed(ORDER))
+    for folder, order in INSIDE.items():
+        for part, words in zip(reversed(drawn[folder]), order):
+            assert set(re.findall(r"\w+", part)) <= set(words.split()), f"{folder}: {part} is drawn where {words} are"
