@@ -152,10 +152,10 @@ def test_commands_exist(name, monkeypatch):
         elif program == "face-cascade":
             check_face_cascade(rest)
         elif program.endswith("python") and rest[0] == "-m":
-            path = rest[1].replace(".", "/")
-            assert any((REPOSITORY / f"{path}{end}").exists() for end in (".py", "/__main__.py")), (
-                f"no module {rest[1]}"
-            )
+            place = REPOSITORY / rest[1].replace(".", "/")
+            module = place / "__main__.py" if place.is_dir() else place.with_suffix(".py")
+            assert module.exists(), f"there is no module {rest[1]}"
+            assert "__main__" in module.read_text() or place.is_dir(), f"python -m {rest[1]} does nothing"
 
 
 @pytest.mark.parametrize("name", NAMES)
