@@ -1,28 +1,19 @@
 """Small data and one small trained run, shared by the tests of the command line and of the tools."""
 
 import os
-import pathlib
-import subprocess
-import sys
 
 os.environ.setdefault("GLOG_minloglevel", "2")
 
 import pytest  # noqa: E402
+from command_line import face_cascade  # noqa: E402
 
 from data_prep.build.builder import build  # noqa: E402
 from data_prep.sources.opening import open_source  # noqa: E402
 from data_prep.synthetic import synthetic_faces  # noqa: E402
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 ATTRIBUTES = ["Eyeglasses", "Male"]
 # Enough iterations to have two snapshots; far too few to learn anything.
 SOLVER = "max_iter=4,snapshot=2,display=1,test_interval=2,test_iter=1,average_loss=1,base_lr=0.002"
-
-
-def face_cascade(*words, **options):
-    """Run the command line: a CompletedProcess with its output as text."""
-    options = {"cwd": REPOSITORY, "capture_output": True, "text": True, **options}
-    return subprocess.run([sys.executable, "-m", "tools.cli", *map(str, words)], **options)
 
 
 @pytest.fixture(scope="session")
