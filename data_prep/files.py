@@ -63,6 +63,15 @@ def read_json(path, kind=dict):
     return value
 
 
+def one_line(message, most=1000):
+    """A message as a terminal can show it in one line: control characters escaped, the middle of a long one left out.
+
+    Names, labels and keys that come from a file may hold line breaks and escape sequences.
+    """
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(message))
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
+
+
 _NAMES = {dict: "object", list: "list", str: "string", int: "number", float: "number", bool: "true or false"}
 
 

@@ -15,12 +15,17 @@ import zlib
 
 import numpy as np
 
+from data_prep.files import one_line
+
 SUFFIXES = (".jpg", ".jpeg", ".png")
 LARGEST_FILE = 20_000_000  # bytes; an aligned face has 10,000
 
 
 class DataError(ValueError):
-    """Input that cannot be used; the message names file and row."""
+    """Input that cannot be used; the message, one line, names file and row."""
+
+    def __init__(self, message):
+        super().__init__(one_line(message))
 
 
 def check_size(size):

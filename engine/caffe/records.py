@@ -42,11 +42,20 @@ class Database:
         number = -skip
         with self.environment.begin(buffers=False) as transaction:
             while True:
-                for record in transaction.cursor():
+                for record in self._cursor(transaction):
                     if number >= 0 and number // run % ranks == rank:
                         yield record
                     number += 1
                 glog.info("Restarting data prefetching from start.")
+
+    def _cursor(self, transaction):
+        """All records once. Raises CaffeError for damaged pages."""
+        import lmdb
+
+        try:
+            yield from transaction.cursor()
+        except lmdb.Error as error:
+            raise CaffeError(f"{self.path}: damaged LMDB ({error}); copy or build it again")
 
     def first(self):
         """The first record."""

@@ -14,6 +14,7 @@ status is 1 where there are findings.
 import argparse
 import collections
 import contextlib
+import gc
 import io
 import os
 import pathlib
@@ -100,6 +101,8 @@ def main():
         source = pathlib.Path(folder) / "originals"
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             originals.make(source)
+        gc.collect()
+        gc.freeze()  # so that collecting in the workers takes no time
         todo = batches(readers, given.mutations) if given.again is None else [(readers[0], [given.again])]
         workers.run(todo, source, given.seed, given.jobs, heard)
         if given.keep:

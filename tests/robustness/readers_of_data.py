@@ -123,7 +123,8 @@ def photo(path):
         raise Refused(f"{found[0].name}: {found[0].problem}")
     image, (width, height) = found[0].image, image_size.size(path.read_bytes())
     sane(image.dtype == np.uint8 and image.shape in ((height, width, 3), (width, height, 3)), f"{image.shape}")
-    sane(images.as_image(path).shape == image.shape, "as_image differs")
+    with photos.quiet():
+        sane(np.array_equal(images.as_image(path), image), "as_image differs")
     return image
 
 
