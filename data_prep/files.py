@@ -69,7 +69,8 @@ def one_line(message, most=1000):
     Names, labels and keys that come from a file may hold line breaks and escape sequences.
     """
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(message))
-    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
+    half = most // 2 - 3
+    return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
 
 
 _NAMES = {dict: "object", list: "list", str: "string", int: "number", float: "number", bool: "true or false"}

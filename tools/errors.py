@@ -1,6 +1,5 @@
 """The error that tools raise for what a user can mend: its text is one sentence with the remedy."""
 
-
 from data_prep.files import one_line
 
 

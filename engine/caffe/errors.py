@@ -7,7 +7,7 @@ class CaffeError(RuntimeError):
     def __init__(self, message):
         # Names and text that come from a file may hold line breaks, escape sequences, or megabytes.
         text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(message))
-        super().__init__(text if len(text) <= 1000 else f"{text[:500]} ... {text[-500:]}")
+        super().__init__(text if len(text) <= 1000 else f"{text[:497]} ... {text[-497:]}")
 
 
 def check(condition, message):

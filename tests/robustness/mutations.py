@@ -114,7 +114,9 @@ def _word(rng, line, lines):
 
 def _character(rng, line, lines):
     place = rng.randrange(len(line) + 1)
-    return [line[:place] + rng.choice(("\0", "\x1b", "\u2028", "\ufeff", "é", '"', ",", " ", "{", "\ud800")) + line[place:]]
+    return [
+        line[:place] + rng.choice(("\0", "\x1b", "\u2028", "\ufeff", "é", '"', ",", " ", "{", "\ud800")) + line[place:]
+    ]
 
 
 _LINES = (
@@ -169,7 +171,9 @@ def _change_value(rng, container, key, whole):
         container[key] = json.loads(json.dumps(donor[place]))
     elif isinstance(old, (int, float)) and kind < 7:
         edge = rng.choice(EDGES)
-        container[key] = rng.choice((-1, 0.5, -old, old + 1, old * 1000, edge, -edge, 10**30, 1e308, bool(old), str(old)))
+        container[key] = rng.choice(
+            (-1, 0.5, -old, old + 1, old * 1000, edge, -edge, 10**30, 1e308, bool(old), str(old))
+        )
     elif isinstance(old, str) and kind < 7:
         container[key] = rng.choice((*WORDS, old + CONTROLS, old + "x", old.upper(), "../" * 9, "\ud800", "x" * 5000))
     else:

@@ -155,9 +155,7 @@ def records(folder):
     evaluation_files.weights_file(weights)
     inputs = {"network.alpha": 1.0, "data": run.data.checksum}
     told = {"iterations": 4, "images": 8, "seconds": 2.5, "images_per_second": 3.5, "made_with": {"engine": "torch"}}
-    run.stages["region"] = Stage(
-        inputs, "done", str(weights.relative_to(run.folder)), files.sha256(weights), **told
-    )
+    run.stages["region"] = Stage(inputs, "done", str(weights.relative_to(run.folder)), files.sha256(weights), **told)
     run.stages["cascade"] = Stage(dict(inputs), "failed", message="the loss is not finite")
     run.write()
     score = calibration.ScoreCalibration([0.1, -0.2], [1.0, 2.5], [0.0, 0.5])

@@ -10,8 +10,6 @@ import lmdb
 import mutations
 import numpy as np
 from caffe.proto import caffe_pb2
-from google.protobuf.message import DecodeError
-from originals import ATTRIBUTES
 from reading import Reader, Refused, sane
 
 from data_prep.build.prepared import Prepared
@@ -191,7 +189,9 @@ def checked(path):
 LABELS = ("list_attr_celeba.*", "list_eval_partition.*", "list_true_boxes.csv")
 DAMAGED = (DataError, OSError, ValueError)
 READERS = [
-    Reader("labels, CelebA", "celeba", LABELS, celeba_folder, (DataError,), mutations.of_text, leave=["img_align_celeba"]),
+    Reader(
+        "labels, CelebA", "celeba", LABELS, celeba_folder, (DataError,), mutations.of_text, leave=["img_align_celeba"]
+    ),
     Reader("labels, CelebA as CSV", "celeba csv", LABELS, celeba_folder, (DataError,), mutations.of_text),
     Reader("labels, a CSV table", "table", ("*.csv",), table, (DataError,), mutations.of_text),
     Reader("labels, MATLAB 5", "lfwa", ("*.mat",), lfwa_folder, (DataError,), share=0.3),
@@ -203,8 +203,10 @@ READERS = [
     Reader("LMDB, its pages", "databases", ("*.mdb",), database, (OSError,)),
     Reader("LMDB, its records", "databases", ("*.mdb",), database, (OSError,), records),
     Reader("manifest.json", "manifest", ("*.json",), manifest_file, (ValueError, OSError), mutations.of_json, share=2),
-    Reader("source of manifest.json", "manifest", ("*.json",), manifest_source, DAMAGED, mutations.of_json, names=False),
-    Reader("images.csv", "compact", ("images.csv",), prepared, DAMAGED, mutations.of_text),
+    Reader(
+        "source of manifest.json", "manifest", ("*.json",), manifest_source, DAMAGED, mutations.of_json, names=False
+    ),
+    Reader("images.csv", "compact", ("images.csv",), prepared, (*DAMAGED, ToolError), mutations.of_text),
     Reader("true boxes", "compact", ("*_boxes.json",), prepared, (*DAMAGED, ToolError), mutations.of_json),
     Reader("train_plan.npy", "stream", ("*.npy",), prepared, DAMAGED),
     Reader("check of a compact folder", "compact", ("*.json", "*.csv", "*.mdb"), checked, (), share=0.3, names=False),

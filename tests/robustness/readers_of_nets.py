@@ -59,7 +59,9 @@ def as_hdf5(rng, data, others=()):
         file.visit(names.append)
         name, kind = rng.choice(names), rng.randrange(5)
         if kind == 0:
-            file.move(name, rng.choice(("data/x", "data/ip/7", "history/99999999999", "data/-1", "other", "data/a/b/0")))
+            file.move(
+                name, rng.choice(("data/x", "data/ip/7", "history/99999999999", "data/-1", "other", "data/a/b/0"))
+            )
             return flushed(file, held)
         del file[name]
         if kind == 1:

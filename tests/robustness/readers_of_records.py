@@ -57,7 +57,9 @@ def curves(path):
 
 READERS = [
     Reader("run.json", "run", ("run.json",), run_record, (ToolError,), mutations.of_json, share=2),
-    Reader("calibration.json", "calibration", ("*.json",), calibrated, (ToolError, OSError), mutations.of_json, share=2),
+    Reader(
+        "calibration.json", "calibration", ("*.json",), calibrated, (ToolError, OSError), mutations.of_json, share=2
+    ),
     Reader("evaluation.json", "evaluated/evaluation", ("*.json",), evaluated, (ToolError,), mutations.of_json, share=2),
     Reader("arrays of an evaluation", "evaluated/evaluation", ("*.npz",), arrays, (ToolError,)),
     Reader("train.log", "logs", ("*.log",), curves, (), mutations.of_text),

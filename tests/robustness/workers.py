@@ -30,6 +30,7 @@ from data_prep.sources import mat
 SECONDS = 30.0  # that one mutation may take; a reader takes milliseconds, but the machine may be busy
 MAT_SECONDS = 15  # within the reader of .mat files, which has a limit of its own
 BATCH = 50
+LONGEST = 1100  # characters of a message, 100 of them for what a command puts before it
 # What a mutation can come to. The first three are in order, all others are findings.
 REFUSED, UNCHANGED, ACCEPTED = "refused", "taken, same content", "taken, other content"
 FINE = (REFUSED, UNCHANGED, ACCEPTED)
@@ -38,7 +39,7 @@ CRASH, HANG, TRACEBACK, MESSAGE, NONSENSE = "crash", "hang", "traceback", "messa
 
 @dataclasses.dataclass
 class Outcome:
-    """What became of mutation `index` of a reader's file; kind: one of the above; words: the message, or what failed."""
+    """What became of mutation `index` of a reader; kind: one of the above; words: the message, or what failed."""
 
     reader: str
     index: int
@@ -63,7 +64,7 @@ def message_fault(reader, error, place):
         return "a message of several lines, or of none"
     if not all(character.isprintable() for character in words):
         return "control characters in the message"
-    if len(words) > 1000:
+    if len(words) > LONGEST:
         return f"a message of {len(words)} characters"
     if reader.names and not any(name in words for name in (place.name, place.stem, place.parent.name)):
         return "a message that does not name the file"
