@@ -13,7 +13,7 @@ import reading
 import workers
 
 FUZZ = pathlib.Path(__file__).with_name("fuzz.py")
-MUTATIONS = 600  # about 15 per reader
+MUTATIONS = 1000  # about 25 per reader
 
 
 def test_every_reader_refuses_or_takes_damaged_files():
