@@ -92,7 +92,8 @@ def member(value, key, kind, where, length=None):
     fits = isinstance(entry, kinds) and not (isinstance(entry, bool) and bool not in kinds)
     if not fits or (isinstance(entry, float) and not math.isfinite(entry)):
         names = " or ".join(dict.fromkeys(_NAMES.get(one, "null") for one in kinds))
-        raise ValueError(f"{where}: damaged, key {key!r} must be a {names}, not {json.dumps(entry)[:60]}")
+        article = "an" if names.startswith("o") else "a"
+        raise ValueError(f"{where}: damaged, key {key!r} must be {article} {names}, not {json.dumps(entry)[:60]}")
     if length is not None and len(entry) != length:
         raise ValueError(f"{where}: damaged, key {key!r} must have {length} entries, not {len(entry)}")
     return entry

@@ -95,6 +95,7 @@ def parse(record, path):
     average = fields(Average, files.member(given, "average", dict, f"{path}: settings"), f"{path}: settings: average")
     settings = fields(Settings, {**given, "average": average}, f"{path}: settings")
     _check_solver(settings.solver, f"{path}: settings: solver")
+    _check_solver({stage: {"random_seed": settings.seed} for stage in TRAINED}, f"{path}: settings: seed")
     for key, allowed in (("engine", ENGINES), ("precision", PRECISIONS)):
         if getattr(settings, key) not in allowed:
             raise ValueError(f"{path}: settings: damaged, key {key!r} must be one of {', '.join(allowed)}")

@@ -10,6 +10,10 @@ class CaffeError(RuntimeError):
         super().__init__(text if len(text) <= 1000 else f"{text[:497]} ... {text[-497:]}")
 
 
+class ShapeError(CaffeError):
+    """A blob that cannot have a shape; a net says of which layer."""
+
+
 def check(condition, message):
     """Raise CaffeError(message) unless the condition holds."""
     if not condition:

@@ -7,7 +7,7 @@ import torch
 from . import glog
 from .blob import Blob
 from .context import TRAIN
-from .errors import CaffeError, check
+from .errors import CaffeError, ShapeError, check
 from .graph import filter_layers, insert_splits, prune_backward
 from .layer_types import layer_type
 from .proto import caffe_pb2
@@ -304,6 +304,8 @@ class naming:
         return self
 
     def __exit__(self, kind, error, trace):
+        if isinstance(error, ShapeError):
+            raise CaffeError(f"layer {self.node.name!r}: {error}") from error
         if error is None or isinstance(error, CaffeError):
             return False
         if isinstance(error, FAULTS) and self.node.layer.type != "Python":

@@ -16,6 +16,33 @@ LONG = 100_000
 CONTROLS = "\x1b[31m\r\n\u2028\0"
 
 
+def difference(whole, damaged):
+    """What is different, in a few words, for a person who judges whether it may be taken."""
+    try:
+        before, after = dict(_leaves(json.loads(whole))), dict(_leaves(json.loads(damaged)))
+        places = [place for place in (*before, *after) if before.get(place, "nothing") != after.get(place, "nothing")]
+        some = (f"{p} {before.get(p, 'nothing')!r} -> {after.get(p, 'nothing')!r}"[:120] for p in places[:3])
+        return "; ".join(some) if places else "the same values"
+    except (ValueError, RecursionError):
+        pass
+    if b"\0" not in whole and (
+        lines := [pair for pair in zip(whole.split(b"\n"), damaged.split(b"\n")) if len({*pair}) > 1]
+    ):
+        return f"{lines[0][0][:70]} -> {lines[0][1][:70]}"
+    places = [place for place, (one, other) in enumerate(zip(whole, damaged)) if one != other]
+    changed = f", {len(places)} differ from byte {places[0]} on" if places else ""
+    return f"{len(damaged):,} bytes of {len(whole):,}{changed}"
+
+
+def _leaves(value, place=""):
+    """(place, value) of what is in a JSON value."""
+    if not isinstance(value, (dict, list)) or not value:
+        yield place or ".", value
+        return
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from _leaves(inner, f"{place}.{key}"[-60:])
+
+
 # Bytes ------------------------------------------------------------------------------------------------------
 
 

@@ -209,6 +209,8 @@ READERS = [
     Reader("images.csv", "compact", ("images.csv",), prepared, (*DAMAGED, ToolError), mutations.of_text),
     Reader("true boxes", "compact", ("*_boxes.json",), prepared, (*DAMAGED, ToolError), mutations.of_json),
     Reader("train_plan.npy", "stream", ("*.npy",), prepared, DAMAGED),
-    Reader("check of a compact folder", "compact", ("*.json", "*.csv", "*.mdb"), checked, (), share=0.3, names=False),
-    Reader("check of a stream folder", "stream", ("*.json", "*.npy", "*.mdb"), checked, (), share=0.3, names=False),
+    Reader(
+        "check of a compact folder", "compact", ("*.json", "*.csv", "*data.mdb"), checked, (), share=0.3, names=False
+    ),
+    Reader("check of a stream folder", "stream", ("*.json", "*.npy", "*data.mdb"), checked, (), share=0.3, names=False),
 ]

@@ -23,6 +23,7 @@ import tempfile
 import time
 import traceback
 
+import mutations
 import reading
 
 from data_prep.sources import mat
@@ -119,8 +120,9 @@ def work(reader, originals, seed, indices, scratch, say):
         sys.stderr.flush()
         if reader.silent and kind in FINE and os.lseek(2, 0, os.SEEK_END) > printed:
             kind, words = MESSAGE, "printed on standard error: " + os.pread(2, 300, printed).decode(errors="replace")
-        if digest is not None and digest == whole[file]:
-            kind = UNCHANGED
+        if kind == ACCEPTED:
+            words = mutations.difference((originals / reader.folder / file).read_bytes(), data)
+            kind = UNCHANGED if digest == whole[file] else ACCEPTED
         say(Outcome(reader.name, index, kind, str(file), words[:500]))
         os.chdir(scratch)
         gc.collect()  # of databases that an exception's traceback still holds
