@@ -63,6 +63,16 @@ def read_json(path, kind=dict):
     return value
 
 
+def one_line(message, most=1000):
+    """A message as a terminal can show it in one line: control characters escaped, the middle of a long one left out.
+
+    Names, labels and keys that come from a file may hold line breaks and escape sequences.
+    """
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(message))
+    half = most // 2 - 3
+    return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
+
+
 _NAMES = {dict: "object", list: "list", str: "string", int: "number", float: "number", bool: "true or false"}
 
 
@@ -82,7 +92,8 @@ def member(value, key, kind, where, length=None):
     fits = isinstance(entry, kinds) and not (isinstance(entry, bool) and bool not in kinds)
     if not fits or (isinstance(entry, float) and not math.isfinite(entry)):
         names = " or ".join(dict.fromkeys(_NAMES.get(one, "null") for one in kinds))
-        raise ValueError(f"{where}: damaged, key {key!r} must be a {names}, not {json.dumps(entry)[:60]}")
+        article = "an" if names.startswith("o") else "a"
+        raise ValueError(f"{where}: damaged, key {key!r} must be {article} {names}, not {json.dumps(entry)[:60]}")
     if length is not None and len(entry) != length:
         raise ValueError(f"{where}: damaged, key {key!r} must have {length} entries, not {len(entry)}")
     return entry

@@ -41,6 +41,8 @@ CHOICES = {
 REPEATED = ("stepvalue",)
 # Smallest and largest value of a field; below, those of all other fields of a type.
 _INT = 2**31 - 1
+# Characters of a change; the longest one that makes sense is a list of stepvalue.
+LONGEST_CHANGE = 300
 _FLOAT = 3.4e38
 RANGES = {
     **dict.fromkeys(("max_iter", "stepsize", "stepvalue", "iter_size", "average_loss"), (1, _INT)),
@@ -62,6 +64,8 @@ def parse_changes(text):
     """
     pairs = []
     for change in filter(None, (part.strip() for part in text.split(","))):
+        if len(change) > LONGEST_CHANGE or not change.isprintable():
+            raise ValueError(f"{change[:60]!r}: not a change to a solver; give field=value, such as max_iter=500")
         name, equals, value = change.partition("=")
         if not equals or not name.strip() or not value.strip():
             raise ValueError(f"{change}: give solver changes as field=value or stage.field=value, such as max_iter=500")

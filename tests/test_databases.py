@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
 
-from data_prep.store import databases, environment
+from data_prep.store import databases, environment, lmdb_file
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (30, 20, 3)).astype(np.uint8)
 
@@ -145,7 +145,7 @@ def test_damaged_meta_pages_are_named(images, place, value, words):
 
 def test_large_and_empty_databases_are_whole(tmp_path):
     databases.write_lmdb(tmp_path / "large", (bytes(20) for _ in range(20000)), 20000, "records")
-    environment.check_file(tmp_path / "large/data.mdb")
+    lmdb_file.check_file(tmp_path / "large/data.mdb")
     with environment.open_lmdb(tmp_path / "large") as opened:
         assert opened.stat()["depth"] > 1 and opened.stat()["entries"] == 20000
     lmdb.open(str(tmp_path / "empty")).close()

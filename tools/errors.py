@@ -1,5 +1,10 @@
 """The error that tools raise for what a user can mend: its text is one sentence with the remedy."""
 
+from data_prep.files import one_line
+
 
 class ToolError(Exception):
     """What was wrong, where, and what to do, in one line."""
+
+    def __init__(self, message):
+        super().__init__(one_line(message))

@@ -4,6 +4,7 @@ import dataclasses
 import typing
 
 from data_prep import files
+from models import solvers
 
 VERSION = 1
 TRAINED = ("region", "cascade", "whole_face")
@@ -93,6 +94,8 @@ def parse(record, path):
     given = files.member(record, "settings", dict, path)
     average = fields(Average, files.member(given, "average", dict, f"{path}: settings"), f"{path}: settings: average")
     settings = fields(Settings, {**given, "average": average}, f"{path}: settings")
+    _check_solver(settings.solver, f"{path}: settings: solver")
+    _check_solver({stage: {"random_seed": settings.seed} for stage in TRAINED}, f"{path}: settings: seed")
     for key, allowed in (("engine", ENGINES), ("precision", PRECISIONS)):
         if getattr(settings, key) not in allowed:
             raise ValueError(f"{path}: settings: damaged, key {key!r} must be one of {', '.join(allowed)}")
@@ -107,6 +110,16 @@ def parse(record, path):
         if stages[name].state == "done" and name != "evaluate" and not (stages[name].weights and stages[name].checksum):
             raise ValueError(f"{where}: damaged, a stage that is done needs 'weights' and 'checksum'")
     return data, settings, stages
+
+
+def _check_solver(changes, where):
+    """Raise ValueError unless changes to solvers are those of stages, with values that the fields can have."""
+    for stage in changes:
+        files.member(changes, stage, dict, where)
+    try:
+        solvers.check_changes(changes)
+    except ValueError as error:
+        raise ValueError(f"{where}: damaged, {error}")
 
 
 _KINDS = {

@@ -130,6 +130,8 @@ def read_images(path):
                 names.append(row["name"])
                 hashes += digest
                 parts.append(SPLITS[row["split"]])
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: damaged, not a text file (nor UTF-8)")
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: damaged ({error!r})")
     return names, np.frombuffer(hashes, np.uint8).reshape(-1, DIGEST), np.frombuffer(parts, np.uint8)

@@ -15,12 +15,17 @@ import zlib
 
 import numpy as np
 
+from data_prep.files import one_line
+
 SUFFIXES = (".jpg", ".jpeg", ".png")
 LARGEST_FILE = 20_000_000  # bytes; an aligned face has 10,000
 
 
 class DataError(ValueError):
-    """Input that cannot be used; the message names file and row."""
+    """Input that cannot be used; the message, one line, names file and row."""
+
+    def __init__(self, message):
+        super().__init__(one_line(message))
 
 
 def check_size(size):
@@ -95,7 +100,10 @@ class _Packed:
             if found[index]:
                 raise DataError(f"{self.path}: {member} is in it twice")
             found[index] = True
-            self._places[index] = place
+            try:
+                self._places[index] = place
+            except OverflowError:
+                raise DataError(f"{self.path}: damaged, {member} is at no place that a file has; download it again")
         self._file = open(self._readable(), "rb")
         return None if found.all() else int(np.argmin(found))
 
@@ -103,8 +111,11 @@ class _Packed:
         return self.path
 
     def _at(self, place, size):
-        data = os.pread(self._file.fileno(), size, place)
-        if len(data) != size:
+        try:
+            data = os.pread(self._file.fileno(), size, place)
+        except (OSError, ValueError):  # of a place or size that no file has
+            data = b""
+        if len(data) != size or size < 0:
             raise DataError("cut short: the file that holds it ends too early")
         return data
 

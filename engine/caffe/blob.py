@@ -8,12 +8,15 @@ on the CPU the array then *is* the memory. An array that somebody keeps stays li
 appears in it, and what is written into it, layers read.
 """
 
+import math
 import sys
 
 import torch
 
 from . import context
-from .errors import CaffeError
+from .errors import CaffeError, ShapeError
+
+LARGEST = 2**31 - 1  # numbers in a blob, as in BVLC Caffe
 
 
 class Memory:
@@ -121,6 +124,14 @@ class Memory:
             total.add_(tensor)
 
 
+def check_shape(shape):
+    """Raise ShapeError for a shape that no blob has."""
+    if len(shape) > 32 or any(size < 0 for size in shape):
+        raise ShapeError(f"a blob cannot have the shape {shape}")
+    if math.prod(shape) > LARGEST:
+        raise ShapeError(f"a blob of the shape {shape} would have more than {LARGEST} numbers")
+
+
 class Blob:
     """An array with its gradient. `data` and `diff` are live float32 arrays of the blob's shape."""
 
@@ -128,6 +139,7 @@ class Blob:
 
     def __init__(self, *shape):
         self._shape = tuple(shape)
+        check_shape(self._shape)
         self.data_memory, self.diff_memory = Memory(), Memory()
 
     # For users --------------------------------------------------------------------------------------------
@@ -155,8 +167,7 @@ class Blob:
         shape = tuple(int(size) for size in shape)
         if shape == self._shape:
             return
-        if len(shape) > 32 or any(size < 0 for size in shape):
-            raise CaffeError(f"a blob cannot have the shape {shape}")
+        check_shape(shape)
         if torch.Size(shape).numel() != self.count:
             self.data_memory, self.diff_memory = Memory(), Memory()
         self._shape = shape

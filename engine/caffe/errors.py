@@ -4,6 +4,15 @@
 class CaffeError(RuntimeError):
     """Something a user can act on; the message is one line that names the layer, blob, field or file."""
 
+    def __init__(self, message):
+        # Names and text that come from a file may hold line breaks, escape sequences, or megabytes.
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(message))
+        super().__init__(text if len(text) <= 1000 else f"{text[:497]} ... {text[-497:]}")
+
+
+class ShapeError(CaffeError):
+    """A blob that cannot have a shape; a net says of which layer."""
+
 
 def check(condition, message):
     """Raise CaffeError(message) unless the condition holds."""

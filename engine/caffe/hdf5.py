@@ -27,8 +27,8 @@ def is_hdf5(path):
     try:
         with open(path, "rb") as file:
             return file.read(len(MAGIC)) == MAGIC
-    except OSError as error:
-        raise CaffeError(f"{path}: {error.strerror}")
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL, from a damaged solver state
+        raise CaffeError(f"{path}: {getattr(error, 'strerror', error)}")
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import torch
 from . import glog
 from .blob import Blob
 from .context import TRAIN
-from .errors import CaffeError, check
+from .errors import CaffeError, ShapeError, check
 from .graph import filter_layers, insert_splits, prune_backward
 from .layer_types import layer_type
 from .proto import caffe_pb2
@@ -287,8 +287,15 @@ def mean_size(tensor):
     return glog.number(float(tensor.abs().mean()) if tensor.numel() else math.nan)
 
 
+# What PyTorch and Python raise for settings and sizes that cannot be computed, such as more memory than there is.
+FAULTS = (RuntimeError, MemoryError, OverflowError)
+
+
 class naming:
-    """Context: an exception that leaves it says in which layer it was raised."""
+    """Context: an exception that leaves it says in which layer it was raised.
+
+    Faults of Caffe's own layers become a CaffeError of one line; what a user's Python layer raises stays what it is.
+    """
 
     def __init__(self, node):
         self.node = node
@@ -297,6 +304,14 @@ class naming:
         return self
 
     def __exit__(self, kind, error, trace):
-        if error is not None and not isinstance(error, CaffeError) and hasattr(error, "add_note"):
+        if isinstance(error, ShapeError):
+            raise CaffeError(f"layer {self.node.name!r}: {error}") from error
+        if error is None or isinstance(error, CaffeError):
+            return False
+        if isinstance(error, FAULTS) and self.node.layer.type != "Python":
+            words = str(error).strip().partition("\n")[0] or type(error).__name__
+            where = f"layer {self.node.name!r}: {self.node.layer.type}"
+            raise CaffeError(f"{where} cannot be computed with these settings and sizes: {words}") from error
+        if hasattr(error, "add_note"):
             error.add_note(f"(raised in layer {self.node.name!r}, type {self.node.layer.type})")
         return False

@@ -5,8 +5,8 @@ import weakref
 
 from google.protobuf.message import DecodeError
 
-from . import glog
-from .errors import CaffeError, check
+from . import glog, lmdb_file
+from .errors import CaffeError
 from .proto import caffe_pb2
 
 # lmdb opens an environment once per process; nets of one process share it here.
@@ -23,15 +23,13 @@ class Database:
             raise CaffeError("Data layers need the package lmdb: pip install lmdb")
         file = os.path.join(path, "data.mdb") if os.path.isdir(path) else path
         try:
+            if os.path.exists(file):
+                lmdb_file.check_file(file)
             self.environment = lmdb.open(path, readonly=True, lock=False, subdir=os.path.isdir(path))
-        except lmdb.Error as error:
-            raise CaffeError(f"{path}: cannot be opened as LMDB: {error}")
-        # The file is mapped: reading behind its end would end the process.
-        size = (self.environment.info()["last_pgno"] + 1) * self.environment.stat()["psize"]
-        check(
-            os.path.getsize(file) >= size,
-            f"{file}: cut short, {os.path.getsize(file)} of {size} bytes are there; copy or build it again",
-        )
+        except (lmdb.Error, OSError) as error:
+            raise CaffeError(f"{path}: cannot be opened as LMDB: {getattr(error, 'strerror', None) or error}")
+        except lmdb_file.Damage as error:
+            raise CaffeError(f"{file}: damaged LMDB, {error}; copy or build it again")
         self.path = path
         self.count = self.environment.stat()["entries"]
         if not self.count:
@@ -42,11 +40,20 @@ class Database:
         number = -skip
         with self.environment.begin(buffers=False) as transaction:
             while True:
-                for record in transaction.cursor():
+                for record in self._cursor(transaction):
                     if number >= 0 and number // run % ranks == rank:
                         yield record
                     number += 1
                 glog.info("Restarting data prefetching from start.")
+
+    def _cursor(self, transaction):
+        """All records once. Raises CaffeError for damaged pages."""
+        import lmdb
+
+        try:
+            yield from transaction.cursor()
+        except lmdb.Error as error:
+            raise CaffeError(f"{self.path}: damaged LMDB ({error}); copy or build it again")
 
     def first(self):
         """The first record."""

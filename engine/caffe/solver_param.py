@@ -58,6 +58,7 @@ def check_prefix(param):
     if not param.snapshot_prefix:
         check(not param.snapshot, "the solver says snapshot, but not where: add snapshot_prefix")
         return
+    check("\0" not in param.snapshot_prefix, f"snapshot_prefix {param.snapshot_prefix!r} cannot be the name of a file")
     folder = pathlib.Path(param.snapshot_prefix).parent
     try:
         with tempfile.TemporaryFile(dir=folder):

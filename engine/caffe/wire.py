@@ -98,6 +98,13 @@ def split_blobs(data, blobs_number):
     return b"".join(rest), arrays
 
 
+def text(value):
+    """A message's text. protobuf hands out bytes where they are no UTF-8. Raises Malformed."""
+    if not isinstance(value, str):
+        raise Malformed
+    return value
+
+
 def open_bytes(path):
     """A file's bytes, mapped; arrays read from them keep the map alive. Raises CaffeError."""
     check(not os.path.exists(path) or os.path.isfile(path), f"{path}: not a file")
@@ -105,8 +112,8 @@ def open_bytes(path):
         with open(path, "rb") as file:
             size = file.seek(0, 2)
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) if size else memoryview(b"")
-    except OSError as error:
-        raise CaffeError(f"{path}: {error.strerror}")
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL, from a damaged solver state
+        raise CaffeError(f"{path}: {getattr(error, 'strerror', error)}")
 
 
 def read_weights(path):
@@ -122,7 +129,7 @@ def read_weights(path):
             if number in kinds and kind == BYTES:
                 message, blobs_number = kinds[number]
                 rest, arrays = split_blobs(value, blobs_number)
-                layers.append((message.FromString(rest).name, arrays))
+                layers.append((text(message.FromString(rest).name), arrays))
     except Exception as error:
         raise CaffeError(f"{path}: not a .caffemodel, or a damaged one") from error
     check(layers, f"{path}: no layer in it; not a .caffemodel")
@@ -134,7 +141,9 @@ def read_state(path):
     data = open_bytes(path)
     try:
         rest, arrays = split_blobs(data, STATE_HISTORY)
-        return caffe_pb2.SolverState.FromString(rest), arrays
+        state = caffe_pb2.SolverState.FromString(rest)
+        text(state.learned_net)
+        return state, arrays
     except Exception as error:
         raise CaffeError(f"{path}: not a .solverstate, or a damaged one") from error
 

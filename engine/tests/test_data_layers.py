@@ -227,7 +227,7 @@ def test_a_database_cut_short_is_an_error_and_not_the_end_of_the_process(tmp_pat
     whole = file.read_bytes()
     for part in (0.3, 0.9):
         file.write_bytes(whole[: int(part * len(whole))])
-        with pytest.raises(caffe.CaffeError, match="data.mdb: cut short"):
+        with pytest.raises(caffe.CaffeError, match="data.mdb: damaged LMDB, cut short"):
             build(tmp_path, net_text(tmp_path / "db"))
 
 

@@ -53,30 +53,34 @@ def start(lmdb, run, engine):
     )
 
 
-def writes_snapshot(run):
-    """Whether a snapshot is being written: a partial file, or weights whose solver state is not there yet."""
+def unfinished(run):
+    """Names of what is unfinished in a run: partial files, and weights whose solver state is not there yet."""
+    found = set()
     for stage in ("region", "cascade"):
-        names = {path.name for path in run.glob(f"{stage}/.*")} | {path.name for path in run.glob(f"{stage}/*")}
-        if any("partial" in name for name in names):
-            return True
+        names = {path.name for path in [*run.glob(f"{stage}/.*"), *run.glob(f"{stage}/*")]}
         weights = {name[: -len(".caffemodel")] for name in names if name.endswith(".caffemodel")}
-        if any(f"{name}.solverstate" not in names for name in weights):
-            return True
-    return False
+        found |= {f"{stage}/{name}" for name in names if name.endswith(".partial")}
+        found |= {f"{stage}/{name}" for name in weights if f"{name}.solverstate" not in names}
+    return found
 
 
 def kill_sometime(process, run, rng, inside_snapshot, longest):
-    """Kill all of a `make train` at a random moment, or while a snapshot is written. Returns whether it was alive."""
-    until = time.monotonic() + rng.uniform(0.5, longest)
-    while process.poll() is None and time.monotonic() < until + (longest if inside_snapshot else 0):
-        if inside_snapshot and writes_snapshot(run):
+    """Kill all of a `make train` at a random moment, or while a snapshot is written.
+
+    Returns whether it was alive, and whether a snapshot was being written. What an earlier kill left unfinished does
+    not count: the training sweeps it away when it has started.
+    """
+    left = unfinished(run)
+    until = time.monotonic() + (2 * longest if inside_snapshot else rng.uniform(0.5, longest))
+    while process.poll() is None and time.monotonic() < until:
+        if inside_snapshot and unfinished(run) - left:
             break
         time.sleep(0.001 if inside_snapshot else 0.05)
     alive = process.poll() is None
     if alive:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    return alive
+    return alive, alive and bool(unfinished(run) - left)
 
 
 def finish(lmdb, run, engine):
@@ -111,11 +115,11 @@ def run(folder, engine, form, kills, seed=0, longest=12.0):
         disturbed = folder / f"killed {engine} {form} {number}"
         number += 1
         while hits < kills:
-            inside = hits % 2 == 1
-            if not kill_sometime(start(lmdb, disturbed, engine), disturbed, rng, inside, longest):
+            process = start(lmdb, disturbed, engine)
+            alive, inside = kill_sometime(process, disturbed, rng, hits % 2 == 1, longest)
+            if not alive:
                 break  # it ended before the kill: the next kills hit another run
-            hits += 1
-            inside_hits += inside and writes_snapshot(disturbed)
+            hits, inside_hits = hits + 1, inside_hits + inside
         finish(lmdb, disturbed, engine)
         differing += compare(straight, disturbed)
     return hits, inside_hits, differing

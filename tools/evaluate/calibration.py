@@ -158,6 +158,8 @@ def read(weights, attributes=None):
         check(entry.scores, entry.attributes, f"{path}: {name}")
         if len(entry.prior) != len(entry.attributes):
             raise ValueError(f"{path}: {name}: damaged, key 'prior' must have {len(entry.attributes)} entries")
+        if not all(0 <= share <= 1 for share in entry.prior):
+            raise ValueError(f"{path}: {name}: damaged, key 'prior' must hold shares in [0, 1]")
     except ValueError as error:
         raise ToolError(f"{error}; remove the file and evaluate again")
     fits = entry.weights == sha256(weights) and attributes in (None, entry.attributes)

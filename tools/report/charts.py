@@ -25,9 +25,14 @@ def write(x, y, words, anchor="middle", kind=""):
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{html.escape(str(words))}</text>'
 
 
+def is_number(value):
+    """Whether a value can be a point of a chart: NaN cannot, nor can the list of an output that has several values."""
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
 def lines(series, low=None, high=None, title=""):
     """Line chart with its legend: series, dict name -> list of (x, y). Values that are no numbers are left out."""
-    series = {name: [(x, y) for x, y in points if math.isfinite(y)] for name, points in series.items()}
+    series = {name: [point for point in points if is_number(point[1])] for name, points in series.items()}
     series = {name: points for name, points in series.items() if points}
     if not series:
         return ""

@@ -26,6 +26,9 @@ class PythonLayer(BuiltIn):
 
     def find_class(self):
         name, cls = self.param.python_param.module, self.param.python_param.layer
+        self.check(
+            name and not name.startswith("."), f"python_param names the module {name!r}; give one by its full name"
+        )
         try:
             module = importlib.import_module(name)
         except ModuleNotFoundError as error:

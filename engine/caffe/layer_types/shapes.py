@@ -103,7 +103,7 @@ class Concat(BuiltIn):
 
     def reshape(self, bottom, top):
         param, shape = self.param.concat_param, list(bottom[0].shape)
-        self.at = param.concat_dim if param.HasField("concat_dim") else self.axis(param.axis, bottom[0])
+        self.at = self.axis(param.concat_dim if param.HasField("concat_dim") else param.axis, bottom[0])
         for blob in bottom:
             other = list(blob.shape)
             fits = len(other) == len(shape) and all(
@@ -134,7 +134,7 @@ class Slice(BuiltIn):
 
     def reshape(self, bottom, top):
         param, shape = self.param.slice_param, list(bottom[0].shape)
-        self.at = param.slice_dim if param.HasField("slice_dim") else self.axis(param.axis, bottom[0])
+        self.at = self.axis(param.slice_dim if param.HasField("slice_dim") else param.axis, bottom[0])
         total, points = shape[self.at], list(param.slice_point)
         if points:
             self.check(
