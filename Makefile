@@ -8,7 +8,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 Q := $(if $(V),,@)
 BIN := .venv/bin
-CASCADE := $(BIN)/face-cascade
+CASCADE := FACE_CASCADE_FROM_MAKE=1 $(BIN)/face-cascade
 PIP := $(BIN)/pip install -q --disable-pip-version-check
 
 # What can be set on the command line. The values reach face-cascade through the environment, unexpanded: no shell and
