@@ -5,15 +5,13 @@ import os
 os.environ.setdefault("GLOG_minloglevel", "2")
 
 import pytest  # noqa: E402
-from command_line import face_cascade  # noqa: E402
+from command_line import SOLVER, face_cascade  # noqa: E402
 
 from data_prep.build.builder import build  # noqa: E402
 from data_prep.sources.opening import open_source  # noqa: E402
 from data_prep.synthetic import synthetic_faces  # noqa: E402
 
 ATTRIBUTES = ["Eyeglasses", "Male"]
-# Enough iterations to have two snapshots; far too few to learn anything.
-SOLVER = "max_iter=4,snapshot=2,display=1,test_interval=2,test_iter=1,average_loss=1,base_lr=0.002"
 
 
 @pytest.fixture(scope="session")

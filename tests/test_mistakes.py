@@ -83,10 +83,9 @@ def test_training_before_data(tmp_path):
 
 @pytest.mark.parametrize("command", ("evaluate", "predict", "report", "export", "average"))
 def test_commands_before_training(command, tmp_path):
-    words = ["x.jpg"] if command == "predict" else []
-    done = face_cascade(
-        command, "--run", tmp_path / "run", *words, *(["--caffe", "torch"] if command != "report" else [])
-    )
+    words = [REPOSITORY / "docs/regions.png"] if command == "predict" else []
+    caffe = ["--caffe", "torch"] if command in ("evaluate", "predict", "average") else []
+    done = face_cascade(command, "--run", tmp_path / "run", *words, *caffe)
     first = ("no evaluation.json in it", "face-cascade evaluate")  # a folder without a record may hold an evaluation
     check(done, first if command == "report" else ("no run in it", "face-cascade train"))
 
@@ -115,9 +114,18 @@ def test_settings_that_differ_from_what_is_trained(small_run):
     assert again.returncode == 0 and again.stdout.count("done already, nothing to do") == 3, again.stderr
 
 
-def test_weights_of_another_net(small_run, tmp_path):
-    words = ["--weights", small_run / "region/region_iter_4.caffemodel", "--models", "models", "--out", tmp_path]
-    check(face_cascade("evaluate", *words, "--lmdb", small_run.parent / "x", "--caffe", "torch"), "x")
+def test_weights_of_another_net(small_run, small_lmdb, tmp_path):
+    """Weights for two attributes, and the committed networks for twenty."""
+    words = [
+        "--weights",
+        small_run / "region/region_iter_4.caffemodel",
+        "--models",
+        "models",
+        "--out",
+        tmp_path / "out",
+    ]
+    check(face_cascade("evaluate", *words, "--lmdb", small_lmdb, "--caffe", "torch"), "weights of another net")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_disk_that_is_too_small(small_faces, tmp_path):
@@ -130,16 +138,17 @@ def test_a_disk_that_is_too_small(small_faces, tmp_path):
 
 
 def test_a_python_that_is_too_old(tmp_path):
-    script = tmp_path / "old python"
-    script.write_text(f'#!/bin/sh\nexec "{REPOSITORY}/.caffe/bin/python" "$@"\n')
-    script.chmod(0o755)
-    done = subprocess.run(
-        ["make", "-f", REPOSITORY / "Makefile", "-C", tmp_path, ".venv/ready", "PYTHON='" + str(script) + "'"],
-        capture_output=True,
-        text=True,
-        env={key: value for key, value in os.environ.items() if not key.startswith("MAKE")},
-    )
-    assert done.returncode != 0
+    """The Makefile is run on a folder that has no .venv yet."""
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(REPOSITORY / name, tmp_path / name)
+    (tmp_path / "engine").mkdir()
+    shutil.copy(REPOSITORY / "engine/pyproject.toml", tmp_path / "engine/pyproject.toml")
+    words = ["make", "-C", str(tmp_path), "train", f"PYTHON={REPOSITORY / '.caffe/bin/python'}"]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    assert done.returncode != 0 and line.startswith("error: Python 3.11 or newer is needed"), done.stderr
+    assert "make PYTHON=" in line and not (tmp_path / ".venv").exists()
 
 
 def test_no_environment():

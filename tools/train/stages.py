@@ -213,7 +213,7 @@ def judge(run, name, snapshot, last, ended):
     stage.iterations = snapshot.iteration if snapshot else 0
     if not ended.broken and snapshot and snapshot.iteration >= last and ended.code == 0:
         return
-    again = f"run the same command again to resume ({command(run, name)})"
+    again = "run the same command again to resume"
     if ended.broken:
         iteration, loss = ended.broken
         kept = f"the last good snapshot is {snapshot.weights}" if snapshot else "there is no snapshot before it"
