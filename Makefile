@@ -8,7 +8,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 Q := $(if $(V),,@)
 BIN := .venv/bin
-CASCADE := $(BIN)/face-cascade
+CASCADE := FACE_CASCADE_FROM_MAKE=1 $(BIN)/face-cascade
 PIP := $(BIN)/pip install -q --disable-pip-version-check
 
 # What can be set on the command line. The values reach face-cascade through the environment, unexpanded: no shell and
@@ -132,7 +132,7 @@ test: .venv/ready-test .caffe/bin/caffe lint ## all tests
 	$(BIN)/python -m pytest -q -c tests/on_caffe/pytest.ini tests/on_caffe
 	.caffe/bin/python -m pytest -q -c tests/on_caffe/pytest.ini tests/on_caffe
 
-bench: .venv/ready-test .caffe/bin/caffe ## speed and memory of both engines and of plain PyTorch: BENCH="--quick"
+bench: .venv/ready-test .caffe/bin/caffe ## speed and memory of both engines and of plain PyTorch: BENCH="--only speed"
 	$(Q)eval "words=($$FACE_CASCADE_MAKE_BENCH)"; $(BIN)/python -m benchmarks.engine "$${words[@]}"
 
 bench-gpu: .venv/ready-engine ## training speed on a GPU: the engine and plain PyTorch

@@ -25,6 +25,8 @@ FIXED = {
     **dict.fromkeys(("net", "train_net", "test_net", "net_param", "train_net_param", "test_net_param"), _NETWORK),
     **dict.fromkeys(("train_state", "test_state"), _NETWORK),
     **dict.fromkeys(("solver_mode", "device_id"), _DEVICE),
+    "snapshot_format": "a run resumes from binary snapshots",
+    "snapshot_after_train": "the next stage starts from the last snapshot",
     "snapshot_prefix": "snapshots go into the stage's folder of the run",
     "weights": "a stage starts from the weights of the stage before it",
     "solver_type": "Caffe replaced this field by type",

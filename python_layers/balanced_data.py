@@ -48,7 +48,7 @@ class BalancedData(caffe.Layer):
     blobs[0]    TRAIN: (4,), the number of batches given so far, in digits of base 2^16
 
     Batches depend on the seed, the folder and their number alone, not on the number of workers. Give the blob
-    `param { lr_mult: 0 decay_mult: 0 }`: snapshots then carry it, and a resumed training goes on with the next batch.
+    `param { lr_mult: 0 decay_mult: 0 }`: snapshots then carry it, and a resumed training continues with the next batch.
     Give the layer a name that no layer of another net has, such as balanced_data: Caffe copies blobs by name.
 
     param_str, JSON:

@@ -90,7 +90,7 @@ class EarlyStopping(caffe.Layer):
       weights  [1, ...]      weight of each score's loss
 
     Give both blobs `param { lr_mult: 0 decay_mult: 0 }`: snapshots then carry the state and a resumed
-    training goes on exactly. Known limit: weight decay and momentum still act on a stopped attribute's
+    training continues exactly. Known limit: weight decay and momentum still act on a stopped attribute's
     weights. Raises ValueError for wrong parameters or shapes.
     """
 

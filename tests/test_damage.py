@@ -21,7 +21,7 @@ from data_prep.synthetic import synthetic_faces
 ROOT = pathlib.Path(__file__).parent.parent
 FACE = "img_align_celeba/000007.jpg"  # row 9 of list_attr_celeba.txt, of the training split
 LABELS, PARTITION = "list_attr_celeba.txt", "list_eval_partition.txt"
-PERSON = "lfw/Drawn_Person_0001/Drawn_Person_0001_0001.jpg"
+PERSON = "lfw/Synthetic_Person_0001/Synthetic_Person_0001_0001.jpg"
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +227,7 @@ LFWA = {
         mat(lfwa.INDICES, lambda m: m.update(indices_img_test=m["indices_img_test"][:-1])),
         [lfwa.INDICES, "1 of 50 images in neither part"],
     ),
-    "image missing": (remove(PERSON), ["Drawn_Person_0001", f"{lfwa.ANNOTATION}:name 1"]),
+    "image missing": (remove(PERSON), ["Synthetic_Person_0001", f"{lfwa.ANNOTATION}:name 1"]),
     "image empty": (write(PERSON, lambda data: b""), [f"{lfwa.ANNOTATION}:name 1", "empty file"]),
     "truncated tgz": (tarred, ["lfw.tgz", "damaged or cut short"]),
     "two trees": (lambda folder: (folder / "lfw-deepfunneled").mkdir(), ["lfw and in lfw-deepfunneled", "--images"]),

@@ -51,7 +51,11 @@ def test_flags_pass_checked():
     [
         ("torch", ["-gpus", "0"], "no flag -gpus; did you mean -gpu"),
         ("bvlc", ["-shard", "batches"], "BVLC Caffe has no flag -shard"),
-        ("torch", ["-snapshot", "x"], "-snapshot cannot be given here: an interrupted stage goes on by itself"),
+        (
+            "torch",
+            ["-snapshot", "x"],
+            "-snapshot cannot be given here: an interrupted stage is resumed by the same command",
+        ),
         ("torch", ["-level"], "-level needs a value"),
         ("torch", ["level"], "'level' is no flag"),
     ],

@@ -83,6 +83,24 @@ def test_turned_face_is_found_levelled_and_its_rotation_given(angle):
     assert abs((found.rotation + angle + 180) % 360 - 180) < 12  # clockwise, the scene is turned counter-clockwise
 
 
+@pytest.mark.parametrize("angle", (0, 90, -90, 180, 45))
+def test_what_a_turned_search_finds_is_given_in_the_picture(angle):
+    picture = np.zeros((100, 200, 3), np.uint8)
+    picture[40:80, 150:170] = 255
+
+    def bright(image):
+        y, x = np.nonzero(image[:, :, 0] > 191)
+        box = np.array([[x.min(), y.min(), x.max() + 1, y.max() + 1]], float)
+        return detections.Detections(box, np.ones(1), box.reshape(1, 2, 2).mean(axis=1, keepdims=True))
+
+    finder = face_finder.FaceFinder("haar")
+    finder.detector = bright
+    found = finder.look(picture, angle)
+    np.testing.assert_allclose(found.landmarks[0], [(160, 60)], atol=1)
+    if angle != 45:
+        np.testing.assert_allclose(found.boxes, [(150, 40, 170, 80)], atol=1)
+
+
 def test_face_that_fills_the_picture_is_found():
     face, landmarks = drawn()
     (found,) = face_finder.FaceFinder()(np.ascontiguousarray(face[66:172, 40:132]))

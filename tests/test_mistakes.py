@@ -150,7 +150,7 @@ def test_no_environment():
         text=True,
         env={"PYTHONPATH": str(REPOSITORY), "PATH": os.environ["PATH"]},
     )
-    check(done, ("run `make`", ".venv/bin/face-cascade"))
+    check(done, ("run `make doctor`", ".venv/bin/face-cascade"))
 
 
 def test_nothing_that_make_is_given_is_run(tmp_path):

@@ -46,6 +46,19 @@ def test_photos_of_a_video_and_of_nothing(tmp_path):
             photos.find([missing])
 
 
+def test_a_video_of_frames_of_900_million_pixels_is_never_decoded(tmp_path, monkeypatch):
+    class Capture:
+        def __init__(self, _):
+            self.grab = self.retrieve = lambda: pytest.fail("decoded")
+            self.isOpened = lambda: True
+            self.release = lambda: None
+            self.get = lambda _: 30000.0
+
+    monkeypatch.setattr(cv2, "VideoCapture", Capture)
+    (tmp_path / "clip.mp4").write_bytes(b"x")
+    assert problems(tmp_path)["clip.mp4"].startswith("frames of 30000 x 30000 pixels, too large")
+
+
 @pytest.mark.parametrize("ending", (".jpg", ".png", ".bmp", ".webp", ".tif", ".pgm", ".ppm", ".pbm", ".gif"))
 def test_sizes_are_those_that_are_decoded(tmp_path, ending):
     image = np.random.default_rng(0).integers(0, 256, (37, 91, 3), dtype=np.uint8)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data_prep import pictures
+from tools.errors import ToolError
 from tools.predict import output, photos
 from tools.predict.predictor import Answer, Face, Prediction
 
@@ -75,6 +76,7 @@ def test_predictions_of_two_calls_never_mix(tmp_path):
         "not JSON",
         '{"overlay": "a\\u0000.png"}',
     ),
+    ids=range(10),
 )
 def test_only_pictures_of_the_same_folder_are_removed(tmp_path, line):
     out = tmp_path / "out"
@@ -135,7 +137,7 @@ def test_full_disk_ends_the_call_and_keeps_what_is_written(tmp_path, monkeypatch
         pictures.write_image(path, picture)
 
     monkeypatch.setattr(output, "write_image", write_image)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(ToolError, match=r"cannot be written \(No space left on device\); the answers until then"):
         output.write(map(prediction, ("a.jpg", "b.jpg", "c.jpg")), tmp_path, 3)
     assert [line["photo"] for line in lines(tmp_path)] == ["a.jpg", "b.jpg"]
     assert names(tmp_path) == ["a.png", "predictions.csv", "predictions.jsonl"]

@@ -62,7 +62,7 @@ def test_a_change_of_one_stage_counts_more_than_that_of_all(text):
         ("debug_info=yes", "debug_info: must be true or false, not 'yes'"),
         ("lr_policy=stp", "lr_policy: must be fixed, step, exp, inv, multistep, sigmoid or poly, not 'stp'; did you"),
         ("type=Adm", "type: must be SGD, Nesterov, AdaGrad, RMSProp, AdaDelta or Adam, not 'Adm'; did you mean Ada"),
-        ("snapshot_format=hdf5", "snapshot_format: must be HDF5 or BINARYPROTO"),
+        ("snapshot_format=HDF5", "snapshot_format: cannot be changed here; a run resumes from binary snapshots"),
         ("max_iter=3,max_iter=4", "max_iter: given twice, as 3 and 4"),
         ("test_iter=3,test_iter=4", "test_iter: given twice"),
         ("stepvalue=9,stepvalue=3", "region.stepvalue: iterations must increase, not 9 3"),

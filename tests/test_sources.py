@@ -78,7 +78,7 @@ def test_variants_of_lfwa_give_the_same(lfwa_source, tmp_path, variant):
     indices = {k: v for k, v in scipy.io.loadmat(lfwa_source / lfwa.INDICES).items() if k[0] != "_"}
     names = [str(name[0]) for name in annotation["name"].ravel()]
     attributes = [str(name[0]) for name in annotation["AttrName"].ravel()]
-    assert names[0] == "Drawn_Person_0001\\Drawn_Person_0001_0001.jpg" and attributes[0] == "5 o Clock Shadow"
+    assert names[0] == "Synthetic_Person_0001\\Synthetic_Person_0001_0001.jpg" and attributes[0] == "5 o Clock Shadow"
     changed = {"name": np.array(names, object)[:, None], "AttrName": np.array(attributes, object)[:, None]}
     changed["label"] = annotation["label"]
     write = scipy.io.savemat

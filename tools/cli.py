@@ -23,6 +23,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 # Makefile settings reach this program as FACE_CASCADE_<SETTING>, never through a shell.
 PREFIX = "FACE_CASCADE_MAKE_"
 DEFAULT_RUN = "build/run"
+NESTED = "FACE_CASCADE_LOCKED_RUN"  # tools.run.LOCK_HELD
 
 
 class Command:
@@ -121,7 +122,7 @@ def main(words=None):
     words = sys.argv[1:] if words is None else list(words)
     if not (REPOSITORY / "Makefile").exists():
         return failed(
-            "face-cascade is used from its clone: git clone it, run `make` there, then .venv/bin/face-cascade"
+            "face-cascade is used from its clone: git clone it, run `make doctor` there, then .venv/bin/face-cascade"
         )
     if not words or words[0] in ("-h", "--help", "help"):
         print(overview())
@@ -135,7 +136,9 @@ def main(words=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        return failed("interrupted; give the same command again to resume", 130)
+        if NESTED not in os.environ:  # else the command that started this one says it
+            print("error: interrupted; run the same command again to resume", file=sys.stderr)
+        return 130
 
 
 def run(name, words):
@@ -148,8 +151,8 @@ def run(name, words):
             start_under_caffe(name, command, words)
         module = importlib.import_module(command.module)
     except ImportError as error:
-        return failed(f"{error}; run `make` in {REPOSITORY}, which installs what is missing, or .venv/bin/face-cascade")
-    from tools.errors import ToolError
+        return failed(f"{error}; run `make doctor` in {REPOSITORY}, which sets it up, and use .venv/bin/face-cascade")
+    from tools.errors import Reported, ToolError
 
     parser = Parser(prog=f"face-cascade {name}", description=module.__doc__)
     module.add_arguments(parser)
@@ -160,6 +163,8 @@ def run(name, words):
         return module.run(arguments) or 0
     except BrokenPipeError:
         raise
+    except Reported:
+        return 1
     except (ToolError, OSError) as error:
         return failed(str(error))
 

@@ -45,7 +45,7 @@ def use_device(device):
         if not built_for_gpus():
             raise ToolError(
                 f"--device {device}: this BVLC Caffe computes on the CPU only; use --device cpu, or the engine on "
-                "PyTorch (--engine torch)"
+                "PyTorch (--caffe torch)"
             )
         caffe.set_mode_gpu()
         caffe.set_device(number)

@@ -88,7 +88,8 @@ def parse(record, path):
     version = files.member(record, "version", int, path)
     if version != VERSION:
         raise ValueError(
-            f"{path}: written by another version of face-cascade ({version}, not {VERSION}); use another RUN"
+            f"{path}: written by another version of face-cascade ({version}, not {VERSION}); "
+            "use another --run (make: RUN=)"
         )
     data = fields(Data, files.member(record, "data", dict, path), f"{path}: data")
     if not data.attributes or not all(isinstance(name, str) for name in data.attributes):

@@ -29,6 +29,8 @@ from tools.record import TRAINED, VERSION, Data, Settings, parse
 NAME = "run.json"
 # Set for the tools that a command starts, so that they do not wait for the lock that the command holds.
 LOCK_HELD = "FACE_CASCADE_LOCKED_RUN"
+# Set by the Makefile's recipes, so that messages name its commands.
+FROM_MAKE = "FACE_CASCADE_FROM_MAKE"
 # Solver fields that change what is shown or kept, not the weights.
 NOT_WEIGHTS = (
     *("display", "average_loss", "debug_info", "snapshot", "snapshot_format", "snapshot_after_train", "snapshot_diff"),
@@ -96,7 +98,7 @@ class Run:
                 attributes=tuple(self.attributes), lmdb=self.data.lmdb, form=self.data.form, **self.settings.network
             )
         except (TypeError, ValueError) as error:
-            raise ToolError(f"{self.folder / NAME}: {error}")
+            raise ToolError(str(error))
 
     def place(self, stage):
         """The folder of a stage."""
@@ -182,8 +184,11 @@ class Run:
 
 def command(run, name):
     """The command that makes a stage of a run."""
-    word = {"average": "average", "evaluate": "evaluate"}.get(name, f"train {name}")
-    return f"face-cascade {word} --run {shlex.quote(str(run.folder))}"
+    folder = shlex.quote(str(run.folder))
+    if os.environ.get(FROM_MAKE):
+        word = name if name in ("average", "evaluate") else f"train-{name.replace('_', '-')}"
+        return f"make {word} RUN={folder}"
+    return f"face-cascade {name if name in ('average', 'evaluate') else f'train {name}'} --run {folder}"
 
 
 def read_data(lmdb):
@@ -226,7 +231,9 @@ def locked(folder, wait=60.0):
                 owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
                 if alive(owner) or time.monotonic() > deadline:
                     who = f"process {owner}" if owner else "another process"
-                    raise ToolError(f"{folder}: {who} works on this run; wait for it, stop it, or use another RUN")
+                    raise ToolError(
+                        f"{folder}: {who} works on this run; wait for it, stop it, or use another --run (make: RUN=)"
+                    )
                 if not said:
                     print(f"{folder}: an earlier training is writing its last snapshot; waiting for it", flush=True)
                 said = True
@@ -237,6 +244,10 @@ def locked(folder, wait=60.0):
         yield descriptor
     finally:
         os.environ.pop(LOCK_HELD, None)
+        if not (folder / NAME).exists():  # nothing was made: leave nothing
+            with contextlib.suppress(OSError):
+                (folder / ".lock").unlink()
+                folder.rmdir()
         os.close(descriptor)
 
 

@@ -175,7 +175,10 @@ def dry_run(source, attributes, settings, workers):
         job = Job(source, form, attributes, settings)
         print(f"{form}: {len(attributes)} attributes, {len(job.members['train']):,} training images")
         print(estimate.table(estimate.costs(job, workers, tries)))
-    print("sizes and times: " + ("of some images tried" if tries else "typical of CelebA; no image was looked at"))
+    print(
+        "sizes and times: "
+        + ("estimated from a sample of the images" if tries else "typical of CelebA; no image was read")
+    )
 
 
 def run(arguments):

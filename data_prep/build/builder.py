@@ -30,12 +30,12 @@ def build(source, out, attributes, settings=manifest.DEFAULTS, form="compact", w
     source: Source; attributes: names; settings: manifest.Settings, of which keep_duplicates and convert are followed
     and dropped is worked out; form: "compact" or "stream"; workers: threads, None for one per core
     Raises DataError for unusable input, OSError for a full or unwritable disk: then nothing is left. After
-    KeyboardInterrupt, or a kill, the next call with the same arguments goes on.
+    KeyboardInterrupt, or a kill, the next call with the same arguments resumes it.
     """
     out = pathlib.Path(out)
     workers = workers or len(os.sched_getaffinity(0))
     if out.exists():
-        raise DataError(f"{out}: exists; remove it, or give another folder")
+        raise DataError(f"{out}: exists; remove it, or give another folder with --out (make: LMDB=)")
     Job(source, form, attributes, settings)  # complains of labels before anything is touched
     source.convert = settings.convert
     out.parent.mkdir(parents=True, exist_ok=True)

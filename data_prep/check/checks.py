@@ -154,7 +154,7 @@ class Check:
         may = {"both": smaller | True, "none": smaller & False, "minority": smaller}[data.settings.augment]
         moved = shifts.any(axis=0) | (samples["mirror"] != 0)
         wrong += [f"record {i} is moved, of the larger class" for i in np.flatnonzero(moved & ~may)]
-        self.say("moved within 5 %, and only the class that is augmented", wrong)
+        self.say("patches moved by at most 5 %, and only of the class that is augmented", wrong)
         return True
 
     def pixels(self, samples):

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from data_prep.store.environment import key, open_lmdb
 
 JPEG_QUALITY = 95  # OpenCV's own choice, and so convert_imageset's
-# Records in one transaction: what a kill can cost, and where a build taken up again goes on.
+# Records in one transaction: what a kill can cost, and where a build is resumed.
 COMMIT = 256
 FIRST_MAP = 1 << 28
 # Images that one task of a worker thread holds.
@@ -157,7 +157,7 @@ def write_lmdb(path, values, total, title):
     """Append serialised records to an LMDB, made if need be, under zero-padded numbers; progress bar.
 
     values: iterable of the records that it does not hold yet; total: how many there are in the end
-    A build that was killed and goes on writes the same bytes as an undisturbed one. Raises OSError on a full disk.
+    A build that was killed and is resumed writes the same bytes as an undisturbed one. Raises OSError on a full disk.
     """
     try:
         size = map_size(path)
@@ -176,7 +176,7 @@ def write_lmdb(path, values, total, title):
 def map_size(path):
     """The size of the map that an LMDB is written through: a bound of the address space, not of the disk.
 
-    It grows by doubling; a build that goes on starts with what the undisturbed one had come to.
+    It grows by doubling; a build that is resumed starts with what the undisturbed one had come to.
     """
     size, data = FIRST_MAP, path / "data.mdb"
     while data.exists() and data.stat().st_size > size:

@@ -51,7 +51,7 @@ class Lfwa:
         """Path of image `index` (from 0) below the images' folder. Of ten images four people have 1, 2, 3, 4."""
         block, place = divmod(index, 10)
         person, number = [(0, 1), (1, 1), (1, 2), (2, 1), (2, 2), (2, 3), (3, 1), (3, 2), (3, 3), (3, 4)][place]
-        name = f"Drawn_Person_{4 * block + person + 1:04d}"
+        name = f"Synthetic_Person_{4 * block + person + 1:04d}"
         return f"{name}/{name}_{number:04d}.jpg"
 
     @staticmethod

@@ -253,7 +253,7 @@ WRITTEN = """what is written:
   OUT/list_landmarks_align_celeba.txt      eyes, nose, corners of the mouth
   OUT/list_true_boxes.csv                  where each present attribute was drawn (CelebA has no such file)
 with --layout lfwa instead of the others, with list_true_boxes.csv:
-  OUT/lfw/Drawn_Person_0001/Drawn_Person_0001_0001.jpg ...     250x250 pixels, eyes at LFW's places
+  OUT/lfw/Synthetic_Person_0001/Synthetic_Person_0001_0001.jpg ...     250x250 pixels, eyes at LFW's places
   OUT/lfw_att_40.mat, OUT/indices_train_test.mat               names and labels; half for training, half for testing
 
 example: 5,000 faces, half of them with glasses, a tenth with a hat

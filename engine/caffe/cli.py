@@ -29,7 +29,7 @@ examples:
   caffe test -model models/region/train_val.prototxt -weights region.caffemodel -iterations 100
   caffe time -model models/region/deploy.prototxt -iterations 10
 
-Ctrl-C and SIGTERM end a training after its iteration and write a snapshot; SIGHUP writes one, and training goes on.
+Ctrl-C and SIGTERM end a training after its iteration and write a snapshot; SIGHUP writes one, and training continues.
 Exit code 0: done, or stopped by a signal ("Optimization stopped early." in the log); 1: an error, which is one line.
 CAFFE_TRACEBACK=1 shows where in Python it was; GLOG_minloglevel=1 leaves out the log. Python layers are found in the
 current folder and through PYTHONPATH.
@@ -170,7 +170,7 @@ def train(flags):
     check(flags.solver, "train needs a solver: caffe train -solver solver.prototxt")
     check(
         not (flags.snapshot and flags.weights),
-        "-snapshot goes on with a training, -weights starts a new one: give one of them",
+        "-snapshot resumes a training, -weights starts a new one: give one of them",
     )
     param = solver.read_solver(flags.solver)
     if flags.level:

@@ -1,6 +1,6 @@
 """Snapshots: solver states in files, binary or HDF5, as BVLC Caffe reads and writes them; and whether one is whole.
 
-Needs no PyTorch: a program that only has to know with which snapshot a training goes on can ask here, about the
+Needs no PyTorch: a program that only has to know which snapshot a training resumes from can ask here, about the
 snapshots of either engine.
 """
 

@@ -1,6 +1,7 @@
 """Every layer type against a real Caffe: forward and gradients on random shapes and parameters."""
 
 import pytest
+import shape_and_loss_cases  # noqa: F401  (adds its cases)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from layer_cases import CASES, Draw

@@ -107,6 +107,11 @@ def evaluate(run, settings=None, device=None, restart=False):
                 f"{run.folder}: no stage is trained yet; train first: face-cascade train --run {run.folder}"
             )
         weights = {stage: (run.deploy(stage), run.weights(stage)) for stage in stages}
+        if settings.split != "test":  # the stage is the test split's; another one has a folder of its own
+            out = run.folder / f"evaluation-{settings.split}"
+            result = evaluate_files(weights, run.data.lmdb, out, settings, device)
+            print(f"{summary.short(result)}\n{listing(out)}")
+            return result
         inputs = {"data": run.data.checksum}
         inputs.update((f"weights of {stage}", run.stages[stage].checksum) for stage in stages)
         inputs.update((f"evaluate.{key}", value) for key, value in dataclasses.asdict(settings).items())

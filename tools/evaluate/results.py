@@ -151,7 +151,7 @@ def read(folder):
         result = json_records.parse(EvaluationResult, record, path)
         _check(result, path)
     except FileNotFoundError:
-        raise ToolError(f"{folder}: no {NAME} in it; evaluate first: face-cascade evaluate")
+        raise ToolError(f"{folder}: no {NAME} in it; evaluate first: face-cascade evaluate --run {folder.parent}")
     except ValueError as error:
         raise ToolError(f"{error}; evaluate again")
     except OSError as error:

@@ -12,6 +12,6 @@ from setuptools.build_meta import *  # noqa: F403
 def build_wheel(*arguments, **options):
     """Refuse, with the remedy."""
     sys.exit(
-        "error: face-cascade is used from its clone: run `make` in it, then .venv/bin/face-cascade. "
+        "error: face-cascade is used from its clone: run `make doctor` in it, then .venv/bin/face-cascade. "
         "The Caffe engine alone installs anywhere: pip install ./engine"
     )

@@ -14,7 +14,7 @@ import sys
 from tools.install import engines, install_caffe
 
 # Gigabytes that the whole of CelebA in compact form, and the snapshots of a full training, take.
-DISK = 20
+DISK = 40
 TORCH = """
 import torch
 print(torch.__version__)
@@ -45,7 +45,10 @@ def bvlc():
     engine = engines.Engine("bvlc")
     if not engine.caffe.exists():
         problem = engines.obstacle()
-        return False, f"not installed; {problem or 'make caffe installs it (250 MB)'}"
+        return (
+            None,
+            problem or "not installed; make caffe installs it (250 MB), and so does the first command that needs it",
+        )
     done = subprocess.run([str(engine.caffe), "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     build = "CPU build" if engines.cpu_build() else "your own build"
     if done.returncode:
@@ -58,7 +61,10 @@ def torch():
     engine = engines.Engine("torch")
     done = subprocess.run([str(engine.python), "-c", TORCH], capture_output=True, text=True)
     if done.returncode:
-        return [(False, "engine on PyTorch", "PyTorch is not installed; make .venv/ready-engine installs it")]
+        words = (
+            "PyTorch is not installed; make .venv/ready-engine installs it, and so does the first command that needs it"
+        )
+        return [(None, "engine on PyTorch", words)]
     version, capability, count, *names = done.stdout.splitlines()
     fast = {"amx_bf16": "matrix units (AMX)", "avx512_bf16": "AVX-512"} if "x86" in platform.machine() else {}
     units = [words for flag, words in fast.items() if flag in flags()]

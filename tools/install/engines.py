@@ -36,7 +36,7 @@ BVLC_FLAGS = (
 ENGINE_FLAGS = (*BVLC_FLAGS, "precision", "shard", "decoded_mb")
 GIVEN = {
     "solver": "it is the stage's own; change fields of it with --solver",
-    "snapshot": "an interrupted stage goes on by itself",
+    "snapshot": "an interrupted stage is resumed by the same command",
     "weights": "a stage starts from the stage before it",
     "model": "it is the stage's own",
     "phase": "training has one phase",
@@ -91,10 +91,14 @@ def choose(wanted, device="cpu", precision="float32", find_obstacle=None):
         raise ToolError(f"no device is called {device!r}; give cpu, cuda, cuda:N, or cuda:0,1 to train on several GPUs")
     if wanted == "bvlc" and device != "cpu" and cpu_build():
         raise ToolError(
-            f"BVLC Caffe here is a build for the CPU and cannot use {device}; leave out the engine, or choose torch"
+            f"BVLC Caffe here is a build for the CPU and cannot use {device}; leave out --caffe, or give --caffe torch "
+            "(make: CAFFE=torch)"
         )
     if wanted == "bvlc" and precision != "float32":
-        raise ToolError(f"BVLC Caffe computes in float32 only, not {precision}; leave out the engine, or choose torch")
+        raise ToolError(
+            f"BVLC Caffe computes in float32 only, not {precision}; leave out --caffe, or give --caffe torch "
+            "(make: CAFFE=torch)"
+        )
     if wanted != "auto":
         return Engine(wanted)
     if device != "cpu":
@@ -129,10 +133,13 @@ def ensure(engine):
             try:
                 install_caffe.install_here()
             except (install_caffe.InstallError, OSError) as error:
-                raise ToolError(f"BVLC Caffe could not be installed: {error}; or choose the engine: CAFFE=torch")
+                raise ToolError(
+                    f"BVLC Caffe could not be installed: {error}; or use the engine on PyTorch: --caffe torch "
+                    "(make: CAFFE=torch)"
+                )
         return
     if not engine.python.exists():
-        raise ToolError("there is no .venv yet; run `make` once in the project's folder, which makes it")
+        raise ToolError("there is no .venv yet; run `make doctor` in the project's folder, which makes it")
     if not list((REPOSITORY / ".venv").glob("lib/python3*/site-packages/torch/__init__.py")):
         print("installing PyTorch into .venv", flush=True)
         pip = [str(engine.python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", ".[engine]"]

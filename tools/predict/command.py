@@ -139,8 +139,14 @@ def run(arguments):
     except KeyboardInterrupt:
         print(f"error: interrupted; {photos.shown(out / output.LINES)} holds the answers until then", file=sys.stderr)
         return 130
-    print(f"{photos.shown(out)}: {faces} faces answered for; {problems} of {len(found)} photos gave no answer")
+    what = f"{counted(faces, 'face')} in {counted(len(found) - problems, 'photo')}"
+    print(f"{photos.shown(out)}: {what}; {counted(problems, 'photo')} could not be processed")
     return 1 if problems else 0
+
+
+def counted(number, noun):
+    """A number and its noun: "1 face", "2 faces"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def split(names):

@@ -26,7 +26,7 @@ def size(data):
                 width, height = read(data)
                 break
         else:
-            raise ImageError(f"no image: neither {FORMATS}")
+            raise ImageError(f"neither {FORMATS}")
     except (struct.error, IndexError):
         raise ImageError("damaged, or cut short within its header")
     if width < 1 or height < 1:

@@ -15,6 +15,7 @@ import sys
 from tqdm import tqdm
 
 from data_prep.pictures import write_image
+from tools.errors import ToolError
 from tools.predict import cards
 from tools.predict.photos import shown
 
@@ -50,8 +51,18 @@ class WholeLines:
 def write(results, out, total, pictures=True):
     """Write a stream of Prediction to folder `out` as they come: number of faces, number of problems.
 
-    Problems are one line each on standard error. Raises OSError, what was written until then stays.
+    Problems are one line each on standard error. Raises ToolError where the folder cannot be written; what was written
+    until then stays.
     """
+    try:
+        return _write(results, out, total, pictures)
+    except OSError as error:
+        raise ToolError(
+            f"{shown(out)}: cannot be written ({error.strerror or error}); the answers until then are in {LINES}"
+        )
+
+
+def _write(results, out, total, pictures):
     remove_earlier(out)
     # What is left there is somebody else's: it is not written over.
     taken = {path.stem.casefold() for path in out.iterdir() if path.suffix.lower() == ".png"}

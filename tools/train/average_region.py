@@ -10,8 +10,10 @@ the rectangle that stands out of the mean gradient-times-activation map on conv3
 fires (measured). Both become the blobs of layer region_mapper in a copy of the weights.
 """
 
+import argparse
 import dataclasses
 import pathlib
+import sys
 import time
 
 import caffe
@@ -213,6 +215,16 @@ def add_arguments(parser):
     add("--device", help="cpu, cuda or cuda:N. Default: the run's.")
 
 
+def main():
+    """The command by itself, with the Caffe of the Python that runs it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    try:
+        sys.exit(run(parser.parse_args()))
+    except (ToolError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
 def run(arguments):
     """`face-cascade average`. Raises ToolError, OSError."""
     given = {name: getattr(arguments, name) for name in record.Average.__dataclass_fields__}
@@ -242,3 +254,7 @@ def run(arguments):
         networks.use_device((arguments.device or made.settings.device).split(",")[0])
         average_stage(made, arguments.restart)
     return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ from models import table1
 
 # Training multiplies about three times as much as a forward pass: forward, and gradients to inputs and to weights.
 TRAINING = 3
-# Share of the rate of one large float32 matrix product that a whole iteration reaches (README: Engines), measured.
+# Share of the rate of one large float32 matrix product that a whole iteration reaches (docs/benchmarks.md), measured.
 EFFICIENCY = {("bvlc", "float32"): 0.45, ("torch", "float32"): 0.8, ("torch", "tf32"): 0.8, ("torch", "bfloat16"): 1.5}
 # A stage that takes longer than this is announced with its estimate.
 LONG = 600

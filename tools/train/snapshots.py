@@ -2,7 +2,7 @@
 
 A kill, a power cut or a full disk can leave half a file, and half a message of protobuf may still be one. A pair of
 files is whole when the weights hold every layer of the training net, with finite numbers, and the solver state holds
-one history for each of their blobs, of the same size. Needs the engine's reader of weights, so a current Python.
+a history for each of their blobs, of the same shape. Needs the engine's reader of weights, so a current Python.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ import pathlib
 import re
 
 import numpy as np
-from caffe import wire
+from caffe import model_file, snapshot
 from caffe.errors import CaffeError
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
@@ -54,8 +54,7 @@ def newest_whole(folder, prefix, net):
 def damage(pair, net):
     """What is wrong with a Snapshot, a sentence that names the file; None where it is whole."""
     try:
-        layers = wire.read_weights(pair.weights)
-        state, histories = wire.read_state(pair.state)
+        layers, state = model_file.read(pair.weights), snapshot.read(pair.state)
     except CaffeError as error:
         return str(error)
     missing = sorted(set(training_layers(net)) - {name for name, _ in layers})
@@ -64,11 +63,16 @@ def damage(pair, net):
     for name, blobs in layers:
         if not all(np.isfinite(blob).all() for blob in blobs):
             return f"{pair.weights}: holds numbers that are not finite in layer {name}"
-    if state.iter != pair.iteration:
-        return f"{pair.state}: its iteration is {state.iter}, not {pair.iteration}"
+    if state.iteration != pair.iteration:
+        return f"{pair.state}: its iteration is {state.iteration}, not {pair.iteration}"
     if pathlib.Path(state.learned_net).name != pair.weights.name:
         return f"{pair.state}: belongs to other weights, {state.learned_net}"
-    if [history.size for history in histories] != [blob.size for _, blobs in layers for blob in blobs]:
+    shapes, half = [history.shape for history in state.histories], len(state.histories) // 2
+    blobs = [blob.shape for _, arrays in layers for blob in arrays]
+    # Adam and its like keep two histories of each parameter.
+    if not snapshot.covers(blobs, shapes) and not (
+        shapes[:half] == shapes[half:] and snapshot.covers(blobs, shapes[:half])
+    ):
         return f"{pair.state}: cut short, or of another net"
     return None
 

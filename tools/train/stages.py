@@ -1,8 +1,8 @@
 """The stages of training as functions: networks, task one, average region, cascade, whole face.
 
 The command line and the ablation call them alike. A stage that is done with the same inputs is not made again; one
-that was interrupted goes on from its newest whole snapshot; one that was made from other inputs is left alone, and the
-error names what differs.
+that was interrupted is resumed from its newest whole snapshot; one that was made from other inputs is left alone, and
+the error names what differs.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import time
 
 from data_prep import files
 from models import networks, solvers
-from tools.errors import ToolError
+from tools.errors import Reported, ToolError
 from tools.install import engines
 from tools.record import TRAINED, Stage
 from tools.run import LOCK_HELD, command
@@ -25,6 +25,7 @@ from tools.train import estimate
 # What each stage starts from.
 BEFORE = {"region": None, "average": "region", "cascade": "average", "whole_face": None}
 ORDER = ("region", "average", "cascade", "whole_face")
+INTERRUPTED = 130  # exit status of a command that was interrupted
 AVERAGE_WEIGHTS = "average/average.caffemodel"
 
 
@@ -260,7 +261,9 @@ def tool(run, call, words):
     environment.setdefault("GLOG_minloglevel", "2")
     done = subprocess.run([str(call.engine.python), "-m", "tools.cli", *words], env=environment)
     if done.returncode:
-        raise ToolError(f"face-cascade {words[0]} failed for {run.folder}; what it said stands above")
+        if done.returncode == INTERRUPTED:
+            raise KeyboardInterrupt
+        raise Reported(f"face-cascade {words[0]} failed for {run.folder}")
 
 
 def made_with(run, call):

@@ -1,0 +1,119 @@
+"""Draw the pictures of docs/architecture.md: `python docs/draw.py` writes their SVG files beside it."""
+
+import html
+import pathlib
+
+FOLDER = pathlib.Path(__file__).resolve().parent
+STYLE = (
+    "text{font:14px sans-serif;fill:#1b1b1b}.small{font-size:12px;fill:#444}.bold{font-weight:bold}"
+    "rect{stroke:#444;rx:5}path{stroke:#444;fill:none;marker-end:url(#tip)}"
+)
+TIP = (
+    '<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
+    '<path d="M0 0L8 4L0 8z" style="fill:#444;stroke:none;marker-end:none"/></marker>'
+)
+GREY, BLUE, ORANGE, GREEN = "#f2f2f2", "#dbe9f6", "#fde6cf", "#dff0d8"
+
+# A face: name -> (x, y, fill, title, line below it). Boxes are WIDTH x HEIGHT pixels.
+WIDTH, HEIGHT = 250, 48
+STEPS = {
+    "photo": (20, 20, GREY, "photo, any size", "the face is found, with landmarks"),
+    "aligned": (20, 100, GREY, "aligned, 178 x 218", "eyes where CelebA has them"),
+    "face": (20, 180, GREY, "face, 256 x 256", "stretched"),
+    "patch": (20, 260, GREY, "patch, 224 x 224", "centre; moved, mirrored in training"),
+    "shared": (310, 260, BLUE, "conv1 ... pool2", "shared by all attributes"),
+    "conv3": (310, 180, BLUE, "conv3, 13 x 13", "one group per attribute"),
+    "one": (310, 20, ORANGE, "task one: conv4 ... conv7", "response map 4 x 4 in [0, 1]"),
+    "mapper": (620, 20, ORANGE, "RegionMapper", "revise, threshold, bound"),
+    "warp": (620, 100, ORANGE, "RoIWarp", "region to 10 x 10, pooled to 5 x 5"),
+    "two": (620, 180, GREEN, "task two: conv4-t2 ... conv6-t2", "recognises on the region"),
+    "head": (620, 260, GREEN, "head: logit", "largest scores of both tasks"),
+    "answer": (620, 340, GREY, "answer", "calibrated probability, and region"),
+}
+ARROWS = (
+    ("photo", "aligned"),
+    ("aligned", "face"),
+    ("face", "patch"),
+    ("patch", "shared"),
+    ("shared", "conv3"),
+    ("conv3", "one"),
+    ("one", "mapper"),
+    ("mapper", "warp"),
+    ("conv3", "warp"),
+    ("warp", "two"),
+    ("two", "head"),
+    ("one", "head"),
+    ("head", "answer"),
+)
+
+# Folders from the highest to the lowest: (name, its parts from the highest to the lowest or a line of words).
+FOLDERS = (
+    ("benchmarks", ("measuring scripts",)),
+    ("tools", ("demo, cli", "export", "report", "predict", "evaluate", "train", "install", "run, errors ...")),
+    ("python_layers", ("RegionMapper, RoIWarp, EarlyStopping, BalancedData",)),
+    ("models", ("table 1, options, generator of prototxts",)),
+    ("data_prep", ("synthetic", "check", "build", "plan", "store", "sources", "files, geometry ...")),
+    ("engine: caffe", ("Caffe on PyTorch",)),
+)
+
+
+def text(x, y, words, kind=""):
+    return f'<text x="{x}" y="{y}" text-anchor="middle" class="{kind}">{html.escape(words)}</text>'
+
+
+def box(x, y, width, height, fill):
+    return f'<rect x="{x}" y="{y}" width="{width}" height="{height}" fill="{fill}"/>'
+
+
+def arrow(start, end):
+    """From the side of a box to the nearest side of another: names of STEPS."""
+    (x1, y1), (x2, y2) = STEPS[start][:2], STEPS[end][:2]
+    middle = HEIGHT // 2
+    if x1 == x2:
+        down = y2 > y1
+        a, b = (x1 + WIDTH // 2, y1 + HEIGHT * down), (x2 + WIDTH // 2, y2 + HEIGHT * (not down))
+    else:
+        a, b = (x1 + WIDTH, y1 + middle), (x2, y2 + middle)
+    return f'<path d="M{a[0]} {a[1]}L{b[0]} {b[1]}"/>'
+
+
+def svg(width, height, title, parts):
+    opened = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
+    )
+    ground = f'<rect width="{width}" height="{height}" fill="#fff" style="stroke:none"/>'
+    head = [opened, f"<title>{title}</title><style>{STYLE}</style><defs>{TIP}</defs>{ground}"]
+    return "\n".join([*head, *parts, "</svg>", ""])
+
+
+def face_to_answer():
+    parts = [arrow(*ends) for ends in ARROWS]
+    for x, y, fill, title, below in STEPS.values():
+        parts.append(box(x, y, WIDTH, HEIGHT, fill))
+        parts += [text(x + WIDTH // 2, y + 20, title, "bold"), text(x + WIDTH // 2, y + 38, below, "small")]
+    return svg(890, 408, "From a face to an answer", parts)
+
+
+def folders():
+    parts, left, y = [], 150, 20
+    for number, (name, inside) in enumerate(FOLDERS):
+        width = 600 // len(inside)
+        parts.append(text(75, y + 26, name, "bold"))
+        for place, words in enumerate(inside):
+            x = left + place * width
+            parts += [box(x, y, width - 6, 44, BLUE if number % 2 else GREEN)]
+            lines = words.split(", ", 1) if len(inside) > 1 and len(words) > 12 else [words]
+            for line, word in enumerate(lines):
+                parts.append(text(x + width // 2 - 3, y + 26 + 14 * line - 7 * (len(lines) - 1), word, "small"))
+        y += 60
+    parts.append(f'<path d="M765 22L765 {y - 20}"/>')
+    parts.append(text(400, y + 4, "imports go downwards, and inside a folder to the right", "small"))
+    return svg(780, y + 16, "Folders, and what each may import", parts)
+
+
+PICTURES = {"face_to_answer.svg": face_to_answer, "folders.svg": folders}
+
+
+if __name__ == "__main__":
+    for name, draw in PICTURES.items():
+        (FOLDER / name).write_text(draw())

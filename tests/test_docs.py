@@ -1,0 +1,230 @@
+"""README and docs: links lead somewhere, commands and messages exist, words are those of the field."""
+
+import ast
+import importlib
+import os
+import pathlib
+import re
+import runpy
+import shlex
+import subprocess
+
+import pytest
+from test_architecture import INSIDE, ORDER
+
+import tools.predict
+from tools import cli
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+NAMES = [str(page.relative_to(REPOSITORY)) for page in PAGES]
+LARGEST_README = 8000  # bytes
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+INLINE = re.compile(r"`([^`\n]+)`")
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+MESSAGE = re.compile(r"^\| `([^`]+)` \|", re.MULTILINE)  # first cell of a table of messages
+SETTING = re.compile(r"([A-Z_]+)=(.*)", re.DOTALL)
+# Words that the field has others for, outside of code.
+BANNED = (
+    r"(is|are|was|were) right on",
+    r"overlap\w*",
+    r"(centre|hits?) in the box\)",
+    r"share of (it|the box) covered",
+    r"drawn faces?",
+    r"in turns",
+    r"a tenth of the rate",
+    r"the (linear|log) form of eq",
+    r"the proof of",
+    r"hard to get wrong",
+    r"what gives no answer",
+    r"the same command goes on",
+    r"oddity",
+    r"quiet machine",
+    r"nothing else on it",
+    r"by hand",
+    r"(of|in) the points",
+    r"--(sure|searched|smallest|least)",
+    r"serves_tensors",
+)
+
+
+def text_of(page):
+    return page.read_text()
+
+
+def without_code(text):
+    """A page without what is code in it."""
+    return INLINE.sub("", FENCE.sub("", text))
+
+
+def blocks(text, language):
+    return [body for name, body in FENCE.findall(text) if name == language]
+
+
+def commands(text):
+    """Command lines of a page: those in sh blocks, and inline code that begins like one."""
+    lines = "\n".join(blocks(text, "sh")).replace("\\\n", " ").splitlines()
+    prose = MESSAGE.sub("", FENCE.sub("", text))
+    lines += [code for code in INLINE.findall(prose) if re.match(r"(make|face-cascade) [a-z]", code)]
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def anchors(text):
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def makefile():
+    """Makefile: target -> the face-cascade command of its recipe or None; and the settings."""
+    text = (REPOSITORY / "Makefile").read_text()
+    targets = {}
+    for name, recipe in re.findall(r"^([a-z-]+):(?!=).*\n((?:\t.*\n)*)", text, re.MULTILINE):
+        command = re.search(r"\$\(CASCADE\) (.+)", recipe)
+        targets[name] = command and command[1].split()
+    settings = re.search(r"^SETTINGS := ((?:.*\\\n)*.*)$", text, re.MULTILINE)[1].replace("\\\n", " ").split()
+    return targets, {*settings, "V", "PYTHON"}
+
+
+TARGETS, SETTINGS = makefile()
+
+
+def parse(name, words):
+    """Parse the words of a subcommand as face-cascade does."""
+    command = cli.COMMANDS[name]
+    module = importlib.import_module(command.module)
+    parser = cli.Parser(prog=f"face-cascade {name}")
+    module.add_arguments(parser)
+    if command.caffe == "run" and "--caffe" not in parser._option_string_actions:
+        parser.add_argument("--caffe")
+    try:
+        parser.parse_args(words)
+    except SystemExit as ended:
+        assert ended.code == 0, f"face-cascade {name} {shlex.join(words)}: options or values that it does not know"
+
+
+def check_face_cascade(words):
+    name, *rest = words
+    if name == "COMMAND":
+        return
+    assert name in cli.COMMANDS, f"face-cascade has no command {name}"
+    # Inline code names an option, not a whole command: the positionals may be missing.
+    needed = {"data": ["DATA"], "check": ["LMDB"], "predict": ["PHOTO"]}.get(name, [])
+    parse(name, [*rest, *needed] if all(word.startswith("-") for word in rest) else rest)
+
+
+def check_make(words, monkeypatch):
+    given = dict(found.groups() for word in words if (found := SETTING.fullmatch(word)))
+    targets = [word for word in words if not SETTING.fullmatch(word)]
+    assert targets and not {name for name in targets if name not in TARGETS}, (
+        f"make {shlex.join(words)}: no such target"
+    )
+    assert not set(given) - SETTINGS, f"make {shlex.join(words)}: no such setting"
+    for target in targets:
+        if TARGETS[target]:
+            name, *stages = TARGETS[target]
+            for setting, value in given.items():
+                monkeypatch.setenv(cli.PREFIX + setting, value)
+            check_face_cascade([name, *cli.with_make_settings(cli.COMMANDS[name], stages)])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_lead_somewhere(name):
+    page = REPOSITORY / name
+    for target in LINK.findall(FENCE.sub("", text_of(page))):
+        if re.match(r"https?:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = page.parent / path if path else page
+        assert linked.exists(), f"{name}: {target} leads nowhere"
+        assert not anchor or anchor in anchors(text_of(linked)), f"{name}: no heading for {target}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_commands_exist(name, monkeypatch):
+    for key in [key for key in os.environ if key.startswith(cli.PREFIX)]:
+        monkeypatch.delenv(key)
+    for words in commands(text_of(REPOSITORY / name)):
+        program, *rest = words
+        if program == "make":
+            check_make(rest, monkeypatch)
+        elif program == "face-cascade":
+            check_face_cascade(rest)
+        elif program.endswith("python") and rest[0] == "-m":
+            place = REPOSITORY / rest[1].replace(".", "/")
+            module = place / "__main__.py" if place.is_dir() else place.with_suffix(".py")
+            assert module.exists(), f"there is no module {rest[1]}"
+            assert "__main__" in module.read_text() or place.is_dir(), f"python -m {rest[1]} does nothing"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_that_are_named_exist(name):
+    """Inline code that is a path of the repository."""
+    tops = {path.partition("/")[0] for path in tracked() if "/" in path}
+    for code in INLINE.findall(FENCE.sub("", text_of(REPOSITORY / name))):
+        if re.fullmatch(r"[\w./-]+", code) and code.partition("/")[0] in tops and "/" in code:
+            assert (REPOSITORY / code).exists(), f"{name}: there is no {code}"
+
+
+def tracked():
+    listed = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    return listed.stdout.splitlines()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_words_are_those_of_the_field(name):
+    text = " ".join(without_code(text_of(REPOSITORY / name)).split())
+    found = [match[0] for words in BANNED for match in re.finditer(rf"(?<![\w-]){words}(?!\w)", text, re.IGNORECASE)]
+    assert not found, f"{name}: {', '.join(found)}"
+
+
+def test_readme_is_short_and_lists_every_page():
+    text = text_of(PAGES[0])
+    assert len(text.encode()) <= LARGEST_README
+    for page in PAGES[1:]:
+        assert f"docs/{page.name}" in text, f"README does not list {page.name}"
+
+
+def constants(path):
+    """Every literal text in a module, the parts of an f-string each."""
+    return [
+        node.value
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/troubleshooting.md"])
+def test_messages_are_those_of_the_code(name):
+    sources = [(REPOSITORY / "Makefile").read_text()]
+    for path in tracked():
+        if path.endswith(".py") and path.split("/")[0] in ("data_prep", "models", "tools", "engine"):
+            sources += constants(REPOSITORY / path)
+    table = text_of(REPOSITORY / name).partition("Troubleshooting" if name == "README.md" else "# ")[2]
+    messages = MESSAGE.findall(table)
+    assert len(messages) >= 5
+    for message in messages:
+        for part in message.split("..."):
+            assert any(part in source for source in sources), f"{name}: no message says {part!r}"
+
+
+def test_prediction_page_has_the_example_that_is_executed():
+    """tests/on_caffe/test_prediction.py executes the one in the docstring."""
+    example = tools.predict.__doc__.partition("\n\n")[2].partition("\n\nRun it")[0]
+    lines = [line.removeprefix("    ") for line in example.splitlines()]
+    assert "\n".join(lines) + "\n" in blocks(text_of(REPOSITORY / "docs/prediction.md"), "python")
+
+
+def test_pictures_are_drawn_by_their_script():
+    module = runpy.run_path(str(REPOSITORY / "docs/draw.py"))
+    for name, draw in module["PICTURES"].items():
+        assert (REPOSITORY / "docs" / name).read_text() == draw(), f"docs/{name} is older than docs/draw.py; run it"
+
+
+def test_the_picture_of_folders_has_the_order_that_is_tested():
+    drawn = dict(runpy.run_path(str(REPOSITORY / "docs/draw.py"))["FOLDERS"])
+    assert [name.split()[-1] for name in drawn] == list(reversed(ORDER))
+    for folder, order in INSIDE.items():
+        for part, words in zip(reversed(drawn[folder]), order):
+            assert set(re.findall(r"\w+", part)) <= set(words.split()), f"{folder}: {part} is drawn where {words} are"
