@@ -3,6 +3,7 @@
 import json
 import math
 import pathlib
+import shutil
 import zipfile
 
 import caffe
@@ -16,12 +17,13 @@ from caffe import lmdb_file as engine_lmdb_file
 from caffe import snapshot, wire
 
 from data_prep.build.prepared import read_images
+from data_prep.check import check_data
 from data_prep.files import one_line, sha256
 from data_prep.sources import celeba, lfwa
 from data_prep.sources.images import DataError, Zip
 from data_prep.store import lmdb_file, manifest
 from models import solvers
-from tools.errors import ToolError
+from tools.errors import Reported, ToolError
 from tools.evaluate import calibration, localisation, results
 from tools.report import charts, training
 from tools.run import Run
@@ -41,7 +43,7 @@ def refused(kind, call, *words):
 def test_messages_are_one_printable_line_of_bounded_length():
     assert one_line("tab\t\x1b[31m\n\ud800\u2028é") == r"tab\t\x1b[31m\n\ud800\u2028é"
     assert one_line("x" * 1000) == "x" * 1000
-    for kind in (one_line, DataError, ToolError, caffe.CaffeError):
+    for kind in (one_line, DataError, ToolError, Reported, caffe.CaffeError):
         words = str(kind("begins" + "x" * 100_000 + "ends"))
         assert len(words) <= 1000 and words.startswith("begins") and words.endswith("ends")
         assert str(kind("a\nb\0")) == r"a\nb\x00"
@@ -297,3 +299,44 @@ def test_the_device_of_a_runs_record_is_one(device, small_lmdb, tmp_path):
     run.settings.engine, run.settings.device = "torch", device
     run.write()
     refused(ToolError, lambda: Run.read(run.folder), "run.json: settings: damaged, key 'device'")
+
+
+@pytest.mark.parametrize("key, value", [("batch", 3), ("alpha", {}), ("lmdb", "x"), ("", 1)])
+def test_a_run_whose_network_cannot_be_names_its_record(key, value, small_lmdb, tmp_path):
+    run = Run.create(tmp_path / "run", small_lmdb)
+    run.settings.engine, run.settings.network = "torch", {key: value}
+    run.write()
+    refused(ToolError, lambda: Run.read(run.folder), "run.json: damaged, of a network that cannot be")
+
+
+@pytest.mark.parametrize(
+    "keys, value",
+    [(("split",), "inf"), (("networks", "region", "network"), "cascade\n"), (("networks", "region", "cores"), None)]
+    + [(("networks", "region", "faces per second"), 10**400)],
+)
+def test_other_words_and_numbers_of_an_evaluation(keys, value, tmp_path):
+    """The whole number of 400 digits was an OverflowError."""
+    folder, _ = evaluation_files.make(tmp_path, ["Male", "Smiling"], ["region"])
+    changed(folder / "evaluation.json", *keys, value=value)
+    refused(ToolError, lambda: results.read(folder), "evaluation.json", repr(keys[-1]))
+
+
+@pytest.mark.parametrize("damage", ["no JSON", "a list less", "another box", "no file"])
+def test_check_compares_true_boxes_with_the_data_set(damage, small_lmdb, tmp_path, capsys):
+    """It did not read them."""
+    folder = shutil.copytree(small_lmdb, tmp_path / "lmdb")
+    path = folder / "test_boxes.json"
+    assert check_data.main([str(folder)]) == 0 and "true boxes are the data set's" in capsys.readouterr().out
+    boxes = json.loads(path.read_text())
+    if damage == "no file":
+        path.unlink()
+    elif damage == "no JSON":
+        path.write_text(path.read_text()[:-9])
+    elif damage == "a list less":
+        path.write_text(json.dumps(boxes[1:]))
+    else:
+        next(box for of_image in boxes for box in of_image.values())[0] += 0.5
+        path.write_text(json.dumps(boxes))
+    assert check_data.main([str(folder)]) == 1
+    done = capsys.readouterr()
+    assert "test_boxes.json" in done.err if damage == "no JSON" else "BREACH  true boxes" in done.out

@@ -159,7 +159,7 @@ def read(weights, attributes=None):
         check(entry.scores, entry.attributes, f"{path}: {name}")
         if len(entry.prior) != len(entry.attributes):
             raise ValueError(f"{path}: {name}: damaged, key 'prior' must have {len(entry.attributes)} entries")
-        wrong = next((word for word in entry.attributes if not word.isprintable()), None)
+        wrong = next((word for word in entry.attributes if not word.strip() or not word.isprintable()), None)
         if wrong is not None:
             raise ValueError(f"{path}: {name}: damaged, key 'attributes' holds {wrong[:60]!r}, which is no name")
         if not all(0 <= share <= 1 for share in entry.prior):

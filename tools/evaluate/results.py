@@ -9,7 +9,9 @@ import zlib
 import numpy as np
 
 from data_prep import files
+from data_prep.store import manifest
 from models import table1
+from models.options import NETWORKS
 from tools.errors import ToolError
 from tools.evaluate import calibration, json_records, localisation
 
@@ -163,11 +165,15 @@ def _check(result, path):
     """Raise ValueError where the parts of an EvaluationResult do not fit together."""
     if not result.networks or not result.attributes:
         raise ValueError(f"{path}: damaged, key {'networks' if result.attributes else 'attributes'!r} is empty")
+    if result.split not in manifest.SPLITS:
+        raise ValueError(f"{path}: damaged, key 'split' must be one of {', '.join(manifest.SPLITS)}")
     expected = [*result.attributes, MEAN]
     for name, network in result.networks.items():
         where = f"{path}: networks: {name}"
         if not is_name(name):
             raise ValueError(f"{path}: damaged, key 'networks' has the name {name!r}, which cannot be a file's")
+        if network.network not in NETWORKS:
+            raise ValueError(f"{where}: damaged, key 'network' must be one of {', '.join(NETWORKS)}")
         calibration.check(network.calibration, result.attributes, f"{where}: calibration")
         if not network.rows or answer(network) not in SCORES:
             raise ValueError(f"{where}: damaged, key 'rows' must hold rows of {' or '.join(SCORES)}")
