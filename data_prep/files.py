@@ -63,6 +63,13 @@ def read_json(path, kind=dict):
     return value
 
 
+def _is_finite(number):
+    try:
+        return number is None or math.isfinite(number)
+    except OverflowError:  # a whole number that no float can hold
+        return False
+
+
 def one_line(message, most=1000):
     """A message as a terminal can show it in one line: control characters escaped, the middle of a long one left out.
 
@@ -90,7 +97,7 @@ def member(value, key, kind, where, length=None):
         raise ValueError(f"{where}: damaged, key {key!r} is missing")
     entry = value[key]
     fits = isinstance(entry, kinds) and not (isinstance(entry, bool) and bool not in kinds)
-    if not fits or (isinstance(entry, float) and not math.isfinite(entry)):
+    if not fits or (float in kinds and not isinstance(entry, (str, list, dict)) and not _is_finite(entry)):
         names = " or ".join(dict.fromkeys(_NAMES.get(one, "null") for one in kinds))
         article = "an" if names.startswith("o") else "a"
         raise ValueError(f"{where}: damaged, key {key!r} must be {article} {names}, not {json.dumps(entry)[:60]}")

@@ -1,6 +1,7 @@
 """What run.json holds, as dataclasses, and how it is read: every key there, of its type, with finite numbers."""
 
 import dataclasses
+import re
 import typing
 
 from data_prep import files
@@ -13,6 +14,7 @@ STATES = ("running", "interrupted", "failed", "done")
 ENGINES = ("bvlc", "torch")
 PRECISIONS = ("float32", "tf32", "bfloat16")
 RECTANGLES = ("theoretical", "measured")
+DEVICE = re.compile(r"cpu|cuda(:\d+(,\d+)*)?")
 
 
 @dataclasses.dataclass
@@ -97,6 +99,8 @@ def parse(record, path):
     settings = fields(Settings, {**given, "average": average}, f"{path}: settings")
     _check_solver(settings.solver, f"{path}: settings: solver")
     _check_solver({stage: {"random_seed": settings.seed} for stage in TRAINED}, f"{path}: settings: seed")
+    if not DEVICE.fullmatch(settings.device):
+        raise ValueError(f"{path}: settings: damaged, key 'device' is {settings.device[:60]!r}, no device")
     for key, allowed in (("engine", ENGINES), ("precision", PRECISIONS)):
         if getattr(settings, key) not in allowed:
             raise ValueError(f"{path}: settings: damaged, key {key!r} must be one of {', '.join(allowed)}")

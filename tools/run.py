@@ -56,13 +56,18 @@ class Run:
         path = pathlib.Path(folder) / NAME
         try:
             record = files.read_json(path)
-            return cls(folder, *parse(record, path))
+            run = cls(folder, *parse(record, path))
         except FileNotFoundError:
             raise ToolError(
                 f"{folder}: no run in it ({NAME} is missing); train first: face-cascade train --run {folder}"
             )
         except (OSError, ValueError) as error:
             raise ToolError(str(error))
+        try:
+            run.network()
+        except ToolError as error:
+            raise ToolError(f"{path}: damaged, of a network that cannot be ({error})")
+        return run
 
     @staticmethod
     def exists(folder):

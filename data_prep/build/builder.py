@@ -23,6 +23,8 @@ from data_prep.sources.source import SPLITS
 from data_prep.store import manifest
 from data_prep.store.databases import count, in_order, write_lmdb
 
+BOXES = "test_boxes.json"
+
 
 def build(source, out, attributes, settings=manifest.DEFAULTS, form="compact", workers=None):
     """Write the databases and their manifest to folder `out`; returns the Manifest.
@@ -100,7 +102,7 @@ def _build(source, out, work, attributes, settings, form, workers):
         with replacing(work / "train_plan.npy") as file:
             np.save(file, job.samples)
     if source.boxes:
-        write_json(work / "test_boxes.json", [test_boxes(source, index) for index in job.members["test"]])
+        write_json(work / BOXES, [test_boxes(source, index) for index in job.members["test"]])
     by_image = np.zeros((len(source.names), hashes.shape[1]), np.uint8)
     by_image[members] = hashes
     write_images(work / "images.csv", source, job.members, by_image)

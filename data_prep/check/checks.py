@@ -5,6 +5,8 @@ import collections
 import numpy as np
 
 from data_prep.build import examine
+from data_prep.build.builder import BOXES, test_boxes
+from data_prep.files import read_json
 from data_prep.geometry import patch
 from data_prep.plan import balance
 from data_prep.sources.source import SPLITS, content_hash
@@ -38,6 +40,7 @@ class Check:
         if data.source and self.same_names():
             self.labels()
             self.contents()
+            self.boxes()
         elif data.source:
             return None
         self.duplicates()
@@ -102,6 +105,21 @@ class Check:
         digests = in_order(lambda name: content_hash(data.source.read(data.number(name))), data.names, 2)
         changed = [name for name, one, other in zip(data.names, digests, data.hashes) if one != other.tobytes()]
         self.say("images of the data set unchanged", [f"{name} has another content now" for name in changed])
+
+    def boxes(self):
+        """True boxes of the test split, where the data set has some, are the data set's. Raises ValueError, OSError."""
+        data, path = self.data, self.data.folder / BOXES
+        if not data.source.boxes:
+            return
+        members = data.members("test")
+        stored = read_json(path, list) if path.exists() else []
+        wrong = [f"{path} has boxes of {len(stored)} images, should have {len(members)}"] * (
+            len(stored) != len(members)
+        )
+        for row, found in zip(members, stored):
+            if found != test_boxes(data.source, data.number(data.names[row])):
+                wrong.append(f"those of {data.names[row]} differ")
+        self.say("true boxes are the data set's", wrong)
 
     def duplicates(self):
         """No content of the validation or test split is trained on."""

@@ -156,11 +156,11 @@ def read_boxes(path):
         with open(path, encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 box = tuple(float(row[side]) for side in ("x1", "y1", "x2", "y2"))
-                if not np.isfinite(box).all():
-                    raise ValueError("not finite")
+                if not np.isfinite(box).all() or box[0] > box[2] or box[1] > box[3]:
+                    raise ValueError("no box")
                 boxes.setdefault(row["image_id"], {})[row["attribute"]] = box
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}")
     except (KeyError, TypeError, ValueError, csv.Error):
-        raise DataError(f"{path}: expected image_id,attribute,x1,y1,x2,y2 in every row")
+        raise DataError(f"{path}: expected image_id,attribute,x1,y1,x2,y2 in every row, x1 <= x2, y1 <= y2")
     return boxes

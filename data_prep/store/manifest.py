@@ -240,6 +240,8 @@ def _means(value, path):
         return None
     bgr = files.member(part, "bgr", list, where, 3)
     numbers = [files.member({"bgr": number}, "bgr", _NUMBER, where) for number in bgr]
+    if not all(0 <= number <= 255 for number in numbers):
+        raise ValueError(f"{where}: damaged, key 'bgr' is {numbers}, which must lie in [0, 255]")
     return Means(_count(part, "faces", where), numbers)
 
 

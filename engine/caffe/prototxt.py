@@ -13,8 +13,8 @@ from .proto import caffe_pb2
 def read_bytes(path):
     try:
         return pathlib.Path(path).read_bytes()
-    except OSError as error:
-        raise CaffeError(f"{path}: {error.strerror}")
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL
+        raise CaffeError(f"{path}: {getattr(error, 'strerror', error)}")
 
 
 def parse_text(text, message, name="prototxt"):

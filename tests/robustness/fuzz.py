@@ -16,6 +16,7 @@ import collections
 import contextlib
 import gc
 import io
+import math
 import os
 import pathlib
 import sys
@@ -41,7 +42,7 @@ def batches(readers, mutations, start=0):
     total = sum(reader.share for reader in readers)
     made = []
     for reader in readers:
-        count = max(1, round(mutations * reader.share / total))
+        count = math.ceil(mutations * reader.share / total)
         made += [
             (reader, range(start + first, start + min(first + workers.BATCH, count)))
             for first in range(0, count, workers.BATCH)

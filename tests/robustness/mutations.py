@@ -20,7 +20,7 @@ def difference(whole, damaged):
     """What is different, in a few words, for a person who judges whether it may be taken."""
     try:
         before, after = dict(_leaves(json.loads(whole))), dict(_leaves(json.loads(damaged)))
-        places = [place for place in (*before, *after) if before.get(place, "nothing") != after.get(place, "nothing")]
+        places = [place for place in {**before, **after} if before.get(place, "nothing") != after.get(place, "nothing")]
         some = (f"{p} {before.get(p, 'nothing')!r} -> {after.get(p, 'nothing')!r}"[:120] for p in places[:3])
         return "; ".join(some) if places else "the same values"
     except (ValueError, RecursionError):

@@ -3,9 +3,11 @@
 import json
 import math
 import pathlib
+import shutil
 import zipfile
 
 import caffe
+import evaluation_files
 import lmdb
 import numpy as np
 import originals
@@ -15,13 +17,14 @@ from caffe import lmdb_file as engine_lmdb_file
 from caffe import snapshot, wire
 
 from data_prep.build.prepared import read_images
+from data_prep.check import check_data
 from data_prep.files import one_line, sha256
 from data_prep.sources import celeba, lfwa
 from data_prep.sources.images import DataError, Zip
-from data_prep.store import lmdb_file
+from data_prep.store import lmdb_file, manifest
 from models import solvers
-from tools.errors import ToolError
-from tools.evaluate import calibration, results
+from tools.errors import Reported, ToolError
+from tools.evaluate import calibration, localisation, results
 from tools.report import charts, training
 from tools.run import Run
 
@@ -40,7 +43,7 @@ def refused(kind, call, *words):
 def test_messages_are_one_printable_line_of_bounded_length():
     assert one_line("tab\t\x1b[31m\n\ud800\u2028é") == r"tab\t\x1b[31m\n\ud800\u2028é"
     assert one_line("x" * 1000) == "x" * 1000
-    for kind in (one_line, DataError, ToolError, caffe.CaffeError):
+    for kind in (one_line, DataError, ToolError, Reported, caffe.CaffeError):
         words = str(kind("begins" + "x" * 100_000 + "ends"))
         assert len(words) <= 1000 and words.startswith("begins") and words.endswith("ends")
         assert str(kind("a\nb\0")) == r"a\nb\x00"
@@ -99,6 +102,12 @@ def test_a_prefix_of_snapshots_that_cannot_be_a_file(tmp_path):
     text = originals.SOLVER.replace('"net.', f'"{tmp_path}/net.').replace('"tiny"', r'"a\000/b"')
     (tmp_path / "solver.prototxt").write_text(text)
     refused(caffe.CaffeError, lambda: caffe.get_solver(str(tmp_path / "solver.prototxt")), "snapshot_prefix")
+
+
+def test_a_net_that_cannot_be_a_file(tmp_path):
+    """ENGINE: the same of the net's name."""
+    (tmp_path / "solver.prototxt").write_text(originals.SOLVER.replace("net.", r"net.\000"))
+    refused(caffe.CaffeError, lambda: caffe.get_solver(str(tmp_path / "solver.prototxt")), "null byte")
 
 
 @pytest.mark.parametrize("text", ["base_lr=\0", "a\nb=1", "type=Adam" + "#" * 2000, "\udcff=1", "{" * 20_000])
@@ -231,3 +240,103 @@ def test_a_log_whose_loss_has_two_values_in_one_line(tmp_path):
     (tmp_path / "region/train.log").write_text("\n".join(lines))
     assert "<svg" in training.training(tmp_path, ["Male"])
     assert charts.lines({"loss": [(0, [1.0, 2.0]), (1, math.nan)]}) == ""
+
+
+# Nonsense that was taken -------------------------------------------------------------------------------------
+
+
+def changed(path, *keys, value):
+    """Change one value of a JSON file."""
+    record = inner = json.loads(path.read_text())
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    "keys, value, words",
+    [
+        (("rows", 0, "attribute"), "meanx", "'attribute' is 'meanx'"),
+        (("rows", 0, "score"), "none", "'score' is 'none'"),
+        (("rows", 0, "decision"), "\ud800", "'decision' is '\\ud800'"),
+        (("regions", 0, "response"), "raw\n", "'response' is"),
+    ],
+)
+def test_rows_of_an_evaluation_are_of_what_it_names(keys, value, words, tmp_path):
+    folder, _ = evaluation_files.make(tmp_path, ["Male", "Smiling"], ["region"])
+    changed(folder / "evaluation.json", "networks", "region", *keys, value=value)
+    refused(ToolError, lambda: results.read(folder), "evaluation.json: networks: region", words)
+
+
+def test_attributes_of_a_calibration_are_names(tmp_path):
+    """They become keys of what prediction writes, which no UTF-8 file can hold."""
+    weights = tmp_path / "x.caffemodel"
+    weights.write_bytes(b"weights")
+    score = calibration.ScoreCalibration([0.0], [1.0], [0.0])
+    entry = calibration.Calibration(sha256(weights), "", ["\ud800"], [0.5], 0, "accuracy", {"max_d": score})
+    calibration.write(weights, entry)
+    refused(ToolError, lambda: calibration.read(weights), "calibration.json", "'attributes' holds")
+
+
+@pytest.mark.parametrize("box", [[30, 20, 10, 40], [10, 40, 30, 20], [10, 20, float("nan"), 40]])
+def test_boxes_have_their_sides_in_order(box, tmp_path):
+    (tmp_path / "test_boxes.json").write_text(json.dumps([{"Male": box}]))
+    refused(ToolError, lambda: localisation.read_boxes(tmp_path, "test", 1), "test_boxes.json")
+    words = ",".join(map(str, box))
+    (tmp_path / "list_true_boxes.csv").write_text(f"image_id,attribute,x1,y1,x2,y2\n1.jpg,Male,{words}\n")
+    refused(DataError, lambda: celeba.read_boxes(tmp_path / "list_true_boxes.csv"), "x1 <= x2")
+
+
+def test_mean_colours_of_a_manifest_are_colours(tmp_path):
+    manifest.write(tmp_path, manifest.Manifest(["Male"], means=manifest.Means(5, [100.0, 300.0, 90.0])))
+    refused(ValueError, lambda: manifest.read(tmp_path), "manifest.json: means", "'bgr'", "[0, 255]")
+
+
+@pytest.mark.parametrize("device", ["1e999", "", "cuda:", "cuda:0,", "cpu\n"])
+def test_the_device_of_a_runs_record_is_one(device, small_lmdb, tmp_path):
+    run = Run.create(tmp_path / "run", small_lmdb)
+    run.settings.engine, run.settings.device = "torch", device
+    run.write()
+    refused(ToolError, lambda: Run.read(run.folder), "run.json: settings: damaged, key 'device'")
+
+
+@pytest.mark.parametrize("key, value", [("batch", 3), ("alpha", {}), ("lmdb", "x"), ("", 1)])
+def test_a_run_whose_network_cannot_be_names_its_record(key, value, small_lmdb, tmp_path):
+    run = Run.create(tmp_path / "run", small_lmdb)
+    run.settings.engine, run.settings.network = "torch", {key: value}
+    run.write()
+    refused(ToolError, lambda: Run.read(run.folder), "run.json: damaged, of a network that cannot be")
+
+
+@pytest.mark.parametrize(
+    "keys, value",
+    [(("split",), "inf"), (("networks", "region", "network"), "cascade\n"), (("networks", "region", "cores"), None)]
+    + [(("networks", "region", "faces per second"), 10**400)],
+)
+def test_other_words_and_numbers_of_an_evaluation(keys, value, tmp_path):
+    """The whole number of 400 digits was an OverflowError."""
+    folder, _ = evaluation_files.make(tmp_path, ["Male", "Smiling"], ["region"])
+    changed(folder / "evaluation.json", *keys, value=value)
+    refused(ToolError, lambda: results.read(folder), "evaluation.json", repr(keys[-1]))
+
+
+@pytest.mark.parametrize("damage", ["no JSON", "a list less", "another box", "no file"])
+def test_check_compares_true_boxes_with_the_data_set(damage, small_lmdb, tmp_path, capsys):
+    """It did not read them."""
+    folder = shutil.copytree(small_lmdb, tmp_path / "lmdb")
+    path = folder / "test_boxes.json"
+    assert check_data.main([str(folder)]) == 0 and "true boxes are the data set's" in capsys.readouterr().out
+    boxes = json.loads(path.read_text())
+    if damage == "no file":
+        path.unlink()
+    elif damage == "no JSON":
+        path.write_text(path.read_text()[:-9])
+    elif damage == "a list less":
+        path.write_text(json.dumps(boxes[1:]))
+    else:
+        next(box for of_image in boxes for box in of_image.values())[0] += 0.5
+        path.write_text(json.dumps(boxes))
+    assert check_data.main([str(folder)]) == 1
+    done = capsys.readouterr()
+    assert "test_boxes.json" in done.err if damage == "no JSON" else "BREACH  true boxes" in done.out

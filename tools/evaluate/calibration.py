@@ -21,6 +21,7 @@ NAME = "calibration.json"
 # With fewer faces of either class validation says too little: the training prior decides instead.
 LEAST = 5
 TUNED = "tuned"
+DECISIONS = ("p > 0.5", "prior-corrected", TUNED)
 
 
 @dataclasses.dataclass
@@ -63,7 +64,7 @@ def decide(scores, prior, threshold):
     scores: (N, A) logits of balanced training; prior: share of positives in training, (A,); threshold: (A,)
     """
     corrected = scores + metrics.prior_shift(prior) > 0
-    return {"p > 0.5": scores > 0, "prior-corrected": corrected, TUNED: scores > threshold}
+    return dict(zip(DECISIONS, (scores > 0, corrected, scores > threshold)))
 
 
 def tune(scores, labels, prior, measure="accuracy"):
@@ -158,6 +159,9 @@ def read(weights, attributes=None):
         check(entry.scores, entry.attributes, f"{path}: {name}")
         if len(entry.prior) != len(entry.attributes):
             raise ValueError(f"{path}: {name}: damaged, key 'prior' must have {len(entry.attributes)} entries")
+        wrong = next((word for word in entry.attributes if not word.strip() or not word.isprintable()), None)
+        if wrong is not None:
+            raise ValueError(f"{path}: {name}: damaged, key 'attributes' holds {wrong[:60]!r}, which is no name")
         if not all(0 <= share <= 1 for share in entry.prior):
             raise ValueError(f"{path}: {name}: damaged, key 'prior' must hold shares in [0, 1]")
     except ValueError as error:

@@ -84,9 +84,9 @@ def read_boxes(folder, split, faces):
 
 
 def is_box(value):
-    """Whether a JSON value is a list of four finite numbers."""
+    """Whether a JSON value is a list of four finite numbers, left before right and top before bottom."""
     numbers = isinstance(value, list) and all(type(side) in (int, float) and math.isfinite(side) for side in value)
-    return numbers and len(value) == 4
+    return numbers and len(value) == 4 and value[0] <= value[2] and value[1] <= value[3]
 
 
 def rows(regions, boxes, attributes):

@@ -9,7 +9,9 @@ import zlib
 import numpy as np
 
 from data_prep import files
+from data_prep.store import manifest
 from models import table1
+from models.options import NETWORKS
 from tools.errors import ToolError
 from tools.evaluate import calibration, json_records, localisation
 
@@ -163,20 +165,26 @@ def _check(result, path):
     """Raise ValueError where the parts of an EvaluationResult do not fit together."""
     if not result.networks or not result.attributes:
         raise ValueError(f"{path}: damaged, key {'networks' if result.attributes else 'attributes'!r} is empty")
+    if result.split not in manifest.SPLITS:
+        raise ValueError(f"{path}: damaged, key 'split' must be one of {', '.join(manifest.SPLITS)}")
     expected = [*result.attributes, MEAN]
     for name, network in result.networks.items():
         where = f"{path}: networks: {name}"
         if not is_name(name):
             raise ValueError(f"{path}: damaged, key 'networks' has the name {name!r}, which cannot be a file's")
+        if network.network not in NETWORKS:
+            raise ValueError(f"{where}: damaged, key 'network' must be one of {', '.join(NETWORKS)}")
         calibration.check(network.calibration, result.attributes, f"{where}: calibration")
         if not network.rows or answer(network) not in SCORES:
             raise ValueError(f"{where}: damaged, key 'rows' must hold rows of {' or '.join(SCORES)}")
         if SCORES[answer(network)] not in network.calibration:
             raise ValueError(f"{where}: damaged, key 'calibration' lacks {SCORES[answer(network)]!r}")
+        words = {"score": SCORES, "attribute": expected, "decision": calibration.DECISIONS}
         for number, row in enumerate(network.rows, 1):
-            _check_shares(row, f"{where}: rows: {number}")
+            _check_row(row, words, f"{where}: rows: {number}")
+        words = {"attribute": expected, "response": (localisation.RAW, localisation.REVISED)}
         for number, row in enumerate(network.regions or [], 1):
-            _check_shares(row, f"{where}: regions: {number}")
+            _check_row(row, words, f"{where}: regions: {number}")
         tuned = rows(network)
         if [row.attribute for row in tuned] != expected:
             raise ValueError(f"{where}: damaged, key 'rows' must hold a tuned row per attribute and their mean")
@@ -184,8 +192,11 @@ def _check(result, path):
             raise ValueError(f"{where}: damaged, key 'accuracy' of the mean must be a number, not null")
 
 
-def _check_shares(row, where):
-    """Raise ValueError where a measure of a Row or RegionRow is not a share."""
+def _check_row(row, words, where):
+    """Raise ValueError where a measure of a Row or RegionRow is not a share, or a word none of those there are."""
+    for name, allowed in words.items():
+        if getattr(row, name) not in allowed:
+            raise ValueError(f"{where}: damaged, key {name!r} is {getattr(row, name)[:60]!r}, none of those there are")
     for field in dataclasses.fields(row):
         value = getattr(row, field.name)
         if isinstance(value, float) and not 0 <= value <= 1:
