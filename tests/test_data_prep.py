@@ -218,7 +218,7 @@ def test_dry_run_of_labels_alone_writes_nothing(source, tmp_path, capsys):
     assert build_lmdb.main(arguments) == 0
     printed = capsys.readouterr().out
     assert "stream: 2 attributes, 48 training images" in printed and "compact: 2 attributes" in printed
-    assert "no image was looked at" in printed and digest(tmp_path) == before
+    assert "no image was read" in printed and digest(tmp_path) == before
 
 
 # Interruptions -----------------------------------------------------------------------------------------
