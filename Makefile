@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
+# Targets build on each other through files of a run, so `make -j train evaluate` runs them one after the other too.
+.NOTPARALLEL:
 
 PYTHON ?= python3
 Q := $(if $(V),,@)
@@ -14,7 +16,7 @@ PIP := $(BIN)/pip install -q --disable-pip-version-check
 # What can be set on the command line. The values reach face-cascade through the environment, unexpanded: no shell and
 # no further expansion by make ever sees them.
 SETTINGS := DATA CELEBA LFWA ATTRIBUTES LMDB FORM RECORDS AUGMENT BUILD CHECK RUN BATCH SOLVER RECTANGLES SEED GENERATE \
-  TRAIN CAFFE DEVICE PRECISION THREADS RESTART AVERAGE EVALUATE WEIGHTS IMAGES PREDICT REPORT EXPORT ABLATION BENCH \
+  TRAIN CAFFE DEVICE PRECISION THREADS RESTART AVERAGE EVALUATE WEIGHTS IMAGES PREDICT REPORT EXPORT ABLATION BENCH N \
   CAFFE_ARCHIVE CAFFE_DEBS CAFFE_ROOT
 define pass
 export FACE_CASCADE_MAKE_$(1) := $$(value $(1))
@@ -23,7 +25,7 @@ endef
 $(foreach setting,$(SETTINGS),$(eval $(call pass,$(setting))))
 
 .PHONY: help caffe lmdb check-data models train train-region average train-cascade train-whole-face evaluate predict \
-  report onnx ablation demo doctor test bench bench-gpu lint proto clean
+  report onnx ablation demo doctor test bench bench-gpu fuzz lint proto clean
 
 define HELP
 
@@ -133,10 +135,13 @@ test: .venv/ready-test .caffe/bin/caffe lint ## all tests
 	.caffe/bin/python -m pytest -q -c tests/on_caffe/pytest.ini tests/on_caffe
 
 bench: .venv/ready-test .caffe/bin/caffe ## speed and memory of both engines and of plain PyTorch: BENCH="--only speed"
-	$(Q)eval "words=($$FACE_CASCADE_MAKE_BENCH)"; $(BIN)/python -m benchmarks.engine "$${words[@]}"
+	$(Q)printf '%s' "$$FACE_CASCADE_MAKE_BENCH" | xargs $(BIN)/python -m benchmarks.engine
 
 bench-gpu: .venv/ready-engine ## training speed on a GPU: the engine and plain PyTorch
-	$(Q)eval "words=($$FACE_CASCADE_MAKE_BENCH)"; $(BIN)/python -m benchmarks.engine.gpu "$${words[@]}"
+	$(Q)printf '%s' "$$FACE_CASCADE_MAKE_BENCH" | xargs $(BIN)/python -m benchmarks.engine.gpu
+
+fuzz: .venv/ready-test ## damage every kind of file that is read, N=5000 times, and look for crashes, hangs and tracebacks
+	$(Q)$(BIN)/python tests/robustness/fuzz.py --mutations "$${FACE_CASCADE_MAKE_N:-5000}"
 
 lint: .venv/ready-test ## style
 	$(Q)$(BIN)/ruff check .

@@ -157,7 +157,7 @@ class Solver:
         return loss
 
     def _advice(self, what):
-        """What a user is told about a training that has diverged."""
+        """The message about a training that has diverged."""
         param = self._param
         clip = number(param.clip_gradients) if param.clip_gradients >= 0 else "off"
         good = f"the last good snapshot is {self._last_snapshot}" if self._last_snapshot else "there is no snapshot yet"

@@ -313,9 +313,7 @@ def test_a_missing_prototxt_is_named():
         caffe.Net("no/such.prototxt", caffe.TEST)
 
 
-@pytest.mark.parametrize(
-    "attribute, kind", (("supports_tensors", "Tensor"), ("serves_tensors", "Tensor"), ("other", "ndarray"))
-)
+@pytest.mark.parametrize("attribute, kind", (("supports_tensors", "Tensor"), ("other", "ndarray")))
 def test_a_python_layer_that_supports_tensors_gets_tensors(attribute, kind, tmp_path, monkeypatch):
     (tmp_path / f"layer_{attribute}.py").write_text(
         f"import caffe\nclass Mine(caffe.Layer):\n    {attribute} = True\n    def reshape(self, bottom, top):\n"

@@ -270,9 +270,14 @@ def install_here(archive=None, debs=None, root=None, target=REPOSITORY / ".caffe
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--archive", help="address of a Debian archive that has bullseye")
-    parser.add_argument("--debs", type=pathlib.Path, help="folder of already downloaded .deb files")
-    parser.add_argument("--caffe-root", type=pathlib.Path, help="your own build of Caffe, with pycaffe")
+
+    def given(setting):  # on make's command line; it reaches this program through the environment
+        return os.environ.get(f"FACE_CASCADE_MAKE_{setting}") or None
+
+    add = parser.add_argument
+    add("--archive", default=given("CAFFE_ARCHIVE"), help="Address of a Debian archive that has bullseye.")
+    add("--debs", type=pathlib.Path, default=given("CAFFE_DEBS"), help="Folder of already downloaded .deb files.")
+    add("--caffe-root", type=pathlib.Path, default=given("CAFFE_ROOT"), help="Your own build of Caffe, with pycaffe.")
     parser.add_argument("--target", type=pathlib.Path, default=REPOSITORY / ".caffe/bin")
     arguments = parser.parse_args()
     try:

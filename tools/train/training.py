@@ -1,7 +1,7 @@
 """One run of `caffe train`: started, watched through its log, stopped with a snapshot when a user asks for that.
 
 The program writes its log into a file, not into a pipe: however this process ends, the training keeps its log, and it
-is told by the kernel to stop with a snapshot. Ctrl-C, SIGTERM and a closed terminal stop it with a snapshot too.
+gets a signal from the kernel to stop with a snapshot. Ctrl-C, SIGTERM and a closed terminal have the same effect.
 """
 
 import contextlib

@@ -62,7 +62,7 @@ class BuiltIn(Layer):
 
     bottoms = 1
     tops = 1
-    # Whether a loss layer: its first top has weight 1 without being told, and need not be named.
+    # Whether a loss layer: its first top has weight 1 by default, and need not be named.
     is_loss = False
     shares_tops = False
     # Bottoms that never get a gradient, even with force_backward.

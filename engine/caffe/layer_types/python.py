@@ -44,8 +44,7 @@ class PythonLayer(BuiltIn):
 
     @property
     def supports_tensors(self):
-        # serves_tensors: the attribute's first name, which layers may still have.
-        return self.object.supports_tensors or getattr(self.object, "serves_tensors", False)
+        return self.object.supports_tensors
 
     def setup(self, bottom, top):
         self.object.setup(bottom, top)
