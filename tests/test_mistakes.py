@@ -108,6 +108,15 @@ def test_evaluation_of_a_run_whose_data_changed(small_run, small_lmdb, tmp_path)
     check(face_cascade("train", "--run", run), ("was made from other data", "--restart"))
 
 
+def test_data_that_were_cut_short(small_lmdb, tmp_path):
+    lmdb = tmp_path / "lmdb"
+    shutil.copytree(small_lmdb, lmdb)
+    path = lmdb / "train_images/data.mdb"
+    path.write_bytes(path.read_bytes()[:-8192])
+    done = face_cascade("train", "--run", tmp_path / "run", "--lmdb", lmdb, "--caffe", "bvlc")
+    check(done, (str(path), "damaged LMDB, cut short", "build it again"))
+
+
 def test_settings_that_differ_from_what_is_trained(small_run):
     check(face_cascade("train", "--run", small_run, "--batch", 4), ("network.batch was 2, now 4", "--restart", "RUN="))
     again = face_cascade("train", "--run", small_run)

@@ -21,7 +21,7 @@ import shlex
 import time
 
 from data_prep import files
-from data_prep.store import manifest
+from data_prep.store import environment, manifest
 from models import options, solvers
 from tools.errors import ToolError
 from tools.record import TRAINED, VERSION, Data, Settings, parse
@@ -132,8 +132,13 @@ class Run:
         return path
 
     def check_data(self):
-        """Raise ToolError when the LMDB folder is gone or holds other data than the run was made from."""
+        """Raise ToolError when the LMDB folder is gone, damaged, or holds other data than the run was made from."""
         found = read_data(self.data.lmdb)
+        try:
+            for path in sorted(pathlib.Path(self.data.lmdb).glob("*/data.mdb")):
+                environment.open_lmdb(path.parent).close()  # Caffe's own Data layer would end with a bus error
+        except OSError as error:
+            raise ToolError(str(error))
         if found.checksum != self.data.checksum:
             raise ToolError(
                 f"{self.data.lmdb}: the data changed since {self.folder} was made; train in another run "

@@ -95,6 +95,8 @@ def train(run, names, call, restart=False):
     for name, action in actions:
         if action == "done":
             print(f"{name}: done already, nothing to do ({run.folder / run.stages[name].weights})", flush=True)
+    if todo:
+        run.check_data()
     run.write()
     announce(run, todo)
     for number, name in enumerate(todo):
