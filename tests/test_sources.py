@@ -93,7 +93,7 @@ def test_variants_of_lfwa_give_the_same(lfwa_source, tmp_path, variant):
         changed["name"], changed["AttrName"] = changed["name"].T, changed["AttrName"].T
         changed["label"] = changed["label"].T * 2 - 1
     elif variant == "identities":
-        person = np.array([int(name[13:17]) for name in names])
+        person = np.array([int(name.split("_")[2][:4]) for name in names])
         indices = {
             k.replace("img", "identity"): np.unique(person[v.astype(int).ravel() - 1])[:, None]
             for k, v in indices.items()
