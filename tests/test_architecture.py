@@ -3,6 +3,7 @@
 import ast
 import pathlib
 import subprocess
+import sys
 
 import pytest
 
@@ -103,3 +104,11 @@ def test_no_circles():
 def test_a_module_does_one_job(path):
     lines = len((REPOSITORY / path).read_text().splitlines())
     assert lines <= LONGEST, f"{path} has {lines} lines; split it by what its parts do"
+
+
+def test_what_needs_no_engine_starts_without_pytorch():
+    """Where BVLC Caffe trains, nobody has to install PyTorch: data, training, demo, ablation and report start without."""
+    names = "tools.demo tools.train.command tools.evaluate.ablation tools.report.report data_prep.check.check_data"
+    code = f"import sys; sys.modules['torch'] = None; import {', '.join(names.split())}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from python_layers import bilinear, region_mapper
+from python_layers import bilinear, regions
 
 
 def test_torch_and_numpy_agree_and_autograd_confirms_the_gradients():
@@ -28,15 +28,15 @@ def test_torch_and_numpy_agree_and_autograd_confirms_the_gradients():
     np.testing.assert_allclose(results[0][2], r.grad.numpy(), atol=1e-10)
 
 
-@pytest.mark.parametrize("space", region_mapper.SPACES)
+@pytest.mark.parametrize("space", regions.SPACES)
 @pytest.mark.parametrize("weight", (0, 0.5))
 def test_regions_of_tensors_are_those_of_arrays(space, weight):
     rng = np.random.default_rng(1)
     response, average = rng.uniform(size=(5, 3, 4, 4)), rng.uniform(0, 0.9, (3, 4, 4))
     rectangles = np.sort(rng.uniform(0, 13, (3, 4, 4, 4)), axis=-1)
-    rectangles[0] = region_mapper.theoretical_rectangles()
+    rectangles[0] = regions.theoretical_rectangles()
     arrays = response, average, rectangles
-    ours = region_mapper.regions(*arrays, 0.8, weight, space)
-    theirs = region_mapper.regions(*map(torch.tensor, arrays), 0.8, weight, space)
+    ours = regions.regions(*arrays, 0.8, weight, space)
+    theirs = regions.regions(*map(torch.tensor, arrays), 0.8, weight, space)
     assert isinstance(theirs, torch.Tensor) and len(np.unique(ours.reshape(-1, 4), axis=0)) > 3
     np.testing.assert_allclose(theirs.numpy(), ours)

@@ -75,7 +75,6 @@ COMMANDS = {
     "report": Command(
         "tools.report.report",
         "write a run's evaluation as one HTML file",
-        caffe="torch",
         settings={"RUN": "--run", "REPORT": ""},
     ),
     "export": Command(

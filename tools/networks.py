@@ -14,7 +14,7 @@ from data_prep.geometry import PATCH_SIZE
 from data_prep.store import databases
 from data_prep.store import manifest as manifests
 from models import table1
-from python_layers import region_mapper
+from python_layers import regions
 from tools.errors import ToolError
 
 PATCH_AREA = PATCH_SIZE**2
@@ -157,7 +157,7 @@ def region_mapper_parameters(model):
     """Parameters of a deploy prototxt's RegionMapper, defaults filled in: a dict. Raises ToolError."""
     for layer in description(model).layer:
         if layer.python_param.layer == "RegionMapper":
-            return layer_parameters(layer, region_mapper.DEFAULTS)
+            return layer_parameters(layer, regions.DEFAULTS)
     raise ToolError(f"{model}: no layer RegionMapper in it")
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from models import table1
-from python_layers import bilinear, region_mapper
+from python_layers import bilinear, regions
 
 CONV1, CONV2 = (row for row in table1.SHARED if not row.name.startswith("pool"))
 
@@ -87,7 +87,7 @@ class Cascade(Region):
         self.task_two = Stack(table1.TASK_TWO, table1.CONV3.channels, attributes, grouped)
         self.weights = nn.Parameter(torch.full((attributes, 3), 0.5))
         self.bias = nn.Parameter(torch.zeros(attributes))
-        rectangles = torch.from_numpy(region_mapper.theoretical_rectangles()).expand(attributes, 4, 4, 4)
+        rectangles = torch.from_numpy(regions.theoretical_rectangles()).expand(attributes, 4, 4, 4)
         self.register_buffer("rectangles", rectangles.contiguous())
         self.register_buffer("average", torch.full((attributes, 4, 4), 0.5))
 
@@ -95,9 +95,9 @@ class Cascade(Region):
         maps = self.features(images)
         scores, d = self.responses(maps)
         with torch.no_grad():
-            revised = region_mapper.revise(torch.sigmoid(d), self.average, 0.5)
-            points = region_mapper.region_points(revised, self.average, 0.5)
-            rois = region_mapper.bounding_rectangles(points, self.rectangles)
+            revised = regions.revise(torch.sigmoid(d), self.average, 0.5)
+            points = regions.region_points(revised, self.average, 0.5)
+            rois = regions.bounding_rectangles(points, self.rectangles)
         warped, _, _ = bilinear.warp(self.joined(maps), rois, 10, torch)
         pooled = F.max_pool2d(warped.flatten(1, 2), 2)
         if not self.grouped:

@@ -170,7 +170,7 @@ def test_regions_of_responses_are_those_of_the_net(trained):
     mapper = localisation.Mapper.of(net, model)
     np.testing.assert_allclose(mapper.regions(blobs["response"]), blobs["rois_image"], atol=1e-4)
     # By hand: the box round the rectangles of the points above the threshold, without revision.
-    rectangles = localisation.region_mapper.point_rectangles_in_image(mapper.rectangles)
+    rectangles = localisation.regions.point_rectangles_in_image(mapper.rectangles)
     raw = mapper.regions(blobs["response"], revise=False)
     compared = 0
     for image, attribute in np.ndindex(raw.shape[:2]):

@@ -14,7 +14,7 @@ from shared import ATTRIBUTES, CAFFE, REPOSITORY, B, caffe_train, weights
 
 from models import generate, table1
 from models.options import NETWORKS, NetworkOptions
-from python_layers import region_mapper
+from python_layers import regions
 from tools import networks
 from tools.evaluate import localisation
 from tools.train import caffe_log
@@ -126,7 +126,7 @@ def test_measured_rectangles_lie_in_the_map_and_differ_from_the_formula(start):
     rectangles = weights(start)["region_mapper[1]"].reshape(2, 4, 4, 4)
     assert (rectangles[..., 2:] > rectangles[..., :2]).all()
     assert rectangles.min() >= 0 and rectangles.max() <= 13
-    assert (rectangles != region_mapper.theoretical_rectangles()).any()
+    assert (rectangles != regions.theoretical_rectangles()).any()
 
 
 def test_cascade_keeps_the_written_regions_and_trains_the_rest(start, cascade_weights):

@@ -6,7 +6,7 @@ import pytest
 from layer_nets import backward, build, forward
 
 from models import table1
-from python_layers import region_mapper
+from python_layers import regions
 
 
 def response_with(points, low=0.1, high=0.9):
@@ -93,11 +93,11 @@ def test_regions_outside_caffe_are_those_of_the_layer(tmp_path, weight):
     average[...] = rng.uniform(size=average.shape)
     rectangles[0] = np.sort(rng.uniform(0, 13, (4, 4, 4)), axis=-1)  # attribute 1 keeps the formula's
     forward(net, response)
-    for index, space in enumerate(region_mapper.SPACES):
-        regions = region_mapper.regions(response, average, rectangles, 0.7, weight, space)
-        np.testing.assert_allclose(net.blobs[f"out{index}"].data, regions, rtol=1e-6)
+    for index, space in enumerate(regions.SPACES):
+        expected = regions.regions(response, average, rectangles, 0.7, weight, space)
+        np.testing.assert_allclose(net.blobs[f"out{index}"].data, expected, rtol=1e-6)
     with pytest.raises(ValueError, match="cells or image, not 'pixels'"):
-        region_mapper.regions(response, average, rectangles, 0.7, weight, "pixels")
+        regions.regions(response, average, rectangles, 0.7, weight, "pixels")
 
 
 def test_region_gradient_is_zero_or_the_soft_one(tmp_path):
@@ -116,7 +116,7 @@ def test_region_gradient_is_zero_or_the_soft_one(tmp_path):
     average, rectangles = (blob.data.astype(np.float64) for blob in net.params["layer"])
 
     def soft(r):
-        return (region_mapper.soft_extents(0.7 * r + 0.3 * average, rectangles) * top_diff).sum()
+        return (regions.soft_extents(0.7 * r + 0.3 * average, rectangles) * top_diff).sum()
 
     numeric = np.zeros(response.shape)
     for place in np.ndindex(*response.shape):
@@ -145,7 +145,7 @@ def test_receptive_fields_by_brute_force(tmp_path):
     path = tmp_path / "fields.prototxt"
     path.write_text("\n".join(text))
     net = caffe.Net(str(path), caffe.TEST)
-    fields = region_mapper.theoretical_rectangles(region_mapper.ROWS_TO_IMAGE, size)
+    fields = regions.theoretical_rectangles(regions.ROWS_TO_IMAGE, size)
     # Vertical and horizontal lines of pixels: which columns (rows) of points see column (row) c.
     for axis in (0, 1):
         sees = np.zeros((4, size), dtype=bool)

@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 
 from data_prep import files
-from python_layers import region_mapper
+from python_layers import regions
 from tools import networks
 from tools.errors import ToolError
 from tools.evaluate import json_records, metrics
@@ -51,12 +51,12 @@ class Mapper:
 
     def revised(self, response):
         """Responses (N, A, 4, 4) revised by the average response."""
-        return region_mapper.revise(response, self.average, self.weight)
+        return regions.revise(response, self.average, self.weight)
 
     def regions(self, response, revise=True):
         """Regions (N, A, 4) in pixels of the patch, of responses (N, A, 4, 4), revised or raw."""
         weight = self.weight if revise else 0
-        return region_mapper.regions(response, self.average, self.rectangles, self.threshold, weight, "image")
+        return regions.regions(response, self.average, self.rectangles, self.threshold, weight, "image")
 
     def average_regions(self):
         """The region of the average response itself (figure 4), (A, 4) in pixels of the patch."""

@@ -4,7 +4,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from models import table1
-from python_layers import region_mapper, roi_warp
+from python_layers import regions, roi_warp
 from tools import networks
 from tools.errors import ToolError
 
@@ -120,13 +120,13 @@ class Exporter:
         translate(layer)
 
     def _region_mapper(self, layer):
-        """Section 3.2, as python_layers.region_mapper.regions computes it."""
-        parameters = networks.layer_parameters(layer, region_mapper.DEFAULTS)
+        """Section 3.2, as python_layers.regions.regions computes it."""
+        parameters = networks.layer_parameters(layer, regions.DEFAULTS)
         average, rectangles = self.weights[layer.name]
         attributes, points = len(average), table1.RESPONSE_SIZE**2
         w, threshold = parameters["average_weight"], parameters["threshold"]
         scaled = self.node("Mul", [*self.bottoms(layer), self.constant(1 - w)])
-        revised = self.node("Add", [scaled, self.constant(region_mapper.revise(0, average, w))])
+        revised = self.node("Add", [scaled, self.constant(regions.revise(0, average, w))])
         flat = self.node("Reshape", [revised, self.ints(0, attributes, points)])
         above = self.node("Greater", [flat, self.constant(threshold)])
         usual = self.constant(average.reshape(1, attributes, points) > threshold, bool)
@@ -137,7 +137,7 @@ class Exporter:
         cells = self._bounds(chosen, rectangles.reshape(1, attributes, points, 4))
         tops = [self.node("Clip", [cells, self.constant(0), self.constant(table1.MAP_SIZE)])]
         if len(layer.top) > 1:
-            pixels = region_mapper.point_rectangles_in_image(rectangles)
+            pixels = regions.point_rectangles_in_image(rectangles)
             tops.append(self._bounds(chosen, pixels.reshape(1, attributes, points, 4)))
         self.give(layer, *tops)
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from data_prep import files
 from models import table1
-from python_layers.region_mapper import theoretical_rectangles
+from python_layers.regions import theoretical_rectangles
 from tools import networks, record
 from tools import run as runs
 from tools.errors import ToolError
