@@ -107,7 +107,7 @@ def test_a_module_does_one_job(path):
 
 
 def test_what_needs_no_engine_starts_without_pytorch():
-    """Where BVLC Caffe trains, nobody has to install PyTorch: data, training, demo, ablation and report start without."""
+    """Where BVLC Caffe trains nobody has to install PyTorch: data, training, demo, ablation and report start."""
     names = "tools.demo tools.train.command tools.evaluate.ablation tools.report.report data_prep.check.check_data"
     code = f"import sys; sys.modules['torch'] = None; import {', '.join(names.split())}"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
