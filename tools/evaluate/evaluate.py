@@ -17,17 +17,15 @@ paper's). Thresholds, priors and the calibration of probabilities go to calibrat
 and export.
 """
 
-import argparse
 import dataclasses
 import pathlib
-import sys
 import time
 
 from data_prep.files import sha256, write_bytes
 from data_prep.pictures import write_image
 from tools import networks, record
 from tools import run as runs
-from tools.errors import ToolError
+from tools.errors import ToolError, standalone
 from tools.evaluate import calibration, localisation, metrics, pictures, published, results, scoring, summary
 from tools.evaluate.evaluation import SPLITS, EvaluateSettings, Evaluation, read_data
 from tools.evaluate.tables import write_csv
@@ -234,14 +232,5 @@ def run(arguments):
     return 0
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
-    try:
-        sys.exit(run(parser.parse_args()))
-    except (ToolError, OSError) as error:
-        sys.exit(f"error: {error}")
-
-
 if __name__ == "__main__":
-    main()
+    standalone(__doc__, add_arguments, run)

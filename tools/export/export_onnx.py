@@ -10,10 +10,8 @@ attributes (JSON list of names, in order), input, calibrated ("true" or "false")
 threshold, slope and offset per attribute; sigmoid(slope * score + offset) is the probability).
 """
 
-import argparse
 import json
 import pathlib
-import sys
 
 import onnx
 from onnx import TensorProto, helper
@@ -22,7 +20,7 @@ from data_prep.files import write_bytes
 from models import table1
 from tools import networks, record
 from tools import run as runs
-from tools.errors import ToolError
+from tools.errors import ToolError, standalone
 from tools.evaluate import calibration, json_records
 from tools.export.graph import Exporter
 
@@ -140,14 +138,5 @@ def run(arguments):
     return 0
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
-    try:
-        sys.exit(run(parser.parse_args()))
-    except (ToolError, OSError) as error:
-        sys.exit(f"error: {error}")
-
-
 if __name__ == "__main__":
-    main()
+    standalone(__doc__, add_arguments, run)

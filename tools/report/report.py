@@ -6,14 +6,12 @@
 Reads RUN/evaluation, as evaluate wrote it, the faces of its LMDBs, and the logs RUN/*/train.log.
 """
 
-import argparse
 import pathlib
-import sys
 
 from data_prep.files import write_bytes
 from tools import record
 from tools import run as runs
-from tools.errors import ToolError
+from tools.errors import ToolError, standalone
 from tools.report import page
 from tools.report.card import MILLION, card
 from tools.report.faces import examples, regions
@@ -89,14 +87,5 @@ def run(arguments):
     return 0
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
-    try:
-        sys.exit(run(parser.parse_args()))
-    except (ToolError, OSError) as error:
-        sys.exit(f"error: {error}")
-
-
 if __name__ == "__main__":
-    main()
+    standalone(__doc__, add_arguments, run)

@@ -10,10 +10,8 @@ the rectangle that stands out of the mean gradient-times-activation map on conv3
 fires (measured). Both become the blobs of layer region_mapper in a copy of the weights.
 """
 
-import argparse
 import dataclasses
 import pathlib
-import sys
 import time
 
 import caffe
@@ -25,7 +23,7 @@ from models import table1
 from python_layers.regions import theoretical_rectangles
 from tools import networks, record
 from tools import run as runs
-from tools.errors import ToolError
+from tools.errors import ToolError, standalone
 from tools.train import stages
 
 # Natural batches hold few positives of a rare attribute: after this many images per face asked for, those are enough.
@@ -215,16 +213,6 @@ def add_arguments(parser):
     add("--device", help="cpu, cuda or cuda:N. Default: the run's.")
 
 
-def main():
-    """The command by itself, with the Caffe of the Python that runs it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
-    try:
-        sys.exit(run(parser.parse_args()))
-    except (ToolError, OSError) as error:
-        sys.exit(f"error: {error}")
-
-
 def run(arguments):
     """`face-cascade average`. Raises ToolError, OSError."""
     given = {name: getattr(arguments, name) for name in record.Average.__dataclass_fields__}
@@ -257,4 +245,4 @@ def run(arguments):
 
 
 if __name__ == "__main__":
-    main()
+    standalone(__doc__, add_arguments, run)
