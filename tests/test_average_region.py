@@ -1,0 +1,35 @@
+"""The average region is the mean over the positive faces that batches really hold, balanced or not."""
+
+import caffe
+import numpy as np
+
+from models import networks as texts
+from models.options import NetworkOptions
+from tools import networks
+from tools import run as runs
+from tools.evaluate import ablation
+from tools.train import average_region
+
+
+def test_natural_batches_are_counted_by_their_labels(small_run, small_lmdb, tmp_path):
+    ablation.natural_data(small_lmdb, tmp_path / "natural")
+    run = runs.Run.read(small_run)
+    options = NetworkOptions(tuple(run.attributes), batch=2, lmdb=str(tmp_path / "natural"), form="compact")
+    model = tmp_path / "train_val.prototxt"
+    model.write_text(texts.network("region", options))
+    weights = run.weights("region")
+    found = average_region.measure(networks.load(model, weights, caffe.TRAIN), 12, 0, 0.5)
+
+    net, total, positives, batches = networks.load(model, weights, caffe.TRAIN), np.zeros((2, 4, 4)), np.zeros(2), 0
+    while positives.min() < 12:
+        net.forward()
+        label, d = net.blobs["label"].data, net.blobs["d"].data
+        for image in range(2):
+            for attribute in range(2):
+                if label[image, attribute] == 1:
+                    total[attribute] += 1 / (1 + np.exp(-d[image, attribute].astype(np.float64)))
+                    positives[attribute] += 1
+        batches += 1
+    assert found.faces.tolist() == positives.tolist()
+    assert (positives != batches).any()  # half of each batch of 2 would be as many as there were batches
+    np.testing.assert_allclose(found.average, total / positives[:, np.newaxis, np.newaxis], rtol=1e-5)
