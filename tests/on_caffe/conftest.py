@@ -69,7 +69,7 @@ def start(run_folder, region_weights):
     out = run_folder / "measured.caffemodel"
     done = run_tool(
         "train.average_region",
-        *("--rectangles", "measured", "--least", "1", "--faces", "6", "--threshold", "0"),
+        *("--rectangles", "measured", "--min-firings", "1", "--faces", "6", "--threshold", "0"),
         *("--model", run_folder / "region/train_val.prototxt", "--weights", region_weights, "--out", out),
     )
     assert done.returncode == 0, done.stderr

@@ -1,5 +1,6 @@
 """Evaluation of weights: numbers as worked out from the net's outputs, regions, calibration, and the stage of a run."""
 
+import argparse
 import contextlib
 import dataclasses
 import json
@@ -315,7 +316,7 @@ def test_a_run_without_trained_stages_says_what_to_do(run):
 
 
 def test_weights_files_of_the_command_line(run, trained, tmp_path, capsys):
-    parser = evaluate.argparse.ArgumentParser()
+    parser = argparse.ArgumentParser()
     evaluate.add_arguments(parser)
     out = tmp_path / "compared"
     words = ["--run", str(run.folder), "--resamples", "20", "--out", str(out)]

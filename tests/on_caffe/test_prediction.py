@@ -111,7 +111,7 @@ PROBLEMS = {
     "faceless.png": "no face found",
     "huge.png": "million pixels",
     r"line\nbreak\x1b[31m.jpg": "empty file",
-    "notes.txt": "no image",
+    "notes.txt": "not a readable image (neither JPEG",
     "pipe.png": "a pipe, not a file",
 }
 
