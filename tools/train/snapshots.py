@@ -15,6 +15,7 @@ from caffe.errors import CaffeError
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
+from data_prep import files
 from tools.errors import ToolError
 
 
@@ -66,7 +67,7 @@ def damage(pair, net):
     if state.iteration != pair.iteration:
         return f"{pair.state}: its iteration is {state.iteration}, not {pair.iteration}"
     if pathlib.Path(state.learned_net).name != pair.weights.name:
-        return f"{pair.state}: belongs to other weights, {state.learned_net}"
+        return files.one_line(f"{pair.state}: belongs to other weights, {state.learned_net}")
     shapes, half = [history.shape for history in state.histories], len(state.histories) // 2
     blobs = [blob.shape for _, arrays in layers for blob in arrays]
     # Adam and its like keep two histories of each parameter.
