@@ -1,11 +1,15 @@
-"""Speed and memory of both engines and of plain PyTorch, all in one run.
+"""Speed and memory of training with both Caffes and with plain PyTorch, all in one run.
 
-    make bench                              # everything, about 10 minutes on 2 idle cores
-    make bench BENCH="--rounds 3 --attributes 4 --only speed"
+    make bench                                    # both networks, b = 4 and 16: hours on a slow machine
+    make bench BENCH="--rounds 3 --attributes 4 --nets region --batches 4"
 
-Speed: forward and backward of the region net. The contestants are processes whose passes are interleaved, so that what
-else the machine does falls on all alike; a table shows each one's best and median and the median of the rounds' own
-ratios. Memory: peak of `caffe train` on the cascade, two iterations and a snapshot.
+A training iteration is forward, backward and the update of the weights (clipping, weight decay, momentum). The
+contestants are processes whose iterations are interleaved, so that what else the machine does falls on all alike. A
+table per network and batch shows medians: seconds of forward and backward, of the update and of the iteration, images
+per second, the share of the machine's matrix rate (arithmetic of the convolutions over seconds of the iteration), the
+share of its memory bandwidth that the update reaches (24 bytes per weight: gradients read twice, weights and momentum
+read and written), speed relative to BVLC Caffe and to the best plain PyTorch loop of the same precision, and peak
+memory. bfloat16 is left out on a machine that multiplies float32 faster.
 """
 
 import argparse
@@ -17,12 +21,12 @@ import sys
 import tempfile
 
 from benchmarks.engine import nets
-from benchmarks.measure import interleaved, load, peak, ratio
+from benchmarks.measure import interleaved, load, ratio
 from models import generate
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 PYTHON = {"bvlc": REPOSITORY / ".caffe/bin/python"}
-PROGRAMS = {"BVLC": REPOSITORY / ".caffe/bin/caffe", "engine": REPOSITORY / ".venv/bin/caffe"}
+NETS = ("region", "cascade")
 # (name, kind of worker, precision)
 CONTESTANTS = (
     ("BVLC Caffe", "bvlc", "float32"),
@@ -33,12 +37,14 @@ CONTESTANTS = (
     ("PyTorch, bfloat16, channels first", "pytorch-channels-first", "bfloat16"),
     ("engine, bfloat16", "engine", "bfloat16"),
 )
+# Of gradients, weights and momentum that an update must at least read and write, per weight.
+UPDATE_BYTES = 24
 
 
 class Worker:
     """A contestant's process."""
 
-    def __init__(self, kind, precision, attributes, batch, prototxt, threads):
+    def __init__(self, kind, precision, threads, net="none", attributes=0, batch=0, solver="none"):
         python = PYTHON.get(kind, sys.executable)
         environment = dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads))
         environment["PYTHONPATH"] = os.pathsep.join(
@@ -46,7 +52,7 @@ class Worker:
         )
         command = [str(python), str(pathlib.Path(__file__).with_name("workers.py")), kind, precision]
         self.process = subprocess.Popen(
-            [*command, str(attributes), str(batch), str(prototxt)],
+            [*command, net, str(attributes), str(batch), str(solver)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -56,7 +62,7 @@ class Worker:
         )
 
     def step(self):
-        """(seconds of wall clock, of processor, answer) of one pass."""
+        """(seconds of the passes, of the update, of processor time, peak MiB, answer) of one iteration."""
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
@@ -69,82 +75,91 @@ class Worker:
         self.process.wait()
 
 
-def speed(attributes, batch, rounds, threads):
-    """Run and print the table of speeds."""
+def measure(net, attributes, batch, rounds, threads, precisions):
+    """Run the contestants on one network and batch, and print their table."""
     names = generate.PAPER_ATTRIBUTES[:attributes]
+    rivals = [rival for rival in CONTESTANTS if rival[2] in precisions]
     with tempfile.TemporaryDirectory() as folder:
-        prototxt = pathlib.Path(folder) / "region.prototxt"
-        prototxt.write_text(nets.input_net("region", names, batch))
+        solver = nets.write_input_solver(pathlib.Path(folder), net, names, batch)
         workers = {
-            name: Worker(kind, precision, attributes, batch, prototxt, threads) for name, kind, precision in CONTESTANTS
+            name: Worker(kind, precision, threads, net, attributes, batch, solver) for name, kind, precision in rivals
         }
-        rates = {p: Worker("rate", p, attributes, batch, prototxt, threads) for p in ("float32", "bfloat16")}
+        machine = {p: Worker("rate", p, threads) for p in precisions}
+        machine["copy"] = Worker("copy", "float32", threads)
 
         def show(number, _):
-            print(f"round {number}/{rounds}, {load()}", file=sys.stderr, flush=True)
+            print(f"{net}, b = {batch}: round {number}/{rounds}, {load()}", file=sys.stderr, flush=True)
 
         try:
-            results = interleaved({**workers, **rates}, rounds, Worker.step, after_round=show)
+            results = interleaved({**workers, **machine}, rounds, Worker.step, after_round=show)
         except KeyboardInterrupt:
             raise SystemExit("error: stopped before one round had ended")
-        for worker in (*workers.values(), *rates.values()):
+        for worker in (*workers.values(), *machine.values()):
             worker.close()
-    show_speed(
-        {name: results[name] for name in workers},
-        {precision: max(answer for *_, answer in results[precision]) for precision in rates},
-        nets.operations("region", attributes, batch),
-        batch * attributes,
-    )
+    rates = {name: max(answer for *_, answer in results[name]) for name in machine}
+    print(f"\n{net}, {attributes} attributes, b = {batch}: {batch * attributes} images an iteration; {load()}")
+    show_table({rival: results[rival[0]] for rival in rivals}, rates, net, attributes, batch)
 
 
-def show_speed(times, rates, work, images):
-    """Print the table."""
-    walls = {name: [wall for wall, *_ in found] for name, found in times.items()}
+def show_table(results, rates, net, attributes, batch):
+    """Print the table of one network and batch.
+
+    results: dict of contestant -> list of what Worker.step returns; rates: GFLOP/s per precision, and GB/s of "copy"
+    """
+    work, images = nets.operations(net, attributes, batch), attributes * batch
+    traffic = UPDATE_BYTES * nets.parameters(net, attributes)
+    walls = {rival: [passes + update for passes, update, *_ in found] for rival, found in results.items()}
     best_loop = {
         precision: min(
-            (name for name, kind, p in CONTESTANTS if kind.startswith("pytorch") and p == precision),
-            key=lambda name: statistics.median(walls[name]),
+            (rival for rival in results if rival[1].startswith("pytorch") and rival[2] == precision),
+            key=lambda rival: statistics.median(walls[rival]),
         )
-        for precision in rates
+        for precision in {rival[2] for rival in results}
     }
-    print(f"\nforward + backward of the region net, {images} images, {work / 1e9:.0f} GFLOP")
-    print(f"matrix rate of the machine: {rates['float32']:.0f} (float32), {rates['bfloat16']:.0f} (bfloat16) GFLOP/s\n")
-    heads = ("", "best s", "median s", "CPU s", "images/s", "of rate", "x BVLC", "x PyTorch")
-    print(f"{heads[0]:32s}" + "".join(f"{head:>10s}" for head in heads[1:]))
-    for name, _, precision in CONTESTANTS:
-        best, median = min(walls[name]), statistics.median(walls[name])
+    bvlc = CONTESTANTS[0]
+    measured = ", ".join(f"{rate:.0f} GFLOP/s ({name})" for name, rate in rates.items() if name != "copy")
+    print(f"{work / 1e9:.0f} GFLOP; the machine: {measured}, copy {rates['copy']:.1f} GB/s\n")
+    heads = ("fwd+bwd s", "update s", "whole s", "images/s", "of rate", "of copy", "x BVLC", "x PyTorch", "MiB")
+    print(f"{'':32s}" + "".join(f"{head:>11s}" for head in heads))
+    for rival, found in results.items():
+        passes, update, _, memory, _ = (statistics.median(values) for values in zip(*found))
+        whole = statistics.median(walls[rival])
         row = [
-            f"{best:.2f}",
-            f"{median:.2f}",
-            f"{statistics.median(processor for _, processor, _ in times[name]):.2f}",
-            f"{images / median:.1f}",
-            f"{work / 1e9 / best / rates[precision]:.0%}",
-            f"{ratio(walls['BVLC Caffe'], walls[name]):.2f}",
-            f"{ratio(walls[best_loop[precision]], walls[name]):.2f}",
+            f"{passes:.3f}",
+            f"{update:.3f}",
+            f"{whole:.3f}",
+            f"{images / whole:.1f}",
+            f"{work / 1e9 / whole / rates[rival[2]]:.0%}",
+            f"{traffic / 1e9 / update / rates['copy']:.0%}",
+            f"{ratio(walls[bvlc], walls[rival]):.2f}",
+            f"{ratio(walls[best_loop[rival[2]]], walls[rival]):.2f}",
+            f"{memory:.0f}",
         ]
-        print(f"{name:32s}" + "".join(f"{cell:>10s}" for cell in row))
+        print(f"{rival[0]:32s}" + "".join(f"{cell:>11s}" for cell in row), flush=True)
 
 
-def memory(attributes, batch, threads):
-    """Run and print the peaks of memory."""
-    print(f"\npeak memory of `caffe train` on the cascade, {attributes} attributes, b = {batch}", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        nets.write_training(folder, attributes, batch, max_iter=2)
-        peaks = {}
-        for name, program, *flags in (
-            ("BVLC Caffe", PROGRAMS["BVLC"]),
-            ("engine", PROGRAMS["engine"]),
-            ("engine, bfloat16", PROGRAMS["engine"], "-precision", "bfloat16"),
-        ):
-            command = [str(program), "train", "-solver", str(folder / "cascade/solver.prototxt"), *flags]
-            environment = dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads))
-            environment.pop("PYTHONPATH", None)
-            try:
-                peaks[name] = peak(command, subprocess.PIPE, env=environment, cwd=REPOSITORY)
-            except subprocess.CalledProcessError as error:
-                raise SystemExit(f"error: {name}: {error.stderr.decode()[-500:]}")
-            print(f"{name:32s}{peaks[name]:10.0f} MiB{peaks[name] / peaks['BVLC Caffe']:10.2f} x BVLC", flush=True)
+def useful_precisions(threads):
+    """The precisions worth measuring on this machine."""
+    rates = {}
+    for precision in ("float32", "bfloat16"):
+        worker = Worker("rate", precision, threads)
+        rates[precision] = worker.step()[-1]
+        worker.close()
+    if rates["bfloat16"] > rates["float32"]:
+        return tuple(rates)
+    print(
+        f"bfloat16 is left out: this machine computes {rates['bfloat16']:.1f} GFLOP/s with it, "
+        f"{rates['float32']:.1f} in float32"
+    )
+    return ("float32",)
+
+
+def numbers(text):
+    """ "4,16" -> [4, 16]. Raises ValueError."""
+    values = [int(word) for word in text.split(",")]
+    if not all(value >= 2 and value % 2 == 0 for value in values):
+        raise ValueError(text)
+    return values
 
 
 def main():
@@ -152,17 +167,20 @@ def main():
         prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--attributes", type=int, default=len(generate.PAPER_ATTRIBUTES), help="A (default 20)")
-    add("--batch", type=int, default=4, help="b, images per attribute (default 4)")
-    add("--rounds", type=int, default=5, help="rounds of speed after the warm-up (default 5)")
-    add("--threads", type=int, default=os.cpu_count(), help="of every contestant (default: all cores)")
-    add("--only", choices=("speed", "memory"), help="measure one of them")
+    add("--nets", default=",".join(NETS), help="Networks to train. Default: region,cascade.")
+    add("--attributes", type=int, default=len(generate.PAPER_ATTRIBUTES), help="Number of attributes. Default: 20.")
+    add("--batches", type=numbers, default=[4, 16], help="Images per attribute, even numbers. Default: 4,16.")
+    add("--rounds", type=int, default=5, help="Iterations of each contestant after the warm-up. Default: 5.")
+    add("--threads", type=int, default=os.cpu_count(), help="Threads of every contestant. Default: one per core.")
     arguments = parser.parse_args()
-    print(f"{arguments.threads} threads, {load()}")
-    if arguments.only != "memory":
-        speed(arguments.attributes, arguments.batch, arguments.rounds, arguments.threads)
-    if arguments.only != "speed":
-        memory(arguments.attributes, arguments.batch, arguments.threads)
+    chosen = arguments.nets.split(",")
+    if not set(chosen) <= set(NETS):
+        parser.error(f"--nets takes {', '.join(NETS)}, not {arguments.nets}")
+    print(f"{arguments.threads} threads, {load()}", flush=True)
+    precisions = useful_precisions(arguments.threads)
+    for net in chosen:
+        for batch in arguments.batches:
+            measure(net, arguments.attributes, batch, arguments.rounds, arguments.threads, precisions)
 
 
 if __name__ == "__main__":

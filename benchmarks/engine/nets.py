@@ -3,7 +3,7 @@
 import numpy as np
 
 from data_prep.store import databases
-from models import generate, table1
+from models import generate, solvers, table1
 
 REGION = (*table1.SHARED, table1.CONV3, *table1.TASK_ONE)
 
@@ -30,6 +30,21 @@ def products(row, channels):
     return row.channels * channels * row.kernel**2 * row.output**2
 
 
+def parameters(net, attributes):
+    """How many numbers "region" or "cascade" learns, without the few of the head."""
+    total, channels = 0, 3
+    for row in REGION:
+        if not row.name.startswith("pool"):
+            branches = 1 if row in table1.SHARED else attributes
+            total += branches * row.channels * (channels * row.kernel**2 + 1)
+            channels = row.channels
+    channels = table1.CONV3.channels
+    for row in table1.TASK_TWO if net == "cascade" else ():
+        total += attributes * row.channels * (channels * row.kernel**2 + 1)
+        channels = row.channels
+    return total
+
+
 def input_net(net, attributes, batch):
     """A network for training whose data and label_flat the caller fills: prototxt. attributes: names"""
     text = generate.network(net, generate.Options(attributes, batch))
@@ -38,6 +53,20 @@ def input_net(net, attributes, batch):
     shapes = f"shape {{ dim: {count} dim: 3 dim: {size} dim: {size} }} shape {{ dim: {count} }}"
     inputs = f'layer {{ name: "data" type: "Input" top: "data" top: "label_flat" input_param {{ {shapes} }} }}\n'
     return text[: text.index("layer {")] + inputs + marker + rest
+
+
+def write_input_solver(folder, net, attributes, batch):
+    """Write a network as of input_net and a solver for it into a folder; returns the solver's path.
+
+    attributes: names
+    """
+    (folder / "net.prototxt").write_text(input_net(net, attributes, batch))
+    path = folder / "solver.prototxt"
+    path.write_text(
+        f'train_net: "{folder}/net.prototxt" base_lr: 1e-4 lr_policy: "fixed" momentum: 0.9 weight_decay: 5e-4 '
+        f"clip_gradients: {solvers.clipping(len(attributes))} max_iter: 1000000 snapshot_after_train: false\n"
+    )
+    return path
 
 
 def write_training(folder, attributes, batch, max_iter, batches=1):

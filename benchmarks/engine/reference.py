@@ -114,55 +114,56 @@ def cross_entropy(scores, labels):
     return F.binary_cross_entropy_with_logits(scores, labels, reduction="sum") / len(labels)
 
 
-class Loop:
-    """Passes of task one on one batch.
-
-    channels_last: of weights and images
-    """
-
-    def __init__(self, attributes, batch, precision, images, channels_last=True):
-        order = torch.channels_last if channels_last else torch.contiguous_format
-        self.net = Region(attributes).to(memory_format=order)
-        self.images = images.contiguous(memory_format=order)
-        self.labels = (torch.arange(batch) % 2).float()[:, None].repeat(1, attributes)
-        self.low = precision == "bfloat16"
-
-    def step(self):
-        """Forward and backward; the loss."""
-        for parameter in self.net.parameters():
-            parameter.grad = None
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.low):
-            loss = self.net(self.images, self.labels)
-        loss.backward()
-        return loss
-
-
 class Training:
     """Training of "region" or "cascade" with SGD, on a device; graphed: the step replayed as a CUDA graph.
 
     images (b * A, 3, 224, 224) and labels (b, A) are tensors on the device that a caller fills before each step.
+    channels_last: memory order of weights and images; clip: largest norm of the gradients, None for any
     """
 
-    def __init__(self, net, attributes, batch, precision, device, grouped=False, compiled=False, graphed=False):
+    def __init__(
+        self,
+        net,
+        attributes,
+        batch,
+        precision,
+        device="cpu",
+        grouped=False,
+        compiled=False,
+        graphed=False,
+        channels_last=True,
+        clip=None,
+    ):
         cls = Cascade if net == "cascade" else Region
-        self.net = cls(attributes, grouped).to(device).to(memory_format=torch.channels_last)
+        order = torch.channels_last if channels_last else torch.contiguous_format
+        self.net = cls(attributes, grouped).to(device).to(memory_format=order)
         size = (attributes * batch, 3, table1.INPUT_SIZE, table1.INPUT_SIZE)
-        self.images = torch.zeros(size, device=device).contiguous(memory_format=torch.channels_last)
+        self.images = torch.zeros(size, device=device).contiguous(memory_format=order)
         self.labels = torch.zeros(batch, attributes, device=device)
-        self.device, self.low = torch.device(device), precision == "bfloat16"
-        fused = self.device.type == "cuda"
-        self.solver = torch.optim.SGD(self.net.parameters(), 1e-4, 0.9, weight_decay=5e-4, fused=fused or None)
+        self.device, self.low, self.clip = torch.device(device), precision == "bfloat16", clip
+        self.solver = torch.optim.SGD(self.net.parameters(), 1e-4, 0.9, weight_decay=5e-4, fused=True)
         self.model = torch.compile(self.net) if compiled else self.net
         self.graph = self.captured() if graphed else None
 
-    def whole_step(self):
+    def passes(self):
+        """Forward and backward; the loss."""
         self.solver.zero_grad(set_to_none=True)
         # Casts are not kept between passes: a captured graph must make them anew.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low, cache_enabled=False):
             loss = self.model(self.images, self.labels)
         loss.backward()
-        self.solver.step()
         return loss.detach()
+
+    def update(self):
+        """Change the weights by their gradients."""
+        if self.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.clip, foreach=True)
+        self.solver.step()
+
+    def whole_step(self):
+        loss = self.passes()
+        self.update()
+        return loss
 
     def captured(self):
         """The step as a CUDA graph, after a few steps on another stream as capturing wants them."""

@@ -22,13 +22,14 @@ LARGEST = 2**31 - 1  # numbers in a blob, as in BVLC Caffe
 class Memory:
     """One array: `content`, a tensor (None: zeros), and for users `host`, a flat array over tensor `alias`.
 
-    spare: a tensor whose memory can be used again
+    spare: a tensor whose memory can be used again; lent: whether the content is somebody else's, and only to be read
     """
 
-    __slots__ = ("content", "host", "alias", "spare")
+    __slots__ = ("content", "host", "alias", "spare", "lent")
 
     def __init__(self):
         self.content = self.host = self.alias = self.spare = None
+        self.lent = False
 
     def kept(self):
         """Whether somebody holds an array of this memory (and so may write into it at any time)."""
@@ -59,6 +60,7 @@ class Memory:
 
     def set(self, tensor):
         """Let the memory be this tensor, of as many elements."""
+        self.lent = False
         if self.host is not None and self.kept() and self.host.size == tensor.numel():
             flat = tensor.reshape(-1)
             if flat.data_ptr() != self.alias.data_ptr():
@@ -69,8 +71,27 @@ class Memory:
             self.host = self.alias = None
         self.content = tensor
 
+    def lend(self, tensor):
+        """Show a plain tensor of as many elements that its owner changes later: copied where somebody may notice."""
+        if self.host is not None and self.kept():
+            self.plain(tensor.shape).copy_(tensor)
+            self.changed()
+        else:
+            self.clear()
+            self.content, self.lent = tensor, True
+
+    def own(self):
+        """Copy a lent content, which is about to be written into or looked at as an array."""
+        if self.lent:
+            spare, self.spare = self.spare, None
+            content = self.content
+            if spare is None or spare.numel() != content.numel() or spare.device != content.device:
+                spare = torch.empty_like(content)
+            self.content, self.lent = spare.view(content.shape).copy_(content), False
+
     def plain(self, shape):
         """The memory as a C-ordered float32 tensor of a shape, on the current device, to be written into."""
+        self.own()
         content = self.raw(shape)
         if content.dtype != torch.float32 or not content.is_contiguous():
             self.set(content.reshape(shape).to(torch.float32, memory_format=torch.contiguous_format))
@@ -79,6 +100,7 @@ class Memory:
     def array(self, shape):
         """The memory as a live array of a shape."""
         if self.host is None or not self.kept():
+            self.own()
             content = self.raw(shape)
             if content.is_cuda or content.dtype != torch.float32 or not content.is_contiguous():
                 content = content.reshape(shape).to("cpu", torch.float32).contiguous()
@@ -95,12 +117,14 @@ class Memory:
     def drop(self):
         """Forget the content, about to be written anew, so that its memory serves what is computed next."""
         if self.host is None or not self.kept():
-            self.content = None
+            self.content, self.lent = None, False
 
     def clear(self):
         """Set to zeros, without touching the memory before it is needed."""
         if self.host is not None and self.kept():
             self.set(torch.zeros_like(self.alias))
+        elif self.lent:
+            self.content, self.lent = None, False
         elif self.content is not None:
             self.spare, self.content = self.content if self.content.is_contiguous() else None, None
 

@@ -9,6 +9,9 @@ from .updates import learning_rate
 
 number = glog.number
 
+# Numbers whose squares are added up in one go for the norm of the gradients.
+NORM_PART = 1 << 16
+
 
 class Optimizer:
     """Changes a net's weights by their gradients.
@@ -33,7 +36,7 @@ class Optimizer:
         if param.display and iteration % param.display == 0:
             glog.info(f"Iteration {iteration}, lr = {number(rate)}")
         with torch.no_grad():
-            self._clip()
+            scale = self._clipping() / param.iter_size
             groups = {}
             for index, blob in enumerate(net.learnable):
                 if net.rates[index] == 0 and self.histories[0][index] is None:
@@ -45,38 +48,39 @@ class Optimizer:
                         history[index] = history[index].to(context.device())
                 groups.setdefault((net.rates[index], net.decays[index]), []).append(index)
             for (lr_mult, decay_mult), indices in groups.items():
-                self._update(indices, rate * lr_mult, param.weight_decay * decay_mult, iteration)
+                self._update(indices, rate * lr_mult, param.weight_decay * decay_mult, scale, iteration)
 
-    def _update(self, indices, rate, decay, iteration):
+    def _update(self, indices, rate, decay, scale, iteration):
         blobs = [self.net.learnable[index] for index in indices]
         data = [blob.data_memory.plain(blob.shape) for blob in blobs]
         gradients = [blob.diff_memory.plain(blob.shape) for blob in blobs]
-        if self.param.iter_size > 1:
-            torch._foreach_div_(gradients, self.param.iter_size)
-        if decay and self.param.regularization_type == "L2":
-            torch._foreach_add_(gradients, data, alpha=decay)
-        elif decay:
-            torch._foreach_add_(gradients, torch._foreach_sign(data), alpha=decay)
         histories = [[history[index] for index in indices] for history in self.histories]
-        self.rule.update(gradients, histories, rate, iteration)
-        torch._foreach_sub_(data, gradients)
-        for blob in blobs:
+        updates = self.rule.apply(data, gradients, histories, rate, decay, scale, iteration)
+        for blob, gradient, update in zip(blobs, gradients, updates):
             blob.data_memory.changed()
-            blob.diff_memory.changed()
+            # The diffs of parameters are their updates until the next pass, as in BVLC Caffe.
+            if update is gradient:
+                blob.diff_memory.changed()
+            else:
+                blob.diff_memory.lend(update)
 
-    def _clip(self):
+    def _clipping(self):
+        """The factor by which gradients are scaled down so that their norm is at most clip_gradients."""
         limit = self.param.clip_gradients
         if limit < 0:
-            return
-        gradients = [blob.diff_memory.plain(blob.shape) for blob in self.net.learnable]
-        norm = float(torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt())
-        if norm > limit:
-            scale = limit / norm
-            glog.info(
-                f"Gradient clipping: scaling down gradients (L2 norm {number(norm)} > {number(limit)}) "
-                f"by scale factor {number(scale)}"
-            )
-            torch._foreach_mul_(gradients, scale)
+            return 1.0
+        gradients = [blob.diff_memory.plain(blob.shape).view(-1) for blob in self.net.learnable]
+        # PyTorch adds squares up one after the other, in float32: of millions of numbers that is wrong by 1e-4.
+        parts = [part for gradient in gradients for part in gradient.split(NORM_PART)]
+        norm = float(torch.stack(torch._foreach_norm(parts)).norm())
+        if not norm > limit:
+            return 1.0
+        scale = limit / norm
+        glog.info(
+            f"Gradient clipping: scaling down gradients (L2 norm {number(norm)} > {number(limit)}) "
+            f"by scale factor {number(scale)}"
+        )
+        return scale
 
     def spoilt(self):
         """Name of a layer whose learned weights or their histories are not finite, or None. Waits for the device."""

@@ -41,11 +41,7 @@ def learning_rate(param, iteration, step=0):
 
 
 class Rule:
-    """Base. `histories`: how many arrays each parameter has in the solver's state.
-
-    update(weights, gradients, histories, rate) takes lists of tensors, of parameters with the same rate, and leaves the
-    updates in the gradients.
-    """
+    """Base. `histories`: how many arrays each parameter has in the solver's state."""
 
     histories = 1
     takes_momentum = True
@@ -55,12 +51,52 @@ class Rule:
         if not self.takes_momentum:
             check(param.momentum == 0, f"Momentum cannot be used with {type(self).__name__}")
 
+    def apply(self, weights, gradients, histories, rate, decay, scale, iteration):
+        """Change weights, and their histories, by their gradients; returns the updates, a list of tensors.
+
+        weights, gradients: lists of tensors of parameters with the same rate and decay; histories: a list of such
+        lists; scale: factor of the gradients before the decay is added. The gradients are overwritten.
+        """
+        if scale != 1:
+            torch._foreach_mul_(gradients, scale)
+        if decay and self.param.regularization_type == "L2":
+            torch._foreach_add_(gradients, weights, alpha=decay)
+        elif decay:
+            torch._foreach_add_(gradients, torch._foreach_sign(weights), alpha=decay)
+        self.update(gradients, histories, rate, iteration)
+        torch._foreach_sub_(weights, gradients)
+        return gradients
+
     def update(self, gradients, histories, rate, iteration):
+        """Turn gradients, scaled and decayed, into the updates, in place."""
         raise NotImplementedError
 
 
 class SGD(Rule):
     """history = momentum history + rate gradient; the update is the history."""
+
+    def apply(self, weights, gradients, histories, rate, decay, scale, iteration):
+        momentum = self.param.momentum
+        # PyTorch's fused step takes no history without momentum, and knows L2 only.
+        if momentum == 0 or self.param.regularization_type != "L2":
+            return super().apply(weights, gradients, histories, rate, decay, scale, iteration)
+        (history,) = histories
+        # PyTorch computes history = momentum history + (1 - dampening) gradient, weight -= lr history, in one pass over
+        # memory. With 1 - dampening as the rate and lr = 1 that is Caffe's rule, whose history contains the rate.
+        torch._fused_sgd_(
+            weights,
+            gradients,
+            history,
+            weight_decay=decay,
+            momentum=momentum,
+            lr=1.0,
+            dampening=1 - rate,
+            nesterov=False,
+            maximize=False,
+            is_first_step=False,
+            grad_scale=None if scale == 1 else torch.tensor(1 / scale, device=weights[0].device),
+        )
+        return history
 
     def update(self, gradients, histories, rate, iteration):
         (history,) = histories

@@ -158,3 +158,40 @@ def test_a_snapshot_is_whole_or_not_there(solver_text, tmp_path, monkeypatch):
         solver.snapshot()
     assert (tmp_path / "own_iter_0.caffemodel").read_bytes() == before
     assert not [path for path in tmp_path.iterdir() if "partial" in path.name]
+
+
+def test_diffs_are_the_updates_and_safe_to_write(solver_text, tmp_path):
+    """After a step a parameter's diff is what was subtracted; writing into it changes neither weights nor momentum."""
+    solver_text(FIXED + "momentum: 0.9 clip_gradients: 0.05")
+    solvers = [caffe.get_solver(str(tmp_path / "solver.prototxt")) for _ in range(2)]
+    for solver in solvers:
+        solver.net.params["a"][0].data[...] = 0.1
+        kept = solver.net.params["b"][0].diff
+        for _ in range(3):
+            before = {name: solver.net.params[name][0].data.copy() for name in "ab"}
+            solver.step(1)
+            for name in "ab":
+                blob = solver.net.params[name][0]
+                np.testing.assert_allclose(before[name] - blob.data, blob.diff, rtol=1e-3, atol=1e-8)
+            assert np.shares_memory(kept, solver.net.params["b"][0].diff) and kept.any()
+            if solver is solvers[0]:
+                solver.net.params["a"][0].diff[...] = np.nan
+    for ours, theirs in zip(*(s.optimizer.histories[0] for s in solvers)):
+        assert ours is theirs is None or np.array_equal(ours, theirs)
+
+
+def test_norm_of_many_numbers(tmp_path):
+    """The norm that gradients are clipped by is exact for millions of numbers too, where a float32 sum is not."""
+    (tmp_path / "net.prototxt").write_text(
+        'layer { name: "p" type: "Parameter" top: "p" parameter_param { shape { dim: 4000000 } } }'
+        'layer { name: "s" type: "Silence" bottom: "p" }'
+    )
+    text = f'net: "{tmp_path}/net.prototxt" base_lr: 1 lr_policy: "fixed" momentum: 0.9 clip_gradients: 1 snapshot: 0'
+    (tmp_path / "solver.prototxt").write_text(f'{text} snapshot_prefix: "{tmp_path}/x"')
+    solver = caffe.get_solver(str(tmp_path / "solver.prototxt"))
+    blob = solver.net.params["p"][0]
+    blob.diff[...] = np.random.default_rng(0).standard_normal(4_000_000).astype(np.float32)
+    norm = np.linalg.norm(blob.diff.astype(np.float64))
+    first = float(blob.diff[0])
+    solver.apply_update()
+    np.testing.assert_allclose(blob.data[0], -first / norm, rtol=1e-6)
