@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from data_prep.store import manifest
 from tools import record
 from tools import run as runs
 from tools.errors import ToolError
-from tools.evaluate import ablation, results
+from tools.evaluate import ablation, comparison, results, scoring
 from tools.train import stages
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
@@ -143,8 +144,51 @@ def test_interrupted_resumed_and_trained_anew_with_another_budget(small_lmdb, tm
     assert rows(folder).keys() == {"cascade", "no average region"}
     assert {row["images per attribute"] for row in rows(folder).values()} == {16}
 
+    differences = json.loads((folder / "ablation.json").read_text())["differences"]
+    assert [row["minus"] for row in differences] == ["the task one inside it", "no average region"]
+    assert (folder / "differences.csv").exists()
+
     words = command(small_lmdb, folder, 12, "cascade")
     done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     assert rows(folder)["cascade"]["images per attribute"] == 24
     assert not trained.exists() and (folder / "seed-1/cascade/region/region_iter_8.caffemodel").exists()
+
+
+def test_learning_rates_are_searched_on_validation(small_lmdb, tmp_path):
+    folder = tmp_path / "ablation"
+    words = command(small_lmdb, folder, 8, "task one alone") + ["--learning-rates", "0.5,1"]
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    tried = json.loads((folder / "ablation.json").read_text())["learning rates"]
+    assert [row["learning rates x"] for row in tried] == [0.5, 1]
+    fields = runs.Run.read(folder / "rate-0.5/task_one_alone").solver_fields("region")
+    assert fields["base_lr"] == runs.Run.read(folder / "rate-1/task_one_alone").solver_fields("region")["base_lr"] / 2
+    assert not (folder / "rate-0.5/task_one_alone/evaluation").exists()  # no test face was read
+    best = max(tried, key=lambda row: row["validation accuracy"])["learning rates x"]
+    assert f"region: shared with {folder}/rate-{best:g}/task_one_alone" in done.stdout
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "a", "1,inf"])
+def test_factors_of_learning_rates_are_checked(text):
+    with pytest.raises(ToolError, match="--learning-rates must be factors above 0"):
+        ablation.factors_of(text)
+
+
+def test_differences_over_seeds_by_hand():
+    """Ten faces, one attribute: of two seeds one answers two more faces correctly than the other variant, one none."""
+    labels = np.tile([[False], [True]], (5, 1))
+    right = np.where(labels, 1.0, -1.0)
+    wrong = right * np.array([-1, -1, 1, 1, 1, 1, 1, 1, 1, 1])[:, np.newaxis]
+
+    def scored(scores):
+        return scoring.Scored(scores, labels, np.array([0.5]), np.array([0.0]), resampled=400)
+
+    ours = [{"task one": scored(wrong), "full network": scored(right)} for _ in range(2)]
+    theirs = [{"full network": scored(wrong)}, {"full network": scored(right)}]
+    inside, other = comparison.rows({"ours": ours, "theirs": theirs}, "ours")
+    assert inside["minus"] == "the task one inside it" and inside["accuracy"] == pytest.approx(0.2)
+    assert other["accuracy"] == pytest.approx(0.1) and other["accuracy by seed"] == "+0.2000 +0.0000"
+    # Of ten resampled faces, two in ten differ in one seed of two: binomial(10, 0.2) / 20.
+    assert other["accuracy low"] == pytest.approx(0, abs=1e-9)
+    assert other["accuracy high"] == pytest.approx(0.25, abs=0.051)

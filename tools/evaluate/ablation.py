@@ -2,6 +2,7 @@
 
   face-cascade ablation --lmdb data/lmdb --run build/ablation --iterations 2000 --seeds 1,2,3
   face-cascade ablation --variants "cascade,whole face" --caffe torch --precision bfloat16
+  face-cascade ablation --learning-rates 0.5,1,2      each variant with the rate that is best on validation
 
 Variants: the cascade as it is; task one alone; whole face; the cascade without the average region, with theoretical
 rectangles, with the linear form of eq. 1, without early stopping, on natural instead of balanced batches.
@@ -10,7 +11,8 @@ One budget: every variant sees --iterations mini-batches in all its stages toget
 five eighths of them and both tasks for the rest. The learning rate is divided by 10 after 75 % of each stage.
 
 Each variant is a run of its own, FOLDER/seed-S/VARIANT, with a record: what is done with the same settings is not done
-again, and an interrupted ablation is resumed by the same command. Written: ablation.csv, ablation.json.
+again, and an interrupted ablation is resumed by the same command. Written: ablation.csv (means over the seeds),
+differences.csv (the first variant less each other one, with intervals) and ablation.json (both).
 """
 
 import dataclasses
@@ -28,7 +30,7 @@ from data_prep.store import manifest
 from tools import record
 from tools import run as runs
 from tools.errors import ToolError
-from tools.evaluate import results
+from tools.evaluate import comparison, results
 from tools.evaluate.tables import show, write_csv
 from tools.train import command, stages
 
@@ -87,9 +89,13 @@ class Ablation:
     def __init__(self, folder, lmdb, settings, iterations):
         self.folder, self.lmdb, self.settings, self.iterations = pathlib.Path(folder), lmdb, settings, iterations
 
-    def run_of(self, name, seed):
-        """The run of a variant: its record where there is one, its settings as they have to be now."""
-        variant, folder = VARIANTS[name], self.folder / f"seed-{seed}" / name.replace(" ", "_")
+    def run_of(self, name, seed, factor=1.0, trial=False):
+        """The run of a variant: its record where there is one, its settings as they have to be now.
+
+        factor: of the learning rates; trial: whether it is one of the search for them, in a folder of its own
+        """
+        variant = VARIANTS[name]
+        folder = self.folder / (f"rate-{factor:g}" if trial else f"seed-{seed}") / name.replace(" ", "_")
         settings = record.copied(self.settings)
         settings.seed = seed
         settings.network.update(variant.network)
@@ -97,16 +103,23 @@ class Ablation:
         for stage, iterations in schedule(variant, self.iterations).items():
             settings.solver[stage] = {**solver_changes(iterations), **settings.solver.get(stage, {})}
         run = runs.Run.create(folder, self.folder / NATURAL if variant.natural else self.lmdb, settings)
+        for stage in schedule(variant, self.iterations) if factor != 1 else ():
+            rate = run.solver_fields(stage)["base_lr"] * factor
+            run.settings.solver[stage]["base_lr"] = f"{rate:.6g}"
         if runs.Run.exists(folder):
             run.stages = runs.Run.read(folder).stages
         return run
 
-    def make(self, name, seed, call, others):
-        """Train and evaluate one variant; returns its Run. others: Runs whose stages it may share."""
+    def make(self, name, seed, call, others, factor=1.0, trial=False):
+        """Train and evaluate one variant; returns its Run. others: Runs whose stages it may share.
+
+        A trial is evaluated on the validation split, others on the test split.
+        """
         if VARIANTS[name].natural:
             natural_data(self.lmdb, self.folder / NATURAL)
-        run = self.run_of(name, seed)
-        print(f"\n{name}, seed {seed}: {run.folder}", flush=True)
+        run = self.run_of(name, seed, factor, trial)
+        rate = f", learning rates x {factor:g}" if trial or factor != 1 else ""
+        print(f"\n{name}, seed {seed}{rate}: {run.folder}", flush=True)
         with runs.locked(run.folder) as lock:
             for stage in VARIANTS[name].stages:
                 share(run, stage, others)
@@ -115,8 +128,26 @@ class Ablation:
                     run.stages[stage].inputs, stages.normal(run.inputs(stage))
                 )
                 stages.train(run, [stage], dataclasses.replace(call, lock=lock), restart=bool(stale))
-            stages.tool(run, call, ["evaluate", "--run", str(run.folder)])
+            split = ["--split", "val"] if trial else []
+            stages.tool(run, call, ["evaluate", "--run", str(run.folder), *split])
         return runs.Run.read(run.folder)
+
+    def search(self, names, seed, factors, call):
+        """Try each variant with each factor of the learning rates: (dict variant -> best factor, rows, Runs made).
+
+        The best one has the highest mean accuracy on the validation split. rows: what was tried, list of dicts
+        """
+        chosen, rows, made = {}, [], []
+        for name in names:
+            scores = {}
+            for factor in factors:
+                run = self.make(name, seed, call, made, factor, trial=True)
+                made.append(run)
+                network = results.read(run.folder / "evaluation-val").networks[VARIANTS[name].stages[-1]]
+                scores[factor] = results.rows(network)[-1].accuracy
+                rows.append({"variant": name, "learning rates x": factor, "validation accuracy": scores[factor]})
+            chosen[name] = max(scores, key=scores.get)
+        return chosen, rows, made
 
 
 def share(run, stage, others):
@@ -186,6 +217,13 @@ def add_arguments(parser):
     add("--iterations", type=int, default=2000, help="Mini-batches of each variant, in all stages. Default: 2000.")
     add("--seeds", default="1,2,3", help="Seeds of the first weights, separated by commas. Default: 1,2,3.")
     add("--variants", default=",".join(VARIANTS), help="Variants, separated by commas. Default: all.")
+    add(
+        "--learning-rates",
+        default="1",
+        metavar="FACTORS",
+        help="Factors of the solvers' learning rates to try for each variant with the first seed, separated by commas. "
+        "The factor with the best accuracy on the validation split is used for all seeds. Default: 1, no search.",
+    )
 
 
 def names_of(text):
@@ -215,9 +253,21 @@ def seeds_of(text):
     return seeds
 
 
+def factors_of(text):
+    """The factors of the learning rates named. Raises ToolError."""
+    try:
+        factors = list(dict.fromkeys(float(word) for word in text.split(",") if word.strip()))
+    except ValueError:
+        factors = []
+    if not factors or not all(0 < factor < 1e6 for factor in factors):
+        raise ToolError(f"--learning-rates must be factors above 0 separated by commas, such as 0.5,1,2, not {text!r}")
+    return factors
+
+
 def run(arguments):
     """`face-cascade ablation`. Raises ToolError, OSError."""
     names, seeds = names_of(arguments.variants), seeds_of(arguments.seeds)
+    factors = factors_of(arguments.learning_rates)
     if arguments.iterations < 8:
         raise ToolError(f"--iterations must be at least 8, not {arguments.iterations}")
     folder = pathlib.Path(arguments.run)
@@ -227,18 +277,40 @@ def run(arguments):
     rows_of = {name: [] for name in names}
     with runs.locked(folder):
         os.environ.pop(runs.LOCK_HELD, None)
+        chosen, tried, trials = dict.fromkeys(names, factors[0]), [], []
+        if len(factors) > 1:
+            chosen, tried, trials = ablation.search(names, seeds[0], factors, call)
         for seed in seeds:
-            others = []
+            others = list(trials)
             for name in names:
-                made = ablation.make(name, seed, call, others)
+                made = ablation.make(name, seed, call, others, chosen[name])
                 others.append(made)
                 rows_of[name].append((made, results.means(made.folder)[VARIANTS[name].stages[-1]]))
-            rows = table(rows_of)  # after each seed, so that a stop leaves whole seeds
-            files.write_json(
-                folder / "ablation.json", {"iterations": arguments.iterations, "seeds": seeds, "rows": rows}
-            )
-            write_csv(folder / "ablation.csv", rows)
+            # After each seed, so that an interruption leaves whole seeds.
+            rows, differences = conclude(folder, rows_of, names[0])
+            record_of = {"iterations": arguments.iterations, "seeds": seeds, "rows": rows, "differences": differences}
+            files.write_json(folder / "ablation.json", {**record_of, "learning rates": tried})
+    if tried:
+        print("\nlearning rates tried, with the first seed")
+        show(tried)
     print(f"\n{arguments.iterations} iterations per variant, {len(seeds)} seeds; thresholds tuned on validation")
     show(rows)
-    print(f"{folder}: ablation.csv, ablation.json")
+    if differences:
+        print("\ndifferences, with 95 % intervals over resampled test faces, and those of each seed")
+        show(differences)
+    print(f"{folder}: ablation.csv, differences.csv, ablation.json")
     return 0
+
+
+def conclude(folder, rows_of, reference):
+    """Write ablation.csv and differences.csv; returns the rows of both. reference: variant that others are held to."""
+    rows = table(rows_of)
+    write_csv(folder / "ablation.csv", rows)
+    scored = {
+        name: [comparison.scores_of(run, VARIANTS[name].stages[-1]) for run, _ in pairs]
+        for name, pairs in rows_of.items()
+    }
+    differences = comparison.rows(scored, reference)
+    if differences:
+        write_csv(folder / "differences.csv", differences)
+    return rows, differences

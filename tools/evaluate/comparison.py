@@ -1,0 +1,67 @@
+"""Differences between variants of an ablation, over the same faces and seeds, with intervals."""
+
+import numpy as np
+
+from tools.evaluate import metrics, results, scoring
+from tools.evaluate.calibration import TUNED
+from tools.evaluate.evaluation import read_data
+
+MEASURES = ("accuracy", "balanced_accuracy")
+
+
+def scores_of(run, network):
+    """dict score -> scoring.Scored of an evaluated network of a run: its task one and its answer, where it has both.
+
+    run: tools.run.Run; network: name of the stage that is evaluated. Raises ToolError.
+    """
+    folder = run.place("evaluate")
+    result = results.read(folder)
+    arrays = results.read_arrays(folder, network, result)
+    prior = read_data(run.data.lmdb).prior
+    scored = {}
+    for title, blob in results.SCORES.items():
+        if blob in arrays:
+            threshold = np.array(result.networks[network].calibration[blob].threshold)
+            scored[title] = scoring.Scored(
+                arrays[blob], arrays["labels"].astype(bool), prior, threshold, result.resamples
+            )
+    return scored
+
+
+def difference(ones, others):
+    """Mean difference of two lists of scoring.Scored, one per seed, of the same faces: dict column -> number.
+
+    The value is the mean over seeds of the difference of the means over attributes, thresholds tuned on validation.
+    The interval holds 95 % of bootstrap resamples of the faces, the same ones for all seeds and variants, each averaged
+    over the seeds; it says what other test faces would change. What other seeds would change is `by seed`.
+    """
+    columns = {}
+    for measure in MEASURES:
+        key = TUNED, measure
+        by_seed = [one.difference(other, key) for one, other in zip(ones, others)]
+        samples = [
+            scoring.with_mean(one.samples[key])[:, -1] - scoring.with_mean(other.samples[key])[:, -1]
+            for one, other in zip(ones, others)
+        ]
+        low, high = metrics.interval(np.mean(samples, axis=0))
+        columns[measure] = float(np.mean([value for value, _, _ in by_seed]))
+        columns[f"{measure} low"], columns[f"{measure} high"] = float(low), float(high)
+        columns[f"{measure} by seed"] = " ".join(f"{value:+.4f}" for value, _, _ in by_seed)
+    return columns
+
+
+def rows(scored, reference):
+    """How much better the reference variant is than each other one, and than the task one inside it: list of dicts.
+
+    scored: dict variant -> list, one per seed, of what scores_of returns; reference: a variant
+    """
+    own = [list(one.values())[-1] for one in scored[reference]]
+    table = []
+    if len(scored[reference][0]) > 1:
+        inside = [one["task one"] for one in scored[reference]]
+        table.append({"variant": reference, "minus": "the task one inside it", **difference(own, inside)})
+    for name, ones in scored.items():
+        if name != reference:
+            answers = [list(one.values())[-1] for one in ones]
+            table.append({"variant": reference, "minus": name, **difference(own, answers)})
+    return table
