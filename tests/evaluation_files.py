@@ -69,6 +69,8 @@ def make(folder, attributes, names, word="plain"):
         )
     result = results.EvaluationResult(
         version=results.VERSION,
+        date="2026-11-25 10:00 UTC",
+        commit=f"commit {word}",
         lmdb=str(lmdb),
         data=sha256(lmdb / manifest.NAME),
         source=f"source {word}",

@@ -18,6 +18,7 @@ and export.
 """
 
 import dataclasses
+import datetime
 import pathlib
 import time
 
@@ -29,6 +30,7 @@ from tools.errors import ToolError, standalone
 from tools.evaluate import calibration, localisation, metrics, pictures, published, results, scoring, summary
 from tools.evaluate.evaluation import SPLITS, EvaluateSettings, Evaluation, read_data
 from tools.evaluate.tables import write_csv
+from tools.train.stages import commit
 
 DEFAULT_RUN = "build/run"
 
@@ -52,6 +54,8 @@ def evaluate_files(weights, lmdb, out, settings=None, device="cpu"):
         measured[name] = evaluation.result(results.arrays_path(out, name), boxes, device)
     result = results.EvaluationResult(
         version=results.VERSION,
+        date=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        commit=commit(),
         lmdb=str(lmdb),
         data=data.checksum,
         source=data.source,

@@ -81,6 +81,18 @@ def average_precision(scores, labels, weights=None):
     return np.stack(columns, axis=-1)
 
 
+def curve(score, label):
+    """True and false positives over falling thresholds: score (N,), label (N,) bool -> two arrays (T + 1,), from 0 on.
+
+    Equal scores are one step, so T is the number of distinct scores. Points of ROC and precision-recall curves.
+    """
+    order = np.argsort(-score, kind="stable")
+    ends = np.append(np.diff(score[order]) != 0, True)
+    tp = np.cumsum(label[order])[ends]
+    fp = np.cumsum(~label[order])[ends]
+    return np.append(0, tp), np.append(0, fp)
+
+
 def resamples(faces, number, seed=0, size=50):
     """Bootstrap resamples of a split: how often each face is taken, (up to `size`, N) at a time, `number` in all."""
     rng = np.random.RandomState(seed)

@@ -16,7 +16,7 @@ from tools.errors import ToolError
 from tools.evaluate import calibration, json_records, localisation
 
 NAME = "evaluation.json"
-VERSION = 2
+VERSION = 3
 # Score of a network -> blob of its deploy net; the last one that a network has is its answer.
 SCORES = {"task one": "max_d", "full network": "logits"}
 MEAN = "mean"
@@ -100,11 +100,13 @@ class NetworkResult:
 class EvaluationResult:
     """An evaluation of one or more networks on a split.
 
-    lmdb, data: the LMDB folder and its manifest's checksum; source: kind of data set, "" where unknown; faces:
+    date: of the evaluation, UTC; commit: of the project then; lmdb, data: the LMDB folder and its manifest's checksum; source: kind of data set, "" where unknown; faces:
     evaluated; tuned_for: what thresholds were tuned for; networks: by the name they were given
     """
 
     version: int
+    date: str
+    commit: str
     lmdb: str
     data: str
     source: str

@@ -1,11 +1,15 @@
-"""The model card of a report."""
+"""The model card of a report: use first, then facts."""
+
+import shlex
 
 from models import table1
 from tools import networks
 from tools.report import page
 
+INTENDED = "studying and reproducing the paper; not for decisions about a person"
+LIMITS = "aligned, roughly frontal faces; the probabilities hold for faces like those of the validation split"
 LICENCE = {
-    True: "The faces are synthetic, drawn by data_prep.synthetic.synthetic_faces; they show nobody.",
+    True: "The faces are synthetic, rendered by data_prep.synthetic.synthetic_faces; they show nobody.",
     False: "CelebA and LFWA are for non-commercial research; their pictures show real people who were not asked. This "
     "file holds some of them: do not pass it on. Labels are guesses at appearances by annotators, not facts about the "
     "people; a model of them must not decide about anybody.",
@@ -21,6 +25,23 @@ def speed(network):
     return f"{rate}, {network.cores} cores"
 
 
+def usage(opened):
+    """How to use the model: dict of title -> lines to type, of a run; empty for bare weights."""
+    if not opened.run:
+        return {}
+    folder = str(opened.run.folder)
+    lines = (
+        "from tools.predict import Predictor\n\n"
+        f"for face in Predictor(run={folder!r}).predict('photo.jpg'):\n"
+        "    for name, answer in face.attributes.items():\n"
+        "        print(name, answer.answer, answer.probability, answer.region)\n"
+    )
+    return {
+        "On the command line, from the project's folder:": f"face-cascade predict --run {shlex.quote(folder)} photo.jpg",
+        "In Python, from the project's folder:": lines,
+    }
+
+
 def card(opened):
     """The model card of the chosen network. Raises ToolError."""
     result, name = opened.result, opened.chosen()
@@ -32,18 +53,19 @@ def card(opened):
     kind = "synthetic faces, laid out as " if result.synthetic_faces else ""
     train = opened.manifest.splits.get("train")
     trained = f"{train.images:,} faces for training, " if train else ""
-    return page.facts(
+    facts = page.facts(
         {
-            "model": f"{name} ({result.networks[name].network}), {kept / MILLION:.1f} M parameters, "
-            f"{path.stat().st_size / MILLION:.0f} MB",
-            "attributes": ", ".join(opened.attributes),
-            "data": f"{kind}{result.source or 'unknown'}; {trained}{result.faces:,} of the {result.split} split",
-            "input": f"{table1.INPUT_SIZE} x {table1.INPUT_SIZE} centre patch of an aligned face, B G R, 0 to 255",
-            "operations": "; ".join(f"{key} {value / 1000:.1f}" for key, value in operations.items())
+            "Intended use": INTENDED,
+            "Known limits": LIMITS,
+            "Model": f"{name} ({result.networks[name].network}), {kept / MILLION:.1f} M parameters, "
+            f"{path.stat().st_size / MILLION:.0f} MB: {path}",
+            "Attributes": ", ".join(opened.attributes),
+            "Data": f"{kind}{result.source or 'unknown'}; {trained}{result.faces:,} of the {result.split} split",
+            "Input": f"{table1.INPUT_SIZE} x {table1.INPUT_SIZE} centre patch of an aligned face, B G R, 0 to 255",
+            "Operations": "; ".join(f"{key} {value / 1000:.1f}" for key, value in operations.items())
             + " thousand million multiply-adds per face (table 1)",
-            "speed": speed(result.networks[name]),
-            "intended use": "studying and reproducing the paper; no decision about a person",
-            "known limits": "aligned, roughly frontal faces; probabilities hold for faces as in the validation split",
-            "licence and privacy": LICENCE[result.synthetic_faces],
+            "Speed": speed(result.networks[name]),
+            "Licence and privacy": LICENCE[result.synthetic_faces],
         }
     )
+    return page.render("card.html", usage=usage(opened), facts=facts)

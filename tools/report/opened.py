@@ -8,23 +8,28 @@ import numpy as np
 from data_prep.files import sha256
 from data_prep.store import manifest
 from tools import networks
+from tools import run as runs
 from tools.errors import ToolError
-from tools.evaluate import calibration, results
+from tools.evaluate import calibration, localisation, results
+from tools.report import page
 
 
 class Opened:
     """One evaluation, as tools.evaluate.evaluate left it in a folder.
 
+    run: folder of the run that it is of, or None
     Attributes: result (results.EvaluationResult), names (of its networks), arrays (dict name -> results.read_arrays),
-    labels (N, A), attributes, manifest (of its LMDB folder). Raises ToolError for what is missing, damaged or changed
-    since it was evaluated.
+    labels (N, A) bool, attributes, shown (their names as people write them), manifest (of its LMDB folder), run (Run, or
+    None where there is no record). Raises ToolError for what is missing, damaged or changed since it was evaluated.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, run=None):
+        self.run = runs.Run.read(run) if run and runs.Run.exists(run) else None
         self.folder, self.result = pathlib.Path(folder), results.read(folder)
         self.attributes, self.names = self.result.attributes, list(self.result.networks)
         self.arrays = {name: results.read_arrays(folder, name, self.result) for name in self.names}
-        self.labels = self.arrays[self.names[0]]["labels"]
+        self.labels = self.arrays[self.names[0]]["labels"].astype(bool)
+        self.shown = list(map(page.human, self.attributes))
         self.manifest = networks.manifest(self.result.lmdb)
         if manifest.checksum(self.result.lmdb) != self.result.data:
             raise ToolError(f"{self.result.lmdb}: the data changed since they were evaluated; evaluate again")
@@ -33,6 +38,31 @@ class Opened:
         """The network that details are shown of: a cascade where there is one, else the first."""
         cascades = [name for name in self.names if self.result.networks[name].network == "cascade"]
         return (cascades or self.names)[0]
+
+    def ordered(self):
+        """Names of the networks, the chosen one first: the order in which charts and tables show them."""
+        return [self.chosen(), *(name for name in self.names if name != self.chosen())]
+
+    def mapper(self):
+        """Name and localisation.Mapper of the network whose regions are shown, or None where none maps regions."""
+        for name in self.ordered():
+            if "average" in (arrays := self.arrays[name]):
+                numbers = float(arrays["threshold"]), float(arrays["average_weight"])
+                return name, localisation.Mapper(arrays["average"], arrays["rectangles"], *numbers)
+        return None
+
+    def boxes(self):
+        """True boxes as localisation.read_boxes gives them, None where the data set has none. Raises ToolError."""
+        return localisation.read_boxes(self.result.lmdb, self.result.split, len(self.labels))
+
+    def scores(self, name):
+        """Scores (N, A) that a network answers with."""
+        return self.arrays[name][results.SCORES[results.answer(self.result.networks[name])]]
+
+    def thresholds(self, name):
+        """Thresholds (A,) of these scores, tuned on validation."""
+        network = self.result.networks[name]
+        return np.array(network.calibration[results.SCORES[results.answer(network)]].threshold)
 
     def weights(self, name):
         """The file of weights of a network. Raises ToolError where it has changed since it was evaluated."""
@@ -47,10 +77,11 @@ class Opened:
     def answers(self, name):
         """Decisions (N, A) bool, tuned on validation, and calibrated probabilities (N, A) of a network."""
         network = self.result.networks[name]
-        blob = results.SCORES[results.answer(network)]
-        score = network.calibration[blob]
-        probabilities = calibration.probability(self.arrays[name][blob], np.array(score.slope), np.array(score.offset))
-        return self.arrays[name][blob] > np.array(score.threshold), probabilities
+        score = network.calibration[results.SCORES[results.answer(network)]]
+        with np.errstate(over="ignore", invalid="ignore"):
+            line = np.array(score.slope), np.array(score.offset)
+            probabilities = np.nan_to_num(calibration.probability(self.scores(name), *line), nan=0.5)
+        return self.scores(name) > self.thresholds(name), probabilities
 
     def rows(self, name):
         """Rows of a network's answer, tuned: the attributes', then their mean."""

@@ -1,6 +1,7 @@
-"""Write the report of a run's evaluation: one HTML file that needs no network, to be opened from disk.
+"""Write the report of a run's evaluation, or the comparison of two: one HTML file that needs no network.
 
     face-cascade report --run build/run
+    face-cascade report build/one build/two         their differences, to comparison.html in the second
     .venv/bin/python -m tools.report.report --evaluation build/evaluation --out report.html
 
 Reads RUN/evaluation, as evaluate wrote it, the faces of its LMDBs, and the logs RUN/*/train.log.
@@ -12,11 +13,15 @@ from data_prep.files import write_bytes
 from tools import record
 from tools import run as runs
 from tools.errors import ToolError, standalone
-from tools.report import page
+from tools.report import compare, headline, page
+from tools.report.attributes import beside_the_paper, per_attribute
 from tools.report.card import MILLION, card
-from tools.report.faces import examples, regions
-from tools.report.numbers import beside_the_paper, overview, per_attribute, slices
+from tools.report.curves import details
+from tools.report.errors import worst
+from tools.report.faces import Faces
+from tools.report.groups import by_group
 from tools.report.opened import Opened
+from tools.report.regions import regions
 from tools.report.training import training
 
 DEFAULT_RUN = "build/run"
@@ -27,19 +32,21 @@ def make(evaluation, run=None):
 
     Raises ToolError, OSError.
     """
-    opened = Opened(evaluation)
-    lead = f"{opened.result.faces:,} faces of the {opened.result.split} split of {opened.result.lmdb}"
+    opened = Opened(evaluation, run)
+    faces = Faces(opened)
     sections = {
-        "Results": overview(opened),
-        "Comparison with the paper": beside_the_paper(opened),
+        "Summary": headline.headline(opened),
         "Attributes": per_attribute(opened),
-        "Training": training(run, opened.attributes) if run else "",
-        "Regions": regions(opened),
-        "Groups": slices(opened),
-        "Best and worst": examples(opened),
+        "One attribute": details(opened),
+        "Regions": regions(opened, faces),
+        "Worst errors": worst(opened, faces),
+        "Groups": by_group(opened),
+        "Training": training(run, opened.attributes, opened.run) if run else "",
+        "The paper": beside_the_paper(opened),
         "Model card": card(opened),
     }
-    return page.page("Face attributes: report", lead, sections)
+    lead = page.facts(headline.facts(opened)) + faces.definitions()
+    return page.page(headline.title(opened), lead, sections)
 
 
 def check_run(run, evaluation):
@@ -72,17 +79,42 @@ def report(run=DEFAULT_RUN, evaluation=None, out=None):
     return out
 
 
+def comparison(one, two, out=None):
+    """Write the comparison of two runs, and return its path. out: file, by default comparison.html in the second run.
+
+    Raises ToolError, OSError.
+    """
+    opened = []
+    for folder in map(pathlib.Path, (one, two)):
+        check_run(runs.Run.read(folder), folder / "evaluation")
+        opened.append(Opened(folder / "evaluation", folder))
+    out = pathlib.Path(out) if out else pathlib.Path(two) / "comparison.html"
+    text = compare.make(*opened)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(out, text.encode(errors="replace"))
+    return out
+
+
 def add_arguments(parser):
     """The options of `face-cascade report`."""
     add = parser.add_argument
-    add("--run", default=DEFAULT_RUN, metavar="FOLDER", help=f"Folder of the run. Default: {DEFAULT_RUN}.")
-    add("--evaluation", metavar="FOLDER", help="Folder that evaluate wrote. Default: the run's.")
-    add("--out", metavar="FILE", help="File to write. Default: report.html in the run.")
+    add("runs", nargs="*", metavar="RUN", help="Folder of a run, as --run; or of two runs, to be compared.")
+    add("--run", metavar="FOLDER", help=f"Folder of the run. Default: {DEFAULT_RUN}.")
+    add("--evaluation", metavar="FOLDER", help="Folder that evaluate wrote. Default: the one in the run.")
+    add("--out", metavar="FILE", help="File to write. Default: report.html in the run, or comparison.html in the second.")
 
 
 def run(arguments):
     """`face-cascade report`: the exit status. Raises ToolError, OSError."""
-    out = report(arguments.run, arguments.evaluation, arguments.out)
+    if len(arguments.runs) > 2:
+        raise ToolError(f"report takes one run or two, not {len(arguments.runs)}; give two folders to compare them")
+    if len(arguments.runs) == 2:
+        if arguments.evaluation:
+            raise ToolError("--evaluation is for a report of one run; leave it out to compare two")
+        out = comparison(*arguments.runs, arguments.out)
+    else:
+        chosen = arguments.runs[0] if arguments.runs else arguments.run or DEFAULT_RUN
+        out = report(chosen, arguments.evaluation, arguments.out)
     print(f"{out}: {out.stat().st_size / MILLION:.1f} MB; open it in a browser")
     return 0
 

@@ -5,6 +5,7 @@ import re
 
 NUMBER = r"([-+]?(?:\d+\.?\d*(?:e[-+]?\d+)?|nan|inf))"
 LOSS = re.compile(rf"Iteration (\d+)(?: \(.*?\))?, loss = {NUMBER}")
+RATE = re.compile(rf"Iteration (\d+), lr = {NUMBER}")
 TESTING = re.compile(r"Iteration (\d+), Testing net")
 OUTPUT = re.compile(rf"(Train|Test) net output #\d+: (\S+) = {NUMBER}")
 
@@ -12,8 +13,9 @@ OUTPUT = re.compile(rf"(Train|Test) net output #\d+: (\S+) = {NUMBER}")
 def read(lines):
     """Series of a log: dict (phase, name) -> list of (iteration, value).
 
-    phase: "train" or "test"; name: of the net's output, or "loss" for the solver's own, averaged loss; value: a number,
-    or a list where the output has several. A run that was resumed says some iterations twice: the later word counts.
+    phase: "train" or "test"; name: of the net's output, "loss" for the solver's own, averaged loss, or "lr" for its
+    learning rate; value: a number, or a list where the output has several. A run that was resumed says some iterations
+    twice: the later word counts.
     """
     series = collections.defaultdict(dict)
     iteration, said = 0, set()
@@ -22,6 +24,8 @@ def read(lines):
             iteration, said = int(found[1]), set()
             if found.re is LOSS:
                 series["train", "loss"][iteration] = [float(found[2])]
+        elif found := RATE.search(line):
+            series["train", "lr"][int(found[1])] = [float(found[2])]
         elif found := OUTPUT.search(line):
             key = found[1].lower(), found[2]
             if key not in said:

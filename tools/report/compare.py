@@ -1,0 +1,146 @@
+"""The comparison of two runs: what they differ in, whether one is better, and for which attributes."""
+
+import dataclasses
+
+import numpy as np
+
+from tools.errors import ToolError
+from tools.evaluate import metrics
+from tools.report import charts, headline, page
+
+KINDS = ("cascade", "whole_face", "region")
+
+
+def shared(one, two):
+    """Names of networks in both evaluations that are of one kind, the cascade first: list of (name, name)."""
+    pairs = []
+    for kind in KINDS:
+        first, second = (
+            [name for name in opened.names if opened.result.networks[name].network == kind] for opened in (one, two)
+        )
+        pairs += [(first[0], second[0])] if first and second else []
+    if not pairs:
+        raise ToolError(
+            f"{one.folder} and {two.folder}: no network of one kind in both; evaluate the same stages of both runs"
+        )
+    return pairs
+
+
+def paired(one, two):
+    """Whether two evaluations are of the same faces with the same labels, so that their answers are paired."""
+    same = one.attributes == two.attributes and one.result.split == two.result.split
+    return same and one.result.data == two.result.data and np.array_equal(one.labels, two.labels)
+
+
+def right(opened, name, attributes):
+    """Whether each answer of a network is right, (N, A) bool, of these attributes."""
+    decisions, _ = opened.answers(name)
+    places = [opened.attributes.index(attribute) for attribute in attributes]
+    return (decisions == opened.labels)[:, places]
+
+
+def differences(first, second, are_paired, resampled):
+    """Accuracy of `second` less that of `first`: value, low, high, (A + 1,) each, the mean last.
+
+    first, second: whether answers are right, (N, A) bool; are_paired: both are of the same faces
+    """
+
+    def samples(answers, seed):
+        answers = answers.astype(np.float32)
+        parts = [
+            weights @ answers / weights.sum(axis=1, keepdims=True)
+            for weights in metrics.resamples(len(answers), resampled, seed)
+        ]
+        return np.concatenate(parts)
+
+    difference = samples(second, 0) - samples(first, 0 if are_paired else 1)
+    value = second.mean(axis=0) - first.mean(axis=0)
+    both = [np.append(value, value.mean()), np.concatenate([difference, difference.mean(axis=1, keepdims=True)], axis=1)]
+    return both[0], *metrics.interval(both[1])
+
+
+def settings(one, two):
+    """Table of the settings, data and stages in which two runs differ; empty where they are the same."""
+
+    def flat(prefix, value):
+        if isinstance(value, dict):
+            return {k: v for key, item in value.items() for k, v in flat(f"{prefix} {key}".strip(), item).items()}
+        return {prefix: value}
+
+    sides = []
+    for opened in (one, two):
+        found = flat("", dataclasses.asdict(opened.run.settings))
+        found.update(flat("network", {k: v for k, v in opened.run.network().to_dict().items() if k != "lmdb"}))
+        found.update({"data": opened.run.data.lmdb, "data checksum": opened.run.data.checksum[:10]})
+        for name in headline.STAGES:
+            if opened.run.done(name):
+                found[f"{page.human(name)}: iterations"] = opened.run.stages[name].iterations
+                found[f"{page.human(name)}: training images per attribute"] = opened.run.stages[name].images
+                commit = str(opened.run.stages[name].made_with.get("commit", "unknown"))
+                found[f"{page.human(name)}: commit"] = headline.short(commit)
+        found["evaluation: commit"] = headline.short(opened.result.commit)
+        sides.append(found)
+    keys = [key for key in dict.fromkeys([*sides[0], *sides[1]]) if sides[0].get(key) != sides[1].get(key)]
+    rows = [[page.human(key), *(said(side.get(key, page.UNKNOWN)) for side in sides)] for key in keys]
+    return page.table(["Setting", "A", "B"], rows, words="What the runs differ in")
+
+
+def said(value):
+    """A setting as text."""
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def answer(name, cells, means, are_paired):
+    """One sentence: which run is better."""
+    value, low, high = (float(part[-1]) for part in cells)
+    text = f"The {page.human(name)} of B has a mean accuracy of {means[1]:.3f} against {means[0]:.3f} of A, a difference of "
+    text += f"{page.signed(value)} ({page.signed(low)} to {page.signed(high)})"
+    if low > 0:
+        return f"{text}, so B is better."
+    return f"{text}, so A is better." if high < 0 else f"{text}, so neither is shown to be better."
+
+
+def make(one, two):
+    """The page, as text. one, two: Opened, with runs. Raises ToolError."""
+    attributes = [name for name in one.attributes if name in two.attributes]
+    if not attributes:
+        raise ToolError(f"{one.folder} and {two.folder}: no attribute in common, so there is nothing to compare")
+    are_paired, sections, text = paired(one, two), {}, ""
+    resampled = min(one.result.resamples, two.result.resamples)
+    for names in shared(one, two):
+        first, second = (right(opened, name, attributes) for opened, name in zip((one, two), names))
+        cells = differences(first, second, are_paired, resampled)
+        each = [(*map(float, part),) for part in zip(*cells)]
+        rows, dots = [], []
+        for place, attribute in enumerate([*map(page.human, attributes), "Mean"]):
+            pair = [float(part[:, place].mean() if place < len(attributes) else part.mean()) for part in (first, second)]
+            extra = []
+            if are_paired:
+                fixed, broken = (~first & second, first & ~second)
+                column = slice(None) if place == len(attributes) else place
+                extra = [int(fixed[:, column].sum()), int(broken[:, column].sum())]
+            rows.append([attribute, *map(page.number, pair), page.number(*each[place], write=page.signed), *extra])
+            dots.append((attribute, [each[place]], 0.0))
+        heads = ["Attribute", "A", "B", "B minus A", *["Only B right", "Only A right"][: 2 * are_paired]]
+        widest = max(abs(value) for part in each for value in part) or 0.01
+        body = page.render(
+            "comparison.html",
+            paired=are_paired,
+            table=page.table(heads, rows[:-1], rows[-1] if len(attributes) > 1 else None, "Accuracy of both runs"),
+            chart=charts.dots(dots, ["B minus A"], "Difference of accuracies, B minus A", -widest, widest, "no difference"),
+        )
+        sections[f"{page.human(names[0])}".capitalize()] = body
+        text = text or answer(names[0], cells, (first.mean(), second.mean()), are_paired)
+    return page.page("Comparison of two runs", lead(one, two, text), {**sections, "What differs": settings(one, two)})
+
+
+def lead(one, two, text):
+    """What is compared, and the answer."""
+    facts = {}
+    for letter, opened in zip("AB", (one, two)):
+        result = opened.result
+        facts[letter] = (
+            f"{opened.run.folder}: {result.faces:,} faces of the {result.split} split of {result.lmdb}, evaluated "
+            f"{result.date}, commit {headline.short(result.commit)}"
+        )
+    return page.render("lead.html", facts=page.facts(facts), answer=text)

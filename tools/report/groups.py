@@ -1,0 +1,78 @@
+"""The section of a report on groups of faces: accuracy on the faces with and without any attribute."""
+
+import numpy as np
+
+from tools.evaluate import metrics
+from tools.report import charts, page
+
+# Groups that have names of their own, without and with the attribute; all others are named by the attribute.
+NAMES = {"Male": ("women", "men"), "Young": ("older", "young")}
+FIRST = ("Male", "Young")  # shown first where they are among the attributes
+
+
+def names(attribute):
+    """What the faces without and with an attribute are called."""
+    shown = page.human(attribute)
+    return NAMES.get(attribute, (f"without {shown}", f"with {shown}"))
+
+
+def accuracies(right, labels, resampled=1000):
+    """Accuracy of each attribute on the faces without and with each attribute, with 95 % intervals.
+
+    right: whether answers are right, (N, A) bool; labels: (N, A) bool. Returns value, low, high: (A groups, 2, A + 1)
+    each, the mean over the other attributes last; NaN where a group has no face.
+    """
+    count = labels.shape[1]
+    masks = np.stack([~labels, labels], axis=1).transpose(2, 1, 0)  # groups, without and with, faces
+    others = ~np.eye(count, dtype=bool)
+
+    def measure(weights):
+        values = np.full((len(weights), count, 2, count + 1), np.nan)
+        for group, (pair, other) in enumerate(zip(masks, others)):
+            for side, mask in enumerate(pair):
+                weight = weights[:, mask]
+                each = metrics.share(weight @ right[mask].astype(np.float32), weight.sum(axis=1, keepdims=True))
+                values[:, group, side, :-1] = each
+                if count > 1:
+                    values[:, group, side, -1] = each[:, other].mean(axis=1)
+        return values
+
+    samples = np.concatenate([measure(weights) for weights in metrics.resamples(len(labels), resampled)])
+    return measure(np.ones((1, len(labels)), np.float32))[0], *metrics.interval(samples)
+
+
+def by_group(opened):
+    """One panel per attribute that divides the faces: accuracy of the other attributes on both sides."""
+    count = len(opened.attributes)
+    if count < 2:
+        return ""
+    decisions, _ = opened.answers(opened.chosen())
+    cells = accuracies(decisions == opened.labels, opened.labels, opened.result.resamples)
+    order = sorted(range(count), key=lambda place: (opened.attributes[place] not in FIRST, place))
+    panels = {}
+    for group in order:
+        sizes = [int((opened.labels[:, group] == side).sum()) for side in (False, True)]
+        titles = names(opened.attributes[group])
+        dots, rows = [], []
+        for side, title in enumerate(titles):
+            cell = [float(values[group, side, -1]) for values in cells]
+            faces = f"{title} ({sizes[side]:,} faces)"
+            dots.append((faces, [cell if np.isfinite(cell).all() else None], None))
+        for place in [*(place for place in range(count) if place != group), count]:
+            pair = [[float(values[group, side, place]) for values in cells] for side in (0, 1)]
+            shown = [page.number(*cell) if np.isfinite(cell).all() else page.number(None) for cell in pair]
+            difference = pair[0][0] - pair[1][0]
+            name = "Mean" if place == count else opened.shown[place]
+            last = page.number(difference, write=page.signed) if np.isfinite(difference) else page.number(None)
+            rows.append([name, *shown, last])
+        ends = [cell[0][1] for _, cell, _ in dots if cell[0]]
+        low = min(float(np.floor(10 * min(ends, default=0.9)) / 10), 0.9)
+        table = page.table(
+            ["Attribute", *(title.capitalize() for title in titles), "Difference"],
+            rows[:-1],
+            rows[-1] if count > 2 else None,
+            f"Accuracy by {opened.shown[group]}",
+        )
+        chart = charts.dots(dots, ["accuracy"], "Mean accuracy of the other attributes, 95 % intervals", low, 1.0)
+        panels[opened.shown[group]] = page.render("group.html", chart=chart, table=table)
+    return page.render("groups.html", network=opened.chosen(), panels=page.picker("Groups by", panels, "group"))

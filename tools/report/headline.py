@@ -1,0 +1,186 @@
+"""The head of a report: what was measured on what, and the answer to how good it is and whether the region helps."""
+
+import numpy as np
+
+from tools.evaluate import results
+from tools.report import charts, page
+from tools.report.card import INTENDED
+
+STAGES = ("region", "cascade", "whole_face")
+ENGINES = {"bvlc": "BVLC Caffe", "torch": "the engine on PyTorch"}
+BUDGET = 0.02  # budgets that differ by no more than this share are called equal
+
+
+def title(opened):
+    """The heading of a report."""
+    return f"Report: {opened.run.folder if opened.run else opened.folder}"
+
+
+def facts(opened):
+    """What, when, from which commit, with which settings, on which data: dict of term -> text."""
+    result = opened.result
+    chosen = result.networks[opened.chosen()]
+    kind = {"celeba": "CelebA", "lfwa": "LFWA", "csv": "a CSV file"}.get(result.source, result.source or "unknown")
+    number = len(opened.attributes)
+    rows = {
+        "What": f"{', '.join(label(name) for name in opened.ordered())}: {number} attribute{'s' * (number > 1)}, "
+        f"accuracy on the {result.split} split",
+        "Data": f"{result.faces:,} faces of {'synthetic data laid out as ' if result.synthetic_faces else ''}{kind}; "
+        f"LMDBs in {result.lmdb}",
+        "Evaluated": f"{result.date}, commit {short(result.commit)}, {chosen.engine} on {chosen.device}",
+    }
+    if opened.run:
+        settings, trained = opened.run.settings, [name for name in STAGES if opened.run.done(name)]
+        commits = {str(opened.run.stages[name].made_with.get("commit", "unknown")) for name in trained}
+        rows["Trained"] = (
+            f"{'; '.join(f'{label(name)} {opened.run.stages[name].iterations:,} iterations' for name in trained)}; commit "
+            f"{', '.join(sorted(map(short, commits)))}"
+        )
+        rows["Settings"] = (
+            f"{opened.run.network().batch} images per attribute in a mini-batch, seed {settings.seed}, "
+            f"{ENGINES.get(settings.engine, settings.engine)}, {settings.precision}, {settings.device}"
+        )
+    rows["Decisions"] = (
+        f"thresholds tuned for {result.tuned_for} on the validation split; 95 % intervals of {result.resamples:,} "
+        "bootstrap resamples of the faces"
+    )
+    rows["Intended use"] = INTENDED
+    return rows
+
+
+def short(commit):
+    """A commit as people write it; "+" at the end says that files differed from it."""
+    return f"{commit[:10]}{'+' * commit.endswith('+')}" if len(commit) >= 40 else commit
+
+
+def label(name):
+    """A network's name in a sentence."""
+    return page.human(name)
+
+
+def answer(opened):
+    """One sentence: how good it is, and whether the region helps."""
+    name, number = opened.chosen(), len(opened.attributes)
+    row = opened.rows(name)[-1]
+    means = f"over {number} attributes" if number > 1 else f"for {opened.shown[0]}"
+    text = (
+        f"The {label(name)} has a mean accuracy of {row.accuracy:.3f}{interval(row)} {means} on "
+        f"{opened.result.faces:,} {opened.result.split} faces, against {row.majority:.3f} for always giving the more "
+        "frequent answer"
+    )
+    other, difference = compared(opened)
+    if difference is None:
+        return f"{text}; no other network was evaluated that it could be compared with."
+    value, low, high = difference
+    text += f"; its difference to {article(opened, other)} is {page.signed(value)}"
+    if low is None:
+        return f"{text}."
+    text += f" ({page.signed(low)} to {page.signed(high)})"
+    helps = "the region" if opened.result.networks[other].network == "whole_face" else "the second task on the region"
+    if low > 0:
+        return f"{text}, so {helps} helps."
+    return f"{text}, so {helps} costs accuracy." if high < 0 else f"{text}, so it is not shown that {helps} helps."
+
+
+def article(opened, name):
+    """A network's name in the middle of a sentence."""
+    return f"the {label(name)}" if opened.result.networks[name].network != "region" else label(name)
+
+
+def interval(row):
+    """The interval of an accuracy in a sentence."""
+    if row.accuracy_low is None or row.accuracy_high is None:
+        return ""
+    return f" (95 % interval {row.accuracy_low:.3f} to {row.accuracy_high:.3f})"
+
+
+def compared(opened):
+    """The network that the chosen one is compared with, and the difference (value, low, high) of mean accuracies.
+
+    The whole face where it was evaluated, because it differs in the region only; else task one alone; (None, None)
+    where the chosen network stands alone.
+    """
+    chosen = opened.chosen()
+    others = {name: opened.result.networks[name].network for name in opened.names if name != chosen}
+    for kind in ("whole_face", "region", "cascade"):
+        for name in (name for name, its in others.items() if its == kind):
+            for row in opened.result.differences:
+                cells = row.accuracy, row.accuracy_low, row.accuracy_high
+                if cells[0] is not None and (row.network, row.minus) == (chosen, name):
+                    return name, cells
+                if cells[0] is not None and (row.network, row.minus) == (name, chosen):
+                    ends = [None if end is None else -end for end in (cells[2], cells[1])]
+                    return name, (-cells[0], *ends)
+    return None, None
+
+
+def notes(opened):
+    """What limits the answer: list of sentences."""
+    said = []
+    if opened.result.synthetic_faces:
+        said.append("The faces are synthetic. The figures say nothing about photos.")
+    name = opened.chosen()
+    if opened.result.networks[name].network != "cascade":
+        return said
+    other, _ = compared(opened)
+    if other is None or opened.result.networks[other].network != "whole_face":
+        said.append(
+            "Whether the region itself helps is shown by the network that sees the whole face instead. It was not "
+            "evaluated: face-cascade train whole_face, then face-cascade evaluate."
+        )
+    elif opened.run and {name, other} <= set(opened.run.stages):
+        mine, others = (opened.run.stages[one].images for one in (name, other))
+        fair = abs(mine - others) <= BUDGET * max(mine, others, 1)
+        said.append(
+            f"Training images per attribute, over all stages: {label(name)} {mine:,}, {label(other)} {others:,}. "
+            + ("The budgets are equal." if fair else "The budgets differ, so the comparison is not fair.")
+        )
+    return said
+
+
+def headline(opened):
+    """The answer with its chart, then the means of all networks under all decisions, and their differences."""
+    names, rows = opened.ordered(), []
+    for name in names:
+        row = opened.rows(name)[-1]
+        rows.append((label(name), [(row.accuracy, row.accuracy_low, row.accuracy_high)], row.majority))
+    ends = [value for _, cells, base in rows for value in (cells[0][0], cells[0][1], base) if value is not None]
+    low = float(np.floor(10 * min(ends)) / 10)
+    chart = charts.dots(
+        rows,
+        ["accuracy"],
+        "Mean accuracy with its 95 % interval",
+        min(low, 0.9),
+        1.0,
+        "accuracy of always giving the more frequent answer (majority baseline)",
+    )
+    return page.render(
+        "headline.html",
+        answer=answer(opened),
+        chart=chart,
+        notes=notes(opened),
+        means=means(opened),
+        differences=differences(opened),
+    )
+
+
+def means(opened):
+    """Table of the means over attributes of every score of every network under every decision."""
+    rows = []
+    for name in opened.ordered():
+        for row in opened.result.networks[name].rows:
+            if row.attribute == results.MEAN:
+                measures = [page.measure(row, key) for key in ("accuracy", "balanced_accuracy", "f1")]
+                precision = page.measure(row, "average_precision")
+                rows.append([label(name), row.score, row.decision, *measures, precision])
+    heads = ["Network", "Score", "Decision", "Accuracy", "Balanced accuracy", "F1", "Average precision"]
+    return page.table(heads, rows, words="Means over attributes")
+
+
+def differences(opened):
+    """Table of the differences between all pairs of networks."""
+    rows = []
+    for row in opened.result.differences:
+        measures = [page.measure(row, key) for key in ("accuracy", "balanced_accuracy", "f1")]
+        rows.append([f"{label(row.network)} minus {label(row.minus)}", *measures])
+    return page.table(["Difference", "Accuracy", "Balanced accuracy", "F1"], rows, words="Differences between networks")
