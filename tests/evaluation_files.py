@@ -23,9 +23,15 @@ def weights_file(path):
     path.write_bytes(message.SerializeToString())
 
 
-def make(folder, attributes, names, word="plain"):
-    """An evaluation folder of two networks, with `word` wherever a string is free; returns it and its result."""
-    rng = np.random.default_rng(0)
+KINDS = ("region", "cascade", "whole_face")
+
+
+def make(folder, attributes, names, word="plain", boxes=False, seed=0):
+    """An evaluation folder of up to three networks, with `word` wherever a string is free; returns it and its result.
+
+    names: of the networks, which are KINDS in this order; boxes: whether true boxes lie beside the faces
+    """
+    rng = np.random.default_rng(seed)
     lmdb, out = folder / f"lmdb {word}", folder / "evaluation"
     for place in (lmdb, out):
         place.mkdir(parents=True)
@@ -35,9 +41,13 @@ def make(folder, attributes, names, word="plain"):
     (lmdb / "manifest.json").write_text(json.dumps({"attributes": ATTRIBUTES}))
     count = len(attributes)
     networks, scored = {}, {}
-    for name, kind in zip(names, ("region", "cascade")):
+    true = [dict.fromkeys(attributes, [0, 0, 100, 100])] * FACES
+    if boxes:
+        (lmdb / "test_boxes.json").write_text(json.dumps(true))
+    for name, kind in zip(names, KINDS):
         score = rng.normal(size=(FACES, count)) + labels
-        blobs = {"max_d": score} if kind == "region" else {"max_d": score, "logits": 2 * score}
+        blobs = {"region": {"max_d": score}, "whole_face": {"logits": 2 * score}}.get(kind)
+        blobs = blobs or {"max_d": score, "logits": 2 * score}
         average = rng.uniform(0, 1, (count, 4, 4))
         rectangles = np.tile([0.0, 0.0, 13.0, 13.0], (count, 4, 4, 1))
         response = rng.uniform(0, 1, (FACES, count, 4, 4))
@@ -45,7 +55,11 @@ def make(folder, attributes, names, word="plain"):
         arrays = {"average": average, "rectangles": rectangles, "threshold": 0.5, "average_weight": 0.5}
         path = results.arrays_path(out, name)
         regions = mapper.regions(response)
-        results.write_arrays(path, labels=labels, response=response, rois_image=regions, **blobs, **arrays)
+        if kind == "whole_face":
+            results.write_arrays(path, labels=labels, **blobs)
+        else:
+            results.write_arrays(path, labels=labels, response=response, rois_image=regions, **blobs, **arrays)
+        found = {localisation.RAW: mapper.regions(response, revise=False), localisation.REVISED: regions}
         file = folder / f"{kind} {word}.caffemodel"
         weights_file(file)
         rows = []
@@ -53,7 +67,6 @@ def make(folder, attributes, names, word="plain"):
             if blob in blobs:
                 scored[name] = scoring.Scored(blobs[blob], labels, np.full(count, 0.5), np.zeros(count), 20)
                 rows += scored[name].rows(title, attributes)
-        boxes = [dict.fromkeys(attributes, [0, 0, 100, 100])] * FACES
         networks[name] = results.NetworkResult(
             file=str(file),
             checksum=sha256(file),
@@ -65,7 +78,7 @@ def make(folder, attributes, names, word="plain"):
             arrays=sha256(path),
             calibration={blob: ScoreCalibration([0.0] * count, [1.0] * count, [0.0] * count) for blob in blobs},
             rows=rows,
-            regions=localisation.rows({localisation.RAW: regions}, boxes, attributes),
+            regions=None if kind == "whole_face" else localisation.rows(found, true, attributes),
         )
     result = results.EvaluationResult(
         version=results.VERSION,

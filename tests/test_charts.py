@@ -1,11 +1,11 @@
-"""Charts and tables of the report: well-formed, and where values belong."""
+"""Charts of the report: well-formed, and values where they belong."""
 
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
 
-from tools.report import charts, page
+from tools.report import charts
 
 
 def parsed(text):
@@ -35,7 +35,7 @@ def test_multiples_share_a_scale_and_show_where_the_band_is_on():
     ]
     tree = parsed(charts.multiples(rows, ["answer", "task one"], "title <", 0.5, 1, "stopped"))
     first, second = tree.iter("figure")
-    assert first.find("figcaption").text == "a & b 1.000, 0.750" and second.find("figcaption").text == "c 0.750"
+    assert ["".join(one.find("figcaption").itertext()) for one in (first, second)] == ["a & b1.000, 0.750", "c0.750"]
     upper, lower = ([tuple(map(float, p.split(","))) for p in x.get("points").split()] for x in first.iter("polyline"))
     assert upper[0] == lower[0] and upper[1][1] < lower[1][1]
     assert (upper[0][1] + upper[1][1]) / 2 == pytest.approx(lower[1][1], abs=0.1)
@@ -47,17 +47,26 @@ def test_multiples_share_a_scale_and_show_where_the_band_is_on():
 
 
 def test_dots_stand_in_their_intervals():
-    text = charts.dots([("Male", [(0.95, 0.9, 1.0), None, (0.5, None, None)])], ["a", "b", "c"], "accuracy", 0.0, 1.0)
-    tree = parsed(text)
-    (dot,) = tree.iter("circle")
-    (interval,) = (
-        line for line in tree.iter("line") if line.get("stroke") == charts.COLOURS[0] and line.get("y1") != "6"
-    )
-    assert float(interval.get("x1")) < float(dot.get("cx")) < float(interval.get("x2"))
-    assert "path" in [child.tag for child in tree.iter()]  # the third has its own shape
+    rows = [("Male", [(0.95, 0.9, 1.0), None, (0.5, None, None)], 0.6)]
+    tree = parsed(charts.dots(rows, ["a", "b", "c"], "accuracy", 0.0, 1.0, "majority"))
+    drawing = next(one for one in tree.iter("svg") if one.get("role") == "img")
+    assert drawing.get("aria-label") == "Male: a 0.950 (0.900 to 1.000), c 0.500"
+    (interval,) = (line for line in drawing.iter("line") if line.get("class") == "line s0")
+    (base,) = (line for line in drawing.iter("line") if line.get("class") == "base")
+    dots = [one for one in drawing.iter("svg") if one.get("overflow")]
+    low, dot, high = (float(x.rstrip("%")) for x in (interval.get("x1"), dots[0].get("x"), interval.get("x2")))
+    assert (low, dot, high) == (90, 95, 100) and base.get("x1") == "60.00%"
+    assert [next(iter(one)).tag for one in dots] == ["circle", "path"]  # each series has its own shape
 
 
-def test_table_escapes_and_rounds():
-    text = page.table([{"a<b": "x&y", "n": 0.12345, "none": None}])
-    cells = [cell.text for cell in parsed(text).iter("td")]
-    assert cells == ["x&y", "0.123", "-"]
+def test_curves_have_steps_intervals_and_a_diagonal():
+    series = charts.Series("cascade", [(0, 0.5), (0.5, 0.75), (1, 1)], 1, True, [(0.5, 0.7, 0.8)])
+    unit = charts.Axis("x", 0, 1), charts.Axis("y", 0, 1)
+    tree = parsed(charts.plot([series], *unit, "t <", [(0.5, "rate <")], diagonal=True))
+    reference = [line for line in tree.iter("line") if line.get("class") == "reference"]
+    assert len(reference) == 2 and len(list(tree.iter("rect"))) == 3  # square marks, their shape that of style 1
+    (line,) = tree.iter("polyline")
+    middle = line.get("points").split()[1].split(",")[0]
+    assert reference[1].get("x1") == middle  # the step stands where the curve has this x
+    assert "rate <" in [text.text for text in tree.iter("text")]
+    assert charts.plot([charts.Series("none", [])], *unit, "t") == ""

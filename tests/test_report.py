@@ -1,19 +1,25 @@
-"""The report of an evaluation: whole, safe against hostile words, and refused where what it shows has changed."""
+"""The report of an evaluation: whole, legible, safe against hostile words, refused where what it shows has changed."""
 
 import dataclasses
 import html.parser
+import json
+import re
 import shutil
 
 import evaluation_files
+import numpy as np
 import pytest
+from sklearn import metrics as sklearn_metrics
 
 from tools import record
 from tools import run as runs
 from tools.errors import ToolError
-from tools.evaluate import results
-from tools.report import page, report
+from tools.evaluate import localisation, metrics, results
+from tools.report import compare, curves, groups, headline, page, report, training
+from tools.report.opened import Opened
 
 HOSTILE = """"><img src=x onerror=alert(1)><b>'&amp;<!--"""
+NETWORKS = ["region", "cascade", "whole_face"]
 
 
 class Tags(html.parser.HTMLParser):
@@ -57,15 +63,16 @@ def test_hostile_words_are_shown_and_make_no_tags(tmp_path):
     plain, hostile = Tags(made(tmp_path / "plain", "plain")), Tags(made(tmp_path / "hostile", HOSTILE))
     assert hostile.found == plain.found
     assert hostile.shown.count("onerror") >= 10
-    for start in ("engine ", "cpu ", "source ", "Male", "one", "stage", "loss", "lmdb "):
+    for start in ("engine ", "cpu ", "source ", "commit ", "Male", "one", "loss", "lmdb ", "Stage"):
         assert start + HOSTILE.replace(" ", "" if start == "loss" else " ") in hostile.shown, start
 
 
 def test_every_piece_of_a_page_escapes():
-    pieces = page.tiles([(HOSTILE, HOSTILE)]) + page.facts({HOSTILE: HOSTILE})
-    pieces += page.table([{HOSTILE: HOSTILE}]) + page.page(HOSTILE, HOSTILE, {HOSTILE: "<p>text</p>"})
-    assert not {"img", "b "} & {tag for tag, _ in Tags(pieces).found}
-    assert HOSTILE.replace("&amp;", "&") not in pieces and "<img" not in pieces
+    pieces = page.facts({HOSTILE: HOSTILE}) + page.picker(HOSTILE, {HOSTILE: HOSTILE, "two": ""}, HOSTILE)
+    pieces += page.table([HOSTILE, HOSTILE], [[HOSTILE, page.Cell(HOSTILE, HOSTILE, HOSTILE)]], [HOSTILE, 1], HOSTILE)
+    pieces = str(pieces) + page.page(HOSTILE, HOSTILE, {HOSTILE: HOSTILE})
+    assert not {"img", "b"} & {tag for tag, _ in Tags(pieces).found}
+    assert "<img" not in pieces
 
 
 @pytest.fixture
@@ -73,18 +80,257 @@ def evaluation(tmp_path):
     return evaluation_files.make(tmp_path, ["Male", "Smiling"], ["region", "cascade"])
 
 
-def test_sections_and_words(evaluation):
+def test_the_page_opens_with_what_it_is_of_and_then_the_answer(evaluation):
     folder, result = evaluation
     text = report.make(folder)
-    for heading in ("Results", "Attributes", "Regions", "Groups", "Best and worst", "Model card"):
-        assert f"<h2>{heading}</h2>" in text
-    assert "<h2>Training</h2>" not in text  # there are no logs
+    headings = re.findall(r"<h2>(.*)</h2>", text)
+    assert headings == ["Summary", "Attributes", "One attribute", "Regions", "Worst errors", "Groups", "Model card"]
     mean = results.rows(result.networks["cascade"])[-1]
-    assert f"<b>{100 * mean.accuracy:.1f} %</b>" in text
-    for words in ("IoU", "pointing-game accuracy", "box coverage", "balanced accuracy", "women", "synthetic faces"):
+    order = [
+        "Evaluated",
+        result.date,
+        result.commit,
+        "Intended use",
+        'class="answer"',
+        f"accuracy of {mean.accuracy:.3f}",
+    ]
+    places = [text.index(words) for words in order]
+    assert places == sorted(places)
+    for words in ("IoU", "Pointing-game accuracy", "Box coverage", "Balanced accuracy", "women", "synthetic"):
         assert words in text
-    for words in ("drawn faces", "overlap", "covered", ">hit<"):
-        assert words not in text
+    for words in ("drawn faces", "overlap", "covered", ">hit<", "whole_face"):
+        assert words not in Tags(text).shown.replace("train whole_face", "").partition('"use strict"')[0]
+
+
+def test_the_page_needs_no_network(evaluation):
+    text = report.make(evaluation[0])
+    addresses = re.findall(r"(?:href|src)=\"([^\"]{0,20})", text)
+    assert addresses and all(address.startswith(("#", "data:image/jpeg;base64,"[:20])) for address in addresses)
+    assert not re.findall(r"@import|url\(|fetch\(", text)
+    assert len(re.findall(r'<image id="face\d+"', text)) == len(set(re.findall(r'<image id="(face\d+)"', text)))
+
+
+@pytest.mark.parametrize(
+    "attributes, names, boxes",
+    (
+        (["Male", "Smiling"], NETWORKS, True),
+        (["Smiling"], NETWORKS[:2], True),
+        (["wears glasses"], ["region"], False),
+        ([f"a{number}" for number in range(20)], NETWORKS, False),
+    ),
+)
+def test_every_kind_of_run_has_its_report(tmp_path, attributes, names, boxes):
+    folder, _ = evaluation_files.make(tmp_path, attributes, names, boxes=boxes)
+    text = report.make(folder, tmp_path)
+    shown = Tags(text).shown
+    assert ("True box" in shown) == boxes and ("<h2>Groups</h2>" in text) == (len(attributes) > 1)
+    assert ("<tfoot>" in text) == (len(attributes) > 1) and ("whole face" in shown) == (len(names) != 1)
+    (data,) = re.findall(r'<script type="application/json">(.*)</script>', text)
+    assert [len(of_attribute) > 0 for of_attribute in json.loads(data)["entries"]] == [True] * len(attributes)
+
+
+def test_regions_of_the_page_are_those_of_the_layer(tmp_path):
+    folder, result = evaluation_files.make(tmp_path, ["Male", "Smiling"], NETWORKS, boxes=True)
+    (data,) = re.findall(r'<script type="application/json">(.*)</script>', report.make(folder))
+    arrays = results.read_arrays(folder, "cascade", result)
+    mapper = localisation.Mapper(arrays["average"], arrays["rectangles"], 0.5, 0.5)
+    raw = mapper.regions(arrays["response"], revise=False)
+    for index, of_attribute in enumerate(json.loads(data)["entries"]):
+        assert {entry["words"].startswith("Truth: present") for entry in of_attribute} == {True, False}
+        for entry in of_attribute:
+            face = int(entry["face"].removeprefix("face"))
+            assert entry["words"].startswith("Truth: present") == arrays["labels"][face, index]
+            assert np.allclose(entry["final"], arrays["rois_image"][face, index], atol=0.51)
+            assert np.allclose(entry["region"], raw[face, index], atol=0.51)
+            assert np.allclose(entry["response"], arrays["response"][face, index].ravel(), atol=0.006)
+            assert entry["truth"] == [0, 0, 100, 100]
+
+
+# The answer -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "low, high, verdict",
+    (
+        (0.01, 0.03, "so the region helps."),
+        (-0.01, 0.03, "not shown that the region helps."),
+        (-0.05, -0.01, "costs accuracy."),
+    ),
+)
+@pytest.mark.parametrize("turned", (False, True))
+def test_the_answer_follows_the_interval(tmp_path, low, high, verdict, turned):
+    folder, result = evaluation_files.make(tmp_path, ["Male", "Smiling"], NETWORKS)
+    opened = Opened(folder)
+    value = (low + high) / 2
+    pair = {"network": "cascade", "minus": "whole_face", "accuracy": value, "accuracy_low": low, "accuracy_high": high}
+    if turned:
+        pair = {"network": "whole_face", "minus": "cascade", "accuracy": -value}
+        pair.update(accuracy_low=-high, accuracy_high=-low)
+    opened.result.differences = [dataclasses.replace(result.differences[0], **pair)]
+    text = headline.answer(opened)
+    assert text.endswith(verdict) and "\n" not in text and text.count(".") - len(re.findall(r"\d\.\d", text)) == 1
+    assert f"{abs(value):.3f} {'below' if value < 0 else 'above'} the whole face" in text
+
+
+def test_numbers_as_the_tables_show_them():
+    cell = page.number(0.9724, 0.957, 0.985)
+    assert f"{cell.text} {cell.interval}" == ".972 (.957 - .985)"
+    assert page.number(1.0).text == "1.000" and page.number(None).text == "\u2013"
+    cell = page.number(-0.0031, -0.0101, 0.004, page.signed)
+    assert f"{cell.text} {cell.interval}" == "\u2212.003 (\u2212.010 to +.004)"
+    assert page.signed(-0.0001) == "+.000"
+
+
+# Legibility -------------------------------------------------------------------------------------------------
+
+
+def luminance(colour):
+    """Relative luminance of "#rrggbb" (WCAG 2.2)."""
+    shares = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one, other):
+    low, high = sorted(map(luminance, (one, other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_contrast_in_both_modes_and_on_paper():
+    blocks = re.findall(r":root \{(.*?)\}", str(page.source("style.css")), re.DOTALL)
+    modes = [dict(re.findall(r"(--\w+): (#[0-9a-f]{6});", block)) for block in blocks]
+    assert len(modes) == 3 and len({frozenset(mode) for mode in modes}) == 1  # light, dark, print
+    for mode in modes:
+        for name, colour in mode.items():
+            if name not in ("--paper", "--card", "--line"):
+                for ground in ("--paper", "--card"):
+                    assert contrast(colour, mode[ground]) >= 4.5, (name, ground, mode)
+    assert contrast("#ffffff", "#000000") == pytest.approx(21)
+
+
+# Curves, groups, training -----------------------------------------------------------------------------------
+
+
+def test_curves_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    label = rng.random(200) < 0.3
+    score = (rng.normal(size=200) + label).round(1)  # with equal scores
+    counts = {"a": metrics.curve(score, label)}
+    tuned = metrics.count((score > 0.5)[:, np.newaxis], label[:, np.newaxis])
+    area = sklearn_metrics.roc_auc_score(label, score)
+    assert f"area {page.share(area)}" in curves.roc(counts, tuned)
+    precision = sklearn_metrics.average_precision_score(label, score)
+    assert f"area {page.share(precision)}" in curves.precision_recall(counts, tuned)
+    assert curves.roc({"a": metrics.curve(score, np.zeros(200, bool))}, tuned) == ""
+    cells = curves.confusion(score > 0.5, label)
+    matrix = sklearn_metrics.confusion_matrix(label, score > 0.5)
+    assert [[cells[truth, answer][0] for answer in (False, True)] for truth in (False, True)] == matrix.tolist()
+
+
+def test_calibration_error_of_known_probabilities():
+    label = np.arange(1000) % 10 < 3  # three of ten in every bin
+    _, error = curves.reliability(np.full(1000, 0.3), label)
+    assert error == pytest.approx(0)
+    _, error = curves.reliability(np.full(1000, 0.8), label)
+    assert error == pytest.approx(0.5)
+
+
+def test_groups_are_accuracies_of_their_faces():
+    rng = np.random.default_rng(1)
+    labels, right = rng.random((60, 3)) < 0.5, rng.random((60, 3)) < 0.8
+    value, low, high = groups.accuracies(right, labels, 200)
+    inside = labels[:, 1]
+    assert value[1, 1, :3] == pytest.approx(right[inside].mean(axis=0))
+    assert value[1, 0, 3] == pytest.approx(right[~inside][:, [0, 2]].mean())
+    assert (low <= value + 1e-6).all() and (value <= high + 1e-6).all()
+    labels[:, 0] = True
+    assert np.isnan(groups.accuracies(right, labels, 10)[0][0, 0]).all()  # nobody is without it
+
+
+def stage_log(folder, stopped=0):
+    """A log of two iterations with validation and a step of the learning rate between them."""
+    folder.mkdir()
+    lines = []
+    for iteration, rate in ((0, 0.01), (10, 0.001)):
+        on = int(not (stopped and iteration))
+        lines += [f"Iteration {iteration}, Testing net (#0)"]
+        lines += [f"    Test net output #0: accuracy_region = 0.{5 + iteration}"]
+        lines += [f"    Test net output #{n}: accuracy_region_each = 0.{5 + n}" for n in (1, 2)]
+        lines += [f"Iteration {iteration}, loss = 0.5", f"    Train net output #0: attributes_training = {1 + on}"]
+        lines += [
+            f"    Train net output #{n + 1}: attributes_training_each = {value}" for n, value in enumerate((1, on))
+        ]
+        lines += [f"Iteration {iteration}, lr = {rate}"]
+    (folder / "train.log").write_text("\n".join(lines))
+
+
+def test_training_shows_steps_stages_in_order_and_early_stopping_where_it_happened(tmp_path):
+    for name in ("whole_face", "region", "cascade", "zebra"):
+        stage_log(tmp_path / name, stopped=name == "cascade")
+    text = training.training(tmp_path, ["Male", "Smiling"])
+    assert re.findall(r"<h3>(.*)</h3>", text) == ["Task one alone", "Cascade", "Whole face", "Zebra"]
+    parts = re.split(r"<h3>", text)[1:]
+    assert ["early stopping" in part for part in parts] == [False, True, False, False]
+    assert ["Where early stopping acted" in part for part in parts] == [False, True, False, False]
+    assert all(">learning rate 0.001<" in part and "Validation accuracy" in part for part in parts)
+
+
+def test_worst_errors_spell_out_truth_and_answer(evaluation):
+    folder, _ = evaluation
+    text, opened = report.make(folder), Opened(folder)
+    decisions, _ = opened.answers("cascade")
+    for index, attribute in enumerate(opened.attributes):
+        wrong = int((decisions[:, index] != opened.labels[:, index]).sum())
+        assert f"{wrong} of {evaluation_files.FACES} faces are answered wrongly" in text
+        assert text.count(f"Truth: <b>{attribute} ") == min(wrong, 8)
+    assert 'Answer: <b class="wrong">' in text
+
+
+# Comparison -------------------------------------------------------------------------------------------------
+
+
+def run_of(folder, result, names, attributes=("Male", "Smiling")):
+    """Write the record of a run that is evaluated; returns it."""
+    run = runs.Run(folder, record.Data("lmdb", "x", list(attributes), "stream"), record.Settings(engine="torch"))
+    inputs = {}
+    for name in names:
+        run.stages[name] = record.Stage({}, "done", f"{name} plain.caffemodel", result.networks[name].checksum)
+        inputs[f"weights of {name}"] = result.networks[name].checksum
+    run.stages["evaluate"] = record.Stage(inputs, "done")
+    run.write()
+    return run
+
+
+def test_comparison_of_two_runs(tmp_path, capsys):
+    names = ["region", "cascade"]
+    for number, word in enumerate(("a", "b")):
+        folder, result = evaluation_files.make(tmp_path / word, ["Male", "Smiling"], names, seed=number)
+        run_of(tmp_path / word, result, names)
+    out = report.comparison(tmp_path / "a", tmp_path / "b")
+    text = out.read_text()
+    assert out == tmp_path / "b" / "comparison.html" and "so the differences are paired" in text
+    assert "<h2>Cascade</h2>" in text and "<h2>Task one alone</h2>" in text and "Only B right" in text
+    same = report.comparison(tmp_path / "a", tmp_path / "a", tmp_path / "same.html").read_text()
+    assert "a difference of +0.000 (95 % interval +0.000 to +0.000), so neither is shown to be better." in same
+
+
+def test_differences_are_those_of_the_faces():
+    rng = np.random.default_rng(0)
+    first, second = rng.random((300, 2)) < 0.7, rng.random((300, 2)) < 0.9
+    for are_paired in (True, False):
+        value, low, high = compare.differences(first, second, are_paired, 300)
+        assert value[:2] == pytest.approx(second.mean(axis=0) - first.mean(axis=0))
+        assert (low < value).all() and (value < high).all() and low[-1] > 0
+
+
+def test_runs_that_cannot_be_compared_are_one_message(tmp_path):
+    for word, attributes in (("a", ["Male"]), ("b", ["Young"])):
+        folder, result = evaluation_files.make(tmp_path / word, attributes, ["region"])
+        run_of(tmp_path / word, result, ["region"], attributes)
+    with pytest.raises(ToolError, match="no attribute in common"):
+        report.comparison(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(ToolError, match="no run in it"):
+        report.comparison(tmp_path / "a", tmp_path / "missing")
 
 
 @pytest.mark.parametrize("lost", ("manifest", "weights", "arrays", "images", "no weights"))
@@ -114,17 +360,12 @@ def test_what_changed_since_is_refused_in_one_line(evaluation, lost):
 
 def test_report_of_a_run_is_of_the_weights_it_has_now(evaluation):
     folder, result = evaluation
-    run = runs.Run(
-        folder.parent, record.Data("lmdb", "x", ["Male", "Smiling"], "stream"), record.Settings(engine="torch")
-    )
-    inputs = {}
-    for name in ("region", "cascade"):
-        run.stages[name] = record.Stage({}, "done", f"{name} plain.caffemodel", result.networks[name].checksum)
-        inputs[f"weights of {name}"] = result.networks[name].checksum
+    run = run_of(folder.parent, result, ("region", "cascade"))
+    evaluated = run.stages.pop("evaluate")
     run.write()
     with pytest.raises(ToolError, match="not evaluated yet; run: face-cascade evaluate --run"):
         report.report(run.folder)
-    run.stages["evaluate"] = record.Stage(inputs, "done")
+    run.stages["evaluate"] = evaluated
     run.write()
     out = report.report(run.folder)
     assert out == run.folder / "report.html" and "Model card" in out.read_text()

@@ -100,8 +100,9 @@ class NetworkResult:
 class EvaluationResult:
     """An evaluation of one or more networks on a split.
 
-    date: of the evaluation, UTC; commit: of the project then; lmdb, data: the LMDB folder and its manifest's checksum; source: kind of data set, "" where unknown; faces:
-    evaluated; tuned_for: what thresholds were tuned for; networks: by the name they were given
+    date: of the evaluation, UTC; commit: of the project then; lmdb, data: the LMDB folder and its manifest's checksum;
+    source: kind of data set, "" where unknown; faces: evaluated; tuned_for: what thresholds were tuned for; networks:
+    by the name they were given
     """
 
     version: int

@@ -31,11 +31,11 @@ def per_attribute(opened):
     for place, attribute in enumerate([*opened.attributes, results.MEAN]):
         cells = [parts[name][place] for name in names]
         first = cells[0]
-        shares = [page.number(first.positive), page.number(first.majority)]
-        rows.append([mean_or_name(attribute), *shares, *(page.measure(row, "accuracy") for row in cells)])
+        shares = [page.number(first.majority), page.number(first.positive)]
+        rows.append([mean_or_name(attribute), *(page.measure(row, "accuracy") for row in cells), *shares])
         intervals = [(row.accuracy, row.accuracy_low, row.accuracy_high) for row in cells]
         dots.append((mean_or_name(attribute), intervals, first.majority))
-    heads = ["Attribute", "Share of faces with it", "Majority baseline", *(page.human(name).capitalize() for name in names)]
+    heads = ["Attribute", *map(page.heading, names), "Majority baseline", "Share of faces with it"]
     ends = [value for _, cells, base in dots for value in [base, *(cell[1] for cell in cells)] if value is not None]
     low = float(np.floor(10 * min(ends)) / 10)
     chart = charts.dots(
@@ -71,10 +71,11 @@ def beside_the_paper(opened):
         return ""
     titles = list(rows[0])[1:]
     cells = [[mean_or_name(row["attribute"]), *(page.number(row.get(title)) for title in titles)] for row in rows]
-    heads = ["Attribute", *(f"{page.human(title[: -len(' (here)')])} (here)".capitalize() if title.endswith(" (here)") else title for title in titles)]
+    here = " (here)"
+    heads = [f"{page.heading(title.removesuffix(here))}{here}" if title.endswith(here) else title for title in titles]
     return page.render(
         "published.html",
         synthetic=opened.result.synthetic_faces,
-        table=page.table(heads, *split_foot(cells), words="Accuracies beside table 2 of the paper"),
+        table=page.table(["Attribute", *heads], *split_foot(cells), words="Accuracies beside table 2 of the paper"),
         note=published.note(opened.result.source) if opened.result.source in ("celeba", "lfwa") else "",
     )

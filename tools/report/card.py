@@ -25,11 +25,22 @@ def speed(network):
     return f"{rate}, {network.cores} cores"
 
 
+def operations(network, attributes):
+    """Multiply-adds of one face, in words. network: "region", "cascade" or "whole_face"; attributes: their number."""
+    parts = {"shared": SHARED, "task one": TASK_ONE * attributes, "task two": TASK_TWO * attributes}
+    used = {"region": ("shared", "task one"), "cascade": tuple(parts)}.get(network)
+    if used is None:
+        return "not counted for this network"
+    shown = "; ".join(f"{key} {parts[key] / 1000:.1f}" for key in used)
+    return f"{shown} billion (10^9) multiply-adds per face, of the layers in table 1"
+
+
 def usage(opened):
     """How to use the model: dict of title -> lines to type, of a run; empty for bare weights."""
     if not opened.run:
         return {}
     folder = str(opened.run.folder)
+    typed = f"face-cascade predict --run {shlex.quote(folder)} photo.jpg"
     lines = (
         "from tools.predict import Predictor\n\n"
         f"for face in Predictor(run={folder!r}).predict('photo.jpg'):\n"
@@ -37,7 +48,7 @@ def usage(opened):
         "        print(name, answer.answer, answer.probability, answer.region)\n"
     )
     return {
-        "On the command line, from the project's folder:": f"face-cascade predict --run {shlex.quote(folder)} photo.jpg",
+        "On the command line, from the project's folder:": typed,
         "In Python, from the project's folder:": lines,
     }
 
@@ -45,8 +56,6 @@ def usage(opened):
 def card(opened):
     """The model card of the chosen network. Raises ToolError."""
     result, name = opened.result, opened.chosen()
-    count = len(opened.attributes)
-    operations = {"shared": SHARED, "task one": TASK_ONE * count, "task two": TASK_TWO * count}
     path = opened.weights(name)
     message = networks.read_weights(path)
     kept = sum(len(blob.data) for layer in message.layer if layer.name not in networks.OPTIONAL for blob in layer.blobs)
@@ -55,17 +64,15 @@ def card(opened):
     trained = f"{train.images:,} faces for training, " if train else ""
     facts = page.facts(
         {
-            "Intended use": INTENDED,
             "Known limits": LIMITS,
             "Model": f"{name} ({result.networks[name].network}), {kept / MILLION:.1f} M parameters, "
             f"{path.stat().st_size / MILLION:.0f} MB: {path}",
             "Attributes": ", ".join(opened.attributes),
             "Data": f"{kind}{result.source or 'unknown'}; {trained}{result.faces:,} of the {result.split} split",
             "Input": f"{table1.INPUT_SIZE} x {table1.INPUT_SIZE} centre patch of an aligned face, B G R, 0 to 255",
-            "Operations": "; ".join(f"{key} {value / 1000:.1f}" for key, value in operations.items())
-            + " thousand million multiply-adds per face (table 1)",
+            "Operations": operations(result.networks[name].network, len(opened.attributes)),
             "Speed": speed(result.networks[name]),
             "Licence and privacy": LICENCE[result.synthetic_faces],
         }
     )
-    return page.render("card.html", usage=usage(opened), facts=facts)
+    return page.render("card.html", intended=INTENDED, usage=usage(opened), facts=facts)

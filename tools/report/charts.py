@@ -1,7 +1,8 @@
 """Charts as inline SVG without a library: curves, small multiples, dots with intervals.
 
-Colours are the CSS variables --s0 ... of style.css, which fit light and dark pages; dashes and the shapes of marks repeat
-what colours distinguish. Text is 12 units high in drawings that are as wide as a telephone, so that it stays legible there.
+Colours are the CSS variables --s0 ... of style.css, which fit light and dark pages; dashes and the shapes of marks
+repeat what colours distinguish. Text is 12 units high in drawings that are as wide as a telephone, so that it stays
+legible there.
 """
 
 import dataclasses
@@ -124,9 +125,9 @@ def plot(series, x, y, title, steps=(), diagonal=False):
 
 
 def lines(series, low=None, high=None, title="", steps=()):
-    """Chart of values over iterations: dict name -> list of (iteration, value). Values that are no numbers are left out.
+    """Chart of values over iterations: dict name -> list of (iteration, value).
 
-    low, high: ends of the vertical axis, by default those of the values
+    Values that are no numbers are left out. low, high: ends of the vertical axis, by default those of the values
     """
     named = {name: [point for point in points if is_number(point[1])] for name, points in series.items()}
     xs = [x for points in named.values() for x, _ in points]
@@ -173,10 +174,9 @@ def multiples(rows, names, title, low, high, band=""):
                 box = f'x="{left:.1f}" y="{foot + 2}" width="{max(right - left, 1.5):.1f}"'
                 parts.append(f'<rect {box} height="8" class="band"/>')
         latest = ", ".join(f"{points[-1][1]:.3f}" for points in cells if points)
-        words = escape(f"{label} {latest}")
+        view = f'viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)} {latest}"'
         charts += (
-            f'<figure><figcaption>{words}</figcaption><svg viewBox="0 0 {width} {height}" role="img" '
-            f'aria-label="{words}">{"".join(parts)}</svg></figure>'
+            f"<figure><figcaption>{escape(label)}<br/>{latest}</figcaption><svg {view}>{''.join(parts)}</svg></figure>"
         )
     key = legend([(style, name, True) for style, name in enumerate(names)], band)
     return Markup(f'<p class="pale">{escape(title)}</p>{key}<div class="multiples">{charts}</div>')
@@ -207,7 +207,8 @@ def dots(rows, names, title, low, high, baseline="", values=True):
         return 100 * (min(max(value, low), high) - low) / ((high - low) or 1)
 
     grid = "".join(
-        f'<line x1="{across(value):.2f}%" x2="{across(value):.2f}%" y2="100%" class="grid"/>' for value in ticks(low, high)
+        f'<line x1="{across(value):.2f}%" x2="{across(value):.2f}%" y2="100%" class="grid"/>'
+        for value in ticks(low, high)
     )
     body = ""
     for label, cells, base in rows:
@@ -228,15 +229,13 @@ def dots(rows, names, title, low, high, baseline="", values=True):
             said.append(f"{names[style]} {value:.3f}" + (f" ({least:.3f} to {most:.3f})" if least is not None else ""))
         words = escape(f"{label}: {', '.join(said)}")
         value = f"<span>{escape(said[0].removeprefix(names[0]).strip())}</span>" if values and len(said) == 1 else ""
-        body += (
-            f'<div class="row"><span>{escape(label)}</span><svg height="{height}" role="img" aria-label="{words}">{parts}'
-            f"</svg>{value}</div>"
-        )
+        drawn = f'<svg height="{height}" role="img" aria-label="{words}">{parts}</svg>'
+        body += f'<div class="row"><span>{escape(label)}</span>{drawn}{value}</div>'
     labels = "".join(f'<i style="left:{across(value):.2f}%">{value:g}</i>' for value in ticks(low, high))
-    key = legend([(style, name, False) for style, name in enumerate(names)]) if len(names) > 1 else ""
+    key = legend([(style, name, False) for style, name in enumerate(names)]) if len(names) > 1 else Markup("")
     if baseline:
         tick = '<svg width="12" height="14" aria-hidden="true"><line x1="6" x2="6" y2="14" class="base"/></svg>'
-        key += f'<div class="legend"><span>{tick} {escape(baseline)}</span></div>'
+        key += Markup(f'<div class="legend"><span>{tick} {escape(baseline)}</span></div>')
     kind = "dots valued" if values else "dots"
     return Markup(
         f'<figure class="{kind}"><figcaption>{escape(title)}</figcaption>{key}{body}'

@@ -9,6 +9,7 @@ from tools.evaluate import metrics
 from tools.report import charts, headline, page
 
 KINDS = ("cascade", "whole_face", "region")
+RESAMPLES = 1000
 
 
 def shared(one, two):
@@ -39,7 +40,7 @@ def right(opened, name, attributes):
     return (decisions == opened.labels)[:, places]
 
 
-def differences(first, second, are_paired, resampled):
+def differences(first, second, are_paired, resampled=RESAMPLES):
     """Accuracy of `second` less that of `first`: value, low, high, (A + 1,) each, the mean last.
 
     first, second: whether answers are right, (N, A) bool; are_paired: both are of the same faces
@@ -55,7 +56,10 @@ def differences(first, second, are_paired, resampled):
 
     difference = samples(second, 0) - samples(first, 0 if are_paired else 1)
     value = second.mean(axis=0) - first.mean(axis=0)
-    both = [np.append(value, value.mean()), np.concatenate([difference, difference.mean(axis=1, keepdims=True)], axis=1)]
+    both = [
+        np.append(value, value.mean()),
+        np.concatenate([difference, difference.mean(axis=1, keepdims=True)], axis=1),
+    ]
     return both[0], *metrics.interval(both[1])
 
 
@@ -93,8 +97,10 @@ def said(value):
 def answer(name, cells, means, are_paired):
     """One sentence: which run is better."""
     value, low, high = (float(part[-1]) for part in cells)
-    text = f"The {page.human(name)} of B has a mean accuracy of {means[1]:.3f} against {means[0]:.3f} of A, a difference of "
-    text += f"{page.signed(value)} ({page.signed(low)} to {page.signed(high)})"
+    text = (
+        f"The {page.human(name)} of B has a mean accuracy of {means[1]:.3f} against {means[0]:.3f} of A, a difference "
+    )
+    text += f"of {value:+.3f} (95 % interval {low:+.3f} to {high:+.3f})"
     if low > 0:
         return f"{text}, so B is better."
     return f"{text}, so A is better." if high < 0 else f"{text}, so neither is shown to be better."
@@ -106,14 +112,16 @@ def make(one, two):
     if not attributes:
         raise ToolError(f"{one.folder} and {two.folder}: no attribute in common, so there is nothing to compare")
     are_paired, sections, text = paired(one, two), {}, ""
-    resampled = min(one.result.resamples, two.result.resamples)
     for names in shared(one, two):
         first, second = (right(opened, name, attributes) for opened, name in zip((one, two), names))
-        cells = differences(first, second, are_paired, resampled)
+        cells = differences(first, second, are_paired)
         each = [(*map(float, part),) for part in zip(*cells)]
         rows, dots = [], []
-        for place, attribute in enumerate([*map(page.human, attributes), "Mean"]):
-            pair = [float(part[:, place].mean() if place < len(attributes) else part.mean()) for part in (first, second)]
+        shown = [*map(page.human, attributes), "Mean"]
+        for place, attribute in enumerate(shown if len(attributes) > 1 else shown[:1]):
+            pair = [
+                float(part[:, place].mean() if place < len(attributes) else part.mean()) for part in (first, second)
+            ]
             extra = []
             if are_paired:
                 fixed, broken = (~first & second, first & ~second)
@@ -121,15 +129,18 @@ def make(one, two):
                 extra = [int(fixed[:, column].sum()), int(broken[:, column].sum())]
             rows.append([attribute, *map(page.number, pair), page.number(*each[place], write=page.signed), *extra])
             dots.append((attribute, [each[place]], 0.0))
+        foot = rows.pop() if len(rows) > 1 else None
         heads = ["Attribute", "A", "B", "B minus A", *["Only B right", "Only A right"][: 2 * are_paired]]
         widest = max(abs(value) for part in each for value in part) or 0.01
         body = page.render(
             "comparison.html",
             paired=are_paired,
-            table=page.table(heads, rows[:-1], rows[-1] if len(attributes) > 1 else None, "Accuracy of both runs"),
-            chart=charts.dots(dots, ["B minus A"], "Difference of accuracies, B minus A", -widest, widest, "no difference"),
+            table=page.table(heads, rows, foot, "Accuracy of both runs"),
+            chart=charts.dots(
+                dots, ["B minus A"], "Difference of accuracies, B minus A", -widest, widest, "no difference", False
+            ),
         )
-        sections[f"{page.human(names[0])}".capitalize()] = body
+        sections[page.heading(names[0])] = body
         text = text or answer(names[0], cells, (first.mean(), second.mean()), are_paired)
     return page.page("Comparison of two runs", lead(one, two, text), {**sections, "What differs": settings(one, two)})
 

@@ -53,7 +53,7 @@ def thinned(points):
 def curves(counts, tuned, title, x, y, measure, point, **options):
     """A chart of one curve per network, and the place of the tuned threshold of the first.
 
-    counts: dict name -> metrics.curve; measure: its points (list) and area, from it; point: the tuned place, from counts
+    counts: dict name -> metrics.curve; measure: gives its points (list) and area; point: gives the tuned place of Counts
     """
     series = []
     for style, (name, curve) in enumerate(counts.items()):
@@ -123,7 +123,7 @@ def reliability(probability, label):
         centre = (present + 1.92 / faces) / (1 + 3.84 / faces)
         half = 1.96 / (1 + 3.84 / faces) * np.sqrt(present * (1 - present) / faces + 0.96 / faces**2)
         points.append((mean, present))
-        errors.append((mean, centre - half, centre + half))
+        errors.append((mean, max(0.0, centre - half), min(1.0, centre + half)))
         error += abs(mean - present) * faces / len(order)
     series = charts.Series("share of faces with the attribute, 95 % interval", points, 0, True, errors, line=False)
     title = f"Reliability; calibration error {page.share(error)}"

@@ -47,7 +47,7 @@ def by_group(opened):
     if count < 2:
         return ""
     decisions, _ = opened.answers(opened.chosen())
-    cells = accuracies(decisions == opened.labels, opened.labels, opened.result.resamples)
+    cells = accuracies(decisions == opened.labels, opened.labels)
     order = sorted(range(count), key=lambda place: (opened.attributes[place] not in FIRST, place))
     panels = {}
     for group in order:
@@ -68,7 +68,7 @@ def by_group(opened):
         ends = [cell[0][1] for _, cell, _ in dots if cell[0]]
         low = min(float(np.floor(10 * min(ends, default=0.9)) / 10), 0.9)
         table = page.table(
-            ["Attribute", *(title.capitalize() for title in titles), "Difference"],
+            ["Attribute", *map(page.heading, titles), "Difference"],
             rows[:-1],
             rows[-1] if count > 2 else None,
             f"Accuracy by {opened.shown[group]}",

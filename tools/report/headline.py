@@ -1,5 +1,7 @@
 """The head of a report: what was measured on what, and the answer to how good it is and whether the region helps."""
 
+import re
+
 import numpy as np
 
 from tools.evaluate import results
@@ -32,10 +34,8 @@ def facts(opened):
     if opened.run:
         settings, trained = opened.run.settings, [name for name in STAGES if opened.run.done(name)]
         commits = {str(opened.run.stages[name].made_with.get("commit", "unknown")) for name in trained}
-        rows["Trained"] = (
-            f"{'; '.join(f'{label(name)} {opened.run.stages[name].iterations:,} iterations' for name in trained)}; commit "
-            f"{', '.join(sorted(map(short, commits)))}"
-        )
+        took = [f"{label(name)} {opened.run.stages[name].iterations:,} iterations" for name in trained]
+        rows["Trained"] = f"{'; '.join(took)}; commit {', '.join(sorted(map(short, commits)))}"
         rows["Settings"] = (
             f"{opened.run.network().batch} images per attribute in a mini-batch, seed {settings.seed}, "
             f"{ENGINES.get(settings.engine, settings.engine)}, {settings.precision}, {settings.device}"
@@ -50,7 +50,7 @@ def facts(opened):
 
 def short(commit):
     """A commit as people write it; "+" at the end says that files differed from it."""
-    return f"{commit[:10]}{'+' * commit.endswith('+')}" if len(commit) >= 40 else commit
+    return re.sub(r"^([0-9a-f]{10})[0-9a-f]{30}(\+?)$", r"\1\2", commit)
 
 
 def label(name):
@@ -64,18 +64,18 @@ def answer(opened):
     row = opened.rows(name)[-1]
     means = f"over {number} attributes" if number > 1 else f"for {opened.shown[0]}"
     text = (
-        f"The {label(name)} has a mean accuracy of {row.accuracy:.3f}{interval(row)} {means} on "
-        f"{opened.result.faces:,} {opened.result.split} faces, against {row.majority:.3f} for always giving the more "
+        f"{page.heading(article(opened, name))} has {'a mean' if number > 1 else 'an'} accuracy of "
+        f"{row.accuracy:.3f}{interval(row)} {means} on {opened.result.faces:,} {opened.result.split} faces, against {row.majority:.3f} for always giving the more "
         "frequent answer"
     )
     other, difference = compared(opened)
     if difference is None:
         return f"{text}; no other network was evaluated that it could be compared with."
     value, low, high = difference
-    text += f"; its difference to {article(opened, other)} is {page.signed(value)}"
-    if low is None:
+    text += f", and is {abs(value):.3f} {'below' if value < 0 else 'above'} {article(opened, other)}"
+    if low is None or high is None:
         return f"{text}."
-    text += f" ({page.signed(low)} to {page.signed(high)})"
+    text += f" (95 % interval of the difference {low:+.3f} to {high:+.3f})"
     helps = "the region" if opened.result.networks[other].network == "whole_face" else "the second task on the region"
     if low > 0:
         return f"{text}, so {helps} helps."

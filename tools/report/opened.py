@@ -19,8 +19,8 @@ class Opened:
 
     run: folder of the run that it is of, or None
     Attributes: result (results.EvaluationResult), names (of its networks), arrays (dict name -> results.read_arrays),
-    labels (N, A) bool, attributes, shown (their names as people write them), manifest (of its LMDB folder), run (Run, or
-    None where there is no record). Raises ToolError for what is missing, damaged or changed since it was evaluated.
+    labels (N, A) bool, attributes, shown (their names as people write them), manifest (of its LMDB folder), run (Run,
+    or None where there is no record). Raises ToolError for what is missing, damaged or changed since it was evaluated.
     """
 
     def __init__(self, folder, run=None):

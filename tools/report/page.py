@@ -1,6 +1,7 @@
 """The page: templates, style and script from files beside this one, and the pieces that sections are made of.
 
-Templates are Jinja2's with autoescape on: every text is escaped unless it is Markup, which only templates and charts make.
+Templates are Jinja2's with autoescape on: every text is escaped unless it is Markup, which only templates and charts
+make.
 """
 
 import base64
@@ -24,6 +25,12 @@ NAMES = {"region": "task one alone", "cascade": "cascade", "whole_face": "whole 
 def human(name):
     """The name of an attribute or of a network as people write it."""
     return NAMES.get(name, name.replace("_", " "))
+
+
+def heading(name):
+    """The same at the beginning of a heading."""
+    shown = human(name)
+    return shown[:1].upper() + shown[1:]
 
 
 def share(value):
@@ -81,7 +88,7 @@ def environment():
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(human=human, share=share)
+    made.filters.update(human=human, heading=heading)
     return made
 
 
@@ -96,16 +103,21 @@ def source(name):
 
 
 def page(title, lead, sections):
-    """The whole document. title: text; lead: HTML before the sections; sections: dict heading -> HTML, left out if empty."""
+    """The whole document, as text. title: text; lead: HTML before the sections; sections: dict heading -> HTML.
+
+    Sections that are empty are left out.
+    """
     sections = {heading: body for heading, body in sections.items() if body}
-    return render(
-        "page.html", title=title, lead=lead, sections=sections, style=source("style.css"), script=source("page.js")
-    )
+    style, script = source("style.css"), source("page.js")
+    return str(render("page.html", title=title, lead=lead, sections=sections, style=style, script=script))
 
 
 def table(heads, rows, foot=None, words=""):
-    """A sortable table. heads: list of text, the first of the rows' names; rows: lists of text or Cell; foot: a row that
-    stays in sight and is not sorted; words: what is in it, for screen readers."""
+    """A sortable table.
+
+    heads: list of text, the first of the rows' names; rows: lists of text or Cell; foot: a row that stays in sight and
+    is not sorted; words: what is in it, for screen readers
+    """
     if not rows and not foot:
         return Markup("")
     cells = [[cell if isinstance(cell, Cell) else Cell(str(cell), cell) for cell in row] for row in [*rows, foot or []]]

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from tools.evaluate import localisation
 from tools.report import page
-from tools.report.attributes import mean_or_name
+from tools.report.attributes import mean_or_name, split_foot
 
 WITH, WITHOUT = 5, 2  # faces that are shown per attribute
 MEAN_OF = 200  # faces whose mean is drawn under the average regions
@@ -54,9 +55,7 @@ def regions(opened, faces):
             of_attribute.append(
                 {
                     "face": href,
-                    "words": words(
-                        opened.labels[place, index], decisions[place, index], probabilities[place, index]
-                    ),
+                    "words": words(opened.labels[place, index], decisions[place, index], probabilities[place, index]),
                     "response": rounded(one[number, index], 2),
                     "region": rounded(raw[number], 0),
                     "revised": rounded(revised[number], 2),
@@ -93,11 +92,23 @@ def rounded(values, digits):
 
 
 def measures(opened):
-    """Table of regions against true boxes, of all networks that map regions; empty without true boxes."""
-    rows = []
+    """Tables of regions against true boxes, of all networks that map regions: dict name -> table."""
+    names = {"iou": "IoU", "coverage": "Box coverage", "pointing_game": "Pointing-game accuracy", "area": "Region area"}
+    tables = {}
     for name in opened.ordered():
-        for row in opened.result.networks[name].regions or []:
-            shares = [page.number(value) for value in (row.iou, row.coverage, row.pointing_game, row.area)]
-            rows.append([mean_or_name(row.attribute), page.human(name), row.response, f"{row.faces:,}", *shares])
-    heads = ["Attribute", "Network", "Response", "Faces", "IoU", "Box coverage", "Pointing-game accuracy", "Region area"]
-    return page.table(heads, rows, words="Regions against true boxes")
+        raw, revised = (
+            [row for row in opened.result.networks[name].regions or [] if row.response == response]
+            for response in (localisation.RAW, localisation.REVISED)
+        )
+        before = {row.attribute: row for row in raw}
+        rows = []
+        for row in revised or raw:
+            cells = [page.number(getattr(row, key)) for key in names]
+            for cell, key in zip(cells, names):
+                if revised and row.attribute in before:
+                    cell.interval = f"(raw {page.share(getattr(before[row.attribute], key))})"
+            rows.append([mean_or_name(row.attribute), f"{row.faces:,}", *cells])
+        if rows:
+            heads = ["Attribute", "Faces", *names.values()]
+            tables[name] = page.table(heads, *split_foot(rows), words="Regions against true boxes")
+    return tables

@@ -101,7 +101,11 @@ def add_arguments(parser):
     add("runs", nargs="*", metavar="RUN", help="Folder of a run, as --run; or of two runs, to be compared.")
     add("--run", metavar="FOLDER", help=f"Folder of the run. Default: {DEFAULT_RUN}.")
     add("--evaluation", metavar="FOLDER", help="Folder that evaluate wrote. Default: the one in the run.")
-    add("--out", metavar="FILE", help="File to write. Default: report.html in the run, or comparison.html in the second.")
+    add(
+        "--out",
+        metavar="FILE",
+        help="File to write. Default: report.html in the run, or comparison.html in the second.",
+    )
 
 
 def run(arguments):

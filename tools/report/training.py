@@ -46,7 +46,9 @@ def each(series, attributes):
             )
             for a, attribute in enumerate(attributes)
         ]
-        lowest = min((v for _, cells, _ in rows for points in cells for _, v in points if charts.is_number(v)), default=0.5)
+        lowest = min(
+            (v for _, cells, _ in rows for points in cells for _, v in points if charts.is_number(v)), default=0.5
+        )
         low = min(0.5, float(np.floor(10 * lowest) / 10))
         rows = [
             (label, [[point for point in points if charts.is_number(point[1])] for points in cells], marks)
@@ -74,7 +76,7 @@ def rates(series):
     """Where the learning rate changed: list of (iteration, words)."""
     points = [point for point in series.get(("train", "lr"), []) if charts.is_number(point[1])]
     changes = [(i, after) for (_, before), (i, after) in zip(points, points[1:]) if before != after]
-    return [(i, f"rate {after:g}") for i, after in changes] if len(changes) <= 8 else []
+    return [(i, f"learning rate {after:g}") for i, after in changes] if len(changes) <= 8 else []
 
 
 def logs(run):
@@ -91,7 +93,10 @@ def stage(name, log, attributes):
     steps = rates(series)
 
     def chosen(holds):
-        return {NAMES.get(key, key): points for key, points in named.items() if holds(key)}
+        keys = sorted(
+            filter(holds, named), key=lambda key: (key not in NAMES, list(NAMES).index(key) if key in NAMES else 0)
+        )
+        return {NAMES.get(key, key): named[key] for key in keys}
 
     accuracy = chosen(lambda key: key.startswith("test") and "accuracy" in key and not key.endswith("_each"))
     parts = [charts.lines(accuracy, high=1, title="Validation accuracy at p > 0.5, mean over attributes", steps=steps)]
@@ -110,7 +115,10 @@ def stage(name, log, attributes):
 
 
 def training(run, attributes, record=None):
-    """Curves of every stage's log. run: folder with the logs; record: the run's record (tools.run.Run), for its table."""
+    """Curves of every stage's log.
+
+    run: folder with the logs; record: the run's record (tools.run.Run) for the table of stages, or None
+    """
     parts = [part for name, log in logs(run) if (part := stage(name, log, attributes))]
     return page.render("training.html", stages=parts, table=stages(record)) if parts else ""
 
@@ -124,5 +132,5 @@ def stages(record):
             rate = f"{its.images_per_second:.1f}" if its.images_per_second else page.UNKNOWN
             took = f"{its.seconds / 60:,.1f}"
             rows.append([page.human(name), f"{its.iterations:,}", f"{its.images:,}", took, rate])
-    heads = ["Stage", "Iterations", "Training images per attribute, in all", "Minutes", "Images per second"]
+    heads = ["Stage", "Iterations", "Images per attribute", "Minutes", "Images per second"]
     return page.table(heads, rows, words="Stages")
