@@ -1,5 +1,6 @@
 """The report of an evaluation: whole, legible, safe against hostile words, refused where what it shows has changed."""
 
+import argparse
 import dataclasses
 import html.parser
 import json
@@ -374,3 +375,47 @@ def test_report_of_a_run_is_of_the_weights_it_has_now(evaluation):
     with pytest.raises(ToolError, match="cascade was trained after it was evaluated"):
         report.report(run.folder)
     assert report.report(run.folder, evaluation=folder).exists()  # bare folders are read as they are
+
+
+@pytest.mark.parametrize("key, value", (("resamples", -1), ("faces", 10**9), ("tuned_for", ""), ("source", "celeba")))
+def test_hand_edited_evaluations_make_a_page_or_one_message(evaluation, key, value):
+    folder, result = evaluation
+    results.write(folder, dataclasses.replace(result, **{key: value}))
+    if key == "faces":
+        with pytest.raises(ToolError, match="damaged, array"):
+            report.make(folder)
+    else:
+        assert "Model card" in report.make(folder)
+
+
+def test_scores_and_calibrations_beyond_all_bounds_make_a_page(evaluation):
+    folder, result = evaluation
+    score = result.networks["cascade"].calibration["logits"]
+    score.slope, score.offset, score.threshold = [1e308, -1e308], [-1e308, 1e308], [1e308, -1e308]
+    results.write(folder, result)
+    assert "nan" not in Tags(report.make(folder)).shown.partition('"use strict"')[0].split("*/")[-1]
+
+
+def test_the_command_takes_one_run_or_two(tmp_path):
+    def refused(words, match):
+        parser = argparse.ArgumentParser()
+        report.add_arguments(parser)
+        with pytest.raises(ToolError, match=match):
+            report.run(parser.parse_args(words))
+
+    refused(["a", "b", "c"], "takes one run or two, not 3")
+    refused(["a", "--run", "b"], "given twice")
+    refused(["a", "b", "--evaluation", "c"], "leave it out")
+    refused([str(tmp_path)], "no evaluation.json in it")
+
+
+def test_logs_of_another_run_are_not_shown(evaluation):
+    folder, result = evaluation
+    run = run_of(folder.parent, result, ("region", "cascade"))
+    stage_log(run.folder / "region")
+    assert "<h2>Training</h2>" in report.make(folder, run.folder)
+    for stage in run.stages.values():
+        stage.checksum = "another"
+    run.write()
+    text = report.make(folder, run.folder)
+    assert "<h2>Training</h2>" not in text and "<dt>Trained</dt>" not in text

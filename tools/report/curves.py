@@ -53,7 +53,7 @@ def thinned(points):
 def curves(counts, tuned, title, x, y, measure, point, **options):
     """A chart of one curve per network, and the place of the tuned threshold of the first.
 
-    counts: dict name -> metrics.curve; measure: gives its points (list) and area; point: gives the tuned place of Counts
+    counts: dict name -> metrics.curve; measure: gives points (list) and area; point: gives the tuned place of Counts
     """
     series = []
     for style, (name, curve) in enumerate(counts.items()):

@@ -65,8 +65,8 @@ def answer(opened):
     means = f"over {number} attributes" if number > 1 else f"for {opened.shown[0]}"
     text = (
         f"{page.heading(article(opened, name))} has {'a mean' if number > 1 else 'an'} accuracy of "
-        f"{row.accuracy:.3f}{interval(row)} {means} on {opened.result.faces:,} {opened.result.split} faces, against {row.majority:.3f} for always giving the more "
-        "frequent answer"
+        f"{row.accuracy:.3f}{interval(row)} {means} on {opened.result.faces:,} "
+        f"{opened.result.split} faces, against {row.majority:.3f} for always giving the more frequent answer"
     )
     other, difference = compared(opened)
     if difference is None:

@@ -24,15 +24,21 @@ class Opened:
     """
 
     def __init__(self, folder, run=None):
-        self.run = runs.Run.read(run) if run and runs.Run.exists(run) else None
         self.folder, self.result = pathlib.Path(folder), results.read(folder)
         self.attributes, self.names = self.result.attributes, list(self.result.networks)
         self.arrays = {name: results.read_arrays(folder, name, self.result) for name in self.names}
         self.labels = self.arrays[self.names[0]]["labels"].astype(bool)
+        self.run = self.run_of(run) if run and runs.Run.exists(run) else None
         self.shown = list(map(page.human, self.attributes))
         self.manifest = networks.manifest(self.result.lmdb)
         if manifest.checksum(self.result.lmdb) != self.result.data:
             raise ToolError(f"{self.result.lmdb}: the data changed since they were evaluated; evaluate again")
+
+    def run_of(self, folder):
+        """The Run in a folder, None where another run's networks were evaluated. Raises ToolError."""
+        run = runs.Run.read(folder)
+        trained = {stage.checksum for stage in run.stages.values()}
+        return run if all(network.checksum in trained for network in self.result.networks.values()) else None
 
     def chosen(self):
         """The network that details are shown of: a cascade where there is one, else the first."""

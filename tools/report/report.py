@@ -33,6 +33,7 @@ def make(evaluation, run=None):
     Raises ToolError, OSError.
     """
     opened = Opened(evaluation, run)
+    logs = run if opened.run or not run or not runs.Run.exists(run) else None
     faces = Faces(opened)
     sections = {
         "Summary": headline.headline(opened),
@@ -41,7 +42,7 @@ def make(evaluation, run=None):
         "Regions": regions(opened, faces),
         "Worst errors": worst(opened, faces),
         "Groups": by_group(opened),
-        "Training": training(run, opened.attributes, opened.run) if run else "",
+        "Training": training(logs, opened.attributes, opened.run) if logs else "",
         "The paper": beside_the_paper(opened),
         "Model card": card(opened),
     }
@@ -112,6 +113,8 @@ def run(arguments):
     """`face-cascade report`: the exit status. Raises ToolError, OSError."""
     if len(arguments.runs) > 2:
         raise ToolError(f"report takes one run or two, not {len(arguments.runs)}; give two folders to compare them")
+    if arguments.runs and arguments.run:
+        raise ToolError(f"--run {arguments.run}: the run is given twice, also as {arguments.runs[0]}; give it once")
     if len(arguments.runs) == 2:
         if arguments.evaluation:
             raise ToolError("--evaluation is for a report of one run; leave it out to compare two")

@@ -103,5 +103,5 @@ for (const viewer of document.querySelectorAll(".viewer")) {
 }
 for (const kind of new Set(pickers.map(picker => picker.dataset.kind))) pick(kind, 0);
 
-// A page on paper shows what is folded, too.
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(part => { part.open = true; }));
+// A page on paper shows what is folded, too, but for the long tables.
+addEventListener("beforeprint", () => document.querySelectorAll("details:not(.long)").forEach(part => { part.open = true; }));
