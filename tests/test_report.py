@@ -419,3 +419,17 @@ def test_logs_of_another_run_are_not_shown(evaluation):
     run.write()
     text = report.make(folder, run.folder)
     assert "<h2>Training</h2>" not in text and "<dt>Trained</dt>" not in text
+
+
+def test_the_answer_without_a_whole_face_says_what_is_missing(evaluation):
+    folder, result = evaluation
+    run = run_of(folder.parent, result, ("region", "cascade"))
+    run.stages["region"].images, run.stages["cascade"].images = 1000, 1500
+    run.write()
+    opened = Opened(folder, run.folder)
+    said = " ".join(headline.notes(opened))
+    assert "It was not evaluated: face-cascade train whole_face" in said
+    assert "cascade 1,500, task one alone 1,000. The budgets differ" in said
+    assert headline.answer(opened).endswith(
+        ("so no difference is shown.", "so the cascade is more accurate.", "so the cascade is less accurate.")
+    )

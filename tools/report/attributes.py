@@ -35,7 +35,7 @@ def per_attribute(opened):
         rows.append([mean_or_name(attribute), *(page.measure(row, "accuracy") for row in cells), *shares])
         intervals = [(row.accuracy, row.accuracy_low, row.accuracy_high) for row in cells]
         dots.append((mean_or_name(attribute), intervals, first.majority))
-    heads = ["Attribute", *map(page.heading, names), "Majority baseline", "Share of faces with it"]
+    heads = ["Attribute", *map(page.heading, names), "Majority baseline", "Share with it"]
     ends = [value for _, cells, base in dots for value in [base, *(cell[1] for cell in cells)] if value is not None]
     low = float(np.floor(10 * min(ends)) / 10)
     chart = charts.dots(

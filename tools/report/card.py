@@ -31,7 +31,7 @@ def operations(network, attributes):
     used = {"region": ("shared", "task one"), "cascade": tuple(parts)}.get(network)
     if used is None:
         return "not counted for this network"
-    shown = "; ".join(f"{key} {parts[key] / 1000:.1f}" for key in used)
+    shown = "; ".join(f"{key} {parts[key] / 1000:.2f}" for key in used)
     return f"{shown} billion (10^9) multiply-adds per face, of the layers in table 1"
 
 

@@ -22,20 +22,19 @@ def accuracies(right, labels, resampled=1000):
     right: whether answers are right, (N, A) bool; labels: (N, A) bool. Returns value, low, high: (A groups, 2, A + 1)
     each, the mean over the other attributes last; NaN where a group has no face.
     """
-    count = labels.shape[1]
-    masks = np.stack([~labels, labels], axis=1).transpose(2, 1, 0)  # groups, without and with, faces
+    faces, count = labels.shape
+    masks = np.stack([~labels, labels], axis=2).reshape(faces, 2 * count)  # of a group: without, with
+    cells = (masks[:, :, np.newaxis] & right[:, np.newaxis]).reshape(faces, -1).astype(np.float32)
+    sizes = masks.astype(np.float32)
     others = ~np.eye(count, dtype=bool)
 
     def measure(weights):
-        values = np.full((len(weights), count, 2, count + 1), np.nan)
-        for group, (pair, other) in enumerate(zip(masks, others)):
-            for side, mask in enumerate(pair):
-                weight = weights[:, mask]
-                each = metrics.share(weight @ right[mask].astype(np.float32), weight.sum(axis=1, keepdims=True))
-                values[:, group, side, :-1] = each
-                if count > 1:
-                    values[:, group, side, -1] = each[:, other].mean(axis=1)
-        return values
+        each = (weights @ cells).reshape(-1, count, 2, count)
+        each = metrics.share(each, (weights @ sizes).reshape(-1, count, 2, 1))
+        mean = np.full((*each.shape[:-1], 1), np.nan)
+        for group in range(count if count > 1 else 0):
+            mean[:, group, :, 0] = each[:, group][..., others[group]].mean(axis=-1)
+        return np.concatenate([each, mean], axis=-1)
 
     samples = np.concatenate([measure(weights) for weights in metrics.resamples(len(labels), resampled)])
     return measure(np.ones((1, len(labels)), np.float32))[0], *metrics.interval(samples)

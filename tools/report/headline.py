@@ -76,10 +76,15 @@ def answer(opened):
     if low is None or high is None:
         return f"{text}."
     text += f" (95 % interval of the difference {low:+.3f} to {high:+.3f})"
-    helps = "the region" if opened.result.networks[other].network == "whole_face" else "the second task on the region"
-    if low > 0:
-        return f"{text}, so {helps} helps."
-    return f"{text}, so {helps} costs accuracy." if high < 0 else f"{text}, so it is not shown that {helps} helps."
+    if opened.result.networks[other].network == "whole_face":
+        verdicts = "the region costs accuracy", "it is not shown that the region helps", "the region helps"
+    else:
+        verdicts = (
+            f"the {label(name)} is less accurate",
+            "no difference is shown",
+            f"the {label(name)} is more accurate",
+        )
+    return f"{text}, so {verdicts[1 + (low > 0) - (high < 0)]}."
 
 
 def article(opened, name):
@@ -128,12 +133,12 @@ def notes(opened):
             "Whether the region itself helps is shown by the network that sees the whole face instead. It was not "
             "evaluated: face-cascade train whole_face, then face-cascade evaluate."
         )
-    elif opened.run and {name, other} <= set(opened.run.stages):
+    if opened.run and {name, other} <= set(opened.run.stages):
         mine, others = (opened.run.stages[one].images for one in (name, other))
         fair = abs(mine - others) <= BUDGET * max(mine, others, 1)
         said.append(
             f"Training images per attribute, over all stages: {label(name)} {mine:,}, {label(other)} {others:,}. "
-            + ("The budgets are equal." if fair else "The budgets differ, so the comparison is not fair.")
+            + ("The budgets are equal." if fair else "The budgets differ, so the difference may come from them.")
         )
     return said
 
