@@ -1,5 +1,6 @@
 """What a call of prediction leaves in its folder, and what it does when it cannot write."""
 
+import dataclasses
 import errno
 import json
 
@@ -14,8 +15,8 @@ from tools.predict.predictor import Answer, Face, Prediction
 
 def prediction(name, faces=1):
     """A Prediction of a photo with some faces."""
-    answers = {"Male": Answer("present", 0.9, [1.0, 2.0, 3.0, 4.0]), "Young": Answer("uncertain", 0.5)}
-    found = [Face([0.0, 0.0, 30.0, 30.0], 0.99, -3.0, answers, "blurred")] * faces
+    answers = {"Male": Answer("present", 0.9, (1.0, 2.0, 3.0, 4.0)), "Young": Answer("uncertain", 0.5)}
+    found = [Face((0.0, 0.0, 30.0, 30.0), 0.99, -3.0, answers, "blurred")] * faces
     image = np.full((40, 60, 3), 100, np.uint8)
     photo = photos.Photo(name, None, None)
     return Prediction(photo, image, image.shape, found, [image] * faces, [{"Male": np.array([0, 0, 1, 1])}] * faces)
@@ -165,7 +166,7 @@ def test_a_line_that_does_not_fit_is_not_left_in_part(tmp_path):
 
 def test_predictions_hold_no_nan(tmp_path):
     broken = prediction("a.jpg")
-    broken.faces[0].score = float("nan")
+    broken.faces[0] = dataclasses.replace(broken.faces[0], score=float("nan"))
     with pytest.raises(ValueError):
         output.write([broken], tmp_path, 1)
     assert (tmp_path / output.LINES).read_text() == ""
