@@ -157,6 +157,21 @@ class Predictor:
                 raise ToolError(f"image {prediction.photo.name}: {prediction.photo.problem}")
         return [prediction.faces for prediction in predictions]
 
+    def overlay(self, image, channels="BGR", all_regions=False):
+        """A picture of an image with its faces, their answers and regions: uint8 (height, width, 3), in `channels`.
+
+        Without a face it is the image as it is drawn. all_regions: draw those of absent and uncertain answers, too.
+        """
+        photo = Photo("image", as_image(image, channels), None)
+        (found,) = self.stream([photo])
+        if found.photo.problem:
+            raise ToolError(f"image: {found.photo.problem}")
+        style = cards.Style(self.min_confidence, self.calibrated, all_regions)
+        picture = found.view
+        if found.faces:
+            picture = cards.overlay(found.view, found.shape, found.faces, found.aligned, found.shares, style)
+        return picture if channels == "BGR" else np.ascontiguousarray(picture[:, :, ::-1])
+
     def stream(self, source, batch=16):
         """Prediction of each of the photos (tools.predict.photos.Photo), in order; few photos are held at a time."""
         waiting, queue = collections.deque(), []
