@@ -103,17 +103,15 @@ def rectangle(image, box, colour, thickness=2):
     cv2.rectangle(image, *corners, colour, thickness)
 
 
-def dashed(image, box, colour, thickness=1, dash=6):
-    """Draw a half-open box x1 y1 x2 y2 in dashes with dark gaps, in place."""
-    rectangle(image, box, INK, thickness)
+def dashed(image, box, colour, thickness=2, dash=8):
+    """Draw a half-open box x1 y1 x2 y2 in dashes with a dark edge, in place."""
     x1, y1, x2, y2 = (int(round(float(side))) for side in box)
     (x1, y1), (x2, y2) = (max(x1, 0), max(y1, 0)), (min(x2, image.shape[1]) - 1, min(y2, image.shape[0]) - 1)
-    lines = [((x, y1), (min(x + dash, x2), y1)) for x in range(x1, x2, 2 * dash)]
-    lines += [((x1, y), (x1, min(y + dash, y2))) for y in range(y1, y2, 2 * dash)]
-    for (ax, ay), (bx, by) in lines:
-        opposite = ((ax, y2), (bx, y2)) if ay == by else ((x2, ay), (x2, by))
-        cv2.line(image, (ax, ay), (bx, by), colour, thickness)
-        cv2.line(image, *opposite, colour, thickness)
+    lines = [((x, y), (min(x + dash, x2), y)) for x in range(x1, x2, 2 * dash) for y in (y1, y2)]
+    lines += [((x, y), (x, min(y + dash, y2))) for y in range(y1, y2, 2 * dash) for x in (x1, x2)]
+    for ink, width in ((INK, thickness + 2), (colour, thickness)):
+        for start, end in lines:
+            cv2.line(image, start, end, ink, width)
 
 
 def padded(picture, width=0, height=0):

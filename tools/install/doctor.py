@@ -80,7 +80,7 @@ def torch():
 
 def packages():
     """(good, words) about the packages of .venv."""
-    wanted = ("numpy", "opencv-python-headless", "lmdb", "protobuf", "scipy", "h5py", "tqdm")
+    wanted = ("numpy", "opencv-python-headless", "lmdb", "protobuf", "scipy", "h5py", "tqdm", "pillow")
     missing, there = [], []
     for name in wanted:
         try:

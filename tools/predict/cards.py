@@ -11,9 +11,9 @@ import numpy as np
 from data_prep.geometry import ALIGNED_HEIGHT, ALIGNED_WIDTH
 from data_prep.pictures import COLOURS, INK, PAPER, dashed, padded, rectangle, shortened, text, text_width, wrapped
 
-# Pixels along the longer side of the photo as drawn; height of a card's face, and where there are more than FEW; cards
-# of one overlay at most.
-LONGEST, FACE, SMALL_FACE, FEW, CARDS = 1200, 210, 110, 6, 36
+# Pixels along the longer side of the photo as drawn; a row of cards is at most as wide as that or WIDEST. Height of a
+# card's face, and where there are more than FEW; cards of one overlay at most.
+LONGEST, WIDEST, FACE, SMALL_FACE, FEW, CARDS = 1200, 1280, 210, 110, 6, 36
 # Of a line of a card, the bar of a probability, the column of its number, the sign of a legend, and between all.
 LINE, BAR, NUMBER, SIGN, GAP = 20, 48, 44, 32, 10
 GREY, DIM, PALE, EDGE, WARNING = (95, 95, 95), (120, 120, 120), (205, 205, 205), (228, 228, 228), COLOURS[5]
@@ -153,7 +153,7 @@ def legend(style, width):
         if sign == "bar":
             bar(picture, x, y, 1, colour, 24)
         elif sign == "dashes":
-            dashed(picture, (x, y - 9, x + 24, y + 1), colour)
+            dashed(picture, (x, y - 5, x + 25, y - 4), colour)
         else:
             text(picture, sign, x + 8, y, 17, colour, True)
         for number, words in enumerate(rows):
@@ -171,7 +171,7 @@ def overlay(photo, shape, faces, aligned, shares, style=STYLE):
     numbered(picture, picture.shape[0] / shape[0], faces, numbers)
     card = Card(faces[0].attributes, style, FACE if len(faces) <= FEW else SMALL_FACE)
     drawn = [card.draw(*one) for one in list(zip(aligned, numbers, faces, shares))[:CARDS]]
-    columns = max(1, min(len(drawn), max(LONGEST, picture.shape[1]) // card.shape[1]))
+    columns = max(1, min(len(drawn), max(WIDEST, picture.shape[1]) // card.shape[1]))
     width = max(picture.shape[1], columns * card.shape[1])
     rows = [padded(picture, width), np.full((GAP, width, 3), 255, np.uint8)]
     rows += [padded(np.hstack(drawn[start : start + columns]), width) for start in range(0, len(drawn), columns)]
