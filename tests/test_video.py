@@ -13,9 +13,11 @@ from tools.errors import ToolError
 from tools.predict import cards, photos, video
 from tools.predict.predictor import Face
 
+STYLE = cards.Style(0.8, True, False)
+
 
 def written(path, frames, rate=25, names=("Male",)):
-    with video.AnnotatedVideo(path, rate, names, decide, cards.STYLE) as annotated:
+    with video.AnnotatedVideo(path, rate, names, decide, STYLE) as annotated:
         for one in frames:
             annotated.add(one)
     capture = cv2.VideoCapture(str(path))
@@ -42,7 +44,7 @@ def test_moments_without_a_frame_are_filled(tmp_path):
 
 
 def test_cards_keep_their_places():
-    screen = video.Screen(["Male"], cards.STYLE, (540, 800, 3))
+    screen = video.Screen(["Male"], STYLE, (540, 800, 3))
     assert len(screen.slots) == 3
 
     def seat(*numbers):
@@ -58,7 +60,7 @@ def test_an_earlier_file_stays_until_the_new_one_is_whole(tmp_path):
     path = tmp_path / "a.mp4"
     path.write_bytes(b"earlier")
     with pytest.raises(KeyboardInterrupt):
-        with video.AnnotatedVideo(path, 25, ["Male"], decide, cards.STYLE) as annotated:
+        with video.AnnotatedVideo(path, 25, ["Male"], decide, STYLE) as annotated:
             assert path.read_bytes() == b"earlier"
             annotated.add(frame(0, (0, 0.9)))
             assert path.read_bytes() == b"earlier"

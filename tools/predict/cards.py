@@ -23,7 +23,6 @@ NARROW = 60
 # How answers are drawn. min_confidence: share of right answers below which one is uncertain, for the legend;
 # calibrated: whether probabilities are; all_regions: whether regions of absent and uncertain answers are drawn, too
 Style = collections.namedtuple("Style", "min_confidence calibrated all_regions")
-STYLE = Style(0.8, True, False)
 
 
 def view(image):
@@ -161,7 +160,7 @@ def legend(style, width):
     return picture
 
 
-def overlay(photo, shape, faces, aligned, shares, style=STYLE):
+def overlay(photo, shape, faces, aligned, shares, style):
     """A photo's overlay.
 
     photo: its `view`; shape: of the photo itself; faces: list of predictor.Face; aligned: their pictures; shares: their

@@ -157,9 +157,10 @@ def run(arguments):
         if arguments.video:
             return annotate(results, predictor, found[0].path, every, arguments, out, style)
         out.mkdir(parents=True, exist_ok=True)
-        faces, problems = output.write(results, out, len(found), not arguments.no_pictures, style)
+        faces, problems = output.write(results, out, len(found), None if arguments.no_pictures else style)
     except KeyboardInterrupt:
-        print(f"error: interrupted; {photos.shown(out / output.LINES)} holds the answers until then", file=sys.stderr)
+        kept = photos.shown(out / output.LINES) + (f" and {photos.shown(arguments.video)}" if arguments.video else "")
+        print(f"error: interrupted; the answers until then are in {kept}", file=sys.stderr)
         return 130
     what = f"{counted(faces, 'face')} in {counted(len(found) - problems, 'photo')}"
     print(f"{photos.shown(out)}: {what}; {counted(problems, 'photo')} could not be processed")
@@ -180,7 +181,7 @@ def annotate(results, predictor, source, every, arguments, out, style):
     rate, frames = photos.answered_frames(source, every, arguments.frames or 0)
     with video.AnnotatedVideo(arguments.video, rate, predictor.only, predictor.decide, style) as annotated:
         out.mkdir(parents=True, exist_ok=True)
-        _, problems = output.write(map(annotated.add, results), out, frames or None, False, unit="frame")
+        _, problems = output.write(map(annotated.add, results), out, frames or None, unit="frame")
     if not problems and not annotated.tracker.count:
         problems = 1
         print(f"error: {photos.shown(photos.text(source))}: no face found in any frame", file=sys.stderr)

@@ -48,23 +48,23 @@ class WholeLines:
         self.file.close()
 
 
-def write(results, out, total, pictures=True, style=cards.STYLE, unit="photo"):
+def write(results, out, total, style=None, unit="photo"):
     """Write a stream of Prediction to folder `out` as they come: number of faces, number of problems.
 
-    total: how many they are, None if unknown; pictures: whether an overlay of each is written, in a style, see
-    cards.Style; unit: "photo", or "frame", which may have no face. Problems are one line each on
+    total: how many they are, None if unknown; style: of the overlays, see cards.Style, None: none is written; unit:
+    "photo", or "frame", which may have no face. Problems are one line each on
     standard error. Raises ToolError where the folder cannot be written; what was written
     until then stays.
     """
     try:
-        return _write(results, out, total, pictures, style, unit)
+        return _write(results, out, total, style, unit)
     except OSError as error:
         raise ToolError(
             f"{shown(out)}: cannot be written ({error.strerror or error}); the answers until then are in {LINES}"
         )
 
 
-def _write(results, out, total, pictures, style, unit):
+def _write(results, out, total, style, unit):
     remove_earlier(out)
     # What is left there is somebody else's: it is not written over.
     taken = {path.stem.casefold() for path in out.iterdir() if path.suffix.lower() == ".png"}
@@ -77,7 +77,7 @@ def _write(results, out, total, pictures, style, unit):
                 result = result._replace(photo=result.photo._replace(problem=problem))
                 problems += 1
                 tqdm.write(f"error: {shown(result.photo.name)}: {problem}", file=sys.stderr)
-            overlay = file_name(result.photo.name, taken) if pictures and result.faces else None
+            overlay = file_name(result.photo.name, taken) if style and result.faces else None
             # The line comes first: what it names can be removed by the next call, whatever happens to this one.
             lines.write(json.dumps(record(result, overlay), allow_nan=False) + "\n")
             table.write(rows(csv_rows(result)))

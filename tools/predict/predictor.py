@@ -23,8 +23,6 @@ CROWD = 500
 # Of the stages of a run that are done, the first of these answers; the average region belongs to task one.
 STAGES = ("cascade", "average", "region", "whole_face")
 MIN_CONFIDENCE = 0.8
-
-
 Box = tuple[float, float, float, float]
 
 

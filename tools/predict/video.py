@@ -15,7 +15,7 @@ from tools.errors import ToolError
 from tools.predict import cards, photos
 from tools.predict.tracking import Tracker
 
-# Ending of the file -> codec that every OpenCV package has: MPEG-4, Motion JPEG, VP8 (browsers play VP8 only).
+# Ending of the file -> codec that every OpenCV package has: MPEG-4, Motion JPEG, VP8 (web browsers play VP8 of these).
 CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
 
 
