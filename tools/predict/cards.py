@@ -16,7 +16,7 @@ from data_prep.pictures import COLOURS, INK, PAPER, dashed, padded, rectangle, s
 LONGEST, WIDEST, FACE, SMALL_FACE, FEW, CARDS = 1200, 1280, 210, 110, 6, 36
 # Of a line of a card, the bar of a probability, the column of its number, the sign of a legend, and between all.
 LINE, BAR, NUMBER, SIGN, GAP = 20, 48, 44, 32, 10
-GREY, DIM, PALE, EDGE, WARNING = (95, 95, 95), (120, 120, 120), (205, 205, 205), (228, 228, 228), COLOURS[5]
+GREY, DIM, PALE, EDGE, WARNING = (95, 95, 95), (120, 120, 120), (180, 180, 180), (228, 228, 228), COLOURS[5]
 # Faces less than this many pixels wide, as drawn, get a small number.
 NARROW = 60
 
