@@ -150,6 +150,12 @@ def test_full_disk_ends_the_call_and_keeps_what_is_written(tmp_path, monkeypatch
     assert names(tmp_path) == ["a.png", "predictions.csv", "predictions.jsonl"]
 
 
+def test_a_folder_that_cannot_be_made_is_one_clear_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ToolError, match=r"file/out: cannot be written \(Not a directory\)$"):
+        write([], tmp_path / "file" / "out", 0)
+
+
 def test_a_line_that_does_not_fit_is_not_left_in_part(tmp_path):
     class Disk:
         """A file on a disk with room for eight more bytes."""

@@ -156,7 +156,6 @@ def run(arguments):
     try:
         if arguments.video:
             return annotate(results, predictor, found[0].path, every, arguments, out, style)
-        out.mkdir(parents=True, exist_ok=True)
         faces, problems = output.write(results, out, len(found), None if arguments.no_pictures else style)
     except KeyboardInterrupt:
         kept = photos.shown(out / output.LINES) + (f" and {photos.shown(arguments.video)}" if arguments.video else "")
@@ -180,7 +179,6 @@ def annotate(results, predictor, source, every, arguments, out, style):
     """Write an annotated video and the answers of its frames: the exit status. Raises ToolError, OSError."""
     rate, frames = photos.answered_frames(source, every, arguments.frames or 0)
     with video.AnnotatedVideo(arguments.video, rate, predictor.only, predictor.decide, style) as annotated:
-        out.mkdir(parents=True, exist_ok=True)
         _, problems = output.write(map(annotated.add, results), out, frames or None, unit="frame")
     if not problems and not annotated.tracker.count:
         problems = 1

@@ -59,12 +59,12 @@ def write(results, out, total, style=None, unit="photo"):
     try:
         return _write(results, out, total, style, unit)
     except OSError as error:
-        raise ToolError(
-            f"{shown(out)}: cannot be written ({error.strerror or error}); the answers until then are in {LINES}"
-        )
+        kept = f"; the answers until then are in {LINES}" if os.path.exists(out / LINES) else ""
+        raise ToolError(f"{shown(out)}: cannot be written ({error.strerror or error}){kept}")
 
 
 def _write(results, out, total, style, unit):
+    out.mkdir(parents=True, exist_ok=True)
     remove_earlier(out)
     # What is left there is somebody else's: it is not written over.
     taken = {path.stem.casefold() for path in out.iterdir() if path.suffix.lower() == ".png"}
