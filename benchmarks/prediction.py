@@ -1,10 +1,12 @@
-"""Measure prediction: faces/s against its net called directly, time to the first result, memory.
+"""Measure prediction: faces/s against its net called directly, time to the first result, memory, flicker in videos.
 
     .caffe/bin/python -m benchmarks.prediction FACES --run build/run
     .venv/bin/python -m benchmarks.prediction FACES --run build/run --only memory
 
 FACES: a folder of aligned faces. For memory, photos of 4 million pixels with two of the faces in each are made in a
-scratch folder; on them faces are found, and overlays drawn.
+scratch folder; on them faces are found, and overlays drawn. For flicker, three faces move through a video with noise
+and changing light; answers that change from one frame to the next are counted, as the network gives them and as they
+are followed.
 """
 
 import argparse
@@ -23,6 +25,7 @@ from data_prep.geometry import face, patch
 from tools import networks
 from tools.predict import photos
 from tools.predict.predictor import Predictor
+from tools.predict.tracking import Tracker
 
 PHOTO = (1750, 2300)
 
@@ -97,13 +100,55 @@ def memory(faces, run, sizes=(100, 1000), originals_count=50):
     print(f"{peaks[-1] / peaks[0] - 1:+.1%}")
 
 
+def moving(faces, frames, shape=(720, 1280)):
+    """Frames of a video of 25 per second in which aligned faces (paths) move, turn and grow, as Photos."""
+    rng, pictures = np.random.default_rng(0), [cv2.imread(str(path)) for path in faces]
+    for number in range(frames):
+        frame = np.full((*shape, 3), 160, np.uint8)
+        for place, picture in enumerate(pictures):
+            turn, scale = 5 * np.sin(number / 11 + 2 * place), 1.15 + 0.25 * np.sin(number / 17 + place)
+            matrix = cv2.getRotationMatrix2D((89, 109), turn, scale)
+            matrix[:, 2] += 130 + 400 * place + 50 * np.sin(number / 13 + place), 210 + 60 * np.cos(number / 9 + place)
+            cv2.warpAffine(picture, matrix, shape[::-1], dst=frame, borderMode=cv2.BORDER_TRANSPARENT)
+        light = 1 + 0.25 * np.sin(number / 5)
+        frame = np.clip(frame * light + rng.normal(0, 6, frame.shape), 0, 255).astype(np.uint8)
+        yield photos.Photo(str(number), frame, None, number / 25)
+
+
+def changes(tracks):
+    """Answers that differ from those of the frame before, and the mean change of a probability.
+
+    tracks: list of dicts (number of the face, attribute) -> Answer, one per frame
+    """
+    pairs = [(a[key], b[key]) for a, b in zip(tracks, tracks[1:]) for key in a if key in b]
+    steps = [abs(a.probability - b.probability) for a, b in pairs]
+    return sum(a.answer != b.answer for a, b in pairs), statistics.mean(steps)
+
+
+def flicker(faces, run, frames=60):
+    """Changes of answers from frame to frame, as the network gives them and as they are followed."""
+    predictor = Predictor(run=run)
+    tracker, given, followed = Tracker(predictor.decide), [], []
+    chosen = [source.path for source in photos.find([faces])[:3]]
+    for prediction in predictor.stream(moving(chosen, frames)):
+        # The faces stay in their third of the picture, which tells them apart without the tracker.
+        thirds = [int(3 * (face.box[0] + face.box[2]) / 2 / prediction.shape[1]) for face in prediction.faces]
+        given.append({(k, n): a for k, f in zip(thirds, prediction.faces) for n, a in f.attributes.items()})
+        shown = tracker.follow(prediction).faces
+        followed.append({(face.track, n): a for face in shown for n, a in face.attributes.items()})
+    for words, some in (("as given", given), ("followed", followed)):
+        count, step = changes(some)
+        what = f"{frames} frames, {tracker.count} faces, {words}"
+        print(f"{what}: {count} answers change, probabilities by {step:.4f} (mean)", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("faces", type=pathlib.Path, help="folder of aligned faces")
     add("--run", default="build/run", help="folder of the run (default build/run)")
     add("--rounds", type=int, default=5, help="rounds of speed and of first (default 5)")
-    add("--only", choices=("speed", "first", "memory"), help="measure one of them")
+    add("--only", choices=("speed", "first", "memory", "flicker"), help="measure one of them")
     given = parser.parse_args()
     what = given.faces, given.run
     try:
@@ -113,6 +158,8 @@ def main():
             first(*what, given.rounds)
         if given.only in (None, "memory"):
             memory(*what)
+        if given.only in (None, "flicker"):
+            flicker(*what)
     except (networks.ToolError, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"error: {error}")
 

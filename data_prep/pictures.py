@@ -1,17 +1,22 @@
 """Drawing on pictures (B G R arrays) with one palette, and writing them to files."""
 
+import functools
 import pathlib
 
 import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from data_prep.files import write_bytes
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+# Source Sans Pro, from the package font-source-sans-pro.
+FONT_PACKAGE, FONTS = "font_source_sans_pro", {False: "SourceSansPro-Regular.ttf", True: "SourceSansPro-Semibold.ttf"}
 
 # Colours that people with colour blindness can tell apart (Okabe and Ito 2008): blue, orange, bluish green, reddish
 # purple, sky blue, vermilion, yellow.
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
 INK, PAPER = (30, 30, 30), (255, 255, 255)
-FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def bgr(colour):
@@ -22,9 +27,72 @@ def bgr(colour):
 COLOURS = [bgr(colour) for colour in PALETTE]
 
 
-def text(picture, words, x, y, size=0.45, ink=INK, thickness=1):
-    """Write words with their baseline at (x, y), in place."""
-    cv2.putText(picture, words, (int(x), int(y)), FONT, size, ink, thickness, cv2.LINE_AA)
+@functools.lru_cache(maxsize=64)
+def font(size, bold=False):
+    """The font of all pictures at a size in pixels, for Pythons beside .venv too. Raises FileNotFoundError."""
+    for folder in sorted(REPOSITORY.glob(f".venv/lib/python3*/site-packages/{FONT_PACKAGE}/files")):
+        if (folder / FONTS[bold]).exists():
+            return ImageFont.truetype(str(folder / FONTS[bold]), size)
+    raise FileNotFoundError("the font's package font-source-sans-pro is not in .venv; run: make .venv/ready")
+
+
+def printable(words):
+    """Words as they can be drawn in one line."""
+    return "".join(c if c.isprintable() or c == "\u00a0" else "?" for c in words)
+
+
+def text_width(words, size=15, bold=False):
+    """Width of words in pixels, rounded up."""
+    return int(np.ceil(font(size, bold).getlength(printable(words))))
+
+
+@functools.lru_cache(maxsize=1024)
+def drawn_text(words, size, bold):
+    """Words in one line: left and top edge from the start of the baseline, and cover (height, width, 1) in [0, 1]."""
+    face = font(size, bold)
+    # A pixel more on each side than the font says: some letters lean over.
+    left, top, right, bottom = np.array(face.getbbox(words, anchor="ls")) + (-1, -1, 1, 1)
+    mask = Image.new("L", (int(right - left), int(bottom - top)))
+    ImageDraw.Draw(mask).text((-left, -top), words, fill=255, font=face, anchor="ls")
+    return int(left), int(top), np.asarray(mask, np.float32)[:, :, np.newaxis] / 255
+
+
+def text(picture, words, x, y, size=15, ink=INK, bold=False):
+    """Write words with their baseline at (x, y), in place; what does not fit on the picture is cut off.
+
+    size: of the font, in pixels; capitals are two thirds as high
+    """
+    x, y = int(x), int(y)
+    left, top, cover = drawn_text(printable(words), size, bold)
+    right, bottom = left + cover.shape[1], top + cover.shape[0]
+    x1, y1 = max(x + left, 0), max(y + top, 0)
+    x2, y2 = min(x + right, picture.shape[1]), min(y + bottom, picture.shape[0])
+    if x2 <= x1 or y2 <= y1:
+        return
+    cover = cover[y1 - y - top : y2 - y - top, x1 - x - left : x2 - x - left]
+    ground = picture[y1:y2, x1:x2]
+    ground[...] = np.round(ground + cover * (np.array(ink, np.float32) - ground))
+
+
+def shortened(words, width, size=15, bold=False):
+    """Words that fit into a width in pixels: as they are, or their beginning and an ellipsis."""
+    words = printable(words)
+    if text_width(words, size, bold) <= width:
+        return words
+    while words and text_width(words + "\u2026", size, bold) > width:
+        words = words[:-1]
+    return words.rstrip() + "\u2026"
+
+
+def wrapped(words, width, size=15, bold=False):
+    """Words in lines that fit into a width in pixels, as far as they can be broken between words."""
+    lines = []
+    for word in words.split(" "):
+        if lines and text_width(f"{lines[-1]} {word}", size, bold) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
 
 
 def rectangle(image, box, colour, thickness=2):
@@ -33,6 +101,17 @@ def rectangle(image, box, colour, thickness=2):
     corners = (max(x1, 0), max(y1, 0)), (min(x2, image.shape[1]) - 1, min(y2, image.shape[0]) - 1)
     cv2.rectangle(image, *corners, INK, thickness + 2)
     cv2.rectangle(image, *corners, colour, thickness)
+
+
+def dashed(image, box, colour, thickness=2, dash=8):
+    """Draw a half-open box x1 y1 x2 y2 in dashes with a dark edge, in place."""
+    x1, y1, x2, y2 = (int(round(float(side))) for side in box)
+    (x1, y1), (x2, y2) = (max(x1, 0), max(y1, 0)), (min(x2, image.shape[1]) - 1, min(y2, image.shape[0]) - 1)
+    lines = [((x, y), (min(x + dash, x2), y)) for x in range(x1, x2, 2 * dash) for y in (y1, y2)]
+    lines += [((x, y), (x, min(y + dash, y2))) for y in range(y1, y2, 2 * dash) for x in (x1, x2)]
+    for ink, width in ((INK, thickness + 2), (colour, thickness)):
+        for start, end in lines:
+            cv2.line(image, start, end, ink, width)
 
 
 def padded(picture, width=0, height=0):

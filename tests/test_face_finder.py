@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
 from data_prep import geometry
@@ -151,24 +152,43 @@ def test_a_file_that_is_no_detector_is_one_sentence(tmp_path, kind):
     assert "\n" not in str(error.value) and str(path) in str(error.value)
 
 
-def test_detections_of_yunet_are_read_as_opencv_gives_them(monkeypatch, tmp_path):
-    row = [10, 20, 30, 40, *range(100, 110), 0.875]
+def yunet_file(path):
+    """A network with YuNet's outputs: a face stands where a cell of 8 x 8 pixels is bright, 32 wide and 40 high.
 
-    class Net:
-        def setInputSize(self, size):
-            self.size = size
+    Landmark k lies k / 2 of a cell to the right of the cell's corner, and a quarter more down.
+    """
+    nodes, weights, outputs = [], [], []
+    offsets = {"cls": [0], "obj": [0], "bbox": [0.5, 0.5, np.log(4), np.log(5)], "kps": np.arange(10) / 4}
+    for stride in (8, 16, 32):
+        for kind, bias in offsets.items():
+            name, kernel = f"{kind}_{stride}", np.zeros((len(bias), 3, stride, stride), np.float32)
+            if len(bias) == 1 and stride == 8:
+                kernel[:] = 1 / (255 * kernel.size)
+            for end, value in (("w", kernel), ("b", np.float32(bias)), ("s", np.array([1, -1, len(bias)]))):
+                weights.append(onnx.numpy_helper.from_array(value, f"{name}_{end}"))
+            inputs, sides = ["input", f"{name}_w", f"{name}_b"], [stride, stride]
+            nodes += [
+                onnx.helper.make_node("Conv", inputs, [f"{name}_c"], kernel_shape=sides, strides=sides),
+                onnx.helper.make_node("Transpose", [f"{name}_c"], [f"{name}_t"], perm=[0, 2, 3, 1]),
+                onnx.helper.make_node("Reshape", [f"{name}_t", f"{name}_s"], [name]),
+            ]
+            outputs.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, None, len(bias)]))
+    image = onnx.helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, [1, 3, 160, 160])
+    graph = onnx.helper.make_graph(nodes, "yunet", [image], outputs, weights)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 11)], ir_version=7), path)
 
-        def detect(self, image):
-            assert self.size == image.shape[1::-1]
-            return 1, None if not image.any() else np.array([row, [0, 0, 9, 9, *range(10), 0.9]], np.float32)
 
-    monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *_: Net())
-    (tmp_path / "yunet.onnx").write_bytes(b"")
-    detector = yunet.YuNet(str(tmp_path / "yunet.onnx"), 20)
-    found = detector(np.ones((60, 80, 3), np.uint8))
-    np.testing.assert_array_equal(found.boxes, [(10, 20, 40, 60)])
-    np.testing.assert_array_equal(found.landmarks, np.arange(100, 110).reshape(1, 5, 2))
-    assert found.scores == [0.875]
+def test_detections_of_a_yunet_file_are_read_as_opencv_gives_them(tmp_path):
+    yunet_file(tmp_path / "yunet.onnx")
+    detector = face_finder.FaceFinder(tmp_path / "yunet.onnx").detector
+    photo = np.zeros((100, 200, 3), np.uint8)
+    photo[40:48, 120:128] = 240
+    found = detector(photo)
+    np.testing.assert_allclose(found.boxes, [(108, 24, 140, 64)], atol=1e-4)
+    np.testing.assert_allclose(found.landmarks, [[(120 + 4 * k, 42 + 4 * k) for k in range(5)]], atol=1e-4)
+    assert found.scores == pytest.approx([240 / 255], abs=1e-4)
+    assert yunet.YuNet(tmp_path / "yunet.onnx", 41)(photo).boxes.shape == (0, 4)  # it is too small
+    assert len(detector(np.zeros((50, 70, 3), np.uint8)).scores) == 0
 
 
 def test_suppression_keeps_the_best_of_those_that_overlap():

@@ -9,6 +9,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from tools.errors import ToolError
 from tools.predict import image_size, images, photos
@@ -198,21 +199,16 @@ def test_noise_of_libraries_stays_out_of_standard_error(tmp_path, capfd):
     assert capfd.readouterr().err == "a line of ours\n"
 
 
-class Pil:
-    """What is asked of a PIL image."""
-
-    def __init__(self, rgb, mode="RGB"):
-        self.rgb, self.mode, self.size = rgb, mode, rgb.shape[1::-1]
-
-    def convert(self, mode):
-        assert mode == "RGB"
-        return self.rgb
-
-
 def test_images_are_taken_as_files_arrays_grey_and_pil(tmp_path):
     bgr = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), bgr)
-    for given in (bgr, str(tmp_path / "a.png"), tmp_path / "a.png", Pil(bgr[:, :, ::-1]), np.asfortranarray(bgr)):
+    for given in (
+        bgr,
+        str(tmp_path / "a.png"),
+        tmp_path / "a.png",
+        Image.fromarray(bgr[:, :, ::-1]),
+        np.asfortranarray(bgr),
+    ):
         np.testing.assert_array_equal(images.as_image(given), bgr)
     grey = np.repeat(bgr[:, :, :1], 3, axis=2)
     for given in (bgr[:, :, 0], bgr[:, :, :1]):
@@ -220,6 +216,31 @@ def test_images_are_taken_as_files_arrays_grey_and_pil(tmp_path):
     bgra = np.dstack([bgr, bgr[:, :, 0]])
     cv2.imwrite(str(tmp_path / "clear.png"), bgra)
     np.testing.assert_array_equal(images.as_image(tmp_path / "clear.png"), bgr)
+    rgb = np.ascontiguousarray(bgr[:, :, ::-1])
+    np.testing.assert_array_equal(images.as_image(rgb, "RGB"), bgr)
+    for given in (bgr[:, :, 0], Image.fromarray(bgr[:, :, 0]), Image.fromarray(bgr[:, :, 0]).convert("LA")):
+        np.testing.assert_array_equal(images.as_image(given, "RGB"), grey)
+    np.testing.assert_array_equal(images.as_image(Image.open(tmp_path / "a.png"), "BGR"), bgr)  # it says its own order
+    turned = Image.fromarray(np.rot90(rgb))
+    exif = turned.getexif()
+    exif[0x0112] = 6  # the top of the scene is on the right of the picture
+    turned.save(tmp_path / "turned.png", exif=exif)
+    np.testing.assert_array_equal(images.as_image(Image.open(tmp_path / "turned.png")), bgr)
+
+
+def test_pil_images_that_cannot_be_used_are_one_clear_sentence(tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "half.png").write_bytes((tmp_path / "a.png").read_bytes()[:9000])
+    for image, words in (
+        (Image.open(tmp_path / "half.png"), "the PIL image cannot be read"),
+        (Image.new("I;16", (90, 90)), "mode I;16 has no values from 0 to 255"),
+        (Image.new("F", (90, 90)), "mode F has no values"),
+        (Image.new("1", (20000, 5001)), "too large: 100 million pixels"),
+    ):
+        with pytest.raises(ToolError, match=words):
+            images.as_image(image)
+    with pytest.raises(ToolError, match="channels='GBR': give 'BGR' or 'RGB'"):
+        images.as_image(np.zeros((90, 90, 3), np.uint8), "GBR")
 
 
 @pytest.mark.parametrize(

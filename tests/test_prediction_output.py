@@ -1,5 +1,6 @@
 """What a call of prediction leaves in its folder, and what it does when it cannot write."""
 
+import dataclasses
 import errno
 import json
 
@@ -8,17 +9,23 @@ import pytest
 
 from data_prep import pictures
 from tools.errors import ToolError
-from tools.predict import output, photos
+from tools.predict import cards, output, photos
 from tools.predict.predictor import Answer, Face, Prediction
+
+STYLE = cards.Style(0.8, True, False)
 
 
 def prediction(name, faces=1):
     """A Prediction of a photo with some faces."""
-    answers = {"Male": Answer("present", 0.9, [1.0, 2.0, 3.0, 4.0]), "Young": Answer("uncertain", 0.5)}
-    found = [Face([0.0, 0.0, 30.0, 30.0], 0.99, -3.0, answers, "blurred")] * faces
+    answers = {"Male": Answer("present", 0.9, (1.0, 2.0, 3.0, 4.0)), "Young": Answer("uncertain", 0.5)}
+    found = [Face((0.0, 0.0, 30.0, 30.0), 0.99, -3.0, answers, "blurred")] * faces
     image = np.full((40, 60, 3), 100, np.uint8)
     photo = photos.Photo(name, None, None)
     return Prediction(photo, image, image.shape, found, [image] * faces, [{"Male": np.array([0, 0, 1, 1])}] * faces)
+
+
+def write(results, out, total, style=STYLE):
+    return output.write(results, out, total, style)
 
 
 def lines(folder):
@@ -30,7 +37,7 @@ def names(folder):
 
 
 def test_lines_and_table_by_hand(tmp_path, capsys):
-    assert output.write([prediction("a.jpg"), prediction("b\n.jpg", 0)], tmp_path, 2) == (1, 1)
+    assert write([prediction("a.jpg"), prediction("b\n.jpg", 0)], tmp_path, 2) == (1, 1)
     face = {
         **{"box": [0.0, 0.0, 30.0, 30.0], "score": 0.99, "rotation": -3.0, "warning": "blurred"},
         "attributes": {
@@ -53,12 +60,12 @@ def test_lines_and_table_by_hand(tmp_path, capsys):
 def test_predictions_of_two_calls_never_mix(tmp_path):
     (tmp_path / "mine.png").write_bytes(b"mine")
     (tmp_path / "b.txt").write_bytes(b"mine")
-    output.write([prediction("a.jpg"), prediction("b.jpg")], tmp_path, 2)
+    write([prediction("a.jpg"), prediction("b.jpg")], tmp_path, 2)
     assert names(tmp_path) == ["a.png", "b.png", "b.txt", "mine.png", "predictions.csv", "predictions.jsonl"]
-    output.write([prediction("c.jpg")], tmp_path, 1)
+    write([prediction("c.jpg")], tmp_path, 1)
     assert names(tmp_path) == ["b.txt", "c.png", "mine.png", "predictions.csv", "predictions.jsonl"]
     assert [line["photo"] for line in lines(tmp_path)] == ["c.jpg"]
-    output.write([prediction("d.jpg")], tmp_path, 1, pictures=False)
+    write([prediction("d.jpg")], tmp_path, 1, style=None)
     assert names(tmp_path) == ["b.txt", "mine.png", "predictions.csv", "predictions.jsonl"]
 
 
@@ -85,7 +92,7 @@ def test_only_pictures_of_the_same_folder_are_removed(tmp_path, line):
     for path in kept:
         path.write_bytes(b"mine")
     (out / output.LINES).write_text(line + "\n")
-    output.write([], out, 0)
+    write([], out, 0)
     assert all(path.read_bytes() == b"mine" for path in kept)
 
 
@@ -93,7 +100,7 @@ def test_files_of_others_are_not_written_over(tmp_path):
     (tmp_path / "A.png").write_bytes(b"mine")
     (tmp_path / "b.png").mkdir()
     (tmp_path / output.LINES).write_text('{"overlay": "b.png"}\n')
-    output.write([prediction("a.jpg"), prediction("b.jpg")], tmp_path, 2)
+    write([prediction("a.jpg"), prediction("b.jpg")], tmp_path, 2)
     assert (tmp_path / "A.png").read_bytes() == b"mine" and (tmp_path / "b.png").is_dir()
     assert [line["overlay"] for line in lines(tmp_path)] == ["a_2.png", "b_2.png"]
 
@@ -110,7 +117,7 @@ def test_overlays_of_equal_and_long_names_do_not_collide(tmp_path):
         "clip.mp4#1.00",
         ".jpg",
     ]
-    output.write(map(prediction, given), tmp_path, len(given))
+    write(map(prediction, given), tmp_path, len(given))
     overlays = [line["overlay"] for line in lines(tmp_path)]
     assert len({name.casefold() for name in overlays}) == len(given)
     assert overlays[2:5] == ["b.png", "B_2.png", "b_3.png"] and overlays[6] == "clip_1.00.png"
@@ -138,9 +145,15 @@ def test_full_disk_ends_the_call_and_keeps_what_is_written(tmp_path, monkeypatch
 
     monkeypatch.setattr(output, "write_image", write_image)
     with pytest.raises(ToolError, match=r"cannot be written \(No space left on device\); the answers until then"):
-        output.write(map(prediction, ("a.jpg", "b.jpg", "c.jpg")), tmp_path, 3)
+        write(map(prediction, ("a.jpg", "b.jpg", "c.jpg")), tmp_path, 3)
     assert [line["photo"] for line in lines(tmp_path)] == ["a.jpg", "b.jpg"]
     assert names(tmp_path) == ["a.png", "predictions.csv", "predictions.jsonl"]
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ToolError, match=r"file/out: cannot be written \(Not a directory\)$"):
+        write([], tmp_path / "file" / "out", 0)
 
 
 def test_a_line_that_does_not_fit_is_not_left_in_part(tmp_path):
@@ -165,7 +178,7 @@ def test_a_line_that_does_not_fit_is_not_left_in_part(tmp_path):
 
 def test_predictions_hold_no_nan(tmp_path):
     broken = prediction("a.jpg")
-    broken.faces[0].score = float("nan")
+    broken.faces[0] = dataclasses.replace(broken.faces[0], score=float("nan"))
     with pytest.raises(ValueError):
-        output.write([broken], tmp_path, 1)
+        write([broken], tmp_path, 1)
     assert (tmp_path / output.LINES).read_text() == ""

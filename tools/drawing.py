@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from data_prep.geometry import PATCH_SIZE
-from data_prep.pictures import COLOURS, INK, PAPER, rectangle, text
+from data_prep.pictures import COLOURS, INK, PAPER, rectangle, shortened, text, text_width
 
 FOUND, TRUE = COLOURS[1], PAPER  # found regions are orange, true boxes white
 
@@ -21,7 +21,7 @@ def region(image, found, true=None):
 def titled(image, words):
     """A picture under a line of text."""
     strip = np.full((28, image.shape[1], 3), 255, dtype=np.uint8)
-    text(strip, words, 6, 20, 0.55)
+    text(strip, shortened(words, image.shape[1] - 12, 18), 6, 20, 18)
     return np.vstack([strip, image])
 
 
@@ -42,8 +42,8 @@ def heat(response, side=PATCH_SIZE):
     step = side / len(response)
     for (y, x), value in np.ndenumerate(response):
         ink = INK if value > 0.6 else (255, 255, 255)
-        place = int((x + 0.5) * step - 14), int((y + 0.5) * step + 5)
-        text(picture, f"{value:.2f}"[-4:].lstrip("0") or "0", *place, ink=ink)
+        words = f"{value:.2f}"
+        text(picture, words, (x + 0.5) * step - text_width(words) / 2, (y + 0.5) * step + 5, ink=ink)
     return picture
 
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from data_prep.geometry import FACE_SIZE, MARGIN, PATCH_SIZE
-from data_prep.pictures import COLOURS, PAPER, stacked, text
+from data_prep.pictures import COLOURS, PAPER, stacked, text, text_width
 
 SIDE, GAP, LINE = 112, 6, 22
 
@@ -13,7 +13,7 @@ def tile(image, caption="", side=SIDE):
     """An image brought to a square of `side` pixels, over a caption if there is one."""
     picture = np.full((side + (LINE if caption else 0), side, 3), 255, np.uint8)
     picture[:side] = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
-    text(picture, caption, 2, side + 15, 0.4)
+    text(picture, caption, 2, side + 15, 14)
     return picture
 
 
@@ -29,9 +29,9 @@ def grid(tiles, columns):
     return picture
 
 
-def heading(words, width, size=0.6):
+def heading(words, width, size=19):
     """A line of text as a picture."""
-    picture = np.full((30, max(width, 12 + int(19 * size * len(words))), 3), 255, np.uint8)
+    picture = np.full((30, max(width, 2 * GAP + text_width(words, size)), 3), 255, np.uint8)
     text(picture, words, GAP, 21, size)
     return picture
 
@@ -70,4 +70,4 @@ def augmentation(name, face, cuts, columns=4):
     side_by_side[: whole.shape[0], : whole.shape[1]] = whole
     side_by_side[: patches.shape[0], whole.shape[1] :] = patches
     title = f"{name}: {FACE_SIZE} x {FACE_SIZE} pixels, and its cuts of {PATCH_SIZE} x {PATCH_SIZE} (moved right, down)"
-    return stacked([heading(title, side_by_side.shape[1], 0.5), side_by_side])
+    return stacked([heading(title, side_by_side.shape[1], 17), side_by_side])

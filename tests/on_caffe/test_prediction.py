@@ -161,6 +161,31 @@ def test_command_answers_for_the_readable_and_names_the_rest(run, photo_folder, 
     assert done.returncode == 1 and done.stderr == f"error: {tmp_path}/nowhere: no such file or folder\n"
 
 
+def test_a_video_is_written_with_its_faces_followed(run, drawn_faces, tmp_path):
+    clip, out = tmp_path / "clip.avi", tmp_path / "answers.mp4"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*"MJPG"), 10, (640, 360))
+    for number in range(6):
+        frame = np.full((360, 640, 3), 200, np.uint8)
+        x = 60 + 8 * number
+        frame[70:288, x : x + 178] = drawn_faces[0]
+        if number != 3:
+            frame[70:288, 400:578] = drawn_faces[1]
+        writer.write(frame)
+    writer.release()
+    done = predict("--run", run.folder, "--out", tmp_path / "out", "--video", out, clip)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{out}: 6 frames, 2 faces; answers for each frame in {tmp_path}/out\n"
+    records = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
+    assert [[face["track"] for face in record["faces"]] for record in records] == [[1, 2]] * 6
+    scores = [[face["score"] for face in record["faces"]] for record in records]
+    assert [row.count(None) for row in scores] == [0, 0, 0, 1, 0, 0]
+    capture = cv2.VideoCapture(str(out))
+    frames = [capture.read()[1] for _ in range(6)]
+    assert capture.get(cv2.CAP_PROP_FPS) == 10 and not capture.read()[0]
+    assert all(frame.shape[0] >= 360 and frame.shape[1] > 640 for frame in frames)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.mp4", "clip.avi", "out"]
+
+
 def test_example_of_the_documentation_runs(run, drawn_faces, tmp_path, monkeypatch, capsys):
     example = tools.predict.__doc__.partition("\n\n")[2].partition("\n\nRun it")[0]
     assert "Predictor(run=" in example
@@ -170,8 +195,8 @@ def test_example_of_the_documentation_runs(run, drawn_faces, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     exec(textwrap.dedent(example), {})
     box, *answers = capsys.readouterr().out.splitlines()
-    assert box.startswith("[") and [line.partition(":")[0] for line in answers] == ATTRIBUTES
-    assert all("probability" in line and "region [" in line for line in answers)
+    assert box.startswith("(") and [line.partition(":")[0] for line in answers] == ATTRIBUTES
+    assert all("probability" in line and "region (" in line for line in answers)
 
 
 def test_predictor_answers_as_its_net_called_alone(run, drawn_faces):
@@ -181,7 +206,7 @@ def test_predictor_answers_as_its_net_called_alone(run, drawn_faces):
     (answer,) = predictor.predict(face)
     net = networks.load(run.deploy("cascade"), weights)
     result = networks.forward(net, [patch(geometry.face(face))], ["logits", "rois_image"])
-    assert list(answer.attributes) == ["Male"] and answer.score is None and answer.box == [0, 0, 178, 218]
+    assert list(answer.attributes) == ["Male"] and answer.score is None and answer.box == (0, 0, 178, 218)
     probability = 1 / (1 + np.exp(-result["logits"][0, 1]))
     assert answer.attributes["Male"].probability == pytest.approx(probability, abs=1e-4)
     assert answer.attributes["Male"].answer == ("present" if probability > 0.5 else "absent")
@@ -256,7 +281,7 @@ def test_stream_keeps_order_and_batches_across_photos(predictor, drawn_faces):
 def test_answers_are_json_and_scores_that_are_not_finite_are_an_error(predictor, drawn_faces):
     (face,) = predictor.predict(drawn_faces[0])
     value = json.loads(json.dumps(face.to_dict(), allow_nan=False))
-    assert value["attributes"]["Male"]["region"] == face.attributes["Male"].region
+    assert value["attributes"]["Male"]["region"] == list(face.attributes["Male"].region)
     name = next(name for name in predictor.net.params if name.startswith("head"))
     predictor.net.params[name][0].data[...] = np.nan
     with pytest.raises(ToolError, match="scores that are not finite"):
@@ -293,6 +318,7 @@ def test_wrong_weights_are_one_clear_line(run, tmp_path, kind):
         (["--attributes", "Maal"], "which knows Eyeglasses, Male; did you mean Male?"),
         (["--weights", "x.caffemodel"], "give --run or --weights, not both"),
         (["--sure", "0.9"], "no option --sure"),
+        (["--video", "answers.mp4"], "--video annotates one video or camera"),
     ),
 )
 def test_wrong_options_are_one_clear_line(run, photo_folder, tmp_path, arguments, words):

@@ -80,7 +80,7 @@ def torch():
 
 def packages():
     """(good, words) about the packages of .venv."""
-    wanted = ("numpy", "opencv-python-headless", "lmdb", "protobuf", "scipy", "h5py", "tqdm", "jinja2")
+    wanted = ("numpy", "opencv-python-headless", "lmdb", "protobuf", "scipy", "h5py", "tqdm", "pillow", "jinja2")
     missing, there = [], []
     for name in wanted:
         try:

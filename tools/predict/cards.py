@@ -1,17 +1,28 @@
-"""Overlays of predictions: the photo with its faces numbered, and under it a card per face.
+"""Overlays of predictions: the photo with its faces numbered, and beside it a card per face, and a legend.
 
-Labels stand on the cards, beside an enlarged face, never on the photo: they cannot collide, however small the faces.
+Answers stand on the cards, beside an enlarged face, never on the photo: they cannot collide, however small the faces.
 """
+
+import collections
 
 import cv2
 import numpy as np
 
-from data_prep.pictures import COLOURS, FONT, INK, padded, rectangle, text
+from data_prep.geometry import ALIGNED_HEIGHT, ALIGNED_WIDTH
+from data_prep.pictures import COLOURS, INK, PAPER, dashed, padded, rectangle, shortened, text, text_width, wrapped
 
-# Pixels along the longer side of the photo as drawn; of a card's face; cards of one overlay at most.
-LONGEST, FACE, CARDS = 1200, 210, 24
-LINE, TEXT, GAP = 18, 196, 10
-PALE = (200, 200, 200)
+# Pixels along the longer side of the photo as drawn; a row of cards is at most as wide as that or WIDEST. Height of a
+# card's face, and where there are more than FEW; cards of one overlay at most.
+LONGEST, WIDEST, FACE, SMALL_FACE, FEW, CARDS = 1200, 1280, 210, 110, 6, 36
+# Of a line of a card, the bar of a probability, the column of its number, the sign of a legend, and between all.
+LINE, BAR, NUMBER, SIGN, GAP = 20, 48, 44, 32, 10
+GREY, DIM, PALE, EDGE, WARNING = (95, 95, 95), (120, 120, 120), (180, 180, 180), (228, 228, 228), COLOURS[5]
+# Faces less than this many pixels wide, as drawn, get a small number.
+NARROW = 60
+
+# How answers are drawn. min_confidence: share of right answers below which one is uncertain, for the legend;
+# calibrated: whether probabilities are; all_regions: whether regions of absent and uncertain answers are drawn, too
+Style = collections.namedtuple("Style", "min_confidence calibrated all_regions")
 
 
 def view(image):
@@ -24,66 +35,147 @@ def view(image):
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
 
 
-def numbered(picture, scale, faces):
-    """The photo with the faces' boxes and numbers, in place."""
-    for number, face in enumerate(faces, 1):
-        box = np.array(face.box) * scale
-        colour = COLOURS[(number - 1) % len(COLOURS)]
-        rectangle(picture, box, colour)
-        (width, height), _ = cv2.getTextSize(str(number), FONT, 0.5, 1)
-        x, y = np.clip(box[:2], 0, None).astype(int)
-        cv2.rectangle(picture, (x, y), (x + width + 6, y + height + 7), INK, -1)
-        text(picture, str(number), x + 3, y + height + 3, 0.5, (255, 255, 255))
+def numbered(picture, scale, faces, numbers):
+    """Draw the faces' boxes and numbers, in place. The numbers keep clear of each other where there is room.
 
-
-def card(aligned, number, face, regions):
-    """A face enlarged, with the regions of what is present, and its attributes with probabilities beside it.
-
-    aligned: its picture; face: a predictor.Face; regions: dict of names to boxes in shares of the aligned picture
+    scale: pixels of the picture per pixel of the photo
     """
-    rows = list(face.attributes.items())
-    enlarged = cv2.resize(
-        aligned, (round(FACE * aligned.shape[1] / aligned.shape[0]), FACE), interpolation=cv2.INTER_CUBIC
+    boxes, taken = [np.array(face.box) * scale for face in faces], []
+    for box in boxes:
+        rectangle(picture, box, PAPER, 2 if box[2] - box[0] >= NARROW else 1)
+    for box, number in zip(boxes, numbers):
+        size = 17 if box[2] - box[0] >= NARROW else 13
+        tag = np.array([text_width(str(number), size, True) + 8, size + 3])
+        x1, y1, x2, y2 = box.round().astype(int)
+        corners = [(x1, y1 - tag[1] - 2), (x1, y1), (x2 - tag[0], y1 - tag[1] - 2), (x1, y2 + 2), (x2 + 2, y1)]
+        corners = np.clip(corners, 0, np.maximum(picture.shape[1::-1] - tag, 0))
+        free = (corner for corner in corners if not any(np.all(np.abs(corner - one) < tag) for one in taken))
+        x, y = next(free, corners[1])
+        taken.append((x, y))
+        cv2.rectangle(picture, (x, y), (x + tag[0] - 1, y + tag[1] - 1), INK, -1)
+        text(picture, str(number), x + 4, y + round(0.87 * size), size, PAPER, True)
+
+
+class Card:
+    """Draws the cards of faces that are answered for the same attributes: all are of one size.
+
+    names: the attributes; face: height of the enlarged face in pixels; columns: of answers at most
+    """
+
+    def __init__(self, names, style, face=FACE, columns=3):
+        self.names, self.style, self.height = list(names), style, face
+        self.width = round(face * ALIGNED_WIDTH / ALIGNED_HEIGHT)
+        lines = max(1, (face - LINE - 6) // LINE)
+        columns = min(columns, -(-len(self.names) // lines))
+        self.lines = -(-len(self.names) // columns)
+        self.column = BAR + NUMBER + 8 + max(text_width(f"{name} ?", bold=True) for name in self.names) + GAP
+        self.left = self.width + 3 * GAP
+        self.shape = (
+            max(face, LINE * (self.lines + 1) + 6) + 2 * GAP + 2,
+            self.left + max(columns * self.column, 150) + GAP,
+            3,
+        )
+
+    def draw(self, aligned, number, face, regions):
+        """The card of a face: enlarged, with the regions of its answers, and its attributes with probabilities.
+
+        aligned: its picture; face: a predictor.Face; regions: dict of names to boxes in shares of the aligned picture
+        """
+        picture = np.full(self.shape, 255, np.uint8)
+        cv2.rectangle(picture, (1, 1), (self.shape[1] - 3, self.shape[0] - 3), EDGE, 1)
+        enlarged = cv2.resize(aligned, (self.width, self.height), interpolation=cv2.INTER_CUBIC)
+        present = [name for name in self.names if face.attributes[name].answer == "present"]
+        colours = {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(self.names)}
+        for name in sorted(self.names, key=present.__contains__):  # those of what is present on top
+            if name in regions and (name in present or self.style.all_regions):
+                box = np.array(regions[name]) * np.tile(enlarged.shape[1::-1], 2)
+                (rectangle if name in present else dashed)(enlarged, box, colours[name])
+        top = GAP + 1
+        picture[top : top + self.height, top : top + self.width] = enlarged
+        words = f"Face {number}"
+        text(picture, words, self.left, top + 13, 17, bold=True)
+        x = self.left + text_width(words, 17, True) + GAP
+        # The complete warning is in predictions.jsonl.
+        warning = face.warning and "; ".join(part.partition(":")[0] for part in face.warning.split("; "))
+        score = "" if face.score is None else f"score {face.score:.2f}"
+        words = shortened(warning or score, self.shape[1] - x - GAP, 15)
+        text(picture, words, x, top + 13, 15, WARNING if warning else DIM)
+        for place, name in enumerate(self.names):
+            x, y = self.left + place // self.lines * self.column, top + LINE * (place % self.lines + 2) - 3
+            self._answer(picture, x, y, name, face.attributes[name], colours[name])
+        return picture
+
+    def _answer(self, picture, x, y, name, answer, colour):
+        """Draw a line of the card with its baseline at (x, y), in place."""
+        present, uncertain = answer.answer == "present", answer.answer == "uncertain"
+        shown = colour if present or self.style.all_regions else PALE
+        bar(picture, x, y, answer.probability, shown)
+        ink = INK if present else GREY if uncertain else DIM
+        share = f"{100 * answer.probability:.0f} %"
+        text(picture, share, x + BAR + NUMBER - text_width(share), y, ink=ink)
+        text(picture, name, x + BAR + NUMBER + 8, y, ink=ink, bold=present)
+        if uncertain:
+            text(picture, "?", x + BAR + NUMBER + 8 + text_width(f"{name} "), y, ink=WARNING, bold=True)
+
+
+def bar(picture, x, y, share, colour, width=BAR):
+    """Draw a bar filled to a share in [0, 1], its lower edge at y, in place."""
+    cv2.rectangle(picture, (x, y - 9), (x + width - 1, y), EDGE, -1)
+    if round(width * share):
+        cv2.rectangle(picture, (x, y - 9), (x + round(width * share) - 1, y), colour, -1)
+
+
+def legend(style, width):
+    """What the signs on cards mean, as a picture of a width."""
+    entries = [("bar", COLOURS[0], "present, its region on the face in the same colour")]
+    if style.all_regions:
+        entries.append(("dashes", COLOURS[0], "absent or uncertain, its region"))
+    else:
+        entries.append(("bar", PALE, "absent"))
+    entries.append(
+        ("?", WARNING, f"uncertain: probability of being right below {100 * style.min_confidence:.0f}\u00a0%")
     )
-    height = max(FACE, LINE * (len(rows) + 1)) + 2 * GAP
-    picture = np.full((height, enlarged.shape[1] + TEXT + 3 * GAP, 3), 255, np.uint8)
-    present = [name for name, answer in rows if answer.answer == "present"]
-    colours = {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(present)}
-    for name in present:
-        if name in regions:
-            rectangle(enlarged, np.array(regions[name]) * np.tile(enlarged.shape[1::-1], 2), colours[name], 1)
-    picture[GAP : GAP + FACE, GAP : GAP + enlarged.shape[1]] = enlarged
-    left = enlarged.shape[1] + 2 * GAP
-    text(picture, f"face {number}", left, GAP + 12, 0.5, thickness=1)
-    for place, (name, answer) in enumerate(rows, 1):
-        y = GAP + LINE * place + 13
-        certain, p = answer.answer != "uncertain", answer.probability
-        cv2.rectangle(picture, (left, y - 10), (left + round(40 * p), y), colours.get(name, PALE), -1)
-        cv2.rectangle(picture, (left, y - 10), (left + 40, y), (150, 150, 150), 1)
-        words = f"{100 * p:3.0f} % {name}" + ("" if certain else " ?")
-        text(picture, words, left + 46, y, 0.42, INK if name in colours else (110, 110, 110))
+    if not style.calibrated:
+        entries.append(("!", WARNING, "probabilities are not calibrated"))
+    # Places of the entries, from left to right and on the next line where the width is used up.
+    places, x, y, height = [], GAP, 0, 0
+    for sign, colour, words in entries:
+        rows = wrapped(words, width - GAP - SIGN)
+        step = SIGN + max(map(text_width, rows)) + 2 * GAP
+        if x > GAP and x + step > width:
+            x, y = GAP, height
+        places.append((x, y, sign, colour, rows))
+        x, height = x + step, max(height, y + LINE * len(rows))
+    picture = np.full((height + GAP, width, 3), 255, np.uint8)
+    for x, y, sign, colour, rows in places:
+        y += GAP // 2 + 13
+        if sign == "bar":
+            bar(picture, x, y, 1, colour, 24)
+        elif sign == "dashes":
+            dashed(picture, (x, y - 5, x + 25, y - 4), colour)
+        else:
+            text(picture, sign, x + 8, y, 17, colour, True)
+        for number, words in enumerate(rows):
+            text(picture, words, x + SIGN, y + LINE * number, ink=GREY)
     return picture
 
 
-def overlay(photo, shape, faces, aligned, shares):
+def overlay(photo, shape, faces, aligned, shares, style):
     """A photo's overlay.
 
     photo: its `view`; shape: of the photo itself; faces: list of predictor.Face; aligned: their pictures; shares: their
     regions, dicts of names to boxes in shares of the aligned picture
     """
-    picture = photo.copy()
-    numbered(picture, picture.shape[0] / shape[0], faces)
-    chosen = list(zip(aligned, range(1, CARDS + 1), faces, shares))
-    drawn = [card(*one) for one in chosen]
-    columns = max(1, min(len(drawn), max(LONGEST, picture.shape[1]) // drawn[0].shape[1]))
-    width = max(picture.shape[1], columns * max(one.shape[1] for one in drawn))
-    rows = [padded(picture, width)]
-    for start in range(0, len(drawn), columns):
-        row = drawn[start : start + columns]
-        height = max(one.shape[0] for one in row)
-        rows.append(padded(np.hstack([padded(one, height=height) for one in row]), width))
+    picture, numbers = photo.copy(), range(1, len(faces) + 1)
+    numbered(picture, picture.shape[0] / shape[0], faces, numbers)
+    card = Card(faces[0].attributes, style, FACE if len(faces) <= FEW else SMALL_FACE)
+    drawn = [card.draw(*one) for one in list(zip(aligned, numbers, faces, shares))[:CARDS]]
+    columns = max(1, min(len(drawn), max(WIDEST, picture.shape[1]) // card.shape[1]))
+    width = max(picture.shape[1], columns * card.shape[1])
+    rows = [padded(picture, width), np.full((GAP, width, 3), 255, np.uint8)]
+    rows += [padded(np.hstack(drawn[start : start + columns]), width) for start in range(0, len(drawn), columns)]
     if len(faces) > len(drawn):
         line = np.full((30, width, 3), 255, np.uint8)
-        text(line, f"and {len(faces) - len(drawn)} more faces: see predictions.jsonl", GAP, 20, 0.5)
+        text(line, f"and {len(faces) - len(drawn)} more faces: see predictions.jsonl", GAP, 20)
         rows.append(line)
-    return np.vstack(rows)
+    return np.vstack([*rows, legend(style, width)])

@@ -7,6 +7,11 @@ aligned like CelebA's pictures. Written to OUT, photo by photo: predictions.json
 row per face and attribute), and a picture per photo that shows its faces, answers and regions. Boxes and regions are
 x1 y1 x2 y2 in pixels of the photo. The predictions of an earlier call in OUT are replaced.
 
+    face-cascade predict --run build/run clip.mp4 --video answers.mp4
+
+answers for every frame of a video, follows the faces, averages their answers over half a second, and writes the frames
+with the answers as a video, without sound.
+
 Probabilities are calibrated once `face-cascade evaluate` has run. Each photo without an answer (not readable, no face)
 is reported in one line on standard error, and the exit status is then 1.
 """
@@ -17,7 +22,7 @@ import pathlib
 import sys
 
 from tools.errors import ToolError
-from tools.predict import face_finder, output, photos
+from tools.predict import cards, face_finder, output, photos, video
 from tools.predict.predictor import MIN_CONFIDENCE, Predictor
 from tools.run import Run
 
@@ -46,6 +51,11 @@ def add_arguments(parser):
         help="faces per forward pass (default 16); lower it to save memory",
     )
     add("--no-pictures", action="store_true", help="write no pictures, only predictions.jsonl and predictions.csv")
+    add(
+        "--all-regions",
+        action="store_true",
+        help="draw the regions of absent and uncertain answers, too, in dashes (default: of what is present)",
+    )
     faces = parser.add_argument_group("finding faces")
     add = faces.add_argument
     add("--aligned", action="store_true", help="the pictures are faces framed like the training data's: find none")
@@ -76,11 +86,17 @@ def add_arguments(parser):
     add(
         "--every",
         type=between(0.001, 1e6),
-        default=1.0,
         metavar="SECONDS",
-        help="seconds between the frames of a video that are answered for (default 1)",
+        help="seconds between the frames of a video that are answered for (default 1; with --video every frame is, and "
+        "the video that is written has only the frames that are answered for)",
     )
     add("--frames", type=count, metavar="N", help="frames of each video or camera at most (default: all)")
+    add(
+        "--video",
+        type=pathlib.Path,
+        metavar="FILE",
+        help=f"write one video or camera with its answers to FILE ({', '.join(video.CODECS)}), instead of pictures",
+    )
     files = parser.add_argument_group("files of your own instead of a run")
     add = files.add_argument
     add("--weights", type=pathlib.Path, help=".caffemodel of any of the networks")
@@ -115,6 +131,8 @@ def run(arguments):
     folder = None if arguments.weights else arguments.run or pathlib.Path("build/run")
     out = arguments.out or (folder / "predictions" if folder else pathlib.Path("build/predictions"))
     found = photos.find(arguments.photos)
+    if arguments.video:
+        check_video(found, arguments.video)
     device = arguments.device or (Run.read(folder).settings.device.split(",")[0] if folder else "cpu")
     finder = None
     if not arguments.aligned:
@@ -132,15 +150,43 @@ def run(arguments):
     )
     if not predictor.calibrated:
         print("note: probabilities are not calibrated; run face-cascade evaluate for that", file=sys.stderr)
-    out.mkdir(parents=True, exist_ok=True)
-    results = predictor.stream(photos.read(found, arguments.every, arguments.frames or 0), arguments.batch)
+    every = arguments.every or (0 if arguments.video else 1)
+    results = predictor.stream(photos.read(found, every, arguments.frames or 0), arguments.batch)
+    style = cards.Style(arguments.min_confidence, predictor.calibrated, arguments.all_regions)
     try:
-        faces, problems = output.write(results, out, len(found), not arguments.no_pictures)
+        if arguments.video:
+            return annotate(results, predictor, found[0].path, every, arguments, out, style)
+        faces, problems = output.write(results, out, len(found), None if arguments.no_pictures else style)
     except KeyboardInterrupt:
-        print(f"error: interrupted; {photos.shown(out / output.LINES)} holds the answers until then", file=sys.stderr)
+        kept = photos.shown(out / output.LINES) + (f" and {photos.shown(arguments.video)}" if arguments.video else "")
+        print(f"error: interrupted; the answers until then are in {kept}", file=sys.stderr)
         return 130
     what = f"{counted(faces, 'face')} in {counted(len(found) - problems, 'photo')}"
     print(f"{photos.shown(out)}: {what}; {counted(problems, 'photo')} could not be processed")
+    return 1 if problems else 0
+
+
+def check_video(found, path):
+    """Raise ToolError unless one video or camera was given and the annotated one does not replace it."""
+    source = found[0].path
+    if len(found) > 1 or not (isinstance(source, int) or source.suffix.lower() in photos.VIDEOS):
+        raise ToolError("--video annotates one video or camera; give one of them, and no photos")
+    if not isinstance(source, int) and path.exists() and path.samefile(source):
+        raise ToolError(f"--video {photos.shown(path)}: is the video to be annotated; give another name")
+
+
+def annotate(results, predictor, source, every, arguments, out, style):
+    """Write an annotated video and the answers of its frames: the exit status. Raises ToolError, OSError."""
+    rate, frames = photos.answered_frames(source, every, arguments.frames or 0)
+    with video.AnnotatedVideo(arguments.video, rate, predictor.only, predictor.decide, style) as annotated:
+        _, problems = output.write(map(annotated.add, results), out, frames or None, unit="frame")
+    if not problems and not annotated.tracker.count:
+        problems = 1
+        print(f"error: {photos.shown(photos.text(source))}: no face found in any frame", file=sys.stderr)
+    if annotated.frames:
+        path, what = photos.shown(arguments.video), counted(annotated.frames, "frame")
+        faces = counted(annotated.tracker.count, "face")
+        print(f"{path}: {what}, {faces}; answers for each frame in {photos.shown(out)}")
     return 1 if problems else 0
 
 

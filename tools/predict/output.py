@@ -48,40 +48,42 @@ class WholeLines:
         self.file.close()
 
 
-def write(results, out, total, pictures=True):
+def write(results, out, total, style=None, unit="photo"):
     """Write a stream of Prediction to folder `out` as they come: number of faces, number of problems.
 
-    Problems are one line each on standard error. Raises ToolError where the folder cannot be written; what was written
+    total: how many they are, None if unknown; style: of the overlays, see cards.Style, None: none is written; unit:
+    "photo", or "frame", which may have no face. Problems are one line each on
+    standard error. Raises ToolError where the folder cannot be written; what was written
     until then stays.
     """
     try:
-        return _write(results, out, total, pictures)
+        return _write(results, out, total, style, unit)
     except OSError as error:
-        raise ToolError(
-            f"{shown(out)}: cannot be written ({error.strerror or error}); the answers until then are in {LINES}"
-        )
+        kept = f"; the answers until then are in {LINES}" if os.path.exists(out / LINES) else ""
+        raise ToolError(f"{shown(out)}: cannot be written ({error.strerror or error}){kept}")
 
 
-def _write(results, out, total, pictures):
+def _write(results, out, total, style, unit):
+    out.mkdir(parents=True, exist_ok=True)
     remove_earlier(out)
     # What is left there is somebody else's: it is not written over.
     taken = {path.stem.casefold() for path in out.iterdir() if path.suffix.lower() == ".png"}
     faces = problems = 0
     with WholeLines(out / LINES) as lines, WholeLines(out / TABLE) as table:
         table.write(rows([COLUMNS]))
-        for result in tqdm(results, total=total, unit="photo", disable=None):
-            if not result.faces:
+        for result in tqdm(results, total=total, unit=unit, disable=None):
+            if result.photo.problem or (unit == "photo" and not result.faces):
                 problem = result.photo.problem or "no face found"
                 result = result._replace(photo=result.photo._replace(problem=problem))
                 problems += 1
                 tqdm.write(f"error: {shown(result.photo.name)}: {problem}", file=sys.stderr)
-            overlay = file_name(result.photo.name, taken) if pictures and result.faces else None
+            overlay = file_name(result.photo.name, taken) if style and result.faces else None
             # The line comes first: what it names can be removed by the next call, whatever happens to this one.
             lines.write(json.dumps(record(result, overlay), allow_nan=False) + "\n")
             table.write(rows(csv_rows(result)))
             faces += len(result.faces)
             if overlay:
-                picture = cards.overlay(result.view, result.shape, result.faces, result.aligned, result.shares)
+                picture = cards.overlay(result.view, result.shape, result.faces, result.aligned, result.shares, style)
                 write_image(out / overlay, picture)
     return faces, problems
 
@@ -130,7 +132,7 @@ def csv_rows(result):
         for name, answer in face.attributes.items():
             region = answer.region or [""] * 4
             found = [face.score, face.rotation, face.warning]
-            yield [result.photo.name, number, name, answer.answer, answer.probability, *region, *found]
+            yield [result.photo.name, face.track or number, name, answer.answer, answer.probability, *region, *found]
 
 
 def rows(values):

@@ -11,6 +11,7 @@ import os
 import pathlib
 import stat
 import threading
+import time
 
 import cv2
 import numpy as np
@@ -23,9 +24,12 @@ VIDEOS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
 LARGEST_FILE, LARGEST = 200 << 20, 100_000_000
 # Pixels along the shorter side of an image below which it holds no face.
 SMALLEST = 16
+# Frames per second of a camera, and of a video that does not say.
+CAMERA_RATE = 25.0
 
-# name: path, or path#seconds of a video; image: uint8 (height, width, 3) B G R, or None with `problem`, a few words
-Photo = collections.namedtuple("Photo", "name image problem")
+# name: path, or path#seconds of a video; image: uint8 (height, width, 3) B G R, or None with `problem`, a few words;
+# moment: seconds from the first frame of a video, else None
+Photo = collections.namedtuple("Photo", "name image problem moment", defaults=(None,))
 
 # A file or a camera (its index as `path`), or a place in a folder with `problem`, the reason why it is not read.
 Source = collections.namedtuple("Source", "path problem")
@@ -94,7 +98,8 @@ def unusable(path):
 def read(found, every=1.0, frames=0):
     """Photos of what `find` found, in order, each read when it is asked for.
 
-    every: seconds between the frames of a video that are looked at; frames: of each video or camera at most, 0: all
+    every: seconds between the frames of a video that are looked at, 0: every frame; frames: of each video or camera
+    at most, 0: all
     """
     for path, problem in found:
         if problem:
@@ -157,10 +162,10 @@ def video(source, every, frames):
         capture.release()
         yield Photo(name, None, f"frames of {problem}")
         return
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    rate = rate if 0 < rate < 1000 else 25.0
+    rate = frame_rate(capture)
     step = 1 if camera else max(1, round(rate * every))
     number = given = 0
+    start = time.monotonic()
     try:
         while not frames or given < frames:
             with quiet():
@@ -169,12 +174,33 @@ def video(source, every, frames):
                 good, image = capture.retrieve() if number % step == 0 else (False, None)
             if good:
                 given += 1
-                yield Photo(f"{name}#{number / rate:.2f}", image, None)
+                # A camera skips frames while the last one is answered.
+                moment = time.monotonic() - start if camera else number / rate
+                yield Photo(f"{name}#{moment:.2f}", image, None, moment)
             number += 1
     finally:
         capture.release()
     if not given:
         yield Photo(name, None, "no such camera, or no picture from it" if camera else "no frame in it")
+
+
+def frame_rate(capture):
+    """Frames per second of an open video; 25 where it does not say."""
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    return rate if 0 < rate < 1000 else CAMERA_RATE
+
+
+def answered_frames(source, every, frames=0):
+    """Frames per second that `video` gives of a source, and how many in all, 0 if unknown."""
+    if isinstance(source, int):
+        return CAMERA_RATE, frames
+    with quiet():
+        capture = cv2.VideoCapture(os.fsencode(source).decode(errors="replace"))
+        rate, count = frame_rate(capture), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        capture.release()
+    step = max(1, round(rate * every))
+    count = max(0, -(-int(count) // step)) if count < 1e9 else 0
+    return rate / step, min(filter(None, (count, frames)), default=0)
 
 
 _quiet = threading.Lock()

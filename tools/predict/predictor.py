@@ -23,9 +23,10 @@ CROWD = 500
 # Of the stages of a run that are done, the first of these answers; the average region belongs to task one.
 STAGES = ("cascade", "average", "region", "whole_face")
 MIN_CONFIDENCE = 0.8
+Box = tuple[float, float, float, float]
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Answer:
     """What the network says of one attribute of a face.
 
@@ -35,36 +36,36 @@ class Answer:
 
     answer: str
     probability: float
-    region: typing.Optional[list[float]] = None
+    region: typing.Optional[Box] = None
 
     def to_dict(self):
         """Everything as JSON values; without "region" where there is none."""
         result = {"answer": self.answer, "probability": self.probability}
-        return result if self.region is None else {**result, "region": self.region}
+        return result if self.region is None else {**result, "region": list(self.region)}
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Face:
     """A face in a photo and the answers for it.
 
     box: x1 y1 x2 y2 in pixels of the photo; score: the detector's, in [0, 1], None for aligned pictures; rotation: of
     the head in the photo's plane, degrees clockwise; attributes: dict name -> Answer; warning: why the answers may be
-    wrong, or None
+    wrong, or None; track: number of the face in a video where faces are followed from frame to frame, else None
     """
 
-    box: list[float]
+    box: Box
     score: typing.Optional[float]
     rotation: float
     attributes: dict[str, Answer]
     warning: typing.Optional[str] = None
+    track: typing.Optional[int] = None
 
     def to_dict(self):
-        """Everything as JSON values."""
-        answers = {name: answer.to_dict() for name, answer in self.attributes.items()}
-        return {
-            **{"box": self.box, "score": self.score, "rotation": self.rotation, "warning": self.warning},
-            "attributes": answers,
-        }
+        """Everything as JSON values; without "track" where faces are not followed."""
+        result = {"box": list(self.box), "score": self.score, "rotation": self.rotation, "warning": self.warning}
+        if self.track is not None:
+            result["track"] = self.track
+        return {**result, "attributes": {name: answer.to_dict() for name, answer in self.attributes.items()}}
 
 
 # photo: a Photo without its image; view: the image for drawing, see cards.view, shape: its own, both None where there
@@ -131,25 +132,43 @@ class Predictor:
         self.calibrated = entry is not None
         score = entry.scores[self.score] if entry else calibration.ScoreCalibration(0.0, 1.0, 0.0)
         self.threshold, self.slope, self.offset = map(np.array, (score.threshold, score.slope, score.offset))
+        decisive = calibration.probability(self.threshold, self.slope, self.offset)
+        self.decisive = np.broadcast_to(decisive, len(self.attributes))  # probabilities above which one is present
         self.aligned, self.frame, self.min_confidence = aligned, frame, min_confidence
         self.finder = None if aligned else finder or FaceFinder()
 
-    def predict(self, image, batch=16):
+    def predict(self, image, batch=16, channels="BGR"):
         """Answers for the faces of one image, the largest face first: list of Face, empty where none is found.
 
-        image: file name, PIL image, or uint8 array (height, width, 3) B G R or (height, width) grey, see
-        tools.predict.images. batch: faces per forward pass. Raises ToolError for an image that cannot be used.
+        image: file name, PIL image, or uint8 array (height, width, 3) or, grey, (height, width), see
+        tools.predict.images. batch: faces per forward pass. channels: order of an array's colours, "BGR" (OpenCV's) or
+        "RGB" (that of Pillow, imageio, Matplotlib). Raises ToolError for an image that cannot be used.
         """
-        return self.predict_batch([image], batch)[0]
+        return self.predict_batch([image], batch, channels)[0]
 
-    def predict_batch(self, images, batch=16):
+    def predict_batch(self, images, batch=16, channels="BGR"):
         """Answers for several images, see `predict`: list of lists of Face. Batches are filled across images."""
-        source = (Photo(str(number), as_image(image), None) for number, image in enumerate(images))
+        source = (Photo(str(number), as_image(image, channels), None) for number, image in enumerate(images))
         predictions = list(self.stream(source, batch))
         for prediction in predictions:
             if prediction.photo.problem:
                 raise ToolError(f"image {prediction.photo.name}: {prediction.photo.problem}")
         return [prediction.faces for prediction in predictions]
+
+    def overlay(self, image, channels="BGR", all_regions=False):
+        """A picture of an image with its faces, their answers and regions: uint8 (height, width, 3), in `channels`.
+
+        Without a face it is the image as it is drawn. all_regions: draw those of absent and uncertain answers, too.
+        """
+        photo = Photo("image", as_image(image, channels), None)
+        (found,) = self.stream([photo])
+        if found.photo.problem:
+            raise ToolError(f"image: {found.photo.problem}")
+        style = cards.Style(self.min_confidence, self.calibrated, all_regions)
+        picture = found.view
+        if found.faces:
+            picture = cards.overlay(found.view, found.shape, found.faces, found.aligned, found.shares, style)
+        return picture if channels == "BGR" else np.ascontiguousarray(picture[:, :, ::-1])
 
     def stream(self, source, batch=16):
         """Prediction of each of the photos (tools.predict.photos.Photo), in order; few photos are held at a time."""
@@ -212,15 +231,23 @@ class Predictor:
         for row, (one, shape) in enumerate(zip(found, shapes)):
             answers, shares = {}, {}
             for name, column in zip(self.only, self.columns):
-                p, yes = float(probabilities[row, column]), bool(present[row, column])
-                certain = (p if yes else 1 - p) >= self.min_confidence
-                answers[name] = Answer(("present" if yes else "absent") if certain else "uncertain", round(p, 4))
+                p, yes, region = float(probabilities[row, column]), bool(present[row, column]), None
                 if "rois_image" in result:
                     shares[name] = from_patch(result["rois_image"][row, column], (1, 1))
-                    answers[name].region = rounded(moved_box(shares[name] * frame, one.to_photo, shape))
+                    region = rounded(moved_box(shares[name] * frame, one.to_photo, shape))
+                answers[name] = Answer(self.word(p, yes), round(p, 4), region)
             score = None if one.score is None else round(one.score, 4)
             pairs.append((Face(rounded(one.box), score, round(one.rotation, 1), answers, one.warning), shares))
         return pairs
+
+    def word(self, probability, present):
+        """The answer for a probability, and whether the score is above the attribute's threshold."""
+        certain = (probability if present else 1 - probability) >= self.min_confidence
+        return ("present" if present else "absent") if certain else "uncertain"
+
+    def decide(self, name, probability):
+        """The answer for a probability alone: "present", "absent" or "uncertain"."""
+        return self.word(probability, probability > self.decisive[self.attributes.index(name)])
 
     def _serve(self, some):
         found = [held.found[number] for held, number in some]
@@ -248,5 +275,5 @@ def trained_attributes(weights):
 
 
 def rounded(box):
-    """A box for JSON."""
-    return [round(float(side), 1) for side in box]
+    """A box with a digit after the point."""
+    return tuple(round(float(side), 1) for side in box)

@@ -1,0 +1,145 @@
+"""An annotated video: the frames of a video with their faces numbered, beside them a card per face, and a legend.
+
+Faces keep their numbers and their cards their places from frame to frame (tools.predict.tracking). OpenCV writes the
+file, without sound.
+"""
+
+import os
+import pathlib
+
+import cv2
+import numpy as np
+
+from data_prep.pictures import text
+from tools.errors import ToolError
+from tools.predict import cards, photos
+from tools.predict.tracking import Tracker
+
+# Ending of the file -> codec that every OpenCV package has: MPEG-4, Motion JPEG, VP8 (web browsers play VP8 of these).
+CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
+
+
+class AnnotatedVideo:
+    """Writes an annotated video. Raises ToolError where it cannot be written.
+
+    path: the file, its ending one of CODECS; rate: frames per second; names: the attributes; decide: see
+    tracking.Tracker; style: a cards.Style
+
+    The file is written under another name and takes its own when it is closed; one that was there stays until then.
+    """
+
+    def __init__(self, path, rate, names, decide, style):
+        self.path, self.rate = pathlib.Path(path), rate
+        if self.path.suffix.lower() not in CODECS:
+            raise ToolError(f"--video {photos.shown(path)}: give a file that ends in {', '.join(CODECS)}")
+        self.names, self.style, self.tracker = names, style, Tracker(decide)
+        self.part = self.path.with_name(f".{self.path.stem}.part{self.path.suffix}")
+        self.screen = self.writer = None
+        self.frames = 0
+
+    def add(self, prediction):
+        """Write the next frame. Returns its Prediction with the faces as they are followed."""
+        if prediction.photo.problem:
+            return prediction
+        prediction = self.tracker.follow(prediction)
+        if self.writer is None:
+            self._open(prediction.view)
+        picture = self.screen.draw(prediction)
+        # Frames that a camera skipped, or that could not be decoded, are filled with the next one.
+        due = round(prediction.photo.moment * self.rate) + 1
+        for _ in range(max(1, due - self.frames)):
+            self.writer.write(picture)
+            self.frames += 1
+        return prediction
+
+    def _open(self, view):
+        self.screen = Screen(self.names, self.style, view.shape)
+        codec = cv2.VideoWriter_fourcc(*CODECS[self.path.suffix.lower()])
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with photos.quiet():
+                self.writer = cv2.VideoWriter(str(self.part), codec, self.rate, self.screen.size)
+        except OSError as error:
+            raise ToolError(f"--video {photos.shown(self.path)}: {error.strerror}")
+        except (UnicodeError, cv2.error):
+            raise ToolError(f"--video {photos.shown(self.path)}: OpenCV writes no file of this name; give another")
+        if not self.writer.isOpened():
+            raise ToolError(f"--video {photos.shown(self.path)}: cannot be written; is its folder writable?")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        """Close the file; what was written until an error or an interruption is kept."""
+        if self.writer is None:
+            return
+        with photos.quiet():
+            self.writer.release()
+        if self.frames and frames_in(self.part) >= self.frames:
+            os.replace(self.part, self.path)
+            return
+        if self.part.exists():
+            self.part.unlink()
+        if kind is None:
+            raise ToolError(f"--video {photos.shown(self.path)}: could not be written whole; is the disk full?")
+
+
+def frames_in(path):
+    """Frames of a video file, by its index; 0 where it cannot be read."""
+    with photos.quiet():
+        capture = cv2.VideoCapture(str(path))
+        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+        capture.release()
+    return count
+
+
+class Screen:
+    """Where everything stands in the frames of a video: the frame, and to its right the cards and the legend.
+
+    names: the attributes; shape: of the frames as they are drawn. Attribute size: (width, height) in pixels, even, as
+    codecs need it.
+    """
+
+    def __init__(self, names, style, shape):
+        self.frame, self.card = shape, cards.Card(names, style, cards.SMALL_FACE, columns=2)
+        self.legend = cards.legend(style, self.card.shape[1])
+        below = self.legend.shape[0] + cards.LINE
+        height = max(shape[0], self.card.shape[0] + below)
+        self.size = tuple(side + side % 2 for side in (shape[1] + self.card.shape[1], height))
+        # The tracks whose cards are shown, from the top.
+        self.slots = [None] * ((height - below) // self.card.shape[0])
+
+    def draw(self, prediction):
+        """The picture of a Prediction whose faces are followed."""
+        faces = prediction.faces
+        numbers = [face.track for face in faces]
+        self._seat(faces)
+        frame = prediction.view.copy()
+        if frame.shape != self.frame:  # some videos change their size on the way
+            frame = cv2.resize(frame, self.frame[1::-1], interpolation=cv2.INTER_AREA)
+        cards.numbered(frame, frame.shape[0] / prediction.shape[0], faces, numbers)
+        picture = np.full((*self.size[::-1], 3), 255, np.uint8)
+        picture[: frame.shape[0], : frame.shape[1]] = frame
+        left, height = frame.shape[1], self.card.shape[0]
+        for place, track in enumerate(self.slots):
+            if track in numbers:
+                one = numbers.index(track)
+                drawn = self.card.draw(prediction.aligned[one], track, faces[one], prediction.shares[one])
+                picture[place * height : (place + 1) * height, left : left + drawn.shape[1]] = drawn
+        top = self.size[1] - self.legend.shape[0]
+        picture[top : top + self.legend.shape[0], left : left + self.legend.shape[1]] = self.legend
+        more = len(set(numbers) - set(self.slots))
+        if more:
+            words = f"and {more} more face{'' if more == 1 else 's'}: see predictions.jsonl"
+            text(picture, words, left + cards.GAP, top - 5)
+        return picture
+
+    def _seat(self, faces):
+        """Give free places to the largest of the faces that have none; the others keep theirs."""
+        present = {face.track for face in faces}
+        self.slots = [track if track in present else None for track in self.slots]
+        by_size = sorted(faces, key=lambda face: face.box[0] - face.box[2])
+        waiting = [face.track for face in by_size if face.track not in self.slots]
+        for place, track in enumerate(self.slots):
+            if track is None and waiting:
+                self.slots[place] = waiting.pop(0)
