@@ -302,11 +302,13 @@ function drawRegion() {
   context.rect(box[0], box[1], box[2] - box[0], box[3] - box[1]);
   context.fill("evenodd");
   outline(context, corners(inside), colour("region"), width / 80);
+  const [x1, y1, x2, y2] = box.map((side) => side.toFixed(1));
+  canvas.setAttribute("aria-label", `The aligned face. Region: ${x1} to ${x2} across, ${y1} to ${y2} down, of ${width} x ${height} pixels`);
   const map = answers.revised_response.slice(attribute * 16, attribute * 16 + 16), limit = Number(threshold.value);
   cells.forEach((cell, place) => {
     cell.textContent = map[place].toFixed(2);
     cell.style.setProperty("--share", map[place]);
-    cell.className = `${map[place] > limit ? "above" : ""} ${map[place] > 0.5 ? "strong" : ""}`;
+    cell.className = map[place] > limit ? "above" : "";
   });
   element("fallback").hidden = map.some((value) => value > limit);
 }

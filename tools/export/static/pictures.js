@@ -1,63 +1,102 @@
 // Arithmetic on pictures, as data_prep/geometry.py and OpenCV do it.
 // A picture is { width, height, data }: RGBA bytes, row by row, as ImageData has it. A matrix is [[a, b, x], [c, d, y]].
 
-/** What each of `to` new rows takes of `from` old ones: lists [first old row, weights]. */
-function weights(from, to, method) {
-  const step = from / to;
-  return Array.from({ length: to }, (_, number) => {
-    if (method === "average") {
-      const low = number * step, high = Math.min(low + step, from), first = Math.floor(low + 1e-9);
-      const shares = [];
-      for (let cell = first; cell < high - 1e-9; cell += 1) {
-        shares.push((Math.min(high, cell + 1) - Math.max(low, cell)) / (high - low));
-      }
-      return [first, shares];
-    }
-    let place = (number + 0.5) * step - 0.5;
-    if (method === "from the beginning") {
-      const first = Math.floor(number * step);
-      const beyond = Math.max(0, number + 1 - (first + 1) / step);
-      place = first + beyond - Math.floor(beyond);
-    }
-    place = Math.min(Math.max(place, 0), from - 1);
-    const first = Math.min(Math.floor(place), Math.max(from - 2, 0));
-    return from === 1 ? [0, [1]] : [first, [1 - (place - first), place - first]];
-  });
-}
-
-/** A picture brought to another size: "area" is OpenCV's INTER_AREA, "linear" its INTER_LINEAR. */
+/** A picture brought to another size: "area" is OpenCV's INTER_AREA, "linear" its INTER_LINEAR, to the last bit. */
 export function resize(picture, width, height, kind) {
   if (width === picture.width && height === picture.height) return picture;
   const shrinks = picture.width >= width && picture.height >= height;
-  const method = kind === "linear" ? "linear" : shrinks ? "average" : "from the beginning";
-  const columns = weights(picture.width, width, method), rows = weights(picture.height, height, method);
+  if (kind === "area" && shrinks) return averaged(picture, width, height);
+  return interpolated(picture, width, height, kind);
+}
+
+/** Each new pixel is the mean of the old ones that it covers. */
+function averaged(picture, width, height) {
+  const columns = shares(picture.width, width), rows = shares(picture.height, height);
   const across = new Float32Array(picture.height * width * 3);
   for (let y = 0, at = 0; y < picture.height; y += 1) {
-    for (const [first, shares] of columns) {
+    for (const [first, weights] of columns) {
       let r = 0, g = 0, b = 0, from = (y * picture.width + first) * 4;
-      for (const share of shares) {
-        r += share * picture.data[from];
-        g += share * picture.data[from + 1];
-        b += share * picture.data[from + 2];
+      for (const weight of weights) {
+        r += weight * picture.data[from];
+        g += weight * picture.data[from + 1];
+        b += weight * picture.data[from + 2];
         from += 4;
       }
-      across[at] = r; across[at + 1] = g; across[at + 2] = b;
+      across[at] = r;
+      across[at + 1] = g;
+      across[at + 2] = b;
       at += 3;
     }
   }
   const data = new Uint8ClampedArray(width * height * 4).fill(255);
   const line = new Float32Array(width * 3);
-  rows.forEach(([first, shares], y) => {
+  rows.forEach(([first, weights], y) => {
     line.fill(0);
-    shares.forEach((share, number) => {
+    weights.forEach((weight, number) => {
       const from = (first + number) * width * 3;
-      for (let at = 0; at < line.length; at += 1) line[at] += share * across[from + at];
+      for (let at = 0; at < line.length; at += 1) line[at] += weight * across[from + at];
     });
     for (let x = 0; x < width; x += 1) {
       for (let channel = 0; channel < 3; channel += 1) data[(y * width + x) * 4 + channel] = line[x * 3 + channel];
     }
   });
   return { width, height, data };
+}
+
+/** The share of old rows in each of fewer new ones: lists [first old row, shares]. */
+function shares(from, to) {
+  const step = from / to;
+  return Array.from({ length: to }, (_, number) => {
+    const low = number * step, high = Math.min(low + step, from), first = Math.floor(low + 1e-9), parts = [];
+    for (let row = first; row < high - 1e-9; row += 1) {
+      parts.push((Math.min(high, row + 1) - Math.max(low, row)) / (high - low));
+    }
+    return [first, parts];
+  });
+}
+
+/** Each new pixel lies between two old ones in either direction, in OpenCV's whole numbers. */
+function interpolated(picture, width, height, kind) {
+  const columns = neighbours(picture.width, width, kind, true), rows = neighbours(picture.height, height, kind, false);
+  const across = new Int32Array(picture.height * width * 3);
+  for (let y = 0, at = 0; y < picture.height; y += 1) {
+    const line = y * picture.width;
+    for (const [first, second, low, high] of columns) {
+      for (let channel = 0; channel < 3; channel += 1, at += 1) {
+        const left = picture.data[(line + first) * 4 + channel], right = picture.data[(line + second) * 4 + channel];
+        across[at] = (left * low + right * high) >> 4;
+      }
+    }
+  }
+  const data = new Uint8ClampedArray(width * height * 4).fill(255);
+  rows.forEach(([first, second, low, high], y) => {
+    for (let x = 0; x < width; x += 1) {
+      for (let channel = 0; channel < 3; channel += 1) {
+        const above = across[(first * width + x) * 3 + channel], below = across[(second * width + x) * 3 + channel];
+        data[(y * width + x) * 4 + channel] = (((low * above) >> 16) + ((high * below) >> 16) + 2) >> 2;
+      }
+    }
+  });
+  return { width, height, data };
+}
+
+/** The two old rows that each new one lies between, and their weights in 2048ths. whole: at the edges one row alone. */
+function neighbours(from, to, kind, whole) {
+  const step = from / to;
+  return Array.from({ length: to }, (_, number) => {
+    let first, beyond;
+    if (kind === "linear") {
+      first = Math.floor((number + 0.5) * step - 0.5);
+      beyond = (number + 0.5) * step - 0.5 - first;
+    } else {
+      first = Math.floor(number * step);
+      beyond = Math.max(0, number + 1 - (first + 1) / step);
+      beyond -= Math.floor(beyond);
+    }
+    if (whole && (first < 0 || first >= from - 1)) beyond = 0;
+    const inside = (row) => Math.min(Math.max(row, 0), from - 1);
+    return [inside(first), inside(first + 1), even((1 - beyond) * 2048), even(beyond * 2048)];
+  });
 }
 
 /** A part of a picture; what lies outside it is black. */
@@ -72,12 +111,14 @@ export function crop(picture, x, y, width, height) {
 }
 
 /**
- * The picture whose pixel (x, y) shows what stands at matrix * (x, y) in another, bilinear between pixels.
- * ground: grey of what lies outside; without it the outermost pixels go on.
+ * The picture whose pixel (x, y) shows what stands at matrix * (x, y) in another, bilinear between pixels, as OpenCV's
+ * warpAffine computes it: places in 32nds of a pixel. ground: grey of what lies outside; else the outermost pixels go on.
  */
 export function warp(picture, matrix, width, height, ground) {
-  const [[a, b, tx], [c, d, ty]] = matrix;
   const data = new Uint8ClampedArray(width * height * 4).fill(255);
+  const places = (count, factor, shift) => Array.from({ length: count }, (_, at) => even((factor * at + shift) * 1024));
+  const [alongX, alongY] = matrix.map(([factor]) => places(width, factor, 0));
+  const [downX, downY] = matrix.map(([, factor, shift]) => places(height, factor, shift));
   const lastX = picture.width - 1, lastY = picture.height - 1;
   const pixel = (x, y, channel) => {
     if (ground !== undefined && (x < 0 || y < 0 || x > lastX || y > lastY)) return ground;
@@ -86,12 +127,12 @@ export function warp(picture, matrix, width, height, ground) {
   };
   for (let y = 0, at = 0; y < height; y += 1) {
     for (let x = 0; x < width; x += 1, at += 4) {
-      const px = a * x + b * y + tx, py = c * x + d * y + ty;
-      const left = Math.floor(px), top = Math.floor(py), right = px - left, low = py - top;
+      const px = (alongX[x] + downX[y] + 16) >> 5, py = (alongY[x] + downY[y] + 16) >> 5;
+      const left = px >> 5, top = py >> 5, right = px & 31, low = py & 31;
       for (let channel = 0; channel < 3; channel += 1) {
-        const above = pixel(left, top, channel) * (1 - right) + pixel(left + 1, top, channel) * right;
-        const below = pixel(left, top + 1, channel) * (1 - right) + pixel(left + 1, top + 1, channel) * right;
-        data[at + channel] = above * (1 - low) + below * low;
+        const above = pixel(left, top, channel) * (32 - right) + pixel(left + 1, top, channel) * right;
+        const below = pixel(left, top + 1, channel) * (32 - right) + pixel(left + 1, top + 1, channel) * right;
+        data[at + channel] = (above * (32 - low) + below * low + 512) >> 10;
       }
     }
   }
