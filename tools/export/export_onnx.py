@@ -71,17 +71,17 @@ def export(model, weights, attributes, adjustable=(), uncalibrated=False):
     """
     if not attributes or len(set(attributes)) != len(attributes) or not all(attributes):
         raise ToolError(f"the names of the attributes must be given, each once, not {', '.join(attributes) or 'none'}")
-    calibrated = calibration.read(weights, list(attributes))
-    if not (calibrated or uncalibrated):
-        raise ToolError(
-            f"{weights} is not calibrated, its probabilities would be those of balanced batches; run face-cascade "
-            "evaluate first, or export it so all the same with --uncalibrated"
-        )
     net = networks.load(model, weights)
     if networks.attributes_of(net) != len(attributes):
         raise ToolError(
             f"{weights}: of a network for {networks.attributes_of(net)} attributes, but {len(attributes)} names are "
             f"given: {', '.join(attributes)}"
+        )
+    calibrated = calibration.read(weights, list(attributes))
+    if not (calibrated or uncalibrated):
+        raise ToolError(
+            f"{weights} is not calibrated, its probabilities would be those of balanced batches; run face-cascade "
+            "evaluate first, or export it so all the same with --uncalibrated"
         )
     score = "logits" if "logits" in net.blobs else "max_d"
     scores = calibrated.scores[score] if calibrated else calibration.ScoreCalibration(0.0, 1.0, 0.0)

@@ -1,5 +1,6 @@
 // The page: pictures in, answers shown. Networks run in worker.js.
-import { bounds, corners, moved } from "./pictures.js";
+import { drawAttributes, drawMap, drawPhoto, drawRegion, emptyRegion, percent, radios, readable, span, thumbnail } from "./drawing.js";
+import { ask, startWorker } from "./networks.js";
 
 const element = (id) => document.getElementById(id);
 const [stage, photo, video] = ["stage", "photo", "video"].map(element);
@@ -10,42 +11,6 @@ let faces = [], face = 0, answers = null, attribute = 0;
 let stream = null; // of the camera, while it is on
 let finding = 0; // milliseconds that the search of the picture took
 let newest = 0; // number of the latest picture: results for older ones are dropped
-
-// The worker ------------------------------------------------------------------------------------------------------------
-
-const waiting = new Map();
-let worker, number = 0;
-
-function startWorker() {
-  // A worker made from a blob has this page's Content-Security-Policy; one made from an address would have none.
-  const code = `import ${JSON.stringify(new URL("worker.js", import.meta.url).href)};`;
-  worker = new Worker(URL.createObjectURL(new Blob([code], { type: "text/javascript" })), { type: "module" });
-  worker.onmessage = ({ data }) => {
-    if (data.progress !== undefined) {
-      element("progress").value = data.progress;
-      return;
-    }
-    const { resolve, reject } = waiting.get(data.id);
-    waiting.delete(data.id);
-    if (data.error) reject(new Error(data.error));
-    else resolve(data.result);
-  };
-  worker.onerror = (event) => {
-    event.preventDefault();
-    for (const { reject } of waiting.values()) reject(new Error(event.message || "its program could not be loaded"));
-    waiting.clear();
-  };
-}
-
-/** Have the worker do a task. Messages sent before its modules are loaded are kept for it. */
-function ask(task, options) {
-  number += 1;
-  const id = number;
-  return new Promise((resolve, reject) => {
-    waiting.set(id, { resolve, reject });
-    worker.postMessage({ id, task, options });
-  });
-}
 
 // Messages --------------------------------------------------------------------------------------------------------------
 
@@ -211,147 +176,44 @@ function drawCameraButton() {
 
 // Drawing ---------------------------------------------------------------------------------------------------------------
 
-const readable = (name) => name.replaceAll("_", " ");
-const percent = (share) => `${Math.round(share * 100)} %`;
-
-function colour(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-}
-
-/** A row of the attributes: what the network says of one of them. */
+/** What the network says of an attribute of the chosen face. */
 function verdict(place) {
   const probability = answers.probability[place], present = Boolean(answers.present[place]);
   const certain = (present ? probability : 1 - probability) >= settings.minConfidence;
   return { probability, word: certain ? (present ? "present" : "absent") : "uncertain" };
 }
 
-function drawAttributes() {
-  for (const [place, row] of [...element("attributes").querySelectorAll("label")].entries()) {
-    const { probability, word } = answers ? verdict(place) : { probability: 0, word: "" };
-    row.className = `attribute ${word}`;
-    row.querySelector(".bar > span").style.inlineSize = `${probability * 100}%`;
-    row.querySelector(".share").textContent = answers ? percent(probability) : "";
-    row.querySelector(".word").textContent = word;
-  }
-}
-
-/** The photo with its faces, and the region of the chosen attribute on the chosen face. */
-function drawPhoto() {
-  stage.classList.toggle("filled", Boolean(picture));
-  if (!picture) return;
-  photo.width = picture.width;
-  photo.height = picture.height;
-  const context = photo.getContext("2d");
-  context.putImageData(picture, 0, 0);
-  const unit = Math.max(picture.width, picture.height) / 400; // lines have the same width on the screen
-  faces.forEach(({ box: [x1, y1, x2, y2] }, place) => {
-    outline(context, corners([x1, y1, x2, y2]), colour("face"), (place === face ? 2 : 1) * unit, place !== face);
-    if (faces.length < 2) return;
-    context.font = `600 ${13 * unit}px system-ui, sans-serif`;
-    const label = String(place + 1), width = context.measureText(label).width + 8 * unit;
-    context.fillStyle = colour("face");
-    context.fillRect(x1, Math.max(0, y1 - 18 * unit), width, 18 * unit);
-    context.fillStyle = "#fff";
-    context.fillText(label, x1 + 4 * unit, Math.max(0, y1 - 18 * unit) + 14 * unit);
-  });
-  if (answers) {
-    const points = corners(region()).map((point) => moved(point, faces[face].toPhoto));
-    outline(context, points, colour("region"), 2.5 * unit);
-  }
-  const found = faces.length ? summary() : "no face found";
-  photo.setAttribute("aria-label", `The photo: ${found}`);
-}
-
-/** The region of the chosen attribute, in pixels of the aligned picture. */
-function region() {
-  return answers.region.slice(attribute * 4, attribute * 4 + 4);
-}
-
-function outline(context, points, stroke, width, dashed = false) {
-  context.beginPath();
-  points.forEach(([x, y]) => context.lineTo(x, y));
-  context.closePath();
-  context.lineJoin = "round";
-  context.setLineDash(dashed ? [4 * width, 3 * width] : []);
-  for (const [style, extra] of [["#0009", 1.6], [stroke, 1]]) {
-    context.strokeStyle = style;
-    context.lineWidth = width * extra;
-    context.stroke();
-  }
-}
-
-function drawRegion() {
-  const canvas = element("aligned-face"), context = canvas.getContext("2d");
-  const cells = [...element("map").querySelectorAll("td")];
-  if (!answers) {
-    context.clearRect(0, 0, canvas.width, canvas.height);
-    cells.forEach((cell) => { cell.textContent = ""; cell.className = ""; cell.style.removeProperty("--share"); });
-    element("fallback").hidden = true;
-    return;
-  }
-  const { width, height, data } = faces[face].picture;
-  canvas.width = width;
-  canvas.height = height;
-  context.putImageData(new ImageData(data, width, height), 0, 0);
-  const box = region();
-  const inset = width / 120;
-  const inside = box.map((side, place) => (place < 2 ? Math.max(side, inset) : Math.min(side, [width, height][place - 2] - inset)));
-  context.fillStyle = "#0006";
-  context.beginPath();
-  context.rect(0, 0, width, height);
-  context.rect(box[0], box[1], box[2] - box[0], box[3] - box[1]);
-  context.fill("evenodd");
-  outline(context, corners(inside), colour("region"), width / 80);
-  const [x1, y1, x2, y2] = box.map((side) => side.toFixed(1));
-  canvas.setAttribute("aria-label", `The aligned face. Region: ${x1} to ${x2} across, ${y1} to ${y2} down, of ${width} x ${height} pixels`);
-  const map = answers.revised_response.slice(attribute * 16, attribute * 16 + 16), limit = Number(threshold.value);
-  cells.forEach((cell, place) => {
-    cell.textContent = map[place].toFixed(2);
-    cell.style.setProperty("--share", map[place]);
-    cell.className = map[place] > limit ? "above" : "";
-  });
-  element("fallback").hidden = map.some((value) => value > limit);
-}
-
 function drawAll() {
+  const limit = Number(threshold.value), cells = [...element("map").querySelectorAll("td")];
   element("chosen").textContent = readable(settings.attributes[attribute]);
-  element("threshold-value").textContent = Number(threshold.value).toFixed(2);
+  element("threshold-value").textContent = limit.toFixed(2);
   const warning = faces[face]?.warning;
   element("warning").textContent = warning ? `Answers for this face may be wrong: ${warning}.` : "";
   element("warning").hidden = !warning;
-  drawPhoto();
-  drawAttributes();
-  drawRegion();
-}
-
-/** Radio buttons in a fieldset, one per label; `chosen` is told the place of the one that is picked. */
-function radios(fieldset, name, labels, chosen) {
-  fieldset.querySelectorAll("label").forEach((label) => label.remove());
-  labels.forEach((content, place) => {
-    const label = document.createElement("label"), input = document.createElement("input");
-    Object.assign(input, { type: "radio", name, className: "hidden", checked: place === 0, onchange: () => chosen(place) });
-    label.append(input, ...content);
-    fieldset.append(label);
-  });
-}
-
-function span(className, ...content) {
-  const made = document.createElement("span");
-  made.className = className;
-  made.append(...content);
-  return made;
+  const rows = [...element("attributes").querySelectorAll("label")];
+  drawAttributes(rows, answers && settings.attributes.map((_, place) => verdict(place)));
+  const region = answers?.region.slice(attribute * 4, attribute * 4 + 4);
+  stage.classList.toggle("filled", Boolean(picture));
+  if (picture) {
+    drawPhoto(photo, picture, faces, face, region);
+    photo.setAttribute("aria-label", `The photo. ${faces.length ? summary() : "No face found."}`);
+  }
+  if (answers) {
+    const map = answers.revised_response.slice(attribute * 16, attribute * 16 + 16);
+    drawRegion(element("aligned-face"), faces[face].picture, region);
+    drawMap(cells, map, limit);
+    element("fallback").hidden = map.some((value) => value > limit);
+  } else {
+    emptyRegion(element("aligned-face"), cells);
+    element("fallback").hidden = true;
+  }
 }
 
 /** The faces to choose from, where there are several. */
 function drawFaces() {
   element("faces").hidden = faces.length < 2;
-  const thumbnails = faces.map((one, place) => {
-    const canvas = document.createElement("canvas"), { width, height, data } = one.picture;
-    Object.assign(canvas, { width, height });
-    canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
-    return [canvas, span("number", String(place + 1))];
-  });
-  radios(element("faces"), "face", faces.length > 1 ? thumbnails : [], (place) => attempt(async () => {
+  const labels = faces.map((one, place) => [thumbnail(one.picture), span("number", String(place + 1))]);
+  radios(element("faces"), "face", faces.length > 1 ? labels : [], (place) => attempt(async () => {
     [face, answers] = [place, null];
     drawAll();
     await answer();
@@ -428,7 +290,7 @@ async function start() {
   }
   say("Loading the networks ...");
   element("progress").hidden = false;
-  startWorker();
+  startWorker((share) => { element("progress").value = share; });
   try {
     settings = await ask("start");
   } catch (error) {
