@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks.exported build/demo cascade.onnx cascade16.onnx
 
-RUN: the evaluated run the files were exported from; its first test faces are answered, one by one, and compared with the
-scores that `face-cascade evaluate` kept. Files are interleaved; the machine should be idle.
+RUN: the evaluated run the files were exported from; its first test faces are answered, one by one, and compared with
+the scores that `face-cascade evaluate` kept. Files are interleaved; the machine should be idle.
 """
 
 import argparse

@@ -3,7 +3,6 @@
 import numpy as np
 
 from data_prep.geometry import FACE_SIZE, MARGIN
-from models import table1
 
 
 def answers(graph, score, calibration, attributes):
@@ -28,5 +27,7 @@ def region(graph, size):
     size: value of W, H, W, H, see tools.export.patch_graph
     """
     node = graph.node
-    shares = node("Mul", [node("Add", [graph.names["rois_image"], graph.constant(MARGIN)]), graph.constant(1 / FACE_SIZE)])
+    shares = node(
+        "Mul", [node("Add", [graph.names["rois_image"], graph.constant(MARGIN)]), graph.constant(1 / FACE_SIZE)]
+    )
     return node("Mul", [shares, size])

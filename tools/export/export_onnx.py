@@ -29,10 +29,8 @@ from tools.export.graph import Exporter
 
 OPSET = 17
 DEFAULT_RUN = "build/run"
-INPUT = (
-    "uint8 (N, H, W, 3), R G B, any size: aligned faces; of {} x {} pixels the eyes are at {} and {}".format(
-        geometry.ALIGNED_WIDTH, geometry.ALIGNED_HEIGHT, *(tuple(map(int, eye)) for eye in geometry.ALIGNED_EYES)
-    )
+INPUT = "uint8 (N, H, W, 3), R G B, any size: aligned faces; of {} x {} pixels the eyes are at {} and {}".format(
+    geometry.ALIGNED_WIDTH, geometry.ALIGNED_HEIGHT, *(tuple(map(int, eye)) for eye in geometry.ALIGNED_EYES)
 )
 # Of the outputs, the axes after pictures and attributes.
 SHAPES = {"probability": [], "present": [], "region": [4], "response": [4, 4], "revised_response": [4, 4]}
@@ -110,7 +108,11 @@ def export(model, weights, attributes, adjustable=(), uncalibrated=False):
     graph = helper.make_graph(made.nodes, description.name, inputs, outputs, made.constants)
     opset = [helper.make_opsetid("", OPSET)]
     onnx_model = helper.make_model(graph, opset_imports=opset, producer_name="face-cascade", ir_version=9)
-    metadata = {"attributes": json.dumps(list(attributes)), "input": INPUT, "calibrated": "true" if calibrated else "false"}
+    metadata = {
+        "attributes": json.dumps(list(attributes)),
+        "input": INPUT,
+        "calibrated": "true" if calibrated else "false",
+    }
     if calibrated:
         metadata["calibration"] = json.dumps(json_records.dump(scores))
     helper.set_model_props(onnx_model, metadata)
@@ -170,7 +172,9 @@ def run(arguments):
         attributes = attribute_names(weights, made)
         out = arguments.out or made.folder / f"{arguments.stage}.onnx"
     if arguments.page and networks.net_of(weights) != "cascade":
-        raise ToolError(f"{weights}: not of a cascade; the page shows regions and answers, which only the cascade gives")
+        raise ToolError(
+            f"{weights}: not of a cascade; the page shows regions and answers, which only the cascade gives"
+        )
     adjustable = page.ADJUSTABLE if arguments.page else ()
     exported = export(model, weights, attributes, adjustable, arguments.uncalibrated)
     exported = precision.CONVERSIONS[arguments.precision](exported)

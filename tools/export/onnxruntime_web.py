@@ -54,7 +54,9 @@ def fetch(folder):
         archives = list(pathlib.Path(temporary).glob("*.tgz"))
         if done.returncode or not archives:
             why = (done.stderr or done.stdout).strip().splitlines()
-            raise ToolError(f"npm could not fetch {PACKAGE} {VERSION} ({why[-1] if why else 'no reason given'}); {REMEDY}")
+            raise ToolError(
+                f"npm could not fetch {PACKAGE} {VERSION} ({why[-1] if why else 'no reason given'}); {REMEDY}"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         with tarfile.open(archives[0]) as archive:
             for name in FILES:

@@ -1,10 +1,10 @@
 """A folder of static files that runs a cascade in the browser: `face-cascade export --page FOLDER`.
 
-    index.html, *.js, style.css    from tools/export/static
-    settings.json                  everything that the JavaScript has to know, from the Python that has it
-    networks/                      the cascade in two files (see `split`), and MTCNN's three, which find faces
-    examples/                      rendered faces
-    onnxruntime-web/               the run-time library, from the npm package
+index.html, *.js, style.css    from tools/export/static
+settings.json                  everything that the JavaScript has to know, from the Python that has it
+networks/                      the cascade in two files (see `split`), and MTCNN's three, which find faces
+examples/                      rendered faces
+onnxruntime-web/               the run-time library, from the npm package
 """
 
 import json
@@ -19,7 +19,6 @@ from onnx.utils import Extractor
 from data_prep import geometry
 from data_prep.files import write_bytes, write_json
 from data_prep.synthetic import synthetic_faces
-from python_layers import regions
 from tools.errors import ToolError
 from tools.export import onnxruntime_web
 from tools.predict import face_finder, mtcnn, photos
