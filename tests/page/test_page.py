@@ -209,9 +209,10 @@ def test_no_camera_is_one_clear_message(launch, server):
         tab.wait_for_selector("#problem:has-text('No camera was found. Connect one, or choose a photo.')")
 
 
-def test_no_webassembly_is_one_clear_message(launch, server):
-    with launch("--js-flags=--noexpose-wasm") as browser:
-        tab = browser.new_page()
+def test_no_webassembly_is_one_clear_message(chromium, server):
+    with chromium.new_context() as context:
+        tab = context.new_page()
+        tab.add_init_script("delete globalThis.WebAssembly")
         open_page(tab, server, "failed")
         assert tab.locator("#problem").inner_text().startswith("This browser has no WebAssembly")
 

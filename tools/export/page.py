@@ -33,7 +33,7 @@ OUTPUTS = {
 }
 # Parameters of RegionMapper that the page changes.
 ADJUSTABLE = ("threshold", "average_weight")
-EXAMPLES, EXAMPLES_SEED = 10, 20
+EXAMPLES, EXAMPLES_SEED, EXAMPLES_SHARE = 10, 20, 0.4
 # Pixels along the longer side of photos as they are shown, and as they are searched; WebAssembly is slower than OpenCV.
 # More pixels are not decoded: phones have less memory than what reads photos elsewhere.
 PHOTOS = {"longestSide": 1600, "detectionSize": 640, "mostPixels": 50_000_000, "leastSide": photos.SMALLEST}
@@ -105,8 +105,9 @@ def split(model):
 
 
 def write_examples(folder, attributes):
-    """Render faces of which about half have each of the attributes. Returns their paths below the folder."""
+    """Render faces that often have the attributes. Returns their paths below the folder."""
     shares = synthetic_faces.prevalences()
+    shares.update({name: max(shares[name], EXAMPLES_SHARE) for name in attributes if name in shares})
     paths = []
     for number in range(EXAMPLES):
         rng = np.random.default_rng([EXAMPLES_SEED, number])
