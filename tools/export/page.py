@@ -33,7 +33,7 @@ OUTPUTS = {
 }
 # Parameters of RegionMapper that the page changes.
 ADJUSTABLE = ("threshold", "average_weight")
-EXAMPLES, EXAMPLES_SEED, EXAMPLES_SHARE = 10, 20, 0.4
+EXAMPLES, EXAMPLES_SEED, EXAMPLES_SHARE = 10, 9, 0.4
 # Pixels along the longer side of photos as they are shown, and as they are searched; WebAssembly is slower than OpenCV.
 # More pixels are not decoded: phones have less memory than what reads photos elsewhere.
 PHOTOS = {"longestSide": 1600, "detectionSize": 640, "mostPixels": 50_000_000, "leastSide": photos.SMALLEST}
