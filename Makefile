@@ -25,7 +25,7 @@ endef
 $(foreach setting,$(SETTINGS),$(eval $(call pass,$(setting))))
 
 .PHONY: help caffe lmdb check-data models train train-region average train-cascade train-whole-face evaluate predict \
-  report onnx ablation demo doctor test bench bench-gpu fuzz lint proto clean
+  report onnx page ablation demo doctor test test-page bench bench-gpu fuzz lint proto clean
 
 define HELP
 
@@ -120,6 +120,9 @@ report: .venv/ready ## report.html in RUN=, from make evaluate: numbers, curves,
 onnx: .venv/ready-onnx ## the cascade of RUN= as an ONNX file, to run without Caffe
 	$(Q)$(CASCADE) export
 
+page: .venv/ready-onnx ## a web page that runs the cascade of RUN= in the browser: the folder build/page
+	$(Q)$(CASCADE) export --page build/page
+
 ablation: .venv/ready ## the paper's variants under one budget, over seeds: ABLATION="--seeds 1,2"
 	$(Q)$(CASCADE) ablation
 
@@ -133,6 +136,10 @@ test: .venv/ready-test .caffe/bin/caffe lint ## all tests
 	$(Q)$(BIN)/python -m pytest
 	$(BIN)/python -m pytest -q -c tests/on_caffe/pytest.ini tests/on_caffe
 	.caffe/bin/python -m pytest -q -c tests/on_caffe/pytest.ini tests/on_caffe
+
+test-page: .venv/ready-test ## the page in headless Chromium, which must be installed: apt install chromium
+	$(Q)$(PIP) -e '.[page]'
+	$(BIN)/python -m pytest -q -c tests/page/pytest.ini tests/page
 
 bench: .venv/ready-test .caffe/bin/caffe ## speed and memory of both engines and of plain PyTorch: BENCH="--only speed"
 	$(Q)printf '%s' "$$FACE_CASCADE_MAKE_BENCH" | xargs $(BIN)/python -m benchmarks.engine

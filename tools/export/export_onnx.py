@@ -1,13 +1,15 @@
-"""Export a trained network as ONNX, so that a model can leave Caffe.
+"""Export a trained network as one ONNX file that stands alone, or as a web page that runs it in the browser.
 
     face-cascade export --run build/run
+    face-cascade export --run build/run --page build/page
     .venv/bin/python -m tools.export.export_onnx --models models --lmdb data/lmdb \\
         --weights build/cascade_iter_30000.caffemodel --out build/cascade.onnx
 
-Input `data`, float32 (N, 3, 224, 224), B G R, 0 to 255, any N: centre patches of aligned faces. Outputs: the deploy
-net's own, and the logits. RegionMapper and RoIWarp are written in standard operators. The file's metadata hold:
-attributes (JSON list of names, in order), input, calibrated ("true" or "false") and calibration (JSON, by output:
-threshold, slope and offset per attribute; sigmoid(slope * score + offset) is the probability).
+Input `image`: uint8 (N, H, W, 3), R G B, any size; pictures framed like CelebA's aligned ones, as `predict --aligned`
+takes them. Outputs, for each picture and attribute: `probability`, calibrated; `present`, by the threshold tuned on the
+validation split; and of networks with regions `region` (x1 y1 x2 y2 in pixels of the picture), `response` and
+`revised_response` (4 x 4 maps, without and with the average region). The file's metadata hold: attributes (JSON list
+of names, in order), input, calibrated ("true" or "false") and calibration (JSON).
 """
 
 import json
@@ -16,18 +18,22 @@ import pathlib
 import onnx
 from onnx import TensorProto, helper
 
+from data_prep import geometry
 from data_prep.files import write_bytes
-from models import table1
 from tools import networks, record
 from tools import run as runs
 from tools.errors import ToolError, standalone
 from tools.evaluate import calibration, json_records
+from tools.export import answer_graph, page, patch_graph, precision
 from tools.export.graph import Exporter
 
 OPSET = 17
 DEFAULT_RUN = "build/run"
-# Blobs that are worth having although other layers read them.
-OUTPUTS = ("logits", "max_d", "response", "rois", "rois_image")
+INPUT = "uint8 (N, H, W, 3), R G B, any size: aligned faces; of {} x {} pixels the eyes are at {} and {}".format(
+    geometry.ALIGNED_WIDTH, geometry.ALIGNED_HEIGHT, *(tuple(map(int, eye)) for eye in geometry.ALIGNED_EYES)
+)
+# Of the outputs, the axes after pictures and attributes.
+SHAPES = {"probability": [], "present": [], "region": [4], "response": [4, 4], "revised_response": [4, 4]}
 
 
 def attribute_names(weights, run=None, lmdb=None, names=None):
@@ -55,10 +61,11 @@ def attribute_names(weights, run=None, lmdb=None, names=None):
     return attributes
 
 
-def export(model, weights, attributes):
-    """An ONNX model of a deploy prototxt with its weights, and whether it is calibrated. Raises ToolError.
+def export(model, weights, attributes, adjustable=(), uncalibrated=False):
+    """An ONNX model of a deploy prototxt with its weights, from picture to answers. Raises ToolError.
 
-    attributes: their names, in order; a calibration that fits is taken from calibration.json beside the weights
+    attributes: their names, in order; adjustable: parameters of RegionMapper that become inputs, scalars;
+    uncalibrated: export weights without a calibration too
     """
     if not attributes or len(set(attributes)) != len(attributes) or not all(attributes):
         raise ToolError(f"the names of the attributes must be given, each once, not {', '.join(attributes) or 'none'}")
@@ -68,31 +75,49 @@ def export(model, weights, attributes):
             f"{weights}: of a network for {networks.attributes_of(net)} attributes, but {len(attributes)} names are "
             f"given: {', '.join(attributes)}"
         )
+    calibrated = calibration.read(weights, list(attributes))
+    if not (calibrated or uncalibrated):
+        raise ToolError(
+            f"{weights} is not calibrated, its probabilities would be those of balanced batches; run face-cascade "
+            "evaluate first, or export it so all the same with --uncalibrated"
+        )
+    score = "logits" if "logits" in net.blobs else "max_d"
+    scores = calibrated.scores[score] if calibrated else calibration.ScoreCalibration(0.0, 1.0, 0.0)
     description = networks.description(model)
     arrays = {name: [blob.data.copy() for blob in blobs] for name, blobs in net.params.items()}
     shapes = {name: tuple(blob.data.shape) for name, blob in net.blobs.items()}
-    made = Exporter(description, arrays, shapes)
-    outputs = [name for name in dict.fromkeys([*net.outputs, *OUTPUTS]) if name in made.names]
-    # Nodes' values get names of their own; the outputs get the names of Caffe's blobs.
-    for name in outputs:
-        made.nodes.append(helper.make_node("Identity", [made.names[name]], [name], name=f"give_{name}"))
-    size = table1.INPUT_SIZE
-    inputs = [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["N", 3, size, size])]
-    results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shapes[name][1:]]) for name in outputs]
-    graph = helper.make_graph(made.nodes, description.name, inputs, results, made.constants)
+
+    made = Exporter(description, arrays, shapes, adjustable)
+    patches, size = patch_graph.patch(made, "image")
+    made.translate(patches)
+    values = answer_graph.answers(made, score, scores, len(attributes))
+    if "rois_image" in made.names:
+        values["region"] = answer_graph.region(made, size)
+        values.update((name, made.names[name]) for name in ("response", "revised_response"))
+    # Nodes' values get names of their own; the outputs get names that users read.
+    for name, value in values.items():
+        made.nodes.append(helper.make_node("Identity", [value], [name], name=f"give_{name}"))
+    inputs = [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", "H", "W", 3])]
+    inputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, []) for name in adjustable]
+    outputs = [
+        helper.make_tensor_value_info(
+            name, TensorProto.BOOL if name == "present" else TensorProto.FLOAT, ["N", len(attributes), *SHAPES[name]]
+        )
+        for name in values
+    ]
+    graph = helper.make_graph(made.nodes, description.name, inputs, outputs, made.constants)
     opset = [helper.make_opsetid("", OPSET)]
     onnx_model = helper.make_model(graph, opset_imports=opset, producer_name="face-cascade", ir_version=9)
     metadata = {
         "attributes": json.dumps(list(attributes)),
-        "input": "B G R, 0 to 255, centre patch of an aligned face",
-        "calibrated": "false",
+        "input": INPUT,
+        "calibrated": "true" if calibrated else "false",
     }
-    calibrated = calibration.read(weights, list(attributes))
     if calibrated:
-        metadata.update(calibrated="true", calibration=json.dumps(json_records.dump(calibrated.scores)))
+        metadata["calibration"] = json.dumps(json_records.dump(scores))
     helper.set_model_props(onnx_model, metadata)
     onnx.checker.check_model(onnx_model)
-    return onnx_model, calibrated is not None
+    return onnx_model
 
 
 def add_arguments(parser):
@@ -105,15 +130,36 @@ def add_arguments(parser):
     add("--lmdb", metavar="FOLDER", help="With --weights: LMDBs it was trained on, for the names of its attributes.")
     add("--names", metavar="A,B,...", help="With --weights: the names of its attributes, in order, instead of --lmdb.")
     add("--out", metavar="FILE", help="The .onnx file to write. Default: STAGE.onnx in the run; needed with --weights.")
+    add(
+        "--precision",
+        default="fp32",
+        choices=tuple(precision.CONVERSIONS),
+        help="How weights are stored: fp32 (default), fp16 (half the size), or int8 (a quarter; computed in integers).",
+    )
+    add(
+        "--uncalibrated",
+        action="store_true",
+        help="Export weights that have not been evaluated, too: their probabilities are those of balanced batches.",
+    )
+    add("--page", metavar="FOLDER", help="Write a web page that runs the cascade in the browser, instead of a file.")
+    add(
+        "--onnxruntime-web",
+        metavar="FOLDER",
+        help="With --page: an unpacked npm package onnxruntime-web. Default: it is fetched with npm.",
+    )
 
 
 def run(arguments):
     """`face-cascade export`: the exit status. Raises ToolError, OSError."""
+    if arguments.page and arguments.out:
+        raise ToolError("--page writes a folder, --out a file; give one of the two")
+    if arguments.onnxruntime_web and not arguments.page:
+        raise ToolError("--onnxruntime-web belongs to --page")
     if arguments.weights:
-        if not arguments.out:
-            raise ToolError("--weights needs --out, the .onnx file to write")
+        if not (arguments.out or arguments.page):
+            raise ToolError("--weights needs --out, the .onnx file to write, or --page")
         names = None if arguments.names is None else [name.strip() for name in arguments.names.split(",")]
-        weights, out = arguments.weights, pathlib.Path(arguments.out)
+        weights, out = arguments.weights, arguments.out
         made = runs.Run.read(arguments.run) if arguments.run else None
         model = networks.deploy(arguments.models or arguments.run or "models", weights)
         attributes = attribute_names(weights, made, arguments.lmdb, names)
@@ -124,17 +170,24 @@ def run(arguments):
         made = runs.Run.read(arguments.run or DEFAULT_RUN)
         weights, model = made.weights(arguments.stage), made.deploy(arguments.stage)
         attributes = attribute_names(weights, made)
-        out = pathlib.Path(arguments.out) if arguments.out else made.folder / f"{arguments.stage}.onnx"
-    exported, calibrated = export(model, weights, attributes)
+        out = arguments.out or made.folder / f"{arguments.stage}.onnx"
+    if arguments.page and networks.net_of(weights) != "cascade":
+        raise ToolError(
+            f"{weights}: not of a cascade; the page shows regions and answers, which only the cascade gives"
+        )
+    adjustable = page.ADJUSTABLE if arguments.page else ()
+    exported = export(model, weights, attributes, adjustable, arguments.uncalibrated)
+    exported = precision.CONVERSIONS[arguments.precision](exported)
+    if arguments.page:
+        folder = pathlib.Path(arguments.page)
+        size = page.write(folder, exported, networks.region_mapper_parameters(model), arguments.onnxruntime_web)
+        print(f"{folder}: {size / 1e6:.0f} MB; to see it: python3 -m http.server -d {folder}, then open localhost:8000")
+        return 0
+    out = pathlib.Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(out, exported.SerializeToString())
     outputs = ", ".join(output.name for output in exported.graph.output)
     print(f"{out}: {out.stat().st_size / 1e6:.0f} MB; attributes {', '.join(attributes)}; outputs {outputs}")
-    if not calibrated:
-        print(
-            f"{out}: NOT calibrated, since {weights} has not been evaluated: its probabilities are those of balanced "
-            "batches; evaluate it (face-cascade evaluate), then export again"
-        )
     return 0
 
 

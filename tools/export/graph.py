@@ -10,18 +10,24 @@ from tools.errors import ToolError
 
 
 class Exporter:
-    """Turns the layers of a deploy net into ONNX nodes, one after the other.
+    """Turns the layers of a deploy net into ONNX nodes, one after the other: `translate`.
 
     net: caffe_pb2.NetParameter; weights: dict layer -> list of arrays; shapes: dict blob -> shape, for Slice
-    Raises ToolError for a layer that has no translation.
+    names: Caffe's blob -> the ONNX value that holds it now (layers may work in place), and `revised_response`, the
+    response maps revised by the average response
+    adjustable: parameters of RegionMapper that are inputs of the graph, scalars, instead of constants
     """
 
-    def __init__(self, net, weights, shapes):
-        self.net, self.weights, self.shapes = net, weights, shapes
+    def __init__(self, net, weights, shapes, adjustable=()):
+        self.net, self.weights, self.shapes, self.adjustable = net, weights, shapes, adjustable
         self.nodes, self.constants = [], []
-        self.names = {}  # Caffe's blob -> the ONNX value that holds it now (layers may work in place)
+        self.names = {}
         self.count = 0
-        for layer in net.layer:
+
+    def translate(self, data):
+        """Add the nodes of all layers. data: the ONNX value that the input layer gives. Raises ToolError."""
+        self.names[self.net.layer[0].top[0]] = data
+        for layer in self.net.layer[1:]:
             translate = getattr(self, f"_{layer.type}", None)
             if translate is None:
                 raise ToolError(f"layer {layer.name}: type {layer.type} has no translation to ONNX")
@@ -52,9 +58,6 @@ class Exporter:
         self.names.update(zip(layer.top, values))
 
     # The layers -------------------------------------------------------------------------------------------
-
-    def _Input(self, layer):
-        self.give(layer, layer.top[0])
 
     def _Power(self, layer):
         p = layer.power_param
@@ -124,12 +127,16 @@ class Exporter:
         parameters = networks.layer_parameters(layer, regions.DEFAULTS)
         average, rectangles = self.weights[layer.name]
         attributes, points = len(average), table1.RESPONSE_SIZE**2
-        w, threshold = parameters["average_weight"], parameters["threshold"]
-        scaled = self.node("Mul", [*self.bottoms(layer), self.constant(1 - w)])
-        revised = self.node("Add", [scaled, self.constant(regions.revise(0, average, w))])
+        w, threshold = (
+            name if name in self.adjustable else self.constant(parameters[name])
+            for name in ("average_weight", "threshold")
+        )
+        scaled = self.node("Mul", [*self.bottoms(layer), self.node("Sub", [self.constant(1), w])])
+        revised = self.node("Add", [scaled, self.node("Mul", [self.constant(average), w])])
+        self.names["revised_response"] = revised
         flat = self.node("Reshape", [revised, self.ints(0, attributes, points)])
-        above = self.node("Greater", [flat, self.constant(threshold)])
-        usual = self.constant(average.reshape(1, attributes, points) > threshold, bool)
+        above = self.node("Greater", [flat, threshold])
+        usual = self.node("Greater", [self.constant(average.reshape(1, attributes, points)), threshold])
         best = self.node("ArgMax", [flat], axis=2, keepdims=1)
         largest = self.node("Equal", [best, self.constant(np.arange(points).reshape(1, 1, points), np.int64)])
         chosen = self._where_any(above, self._where_any(usual, largest))

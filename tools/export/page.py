@@ -1,0 +1,155 @@
+"""A folder of static files that runs a cascade in the browser: `face-cascade export --page FOLDER`.
+
+index.html, *.js, style.css    from tools/export/static
+settings.json                  everything that the JavaScript has to know, from the Python that has it
+networks/                      the cascade in two files (see `split`), and MTCNN's three, which find faces
+examples/                      rendered faces
+onnxruntime-web/               the run-time library, from the npm package
+"""
+
+import json
+import pathlib
+import shutil
+
+import cv2
+import numpy as np
+import onnx
+from onnx.utils import Extractor
+
+from data_prep import geometry
+from data_prep.files import write_bytes, write_json
+from data_prep.synthetic import synthetic_faces
+from tools.errors import ToolError
+from tools.export import onnxruntime_web
+from tools.predict import face_finder, mtcnn, photos
+from tools.predict.predictor import MIN_CONFIDENCE
+
+STATIC = pathlib.Path(__file__).with_name("static")
+# The outputs of MTCNN's networks, see tools.predict.mtcnn.
+OUTPUTS = {
+    "p": {"offsets": "conv2d_4", "scores": "softmax"},
+    "r": {"offsets": "dense_2", "scores": "softmax_1"},
+    "o": {"offsets": "dense_5", "points": "dense_6", "scores": "softmax_2"},
+}
+# Parameters of RegionMapper that the page changes.
+ADJUSTABLE = ("threshold", "average_weight")
+EXAMPLES, EXAMPLES_SEED, EXAMPLES_SHARE = 10, 9, 0.4
+# Pixels along the longer side of photos as they are shown, and as they are searched; WebAssembly is slower than OpenCV.
+# More pixels are not decoded: phones have less memory than what reads photos elsewhere.
+PHOTOS = {"longestSide": 1600, "detectionSize": 640, "mostPixels": 50_000_000, "leastSide": photos.SMALLEST}
+CAMERA = {"longestSide": 640, "detectionSize": 320}
+
+
+def write(folder, model, parameters, runtime=None):
+    """Write the page. Returns its size in bytes. Raises ToolError, OSError.
+
+    model: of a cascade, with ADJUSTABLE as inputs; parameters: of its RegionMapper; runtime: folder of an unpacked
+    onnxruntime-web, fetched with npm by default
+    """
+    folder = pathlib.Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ToolError(f"{folder}: a file is there; give another folder")
+    if folder.exists() and any(folder.iterdir()) and not (folder / "worker.js").exists():
+        raise ToolError(f"{folder}: holds other files; give a folder that is empty, or not there yet")
+    programs = onnxruntime_web.files(runtime)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted(STATIC.iterdir()):
+        shutil.copyfile(path, folder / path.name)
+    for name in ("networks", "examples", onnxruntime_web.PACKAGE):
+        (folder / name).mkdir(exist_ok=True)
+    for path in programs:
+        shutil.copyfile(path, folder / onnxruntime_web.PACKAGE / path.name)
+    for path in sorted(mtcnn.package_folder().glob("*.onnx")):
+        shutil.copyfile(path, folder / "networks" / path.name)
+    for name, part in zip(("features", "answers"), split(model)):
+        write_bytes(folder / "networks" / f"{name}.onnx", part.SerializeToString())
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    examples = write_examples(folder, json.loads(metadata["attributes"]))
+    loaded = [*(folder / "networks").iterdir(), *(folder / onnxruntime_web.PACKAGE).glob("*.wasm")]
+    write_json(
+        folder / "settings.json",
+        {
+            "attributes": json.loads(metadata["attributes"]),
+            "calibrated": metadata["calibrated"] == "true",
+            "minConfidence": MIN_CONFIDENCE,
+            "region": {"threshold": parameters["threshold"], "averageWeight": parameters["average_weight"]},
+            "frame": frame(),
+            "finder": finder(),
+            "photos": PHOTOS,
+            "camera": CAMERA,
+            "examples": examples,
+            "bytes": sum(path.stat().st_size for path in loaded),
+        },
+    )
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def split(model):
+    """A model with ADJUSTABLE inputs as two: what does not depend on them, and the rest.
+
+    The inputs of the second are ADJUSTABLE and the outputs of the first.
+    """
+    constants = {constant.name for constant in model.graph.initializer}
+    dependent, needed = set(ADJUSTABLE), set()
+    for node in model.graph.node:
+        if dependent & set(node.input):
+            dependent.update(node.output)
+            needed.update(node.input)
+        elif constants >= set(node.input):
+            constants.update(node.output)
+    between = sorted(needed - dependent - constants)
+    results = [output.name for output in model.graph.output if output.name in dependent]
+    extractor = Extractor(onnx.shape_inference.infer_shapes(model))
+    first = extractor.extract_model([model.graph.input[0].name], between)
+    return first, extractor.extract_model([*between, *ADJUSTABLE], results)
+
+
+def write_examples(folder, attributes):
+    """Render faces that often have the attributes. Returns their paths below the folder."""
+    shares = synthetic_faces.prevalences()
+    shares.update({name: max(shares[name], EXAMPLES_SHARE) for name in attributes if name in shares})
+    paths = []
+    for number in range(EXAMPLES):
+        rng = np.random.default_rng([EXAMPLES_SEED, number])
+        labels = synthetic_faces.sample_labels(rng, shares)
+        image, _, _ = synthetic_faces.draw_face(labels, rng)
+        path = f"examples/{number + 1}.png"
+        write_bytes(folder / path, cv2.imencode(".png", image)[1].tobytes())
+        paths.append(path)
+    return paths
+
+
+def frame():
+    """The frame of aligned pictures, for pictures.js and finder.js."""
+    return {
+        "width": geometry.ALIGNED_WIDTH,
+        "height": geometry.ALIGNED_HEIGHT,
+        "eyes": geometry.ALIGNED_EYES.tolist(),
+        "landmarks": face_finder.LANDMARKS.tolist(),
+    }
+
+
+def finder():
+    """What finder.js has to know of tools.predict.mtcnn and tools.predict.face_finder."""
+    rows, columns = face_finder.INNER
+    return {
+        "cell": mtcnn.CELL,
+        "stride": mtcnn.STRIDE,
+        "step": mtcnn.PYRAMID_STEP,
+        "thresholds": mtcnn.THRESHOLDS,
+        "most": mtcnn.MOST_PROPOSALS,
+        "certain": mtcnn.Mtcnn.CERTAIN,
+        "accepted": mtcnn.Mtcnn.ACCEPTED,
+        "minFaceSize": face_finder.MIN_FACE_SIZE,
+        "small": face_finder.SMALL,
+        "enlarged": face_finder.ENLARGED,
+        "retrySize": face_finder.RETRY_SIZE,
+        "retries": face_finder.RETRIES,
+        "margin": face_finder.MARGIN,
+        "ground": face_finder.GROUND,
+        "minEyeDistance": face_finder.MIN_EYE_DISTANCE,
+        "minSharpness": face_finder.MIN_SHARPNESS,
+        "maxTurn": face_finder.MAX_TURN,
+        "inner": [columns.start, rows.start, columns.stop, rows.stop],
+        "outputs": OUTPUTS,
+    }

@@ -1,0 +1,105 @@
+// Runs the networks, away from the page's own thread so that the page stays usable.
+//
+// The network is two files: features.onnx, from an aligned picture to response maps and features, and answers.onnx, from
+// these, a threshold and a weight of the average region to answers. A change of the latter two needs the second only.
+import * as ort from "./onnxruntime-web/ort.wasm.bundle.min.mjs";
+import { Finder } from "./finder.js";
+
+const RUNTIME = "onnxruntime-web/ort-wasm-simd-threaded.wasm";
+const here = new URL(".", import.meta.url).href;
+let sessions, settings, finder;
+let faces = []; // of the last picture; with `features` once they are computed
+
+const tasks = {
+  /** Load everything. Returns the settings. */
+  async start() {
+    settings = await (await fetched("settings.json")).json();
+    ort.env.logLevel = "error";
+    ort.env.wasm.numThreads = 1; // more need a server that sends headers of its own (COOP and COEP)
+    const names = ["pnet", "rnet", "onet", "features", "answers"];
+    const files = await downloaded([...names.map((name) => `networks/${name}.onnx`), RUNTIME]);
+    ort.env.wasm.wasmBinary = files.pop();
+    sessions = {};
+    for (const [number, name] of names.entries()) {
+      sessions[name] = await ort.InferenceSession.create(files[number], { executionProviders: ["wasm"] });
+    }
+    const network = (session, outputs) => async (values, shape) => {
+      const input = new ort.Tensor("float32", values, shape);
+      const results = await session.run({ [session.inputNames[0]]: input });
+      const entries = Object.entries(outputs).map(([key, name]) => [key, results[name].data]);
+      return { ...Object.fromEntries(entries), shape: results[outputs.scores].dims };
+    };
+    const { p, r, o } = settings.finder.outputs;
+    finder = new Finder(
+      { p: network(sessions.pnet, p), r: network(sessions.rnet, r), o: network(sessions.onet, o) },
+      settings,
+    );
+    return settings;
+  },
+
+  /** Find the faces of a picture, or take it as one that is aligned. Returns them without what only this thread needs. */
+  async find({ picture, aligned, detectionSize }) {
+    const began = performance.now();
+    if (aligned) {
+      const { width, height } = picture;
+      const toPhoto = [[1, 0, 0], [0, 1, 0]];
+      faces = [{ box: [0, 0, width, height], score: null, rotation: 0, warning: "", toPhoto, picture }];
+    } else {
+      faces = await finder.faces(picture, detectionSize);
+    }
+    const shown = faces.map(({ box, score, rotation, warning, toPhoto, picture: { width, height, data } }) => (
+      { box, score, rotation, warning, toPhoto, picture: { width, height, data: data.slice() } }
+    ));
+    return { faces: shown, milliseconds: performance.now() - began };
+  },
+
+  /** Answers for one of the faces: arrays by the names of the network's outputs. */
+  async answer({ face, threshold, averageWeight }) {
+    const began = performance.now();
+    const one = faces[face];
+    if (!one.features) {
+      const { width, height, data } = one.picture;
+      const pixels = new Uint8Array(width * height * 3);
+      for (let from = 0, at = 0; from < data.length; from += 4, at += 3) {
+        pixels[at] = data[from];
+        pixels[at + 1] = data[from + 1];
+        pixels[at + 2] = data[from + 2];
+      }
+      one.features = await sessions.features.run({ image: new ort.Tensor("uint8", pixels, [1, height, width, 3]) });
+    }
+    const scalar = (value) => new ort.Tensor("float32", Float32Array.of(value), []);
+    const results = await sessions.answers.run({
+      ...one.features, threshold: scalar(threshold), average_weight: scalar(averageWeight),
+    });
+    const answers = Object.fromEntries(Object.entries(results).map(([name, { data }]) => [name, Array.from(data, Number)]));
+    return { answers, milliseconds: performance.now() - began };
+  },
+};
+
+async function fetched(path) {
+  const response = await fetch(here + path);
+  if (!response.ok) throw new Error(`the file ${path} of this page could not be loaded (${response.status})`);
+  return response;
+}
+
+/** The bytes of several files; tells the page how far it is. */
+async function downloaded(paths) {
+  let received = 0;
+  return Promise.all(paths.map(async (path) => {
+    const reader = (await fetched(path)).body.getReader(), parts = [];
+    for (let step = await reader.read(); !step.done; step = await reader.read()) {
+      parts.push(step.value);
+      received += step.value.length;
+      self.postMessage({ progress: received / settings.bytes });
+    }
+    return new Uint8Array(await new Blob(parts).arrayBuffer());
+  }));
+}
+
+self.onmessage = async ({ data: { id, task, options } }) => {
+  try {
+    self.postMessage({ id, result: await tasks[task](options) });
+  } catch (error) {
+    self.postMessage({ id, error: String(error?.message ?? error) });
+  }
+};
