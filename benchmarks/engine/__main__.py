@@ -2,6 +2,7 @@
 
     make bench                                    # both networks, b = 4 and 16: hours on a slow machine
     make bench BENCH="--rounds 3 --attributes 4 --nets region --batches 4"
+    make bench BENCH="--attributes 4 --nets region --batches 4 --busy 2"    # beside two busy processes, and alone
 
 A training iteration is forward, backward and the update of the weights (clipping, weight decay, momentum). The
 contestants are processes whose iterations are interleaved, so that what else the machine does falls on all alike. A
@@ -10,11 +11,15 @@ per second, the share of the machine's matrix rate (arithmetic of the convolutio
 share of its memory bandwidth that the update reaches (24 bytes per weight: gradients read twice, weights and momentum
 read and written), speed relative to BVLC Caffe and to the best plain PyTorch loop of the same precision, and peak
 memory. bfloat16 is left out on a machine that multiplies float32 faster.
+
+With --busy N each contestant does one iteration alone and one beside N processes that compute all the time, round after
+round, and the table shows both medians and how many times as long the second takes.
 """
 
 import argparse
 import os
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -75,7 +80,30 @@ class Worker:
         self.process.wait()
 
 
-def measure(net, attributes, batch, rounds, threads, precisions):
+class Busy:
+    """Processes that compute all the time between `go` and `pause`."""
+
+    def __init__(self, count):
+        self.processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+        self.pause()
+
+    def signal(self, number):
+        for process in self.processes:
+            process.send_signal(number)
+
+    def pause(self):
+        self.signal(signal.SIGSTOP)
+
+    def go(self):
+        self.signal(signal.SIGCONT)
+
+    def close(self):
+        self.signal(signal.SIGKILL)
+        for process in self.processes:
+            process.wait()
+
+
+def measure(net, attributes, batch, rounds, threads, precisions, busy=0):
     """Run the contestants on one network and batch, and print their table."""
     names = generate.PAPER_ATTRIBUTES[:attributes]
     rivals = [rival for rival in CONTESTANTS if rival[2] in precisions]
@@ -90,12 +118,28 @@ def measure(net, attributes, batch, rounds, threads, precisions):
         def show(number, _):
             print(f"{net}, b = {batch}: round {number}/{rounds}, {load()}", file=sys.stderr, flush=True)
 
+        beside = Busy(busy)
+
+        def alone_and_beside(worker):
+            alone = worker.step()
+            beside.go()
+            loaded = worker.step()
+            beside.pause()
+            return alone, loaded
+
         try:
-            results = interleaved({**workers, **machine}, rounds, Worker.step, after_round=show)
+            if busy:
+                results = interleaved(workers, rounds, alone_and_beside, after_round=show)
+            else:
+                results = interleaved({**workers, **machine}, rounds, Worker.step, after_round=show)
         except KeyboardInterrupt:
             raise SystemExit("error: stopped before one round had ended")
-        for worker in (*workers.values(), *machine.values()):
-            worker.close()
+        finally:
+            beside.close()
+            for worker in (*workers.values(), *machine.values()):
+                worker.close()
+    if busy:
+        return show_busy(results, net, attributes, batch, busy)
     rates = {name: max(answer for *_, answer in results[name]) for name in machine}
     print(f"\n{net}, {attributes} attributes, b = {batch}: {batch * attributes} images an iteration; {load()}")
     show_table({rival: results[rival[0]] for rival in rivals}, rates, net, attributes, batch)
@@ -138,6 +182,21 @@ def show_table(results, rates, net, attributes, batch):
         print(f"{rival[0]:32s}" + "".join(f"{cell:>11s}" for cell in row), flush=True)
 
 
+def show_busy(results, net, attributes, batch, busy):
+    """Print how long iterations take alone and beside busy processes.
+
+    results: dict of name -> list of pairs of what Worker.step returns
+    """
+    print(
+        f"\n{net}, {attributes} attributes, b = {batch}: seconds of an iteration, alone and beside {busy} processes\n"
+    )
+    print(f"{'':32s}{'alone s':>11s}{'beside s':>11s}{'times':>11s}")
+    for name, pairs in results.items():
+        alone, loaded = ([passes + update for passes, update, *_ in some] for some in zip(*pairs))
+        cells = f"{statistics.median(alone):11.3f}{statistics.median(loaded):11.3f}{ratio(loaded, alone):11.2f}"
+        print(f"{name:32s}{cells}", flush=True)
+
+
 def useful_precisions(threads):
     """The precisions worth measuring on this machine."""
     rates = {}
@@ -172,6 +231,7 @@ def main():
     add("--batches", type=numbers, default=[4, 16], help="Images per attribute, even numbers. Default: 4,16.")
     add("--rounds", type=int, default=5, help="Iterations of each contestant after the warm-up. Default: 5.")
     add("--threads", type=int, default=os.cpu_count(), help="Threads of every contestant. Default: one per core.")
+    add("--busy", type=int, default=0, help="Busy processes beside the contestants, to compare with none. Default: 0.")
     arguments = parser.parse_args()
     chosen = arguments.nets.split(",")
     if not set(chosen) <= set(NETS):
@@ -180,7 +240,8 @@ def main():
     precisions = useful_precisions(arguments.threads)
     for net in chosen:
         for batch in arguments.batches:
-            measure(net, arguments.attributes, batch, arguments.rounds, arguments.threads, precisions)
+            size = arguments.attributes, batch
+            measure(net, *size, arguments.rounds, arguments.threads, precisions, arguments.busy)
 
 
 if __name__ == "__main__":
