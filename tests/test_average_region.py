@@ -18,7 +18,7 @@ def test_natural_batches_are_counted_by_their_labels(small_run, small_lmdb, tmp_
     model = tmp_path / "train_val.prototxt"
     model.write_text(texts.network("region", options))
     weights = run.weights("region")
-    found = average_region.measure(networks.load(model, weights, caffe.TRAIN), 12, 0, 0.5)
+    found = average_region.measure(networks.load(model, weights, caffe.TRAIN), 12, 0.5, with_maps=False)
 
     net, total, positives, batches = networks.load(model, weights, caffe.TRAIN), np.zeros((2, 4, 4)), np.zeros(2), 0
     while positives.min() < 12:
