@@ -76,7 +76,8 @@ def test_evidence_is_gradient_times_activation_above_the_mean_negative_face():
 
 
 def test_cells_of_27_lie_in_the_image_where_those_of_conv3_do():
-    # pool1 cell c is centred at pixel 8 c + 9, so it stands for [8 c + 5, 8 c + 13); conv3 cell c for [16 c + 9, 16 c + 25).
+    # pool1 cell c is centred at pixel 8 c + 9: it stands for [8 c + 5, 8 c + 13),
+    # conv3 cell c for [16 c + 9, 16 c + 25).
     found = rectangles.to_conv3((4, 10, 20, 12))
     np.testing.assert_allclose(found, [1.75, 4.75, 9.75, 5.75])
     np.testing.assert_allclose(regions.cells_to_image(found), [37, 85, 165, 101])
