@@ -18,7 +18,7 @@ def test_natural_batches_are_counted_by_their_labels(small_run, small_lmdb, tmp_
     model = tmp_path / "train_val.prototxt"
     model.write_text(texts.network("region", options))
     weights = run.weights("region")
-    found = average_region.measure(networks.load(model, weights, caffe.TRAIN), 12, 0, 0.5)
+    found = average_region.measure(networks.load(model, weights, caffe.TRAIN), 12, 0.5, with_maps=False)
 
     net, total, positives, batches = networks.load(model, weights, caffe.TRAIN), np.zeros((2, 4, 4)), np.zeros(2), 0
     while positives.min() < 12:
@@ -33,3 +33,12 @@ def test_natural_batches_are_counted_by_their_labels(small_run, small_lmdb, tmp_
     assert found.faces.tolist() == positives.tolist()
     assert (positives != batches).any()  # half of each batch of 2 would be as many as there were batches
     np.testing.assert_allclose(found.average, total / positives[:, np.newaxis, np.newaxis], rtol=1e-5)
+
+
+def test_evidence_is_of_all_positive_faces_and_their_mirror_images(small_run):
+    run = runs.Run.read(small_run)
+    net = networks.load(run.place("region") / "train_val.prototxt", run.weights("region"), caffe.TRAIN)
+    found = average_region.measure(net, 3, threshold=0)  # every point fires
+    np.testing.assert_array_equal(found.firings, np.repeat(2 * found.faces[:, np.newaxis], 17, axis=1))
+    assert found.maps.shape == (2, 17, 27, 27)
+    np.testing.assert_allclose(found.maps.sum(axis=(2, 3)), 2, rtol=1e-6)  # one for each level

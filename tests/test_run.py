@@ -82,7 +82,7 @@ DAMAGE = {
     "engine": (change(["settings", "engine"], "caffe2"), "'engine' must be one of bvlc, torch"),
     "threads": (change(["settings", "threads"], "two"), "'threads' must be a number, not \"two\""),
     "unknown key": (change(["settings", "colour"], 1), "unknown key 'colour'"),
-    "density": (change(["settings", "average", "density"], None), "'density' must be a number, not null"),
+    "min_firings": (change(["settings", "average", "min_firings"], None), "'min_firings' must be a number, not null"),
     "stage": (change(["stages", "regoin"], {}), "no stage of that name"),
     "state": (change(["stages", "region", "state"], "finished"), "'state' must be one of"),
     "done without weights": (change(["stages", "region", "weights"], None), "needs 'weights'"),

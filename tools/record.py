@@ -7,7 +7,7 @@ import typing
 from data_prep import files
 from models import solvers
 
-VERSION = 1
+VERSION = 2
 TRAINED = ("region", "cascade", "whole_face")
 STAGES = ("region", "average", "cascade", "whole_face", "evaluate")
 STATES = ("running", "interrupted", "failed", "done")
@@ -33,8 +33,6 @@ class Average:
 
     rectangles: str = "measured"
     faces: int = 200
-    points: int = 4
-    density: float = 2.0
     min_firings: int = 10
 
 

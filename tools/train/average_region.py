@@ -6,8 +6,8 @@
 
 Task one, trained alone, sees positive faces of each attribute from its training data. The mean of their responses
 becomes the average response. The rectangle of each response point is its receptive field (theoretical, the paper) or
-the rectangle that stands out of the mean gradient-times-activation map on conv3 over the faces for which the point
-fires (measured). Both become the blobs of layer region_mapper in a copy of the weights.
+the rectangle that stands out of the evidence for the attribute on the faces for which the point fires (measured, see
+tools/train/rectangles.py). Both become the blobs of layer region_mapper in a copy of the weights.
 """
 
 import dataclasses
@@ -19,105 +19,88 @@ import numpy as np
 from tqdm import tqdm
 
 from data_prep import files
-from models import table1
 from python_layers.regions import theoretical_rectangles
 from tools import networks, record
 from tools import run as runs
 from tools.errors import ToolError, standalone
-from tools.train import stages
+from tools.train import rectangles, stages
 
 # Natural batches hold few positives of a rare attribute: after this many images per face asked for, those are enough.
 PATIENCE = 50
-
-
-def dense_rectangle(mass, density):
-    """Rectangle that stands out of a map (H, W) >= 0: (x1, y1, x2, y2), half-open.
-
-    The one with the largest sum of mass less `density` times the map's mean: a cell counts for it when it
-    holds more than that, and against it when it holds less.
-    """
-    excess = mass - density * mass.mean()
-    height, width = mass.shape
-    table = np.zeros((height + 1, width + 1))
-    table[1:, 1:] = excess.cumsum(axis=0).cumsum(axis=1)
-    y1, y2 = np.triu_indices(height + 1, 1)
-    x1, x2 = np.triu_indices(width + 1, 1)
-    sums = table[y2][:, x2] - table[y1][:, x2] - table[y2][:, x1] + table[y1][:, x1]
-    row, column = np.unravel_index(sums.argmax(), sums.shape)
-    return x1[column], y1[row], x2[column], y2[row]
-
-
-def one_hot(chosen, shape):
-    """(b, A, 4, 4) of 1 at the chosen point (b, A) of each map, nowhere where it is -1."""
-    points = shape[2] * shape[3]
-    return (np.arange(points) == chosen[..., np.newaxis]).astype(np.float32).reshape(shape)
-
-
-def choose_fired(fired, rng):
-    """One of the fired points (b, A, 16) of each map at random, (b, A); -1 where none fired."""
-    chosen = np.where(fired, rng.random(fired.shape), -1).argmax(axis=-1)
-    return np.where(fired.any(axis=-1), chosen, -1)
 
 
 @dataclasses.dataclass
 class Measured:
     """What task one does on positive faces.
 
-    average: mean response (A, 4, 4); faces: positives it is the mean of (A,); maps: mean gradient times activation of
-    the points that fire (A, 16, 13, 13), each face's map summing to 1; firings: faces each map is the mean of (A, 16)
+    average: mean response (A, 4, 4); faces: positives it is the mean of (A,); maps: evidence (A, 17, 27, 27) and
+    firings: faces each map is the mean of (A, 17), as tools.train.rectangles has them, or None where not asked for
     """
 
     average: np.ndarray
     faces: np.ndarray
-    maps: np.ndarray
-    firings: np.ndarray
+    maps: np.ndarray = None
+    firings: np.ndarray = None
 
 
-def measure(net, faces, passes, threshold, seed=0):
+def sigmoid(score):
+    """Responses in [0, 1] of scores."""
+    return 1 / (1 + np.exp(-score))
+
+
+def measure(net, faces, threshold, with_maps=True):
     """Measure a region train_val net in the TRAIN phase: a Measured.
 
-    faces: positives per attribute; passes: points looked at per face (0: no maps); threshold: response above which a
-    point fires. Ends early, with a warning, where batches hold too few positives of an attribute.
+    faces: positives per attribute; threshold: response above which a point fires; with_maps: whether the evidence is
+    wanted. Ends early, with a warning, where batches hold too few positives of an attribute.
     """
-    rng = np.random.default_rng(seed)
     batch, attributes = net.blobs["d"].data.shape[:2]
-    size = table1.MAP_SIZE
     total, seen, images = np.zeros((attributes, 4, 4)), np.zeros(attributes, int), 0
-    maps = np.zeros((attributes, 16, size, size))
-    firings = np.zeros((attributes, 16))
+    levels = {}
+    for name in rectangles.LEVELS if with_maps else ():
+        channels, size = net.blobs[name].data.shape[1:3]
+        levels[name] = rectangles.Evidence(attributes, channels, size)
     with tqdm(total=faces, unit="face", desc="average region", disable=None) as bar:
         while seen.min() < faces and images < PATIENCE * faces:
             net.forward(end="d")
             positive = net.blobs["label"].data == 1
-            response = 1 / (1 + np.exp(-net.blobs["d"].data))
+            response = sigmoid(net.blobs["d"].data)
             total += (response * positive[..., np.newaxis, np.newaxis]).sum(axis=0)
             seen += positive.sum(axis=0)
             images += batch
-            fired = (response > threshold).reshape(batch, attributes, -1) & positive[..., np.newaxis]
-            activation = net.blobs["conv3"].data.reshape(batch, attributes, -1, size, size)
-            for _ in range(passes):
-                chosen = choose_fired(fired, rng)
-                net.blobs["d"].diff[...] = one_hot(chosen, response.shape)
-                net.backward(start="d", end="conv4")
-                gradient = net.blobs["conv3"].diff.reshape(activation.shape)
-                evidence = np.maximum(np.einsum("bachw,bachw->bahw", gradient, activation), 0)
-                # Each face counts alike, however steep its score is.
-                evidence /= np.maximum(evidence.sum(axis=(2, 3), keepdims=True), 1e-12)
-                for image, attribute in zip(*np.nonzero(chosen >= 0)):
-                    point = chosen[image, attribute]
-                    maps[attribute, point] += evidence[image, attribute]
-                    firings[attribute, point] += 1
+            if with_maps:
+                add_evidence(net, levels, positive, threshold)
+                # Task one may look at one side only; of the mirrored face, with the same labels, it sees the other.
+                net.blobs["data"].data[...] = net.blobs["data"].data[..., ::-1].copy()
+                net.forward(start="normalise", end="d")
+                add_evidence(net, levels, positive, threshold, mirrored=True)
             bar.update(min(seen.min(), faces) - bar.n)
-    average = total / np.maximum(seen, 1)[:, np.newaxis, np.newaxis]
-    return Measured(average, seen, maps / np.maximum(firings, 1)[..., np.newaxis, np.newaxis], firings)
+    found = Measured(total / np.maximum(seen, 1)[:, np.newaxis, np.newaxis], seen)
+    if with_maps:
+        found.maps = sum(level.maps() for level in levels.values())
+        found.firings = levels[rectangles.LEVELS[0]].firings
+    return found
 
 
-def measured_rectangles(maps, firings, density, min_firings):
-    """Rectangles (A, 4, 4, 4) of points in conv3 cells; the receptive field of points with too few firings."""
-    rectangles = np.tile(theoretical_rectangles(), (len(maps), 1, 1, 1)).reshape(len(maps), -1, 4)
-    for attribute, point in zip(*np.nonzero(firings >= min_firings)):
-        rectangles[attribute, point] = dense_rectangle(maps[attribute, point], density)
-    return rectangles.reshape(len(maps), table1.RESPONSE_SIZE, table1.RESPONSE_SIZE, 4)
+def add_evidence(net, levels, positive, threshold, mirrored=False):
+    """Add the faces that a net has just seen to the Evidence of levels, a dict blob -> Evidence.
+
+    positive: (b, A) bool; mirrored: whether the faces are mirrored, so that their maps are mirrored back
+    """
+    score = net.blobs["d"].data
+    fired = (sigmoid(score) > threshold).reshape(*positive.shape, -1) & positive[..., np.newaxis]
+    # Each face counts alike, however many of its points fire.
+    share = fired / np.maximum(fired.sum(axis=-1, keepdims=True), 1)
+    net.blobs["d"].diff[...] = share.reshape(score.shape)
+    net.backward(start="d", end="conv2")
+    side = slice(None, None, -1 if mirrored else 1)
+    for name, evidence in levels.items():
+        # Batches are laid out image by image: record i * A + a is image i of attribute a.
+        shape = (*positive.shape, *net.blobs[name].data.shape[1:])
+        activation, gradient = (
+            array.reshape(shape)[..., side] for array in (net.blobs[name].data, net.blobs[name].diff)
+        )
+        evidence.add(activation, gradient, fired, ~positive)
 
 
 def write(weights, out, average, rectangles):
@@ -142,16 +125,16 @@ def average(model, weights, out, settings, threshold):
     net = networks.load(model, weights, caffe.TRAIN)
     if "d" not in net.blobs or "label" not in net.blobs:
         raise ToolError(f"{model}: not a region net for training (it has no blobs d and label)")
-    measures = settings.rectangles == "measured"
-    found = measure(net, settings.faces, settings.points if measures else 0, threshold)
+    with_maps = settings.rectangles == "measured"
+    found = measure(net, settings.faces, threshold, with_maps)
     if not found.faces.all():
         raise ToolError(f"{model}: the training data held no positive face of attribute number {found.faces.argmin()}")
     if found.faces.min() < settings.faces:
         print(f"average region: at least one attribute had only {found.faces.min()} positive faces", flush=True)
-    rectangles = np.tile(theoretical_rectangles(), (len(found.average), 1, 1, 1))
-    if measures:
-        rectangles = measured_rectangles(found.maps, found.firings, settings.density, settings.min_firings)
-    write(weights, out, found.average, rectangles)
+    of_points = np.tile(theoretical_rectangles(), (len(found.average), 1, 1, 1))
+    if with_maps:
+        of_points = rectangles.measured(found.maps, found.firings, settings.min_firings)
+    write(weights, out, found.average, of_points)
 
 
 def average_stage(run, restart=False):
@@ -196,17 +179,11 @@ def add_arguments(parser):
         help=f"Rectangle of each response point: measured on faces, or theoretical. Default: {default.rectangles}.",
     )
     add("--faces", type=int, help=f"Positive faces per attribute to average over. Default: {default.faces}.")
-    add("--points", type=int, help=f"Fired points looked at per face, for measured ones. Default: {default.points}.")
-    add(
-        "--density",
-        type=float,
-        help="Multiple of a map's mean above which a cell counts for a measured rectangle; larger values give smaller "
-        f"rectangles. Default: {default.density:g}.",
-    )
     add(
         "--min-firings",
         type=int,
-        help=f"Faces for which a point must fire to get a measured rectangle. Default: {default.min_firings}.",
+        help="Faces for which a point must fire to get a rectangle of its own; below that it has its attribute's. "
+        f"Default: {default.min_firings}.",
     )
     add("--threshold", type=float, help="Without a run: response above which a point fires. Default: the net's own.")
     add("--restart", action="store_true", help="Measure anew, whatever was measured before in this run.")
@@ -217,7 +194,7 @@ def run(arguments):
     """`face-cascade average`. Raises ToolError, OSError."""
     given = {name: getattr(arguments, name) for name in record.Average.__dataclass_fields__}
     given = {name: value for name, value in given.items() if value is not None}
-    for name, least in (("faces", 1), ("points", 1), ("density", 0), ("min_firings", 1)):
+    for name, least in (("faces", 1), ("min_firings", 1)):
         if name in given and not given[name] >= least:
             raise ToolError(f"--{name.replace('_', '-')} must be at least {least}, not {given[name]}")
     bare = [arguments.model, arguments.weights, arguments.out]

@@ -40,8 +40,9 @@ def work(run, stage, iterations=None):
     attributes = len(run.attributes)
     if stage == "average":
         average = run.settings.average
-        passes = average.points if average.rectangles == "measured" else 0
-        return 2 * average.faces * attributes * (PER_IMAGE["region"] + passes * TASK_ONE)
+        # Half of a batch is positive. Measured rectangles need gradients, also of the mirrored faces.
+        passes = 2 * TRAINING if average.rectangles == "measured" else 1
+        return 2 * average.faces * attributes * passes * PER_IMAGE["region"]
     if iterations is None:
         iterations = int(run.solver_fields(stage)["max_iter"])
     return TRAINING * iterations * run.network().batch * attributes * PER_IMAGE[stage]

@@ -1,0 +1,113 @@
+"""From what task one sees in training faces to the rectangle of each response point: arithmetic, no Caffe.
+
+The evidence for an attribute at a place of a positive face is the gradient of the score of the points that fire,
+times what the face's activation there has more than the mean negative face, summed over channels (gradient times
+input minus baseline, Shrikumar et al. 2017). Its mean over faces shows the attribute; that of gradient times
+activation alone shows the whole face. It is taken where cells are 8 pixels wide, on the 27 x 27 maps of pool1 and
+conv2, and its rectangle is that of Kulldorff's spatial scan statistic (1997), which has no size to be set.
+"""
+
+import numpy as np
+
+from models import table1
+from python_layers import receptive_field
+from python_layers.regions import theoretical_rectangles
+
+LEVELS = ("pool1", "conv2")  # their cells lie at the same places
+POINTS = table1.RESPONSE_SIZE**2
+
+
+class Evidence:
+    """Sums over faces from which the evidence of each response point follows, for one level.
+
+    add: batches of faces; maps: the evidence. Sums are kept by channel, so that the mean negative face may be known
+    last: the mean of g (x - m) over faces is the mean of g x less the mean of g times m.
+    """
+
+    def __init__(self, attributes, channels, size):
+        # Row POINTS is over all faces, the others over those for which a point fires. Rows that no face adds to
+        # take no memory.
+        self.gradients = np.zeros((attributes, POINTS + 1, channels, size, size), np.float32)
+        self.products = np.zeros((attributes, POINTS + 1, size, size))
+        self.firings = np.zeros((attributes, POINTS + 1), int)
+        self.activations = np.zeros((attributes, channels, size, size))
+        self.negatives = np.zeros(attributes, int)
+
+    def add(self, activation, gradient, fired, negative):
+        """Add a batch of b faces of each attribute.
+
+        activation, gradient: (b, A, C, H, W), the gradient that of the mean score of the points that fire; fired:
+        (b, A, 16) bool, the points that fire, none on negatives; negative: (b, A) bool
+        """
+        for face, attribute in zip(*np.nonzero(negative)):
+            self.activations[attribute] += activation[face, attribute]
+        self.negatives += negative.sum(axis=0)
+        for face, attribute in zip(*np.nonzero(fired.any(axis=-1))):
+            product = (gradient[face, attribute] * activation[face, attribute]).sum(axis=0)
+            for row in [*np.flatnonzero(fired[face, attribute]), POINTS]:
+                self.gradients[attribute, row] += gradient[face, attribute]
+                self.products[attribute, row] += product
+                self.firings[attribute, row] += 1
+
+    def maps(self):
+        """Evidence (A, 17, H, W) >= 0, each map summing to 1 (0 where there is none); row 16 is over all faces."""
+        baseline = self.activations / np.maximum(self.negatives, 1)[:, np.newaxis, np.newaxis, np.newaxis]
+        expected = np.einsum("apchw,achw->aphw", self.gradients, baseline)
+        positive = np.maximum(self.products - expected, 0)
+        return positive / np.maximum(positive.sum(axis=(2, 3), keepdims=True), 1e-12)
+
+
+def scan_rectangle(mass):
+    """The rectangle of a map (H, W) >= 0 that stands out most: (x1, y1, x2, y2) in cells, half-open.
+
+    The most likely cluster of Kulldorff's scan statistic: with a share s of the mass on a share f of the cells, that
+    with the largest s log(s / f) + (1 - s) log((1 - s) / (1 - f)) where s > f. The whole map where none stands out.
+    """
+    height, width = mass.shape
+    table = np.zeros((height + 1, width + 1))
+    table[1:, 1:] = (mass / mass.sum()).cumsum(axis=0).cumsum(axis=1)
+    y1, y2 = np.triu_indices(height + 1, 1)
+    x1, x2 = np.triu_indices(width + 1, 1)
+    sums = (table[y2] - table[y1])[:, x2] - (table[y2] - table[y1])[:, x1]
+    inside = np.clip(sums, 1e-9, 1 - 1e-9)
+    cells = np.clip(np.outer(y2 - y1, x2 - x1) / float(mass.size), None, 1 - 1e-9)
+    likelihood = inside * np.log(inside / cells) + (1 - inside) * np.log((1 - inside) / (1 - cells))
+    likelihood = np.where(inside > cells + 1e-8, likelihood, 0)
+    if not likelihood.any():
+        return 0, 0, width, height
+    row, column = np.unravel_index(likelihood.argmax(), likelihood.shape)
+    return x1[column], y1[row], x2[column], y2[row]
+
+
+def to_conv3(rectangle):
+    """A rectangle in cells of the 27 x 27 maps as one in cells of conv3, clipped to its map."""
+    (_, fine, first), (_, coarse, origin) = (_centres(rows) for rows in (_PATHS["pool1"], _PATHS["conv3"]))
+    centres = first + fine * (np.asarray(rectangle, float) - 0.5)  # edges lie half-way between centres
+    return np.clip((centres - origin) / coarse + 0.5, 0, table1.MAP_SIZE)
+
+
+_PATHS = {"pool1": table1.SHARED[:2], "conv3": (*table1.SHARED, table1.CONV3)}
+
+
+def _centres(rows):
+    """Size and step of a map's receptive fields in the image, and the centre of the first one, in pixels."""
+    size, step, start = receptive_field.field([(row.kernel, row.stride, row.padding) for row in rows])
+    return size, step, start + (size - 1) / 2
+
+
+def measured(maps, firings, min_firings):
+    """Rectangles (A, 4, 4, 4) of the response points in conv3 cells.
+
+    maps: (A, 17, H, W), evidence as Evidence.maps gives it, of one level or summed over levels; firings: faces of
+    each (A, 17). A point has the rectangle of the mean of its own map and the attribute's, and below min_firings
+    faces that of the attribute's. An attribute below min_firings faces, or without any evidence, keeps the receptive
+    fields.
+    """
+    found = np.tile(theoretical_rectangles().reshape(POINTS, 4), (len(maps), 1, 1))
+    for attribute, own in enumerate(maps):
+        if firings[attribute, POINTS] < min_firings or not own[POINTS].any():
+            continue
+        found[attribute] = to_conv3(scan_rectangle(own[POINTS]))
+        for point in np.flatnonzero(firings[attribute, :POINTS] >= min_firings):
+            found[attribute, point] = to_conv3(scan_rectangle(own[point] + own[POINTS]))
+    return found.reshape(len(maps), table1.RESPONSE_SIZE, table1.RESPONSE_SIZE, 4)
