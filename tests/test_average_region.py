@@ -35,10 +35,26 @@ def test_natural_batches_are_counted_by_their_labels(small_run, small_lmdb, tmp_
     np.testing.assert_allclose(found.average, total / positives[:, np.newaxis, np.newaxis], rtol=1e-5)
 
 
-def test_evidence_is_of_all_positive_faces_and_their_mirror_images(small_run):
+def test_evidence_is_of_all_positive_faces(small_run):
     run = runs.Run.read(small_run)
     net = networks.load(run.place("region") / "train_val.prototxt", run.weights("region"), caffe.TRAIN)
     found = average_region.measure(net, 3, threshold=0)  # every point fires
-    np.testing.assert_array_equal(found.firings, np.repeat(2 * found.faces[:, np.newaxis], 17, axis=1))
+    np.testing.assert_array_equal(found.firings, np.repeat(found.faces[:, np.newaxis], 17, axis=1))
     assert found.maps.shape == (2, 17, 27, 27)
     np.testing.assert_allclose(found.maps.sum(axis=(2, 3)), 2, rtol=1e-6)  # one for each level
+
+
+def test_gradients_of_activations_are_the_same_without_those_of_weights(small_run):
+    run = runs.Run.read(small_run)
+    model, weights = run.place("region") / "train_val.prototxt", run.weights("region")
+    found = []
+    for weight_gradients in (True, False):
+        net = networks.load(model, weights, caffe.TRAIN, weight_gradients)
+        net.forward(end="d")
+        net.blobs["d"].diff[...] = 1
+        net.backward(start="d", end="conv2")
+        found.append((net.blobs["pool1"].diff.copy(), float(np.abs(net.params["conv4"][0].diff).max())))
+    (slow, learned), (fast, skipped) = found
+    assert np.abs(slow).max() > 0
+    np.testing.assert_allclose(fast, slow, atol=1e-4 * np.abs(slow).max())
+    assert learned > 0 and skipped == 0

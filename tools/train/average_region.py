@@ -70,10 +70,6 @@ def measure(net, faces, threshold, with_maps=True):
             images += batch
             if with_maps:
                 add_evidence(net, levels, positive, threshold)
-                # Task one may look at one side only; of the mirrored face, with the same labels, it sees the other.
-                net.blobs["data"].data[...] = net.blobs["data"].data[..., ::-1].copy()
-                net.forward(start="normalise", end="d")
-                add_evidence(net, levels, positive, threshold, mirrored=True)
             bar.update(min(seen.min(), faces) - bar.n)
     found = Measured(total / np.maximum(seen, 1)[:, np.newaxis, np.newaxis], seen)
     if with_maps:
@@ -82,10 +78,10 @@ def measure(net, faces, threshold, with_maps=True):
     return found
 
 
-def add_evidence(net, levels, positive, threshold, mirrored=False):
+def add_evidence(net, levels, positive, threshold):
     """Add the faces that a net has just seen to the Evidence of levels, a dict blob -> Evidence.
 
-    positive: (b, A) bool; mirrored: whether the faces are mirrored, so that their maps are mirrored back
+    positive: (b, A) bool
     """
     score = net.blobs["d"].data
     fired = (sigmoid(score) > threshold).reshape(*positive.shape, -1) & positive[..., np.newaxis]
@@ -93,13 +89,10 @@ def add_evidence(net, levels, positive, threshold, mirrored=False):
     share = fired / np.maximum(fired.sum(axis=-1, keepdims=True), 1)
     net.blobs["d"].diff[...] = share.reshape(score.shape)
     net.backward(start="d", end="conv2")
-    side = slice(None, None, -1 if mirrored else 1)
     for name, evidence in levels.items():
         # Batches are laid out image by image: record i * A + a is image i of attribute a.
         shape = (*positive.shape, *net.blobs[name].data.shape[1:])
-        activation, gradient = (
-            array.reshape(shape)[..., side] for array in (net.blobs[name].data, net.blobs[name].diff)
-        )
+        activation, gradient = (array.reshape(shape) for array in (net.blobs[name].data, net.blobs[name].diff))
         evidence.add(activation, gradient, fired, ~positive)
 
 
@@ -122,7 +115,7 @@ def average(model, weights, out, settings, threshold):
 
     settings: tools.run.Average; threshold: response above which a point fires
     """
-    net = networks.load(model, weights, caffe.TRAIN)
+    net = networks.load(model, weights, caffe.TRAIN, weight_gradients=False)
     if "d" not in net.blobs or "label" not in net.blobs:
         raise ToolError(f"{model}: not a region net for training (it has no blobs d and label)")
     with_maps = settings.rectangles == "measured"

@@ -40,8 +40,8 @@ def work(run, stage, iterations=None):
     attributes = len(run.attributes)
     if stage == "average":
         average = run.settings.average
-        # Half of a batch is positive. Measured rectangles need gradients, also of the mirrored faces.
-        passes = 2 * TRAINING if average.rectangles == "measured" else 1
+        # Half of a batch is positive. Measured rectangles need gradients of activations, not of weights.
+        passes = 2 if average.rectangles == "measured" else 1
         return 2 * average.faces * attributes * passes * PER_IMAGE["region"]
     if iterations is None:
         iterations = int(run.solver_fields(stage)["max_iter"])

@@ -50,11 +50,21 @@ class Evidence:
                 self.firings[attribute, row] += 1
 
     def maps(self):
-        """Evidence (A, 17, H, W) >= 0, each map summing to 1 (0 where there is none); row 16 is over all faces."""
-        baseline = self.activations / np.maximum(self.negatives, 1)[:, np.newaxis, np.newaxis, np.newaxis]
-        expected = np.einsum("apchw,achw->aphw", self.gradients, baseline)
-        positive = np.maximum(self.products - expected, 0)
+        """Evidence (A, 17, H, W) >= 0, each map summing to 1 (0 where there is none); row 16 is over all faces.
+
+        Maps are symmetric: a mirrored face has the same labels, so evidence at one side counts at the other side too.
+        Task one may look at one side only.
+        """
+        negatives = np.maximum(self.negatives, 1)[:, np.newaxis, np.newaxis, np.newaxis]
+        baseline = both_sides(self.activations) / (2 * negatives)
+        above = self.products - np.einsum("apchw,achw->aphw", self.gradients, baseline)
+        positive = np.maximum(both_sides(above), 0)
         return positive / np.maximum(positive.sum(axis=(2, 3), keepdims=True), 1e-12)
+
+
+def both_sides(maps):
+    """Maps (..., W) plus their mirror images."""
+    return maps + maps[..., ::-1]
 
 
 def scan_rectangle(mass):
