@@ -75,17 +75,17 @@ PAPER_ATTRIBUTES = (
 )
 
 
-# Names go into files' names, prototxts and comma-separated options.
+# Names become parts of file names, prototxts and comma-separated options.
 _NAME = re.compile(r"\w[\w.+-]*")
 
 
 def is_name(name):
-    """True for a string that may name an attribute: letters, digits, "_", and after the first also ". + -"."""
+    """True for a string that can name an attribute: letters, digits and "_", and after the first also ". + -"."""
     return isinstance(name, str) and len(name) <= 100 and _NAME.fullmatch(name) is not None
 
 
 def suggestion(name, names):
-    """What to say after an unknown name: the names that it may be a misspelling of, else all there are."""
+    """The end of a message about an unknown name: the names that it may be a misspelling of, else all names."""
     spelt = {other.lower(): other for other in names}
     close = [spelt[word] for word in difflib.get_close_matches(name.lower(), spelt, 3, 0.6)]
-    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names)}"
+    return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names)}"

@@ -1,4 +1,4 @@
-"""Files: checksums, JSON with errors that name the file and the key, and writing that leaves a whole file or none."""
+"""Files: checksums, JSON with errors that name file and key, and writes that leave a complete file or none."""
 
 import contextlib
 import hashlib
@@ -19,9 +19,9 @@ def sha256(path):
 
 @contextlib.contextmanager
 def replacing(path, mode="wb", **options):
-    """A file to write that takes the place of `path` when all of it is on the disk; after an error `path` is as before.
+    """A file to write that replaces `path` once all of it is on the disk; after an error `path` is unchanged.
 
-    mode, options: as of open. Raises OSError.
+    mode, options: those of `open`. Raises OSError.
     """
     path = pathlib.Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -37,13 +37,13 @@ def replacing(path, mode="wb", **options):
 
 
 def write_bytes(path, data):
-    """Write a file whole or not at all. Raises OSError."""
+    """Write a file completely or not at all. Raises OSError."""
     with replacing(path) as file:
         file.write(data)
 
 
 def write_json(path, value):
-    """Write a value as JSON, whole or not at all; NaN and infinity are refused with ValueError. Raises OSError."""
+    """Write a value as JSON, completely or not at all. Raises ValueError for NaN or infinity, OSError."""
     text = json.dumps(value, indent=1, allow_nan=False) + "\n"
     write_bytes(path, text.encode())
 
@@ -66,14 +66,14 @@ def read_json(path, kind=dict):
 def _is_finite(number):
     try:
         return number is None or math.isfinite(number)
-    except OverflowError:  # a whole number that no float can hold
+    except OverflowError:  # an integer too large for a float
         return False
 
 
 def one_line(message, most=1000):
-    """A message as a terminal can show it in one line: control characters escaped, the middle of a long one left out.
+    """A message as one printable line: control characters escaped, the middle of a long message left out.
 
-    Names, labels and keys that come from a file may hold line breaks and escape sequences.
+    Needed because names, labels and keys that come from a file may hold line breaks and escape sequences.
     """
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(message))
     half = most // 2 - 3
@@ -84,11 +84,11 @@ _NAMES = {dict: "object", list: "list", str: "string", int: "number", float: "nu
 
 
 def _no_number(word):
-    raise ValueError(f"{word} is no number")
+    raise ValueError(f"{word} is not a number")
 
 
 def member(value, key, kind, where, length=None):
-    """Entry `key` of a dict read from JSON, checked: its type, that numbers are finite, and the length of a list.
+    """Entry `key` of a dict read from JSON, after checks of its type, of finite numbers, and of a list's length.
 
     kind: a type or a tuple of types; where: file and place, for the error. Raises ValueError.
     """

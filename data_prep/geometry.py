@@ -1,21 +1,21 @@
-"""Where everything lies: sizes of faces and patches, the aligned frame and its eyes, box transforms, the batch layout.
+"""Geometry: sizes of faces and patches, the aligned frame and its eyes, box transforms, the order of a batch.
 
 The frames, from a photo to the network:
-  photo    any size; the face in it is found by its eyes, which are given with the data set or found in the photo
-  aligned  178 x 218 pixels, CelebA's frame: the eyes stand at ALIGNED_EYES
+  photo    any size; its face is aligned by the eyes, which are given with the data set or detected in the photo
+  aligned  178 x 218 pixels, CelebA's frame: the eyes are at ALIGNED_EYES
   face     the aligned picture stretched to 256 x 256
-  patch    224 x 224 pixels of the face, the network's input: round its centre, in training moved and mirrored
+  patch    224 x 224 pixels of the face, the network's input: its centre, or in training shifted and mirrored
 """
 
 import cv2
 import numpy as np
 
 ALIGNED_WIDTH, ALIGNED_HEIGHT = 178, 218
-# Left and right eye (as seen) of an aligned picture, in its pixels: CelebA's mean landmarks.
+# Left and right eye (as seen) of an aligned picture, (x, y) in its pixels: CelebA's mean landmarks.
 ALIGNED_EYES = np.array([(69.0, 111.0), (108.0, 111.0)])
-# An LFW photo: its side in pixels, and where its eyes stand. The mean of 300 deep-funneled photos is darkest at
-# (104, 111) and (145, 110) there; brought to CelebA's frame, at (70, 110) and (108, 110), where CelebA's own mean is
-# darkest at (68, 110) and (108, 110).
+# An LFW photo: its side in pixels, and the positions of its eyes. The mean of 300 deep-funneled photos is darkest at
+# (104, 111) and (145, 110). Aligned to CelebA's frame it is darkest at (70, 110) and (108, 110), and CelebA's own mean
+# at (68, 110) and (108, 110).
 LFW_SIZE = 250
 LFW_EYES = np.array([(103.0, 112.0), (146.0, 112.0)])
 FACE_SIZE = 256
@@ -26,24 +26,25 @@ PIXEL_MEAN, PIXEL_SCALE = 112, 64
 
 
 def record_number(image, attribute, attributes):
-    """Place in a training batch of image i of attribute a, of A attributes: i * A + a (design of the grouped branches).
+    """Index in a training batch of image i of attribute a, of A attributes: i * A + a.
 
-    Even images of an attribute are negative, odd ones positive.
+    In this order a reshape gives every group of the grouped convolutions the images of its attribute. Even images of an
+    attribute are negative, odd ones positive.
     """
     return image * attributes + attribute
 
 
 def face(image, out=None):
-    """An aligned image (height, width, 3) brought to 256 x 256, in array `out` if given."""
+    """An aligned image (height, width, 3) resized to 256 x 256, in array `out` if given."""
     shrinks = image.shape[0] > FACE_SIZE
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(image, (FACE_SIZE, FACE_SIZE), dst=out, interpolation=method)
 
 
 def patch(image, dx=0, dy=0, mirror=False, out=None):
-    """The 224 x 224 patch of a 256 x 256 face round its centre moved by (dx, dy), mirrored on request.
+    """The 224 x 224 patch of a 256 x 256 face, shifted from its centre by (dx, dy) pixels, mirrored on request.
 
-    A view of the face where it is not mirrored, else in array `out` if given.
+    Returns a view of the face unless it is mirrored; a mirrored patch is in array `out` if given.
     """
     x, y = MARGIN + dx, MARGIN + dy
     cut = image[y : y + PATCH_SIZE, x : x + PATCH_SIZE]
@@ -53,8 +54,8 @@ def patch(image, dx=0, dy=0, mirror=False, out=None):
 def framed(image, frame=None, out=None):
     """The 256 x 256 face of a stored image (height, width, 3), in array `out` if given.
 
-    frame: left and right eye (2, 2) in pixels of the image, which are brought to ALIGNED_EYES; None for an image that
-    is an aligned picture already
+    frame: left and right eye (2, 2) in pixels of the image, which are moved to ALIGNED_EYES; None for an image that is
+    already aligned
     """
     return face(image if frame is None else align(image, frame)[1], out)
 
@@ -62,7 +63,7 @@ def framed(image, frame=None, out=None):
 def to_patch(box, shape, frame=None):
     """A box x1 y1 x2 y2 in pixels of an image of `shape` (height, width), in pixels of its centre patch, clipped.
 
-    frame: as of `framed`; the upright box round the moved one is given where the frame turns
+    frame: as in `framed`; where it rotates the image, the result is the upright box that bounds the rotated one
     """
     box = np.asarray(box, dtype=float)
     if frame is not None:
@@ -81,9 +82,9 @@ def from_patch(box, shape, frame=None):
 
 
 def similarity(source, target):
-    """Matrix (2, 3) of the rotation, scale and shift that takes points (n, 2) closest to others, by least squares.
+    """Least-squares similarity transform (2, 3) (rotation, scale, shift) from points (n, 2) to other points.
 
-    Of two points it is exact. A matrix of zeros and a shift where all points of `source` are one.
+    For two points it is exact. If all points of `source` are equal, it is a shift to the mean target with scale 0.
     """
     a, b = (np.asarray(points, dtype=float) @ (1, 1j) for points in (source, target))
     a, middle = a - a.mean(), a.mean()
@@ -93,7 +94,7 @@ def similarity(source, target):
 
 
 def moved(points, matrix):
-    """Points (n, 2) through an affine matrix (2, 3)."""
+    """Points (n, 2) transformed by an affine matrix (2, 3)."""
     return np.asarray(points) @ matrix[:, :2].T + matrix[:, 2]
 
 
@@ -104,24 +105,24 @@ def corners(box=(0, 0, ALIGNED_WIDTH, ALIGNED_HEIGHT)):
 
 
 def bounds(points):
-    """The upright box round points (n, 2): its low and its high corner."""
+    """The upright box that bounds points (n, 2): its low and its high corner, (2,) each."""
     return points.min(axis=0), points.max(axis=0)
 
 
 def moved_box(box, matrix, shape):
-    """The upright box, clipped to an image of `shape`, round a box x1 y1 x2 y2 moved by an affine matrix (2, 3)."""
+    """The upright box that bounds a box x1 y1 x2 y2 transformed by a matrix (2, 3), clipped to an image of `shape`."""
     low, high = bounds(moved(corners(box), matrix))
     return np.clip(np.concatenate([low, high]), 0, np.tile(shape[1::-1], 2))
 
 
 def align(image, eyes):
-    """A face in the aligned frame: rotated, scaled and moved so that its eyes (2, 2) stand at ALIGNED_EYES.
+    """Align a face: rotate, scale and shift the photo so that the eyes (2, 2) come to ALIGNED_EYES.
 
-    Beyond the photo's edges its outermost pixels go on. Returns the affine matrix (2, 3) from the aligned frame to the
+    Outside of the photo its edge pixels are repeated. Returns the affine matrix (2, 3) from the aligned frame to the
     photo, and the picture (218, 178, 3).
     """
     to_photo = similarity(ALIGNED_EYES, eyes)
-    # Averaging first keeps fine patterns of a large face from turning into false ones.
+    # Averaging first avoids aliasing when a large face is reduced.
     scale = np.hypot(*to_photo[:, 0])
     low, high = bounds(moved(corners(), to_photo))
     low, high = np.floor(low).astype(int) - 2, np.ceil(high).astype(int) + 2

@@ -1,4 +1,4 @@
-"""Drawing on pictures (B G R arrays) with one palette, and writing them to files."""
+"""Drawing on pictures (B G R arrays) in one palette, and writing them to files."""
 
 import functools
 import pathlib
@@ -96,7 +96,7 @@ def wrapped(words, width, size=15, bold=False):
 
 
 def rectangle(image, box, colour, thickness=2):
-    """Draw a half-open box x1 y1 x2 y2, with a dark edge that keeps it visible on any face; in place."""
+    """Draw a half-open box x1 y1 x2 y2, in place, with a dark edge that keeps it visible on any face."""
     x1, y1, x2, y2 = (int(round(float(side))) for side in box)
     corners = (max(x1, 0), max(y1, 0)), (min(x2, image.shape[1]) - 1, min(y2, image.shape[0]) - 1)
     cv2.rectangle(image, *corners, INK, thickness + 2)
@@ -115,19 +115,19 @@ def dashed(image, box, colour, thickness=2, dash=8):
 
 
 def padded(picture, width=0, height=0):
-    """A picture with white to its right and under it, up to a width and a height."""
+    """A picture extended with white on the right and at the bottom, to at least a width and a height."""
     right, below = max(0, width - picture.shape[1]), max(0, height - picture.shape[0])
     return cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_CONSTANT, value=PAPER)
 
 
 def stacked(pictures):
-    """Pictures under each other, left edges in line."""
+    """Pictures one above the other, aligned at the left."""
     width = max(picture.shape[1] for picture in pictures)
     return np.vstack([padded(picture, width) for picture in pictures])
 
 
 def write_image(path, picture):
-    """Write a picture in the format of the file's ending, whole or not at all. Raises OSError."""
+    """Write a picture in the format of the file's extension, completely or not at all. Raises OSError."""
     path = pathlib.Path(path)
     done, data = cv2.imencode(path.suffix, picture)
     if not done:

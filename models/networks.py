@@ -1,7 +1,7 @@
-"""The three networks: each section of a prototxt from table 1, and `network`, which puts them together.
+"""The text of the three networks' prototxts: a function for each section, and `network`, which combines them.
 
-What differs between the networks: `region` is task one alone, `cascade` both tasks, `whole_face` task two on the
-whole map (the paper's ablation). Layers of the same name have the same weights in all three.
+`region` is task one alone, `cascade` both tasks, `whole_face` task two on the whole map (the paper's ablation). Layers
+of the same name have the same weights in all three.
 """
 
 from data_prep import geometry
@@ -22,7 +22,7 @@ from models.prototxt import (
 
 
 def convolution(row, bottom, groups=1, filler='type: "msra"', relu=True, rate=1):
-    """A row of table 1 as a (grouped) Convolution, with its ReLU; learning rate times `rate`."""
+    """A row of table 1 as a (grouped) Convolution, with its ReLU. rate: factor of the learning rate."""
     shape = [f"num_output: {row.channels * groups}"]
     if groups > 1:
         shape[0] += f"  # {groups} attributes x {row.channels}"
@@ -41,14 +41,14 @@ def convolution(row, bottom, groups=1, filler='type: "msra"', relu=True, rate=1)
 
 
 def data_layers(options):
-    """Images and labels of both phases: blobs data and label."""
+    """Images and labels in both phases. Tops: data (images, 3, 224, 224), label (b, A), in TEST (images, A)."""
     count, batch = len(options.attributes), options.batch
     compact = options.form == "compact"
     text = banner(
         "data",
-        f"TRAIN: {count} attributes x b = {batch} images{', cut while training runs' if compact else ''}.",
+        f"TRAIN: {count} attributes x b = {batch} images{', cropped during training' if compact else ''}.",
         f"Record i * {count} + a is image i of attribute a; negatives (even i) and positives (odd i) alternate.",
-        "TEST: each image goes to every attribute.",
+        "TEST: every attribute sees every image.",
     )
     train, test = compact_layers(options) if compact else stream_layers(options)
     text += train + reshape("label", "label_flat", "label", batch, count, phase="TRAIN")
@@ -56,7 +56,7 @@ def data_layers(options):
 
 
 def stream_layers(options):
-    """Layers of TRAIN and of TEST for blobs data and label_flat: Caffe's Data layer on LMDBs of the stream form."""
+    """The layers of TRAIN and of TEST with tops data and label_flat: Caffe's Data layer on LMDBs of the stream form."""
     count, batch = len(options.attributes), options.batch
 
     def source(name, size):
@@ -73,14 +73,14 @@ def stream_layers(options):
 
 
 def compact_layers(options):
-    """The same from the compact form. No layer of another net has these names: Caffe copies blobs by name."""
+    """The same for the compact form. The names are in no other net, because Caffe copies blobs between equal names."""
 
     def source(name, phase, size, *body):
         parameters = {"source": options.lmdb, "batch": size}
         tops = ["data", "label_flat"]
         return python(name, "balanced_data", "BalancedData", [], tops, parameters, in_phase(phase), *body)
 
-    carried = "param { lr_mult: 0 decay_mult: 0 }  # number of batches given: a resumed training takes the next one"
+    carried = "param { lr_mult: 0 decay_mult: 0 }  # batches delivered so far; resumed training takes the next"
     train = source("balanced_data", "TRAIN", options.batch, carried)
     return train, source("val_data", "TEST", options.test_batch)
 
@@ -93,7 +93,7 @@ def input_layer():
 
 
 def trunk(options, deploy):
-    """Rows conv1 to conv3: blob conv3, (images, A * 384, 13, 13)."""
+    """Rows conv1 to conv3 of table 1. Top: conv3 (images, A * 384, 13, 13)."""
     count, batch = len(options.attributes), options.batch
     mean, scale = geometry.PIXEL_MEAN, geometry.PIXEL_SCALE
     text = banner(
@@ -123,16 +123,16 @@ def trunk(options, deploy):
 
 
 def task_one(options):
-    """Rows conv4 to conv7 and the response map: blobs conv7, d, max_d."""
+    """Rows conv4 to conv7 and the response map. Tops: conv7 (b, 2 * A, 4, 4), d (b, A, 4, 4), max_d (b, A)."""
     count, size = len(options.attributes), table1.RESPONSE_SIZE
     text = banner("task one: finds the region (section 3.2)")
     bottom = "conv3"
     for row in table1.TASK_ONE[:-1]:
         text += convolution(row, bottom, count)
         bottom = row.name
-    # Small first scores: the largest of sixteen would otherwise begin far above zero.
+    # Small initial weights, because the largest of sixteen scores would otherwise start far above zero.
     text += convolution(table1.TASK_ONE[-1], bottom, count, 'type: "gaussian" std: 0.02', relu=False)
-    text += banner("response map", "d = score present - score absent per point; max_d is its largest.")
+    text += banner("response map", "d = score present - score absent, for each point; max_d is the largest d.")
     text += reshape("pair", "conv7", "pair", 0, count, 2, -1)
     text += layer("scores", "Slice", ["pair"], ["absent", "present"], block("slice_param", "axis: 2"))
     text += difference("difference", "present", "absent", "d_flat")
@@ -142,7 +142,7 @@ def task_one(options):
 
 
 def region(options, deploy):
-    """Response map to region: blobs response and rois, in deploy nets also rois_image for drawing."""
+    """The region of the response map. Tops: response (b, A, 4, 4), rois (b, A, 4), in deploy nets also rois_image."""
     parameters = {"threshold": options.threshold, "average_weight": options.average_weight}
     if options.roi_gradient != "none":
         parameters["gradient"] = options.roi_gradient
@@ -157,16 +157,16 @@ def region(options, deploy):
     if options.roi_gradient == "none":
         body.append("propagate_down: false  # thresholding has zero gradient")
     return (
-        banner("region: rectangle round the response points above the threshold (section 3.2)")
+        banner("region: the rectangle around the response points above the threshold (section 3.2)")
         + layer("response", "Sigmoid", ["d"], ["response"])
         + python("region_mapper", "region_mapper", "RegionMapper", ["response"], tops, parameters, *body)
     )
 
 
 def task_two(options, rois, rate):
-    """RoI warp, rows conv4-t2 to conv6-t2: blob max_conv6-t2.
+    """RoI warp and rows conv4-t2 to conv6-t2. Top: max_conv6-t2 (b, A, 1, 1).
 
-    rois: blob names of the regions, none for the whole map; rate: factor of the learning rate
+    rois: list with the name of the regions' blob, empty for the whole map; rate: factor of the learning rate
     """
     count = len(options.attributes)
     place = "region" if rois else "whole map"
@@ -182,12 +182,14 @@ def task_two(options, rois, rate):
 
 
 def head(options, with_task_one, rate):
-    """Per attribute, the outputs of the tasks times weights plus bias: blob logits, (images, A)."""
+    """A linear combination of the tasks' outputs for each attribute (eq. 4). Top: logits (images, A)."""
     count = len(options.attributes)
     numbers, bottom = 1, "max_conv6-t2"
-    notes = ["Weighted sum per attribute of the largest scores of the tasks."]
+    notes = ["For each attribute, a weighted sum of the tasks' largest scores, plus a bias."]
     if with_task_one:
-        notes.append("Equal initial weights, the score of absence negated: f starts from what task one has learned.")
+        notes.append(
+            "The score of absence is negated. With equal weights at the start, f is close to task one's score."
+        )
     text = banner("head: f(x), eq. 4", *notes)
     if with_task_one:
         numbers, bottom = 3, "vector"
@@ -207,9 +209,9 @@ def head(options, with_task_one, rate):
 
 
 def early_stopping(options, scores, forms, weights):
-    """Each attribute's own stop of the gradient: blobs <score>_training, and how many and which attributes train.
+    """Early stopping per attribute. Tops: <score>_training, and the number and the flags of attributes that train.
 
-    scores: blob names; forms, weights: of each score's loss
+    scores: blob names; forms, weights: one per score, of its loss
     """
     parameters = {"range": options.early_stopping_range}
     if forms != ["log"] * len(forms):
@@ -224,14 +226,14 @@ def early_stopping(options, scores, forms, weights):
         [*scores, "label"],
         [*(f"{score}_training" for score in scores), "attributes_training", "attributes_training_each"],
         parameters,
-        *(f"{carried}{what}" for what in ("window of losses", "epsilon, losses seen, mini-batches stopped")),
+        *(f"{carried}{what}" for what in ("window of losses", "epsilon, losses observed, mini-batches stopped")),
         *("propagate_down: true" for _ in scores),
         "propagate_down: false",
     )
 
 
 def accuracy(score, name, options):
-    """Accuracy of the decision score > 0 in the TEST phase: blobs `name` over all attributes, `name`_each for each."""
+    """Accuracy of the decision score > 0 in the TEST phase. Tops: `name`, the mean; `name`_each, per attribute."""
     test, count = in_phase("TEST"), len(options.attributes)
     present, miss, missed, right, faces = (f"{name}_{what}" for what in ("present", "miss", "missed", "right", "faces"))
     mean = block("pooling_param", "pool: AVE", f"kernel_h: {options.test_batch}", "kernel_w: 1")
@@ -247,11 +249,11 @@ def accuracy(score, name, options):
 
 
 def loss_one(options):
-    """L1, eq. 1, on max_d; like Caffe's SigmoidCrossEntropyLoss a mean over images and a sum over attributes."""
+    """L1 (eq. 1) on max_d: mean over images and sum over attributes, as in Caffe's SigmoidCrossEntropyLoss."""
     score, weight = "max_d_training", f"loss_weight: {number(options.alpha)}  # alpha, eq. 6"
     if options.l1 == "log":
         return layer("loss_region", "SigmoidCrossEntropyLoss", [score, "label"], ["loss_region"], weight)
-    # Mean over images, sum over attributes, like the log form.
+    # coeff turns the mean over attributes into a sum, as in the log form.
     mean = block("reduction_param", "operation: MEAN", f"coeff: {len(options.attributes)}")
     return (
         layer("max_r", "Sigmoid", [score], ["max_r"])
@@ -262,7 +264,7 @@ def loss_one(options):
 
 
 def loss_two(options):
-    """L2, eq. 4, on the logits."""
+    """L2 (eq. 4) on the logits."""
     weight = f"loss_weight: {number(options.beta)}  # beta, eq. 6"
     bottoms = ["logits_training", "label"]
     return layer("loss_attribute", "SigmoidCrossEntropyLoss", bottoms, ["loss_attribute"], weight)
@@ -270,7 +272,7 @@ def loss_two(options):
 
 def losses(net, options):
     """Early stopping, the losses and, in TEST, the accuracies."""
-    text = banner("losses (eq. 1, 4, 6), behind early stopping (section 3.4.2)")
+    text = banner("losses (eq. 1, 4, 6), after early stopping (section 3.4.2)")
     # Score -> form and weight of its loss.
     one, two = ("max_d", (options.l1, options.alpha)), ("logits", ("log", options.beta))
     scores = dict({"region": [one], "cascade": [two, one], "whole_face": [two]}[net])
@@ -284,7 +286,7 @@ def losses(net, options):
 
 
 def outputs(net):
-    """Probabilities, in deploy nets."""
+    """The probabilities of deploy nets. Tops: region_prob and prob (images, A), as far as the net has them."""
     text = banner("probabilities")
     if net != "whole_face":
         text += layer("region_prob", "Sigmoid", ["max_d"], ["region_prob"])
@@ -295,8 +297,8 @@ def outputs(net):
 
 TITLES = {
     "region": "Task one alone: a fully convolutional network finds the region of each attribute.",
-    "cascade": "The cascade: task one finds the region, task two recognises the attribute on it.",
-    "whole_face": "Ablation: task two on the whole map, no region (4, second experiment).",
+    "cascade": "The cascade: task one finds the region, task two recognises the attribute in it.",
+    "whole_face": "Ablation: task two on the whole map, without a region (section 4, second experiment).",
 }
 
 
@@ -314,7 +316,7 @@ def network(net, options, deploy=False):
     if net == "cascade" or (net == "region" and deploy):
         text += region(options, deploy)
     if net != "region":
-        # In the cascade these layers are new beside trained ones.
+        # In the cascade these layers are untrained, while the others start from task one's weights.
         rate = 5 if net == "cascade" else 1
         text += task_two(options, ["rois"] if net == "cascade" else [], rate)
         text += head(options, net == "cascade", rate)

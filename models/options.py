@@ -14,15 +14,15 @@ L1_FORMS = ("log", "linear")
 ROI_GRADIENTS = ("none", "soft")
 
 _ALL = ("attributes", "batch", "lmdb", "early_stopping_range", "test_batch", "form")
-# Network -> options on which the text of its train_val.prototxt depends. A stage that was trained with other values of
-# these is another training; the remaining options do not touch it.
+# Network -> options that change its train_val.prototxt. A stage trained with other values of these must be trained
+# again; the other options do not affect it.
 FIELDS_OF = {
     "region": (*_ALL, "l1", "alpha"),
     "cascade": (*_ALL, "l1", "alpha", "beta", "threshold", "average_weight", "roi_gradient"),
     "whole_face": (*_ALL, "beta"),
 }
 
-# They stand in comments of prototxts, in file names and between commas on the command line.
+# Attribute names appear in comments of prototxts, in file names, and between commas on the command line.
 _ATTRIBUTE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,63}")
 # A blob of Caffe holds at most this many numbers; these bounds of the batches follow from table 1.
 _LARGEST_BLOB = 2**31 - 1
@@ -35,9 +35,9 @@ _LARGEST_WEIGHT = 1e6
 
 @dataclasses.dataclass(frozen=True)
 class NetworkOptions:
-    """What the networks leave open. Raises ValueError, one line, for a value that no network can have.
+    """The options of the networks. Raises ValueError, with one line, for a value that no network can have.
 
-    attributes: names, one group of every branch each, in this order; CelebA's or others (see check_attributes)
+    attributes: names, in the order of the groups of the grouped convolutions; CelebA's or others (see check_attributes)
     batch: b, training images per attribute in one mini-batch; even, half of them positive
     lmdb: folder with train, val_images and val_labels
     l1: form of eq. 1, "log" (cross-entropy of the largest response) or "linear" (as printed)
@@ -45,9 +45,9 @@ class NetworkOptions:
     threshold: response above which a point belongs to the region (section 3.2)
     average_weight: share of the average response in the revised response; 0 = no revision
     roi_gradient: "none" (thresholding has zero gradient) or "soft" (an estimate, see RegionMapper)
-    early_stopping_range: standard deviation of the losses up to which training has settled; 0 = no early stopping
+    early_stopping_range: standard deviation of losses below which epsilon is fixed; 0 = no early stopping
     test_batch: images per mini-batch in the TEST phase
-    form: of the training data in lmdb, "stream" (stock Data layers) or "compact" (BalancedData)
+    form: form of the training data, "stream" (stock Data layers) or "compact" (BalancedData)
     """
 
     attributes: tuple = names.PAPER_ATTRIBUTES

@@ -2,12 +2,12 @@
 
 import json
 
-# Protocol buffers' text format; what is not in here stands for itself, in UTF-8.
+# Escapes of protocol buffers' text format; all other characters are written as UTF-8.
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def number(value):
-    """A number as prototxts print it: six significant digits where these are exact, else all."""
+    """A number as text: six significant digits if they are exact, else all digits."""
     short = f"{value:g}"
     return short if float(short) == value else repr(value)
 
@@ -46,7 +46,7 @@ def in_phase(phase):
 
 
 def layer(name, kind, bottoms, tops, *body):
-    """A layer; `body` holds further fields, one a line."""
+    """The text of a layer; `body` holds further fields, one per line."""
     lines = [f'name: "{name}"', f'type: "{kind}"']
     lines += [f'bottom: "{bottom}"' for bottom in bottoms]
     lines += [f'top: "{top}"' for top in tops]
@@ -55,7 +55,7 @@ def layer(name, kind, bottoms, tops, *body):
 
 
 def python(name, module, cls, bottoms, tops, parameters, *body):
-    """A layer of a class in python_layers, its parameters (a dict) as JSON."""
+    """A Python layer of class `cls` in python_layers.<module>; parameters: dict, written as JSON."""
     fields = (
         f'module: "python_layers.{module}"',
         f'layer: "{cls}"',

@@ -1,7 +1,7 @@
-"""The solvers of a run: the files in solver/ with the changes a user asks for, checked against Caffe's SolverParameter.
+"""The solvers of a run: the files in solver/ with the user's changes, checked against Caffe's SolverParameter.
 
-The solver of a stage has the stage's name and trains the network of that name. Changes travel as
-dict stage -> dict field -> text; parse_changes reads them from the command line's base_lr=0.01,region.max_iter=500.
+The solver of a stage has the stage's name and trains the network of that name. Changes are represented as
+dict stage -> dict field -> text; parse_changes reads them from text such as base_lr=0.01,region.max_iter=500.
 """
 
 import pathlib
@@ -39,11 +39,11 @@ CHOICES = {
 }
 # Fields that may be given several times; Caffe's other repeated ones need exactly one value with these networks.
 REPEATED = ("stepvalue",)
-# Smallest and largest value of a field; below, those of all other fields of a type.
-_INT = 2**31 - 1
-# Characters of a change; the longest one that makes sense is a list of stepvalue.
+# Characters of one change.
 LONGEST_CHANGE = 300
+_INT = 2**31 - 1
 _FLOAT = 3.4e38
+# Smallest and largest value of a field; _WHOLE and _REAL are the ranges of all other fields.
 RANGES = {
     **dict.fromkeys(("max_iter", "stepsize", "stepvalue", "iter_size", "average_loss"), (1, _INT)),
     **dict.fromkeys(("test_iter", "test_interval"), (1, _INT)),
@@ -56,16 +56,16 @@ _REAL = (0, _FLOAT)
 
 
 def parse_changes(text):
-    """Changes to the solvers as the command line gives them: dict of every stage -> dict field -> text.
+    """Parse the changes to the solvers of a command line: dict of every stage -> dict field -> text.
 
-    text: field=value or stage.field=value, separated by commas; a field without stage is changed in all stages, and
-    one with a stage counts more. stepvalue may be given several times.
-    Raises ValueError, one line with a suggestion, for a stage, field or value that cannot be.
+    text: field=value or stage.field=value, separated by commas. A change without a stage applies to all stages; one
+    with a stage takes precedence. stepvalue may be given several times.
+    Raises ValueError, one line with a suggestion, for an unknown stage or field or an impossible value.
     """
     pairs = []
     for change in filter(None, (part.strip() for part in text.split(","))):
         if len(change) > LONGEST_CHANGE or not change.isprintable():
-            raise ValueError(f"{change[:60]!r}: not a change to a solver; give field=value, such as max_iter=500")
+            raise ValueError(f"{change[:60]!r}: not a solver change; give field=value, such as max_iter=500")
         name, equals, value = change.partition("=")
         if not equals or not name.strip() or not value.strip():
             raise ValueError(f"{change}: give solver changes as field=value or stage.field=value, such as max_iter=500")
@@ -74,7 +74,7 @@ def parse_changes(text):
 
 
 def check_changes(changes):
-    """Changes given as a dict, checked: a dict as parse_changes returns.
+    """Check changes given as a dict; returns a dict as parse_changes does.
 
     changes: dict stage -> dict field -> value, or field or "stage.field" -> value. Raises ValueError.
     """
@@ -92,7 +92,7 @@ def _words(value):
 
 
 def _by_stage(pairs):
-    """Pairs of name and text, checked, as dict stage -> dict field -> text; values of a repeated field by blanks."""
+    """Check pairs (name, text); returns dict stage -> dict field -> text, with blanks between repeated values."""
     general, special = {}, {stage: {} for stage in STAGES}
     for name, words in pairs:
         stage, dot, field = name.rpartition(".")
@@ -115,11 +115,11 @@ def _by_stage(pairs):
 def _check_stage(stage, where=""):
     if stage not in STAGES:
         suggestion = did_you_mean(stage, STAGES) or f"; stages are {', '.join(STAGES)}"
-        raise ValueError(f"{where}no stage {stage!r}{suggestion}")
+        raise ValueError(f"{where}unknown stage {stage!r}{suggestion}")
 
 
 def _checked(name, field, words):
-    """The value of a field as prototxt text without quotation marks; several, for a repeated field, by blanks.
+    """The value of a field as prototxt text without quotation marks; blanks separate values of a repeated field.
 
     name: the field as the user wrote it, for the error. Raises ValueError.
     """
@@ -147,7 +147,7 @@ def _checked(name, field, words):
 
 
 def _choices(field):
-    """The words a field takes, empty for a number."""
+    """The values that a field accepts if they are words; empty for a number."""
     described = DESCRIPTOR.fields_by_name[field]
     if described.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
         return ("true", "false")
@@ -161,7 +161,7 @@ def _is_float(field):
 
 
 def _is_number(text, kind, least, most):
-    """Whether a text is a number of the kind within its range, in the spelling that prototxts and Python share."""
+    """Whether a text is a number of the kind within its range, in a spelling that prototxts and Python accept."""
     spelling = r"-?(0|[1-9]\d*)" if kind is int else r"-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
     return len(text) <= 40 and bool(re.fullmatch(spelling, text, re.ASCII)) and least <= kind(text) <= most
 
@@ -169,12 +169,12 @@ def _is_number(text, kind, least, most):
 def text(stage, folder, changes, attributes):
     """The solver prototxt of a stage in a run.
 
-    stage: "region", "cascade" or "whole_face"; folder: of the stage's train_val.prototxt and snapshots
-    changes: as of check_changes, or None; attributes: how many the network has. Raises ValueError.
+    stage: "region", "cascade" or "whole_face"; folder: that of the stage's train_val.prototxt and snapshots
+    changes: as for check_changes, or None; attributes: their number. Raises ValueError.
     """
     places = {"net": f"{folder}/train_val.prototxt", "snapshot_prefix": f"{folder}/{stage}"}
     lines = [
-        f"# Stage {stage} of a run: solver/{stage}.prototxt, which gives the reasons, with the changes of this run."
+        f"# Stage {stage} of a run: solver/{stage}.prototxt, which explains the values, with the changes of this run."
     ]
     lines += [f"{field}: {quoted(place)}" for field, place in places.items()]
     lines += [_line(field, words) for field, words in _values(stage, changes, attributes).items()]
@@ -182,25 +182,25 @@ def text(stage, folder, changes, attributes):
 
 
 def fields(stage, changes, attributes):
-    """What a stage's solver is set to: dict field -> number, bool, str or (stepvalue) list of numbers.
+    """The values of a stage's solver: dict field -> number, bool, str or (stepvalue) list of numbers.
 
-    Without net and snapshot_prefix, and with iter_size in any case; for a run's record and time estimates. Arguments
-    as of `text`. Raises ValueError.
+    Used for a run's record and time estimates, hence without net and snapshot_prefix, and always with iter_size.
+    Arguments as in `text`. Raises ValueError.
     """
     values = {"iter_size": "1", **_values(stage, changes, attributes)}
     return {field: _typed(field, words) for field, words in values.items()}
 
 
 def clipping(attributes):
-    """The clip_gradients for a number of attributes, as text.
+    """The value of clip_gradients for a number of attributes, as text.
 
-    Every attribute has branches of its own: the gradient's norm grows with the root of their number.
+    The norm of the gradient grows with the square root of that number, because every attribute has its own branches.
     """
     return number(round(0.5 * attributes**0.5, 2))
 
 
 def _values(stage, changes, attributes):
-    """The fields of a stage's solver without its paths: dict field -> text, of solver/<stage>.prototxt and changes."""
+    """The fields of solver/<stage>.prototxt with the changes, without paths: dict field -> text."""
     _check_stage(stage)
     matches = map(_LINE.match, (FOLDER / f"{stage}.prototxt").read_text(encoding="utf-8").splitlines())
     values = {match["field"]: match["value"].strip('"') for match in matches if match and match["field"] not in FIXED}
@@ -208,7 +208,7 @@ def _values(stage, changes, attributes):
 
 
 def _line(field, words):
-    """A field with its value, or a repeated field with all of them, in one line."""
+    """The prototxt line of a field with its value, or of a repeated field with all its values."""
     if DESCRIPTOR.fields_by_name[field].cpp_type == FieldDescriptor.CPPTYPE_STRING:
         return f"{field}: {quoted(words)}"
     return " ".join(f"{field}: {value}" for value in words.split())

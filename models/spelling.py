@@ -1,10 +1,10 @@
-"""Words of error messages: suggestions for misspelt names, and the values that are accepted."""
+"""Parts of error messages: suggestions for misspelt names, and lists of accepted values."""
 
 import difflib
 
 
 def did_you_mean(word, words):
-    """The end of an error message, "; did you mean X?", or nothing where no word is close."""
+    """The end of an error message, "; did you mean X?", or "" if no word is similar."""
     close = difflib.get_close_matches(str(word), words, 1)
     return f"; did you mean {close[0]}?" if close else ""
 

@@ -8,7 +8,7 @@ import collections
 
 from data_prep import geometry
 
-# channels are per attribute in the rows below the shared ones; sizes in pixels of the layer's input.
+# Except in SHARED, channels are per attribute. Kernel, stride and padding are in cells of the layer's input.
 Row = collections.namedtuple("Row", "name channels kernel stride padding output")
 
 # 224: (224 - 11) / 4 + 1 rounds down to the 54 of the table; 227, AlexNet's input, would give 55.

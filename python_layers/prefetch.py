@@ -181,7 +181,7 @@ def cut(transaction, samples, frame, pixels):
         except (ValueError, IndexError, cv2.error):
             image = None
         if image is None:
-            raise ValueError(f"record {number:08d} is no readable image")
+            raise ValueError(f"record {number:08d} is not a readable image")
         whole = framed(image, frame, whole)
         cv2.split(patch(whole, dx, dy, mirror), list(target))
 

@@ -5,6 +5,7 @@ import numpy as np
 
 from data_prep.files import sha256
 from models import generate
+from models.options import NetworkOptions
 from tools.evaluate import calibration
 
 ATTRIBUTES = ["Eyeglasses", "Male"]
@@ -12,7 +13,7 @@ ATTRIBUTES = ["Eyeglasses", "Male"]
 
 def write_networks(folder):
     """The prototxts of all networks for ATTRIBUTES."""
-    generate.write(folder, generate.Options(ATTRIBUTES, batch=2))
+    generate.write(folder, NetworkOptions(ATTRIBUTES, batch=2))
 
 
 def write_weights(model, path, gain=20):

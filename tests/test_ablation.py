@@ -105,7 +105,11 @@ def test_table_by_hand(small_lmdb, tmp_path):
 
 @pytest.mark.parametrize(
     "text, words",
-    [("cascde", "no variant 'cascde'; did you mean cascade?"), ("x", "there are cascade, task"), ("", "none")],
+    [
+        ("cascde", "unknown variant 'cascde'; did you mean cascade?"),
+        ("x", "known are cascade, task"),
+        ("", "at least one"),
+    ],
 )
 def test_variants_are_checked(text, words):
     with pytest.raises(ToolError, match=words):

@@ -1,4 +1,4 @@
-"""check_data: passes what make lmdb writes, names every breach, draws sheets."""
+"""check_data: passes what make lmdb writes, names every fault, writes contact sheets."""
 
 import csv
 import json
@@ -41,7 +41,7 @@ def test_what_was_built_passes(made, tmp_path, capsys, name, source):
     arguments = [str(made / name), "--out", str(tmp_path / "sheets")] + ["--no-source"] * (not source)
     assert check_data.main(arguments) == 0
     printed = capsys.readouterr().out
-    assert "BREACH" not in printed and "all checks passed" in printed
+    assert "FAILED" not in printed and "all checks passed" in printed
     assert printed.count("ok ") >= (9 if source else 5)
     sheets = sorted(path.name for path in (tmp_path / "sheets").iterdir())
     expected = [f"{attribute}.jpg" for attribute in ATTRIBUTES]
@@ -99,45 +99,45 @@ def change_rows(change):
 
 
 def leak(rows):
-    """The last training image is the first of the test split in truth."""
+    """Make the last training image equal to the first test image."""
     train = [row for row in rows if row[0] == "train"][-1]
     test = next(row for row in rows if row[0] == "test")
     train[3] = test[3]
 
 
-BREACHES = [
+FAULTS = [
     ("natural", lambda f: change_datum(f / "train", 3, flip_label), ["batches natural", "record 3 has another label"]),
     ("stream", lambda f: change_datum(f / "train", 3, flip_label), ["every batch 1:1", "not absent, then present"]),
-    ("stream", lambda f: swap(f / "train", 0, 4), ["stored images", "train 00000000", "not cut from it as planned"]),
+    ("stream", lambda f: swap(f / "train", 0, 4), ["stored images", "train 00000000", "not cropped from it"]),
     ("stream", lambda f: swap(f / "val_images", 0, 1), ["stored images", "val_images 00000000"]),
-    ("stream", lambda f: drop(f / "val_images", 5), ["in step", "val_images has 5 records, should have 6"]),
-    ("stream", lambda f: drop(f / "train", 119), ["databases whole", "train has 119 records, should have 120"]),
+    ("stream", lambda f: drop(f / "val_images", 5), ["same order", "has 5 records, but should have 6"]),
+    ("stream", lambda f: drop(f / "train", 119), ["databases complete", "train has 119 records, but should have 120"]),
     ("stream", lambda f: change_datum(f / "test_labels", 2, flip_first), ["test labels", "Eyeglasses differs"]),
-    ("stream", change_plan(dx=30), ["moved by at most 5 %", "record 5 is moved by 30"]),
+    ("stream", change_plan(dx=30), ["shifted by at most 5 %", "record 5 is shifted by 30"]),
     ("stream", change_plan(image=500), ["only training images", "record 5 is of image 500"]),
-    ("stream", lambda f: shutil.rmtree(f / "test_images"), ["in step", "test_images: no readable LMDB"]),
-    ("stream", change_rows(leak), ["is trained on", "(train) is", "(test)", "--keep-duplicates"]),
+    ("stream", lambda f: shutil.rmtree(f / "test_images"), ["same order", "test_images: no readable LMDB"]),
+    ("stream", change_rows(leak), ["is in training", "(train) equals", "(test)", "--keep-duplicates"]),
     (
         "stream",
         change_rows(lambda rows: rows[1].__setitem__(2, rows[2][2])),
         ["no name in two splits", "more than once"],
     ),
-    ("stream", change_rows(lambda rows: rows[1].__setitem__(2, "x.jpg")), ["data set's", "x.jpg is not in"]),
-    ("stream", change_rows(lambda rows: rows[1].__setitem__(0, "val")), ["in step", "val_images has 6 records"]),
+    ("stream", change_rows(lambda rows: rows[1].__setitem__(2, "x.jpg")), ["splits agree", "x.jpg is not in"]),
+    ("stream", change_rows(lambda rows: rows[1].__setitem__(0, "val")), ["same order", "val_images has 6 records"]),
     ("compact", lambda f: change_datum(f / "train_labels", 2, flip_first), ["train labels", "Eyeglasses differs"]),
     ("compact", lambda f: swap(f / "test_images", 0, 1), ["stored images", "not the image it was made from"]),
     ("compact", lambda f: change_datum(f / "train_images", 1, lambda d: d.ClearField("data")), ["does not decode"]),
 ]
 
 
-@pytest.mark.parametrize("form, damage, words", BREACHES, ids=[" ".join(words) for _, _, words in BREACHES])
-def test_every_breach_is_named(made, tmp_path, capsys, form, damage, words):
+@pytest.mark.parametrize("form, damage, words", FAULTS, ids=[" ".join(words) for _, _, words in FAULTS])
+def test_every_fault_is_named(made, tmp_path, capsys, form, damage, words):
     shutil.copytree(made / form, tmp_path / "lmdb")
     damage(tmp_path / "lmdb")
     assert check_data.main([str(tmp_path / "lmdb"), "--out", str(tmp_path / "sheets")]) == 1
     printed = capsys.readouterr()
-    breaches = [line for line in printed.out.splitlines() if line.startswith("BREACH")]
-    assert breaches and any(all(word in line for word in words) for line in breaches), printed.out + printed.err
+    failures = [line for line in printed.out.splitlines() if line.startswith("FAILED")]
+    assert failures and any(all(word in line for word in words) for line in failures), printed.out + printed.err
 
 
 def test_changed_data_set_is_named(made, tmp_path, capsys):
@@ -146,11 +146,11 @@ def test_changed_data_set_is_named(made, tmp_path, capsys):
     path.write_bytes((tmp_path / "faces/img_align_celeba/000004.jpg").read_bytes())
     arguments = [str(made / "stream"), "--source", str(tmp_path / "faces"), "--out", str(tmp_path / "sheets")]
     assert check_data.main(arguments) == 1
-    assert "BREACH  images of the data set unchanged: 000003.jpg" in capsys.readouterr().out
+    assert "FAILED  images of the data set unchanged: 000003.jpg" in capsys.readouterr().out
 
 
 def test_nothing_to_check_is_one_clear_line(made, tmp_path, capsys):
-    for folder, words in ((tmp_path, "make lmdb writes it"), (made / "stream", "nowhere: no such folder or CSV file")):
+    for folder, words in ((tmp_path, "(make lmdb) writes it"), (made / "stream", "nowhere: no such folder")):
         arguments = [str(folder), "--source", "nowhere", "--out", str(tmp_path / "sheets")]
         assert check_data.main(arguments) == 1
         printed = capsys.readouterr().err
@@ -169,13 +169,13 @@ def truncate(path, keep):
 
 DAMAGE = {
     "truncated database": (lambda f: truncate(f / "train_images/data.mdb", 0.5), "train_images/data.mdb: damaged LMDB"),
-    "labels besides 0 and 1": (
+    "labels other than 0 and 1": (
         lambda f: change_datum(f / "val_labels", 2, lambda d: setattr(d, "data", b"\1\2")),
-        "val_labels: record 00000002 has labels besides 0 and 1",
+        "val_labels: record 00000002 has labels other than 0 and 1",
     ),
     "too few labels": (
         lambda f: change_datum(f / "val_labels", 2, lambda d: setattr(d, "data", b"\1")),
-        "val_labels: record 00000002 has 1 labels, should have 2",
+        "val_labels: record 00000002 has 1 labels, but should have 2",
     ),
     "images.csv without columns": (lambda f: (f / "images.csv").write_text("a,b\n1,2\n"), "images.csv: damaged"),
     "manifest is a list": (

@@ -62,7 +62,7 @@ def test_own_attributes_go_through_preparation_and_check(table, tmp_path, capsys
         np.testing.assert_array_equal(labels, source.labels[source.partition == part])
     assert (tmp_path / "lmdb/sheets/Kind_of_hat.jpg").exists()
     assert check_data.main([str(tmp_path / "lmdb")]) == 0
-    assert "BREACH" not in capsys.readouterr().out
+    assert "FAILED" not in capsys.readouterr().out
 
 
 def test_seeded_split_keeps_people_together(table):
@@ -103,7 +103,7 @@ def test_a_folder_with_one_table_and_the_eyes(table, tmp_path):
     plain.open()
     assert abs(source.face(0).astype(int) - plain.face(0)).mean() < 1  # CelebA's own eyes change nothing
     write(tmp_path / "other.csv", read(table))
-    with pytest.raises(DataError, match="several CSV files, faces.csv, other.csv; name one"):
+    with pytest.raises(DataError, match="several CSV files, faces.csv, other.csv; give the path of one"):
         open_source(tmp_path)
 
 
@@ -119,10 +119,10 @@ def put(row, column, value):
     [
         (put(3, 2, "2"), "faces.csv:4: label '2' of Wears_Mask; labels are 1 and 0"),
         (put(3, 2, ""), "faces.csv:4: label '' of Wears_Mask"),
-        (put(3, 2, "-1"), "labels use -1 and 0"),
-        (put(3, 0, ""), "faces.csv:4: '' is no path"),
-        (put(3, 0, "/etc/passwd"), "is no path relative to the CSV file"),
-        (put(3, 0, "photos/000001.jpg"), "faces.csv:4: photos/000001.jpg has a row already, 2"),
+        (put(3, 2, "-1"), "labels use both -1 and 0"),
+        (put(3, 0, ""), "faces.csv:4: '' is not a path"),
+        (put(3, 0, "/etc/passwd"), "is not a path relative to the CSV file"),
+        (put(3, 0, "photos/000001.jpg"), "faces.csv:4: photos/000001.jpg already has a row, 2"),
         (put(3, 0, "photos/missing.jpg"), "faces.csv:4: photos/missing.jpg is not in"),
         (put(0, 3, "Wears Mask"), "'Wears_Mask' is named twice"),
         (put(0, 3, "a/b"), "'a/b' cannot name an attribute"),
@@ -131,7 +131,7 @@ def put(row, column, value):
             lambda rows: (put(0, 3, "split")(rows), put(1, 3, "testing")(rows)),
             "faces.csv:2: split 'testing'; splits are train, val, test or 0, 1, 2",
         ),
-        (put(0, 3, "person"), "column 'person' is there twice"),
+        (put(0, 3, "person"), "column 'person' occurs twice"),
         (lambda rows: rows[5].append("1"), "faces.csv:6: 5 fields, but 4 columns"),
         (lambda rows: rows.__delitem__(slice(1, None)), "no image in it"),
         (lambda rows: [row.__delitem__(slice(2, 4)) for row in rows], "no column of labels"),
@@ -150,7 +150,7 @@ def test_misspelt_attributes_get_a_suggestion(table, tmp_path, capsys):
     error = capsys.readouterr().err
     assert error == f"error: no attribute 'wears_masc' in {table}; did you mean Wears_Mask?\n"
     assert build_lmdb.main([str(table), "--attributes", "Xyz", "--out", str(tmp_path / "lmdb")]) == 1
-    assert "there are Wears_Mask, Kind_of_hat" in capsys.readouterr().err
+    assert "known are Wears_Mask, Kind_of_hat" in capsys.readouterr().err
 
 
 def test_text_that_is_no_table_is_one_line(tmp_path):

@@ -175,7 +175,7 @@ CELEBA = {
     ),
     "label missing": (edit(LABELS, ("000007.jpg -1", "000007.jpg")), [f"{LABELS}:9", "40 labels, found 39"]),
     "labels -1 and 0": (edit(LABELS, ("000007.jpg -1", "000007.jpg  0")), [LABELS, "-1 and 0"]),
-    "name twice": (edit(LABELS, ("000008.jpg", "000007.jpg")), [f"{LABELS}:10", "000007.jpg has a row already, 9"]),
+    "name twice": (edit(LABELS, ("000008.jpg", "000007.jpg")), [f"{LABELS}:10", "000007.jpg already has a row, 9"]),
     "column missing": (edit(LABELS, (" Smiling", " Laughing")), ["no attribute 'Smiling'", LABELS]),
     "column twice": (edit(LABELS, (" Smiling", " Male")), [f"{LABELS}:2", "'Male' is named twice"]),
     "binary labels": (write(LABELS, lambda data: b"\xff\xfe\0\1" + data), [LABELS, "not a text file"]),
@@ -184,14 +184,14 @@ CELEBA = {
     "no partition": (remove(PARTITION), [PARTITION, "missing"]),
     "partition short": (edit(PARTITION, ("000007.jpg 0\n", "")), [PARTITION, "000007.jpg", "1 images have none"]),
     "partition 3": (edit(PARTITION, ("000007.jpg 0", "000007.jpg 3")), [f"{PARTITION}:7", "0, 1 or 2"]),
-    "partition twice": (edit(PARTITION, ("000008.jpg", "000007.jpg")), [f"{PARTITION}:8", "has a row already"]),
+    "partition twice": (edit(PARTITION, ("000008.jpg", "000007.jpg")), [f"{PARTITION}:8", "already has a row"]),
     "no test split": (write(PARTITION, lambda data: data.replace(b" 2", b" 0")), [PARTITION, "test split"]),
     "binary boxes": (
         write("list_true_boxes.csv", lambda data: b"\xff" + data),
         ["list_true_boxes.csv: expected image_id"],
     ),
-    "no images": (remove("img_align_celeba"), ["neither img_align_celeba nor img_align_celeba.zip"]),
-    "truncated zip": (zipped(lambda data: data[: len(data) // 2]), ["img_align_celeba.zip", "not a whole zip"]),
+    "no images": (remove("img_align_celeba"), ["no img_align_celeba or img_align_celeba.zip in it"]),
+    "truncated zip": (zipped(lambda data: data[: len(data) // 2]), ["img_align_celeba.zip", "not a complete zip"]),
     "damaged zip": (zipped(in_the_middle), ["img_align_celeba.zip", "damaged in the zip file", LABELS]),
     "one class only": (
         write(PARTITION, lambda data: b"".join(b"%06d.jpg %d\n" % (i, min(i, 3) - 1) for i in range(1, 61))),
@@ -200,7 +200,7 @@ CELEBA = {
 }
 LFWA = {
     "mat truncated": (write(lfwa.ANNOTATION, lambda data: data[: len(data) // 2]), [lfwa.ANNOTATION, "MATLAB"]),
-    "no mat": (write(lfwa.INDICES, lambda data: b"hello"), [lfwa.INDICES, "not a whole MATLAB file"]),
+    "no mat": (write(lfwa.INDICES, lambda data: b"hello"), [lfwa.INDICES, "not a complete MATLAB file"]),
     "mat of the wrong shape": (
         mat(lfwa.ANNOTATION, lambda m: m.update(label=m["label"][:49])),
         [lfwa.ANNOTATION, "(49, 40)", "50 names and 40 attributes"],
@@ -210,7 +210,7 @@ LFWA = {
     "label unknown": (mat(lfwa.ANNOTATION, put("label", (6, 2), np.nan)), [lfwa.ANNOTATION, "label(7,3) is nan"]),
     "name twice": (
         mat(lfwa.ANNOTATION, lambda m: m["name"].__setitem__((4, 0), m["name"][3, 0])),
-        [f"{lfwa.ANNOTATION}:name 5", "there already"],
+        [f"{lfwa.ANNOTATION}:name 5", "a repetition"],
     ),
     "index 0": (mat(lfwa.INDICES, put("indices_img_test", (1, 0), 0)), ["indices_img_test(2) is 0", "from 1 to 50"]),
     "index too large": (mat(lfwa.INDICES, put("indices_img_train", (1, 0), 51)), ["indices_img_train(2) is 51"]),
@@ -220,12 +220,12 @@ LFWA = {
     ),
     "photo of another size": (
         write(PERSON, lambda data: resized(data, 64)),
-        [f"{lfwa.ANNOTATION}:name 1", "64 x 64 pixels, but the frame is of 250 x 250 pixels", "--eyes"],
+        [f"{lfwa.ANNOTATION}:name 1", "64 x 64 pixels, but the frame is for 250 x 250 pixels", "--eyes"],
     ),
     "image in both parts": (mat(lfwa.INDICES, put("indices_img_test", (1, 0), 1)), ["indices_img_test", "other part"]),
     "image in no part": (
         mat(lfwa.INDICES, lambda m: m.update(indices_img_test=m["indices_img_test"][:-1])),
-        [lfwa.INDICES, "1 of 50 images in neither part"],
+        [lfwa.INDICES, "1 of 50 images are in neither part"],
     ),
     "image missing": (remove(PERSON), ["Synthetic_Person_0001", f"{lfwa.ANNOTATION}:name 1"]),
     "image empty": (write(PERSON, lambda data: b""), [f"{lfwa.ANNOTATION}:name 1", "empty file"]),
@@ -298,16 +298,16 @@ def test_odd_images_are_taken_converted_on_request(sources, tmp_path, kind):
     "options, words",
     [
         (["--attributes", "Eyeglases"], "list_attr_celeba.txt; did you mean Eyeglasses?"),
-        (["--attributes", ","], "no attribute"),
-        (["--attributes", "Male,Male"], "named twice"),
+        (["--attributes", ","], "attributes must be at least one"),
+        (["--attributes", "Male,Male"], "without repetitions"),
         (["--records", "-1"], "--records must be at least 0"),
         (["--seed", "-1"], "--seed must be at least 0"),
         (["--shards", "0"], "--shards must be at least 1"),
         (["--attributes", "Male", "--form", "stream", "--records", "2", "--shards", "3"], "too few for 3 solvers"),
-        (["--images", "faces.zip"], "neither faces.zip is there"),
+        (["--images", "faces.zip"], "no faces.zip in it"),
         (["--eyes", "10,20,30"], "--eyes must be four numbers"),
         (["--eyes", "30,20,10,20"], "the left one (as seen) first"),
-        (["--attributes", "Male", "--eyes", "10,20,900,20"], "the eyes lie outside of its 178 x 218 pixels"),
+        (["--attributes", "Male", "--eyes", "10,20,900,20"], "the eyes are outside of its 178 x 218 pixels"),
         (["--expect", "lfwa"], "holds CelebA, not LFWA"),
     ],
 )
@@ -320,12 +320,12 @@ def test_hopeless_targets_are_one_clear_line(sources, tmp_path, capfd, monkeypat
     arguments = [sources / "celeba", "--attributes", "Male", "--records", "20", "--out"]
     fails(capfd, [tmp_path / "nowhere", "--out", tmp_path / "lmdb"], ["nowhere: no such folder"])
     (tmp_path / "file").write_text("here")
-    fails(capfd, [*arguments, tmp_path / "file"], ["file: exists"])
+    fails(capfd, [*arguments, tmp_path / "file"], ["file: already exists"])
     fails(capfd, [*arguments, tmp_path / "file/lmdb"], ["file"])  # no folder can be made there
     fails(capfd, [*arguments, "/proc/lmdb"], ["/proc"])  # read-only, for root too
     (tmp_path / "old").mkdir()
     (tmp_path / "old/kept").write_text("kept")
-    fails(capfd, [*arguments, tmp_path / "old"], ["old: exists"])
+    fails(capfd, [*arguments, tmp_path / "old"], ["old: already exists"])
     assert (tmp_path / "file").read_text() == "here" and (tmp_path / "old/kept").read_text() == "kept"
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(builder.shutil, "disk_usage", lambda _: usage)

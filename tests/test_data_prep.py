@@ -154,13 +154,13 @@ def test_duplicates_across_splits_are_reported_and_left_out_of_training(source, 
     for name in ("000002.jpg", "000005.jpg"):
         (copy / "img_align_celeba" / name).write_bytes(image)
     made = build(copy, tmp_path / "a", "compact")
-    warning = "2 training images that the validation or test split holds too are left out of training"
+    warning = "2 training images that are also in the validation or test split are left out"
     assert warning in capsys.readouterr().err and made.settings.dropped == 2
     stored = [datum.data for _, datum in read(tmp_path / "a/train_images")]
     assert len(stored) == made.splits["train"].images == 46 and image not in stored
     made = build(copy, tmp_path / "b", "compact", keep_duplicates=True)
     assert made.splits["train"].images == 48 and made.settings.dropped == 0
-    warning = "1 images are in two splits, the first is 000002.jpg (train) and 000060.jpg (test); none is left out"
+    warning = "1 images are in two splits, the first is 000002.jpg (train) and 000060.jpg (test); none of them is left"
     assert warning in capsys.readouterr().err
 
 
@@ -290,7 +290,7 @@ def test_two_builds_of_one_folder_do_not_meet(source, tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     holder.stdout.readline()
     try:
-        with pytest.raises(RuntimeError, match="another build of it is running"):
+        with pytest.raises(RuntimeError, match="another build of this folder is running"):
             build(source, tmp_path / "lmdb")
         assert (tmp_path / ".lmdb.partial").exists()
     finally:

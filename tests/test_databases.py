@@ -46,13 +46,16 @@ def raw(data, **size):
 @pytest.mark.parametrize(
     "value, words",
     [
-        (b"\xff\xff\xff", "is no Datum"),
-        (b"", "has 0 bytes, which are no image of 0 x 0 x 0"),
-        (databases.encoded_datum(b"nothing"), "is no readable image"),
-        (databases.encoded_datum(b""), "is no readable image"),
-        (databases.encoded_datum(cv2.imencode(".png", IMAGE)[1].tobytes()[:60]), "is no readable image"),
-        (raw(bytes(299), channels=3, height=10, width=10), "has 299 bytes, which are no image of 3 x 10 x 10"),
-        (raw(bytes(100), channels=1, height=10, width=10), "no image of 1 x 10 x 10"),
+        (b"\xff\xff\xff", "is not a Datum"),
+        (b"", "has 0 bytes, which is not the size of an image 0 x 0 x 0"),
+        (databases.encoded_datum(b"nothing"), "is not a readable image"),
+        (databases.encoded_datum(b""), "is not a readable image"),
+        (databases.encoded_datum(cv2.imencode(".png", IMAGE)[1].tobytes()[:60]), "is not a readable image"),
+        (
+            raw(bytes(299), channels=3, height=10, width=10),
+            "has 299 bytes, which is not the size of an image 3 x 10 x 10",
+        ),
+        (raw(bytes(100), channels=1, height=10, width=10), "not the size of an image 1 x 10 x 10"),
         (raw(bytes(8), channels=3, height=2**31 - 1, width=2**31 - 1), "has 8 bytes"),
         (raw(bytes(12), channels=3, height=-2, width=-2), "has 12 bytes"),
         (databases.label_datum([0, 1]), "has 2 bytes"),
@@ -77,9 +80,9 @@ def test_labels_are_0_and_1_of_one_length(tmp_path):
     good = labels(tmp_path / "good", [databases.label_datum(row) for row in ([0, 1], [1, 1], [0, 0])])
     assert databases.read_labels(good, 2).tolist() == [[False, True], [True, True], [False, False]]
     assert databases.read_labels(labels(tmp_path / "empty", []), 2).shape == (0, 2)
-    with pytest.raises(OSError, match="record 00000000 has 2 labels, should have 3"):
+    with pytest.raises(OSError, match="record 00000000 has 2 labels, but should have 3"):
         databases.read_labels(good, 3)
-    for number, (data, words) in enumerate(((b"\1", "has 1 labels, should have 2"), (b"\1\2", "besides 0 and 1"))):
+    for number, (data, words) in enumerate(((b"\1", "1 labels, but should have 2"), (b"\1\2", "other than 0 and 1"))):
         bad = labels(tmp_path / str(number), [databases.label_datum([0, 1]), raw(data, channels=2, height=1, width=1)])
         with pytest.raises(OSError, match=f"{bad}: record 00000001 .*{words}"):
             databases.read_labels(bad)
@@ -128,7 +131,7 @@ def test_no_damage_of_a_file_ends_the_process(images, tmp_path):
         (94, b"\0\0", "depth 0"),
         (94, b"\7\0", "is damaged"),
         (92, b"\4\0", "its flags 4"),
-        (120, b"\5" + bytes(7), "40 records are there of 5"),
+        (120, b"\5" + bytes(7), "40 of 5 records are there"),
         (128, b"\xee" + bytes(7), "page 238 is outside of the file"),
         (40, b"\0\x20\0\0", "the second page is not that of an LMDB|different page sizes|a page size"),
         (16, b"\0\0\0\0", "the first page is not that of an LMDB"),

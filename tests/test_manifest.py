@@ -73,13 +73,13 @@ def changed(*path):
         ("[]", "must hold a JSON object, not list"),
         ("null", "must hold a JSON object, not null"),
         ("{}", "key 'attributes' is missing"),
-        ('{"attributes": NaN}', "NaN is no number"),
+        ('{"attributes": NaN}', "NaN is not a number"),
         (changed("attributes", "Male"), "key 'attributes' must be a list"),
         (changed("attributes", []), "key 'attributes' holds"),
         (changed("attributes", ["Male", "Male"]), "list of different names"),
-        (changed("attributes", ["Male", 5]), "'5', which is no name"),
-        (changed("attributes", ["Male", "$(shell id)"]), "which is no name of an attribute"),
-        (changed("attributes", ["Male", "a/../../b"]), "which is no name of an attribute"),
+        (changed("attributes", ["Male", 5]), "'5', which is not a name"),
+        (changed("attributes", ["Male", "$(shell id)"]), "which is not a name of an attribute"),
+        (changed("attributes", ["Male", "a/../../b"]), "which is not a name of an attribute"),
         (changed("form", "compacted"), "key 'form' is 'compacted', none of stream, compact"),
         (changed("form", 3), "key 'form' must be a string"),
         (changed("train", "images", None), "train: damaged, key 'images' is missing"),
@@ -101,7 +101,7 @@ def changed(*path):
         (changed("train_records", -1), "key 'train_records' is -1"),
         (changed("frame", [1, 2]), "key 'frame' must be a list"),
         (changed("frame", [[1, 2], [3]]), "key 'frame' must have 2 entries"),
-        (changed("frame", [[1, 2], [1, 2]]), "both eyes at one place"),
+        (changed("frame", [[1, 2], [1, 2]]), "both eyes at the same point"),
         (changed("frame", [[1, 2], [1, 5]]).replace("5]", "1e999]"), "key 'frame' must be a number"),
     ],
 )
@@ -114,7 +114,7 @@ def test_damage_names_file_and_key(tmp_path, text, words):
 
 
 def test_a_missing_manifest_and_a_folder_in_its_place(tmp_path):
-    with pytest.raises(FileNotFoundError, match="manifest.json: missing; make lmdb writes it"):
+    with pytest.raises(FileNotFoundError, match="manifest.json: missing; face-cascade data"):
         manifest.read(tmp_path)
     (tmp_path / "manifest.json").mkdir()
     with pytest.raises(OSError, match="manifest.json: Is a directory"):

@@ -36,7 +36,7 @@ DATA = {
     "wrong path": (["/no/such folder"], "/no/such folder: no such"),
     "misspelt attribute": (["FACES", "--attributes", "Eyeglases,Male"], "did you mean Eyeglasses?"),
     "other layout": (["FACES", "--expect", "lfwa"], "holds CelebA, not LFWA"),
-    "misspelt option": (["FACES", "--from", "compact"], ("no option --from; did you mean --form?", "--help")),
+    "misspelt option": (["FACES", "--from", "compact"], ("unknown option --from; did you mean --form?", "--help")),
     "misspelt form": (["FACES", "--form", "compct"], "compact"),
 }
 
@@ -50,7 +50,7 @@ def test_data(kind, small_faces, tmp_path):
 
 
 TRAIN = {
-    "misspelt stage": (["casade"], "no stage 'casade'; did you mean cascade?"),
+    "misspelt stage": (["casade"], "unknown stage 'casade'; did you mean cascade?"),
     "misspelt stage of a solver": (["--solver", "casade.max_iter=300"], "did you mean cascade?"),
     "misspelt solver field": (["--solver", "region.max_itr=300"], "did you mean max_iter?"),
     "solver field that is not a number": (["--solver", "base_lr=nan"], "base_lr"),

@@ -12,6 +12,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
 from data_prep import geometry
+from data_prep.store import manifest
 from models import generate, options, prototxt, table1
 from models.networks import network
 from models.options import FIELDS_OF, NETWORKS, NetworkOptions
@@ -43,11 +44,6 @@ def test_regenerating_gives_what_is_committed(net):
     folder = REPOSITORY / "models" / net
     assert (folder / "train_val.prototxt").read_text() == network(net, NetworkOptions())
     assert (folder / "deploy.prototxt").read_text() == network(net, NetworkOptions(), deploy=True)
-
-
-def test_names_that_tools_import():
-    assert generate.Options is NetworkOptions and generate.NETS == NETWORKS
-    assert generate.network is network and generate.PAPER_ATTRIBUTES == NetworkOptions().attributes
 
 
 @pytest.mark.parametrize(
@@ -182,7 +178,7 @@ def run_generator(*arguments):
     [
         (["--batch", "3"], "batch: .* even"),
         (["--attributes", "a/b"], "attributes: 'a/b' cannot be a name"),
-        (["--solver", "casade.max_iter=3"], "casade.max_iter: no stage 'casade'; did you mean cascade"),
+        (["--solver", "casade.max_iter=3"], "casade.max_iter: unknown stage 'casade'; did you mean cascade"),
     ],
 )
 def test_mistakes_on_the_command_line_are_one_clear_line(tmp_path, arguments, words):
@@ -204,7 +200,17 @@ def test_command_line_writes_nets_for_own_attributes(tmp_path):
     ]
 
 
-def test_nothing_is_written_where_a_change_cannot_be(tmp_path):
+def test_the_generator_reads_attributes_and_form_from_the_manifest(tmp_path):
+    manifest.write(tmp_path, manifest.Manifest(attributes=["Wears_mask"], form="compact"))
+    done = run_generator("--out", tmp_path / "run", "--lmdb", tmp_path)
+    assert done.returncode == 0, done.stderr
+    options = NetworkOptions(["Wears_mask"], lmdb=tmp_path, form="compact")
+    assert (tmp_path / "run/region/train_val.prototxt").read_text() == network("region", options)
+    done = run_generator("--out", tmp_path / "other", "--lmdb", tmp_path, "--attributes", "Male")
+    assert done.returncode and "holds ['Wears_mask'], not ['Male']" in done.stderr
+
+
+def test_nothing_is_written_for_an_impossible_change(tmp_path):
     with pytest.raises(ValueError, match="max_itr"):
         generate.write(tmp_path / "run", NetworkOptions(), {"max_itr": 3})
     assert not (tmp_path / "run").exists()

@@ -34,8 +34,8 @@ def test_a_change_of_one_stage_counts_more_than_that_of_all(text):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("casade.max_iter=3", "casade.max_iter: no stage 'casade'; did you mean cascade?"),
-        ("foo.max_iter=3", "foo.max_iter: no stage 'foo'; stages are region, cascade, whole_face"),
+        ("casade.max_iter=3", "casade.max_iter: unknown stage 'casade'; did you mean cascade?"),
+        ("foo.max_iter=3", "foo.max_iter: unknown stage 'foo'; stages are region, cascade, whole_face"),
         ("region.max_itr=3", "region.max_itr: Caffe's solver has no field 'max_itr'; did you mean max_iter?"),
         ("xyzzy=3", "xyzzy: Caffe's solver has no field 'xyzzy'; fields are base_lr, max_iter, stepsize, snapshot"),
         ("max_iter", "max_iter: give solver changes as field=value"),
@@ -137,7 +137,7 @@ def test_fields_are_typed():
     assert region["snapshot"] == 1000 and region["iter_size"] == 1 and region["lr_policy"] == "step"
     assert region["test_iter"] == 50 and isinstance(region["max_iter"], int) and region["clip_gradients"] == 2.24
     assert cascade["max_iter"] == 30000 and "stepvalue" not in cascade and "net" not in cascade
-    with pytest.raises(ValueError, match="no stage 'regon'; did you mean region"):
+    with pytest.raises(ValueError, match="unknown stage 'regon'; did you mean region"):
         solvers.fields("regon", {}, 20)
 
 

@@ -146,5 +146,5 @@ def test_a_mat_file_that_crashes_its_reader_is_one_line(tmp_path):
         damaged = bytearray(data)
         damaged[place] = value
         (tmp_path / "x.mat").write_bytes(damaged)
-        with pytest.raises(DataError, match="x.mat: not a whole MATLAB file"):
+        with pytest.raises(DataError, match="x.mat: not a complete MATLAB file"):
             read_mat(tmp_path / "x.mat")

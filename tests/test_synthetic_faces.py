@@ -243,7 +243,7 @@ def test_existing_files_are_never_overwritten(tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "photo.jpg").write_bytes(b"mine")
     assert synthetic_faces.main([str(tmp_path / "out"), "--images", "1"]) != 0
-    assert "not an empty folder" in capsys.readouterr().err
+    assert "is not empty" in capsys.readouterr().err
     assert contents(tmp_path) == {"out/photo.jpg": b"mine"}
 
 

@@ -1,6 +1,6 @@
-"""What is done with a trained cascade: average regions, evaluation, prediction."""
+"""The commands of face-cascade: installation, training, evaluation, report, prediction, export."""
 
 import os
 
-# Before any tool imports Caffe: its start-up log would bury the tools' own words.
+# Set before any tool imports Caffe, whose start-up log would hide the tools' own messages.
 os.environ.setdefault("GLOG_minloglevel", "2")

@@ -4,10 +4,10 @@
   face-cascade train --run build/run                                       task one, average region, cascade
   face-cascade evaluate --run build/run                                    table 2's numbers, regions, calibration
   face-cascade predict --run build/run photo.jpg holiday/                  answers for your photos
-  face-cascade report --run build/run                                      all of it as one HTML file
+  face-cascade report --run build/run                                      the evaluation as one HTML file
 
-A run is a folder with a record, run.json: settings are given once, and an interrupted command is resumed by giving it
-again. `make` has a target for each of these commands; `face-cascade COMMAND --help` explains one of them.
+A run is a folder with a record, run.json, which keeps the settings, so give them only once. To resume an interrupted
+command, run it again. `make` has a target for each command; `face-cascade COMMAND --help` explains its options.
 """
 
 import argparse
@@ -20,18 +20,19 @@ import signal
 import sys
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
-# Makefile settings reach this program as FACE_CASCADE_<SETTING>, never through a shell.
+# Makefile settings reach this program as FACE_CASCADE_MAKE_<SETTING>, never through a shell.
 PREFIX = "FACE_CASCADE_MAKE_"
 DEFAULT_RUN = "build/run"
 NESTED = "FACE_CASCADE_LOCKED_RUN"  # tools.run.LOCK_HELD
 
 
 class Command:
-    """A subcommand: its module with `add_arguments(parser)` and `run(arguments) -> exit status`, and what it needs.
+    """A subcommand.
 
-    caffe: None for none, "run" to be run by the Python of the run's Caffe, "torch" to need the engine
-    settings: dict of Makefile settings to options; "" stands for words that are added as they are, "*" for positionals,
-    "*celeba" for the positional of that layout, and an option that ends in "*" takes several words
+    module: name of a module with `add_arguments(parser)` and `run(arguments) -> exit status`; summary: for the help
+    caffe: None if it needs no Caffe, "run" for the Caffe of the run, "torch" for the engine
+    settings: dict of Makefile settings to options. "" stands for words that are added unchanged, "*" for positional
+    arguments, "*celeba" for a data set of that layout; an option that ends in "*" takes several words.
     """
 
     def __init__(self, module, summary, caffe=None, settings=None):
@@ -68,7 +69,7 @@ COMMANDS = {
     ),
     "predict": Command(
         "tools.predict.command",
-        "answer for the faces in photos, videos and cameras",
+        "predict the attributes of faces in photos, videos and camera images",
         caffe="run",
         settings={**RUN, "IMAGES": "*", "PREDICT": ""},
     ),
@@ -89,14 +90,14 @@ COMMANDS = {
         settings={**TRAINING, "ABLATION": ""},
     ),
     "demo": Command(
-        "tools.demo", "everything on synthetic faces, within minutes", settings={**RUN, "RESTART": "--restart"}
+        "tools.demo", "run every step on synthetic faces, in minutes", settings={**RUN, "RESTART": "--restart"}
     ),
     "doctor": Command("tools.install.doctor", "say what is installed, what is missing, and how to get it"),
 }
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with whole option names only, one line per error, and suggestions for misspelt words."""
+    """An argparse parser that accepts only complete option names, prints errors in one line, and suggests spellings."""
 
     def __init__(self, *arguments, **options):
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
@@ -106,42 +107,44 @@ class Parser(argparse.ArgumentParser):
         known = [option for action in self._actions for option in action.option_strings]
         if message.startswith("unrecognized arguments: "):
             word = message.split(": ", 1)[1].split()[0].partition("=")[0]
-            message = f"no option {word}{nearest(word, known)}"
+            message = f"unknown option {word}{nearest(word, known)}"
         self.exit(2, f"error: {self.prog}: {message} (--help explains)\n")
 
 
 def nearest(word, known):
-    """A suggestion, as the end of a sentence; empty where nothing is near."""
+    """The end of an error message that suggests the most similar word; empty if none is similar."""
     near = difflib.get_close_matches(word, known, 1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 def main(words=None):
-    """The command; returns its exit status."""
+    """Run face-cascade with the given words, those of the command line by default; returns the exit status."""
     words = sys.argv[1:] if words is None else list(words)
     if not (REPOSITORY / "Makefile").exists():
         return failed(
-            "face-cascade is used from its clone: git clone it, run `make doctor` there, then .venv/bin/face-cascade"
+            "face-cascade runs only from its clone: git clone it, run `make doctor` there, then .venv/bin/face-cascade"
         )
     if not words or words[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
     name = words.pop(0)
     if name not in COMMANDS:
-        return failed(f"face-cascade: no command {name!r}{nearest(name, COMMANDS)}; face-cascade --help lists them")
+        return failed(
+            f"face-cascade: unknown command {name!r}{nearest(name, COMMANDS)}; face-cascade --help lists the commands"
+        )
     try:
         return run(name, with_make_settings(COMMANDS[name], words))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        if NESTED not in os.environ:  # else the command that started this one says it
+        if NESTED not in os.environ:  # otherwise the command that started this one prints it
             print("error: interrupted; run the same command again to resume", file=sys.stderr)
         return 130
 
 
 def run(name, words):
-    """Parse the words of a command and run it, under the Caffe that it needs. Returns the exit status."""
+    """Parse the words of a command and run it under the Caffe that it needs; returns the exit status."""
     command = COMMANDS[name]
     os.environ.setdefault("GLOG_minloglevel", "2")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -150,13 +153,13 @@ def run(name, words):
             start_under_caffe(name, command, words)
         module = importlib.import_module(command.module)
     except ImportError as error:
-        return failed(f"{error}; run `make doctor` in {REPOSITORY}, which sets it up, and use .venv/bin/face-cascade")
+        return failed(f"{error}; run `make doctor` in {REPOSITORY}, then use .venv/bin/face-cascade there")
     from tools.errors import Reported, ToolError
 
     parser = Parser(prog=f"face-cascade {name}", description=module.__doc__)
     module.add_arguments(parser)
     if command.caffe == "run" and "--caffe" not in parser._option_string_actions:
-        parser.add_argument("--caffe", help="The Caffe to compute with: bvlc, torch or auto. Default: the run's.")
+        parser.add_argument("--caffe", help="The Caffe to compute with: bvlc, torch or auto (default: the run's).")
     arguments = parser.parse_args(words)
     try:
         return module.run(arguments) or 0
@@ -169,7 +172,10 @@ def run(name, words):
 
 
 def start_under_caffe(name, command, words):
-    """Become the same command under the Python of the Caffe it needs, where that is another one. Raises ToolError."""
+    """Replace this process by the same command under the Python of the Caffe it needs, unless it is that one.
+
+    Raises ToolError when that Caffe cannot be used or installed.
+    """
     from tools.install import engines
     from tools.run import Run
 
@@ -194,7 +200,7 @@ def start_under_caffe(name, command, words):
 
 
 def with_make_settings(command, words):
-    """The words of a command line, behind those that settings of the Makefile stand for."""
+    """The words of a command line, preceded by the options that the Makefile's settings stand for."""
     added, positionals = [], []
     for setting, option in command.settings.items():
         value = os.environ.get(PREFIX + setting, "")
@@ -214,18 +220,18 @@ def with_make_settings(command, words):
         else:
             added.append(f"{option}={value}")
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
-        del os.environ[name]  # they are for this command, not for those that it starts
+        del os.environ[name]  # they apply to this command, not to those that it starts
     return [*added, *words, *positionals]
 
 
 def overview():
-    """The help of face-cascade itself."""
+    """The help text of face-cascade itself."""
     lines = [f"  {name:10} {command.summary}" for name, command in COMMANDS.items()]
     return f"usage: face-cascade COMMAND [OPTIONS]\n\n{__doc__.strip()}\n\ncommands:\n" + "\n".join(lines)
 
 
 def failed(sentence, status=1):
-    """Say what went wrong, in one line; returns the exit status."""
+    """Print an error message of one line; returns the exit status."""
     print(f"error: {sentence}", file=sys.stderr)
     return status
 

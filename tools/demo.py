@@ -1,11 +1,11 @@
-"""The whole method on synthetic faces, within minutes: data, both stages of training, evaluation, predictions, report.
+"""Run every step on synthetic faces, in minutes: data, both stages of training, evaluation, prediction, report.
 
   face-cascade demo            in build/demo; the same as `make demo`
 
 No photo is used: 2,000 faces with three attributes are rendered by data_prep.synthetic. The engine on PyTorch trains,
 because it is about twice as fast on a CPU; then BVLC Caffe answers for some of the faces with the same weights, and the
-largest difference of a probability is printed. --caffe bvlc trains on BVLC Caffe as well. An interrupted demo is
-resumed by the same command, and one that is done prints its results again. Look at report.html.
+largest difference of a probability is printed. --caffe bvlc trains on BVLC Caffe as well. To resume an
+interrupted demo, run the same command again; after a complete one it prints the results again. See report.html.
 """
 
 import json
@@ -27,8 +27,8 @@ from tools.train import command, stages
 
 FACES, SEED = 2000, 1
 PREVALENCE = {"Eyeglasses": 0.3, "Wearing_Hat": 0.3, "Mustache": 0.3}
-SHOWN = 8  # faces that are predicted
-# The budget of a laptop: enough for these synthetic faces, far too little for photos.
+SHOWN = 8  # faces in the prediction step
+# A schedule for laptops: enough for these synthetic faces, far too short for photos.
 SOLVER = {
     "region": {"max_iter": "280", "stepsize": "225"},
     "cascade": {"max_iter": "130", "stepsize": "105"},
@@ -37,21 +37,21 @@ SHARED = {"display": "10", "snapshot": "50", "test_interval": "1000"}
 
 
 def add_arguments(parser):
-    """The options of `face-cascade demo`."""
+    """Add the options of `face-cascade demo` to a parser."""
     add = parser.add_argument
-    add("--run", default="build/demo", help="Folder to work in. Default: build/demo.")
+    add("--run", default="build/demo", help="The folder for data, run and results (default: build/demo).")
     add(
         "--caffe",
         choices=engines.CHOICES,
         default="torch",
-        help="The Caffe that trains. Default: torch, the faster one.",
+        help="The Caffe to train with: torch is the engine, which is faster, bvlc is BVLC Caffe (default: torch).",
     )
-    add("--device", default="cpu", help="cpu, cuda or cuda:N. Default: cpu.")
-    add("--restart", action="store_true", help="Train anew, whatever an earlier demo has left.")
+    add("--device", default="cpu", help="The device to compute on: cpu, cuda or cuda:N (default: cpu).")
+    add("--restart", action="store_true", help="Train again, even if an earlier demo has trained (default: resume).")
 
 
 def prepare(folder):
-    """Render the faces and build their LMDBs, unless that is done; returns the folders of both. Raises ToolError."""
+    """Render the faces and build their LMDBs, unless they exist; returns the two folders. Raises ToolError."""
     faces, lmdb = folder / "faces", folder / "lmdb"
     try:
         if not manifest.exists(lmdb):
@@ -66,7 +66,7 @@ def prepare(folder):
 
 
 def run(arguments):
-    """`face-cascade demo`. Raises ToolError, OSError."""
+    """Run `face-cascade demo`. Raises ToolError, OSError."""
     folder = pathlib.Path(arguments.run)
     engine = engines.choose(arguments.caffe, arguments.device)
     engines.ensure(engine)
@@ -130,7 +130,7 @@ def probabilities(folder):
 
 
 def summary(folder):
-    """What the demo comes down to, in five lines."""
+    """Print the results of the demo and the next commands."""
     means = results.means(folder)
     cascade, alone = means["cascade"], means["region"]
     print(

@@ -1,4 +1,4 @@
-"""The error that tools raise for what a user can mend: its text is one sentence with the remedy; and who says it."""
+"""The error that tools raise for faults that a user can correct. Its message is one line with the remedy."""
 
 import argparse
 import sys
@@ -7,18 +7,18 @@ from data_prep.files import one_line
 
 
 class ToolError(Exception):
-    """What was wrong, where, and what to do, in one line."""
+    """An error whose message says in one line what is wrong, where, and what to do."""
 
     def __init__(self, message):
         super().__init__(one_line(message))
 
 
 class Reported(ToolError):
-    """A failure of a command that has said itself what was wrong."""
+    """A failure of a command that has already printed its own error message."""
 
 
 def standalone(description, add_arguments, run):
-    """Run a subcommand of face-cascade by itself, with the Caffe of the Python at work; ends with its exit status."""
+    """Run a subcommand of face-cascade as a module, with this Python's Caffe; exits with its exit status."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     try:

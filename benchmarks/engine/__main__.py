@@ -27,7 +27,7 @@ import tempfile
 
 from benchmarks.engine import nets
 from benchmarks.measure import interleaved, load, ratio
-from models import generate
+from data_prep.attributes import PAPER_ATTRIBUTES
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 PYTHON = {"bvlc": REPOSITORY / ".caffe/bin/python"}
@@ -105,7 +105,7 @@ class Busy:
 
 def measure(net, attributes, batch, rounds, threads, precisions, busy=0):
     """Run the contestants on one network and batch, and print their table."""
-    names = generate.PAPER_ATTRIBUTES[:attributes]
+    names = PAPER_ATTRIBUTES[:attributes]
     rivals = [rival for rival in CONTESTANTS if rival[2] in precisions]
     with tempfile.TemporaryDirectory() as folder:
         solver = nets.write_input_solver(pathlib.Path(folder), net, names, batch)
@@ -227,7 +227,7 @@ def main():
     )
     add = parser.add_argument
     add("--nets", default=",".join(NETS), help="Networks to train. Default: region,cascade.")
-    add("--attributes", type=int, default=len(generate.PAPER_ATTRIBUTES), help="Number of attributes. Default: 20.")
+    add("--attributes", type=int, default=len(PAPER_ATTRIBUTES), help="Number of attributes. Default: 20.")
     add("--batches", type=numbers, default=[4, 16], help="Images per attribute, even numbers. Default: 4,16.")
     add("--rounds", type=int, default=5, help="Iterations of each contestant after the warm-up. Default: 5.")
     add("--threads", type=int, default=os.cpu_count(), help="Threads of every contestant. Default: one per core.")

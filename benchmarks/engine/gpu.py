@@ -29,8 +29,10 @@ from caffe.proto import caffe_pb2  # noqa: E402
 from benchmarks.engine import nets  # noqa: E402
 from benchmarks.engine.reference import Training  # noqa: E402
 from benchmarks.measure import interleaved, load  # noqa: E402
+from data_prep.attributes import PAPER_ATTRIBUTES  # noqa: E402
 from data_prep.store import databases  # noqa: E402
 from models import generate  # noqa: E402
+from models.options import NetworkOptions  # noqa: E402
 
 
 class Tensors:
@@ -155,7 +157,7 @@ def contestants(net, source, arguments, folder):
         training = Training(net, count, batch, "bfloat16", device, **form)
         yield name, training if source == "tensors" else PyTorchDatabase(training, folder, count, batch)
     if source == "tensors":
-        yield "engine", Tensors(net, generate.PAPER_ATTRIBUTES[:count], batch)
+        yield "engine", Tensors(net, PAPER_ATTRIBUTES[:count], batch)
     else:
         yield "engine, decoded every time", Database(net, folder, cached=False)
         yield "engine, cached on the device", Database(net, folder, cached=True)
@@ -207,7 +209,7 @@ def main():
     )
     add = parser.add_argument
     add("--device", choices=("cuda", "cpu"), default="cuda", help="cpu only shows that the script runs")
-    add("--attributes", type=int, default=len(generate.PAPER_ATTRIBUTES), help="A (default 20)")
+    add("--attributes", type=int, default=len(PAPER_ATTRIBUTES), help="A (default 20)")
     add("--batch", type=int, default=4, help="b, images per attribute (default 4)")
     add("--rounds", type=int, default=5, help="rounds after the warm-up (default 5)")
     add("--steps", type=int, default=20, help="iterations of each contestant in a round (default 20)")
@@ -227,8 +229,8 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
         if arguments.lmdb:
-            options = generate.Options(
-                generate.PAPER_ATTRIBUTES[: arguments.attributes], arguments.batch, lmdb=str(arguments.lmdb)
+            options = NetworkOptions(
+                PAPER_ATTRIBUTES[: arguments.attributes], arguments.batch, lmdb=str(arguments.lmdb)
             )
             generate.write(folder, options)
             (folder / "train").symlink_to((arguments.lmdb / "train").resolve())

@@ -2,8 +2,11 @@
 
 import numpy as np
 
+from data_prep.attributes import PAPER_ATTRIBUTES
 from data_prep.store import databases
 from models import generate, solvers, table1
+from models.networks import network
+from models.options import NetworkOptions
 
 REGION = (*table1.SHARED, table1.CONV3, *table1.TASK_ONE)
 
@@ -47,7 +50,7 @@ def parameters(net, attributes):
 
 def input_net(net, attributes, batch):
     """A network for training whose data and label_flat the caller fills: prototxt. attributes: names"""
-    text = generate.network(net, generate.Options(attributes, batch))
+    text = network(net, NetworkOptions(attributes, batch))
     _, marker, rest = text.partition('layer {\n  name: "label"')
     count, size = len(attributes) * batch, table1.INPUT_SIZE
     shapes = f"shape {{ dim: {count} dim: 3 dim: {size} dim: {size} }} shape {{ dim: {count} }}"
@@ -80,13 +83,13 @@ def write_training(folder, attributes, batch, max_iter, batches=1):
     def image():
         return rng.integers(0, 256, (size // 8, size // 8, 3)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
 
-    count, faces = attributes * batch * batches, generate.Options().test_batch
+    count, faces = attributes * batch * batches, NetworkOptions().test_batch
     train = (databases.image_datum(image(), "jpg", number // attributes % 2) for number in range(count))
     databases.write_lmdb(folder / "train", train, count, "train")
     images = (databases.image_datum(image(), "jpg") for _ in range(faces))
     databases.write_lmdb(folder / "val_images", images, faces, "images")
     labels = rng.integers(0, 2, (faces, attributes))
     databases.write_lmdb(folder / "val_labels", map(databases.label_datum, labels), faces, "labels")
-    options = generate.Options(generate.PAPER_ATTRIBUTES[:attributes], batch, lmdb=str(folder))
+    options = NetworkOptions(PAPER_ATTRIBUTES[:attributes], batch, lmdb=str(folder))
     changes = {"max_iter": max_iter, "display": 1, "average_loss": 1, "test_interval": 1000, "snapshot": 0}
     generate.write(folder, options, changes)

@@ -1,23 +1,23 @@
-"""Build the LMDBs that the networks read: from CelebA or LFWA as downloaded, or from a CSV file of one's own.
+"""Build the LMDBs that the networks read: from CelebA or LFWA as downloaded, or from a CSV file of your own.
 
     python -m data_prep.build.build_lmdb CELEBA_FOLDER --out data/lmdb
     python -m data_prep.build.build_lmdb LFWA_FOLDER --out data/lfwa --attributes Eyeglasses,Male
     python -m data_prep.build.build_lmdb faces.csv --out data/faces
-    python -m data_prep.build.build_lmdb CELEBA_FOLDER --dry-run          # what it would cost, in both forms
+    python -m data_prep.build.build_lmdb CELEBA_FOLDER --dry-run          # disk space and time of both forms
 
 A CelebA folder holds list_attr_celeba and list_eval_partition (.txt or .csv) and img_align_celeba/ or the zip, also in
 the download's Anno/, Eval/ and Img/. An LFWA folder holds lfw_att_40.mat, indices_train_test.mat and lfw/ or lfw.tgz. A
 CSV file has a column `image` with paths and a column of 1 and 0 for each attribute; see data_prep/sources/csv_table.py.
 
-Written below --out, in the compact form: train_images, val_images, test_images (each face once, in its own encoding)
-and *_labels. In the stream form: train (the balanced, augmented sequence), val_images with val_labels and test_images
-with test_labels in lockstep, train_plan.npy (image and cut of every training record). In both: images.csv (who is
-where, with content hashes), sheets/ (pictures of the training data), test_boxes.json where the data set has true boxes,
-and manifest.json.
+The compact form consists of train_images, val_images and test_images (each face once, in its original encoding) and
+their *_labels. The stream form consists of train (the balanced, augmented sequence), val_images and test_images with
+*_labels in the same order, and train_plan.npy (image and crop of every training record). Both have images.csv (image
+and content hash of every record), sheets/ (pictures of the training data), test_boxes.json where the data set has true
+boxes, and manifest.json.
 
-First it says what the build will cost and refuses what the disk cannot hold; it looks at every image before it writes
-anything; OUT appears when all is done. An error leaves nothing behind. If it is interrupted, be it by a kill or a power
-cut, run the same command again to resume.
+The command prints the disk space and time that the build takes, and stops if the disk cannot hold it. It examines every
+image before it writes anything, and OUT appears only when everything is done. An error leaves nothing behind. If the
+build is interrupted, even by a kill or a power cut, run the same command again to resume.
 """
 
 import argparse
@@ -49,47 +49,48 @@ def add_arguments(parser):
     add(
         "--expect",
         choices=("celeba", "lfwa", "csv"),
-        help="Refuse a data set of another layout than this one (default: take what is there).",
+        help="Stop with an error if the data set has another layout than this one (default: accept every layout).",
     )
     add(
         "--form",
         choices=manifest.FORMS,
         default="compact",
-        help="How training data is stored: compact holds each face once, which is cut while training; stream holds "
-        "every training patch, for Caffe's own Data layer, which takes about ten times the disk (default: compact).",
+        help="How training data is stored: compact holds each face once and crops patches during training; stream "
+        "holds every training patch, for Caffe's own Data layer, and takes about ten times the disk space "
+        "(default: compact).",
     )
     add(
         "--attributes",
         metavar="A,B,...",
-        help="The attributes to learn, separated by commas (default: the paper's twenty; of a CSV file, all columns).",
+        help="The attributes to learn, separated by commas (default: the paper's twenty, or all columns of a CSV).",
     )
     add(
         "--records",
         type=int,
         default=default.records,
-        help="Stream form: training images per attribute and class at most, 0 for all; fewer take less disk "
-        f"(default: {default.records}).",
+        help="Stream form: the largest number of training images per attribute and class, 0 for all; lower it to save "
+        f"disk space (default: {default.records}).",
     )
     add("--seed", type=int, default=default.seed, help="The seed of sampling, augmentation and splits (default: 0).")
     add(
         "--encoding",
         choices=manifest.ENCODINGS,
         default=default.encoding,
-        help="Stream form: how patches are stored; png and raw are exact but 5 and 9 times as large (default: jpg).",
+        help="Stream form: how patches are stored; png and raw are lossless but 5 and 9 times as large (default: jpg).",
     )
     add(
         "--augment",
         choices=manifest.AUGMENT,
         default=default.augment,
-        help="The class whose patches are moved by up to 5 %% and mirrored; minority is the paper's choice "
+        help="The class whose patches are shifted by up to 5 %% and mirrored; minority is the paper's choice "
         "(default: both).",
     )
     add(
         "--sampling",
         choices=manifest.SAMPLING,
         default=default.sampling,
-        help="Whether batches hold positives and negatives 1:1 for every attribute, or as often as they occur; natural "
-        "is for comparison (default: balanced).",
+        help="How batches are sampled: balanced gives every attribute as many positives as negatives; natural gives "
+        "each class as often as it occurs, for comparison (default: balanced).",
     )
     add(
         "--shards",
@@ -100,45 +101,47 @@ def add_arguments(parser):
     add(
         "--images",
         metavar="NAME",
-        help="The name of the images' folder, zip or tar in DATA, needed where there are several (default: the usual).",
+        help="The name of the folder, zip or tar in DATA that holds the images; needed where there are several "
+        "(default: the usual name).",
     )
     add(
         "--validation",
         type=float,
         default=0.1,
         metavar="SHARE",
-        help="LFWA: the share of the training people that becomes the validation split (default: 0.1).",
+        help="LFWA: the share of the people in the training half who form the validation split (default: 0.1).",
     )
     add(
         "--eyes",
         metavar="X1,Y1,X2,Y2",
-        help="Where the left and the right eye (as seen) stand in all images, in pixels; faces are then brought to "
-        "CelebA's frame. Give it where images are framed otherwise than their layout has them (default: see --frame).",
+        help="The positions of the left and the right eye (as seen) in all images, in pixels, from which faces are "
+        "aligned to CelebA's frame. Needed where images are framed differently from their data set's usual ones "
+        "(default: see --frame).",
     )
     add(
         "--frame",
         choices=("auto", "none"),
         default="auto",
-        help="With none, images are taken as aligned faces. With auto, LFWA photos are cut so that the face stands "
-        "where CelebA's faces have it, and other images are taken as aligned (default: auto).",
+        help="How images are aligned: auto crops LFWA photos so that the face is where CelebA's faces have it, and "
+        "takes other images as aligned; none takes all images as aligned (default: auto).",
     )
     add(
         "--convert",
         action="store_true",
-        help="Take grey, CMYK, 16-bit, transparent and turned images, converted to 8-bit colour, instead of refusing "
-        "them.",
+        help="Convert grey, CMYK, 16-bit, transparent and rotated images to upright 8-bit colour (default: stop with "
+        "an error).",
     )
     add(
         "--keep-duplicates",
         action="store_true",
-        help="Keep images in training that the validation or test split holds too (default: they are left out).",
+        help="Keep training images that are also in the validation or test split (default: leave them out).",
     )
     add("--workers", type=int, metavar="N", help="The number of threads that prepare images (default: one per core).")
-    add("--dry-run", action="store_true", help="Print what both forms would cost in disk and time, and stop.")
+    add("--dry-run", action="store_true", help="Print the disk space and time that both forms take, and stop.")
 
 
 def _settings(arguments):
-    """The manifest.Settings asked for. Raises DataError for numbers out of range."""
+    """The manifest.Settings that the arguments ask for. Raises DataError for numbers out of range."""
     for name, least in (("records", 0), ("seed", 0), ("shards", 1), ("workers", 1)):
         value = getattr(arguments, name)
         if value is not None and value < least:
@@ -156,7 +159,7 @@ def _settings(arguments):
 
 
 def _frame(arguments):
-    """The frame asked for, as open_source takes it. Raises DataError."""
+    """The `frame` argument of open_source. Raises DataError unless --eyes holds four numbers."""
     if arguments.eyes is None:
         return arguments.frame
     try:
@@ -167,17 +170,17 @@ def _frame(arguments):
 
 
 def dry_run(source, attributes, settings, workers):
-    """Print what both forms would cost; writes nothing. Raises DataError."""
-    tries = source.images is not None and not str(source.images.path).endswith("gz")
-    if tries:
+    """Print the disk space and time that both forms take; writes nothing. Raises DataError."""
+    sampled = source.images is not None and not str(source.images.path).endswith("gz")
+    if sampled:
         source.open()
     for form in manifest.FORMS:
         job = Job(source, form, attributes, settings)
         print(f"{form}: {len(attributes)} attributes, {len(job.members['train']):,} training images")
-        print(estimate.table(estimate.costs(job, workers, tries)))
+        print(estimate.table(estimate.costs(job, workers, sampled)))
     print(
         "sizes and times: "
-        + ("estimated from a sample of the images" if tries else "typical of CelebA; no image was read")
+        + ("estimated from a sample of the images" if sampled else "typical of CelebA; no image was read")
     )
 
 
@@ -201,14 +204,14 @@ def run(arguments):
         if arguments.dry_run:
             dry_run(source, attributes, settings, arguments.workers or len(os.sched_getaffinity(0)))
             return 0
-        made = build(source, arguments.out, attributes, settings, arguments.form, arguments.workers)
+        built = build(source, arguments.out, attributes, settings, arguments.form, arguments.workers)
     except (DataError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\ninterrupted; run the same command again to resume {arguments.out}", file=sys.stderr)
         return 130
-    print(f"{arguments.out}: ready, {made.train_records:,} training records; pictures in {arguments.out}/sheets")
+    print(f"{arguments.out}: ready, {built.train_records:,} training records; pictures in {arguments.out}/sheets")
     return 0
 
 

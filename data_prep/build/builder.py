@@ -1,4 +1,4 @@
-"""Build a folder of LMDBs from a data set, so that it appears whole or not at all, whatever interrupts it."""
+"""Build a folder of LMDBs from a data set. The folder appears complete or not at all, even after a kill."""
 
 import contextlib
 import csv
@@ -29,16 +29,17 @@ BOXES = "test_boxes.json"
 def build(source, out, attributes, settings=manifest.DEFAULTS, form="compact", workers=None):
     """Write the databases and their manifest to folder `out`; returns the Manifest.
 
-    source: Source; attributes: names; settings: manifest.Settings, of which keep_duplicates and convert are followed
-    and dropped is worked out; form: "compact" or "stream"; workers: threads, None for one per core
-    Raises DataError for unusable input, OSError for a full or unwritable disk: then nothing is left. After
-    KeyboardInterrupt, or a kill, the next call with the same arguments resumes it.
+    source: Source; attributes: names; settings: manifest.Settings, whose `dropped` is ignored and counted anew
+    form: "compact" or "stream"; workers: threads, None for one per core
+    Raises DataError for unusable input, OSError for a full or unwritable disk, RuntimeError while another process
+    builds `out`; after the first two nothing is left behind. After KeyboardInterrupt, or a kill, the next call with the
+    same arguments resumes the build.
     """
     out = pathlib.Path(out)
     workers = workers or len(os.sched_getaffinity(0))
     if out.exists():
-        raise DataError(f"{out}: exists; remove it, or give another folder with --out (make: LMDB=)")
-    Job(source, form, attributes, settings)  # complains of labels before anything is touched
+        raise DataError(f"{out}: already exists; remove it, or give another folder with --out (make: LMDB=)")
+    Job(source, form, attributes, settings)  # raises DataError for unusable labels before anything is written
     source.convert = settings.convert
     out.parent.mkdir(parents=True, exist_ok=True)
     work = out.parent / f".{out.name}.partial"
@@ -49,7 +50,7 @@ def build(source, out, attributes, settings=manifest.DEFAULTS, form="compact", w
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RuntimeError(f"{out}: another build of it is running")
+            raise RuntimeError(f"{out}: another build of this folder is running; wait for it, or stop it")
         if source.images:
             stack.callback(source.images.close)
         try:
@@ -64,7 +65,7 @@ def _build(source, out, work, attributes, settings, form, workers):
     scratch.mkdir(exist_ok=True)
     source.open(scratch)
 
-    # 1. Look at all images.
+    # 1. Examine all images.
     members = np.concatenate([np.flatnonzero(source.partition == part) for part in SPLITS.values()])
     parts = source.partition[members]
     hashes, size = examine.digests(source, members, workers)
@@ -72,7 +73,7 @@ def _build(source, out, work, attributes, settings, form, workers):
     dropped = [] if settings.keep_duplicates else members[examine.in_training(hashes, parts)]
     _report_duplicates(source, members, parts, hashes, len(dropped))
 
-    # 2. Say what it will cost.
+    # 2. Print the cost.
     job = Job(source, form, attributes, settings, dropped)
     costs = estimate.costs(job, workers)
     description = manifest.Manifest(
@@ -83,11 +84,11 @@ def _build(source, out, work, attributes, settings, form, workers):
         frame=source.frame,
     )
     clear_unless_same(work, description)
-    there = sum(file.stat().st_size for file in work.glob("*/data.mdb"))
+    written = sum(file.stat().st_size for file in work.glob("*/data.mdb"))
     free = shutil.disk_usage(work).free
     print(f"{out}: {form} form, {len(attributes)} attributes; {estimate.human(free)} are free", flush=True)
     print(estimate.table(costs), flush=True)
-    estimate.refuse_when_full(costs, there, free, out)
+    estimate.refuse_when_full(costs, written, free, out)
 
     # 3. Write.
     for database in job.databases():
@@ -106,36 +107,36 @@ def _build(source, out, work, attributes, settings, form, workers):
     by_image = np.zeros((len(source.names), hashes.shape[1]), np.uint8)
     by_image[members] = hashes
     write_images(work / "images.csv", source, job.members, by_image)
-    made = dataclasses.replace(
+    built = dataclasses.replace(
         description,
         splits={split: split_counts(labels, attributes) for split, labels in job.labels.items()},
         train_records=len(job.members["train"] if job.samples is None else job.samples),
         means=examine.mean_pixel(source, job.members["train"], workers),
     )
-    manifest.write(work, made)
+    manifest.write(work, built)
     data = Prepared(work, source)
     sheets.write_sheets(data, data.samples(), work / sheets.FOLDER)
 
-    # 4. Let it appear.
+    # 4. Make the folder appear under its name.
     shutil.rmtree(scratch)
     (work / "settings.json").unlink()
     work.chmod(0o755)
     work.rename(out)
-    return made
+    return built
 
 
 def _report_duplicates(source, members, parts, hashes, dropped):
     pairs = examine.duplicates(hashes, parts)
     if pairs:
         first = examine.describe(source, pairs[0], members, parts)
-        what = f"{dropped} training images that the validation or test split holds too are left out of training"
+        what = f"{dropped} training images that are also in the validation or test split are left out"
         if not dropped:
-            what = "none is left out of training"
+            what = "none of them is left out of training"
         print(f"warning: {len(pairs)} images are in two splits, the first is {first}; {what}", file=sys.stderr)
 
 
 def _origin(source, members, hashes, size):
-    """The manifest.Source of a Source. hashes: of the images `members`; size: their bytes together."""
+    """The manifest.Source of a Source. hashes: those of the images `members`; size: their total in bytes."""
     checksums = {file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in source.files}
     images = {"path": str(source.images.path), "count": len(members), "bytes": size}
     images["blake2b"] = hashlib.blake2b(hashes.tobytes(), digest_size=32).hexdigest()
@@ -143,7 +144,7 @@ def _origin(source, members, hashes, size):
 
 
 def clear_unless_same(work, description):
-    """Empty the folder of an interrupted build unless it was of the same data and settings."""
+    """Empty the folder of an interrupted build unless its data and settings are the same."""
     path, text = work / "settings.json", json.dumps(description.to_json(), indent=1)
     try:
         same = path.read_text() == text
@@ -155,7 +156,7 @@ def clear_unless_same(work, description):
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         path.write_text(text)
     elif any(work.glob("*/data.mdb")):
-        print("going on with an interrupted build", flush=True)
+        print("resuming an interrupted build", flush=True)
 
 
 def test_boxes(source, index):
@@ -168,7 +169,7 @@ def test_boxes(source, index):
 
 
 def split_counts(labels, attributes):
-    """The manifest.Split of labels (n, A) bool."""
+    """The manifest.Split that counts labels (n, A) bool."""
     return manifest.Split(len(labels), dict(zip(attributes, labels.sum(axis=0).tolist())))
 
 

@@ -1,4 +1,4 @@
-"""Contact sheets: what a network is given, for the eye (B G R pictures)."""
+"""Contact sheets: pictures (B G R) of what a network is given, to be looked at."""
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ SIDE, GAP, LINE = 112, 6, 22
 
 
 def tile(image, caption="", side=SIDE):
-    """An image brought to a square of `side` pixels, over a caption if there is one."""
+    """An image resized to a square of `side` pixels, with a caption below it if one is given."""
     picture = np.full((side + (LINE if caption else 0), side, 3), 255, np.uint8)
     picture[:side] = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
     text(picture, caption, 2, side + 15, 14)
@@ -18,7 +18,7 @@ def tile(image, caption="", side=SIDE):
 
 
 def grid(tiles, columns):
-    """Tiles of one size in rows, with gaps."""
+    """Tiles of one size arranged in rows, with gaps between them."""
     height, width = tiles[0].shape[:2]
     rows = -(-len(tiles) // columns)
     columns = min(columns, len(tiles))
@@ -37,7 +37,7 @@ def heading(words, width, size=19):
 
 
 def attribute(name, present, absent, columns=8):
-    """Training patches of one attribute: those with it over those without."""
+    """Training patches of one attribute: faces with it above faces without it."""
     rows = []
     for words, images in ((f"{name}: present", present), (f"{name}: absent", absent)):
         if not images:
@@ -48,9 +48,9 @@ def attribute(name, present, absent, columns=8):
 
 
 def augmentation(name, face, cuts, columns=4):
-    """How one face was cut: the 256 x 256 face with the outlines of its patches, and the patches.
+    """How one face was augmented: the 256 x 256 face with the outlines of its patches, and the patches.
 
-    name: the face's; cuts: list of (sample of balance.SAMPLE, patch (224, 224, 3))
+    name: name of the face; cuts: list of (sample of balance.SAMPLE, patch (224, 224, 3))
     """
     scale = 2
     whole = cv2.resize(face, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
@@ -69,5 +69,5 @@ def augmentation(name, face, cuts, columns=4):
     side_by_side = np.full((height, whole.shape[1] + patches.shape[1], 3), 255, np.uint8)
     side_by_side[: whole.shape[0], : whole.shape[1]] = whole
     side_by_side[: patches.shape[0], whole.shape[1] :] = patches
-    title = f"{name}: {FACE_SIZE} x {FACE_SIZE} pixels, and its cuts of {PATCH_SIZE} x {PATCH_SIZE} (moved right, down)"
+    title = f"{name}: {FACE_SIZE} x {FACE_SIZE} pixels, patches of {PATCH_SIZE} x {PATCH_SIZE} (shifted right, down)"
     return stacked([heading(title, side_by_side.shape[1], 17), side_by_side])

@@ -1,4 +1,4 @@
-"""What a build will cost in bytes and minutes, before anything is written."""
+"""Estimates of the bytes and minutes that a build takes, before anything is written."""
 
 import dataclasses
 import time
@@ -8,11 +8,11 @@ import numpy as np
 from data_prep.geometry import PATCH_SIZE
 from data_prep.sources.images import DataError
 
-TRIED = 48  # records tried of each kind
-PAGE = 4096  # of an LMDB
+TRIED = 48  # records made of each kind, to measure their size and time
+PAGE = 4096  # bytes of an LMDB's page
 
-# Where no image is there to try: bytes of a record and seconds of one core, for CelebA's aligned faces. The official
-# zip has 7,100 bytes a face; patches are of faces of that size blown up by half, JPEG at quality 95.
+# Used where there is no image to measure: bytes of a record and seconds of one core, for CelebA's aligned faces. The
+# official zip has 7,100 bytes a face; patches are crops of such faces enlarged by a half, JPEG at quality 95.
 TYPICAL = {
     "source": (7_100, 0.0006),
     "jpg": (17_000, 0.0012),
@@ -32,14 +32,15 @@ class Cost:
 
 
 def stored(size):
-    """Bytes that a record of `size` bytes takes in an LMDB: larger ones have pages of their own."""
+    """Bytes that a record of `size` bytes takes in an LMDB, which stores large records on pages of their own."""
     return size + 32 if size < PAGE // 2 else -(-(size + 16) // PAGE) * PAGE + 32
 
 
 def costs(job, workers, try_images=True):
-    """The Cost of each database of a Job; with try_images from some of its records made for the purpose.
+    """The Cost of each database of a Job.
 
-    Raises DataError when one of these cannot be made.
+    try_images: whether a sample of the records is made and measured, or sizes typical of CelebA are used
+    Raises DataError when a record of the sample cannot be made.
     """
     return [_cost(database, job, workers, try_images) for database in job.databases()]
 
@@ -60,19 +61,19 @@ def _cost(database, job, workers, try_images):
 
 
 def total(parts):
-    """The Cost of all."""
+    """The sum of several Costs."""
     sums = (sum(getattr(cost, field) for cost in parts) for field in ("records", "bytes", "minutes"))
     return Cost("together", *sums)
 
 
 def table(parts):
-    """The costs as lines of text."""
+    """The costs as a table, one line for each database."""
     rows = [*parts, total(parts)]
     return "\n".join(f"  {c.name:12} {c.records:>12,} records {human(c.bytes):>9} {c.minutes:8.1f} min" for c in rows)
 
 
 def human(size):
-    """A number of bytes for people."""
+    """A number of bytes as readable text, such as "1.7 GB"."""
     for unit in ("bytes", "kB", "MB"):
         if size < 1000:
             return f"{size:.3g} {unit}"
@@ -80,12 +81,12 @@ def human(size):
     return f"{size:,.1f} GB"
 
 
-def refuse_when_full(parts, there, free, out):
+def refuse_when_full(parts, written, free, out):
     """Raises DataError when the disk cannot hold the build.
 
-    there: bytes that an interrupted build has written already; free: bytes that are left
+    written: bytes that an interrupted build has written already; free: bytes that are left on the disk
     """
-    need = total(parts).bytes * 1.05 - there
+    need = total(parts).bytes * 1.05 - written
     if need > free:
         raise DataError(
             f"{out}: too little disk: about {human(need)} are needed, {human(free)} are free; lower --records, "

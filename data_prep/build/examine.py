@@ -1,4 +1,4 @@
-"""Look at every image once before anything is written: is it usable, and does the same one stand in two splits?"""
+"""Examine every image before anything is written: is it usable, and is an equal image in another split?"""
 
 import cv2
 import numpy as np
@@ -11,9 +11,9 @@ from data_prep.store.manifest import Means
 
 
 def digests(source, members, workers):
-    """Content hashes of images, (len(members), 16) uint8, and their size in bytes together.
+    """Content hashes of images, (len(members), 16) uint8, and their total size in bytes.
 
-    source: Source, opened; members: numbers of images
+    source: an opened Source; members: numbers of images
     Raises DataError for the first image that cannot be used, naming it and its row.
     """
 
@@ -22,7 +22,7 @@ def digests(source, members, workers):
         return content_hash(data), len(data)
 
     hashes, total = bytearray(), 0
-    bar = tqdm(total=len(members), desc="looking at images", unit="image", disable=None)
+    bar = tqdm(total=len(members), desc="examining images", unit="image", disable=None)
     with bar:
         for hash_, size in in_order(digest, members, workers):
             hashes += hash_
@@ -32,7 +32,7 @@ def digests(source, members, workers):
 
 
 def duplicates(hashes, parts):
-    """Pairs of places (of the hashes) of equal images in different splits, the earlier split first.
+    """Pairs of equal images in different splits, as indices into `hashes`, the earlier split first.
 
     hashes: (M, 16) uint8; parts: (M,) of TRAIN, VAL, TEST
     """
@@ -50,7 +50,7 @@ def duplicates(hashes, parts):
 
 
 def in_training(hashes, parts):
-    """Places of the training images whose content the validation or test split holds too, all of them, ascending."""
+    """Indices, ascending, of all training images whose content is also in the validation or test split."""
     words = np.ascontiguousarray(hashes).view("V16").ravel()
     held_out = set(words[parts != SPLITS["train"]].tolist())
     return [place for place in np.flatnonzero(parts == SPLITS["train"]) if words[place].tobytes() in held_out]
@@ -63,7 +63,7 @@ def describe(source, pair, members, parts):
 
 
 def mean_pixel(source, members, workers, most=500):
-    """The Means over the centre patches of up to `most` of the images `members`, evenly chosen."""
+    """The Means over the centre patches of at most `most` of the images `members`, chosen at even distances."""
     chosen = members[np.linspace(0, len(members) - 1, min(most, len(members))).astype(int)]
     means = list(in_order(lambda index: cv2.mean(patch(source.face(index)))[:3], chosen, workers))
     return Means(len(chosen), np.mean(means, axis=0).round(3).tolist())

@@ -1,4 +1,4 @@
-"""A folder that make lmdb wrote, read back."""
+"""Reading back a folder of LMDBs that `build` wrote."""
 
 import csv
 import pathlib
@@ -14,12 +14,12 @@ from data_prep.store.databases import chosen, decoded, read_labels
 
 
 class Prepared:
-    """What a folder of LMDBs holds.
+    """The content of a folder of LMDBs.
 
-    folder: of the LMDBs; source: the Source it was made from, opened, or None
-    Attributes: manifest (Manifest), attributes, settings, stream (bool); of images.csv: names, hashes (N, 16),
+    folder: the folder; source: the opened Source that it was made from, or None
+    Attributes: manifest (Manifest), attributes, settings, stream (bool); from images.csv: names, hashes (N, 16),
     parts (N,)
-    Raises DataError, OSError, ValueError when it is none.
+    Raises DataError, OSError or ValueError when it is no such folder, or damaged.
     """
 
     def __init__(self, folder, source=None):
@@ -41,18 +41,18 @@ class Prepared:
         return np.flatnonzero(self.parts == SPLITS[split])
 
     def number(self, name):
-        """Number of an image in the data set, by name; None where it has none of that name."""
+        """The number of an image in the data set, by its name; None if the data set has no image of that name."""
         if not hasattr(self, "_numbers"):
             self._numbers = {name: index for index, name in enumerate(self.source.names)}
         return self._numbers.get(name)
 
     def source_labels(self, split):
-        """Labels of a split's images as the data set has them, (n, A) bool."""
+        """Labels of a split's images in the data set, (n, A) bool."""
         columns = self.source.columns(self.attributes)
         return self.source.labels[np.ix_([self.number(self.names[row]) for row in self.members(split)], columns)]
 
     def labels(self, split):
-        """Labels of a split's images, (n, A) bool: the database's, else the data set's, or None without both."""
+        """Labels of a split's images, (n, A) bool: from the database, else from the data set, None without either."""
         if split not in self._labels:
             path = self.folder / f"{split}_labels"
             if path.exists():
@@ -62,7 +62,7 @@ class Prepared:
         return self._labels[split]
 
     def samples(self):
-        """What training is given, (M,) of balance.SAMPLE: all of the stream, an epoch of the compact form.
+        """The training samples, (M,) of balance.SAMPLE: the whole stream, or one epoch of the compact form.
 
         Raises DataError, OSError.
         """
@@ -78,7 +78,7 @@ class Prepared:
             samples = np.load(path, allow_pickle=False)
         except OSError:
             raise
-        except Exception as error:  # the reader raises of every kind on damaged files
+        except Exception as error:  # NumPy's reader raises errors of every kind for damaged files
             raise DataError(f"{path}: damaged ({error})")
         records = self.manifest.train_records
         if getattr(samples, "dtype", None) != balance.SAMPLE or samples.shape != (records,):
@@ -86,7 +86,7 @@ class Prepared:
         return samples
 
     def columns(self, records):
-        """The attribute's number of each of so many records."""
+        """The number of the attribute that each of the first `records` training records belongs to."""
         return np.arange(records) // self.solvers % len(self.attributes)
 
     def train_name(self, image):
@@ -94,14 +94,14 @@ class Prepared:
         return self.names[self.members("train")[image]]
 
     def whole_faces(self, images):
-        """Training faces with these numbers at 256 x 256, or None where neither databases nor data set have them."""
+        """Training faces with these numbers at 256 x 256, or None if neither databases nor data set hold them."""
         if not self.stream:
             return [framed(image, self.manifest.frame) for _, image, _ in self.records("train_images", images)]
         numbers = [self.number(self.train_name(image)) for image in images] if self.source else []
         return [self.source.face(number) for number in numbers] if self.source else None
 
     def training_patches(self, samples, records):
-        """The patches of training records as a network gets them."""
+        """The patches of training records, as the network gets them."""
         if self.stream:
             return [image for _, image, _ in self.records("train", records)]
         faces = self.whole_faces(samples["image"][records])
@@ -109,7 +109,7 @@ class Prepared:
         return [patch(face, dx, dy, mirror) for face, (dx, dy, mirror) in zip(faces, cuts)]
 
     def records(self, name, numbers):
-        """(number, image or None where it does not decode, bytes) of records of a database. Raises OSError."""
+        """(number, image or None if it does not decode, bytes) of records of a database. Raises OSError."""
         for number, datum in chosen(self.folder / name, numbers):
             try:
                 image = decoded(datum)
@@ -131,7 +131,7 @@ def read_images(path):
                 hashes += digest
                 parts.append(SPLITS[row["split"]])
     except UnicodeDecodeError:
-        raise DataError(f"{path}: damaged, not a text file (nor UTF-8)")
+        raise DataError(f"{path}: damaged, not a text file in UTF-8")
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: damaged ({error!r})")
     return names, np.frombuffer(hashes, np.uint8).reshape(-1, DIGEST), np.frombuffer(parts, np.uint8)

@@ -14,8 +14,8 @@ COLUMNS = 6
 def write_sheets(data, samples, out):
     """Write the contact sheets of a Prepared folder to folder `out`: ATTRIBUTE.jpg and augmentation.png.
 
-    samples: (M,) of balance.SAMPLE, what training is given
-    There is no augmentation.png where nothing was moved, or where the whole faces are not at hand. Raises OSError.
+    samples: (M,) of balance.SAMPLE, the training samples
+    augmentation.png is left out if no patch was shifted or the whole faces are not available. Raises OSError.
     """
     out = pathlib.Path(out)
     out.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,13 @@
-"""Read a folder of LMDBs back and verify that it holds what the paper asks for.
+"""Verify that a folder of LMDBs is complete and holds what the paper asks for.
 
     python -m data_prep.check.check_data data/lmdb
     python -m data_prep.check.check_data data/lmdb --source /elsewhere/CelebA
-    python -m data_prep.check.check_data data/lmdb --no-source      # the data set is not here any more
+    python -m data_prep.check.check_data data/lmdb --no-source      # the data set is no longer here
 
-Checked: every database is whole; every batch is 1:1 for every attribute; labels agree with the data set's own; images
-and labels are in step; patches are cut from the faces they say, within 5 % (a sample of them, --sample); only the
-class that should be is augmented; no face of the validation or test split is trained on, by name or by content. A line
-each; the exit status is 1 where a check fails. Contact sheets are written to --out: look at them.
+The checks: every database is complete; every batch is 1:1 for every attribute; labels agree with the data set; images
+and labels are in the same order; patches are crops of the right faces, shifted by at most 5 % (--sample of them); only
+the class that should be is augmented; no face of the validation or test split is in training, by name or by content.
+Each check prints one line; the exit status is 1 if one fails. Contact sheets are written to --out: look at them.
 """
 
 import argparse
@@ -30,26 +30,26 @@ def add_arguments(parser):
     add(
         "--source",
         metavar="DATA",
-        help="The data set it was made from, if that was moved (default: where the manifest says it was).",
+        help="The data set that LMDB was made from; needed if it was moved (default: its place in the manifest).",
     )
     add(
         "--no-source",
         action="store_true",
-        help="Check only what can be checked without the data set; labels and pixels are then not compared with it.",
+        help="Check without the data set; labels and pixels are then not compared with it (default: compare).",
     )
     add(
         "--sample",
         type=int,
         default=1000,
         metavar="N",
-        help="Stream form: the number of records per database whose pixels are compared; more take longer "
-        "(default: 1000).",
+        help="Stream form: the number of records per database whose pixels are compared; raise it for a thorough but "
+        "slower check (default: 1000).",
     )
     add("--out", type=pathlib.Path, help=f"The folder for the contact sheets (default: {FOLDER}/ in LMDB).")
 
 
 def _open_source(data, path, scratch):
-    """The opened Source of a Prepared folder. path: where it is, None for where it was. Raises DataError, OSError."""
+    """The opened Source of a Prepared folder. path: its place, None for the manifest's. Raises DataError, OSError."""
     origin = data.manifest.source
     source = reopen(origin.kind, path or origin.path, origin.options, data.folder / manifest.NAME)
     source.convert = data.settings.convert
@@ -71,7 +71,7 @@ def run(arguments):
                 data.source = _open_source(data, arguments.source, scratch)
             check = Check(data, arguments.sample)
             samples = check.run()
-            if samples is not None and not check.breaches:
+            if samples is not None and not check.failures:
                 write_sheets(data, samples, out)
                 print(f"{out}: contact sheets of {len(data.attributes)} attributes, augmentation.png")
             if data.source:
@@ -82,8 +82,8 @@ def run(arguments):
     except KeyboardInterrupt:
         print("\ninterrupted; nothing was changed", file=sys.stderr)
         return 130
-    print(f"{arguments.lmdb}: {f'checks failed: {check.breaches}' if check.breaches else 'all checks passed'}")
-    return 1 if check.breaches else 0
+    print(f"{arguments.lmdb}: {f'checks failed: {check.failures}' if check.failures else 'all checks passed'}")
+    return 1 if check.failures else 0
 
 
 def main(arguments=None):

@@ -1,7 +1,7 @@
-"""Batches (section 3.4.1), balanced or natural: which image stands where in the training data, and how it is cut.
+"""Balanced or natural batches (section 3.4.1): which images the training data holds in which order, how cropped.
 
-Pure arithmetic on labels; no image is read here. One plan serves both forms of the training data: the stream is its
-first rounds written down, BalancedData asks it for batch after batch.
+Pure arithmetic on labels; no image is read here. Both forms of the training data follow the same plan: the stream
+stores its first rounds, and the layer BalancedData asks for its batches one by one.
 """
 
 import numpy as np
@@ -15,23 +15,24 @@ __all__ = ["AUGMENT", "LARGEST_SHIFT", "SAMPLE", "SAMPLING", "Plan", "interleave
 # The patch's centre moves by up to 5 % of height and width.
 LARGEST_SHIFT = int(0.05 * FACE_SIZE)
 
-# One training record: image number, label, patch shifted by (dx, dy) pixels of the face, mirrored or not.
+# One training record: image number, label, shift of the patch (dx, dy) in pixels of the face, mirrored or not.
 SAMPLE = np.dtype([("image", "<i4"), ("label", "u1"), ("dx", "i1"), ("dy", "i1"), ("mirror", "u1")])
 
 
 class Plan:
-    """The endless sequence of samples that a seed stands for.
+    """The endless sequence of training samples that a seed determines.
 
-    Balanced, each class (absent, present) of each attribute has a sequence of its own: all its images in a random
-    order, then all in another, and so on, each time newly shifted and mirrored where its class is augmented. A round
-    takes the next sample of each of them: negatives of all attributes, then positives. Natural (the ablation), each
-    attribute has one such sequence of all images, and a round takes two samples of it.
+    Balanced sampling: each class (absent, present) of each attribute has a sequence of its own, which is all its images
+    in random order, then all of them in another order, and so on; where the class is augmented, each is shifted and
+    mirrored anew every time. A round takes the next sample of each sequence: negatives of all attributes, then
+    positives. Natural sampling (the ablation): each attribute has one such sequence of all images, and a round takes
+    two samples from it.
 
     labels: (N, A) bool, of the training images; attributes: their A names
-    seed: everything follows from it, on every version of NumPy
+    seed: determines the whole sequence, the same on every version of NumPy
     augment: class whose patches are shifted and mirrored: "both" (the default), "minority" (the paper) or "none"
-    sampling: "balanced" (1:1, the paper) or "natural" (each class as often as it is)
-    Raises DataError for an attribute with one class only.
+    sampling: "balanced" (1:1, the paper) or "natural" (each class at its own frequency)
+    Raises DataError for an attribute with only one class.
     """
 
     def __init__(self, labels, attributes, seed, augment="both", sampling="balanced"):
@@ -55,7 +56,7 @@ class Plan:
                 self._sequences.append(_Sequence(members.astype(np.int32), column[members], seeds, moves[members]))
 
     def rounds(self, start, stop):
-        """Rounds start ... stop - 1: (stop - start, 2, A) of SAMPLE; flat, in the order of geometry.record_number."""
+        """Rounds start ... stop - 1, (stop - start, 2, A) of SAMPLE; flattened, in order of geometry.record_number."""
         samples = np.empty((stop - start, 2, self.attributes), SAMPLE)
         flat = samples.reshape(stop - start, -1)
         for column, sequence in enumerate(self._sequences):
@@ -66,7 +67,7 @@ class Plan:
         return samples
 
     def batch(self, number, size):
-        """The samples of batch `number`, size images per attribute (even): (size * A,) of SAMPLE."""
+        """The samples of batch `number`, (size * A,) of SAMPLE; size: images per attribute, an even number."""
         return self.rounds(number * size // 2, (number + 1) * size // 2).reshape(-1)
 
 
@@ -88,9 +89,9 @@ class _Sequence:
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def _pass(self, number):
-        """The samples of one pass over all images, kept until another is asked for."""
+        """The samples of one pass over all images; the last one is cached."""
         if self._number != number:
-            # Raw bits, because they alone are promised to stay the same from one NumPy to the next.
+            # Raw bits, because NumPy guarantees only them to stay the same in later versions.
             bits = np.random.PCG64([*self.seed, number])
             size, span = len(self.members), 2 * LARGEST_SHIFT + 1
             samples = np.zeros(size, SAMPLE)
@@ -107,9 +108,10 @@ class _Sequence:
 
 
 def interleave(samples, solvers):
-    """The stream for S solvers, of which Caffe hands record r to solver r mod S, of rounds (n, 2, A): (M,) of SAMPLE.
+    """The order of rounds (n, 2, A) of SAMPLE in the stream for S solvers: (M,) of SAMPLE.
 
-    Round n goes to solver n mod S; rounds that do not fill a row of all solvers are left out.
+    Caffe gives record r to solver r mod S; in this order solver s gets the rounds s, s + S, ... whole. Rounds at the
+    end that do not suffice for all solvers are left out.
     """
     rounds, _, attributes = samples.shape
     rows = rounds // solvers

@@ -1,10 +1,10 @@
-"""The two forms of training data, as the databases they consist of and what each record is.
+"""The two forms of training data: the databases they consist of, and the content of each record.
 
 compact  each face once, in the data set's own encoding: train_images, val_images, test_images. The layer BalancedData
-         samples, cuts and mirrors on the fly.
-stream   `train` is the balanced sequence written down, patch after patch, for Caffe's stock Data layer; val_images and
+         samples, crops and mirrors during training.
+stream   `train` stores the balanced sequence, patch after patch, for Caffe's stock Data layer; val_images and
          test_images are centre patches.
-Labels lie beside the images in *_labels.
+The labels of the image databases are in *_labels.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from data_prep.store.databases import encoded_datum, image_datum, label_datum
 
 @dataclasses.dataclass(frozen=True)
 class Database:
-    """A database to write: its name, the items it is made of (an array), and what makes an item's serialised Datum."""
+    """A database to write: its name, its items (an array), and the function that makes an item's serialised Datum."""
 
     name: str
     items: Any
@@ -30,13 +30,13 @@ class Database:
 
 
 class Job:
-    """What is to be written.
+    """The databases of one build.
 
     source: Source; form: "compact" or "stream"; attributes: names; settings: manifest.Settings
     dropped: numbers of images that are left out of training
     Attributes: members, dict split -> numbers of its images; labels, dict split -> (n, A) bool; plan, balance.Plan;
-    samples, of the stream, (M,) of balance.SAMPLE, None in compact form
-    Raises DataError where the labels do not allow it.
+    samples, the (M,) of balance.SAMPLE of the stream, None in the compact form
+    Raises DataError for labels that cannot be trained on.
     """
 
     def __init__(self, source, form, attributes, settings, dropped=()):
@@ -70,7 +70,7 @@ class Job:
         return databases
 
     def _face(self, index):
-        """Face `index` brought to size, in this thread's own buffer: valid until its next face."""
+        """Face `index` at 256 x 256, in this thread's buffer: valid until the thread's next call."""
         if not hasattr(self._buffers, "face"):
             self._buffers.face = np.empty((FACE_SIZE, FACE_SIZE, 3), np.uint8)
             self._buffers.mirror = np.empty((PATCH_SIZE, PATCH_SIZE, 3), np.uint8)
@@ -87,5 +87,5 @@ class Job:
 
     def _face_record(self, index):
         data = self.source.checked(index)[0]
-        self.source.decode(data, index)  # better a complaint now than in the middle of training
+        self.source.decode(data, index)  # a damaged image must fail here, not in the middle of training
         return encoded_datum(data)

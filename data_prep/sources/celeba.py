@@ -14,7 +14,7 @@ IMAGES = ("img_align_celeba", "img_align_celeba.zip", "img_align_celeba_png", "i
 LABELS = ("list_attr_celeba.txt", "list_attr_celeba.csv")
 PARTITION = ("list_eval_partition.txt", "list_eval_partition.csv")
 BOXES = "list_true_boxes.csv"
-# CSV files of CelebA's layout, in the download and its widespread variants; all others are tables of one's own.
+# CSV files of CelebA's layout, in the download and its widespread variants; all others are the user's own tables.
 TABLES = (LABELS[1], PARTITION[1], BOXES, "list_bbox_celeba.csv", "list_landmarks_align_celeba.csv")
 # The official download sorts its files into these.
 SUBFOLDERS = ("", "Anno", "Eval", "Img")
@@ -22,7 +22,7 @@ _LABEL = {"1": True, "-1": False, "0": False}
 
 
 def find(folder, names):
-    """The first of the files or folders `names` that is in the data set's folder, or None."""
+    """The first of the files or folders `names` that exists in the data set's folder, or None."""
     paths = (pathlib.Path(folder) / subfolder / name for name in names for subfolder in SUBFOLDERS)
     return next((path for path in paths if path.exists()), None)
 
@@ -30,9 +30,9 @@ def find(folder, names):
 def read(folder, images=None, need_images=True):
     """A Source from a folder in CelebA's layout.
 
-    images: name of the images' folder or zip in it, or None to look for the usual ones
-    need_images: False leaves `images` None where there are none
-    Raises DataError.
+    images: name of the folder or zip in it that holds the images, or None for the usual names
+    need_images: if False, missing images are no error, and the Source's `images` is then None
+    Raises DataError for missing or damaged files.
     """
     folder = pathlib.Path(folder)
     label_file = find(folder, LABELS)
@@ -44,7 +44,7 @@ def read(folder, images=None, need_images=True):
     partition = read_partition(partition_file, names)
     place = find(folder, (images,) if images else IMAGES)
     if place is None and need_images:
-        raise DataError(f"{folder}: neither {' nor '.join([images] if images else IMAGES[:2])} is there")
+        raise DataError(f"{folder}: no {' or '.join([images] if images else IMAGES[:2])} in it")
     boxes = find(folder, (BOXES,))
     return Source(
         "celeba",
@@ -61,9 +61,9 @@ def read(folder, images=None, need_images=True):
 
 
 def rows_of(path):
-    """(row, fields) of the lines of a text file that are not blank: .csv at commas, others at blanks.
+    """Yield (row, fields) for each non-blank line of a text file; .csv is split at commas, others at blanks.
 
-    Raises DataError when it is no text. Windows line ends and byte order marks do not matter.
+    Windows line ends and byte order marks are accepted. Raises DataError when it is not a readable text file.
     """
     try:
         with open(path, encoding="utf-8-sig") as file:
@@ -73,19 +73,19 @@ def rows_of(path):
                 if any(fields):
                     yield row, fields
     except UnicodeDecodeError:
-        raise DataError(f"{path}: not a text file (nor UTF-8)")
+        raise DataError(f"{path}: not a text file in UTF-8")
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}")
 
 
 def read_labels(path):
-    """Read list_attr_celeba: names, attribute names, labels (N, columns) bool, rows (N,). Raises DataError."""
+    """Read list_attr_celeba: image names, attribute names, labels (N, columns) bool, rows (N,). Raises DataError."""
     lines = rows_of(path)
     count = None
     if path.suffix == ".csv":
         row, (_, *attributes) = next(lines, (1, [""]))
         if not attributes:
-            raise DataError(f"{path}:1: expected a heading: image_id and the attributes' names")
+            raise DataError(f"{path}:1: expected the column names: image_id and the attributes")
     else:
         row, first = next(lines, (1, []))
         if len(first) != 1 or not first[0].isdigit():
@@ -104,14 +104,14 @@ def read_labels(path):
         rows.append(row)
         labels += bytes([_LABEL[value] for value in values])
     if count is not None and len(names) != count:
-        raise DataError(f"{path}:1: says {count} images, but {len(names)} rows follow")
+        raise DataError(f"{path}:1: announces {count} images, but {len(names)} rows follow")
     if not names:
         raise DataError(f"{path}: no image in it")
     one_spelling("0" in used, "-1" in used, path)
     if len(set(names)) != len(names):
         seen = set()
         again = next(i for i, name in enumerate(names) if name in seen or seen.add(name))
-        raise DataError(f"{path}:{rows[again]}: {names[again]} has a row already, {rows[names.index(names[again])]}")
+        raise DataError(f"{path}:{rows[again]}: {names[again]} already has a row, {rows[names.index(names[again])]}")
     labels = np.frombuffer(labels, dtype=bool).reshape(len(names), columns)
     return names, attributes, labels, np.array(rows, dtype=np.int32)
 
@@ -125,7 +125,7 @@ def _label_complaint(path, row, values, columns):
 
 def read_partition(path, names):
     """Read list_eval_partition: (N,) of 0, 1, 2 in the order of `names`. Raises DataError."""
-    numbers = None  # of names, made only where the rows are in another order
+    numbers = None  # name -> index, needed only if the rows are in another order than the labels
     partition = np.full(len(names), 255, dtype=np.uint8)
     place = 0
     for row, fields in rows_of(path):
@@ -141,7 +141,7 @@ def read_partition(path, names):
         if index is None:
             continue
         if partition[index] != 255:
-            raise DataError(f"{path}:{row}: {fields[0]} has a row already")
+            raise DataError(f"{path}:{row}: {fields[0]} already has a row")
         partition[index] = int(fields[1])
     missing = np.flatnonzero(partition == 255)
     if len(missing):
@@ -150,7 +150,7 @@ def read_partition(path, names):
 
 
 def read_boxes(path):
-    """Read list_true_boxes.csv: dict name -> dict attribute -> (x1, y1, x2, y2). Raises DataError."""
+    """Read list_true_boxes.csv: dict name -> dict attribute -> (x1, y1, x2, y2) in pixels. Raises DataError."""
     boxes = {}
     try:
         with open(path, encoding="utf-8", newline="") as file:

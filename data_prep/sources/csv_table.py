@@ -1,13 +1,13 @@
-"""A data set of one's own: a CSV file with an image and its labels in every row.
+"""A data set of the user's own: a CSV file with an image and its labels in every row.
 
     image,person,split,Smiling,Wears_Mask
     photos/0001.jpg,17,train,1,0
     photos/0002.jpg,17,train,0,0
 
-The first row names the columns. image (or the first column): path of an image relative to the CSV file. Every other
-column is an attribute, 1 for present, 0 (or -1) for absent, except these two, which may be missing:
+The first row names the columns. The column `image` (or the first one) holds the path of an image relative to the CSV
+file. Every other column is an attribute, 1 for present, 0 (or -1) for absent, except two optional ones:
 split   train, val or test (or 0, 1, 2). Without it the images are split 80 : 10 : 10 by the seed.
-person  any words; a seeded split keeps all images of one person in one part.
+person  any text; a seeded split keeps all images of one person in one part.
 """
 
 import csv
@@ -28,9 +28,9 @@ _SHARE = 0.1  # of the images, for validation and for testing each
 def read(path, images=None, need_images=True, seed=0):
     """A Source from a CSV file.
 
-    images: folder, zip or tar beside the CSV file that the paths are relative to; None: the CSV file's own folder
-    need_images: False leaves `images` None where they are not there
-    seed: of the split, where the file gives none
+    images: folder, zip or tar beside the CSV file that the paths are relative to; None for the CSV file's own folder
+    need_images: if False, missing images are no error, and the Source's `images` is then None
+    seed: seed of the split, used if the file has no column `split`
     Raises DataError.
     """
     path = pathlib.Path(path)
@@ -42,7 +42,7 @@ def read(path, images=None, need_images=True, seed=0):
     others = [column for column, name in enumerate(header) if column != image_column and name not in (SPLIT, PERSON)]
     attributes = canonical([header[column] for column in others], f"{path}:1", spellings=())
     if not attributes:
-        raise DataError(f"{path}:1: no column of labels beside the images; one column for each attribute is needed")
+        raise DataError(f"{path}:1: no column of labels; each attribute needs a column beside that of the images")
     names = _names([row[image_column] for row in rows], path, numbers)
     labels = _labels(rows, others, attributes, path, numbers)
     person = [row[header.index(PERSON)].strip() for row in rows] if PERSON in header else None
@@ -76,7 +76,7 @@ def _rows(path):
                     rows.append(row)
                     numbers.append(reader.line_num)
     except UnicodeDecodeError:
-        raise DataError(f"{path}: not a text file (nor UTF-8)")
+        raise DataError(f"{path}: not a text file in UTF-8")
     except csv.Error as error:
         raise DataError(f"{path}:{reader.line_num}: not readable as CSV ({error})")
     except OSError as error:
@@ -90,12 +90,12 @@ def _rows(path):
             raise DataError(f"{path}:{number}: {len(row)} fields, but {len(header)} columns have names")
     for name in (IMAGE, SPLIT, PERSON):
         if header.count(name) > 1:
-            raise DataError(f"{path}:1: column {name!r} is there twice")
+            raise DataError(f"{path}:1: column {name!r} occurs twice")
     return header, rows[1:], numbers[1:]
 
 
 def _key(path):
-    """The name that an image is known by: its path with slashes, without ./ before it."""
+    """The name by which an image is identified: its path with forward slashes and without a leading ./"""
     return "/".join(part for part in path.strip().replace("\\", "/").split("/") if part != ".")
 
 
@@ -103,9 +103,9 @@ def _names(paths, path, numbers):
     names, seen = [_key(name) for name in paths], {}
     for name, number in zip(names, numbers):
         if not name or name.startswith("/"):
-            raise DataError(f"{path}:{number}: {name!r} is no path relative to the CSV file")
+            raise DataError(f"{path}:{number}: {name!r} is not a path relative to the CSV file")
         if name in seen:
-            raise DataError(f"{path}:{number}: {name} has a row already, {seen[name]}")
+            raise DataError(f"{path}:{number}: {name} already has a row, {seen[name]}")
         seen[name] = number
     return names
 
@@ -136,12 +136,12 @@ def _partition(words, path, numbers):
 def seeded_split(groups, seed, where="the data set"):
     """Split 80 : 10 : 10 by a seed, keeping equal entries of `groups` (N,) together: (N,) of TRAIN, VAL, TEST.
 
-    Raises DataError where there are fewer than three groups.
+    Raises DataError if there are fewer than three groups.
     """
     _, group, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
     if len(sizes) < 3:
         raise DataError(f"{where}: {len(sizes)} images or people are too few to split; give a column {SPLIT!r}")
-    # Raw bits, because they alone are promised to stay the same from one NumPy to the next.
+    # Raw bits, because NumPy guarantees only them to stay the same in later versions.
     order = np.argsort(np.random.PCG64([seed, len(sizes)]).random_raw(len(sizes)), kind="stable")
     before = np.cumsum(sizes[order]) - sizes[order]
     parts = np.full(len(sizes), TRAIN, np.uint8)

@@ -1,6 +1,6 @@
-"""What the header of an encoded image says: enough to refuse a bad face before hours of work, without decoding it.
+"""Reading the headers of encoded images: enough to reject an unusable face early, without decoding it.
 
-JPEG (ITU-T T.81, annex B; orientation: Exif 2.3) and PNG (ISO/IEC 15948), the formats of CelebA and LFW.
+The formats are those of CelebA and LFW: JPEG (ITU-T T.81, annex B; orientation: Exif 2.3) and PNG (ISO/IEC 15948).
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ class Header:
 
 LARGEST = 50_000_000  # pixels; an aligned face has 40,000
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers that start a frame and hold its size
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers of frame headers, which hold the size
 _SCAN, _EXIF, _END = 0xDA, 0xE1, b"\xff\xd9"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type
 
@@ -44,9 +44,9 @@ def inspect(data):
 
 
 def unsupported_reason(header):
-    """Why an image is no plain 8-bit colour face, or None. Raises ImageError when it is too large to decode."""
+    """Why an image is not a plain 8-bit colour image, or None. Raises ImageError when it is too large to decode."""
     if header.width * header.height > LARGEST:
-        raise ImageError(f"{header.width} x {header.height} pixels; at most {LARGEST // 10**6} million are decoded")
+        raise ImageError(f"{header.width} x {header.height} pixels; at most {LARGEST // 10**6} million are supported")
     if header.channels < 3:
         return "grey, not colour"
     if header.channels == 4:
@@ -54,7 +54,7 @@ def unsupported_reason(header):
     if header.bits != 8:
         return f"{header.bits} bits per channel, not 8"
     if header.orientation != 1:
-        return f"turned or mirrored by its Exif orientation {header.orientation}"
+        return f"rotated or mirrored by its Exif orientation {header.orientation}"
     return None
 
 
@@ -78,8 +78,8 @@ def _jpeg(data):
     except (IndexError, struct.error):
         raise ImageError("cut short: the JPEG ends within its header")
     if frame is None:
-        raise ImageError("damaged JPEG: no size before the pixels")
-    # Pixels never hold the end marker, so without one the file was cut; what follows it does not matter.
+        raise ImageError("damaged JPEG: no frame header before the pixels")
+    # Compressed pixels never contain the end marker, so a file without one was cut short. Data after it is ignored.
     if data.rfind(_END, place) < 0:
         raise ImageError("cut short: the JPEG has no end")
     bits, height, width, channels = frame
@@ -96,7 +96,7 @@ def _png(data):
         if end > len(data):
             raise ImageError("cut short: the PNG has no end")
         if zlib.crc32(data[place + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise ImageError(f"damaged PNG: wrong checksum of its part at byte {place}")
+            raise ImageError(f"damaged PNG: wrong checksum of the chunk at byte {place}")
         if kind == b"IHDR" and length == 13:
             size = struct.unpack_from(">IIBB", data, place + 8)
         elif kind == b"eXIf":
@@ -105,13 +105,13 @@ def _png(data):
             break
         place = end
     if size is None or size[3] not in _PNG_CHANNELS:
-        raise ImageError("damaged PNG: no size, or an unknown kind of colour")
+        raise ImageError("damaged PNG: no size, or an unknown colour type")
     width, height, bits, colour = size
     return Header("PNG", width, height, _PNG_CHANNELS[colour], 8 if colour == 3 else bits, orientation)
 
 
 def _orientation(tiff):
-    """The orientation in Exif data (a TIFF header and directory), 1 where it is not given."""
+    """The orientation in Exif data (a TIFF header and directory), 1 if it is not given."""
     try:
         order = {b"II": "<", b"MM": ">"}[bytes(tiff[:2])]
         start = struct.unpack_from(order + "I", tiff, 4)[0]

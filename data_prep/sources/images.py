@@ -1,7 +1,7 @@
-"""Where a data set's images lie: a folder, a zip or a tar, read one image at a time without unpacking.
+"""Access to a data set's images in a folder, a zip or a tar, one image at a time without unpacking.
 
-Each class finds all images it is asked for once (`locate`) and then reads any of them by number, from any
-thread. A zip's or tar's directory is kept as a few numbers per image, so memory hardly grows with the data set.
+Each class first finds all images by name (`locate`) and then reads any of them by number, from any thread. The
+directory of a zip or tar is kept as a few numbers per image, so memory hardly grows with the data set.
 """
 
 import gzip
@@ -22,23 +22,23 @@ LARGEST_FILE = 20_000_000  # bytes; an aligned face has 10,000
 
 
 class DataError(ValueError):
-    """Input that cannot be used; the message, one line, names file and row."""
+    """Input that cannot be used; the message is one line that names file and row."""
 
     def __init__(self, message):
         super().__init__(one_line(message))
 
 
 def check_size(size):
-    """Raises DataError for an image file too large to be that of a face."""
+    """Raises DataError for a file too large to be the image of a face."""
     if size > LARGEST_FILE:
-        raise DataError(f"{size / 1e6:,.1f} MB; the image of a face has at most {LARGEST_FILE / 1e6:.0f} MB")
+        raise DataError(f"{size / 1e6:,.1f} MB; image files of at most {LARGEST_FILE / 1e6:.0f} MB are supported")
 
 
 class Folder:
     """Images in a folder, subfolders included.
 
-    path: the folder; key: function that maps an image's path below it ("a/b.jpg") to the name that the
-    labels know it by; None where the labels give the path
+    path: the folder; key: function that maps an image's path below it ("a/b.jpg") to its name in the label files,
+    None if the label files give the path itself
     """
 
     def __init__(self, path, key):
@@ -47,12 +47,12 @@ class Folder:
         self._paths = None
 
     def prepare(self, scratch):
-        """Nothing to do: images in a folder are read where they are."""
+        """Does nothing: images in a folder are read in place."""
 
     def locate(self, names):
-        """Find the images called `names`; returns the number of the first that is not there, or None."""
+        """Find the images called `names`; returns the number of the first that is missing, or None."""
         if self.key is None or all(os.path.exists(f"{self.path}/{name}") for name in names[:1]):
-            # As the labels name them: nothing to remember.
+            # The names are the paths, so no other paths need to be stored.
             self._paths = names
             return next((i for i, name in enumerate(names) if not os.path.isfile(f"{self.path}/{name}")), None)
         known = {}
@@ -74,11 +74,11 @@ class Folder:
             raise DataError(f"cannot be read ({error.strerror})")
 
     def close(self):
-        """Nothing is open."""
+        """Does nothing: no file is open."""
 
 
-class _Packed:
-    """Images in one file, at known places."""
+class _Archive:
+    """Images in one file, at known offsets."""
 
     def __init__(self, path, key):
         self.path = pathlib.Path(path)
@@ -86,10 +86,10 @@ class _Packed:
         self._file = None
 
     def prepare(self, scratch):
-        """Make reading possible. scratch: folder for what must be unpacked first, or None to refuse that."""
+        """Prepare for reading. scratch: folder for files that must be unpacked first, or None to forbid that."""
 
     def locate(self, names):
-        """As Folder's. Raises DataError when the file is damaged or holds a name twice."""
+        """As Folder.locate. Raises DataError when the archive is damaged or holds a name twice."""
         numbers = {name: index for index, name in enumerate(names)}
         self._places = np.zeros((len(names), 4), dtype=np.int64)
         found = np.zeros(len(names), dtype=bool)
@@ -103,7 +103,7 @@ class _Packed:
             try:
                 self._places[index] = place
             except OverflowError:
-                raise DataError(f"{self.path}: damaged, {member} is at no place that a file has; download it again")
+                raise DataError(f"{self.path}: damaged, {member} has an impossible offset; download it again")
         self._file = open(self._readable(), "rb")
         return None if found.all() else int(np.argmin(found))
 
@@ -113,19 +113,19 @@ class _Packed:
     def _at(self, place, size):
         try:
             data = os.pread(self._file.fileno(), size, place)
-        except (OSError, ValueError):  # of a place or size that no file has
+        except (OSError, ValueError):  # an impossible offset or size
             data = b""
         if len(data) != size or size < 0:
-            raise DataError("cut short: the file that holds it ends too early")
+            raise DataError("cut short: the archive ends within it")
         return data
 
     def close(self):
-        """Close the file; nothing can be read any more."""
+        """Close the archive; no image can be read afterwards."""
         if self._file:
             self._file.close()
 
 
-class Zip(_Packed):
+class Zip(_Archive):
     """Images in a zip file."""
 
     def _members(self):
@@ -133,15 +133,15 @@ class Zip(_Packed):
             with zipfile.ZipFile(self.path) as packed:
                 for info in packed.infolist():
                     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                        raise DataError(f"{self.path}: {info.filename} is encrypted or packed in an unusual way")
+                        raise DataError(f"{self.path}: {info.filename} is encrypted or has an unsupported compression")
                     if not info.is_dir():
                         packing = info.compress_type == zipfile.ZIP_DEFLATED
                         yield info.filename, (info.header_offset, info.compress_size, packing, info.CRC)
         except (zipfile.BadZipFile, OSError, struct.error) as error:
-            raise DataError(f"{self.path}: not a whole zip file ({error}); download it again")
+            raise DataError(f"{self.path}: not a complete zip file ({error}); download it again")
 
     def read(self, index):
-        """The encoded bytes of an image. Raises DataError when the zip is damaged there."""
+        """The encoded bytes of an image. Raises DataError when its part of the zip is damaged."""
         offset, size, packing, checksum = map(int, self._places[index])
         check_size(size)
         header = self._at(offset, 30)
@@ -151,7 +151,7 @@ class Zip(_Packed):
         data = self._at(offset + 30 + name + extra, size)
         try:
             if packing:
-                # Never more than is allowed, whatever it would unpack to.
+                # Bounded, because a small damaged or malicious entry may unpack to gigabytes.
                 data = zlib.decompressobj(-15).decompress(data, LARGEST_FILE + 1)
                 check_size(len(data))
         except zlib.error:
@@ -161,7 +161,7 @@ class Zip(_Packed):
         return data
 
 
-class Tar(_Packed):
+class Tar(_Archive):
     """Images in a tar file; a compressed one is uncompressed into the scratch folder first."""
 
     def __init__(self, path, key):
@@ -169,7 +169,7 @@ class Tar(_Packed):
         self._plain = self.path if self.path.suffix == ".tar" else None
 
     def prepare(self, scratch):
-        """Uncompress into folder `scratch` where need be. Raises DataError for a damaged file, OSError."""
+        """Uncompress a compressed tar into folder `scratch`. Raises DataError for a damaged file, OSError."""
         if self._plain is None and scratch is not None:
             target = pathlib.Path(scratch) / "images.tar"
             try:
@@ -186,11 +186,11 @@ class Tar(_Packed):
         try:
             with tarfile.open(self._plain, "r:") as packed:
                 for member in packed:
-                    packed.members.clear()  # it would remember them all
+                    packed.members.clear()  # else it would keep all members in memory
                     if member.isfile() and member.name.lower().endswith(SUFFIXES):
                         yield member.name, (member.offset_data, member.size, 0, 0)
         except (tarfile.TarError, EOFError) as error:
-            raise DataError(f"{self.path}: not a whole tar file ({error}); download it again")
+            raise DataError(f"{self.path}: not a complete tar file ({error}); download it again")
 
     def read(self, index):
         """The encoded bytes of an image. Raises DataError when the tar ends too early."""
@@ -200,7 +200,7 @@ class Tar(_Packed):
 
 
 def open_images(path, key):
-    """The right one of these classes for a path, by its name."""
+    """A Folder, Zip or Tar for a path, chosen by its name."""
     path = pathlib.Path(path)
     if path.is_dir():
         return Folder(path, key)

@@ -1,13 +1,13 @@
 """LFWA: an LFW image tree (folder or tar) with the annotation files lfw_att_40.mat and indices_train_test.mat.
 
-What those files hold, as public readers of them agree: `name`, 13,143 strings like Some_One\\Some_One_0001.jpg;
-`AttrName`, 40 strings; `label`, 13,143 x 40 of 0 and 1; indices_img_train and indices_img_test, numbers of images from
-1, and the same for identities. They are of MATLAB's version 7.3.
+According to public readers of these files (MATLAB version 7.3) they hold: `name`, 13,143 strings like
+Some_One\\Some_One_0001.jpg; `AttrName`, 40 strings; `label`, 13,143 x 40 of 0 and 1; indices_img_train and
+indices_img_test, numbers of images counted from 1, and the same for identities.
 
 LFW's photos show much more than the face. In all trees of 250 x 250 pixels (lfw, lfw-funneled, lfw-deepfunneled, lfwa)
-the face was cut out alike, by its detector's box, so that the eyes stand at geometry.LFW_EYES on average: closely in
-the deep-funneled tree, which is the one to take, with more scatter in the plain one. Trees of another size (cropped
-ones) are refused unless it is said where their eyes stand.
+the photo was cropped by the same rule from the face detector's box, so that the eyes are at geometry.LFW_EYES on
+average: closely in the deep-funneled tree, which is recommended, with more scatter in the plain one. Trees of another
+size (cropped ones) are rejected unless the positions of the eyes are given.
 """
 
 import pathlib
@@ -27,7 +27,7 @@ _NUMBERED = re.compile(r"^(.*)_0*(\d+)$")
 
 
 def key(path):
-    """The name an image is known by: "Person_Name/number", however path spells blanks, slashes and zeros."""
+    """The name that identifies an image, "Person_Name/number", whatever blanks, slashes and zeros its path has."""
     parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
     stem = "_".join(parts[-1].rpartition(".")[0].replace("_", " ").split())
     numbered = _NUMBERED.match(stem)
@@ -37,11 +37,11 @@ def key(path):
 def read(folder, images=None, need_images=True, validation=0.1, seed=0):
     """A Source from a folder in LFWA's layout.
 
-    images: name of the image tree or tar in it, or None to look for the usual ones
-    need_images: False leaves `images` None where there are none
-    validation: LFWA has no validation part; this share of the people of its training half, chosen by `seed`,
-    becomes it: people, so that no one is on both sides, of training, so that the test half stays untouched
-    Raises DataError.
+    images: name of the image tree or tar in it, or None for the usual names
+    need_images: if False, missing images are no error, and the Source's `images` is then None
+    validation: share of the people in the training half who form the validation split, chosen by `seed`. LFWA has no
+    such split; whole people are taken so that nobody is in two splits, from training so that the test half is unchanged
+    Raises DataError for missing or damaged files.
     """
     folder = pathlib.Path(folder)
     names, attributes, labels = read_annotation(folder / ANNOTATION)
@@ -49,7 +49,7 @@ def read(folder, images=None, need_images=True, validation=0.1, seed=0):
     split_validation(partition, names, validation, seed)
     place = find_images(folder, images)
     if place is None and need_images:
-        raise DataError(f"{folder}: no {images or 'lfw/ or lfw.tgz'} is there")
+        raise DataError(f"{folder}: no {images or 'lfw/ or lfw.tgz'} in it")
     boxes = folder / BOXES
     known_boxes = {key(name): box for name, box in read_boxes(boxes).items()} if boxes.exists() else None
     files = [folder / ANNOTATION, folder / INDICES]
@@ -77,7 +77,8 @@ def find_images(folder, name=None):
         return folder / name if (folder / name).exists() else None
     trees = sorted(path for path in folder.iterdir() if _IMAGES.fullmatch(path.name))
     if len(trees) > 1:
-        raise DataError(f"{folder}: images in {' and in '.join(path.name for path in trees)}; name one with --images")
+        several = " and in ".join(path.name for path in trees)
+        raise DataError(f"{folder}: holds images in {several}; choose one with --images")
     return trees[0] if trees else None
 
 
@@ -102,13 +103,13 @@ def read_annotation(path):
     wrong = np.argwhere(~np.isin(labels, (-1, 0, 1)))
     if len(wrong):
         row, column = wrong[0]
-        raise DataError(f"{path}: label({row + 1},{column + 1}) is {labels[row, column]:g}; labels are 0 and 1")
+        raise DataError(f"{path}: label({row + 1},{column + 1}) is {labels[row, column]:g}, but labels are 0 and 1")
     one_spelling((labels == 0).any(), (labels == -1).any(), path)
     names = [key(name) for name in spelt]
     seen = set()
     for row, name in enumerate(names):
         if not name or name in seen:
-            raise DataError(f"{path}:name {row + 1}: {spelt[row]!r} is {'there already' if name else 'no name'}")
+            raise DataError(f"{path}:name {row + 1}: {spelt[row]!r} is {'a repetition' if name else 'not a name'}")
         seen.add(name)
     return names, attributes, np.ascontiguousarray(labels == 1)
 
@@ -126,22 +127,22 @@ def read_indices(path, names):
         wrong = np.flatnonzero((indices != np.floor(indices)) | (indices < 1) | (indices > count))
         if len(wrong):
             at = wrong[0]
-            raise DataError(f"{path}: {variable}({at + 1}) is {indices[at]:g}, no whole number from 1 to {count}")
+            raise DataError(f"{path}: {variable}({at + 1}) is {indices[at]:g}, not a whole number from 1 to {count}")
         places = indices.astype(np.int64) - 1
         members = places if by_image else np.flatnonzero(np.isin(person, places))
         if len(np.unique(places)) != len(places) or (partition[members] != 255).any():
-            raise DataError(f"{path}: {variable} names an image twice, or one of the other part")
+            raise DataError(f"{path}: {variable} holds an image twice, or one of the other part")
         partition[members] = value
     left = np.flatnonzero(partition == 255)
     if len(left):
-        raise DataError(f"{path}: {len(left)} of {len(names)} images in neither part, the first is {names[left[0]]}")
+        raise DataError(f"{path}: {len(left)} of {len(names)} images are in neither part, first {names[left[0]]}")
     return partition
 
 
 def split_validation(partition, names, share, seed):
-    """Turn TRAIN into VAL, in place, for a seeded `share` of the people who are in training only.
+    """Change TRAIN to VAL, in place, for a seeded `share` of the people who are in training only.
 
-    Raises DataError when that leaves either part empty.
+    Raises DataError when that leaves either split empty.
     """
     if not 0 < share < 1:
         raise DataError(f"the validation share must lie between 0 and 1, not {share}")
@@ -152,4 +153,4 @@ def split_validation(partition, names, share, seed):
     partition[np.isin(person, chosen) & (partition == TRAIN)] = VAL
     for value, name in ((TRAIN, "training"), (VAL, "validation")):
         if not (partition == value).any():
-            raise DataError(f"a validation share of {share} leaves no {name} image")
+            raise DataError(f"a validation share of {share} leaves no {name} images; change --validation")

@@ -1,8 +1,8 @@
-"""MATLAB files: through scipy.io up to version 7, and through h5py for version 7.3, which is HDF5 (LFWA's own are).
+"""Reading MATLAB files: with scipy.io up to version 7, with h5py for version 7.3, which is HDF5 (as in LFWA).
 
 Both readers can crash or hang on a damaged file, so they run in a process of their own:
 
-    python -m data_prep.sources.mat FILE    # writes its variables to standard output; started by read_mat only
+    python -m data_prep.sources.mat FILE    # writes the variables to standard output; started by read_mat only
 """
 
 import io
@@ -16,16 +16,16 @@ import numpy as np
 from data_prep.sources.images import DataError
 
 NUMBERS = "biuf"  # kinds of NumPy's types that are real numbers
-LONGEST = 300  # seconds; LFWA's own files take one
+TIMEOUT = 300  # seconds; LFWA's files take one
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 
 def read_mat(path):
-    """The variables of a .mat file: cells of strings and character matrices as lists of str, trimmed of blanks and
-    zero padding, in MATLAB's (column) order; real numbers as arrays (rows, columns) as MATLAB shows them. Variables of
-    other kinds, such as structs, are left out.
+    """The variables of a .mat file, dict of name -> value.
 
-    Raises DataError when it is missing or no MATLAB file.
+    Cells of strings and character matrices are lists of str in MATLAB's (column) order, without padding blanks and
+    zeros; matrices of real numbers are arrays (rows, columns). Other variables, such as structs, are left out.
+    Raises DataError when the file is missing or is not a MATLAB file.
     """
     try:
         with open(path, "rb"):
@@ -35,25 +35,25 @@ def read_mat(path):
     search = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "data_prep.sources.mat", str(path)]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=LONGEST, env=dict(os.environ, PYTHONPATH=search))
+        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT, env=dict(os.environ, PYTHONPATH=search))
     except subprocess.TimeoutExpired:
-        raise DataError(f"{path}: not a whole MATLAB file (its reader did not end within {LONGEST} s)")
+        raise DataError(f"{path}: not a complete MATLAB file (its reader did not finish within {TIMEOUT} s)")
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().splitlines() or ["its reader crashed"]
         reason = reason[-1] if done.returncode > 0 else "its reader crashed"
-        raise DataError(f"{path}: not a whole MATLAB file ({reason})")
+        raise DataError(f"{path}: not a complete MATLAB file ({reason})")
     with np.load(io.BytesIO(done.stdout), allow_pickle=False) as variables:
         return {name[1:]: value.tolist() if value.dtype.kind == "U" else value for name, value in variables.items()}
 
 
 def write_variables(path, stream):
-    """Write the variables of a .mat file to a binary stream, as an .npz with lists of str as arrays of text."""
+    """Write the variables of a .mat file to a binary stream, as an .npz; lists of str become arrays of text."""
     with open(path, "rb") as file:
         start = file.read(520)
     variables = _version_73(path) if b"\x89HDF\r\n\x1a\n" in (start[:8], start[512:]) else _version_7(path)
     held = io.BytesIO()
     arrays = {name: np.array(value, str) if isinstance(value, list) else value for name, value in variables.items()}
-    np.savez(held, **{f"_{name}": value for name, value in arrays.items()})  # "file" would be savez's own argument
+    np.savez(held, **{f"_{name}": value for name, value in arrays.items()})  # savez has an argument "file"
     stream.write(held.getvalue())
 
 
@@ -78,7 +78,7 @@ def _version_7(path):
 
 
 def _innermost(item):
-    """A cell's string, out of the arrays and cells it may be wrapped in."""
+    """The string of a cell, unwrapped from the arrays and cells around it."""
     while isinstance(item, np.ndarray):
         item = item.flat[0] if item.size else ""
     return item
@@ -91,7 +91,7 @@ def _version_73(path):
     with h5py.File(str(path), "r") as file:
         for name, value in file.items():
             if not isinstance(value, h5py.Dataset):
-                continue  # #refs#, what cells refer to
+                continue  # #refs# holds the strings that cells refer to
             if value.dtype == h5py.ref_dtype:
                 # HDF5 holds MATLAB's arrays transposed, so its row order is MATLAB's column order.
                 variables[name] = [_text(_characters(file, file[item])) for item in value[()].flatten()]
@@ -114,6 +114,6 @@ def _characters(file, item):
 if __name__ == "__main__":
     try:
         write_variables(sys.argv[1], sys.stdout.buffer)
-    except Exception as error:  # the readers raise of every kind on damaged files
+    except Exception as error:  # the readers raise errors of every kind for damaged files
         print(f"{type(error).__name__}: {' '.join(str(error).split())}"[:300], file=sys.stderr)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""Open a data set, whatever its layout: CelebA's, LFWA's, or a CSV file of one's own."""
+"""Open a data set of any layout: CelebA's, LFWA's, or a CSV file of the user's own."""
 
 import pathlib
 
@@ -15,11 +15,11 @@ NAMES = {"celeba": "CelebA", "lfwa": "LFWA", "csv": "a CSV file"}
 def open_source(path, images=None, need_images=True, validation=0.1, seed=0, frame="auto", expect=None):
     """The Source at a path: a folder as CelebA or LFWA is downloaded, a CSV file, or a folder with one.
 
-    images: name of the images' folder, zip or tar, where the usual ones are several; need_images: False for a dry run
-    validation: LFWA: share of the training people that becomes the validation split; seed: of that split, or a CSV's
-    frame: where the eyes stand in the images: "auto" (LFW's places for LFWA, aligned faces else), "none" for aligned
-    faces, or left and right eye (2, 2) in pixels of the images
-    expect: "celeba", "lfwa" or "csv" to refuse the others
+    images: name of the folder, zip or tar with the images, None for the usual names; need_images: False for a dry run
+    validation: LFWA: share of the training people who form the validation split; seed: of that split, or of a CSV's
+    frame: "auto" (LFW's positions of the eyes for LFWA, otherwise aligned faces), "none" for aligned faces, or left and
+    right eye (2, 2) in pixels of the images
+    expect: the only layout to accept, "celeba", "lfwa" or "csv"; None for any
     Raises DataError.
     """
     path = pathlib.Path(path)
@@ -54,9 +54,9 @@ def _eyes(frame):
 
 
 def find(path, expect=None):
-    """The kind of data set at a path ("celeba", "lfwa" or "csv") and where it is: the folder, or the CSV file.
+    """The kind of data set at a path ("celeba", "lfwa" or "csv") and its location: the folder, or the CSV file.
 
-    Raises DataError in one line where it is none, several, or another than expected.
+    Raises DataError if there is none, or several, or another one than expected.
     """
     if path.is_file():
         if path.suffix.lower() != ".csv":
@@ -73,10 +73,11 @@ def find(path, expect=None):
         )
     if expect and expect not in places:
         there = " and ".join(NAMES[kind] for kind in places)
-        raise DataError(f"{path}: holds {there}, not {NAMES[expect]}; give it as the data set that it is")
+        raise DataError(f"{path}: holds {there}, not {NAMES[expect]}; leave out --expect (make: use DATA=)")
     kinds = [expect] if expect else list(places)
     if len(kinds) > 1:
-        raise DataError(f"{path}: holds {' and '.join(NAMES[kind] for kind in kinds)}; keep one of them in a folder")
+        several = " and ".join(NAMES[kind] for kind in kinds)
+        raise DataError(f"{path}: holds {several}; keep only one of them in the folder")
     return kinds[0], places[kinds[0]]
 
 
@@ -89,7 +90,7 @@ def _in_folder(folder):
     tables = [path for path in sorted(folder.glob("*.csv")) if path.name not in celeba.TABLES]
     if not places and len(tables) > 1:
         raise DataError(
-            f"{folder}: several CSV files, {', '.join(path.name for path in tables)[:200]}; name one of them"
+            f"{folder}: several CSV files, {', '.join(path.name for path in tables)[:200]}; give the path of one"
         )
     if not places and tables:
         places["csv"] = tables[0]
@@ -97,9 +98,9 @@ def _in_folder(folder):
 
 
 def reopen(kind, path, options, where):
-    """The Source that a manifest names, opened as it was.
+    """The Source that a manifest names, opened with the same options as when the manifest was written.
 
-    kind, path, options: as of manifest.Source; where: the manifest, for errors
+    kind, path, options: those of manifest.Source; where: the manifest, for errors
     Raises DataError, and ValueError for a damaged manifest.
     """
     if kind not in NAMES:

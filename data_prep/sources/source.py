@@ -1,4 +1,4 @@
-"""A data set of faces with attribute labels, whatever its layout: what the rest of data preparation sees of it."""
+"""A data set of faces with attribute labels, independent of its layout: the interface to the rest of data_prep."""
 
 import hashlib
 import pathlib
@@ -17,24 +17,23 @@ DIGEST = 16  # bytes of a content hash
 
 
 def content_hash(data):
-    """The hash (16 bytes) by which equal images are recognised."""
+    """The hash (16 bytes) that identifies equal images."""
     return hashlib.blake2b(data, digest_size=DIGEST).digest()
 
 
 class Source:
-    """Labels in memory, images read one by one.
+    """A data set: labels in memory, images read one by one.
 
     kind: "celeba", "lfwa" or "csv"; path: folder of the data set, or the CSV file
     names: N names of images; attributes: names of the columns; labels (N, columns) bool; partition (N,) of TRAIN,
     VAL, TEST
-    images: a class of data_prep.sources.images, or None where they are missing (good for a dry run only)
+    images: an object of data_prep.sources.images, or None if they are missing (sufficient for a dry run only)
     files: the label files, for checksums; row: function index -> "file:row" of an image's labels
     boxes: dict name -> dict attribute -> (x1, y1, x2, y2) in pixels of the image, or empty
     default_frame: left and right eye (2, 2) in pixels of the images, None for aligned pictures
-    size: width and height that all images have if the default frame is to be right for them, or None
-    Set by open_source: options, to open it so again; frame, the default one unless another was asked for.
-    Set by the builder: convert, whether images that are no plain 8-bit colour ones are taken, converted.
-    Raises DataError when an image is missing.
+    size: width and height that all images must have for the default frame to be valid, or None
+    Set by open_source: options, with which it can be opened again; frame, the default one or the one asked for.
+    Set by the builder: convert, whether images other than plain 8-bit colour are converted instead of rejected.
     """
 
     def __init__(self, kind, path, names, attributes, labels, partition, images, files, row, boxes=None):
@@ -49,14 +48,17 @@ class Source:
         self._hashes = None
 
     def open(self, scratch=None):
-        """Find all images. scratch: folder for a compressed tar's contents. Raises DataError, OSError."""
+        """Find all images. scratch: folder into which a compressed tar is unpacked.
+
+        Raises DataError when an image is missing, OSError.
+        """
         self.images.prepare(scratch)
         missing = self.images.locate(self.names)
         if missing is not None:
             raise DataError(f"{self.row(missing)}: {self.names[missing]} is not in {self.images.path}")
 
     def expect(self, members, hashes):
-        """From now on refuse images whose content is not what it was.
+        """Make later reads fail if an image's content has changed.
 
         members: numbers of images; hashes: their content hashes (len(members), 16) uint8
         """
@@ -64,17 +66,17 @@ class Source:
         self._hashes[members] = hashes
 
     def columns(self, attributes):
-        """The labels' columns that hold these attributes. Raises DataError for an unknown one or one named twice."""
+        """The columns of the labels for these attributes. Raises DataError for an unknown or repeated name."""
         for name in attributes:
             if name not in self.attributes:
                 hint = suggestion(name, self.attributes)
                 raise DataError(f"no attribute {name!r} in {self.files[0]}; {hint}")
         if not attributes or len(set(attributes)) != len(attributes):
-            raise DataError("no attribute, or one named twice")
+            raise DataError("attributes must be at least one, without repetitions")
         return [self.attributes.index(name) for name in attributes]
 
     def where(self, index):
-        """Where image `index` and its labels are, for errors."""
+        """The location of image `index` and of its labels, for error messages."""
         return f"{self.images.path}: {self.names[index]} ({self.row(index)})"
 
     def read(self, index):
@@ -84,14 +86,14 @@ class Source:
         except DataError as error:
             raise DataError(f"{self.where(index)}: {error}")
         if self._hashes is not None and content_hash(data) != self._hashes[index].tobytes():
-            raise DataError(f"{self.where(index)}: changed while it was being prepared; start again")
+            raise DataError(f"{self.where(index)}: changed while it was being prepared; run the command again")
         return data
 
     def checked(self, index):
-        """Encoded bytes of image `index` that any Caffe decodes alike, and the source's own.
+        """Image `index` as encoded bytes that every Caffe decodes to the same pixels, and its original bytes.
 
-        They differ only where `convert` is set and the image is grey, CMYK, 16-bit, transparent or turned: then
-        the first is a PNG of it as 8-bit colour, upright. Raises DataError naming image and row.
+        They differ only if `convert` is set and the image is grey, CMYK, 16-bit, transparent or rotated: the former
+        are then an upright 8-bit colour PNG. Raises DataError that names image and row.
         """
         data = self.read(index)
         try:
@@ -100,23 +102,23 @@ class Source:
         except image_header.ImageError as error:
             raise DataError(f"{self.where(index)}: {error}")
         if reason and not self.convert:
-            raise DataError(f"{self.where(index)}: {reason}; mend it, or take such images converted with --convert")
+            raise DataError(f"{self.where(index)}: {reason}; replace the image, or convert such images with --convert")
         self._check_frame(header, index)
         if reason:
             return cv2.imencode(".png", self.decode(data, index))[1].tobytes(), data
         return data, data
 
     def _check_frame(self, header, index):
-        """Raises DataError where the frame cannot be right for an image."""
+        """Raises DataError if the frame cannot be valid for an image."""
         if self.frame is None:
             return
         size = (header.width, header.height) if header.orientation < 5 else (header.height, header.width)
-        remedy = "say where the eyes are with --eyes, or --frame none for aligned faces"
+        remedy = "give the positions of the eyes with --eyes, or --frame none for aligned faces"
         if self.size and size != self.size:
-            what = f"{_pixels(size)}, but the frame is of {_pixels(self.size)}"
+            what = f"{_pixels(size)}, but the frame is for {_pixels(self.size)}"
             raise DataError(f"{self.where(index)}: {what}; {remedy}")
         if (np.array(self.frame) > size).any():
-            raise DataError(f"{self.where(index)}: the eyes lie outside of its {_pixels(size)}; {remedy}")
+            raise DataError(f"{self.where(index)}: the eyes are outside of its {_pixels(size)}; {remedy}")
 
     def decode(self, data, index):
         """Encoded bytes of image `index` as (height, width, 3) uint8, B G R. Raises DataError."""
@@ -129,11 +131,11 @@ class Source:
         return image
 
     def image(self, index):
-        """Image `index`, of those found usable by `checked`, as (height, width, 3) uint8, B G R. Raises DataError."""
+        """Image `index`, as `checked` returns it, decoded to (height, width, 3) uint8, B G R. Raises DataError."""
         return self.decode(self.checked(index)[0] if self.convert else self.read(index), index)
 
     def face(self, index, out=None):
-        """The 256 x 256 face of image `index`, in array `out` if given: as `image`, with the frame applied."""
+        """The aligned 256 x 256 face of image `index`, in array `out` if given. Raises DataError."""
         return geometry.framed(self.image(index), self.frame, out)
 
 
@@ -142,9 +144,9 @@ def _pixels(size):
 
 
 def canonical(names, where, spellings=CELEBA_ATTRIBUTES):
-    """Names of attributes: blanks trimmed or underscores; those among `spellings` in their case.
+    """Normalised attribute names: outer blanks removed, inner ones replaced by underscores, case as in `spellings`.
 
-    Raises DataError for a name that comes twice, or that cannot be one.
+    Raises DataError for a repeated name, or one that cannot name an attribute.
     """
     known = {name.lower(): name for name in spellings}
     spelt = ["_".join(str(name).replace("_", " ").split()) for name in names]
@@ -153,11 +155,11 @@ def canonical(names, where, spellings=CELEBA_ATTRIBUTES):
         if name in spelt[:index]:
             raise DataError(f"{where}: attribute {name!r} is named twice")
         if not is_name(name):
-            raise DataError(f"{where}: {name[:60]!r} cannot name an attribute; take letters, digits, _ . + -")
+            raise DataError(f"{where}: {name[:60]!r} cannot name an attribute; use letters, digits, _ . + -")
     return spelt
 
 
 def one_spelling(zero, minus, where):
-    """Raises DataError where labels use both 0 and -1: one of them would mean something else than absent."""
+    """Raises DataError if labels use both 0 and -1: one of the two must then mean something other than absent."""
     if zero and minus:
-        raise DataError(f"{where}: labels use -1 and 0; absent must be one of them")
+        raise DataError(f"{where}: labels use both -1 and 0 for absent; use only one of them")

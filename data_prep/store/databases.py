@@ -1,4 +1,4 @@
-"""LMDBs of Caffe's Datum messages: written in order, in parallel, and taken up again where a killed build stopped."""
+"""LMDBs of Caffe's Datum messages: written in order by several threads, and resumed where a killed build stopped."""
 
 import collections
 import concurrent.futures
@@ -14,16 +14,16 @@ from tqdm import tqdm
 
 from data_prep.store.environment import key, open_lmdb
 
-JPEG_QUALITY = 95  # OpenCV's own choice, and so convert_imageset's
-# Records in one transaction: what a kill can cost, and where a build is resumed.
+JPEG_QUALITY = 95  # the default of OpenCV, and so of Caffe's convert_imageset
+# Records in one transaction, which is the most that a kill can lose.
 COMMIT = 256
 FIRST_MAP = 1 << 28
-# Images that one task of a worker thread holds.
+# Images in one task of a worker thread.
 TASK = 16
 
 
 def image_datum(image, encoding, label=None):
-    """A serialised Datum of an image (height, width, 3): encoded, or raw in Caffe's channel order."""
+    """A serialised Datum of an image (height, width, 3) B G R: encoded, or raw in Caffe's order (channels first)."""
     datum = caffe_pb2.Datum()
     if encoding == "raw":
         datum.height, datum.width, datum.channels = image.shape
@@ -38,36 +38,36 @@ def image_datum(image, encoding, label=None):
 
 
 def encoded_datum(data):
-    """A serialised Datum of already encoded bytes."""
+    """A serialised Datum of the bytes of an encoded image."""
     return caffe_pb2.Datum(data=data, encoded=True).SerializeToString()
 
 
 def label_datum(labels):
-    """A serialised Datum of an image's labels (A,), 0 or 1, one a channel."""
+    """A serialised Datum of an image's labels (A,), 0 or 1, one per channel."""
     data = np.asarray(labels, dtype=np.uint8).tobytes()
     return caffe_pb2.Datum(channels=len(labels), height=1, width=1, data=data).SerializeToString()
 
 
 def count(path):
-    """Number of records of an LMDB; 0 where there is none yet."""
+    """The number of records of an LMDB, 0 if it does not exist yet."""
     if not (path / "data.mdb").exists():
         return 0
     try:
         with open_lmdb(path) as environment:
             return environment.stat()["entries"]
-    except OSError:  # killed while it was made
+    except OSError:  # a build was killed while it created the LMDB
         return 0
 
 
 def records(path):
-    """The Datum messages of an LMDB in key order. Raises OSError for a damaged one, naming the record."""
+    """The Datum messages of an LMDB in key order. Raises OSError that names the record for a damaged one."""
     with _reading(path) as transaction:
         for name, value in transaction.cursor():
             yield _datum(value, f"{path}: record {name.decode(errors='replace')}")
 
 
 def chosen(path, numbers):
-    """(number, Datum) of the records that have these numbers, in their order. Raises OSError naming the record."""
+    """(number, Datum) of the records with these numbers, in the given order. Raises OSError that names the record."""
     with _reading(path) as transaction:
         for number in map(int, numbers):
             where = f"{path}: record {number:08d}"
@@ -95,7 +95,7 @@ def images(path, numbers=None):
 
 @contextlib.contextmanager
 def _reading(path):
-    """A transaction that reads an LMDB. Raises OSError, also for what is wrong with its pages."""
+    """A read transaction on an LMDB. Raises OSError, also for damaged pages."""
     with open_lmdb(path) as environment:
         try:
             with environment.begin() as transaction:
@@ -114,11 +114,11 @@ def _datum(value, where):
     try:
         return caffe_pb2.Datum.FromString(value)
     except DecodeError:
-        raise OSError(f"{where} is no Datum; build the database again")
+        raise OSError(f"{where} is not a Datum; build the database again")
 
 
 def decoded(datum):
-    """The image of a Datum, uint8 (height, width, 3) B G R. Raises ValueError that says what is wrong with it."""
+    """The image of a Datum, uint8 (height, width, 3) B G R. Raises ValueError with the fault, for "record ..."."""
     data = np.frombuffer(datum.data, dtype=np.uint8)
     if datum.encoded:
         try:
@@ -126,20 +126,20 @@ def decoded(datum):
         except cv2.error:
             image = None
         if image is None:
-            raise ValueError("is no readable image")
+            raise ValueError("is not a readable image")
         return image
     shape = datum.channels, datum.height, datum.width
     if datum.channels != 3 or min(shape) < 1 or np.prod(shape, dtype=float) != data.size:
         size = " x ".join(map(str, shape))
-        raise ValueError(f"has {data.size:,} bytes, which are no image of {size} (channels, height, width)")
+        raise ValueError(f"has {data.size:,} bytes, which is not the size of an image {size} (channels, height, width)")
     return data.reshape(shape).transpose(1, 2, 0)
 
 
 def read_labels(path, attributes=None):
     """All labels of a labels LMDB, (N, A) bool.
 
-    attributes: their number A, if known
-    Raises OSError, naming the record, where labels are other than 0 and 1 or of another number.
+    attributes: the number A of labels per image, if known
+    Raises OSError that names the record, for labels other than 0 and 1 or a wrong number of labels.
     """
     rows = []
     for number, datum in enumerate(records(path)):
@@ -147,17 +147,18 @@ def read_labels(path, attributes=None):
         attributes = len(row) if attributes is None else attributes
         if len(row) != attributes or not row or row.strip(b"\0\1"):
             right = len(row) == attributes
-            what = "labels besides 0 and 1" if right else f"{len(row)} labels, should have {attributes}"
+            what = "labels other than 0 and 1" if right else f"{len(row)} labels, but should have {attributes}"
             raise OSError(f"{path}: record {number:08d} has {what}; build the database again")
         rows.append(np.frombuffer(row, dtype=np.uint8))
     return np.array(rows).reshape(len(rows), attributes or 0) == 1
 
 
 def write_lmdb(path, values, total, title):
-    """Append serialised records to an LMDB, made if need be, under zero-padded numbers; progress bar.
+    """Append serialised records to an LMDB, which is created if needed, under zero-padded numbers; shows progress.
 
-    values: iterable of the records that it does not hold yet; total: how many there are in the end
-    A build that was killed and is resumed writes the same bytes as an undisturbed one. Raises OSError on a full disk.
+    values: iterable of the records that the LMDB does not hold yet; total: the final number of records
+    title: of the progress bar. A resumed build writes the same bytes as an undisturbed one. Raises OSError on a full
+    disk.
     """
     try:
         size = map_size(path)
@@ -168,15 +169,15 @@ def write_lmdb(path, values, total, title):
         while chunk := list(itertools.islice(numbered, COMMIT)):
             while not write_chunk(path, size, chunk):
                 size *= 2
-            del chunk  # not two of them at a time
+            del chunk  # so that only one chunk is in memory
     except lmdb.Error as error:
         raise OSError(f"{path}: {error}")
 
 
 def map_size(path):
-    """The size of the map that an LMDB is written through: a bound of the address space, not of the disk.
+    """The size in bytes of the memory map that an LMDB is written through: address space, not disk space.
 
-    It grows by doubling; a build that is resumed starts with what the undisturbed one had come to.
+    It grows by doubling; a resumed build starts with the size that an undisturbed one has at this point.
     """
     size, data = FIRST_MAP, path / "data.mdb"
     while data.exists() and data.stat().st_size > size:
@@ -185,11 +186,11 @@ def map_size(path):
 
 
 def write_chunk(path, size, chunk):
-    """Write (number, value) pairs in one transaction; False when the map of `size` bytes is full.
+    """Write (number, value) pairs in one transaction; returns False if the map of `size` bytes is full.
 
-    The LMDB is opened anew for each: LMDB hands out the memory of earlier transactions' pages again without clearing
-    it, and what is left in their unused parts would go to the disk, so that bytes would tell where a build was killed.
-    It also lets go of the pages of the file that were mapped.
+    The LMDB is reopened for each transaction. Otherwise LMDB reuses memory of earlier transactions' pages without
+    clearing it and writes the remains in their unused parts to disk, so that a resumed build would differ in its bytes
+    from an undisturbed one. Reopening also releases the mapped pages of the file.
     """
     with lmdb.open(str(path), map_size=size, meminit=True) as environment:
         try:
@@ -202,11 +203,11 @@ def write_chunk(path, size, chunk):
 
 
 def in_order(function, items, workers):
-    """Results of `function` in the order of `items` (a sequence), by worker threads, few held at a time.
+    """Yield the results of `function` in the order of `items` (a sequence), from worker threads, few in memory at once.
 
-    Threads, because OpenCV leaves them free to run side by side, and no image needs to be sent anywhere.
+    Threads suffice, because OpenCV releases Python's lock, and images need not be copied between processes.
     """
-    cv2.setNumThreads(1)  # the threads here keep all cores busy already
+    cv2.setNumThreads(1)  # the threads here already use all cores
 
     def run(start):
         return [function(item) for item in items[start : start + TASK]]

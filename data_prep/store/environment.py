@@ -1,4 +1,4 @@
-"""LMDB files opened for reading, after a look at whether they are whole. Needs no Caffe."""
+"""Opening LMDB files for reading, after a check that they are complete. Needs no Caffe."""
 
 import pathlib
 
@@ -8,12 +8,12 @@ from data_prep.store.lmdb_file import Damage, check_file
 
 
 def key(number):
-    """The key of a record: Caffe reads in key order, so numbers are zero-padded."""
+    """The key (bytes) of a record: its number, zero-padded because Caffe reads in the order of the keys."""
     return f"{number:08d}".encode()
 
 
 def open_lmdb(path, **options):
-    """An LMDB for reading. Raises OSError, in one line that names it, where there is none or it is damaged."""
+    """An LMDB opened for reading. Raises OSError with one line that names it, if it is missing or damaged."""
     data = pathlib.Path(path) / "data.mdb"
     try:
         if data.exists():

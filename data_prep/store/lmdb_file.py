@@ -1,12 +1,12 @@
-"""Whether an LMDB file is whole: a look at its pages before LMDB maps them.
+"""Checks that an LMDB file is complete and consistent, before LMDB maps it.
 
 LMDB maps its file into memory and trusts it: a file that was cut short ends the process with SIGBUS, damaged pages with
-SIGSEGV. So the pages that a reader would follow are checked first, as LMDB 0.9 lays them out (lmdb.h, mdb.c): two meta
-pages, of which the one with the larger transaction number holds, then a tree of branch and leaf pages. Values larger
-than half a page lie on pages of their own, which are not read here; only that they are in the file is checked.
+SIGSEGV. So the pages that a reader would follow are checked first, in the layout of LMDB 0.9 (lmdb.h, mdb.c): two meta
+pages, of which the one with the larger transaction number is valid, then a tree of branch and leaf pages. Values larger
+than half a page have pages of their own, which are not read here; only their presence in the file is checked.
 
-The same file is in data_prep/store and in engine/caffe: the engine is a package by itself, and data_prep also runs
-beside a BVLC Caffe. A test sees that they are equal.
+This file is in data_prep/store and in engine/caffe, because the engine is a package by itself and data_prep also runs
+with BVLC Caffe. A test compares the two.
 """
 
 import os
@@ -15,31 +15,31 @@ import struct
 import numpy as np
 
 _PAGE = struct.Struct("<QHHHH")  # number, padding, flags, end of the node offsets, start of the nodes
-# Magic number, version, address, map size; twice (page size or padding, flags, depth, branch, leaf and overflow pages,
-# entries, root) of the free list and of the records; last page, transaction.
+# Magic number, version, address, map size; then page size or padding, flags, depth, branch, leaf and overflow pages,
+# entries, root, once for the free list and once for the records; last page, transaction.
 _META = struct.Struct("<IIQQ" + 2 * "IHHQQQQQ" + "QQ")
 _MAGIC, _VERSION, _NO_PAGE = 0xBEEFC0DE, 1, 2**64 - 1
 _BRANCH, _LEAF, _META_PAGE = 1, 2, 8
-_LARGE = 1  # node flag: the value lies on pages of its own
+_LARGE = 1  # node flag: the value is on pages of its own
 
 
 class Damage(ValueError):
-    """What is wrong with an LMDB file."""
+    """An LMDB file is damaged; the message says how."""
 
 
 def check_file(path):
-    """Look at the meta, branch and leaf pages of an LMDB file. Raises ValueError that says what is wrong, OSError."""
+    """Check the meta, branch and leaf pages of an LMDB file. Raises ValueError with the fault, OSError."""
     with open(path, "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         meta, page_size = _meta(file.fileno())
         *_, flags, depth, _, _, _, entries, root, last, _ = meta
         if (last + 1) * page_size > size:
-            raise Damage(f"cut short: {size:,} bytes are there of {(last + 1) * page_size:,}")
+            raise Damage(f"cut short: {size:,} of {(last + 1) * page_size:,} bytes are there")
         if flags:
             raise Damage(f"its flags {flags} are not those of a Caffe database")
         if depth == 0 and root == _NO_PAGE and entries == 0:
             return
-        if not 1 <= depth <= 32:  # LMDB follows no deeper tree
+        if not 1 <= depth <= 32:  # LMDB's own limit
             raise Damage(f"its tree of pages has depth {depth}")
         pages = np.array([root], dtype=np.uint64)
         seen = 0
@@ -51,7 +51,7 @@ def check_file(path):
             counts, below = zip(*(_nodes(file.fileno(), int(page), page_size, last, kind) for page in pages))
             pages = np.concatenate(below)
         if sum(counts) != entries:
-            raise Damage(f"{sum(counts):,} records are there of {entries:,}")
+            raise Damage(f"{sum(counts):,} of {entries:,} records are there")
 
 
 def _meta(file):
@@ -60,7 +60,7 @@ def _meta(file):
     metas = [_fields(first, "first")]
     page_size = metas[0][4]
     if page_size not in (1 << power for power in range(9, 17)):
-        raise Damage(f"a page size of {page_size}")
+        raise Damage(f"it has a page size of {page_size}")
     metas.append(_fields(os.pread(file, _PAGE.size + _META.size, page_size), "second"))
     if metas[1][4] != page_size:
         raise Damage("its first two pages name different page sizes")
@@ -69,7 +69,7 @@ def _meta(file):
 
 def _fields(data, which):
     if len(data) < _PAGE.size + _META.size:
-        raise Damage(f"cut short within its {which} page")
+        raise Damage(f"cut short in its {which} page")
     flags = _PAGE.unpack_from(data)[2]
     meta = _META.unpack_from(data, _PAGE.size)
     if not flags & _META_PAGE or meta[0] != _MAGIC or meta[1] != _VERSION:
@@ -78,7 +78,7 @@ def _fields(data, which):
 
 
 def _nodes(file, page, page_size, last, kind):
-    """Check a branch or leaf page. Returns its number of nodes, and the pages below a branch page; none of a leaf."""
+    """Check a branch or leaf page. Returns its number of nodes and the child pages, which a leaf does not have."""
     if not 2 <= page <= last:
         raise Damage(f"page {page} is outside of the file")
     data = os.pread(file, page_size, page * page_size)
@@ -103,7 +103,7 @@ def _nodes(file, page, page_size, last, kind):
     places = starts[:, np.newaxis] + np.arange(8)
     first = np.frombuffer(data, np.uint8)[places].copy().view("<u8").ravel()
     count = (length[large] + _PAGE.size + page_size - 1) // page_size
-    # Numbers are compared apart, so that no sum runs over.
+    # The numbers are compared one by one, so that no sum overflows.
     if (first < 2).any() or (first > last).any() or (first.astype(np.int64) + count > last + 1).any():
         raise Damage(f"page {page} names a value outside of the file")
     return len(nodes), np.empty(0, np.uint64)

@@ -1,4 +1,4 @@
-"""manifest.json: what a folder of LMDBs holds and how it was made. Everything that reads or writes it does so here."""
+"""manifest.json, the record of what a folder of LMDBs holds and how it was made: its only reader and writer."""
 
 import dataclasses
 import pathlib
@@ -23,7 +23,7 @@ _OPTIONAL = (int, type(None))
 class Source:
     """The data set that the folder was made from.
 
-    kind: "celeba", "lfwa" or "csv"; path: its folder or CSV file; options: the further arguments of open_source
+    kind: "celeba", "lfwa" or "csv"; path: its folder or CSV file; options: the other arguments of open_source
     files: label file -> {"bytes", "sha256"}; images: {"path", "count", "bytes", "blake2b"}
     """
 
@@ -36,13 +36,13 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How training data is made.
+    """The settings that training data is made with.
 
-    records: stream form: rounds of the plan at most, 0 for as many as the largest class has images
+    records: stream form: largest number of rounds of the plan, 0 for as many as the largest class has images
     seed: of sampling and augmentation; augment, sampling: see plan.balance.Plan
-    encoding: stream form: of the patches, one of ENCODINGS; shards: stream form: solvers that share it
-    convert: images that are no plain 8-bit colour ones are taken, converted
-    keep_duplicates: images that are in the validation or test split too stay in training
+    encoding: stream form: of the patches, one of ENCODINGS; shards: stream form: number of solvers that share it
+    convert: whether images other than plain 8-bit colour are converted instead of rejected
+    keep_duplicates: whether training images that are also in the validation or test split are kept
     dropped: number of such images that were left out
     """
 
@@ -62,7 +62,7 @@ DEFAULTS = Settings()
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Images of one split, and how many of them have each attribute."""
+    """The number of images of one split, and of those with each attribute."""
 
     images: int
     positive: dict[str, int]
@@ -70,7 +70,7 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Means:
-    """Mean blue, green and red of the centre patches of some training faces."""
+    """Mean blue, green and red (0 to 255) over the centre patches of some training faces."""
 
     faces: int
     bgr: list[float]
@@ -78,13 +78,13 @@ class Means:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What a folder of LMDBs holds; all but `attributes` has a default, which a test may leave.
+    """What a folder of LMDBs holds; every field but `attributes` has a default.
 
     form: "stream" or "compact"; attributes: their A names, in the order of the labels
     source: None where the folder was not made from a data set; splits: dict "train", "val", "test" -> Split
     train_records: records of the training database; means: Means or None
-    frame: left and right eye ((x, y), (x, y)) in pixels of the data set's images, which geometry.framed brings to
-    CelebA's places; None where the images are aligned pictures already
+    frame: left and right eye ((x, y), (x, y)) in pixels of the data set's images, which geometry.framed moves to
+    CelebA's positions; None if the images are already aligned
     """
 
     attributes: list[str]
@@ -103,23 +103,23 @@ class Manifest:
 
     @property
     def kind(self):
-        """The data set: "celeba", "lfwa", "csv", or None where it is not known."""
+        """The data set: "celeba", "lfwa", "csv", or None if it is not known."""
         return self.source.kind if self.source else None
 
     @property
     def prior(self):
-        """Share of positives of each attribute in the training images, (A,). Raises ValueError where not known."""
+        """Share of positives of each attribute in the training images, (A,). Raises ValueError if it is not known."""
         train = self.splits.get("train")
         if train is None or not train.images:
             raise ValueError(f"{NAME}: key 'train' is missing, so the share of positives is not known")
         return np.array([train.positive[name] for name in self.attributes]) / train.images
 
     def patch(self, image):
-        """The centre patch (224, 224, 3) of an image (height, width, 3) as the folder's image databases hold it."""
+        """The centre patch (224, 224, 3) of an image (height, width, 3) of the folder's image databases."""
         return geometry.patch(geometry.framed(image, self.frame)) if self.form == "compact" else image
 
     def to_json(self):
-        """The manifest as it is written: splits stand under their names beside the other keys."""
+        """The manifest as a dict for JSON, in which each split is a key beside the others."""
         value = dataclasses.asdict(self)
         value.update(value.pop("splits"))
         return value
@@ -136,21 +136,21 @@ def checksum(folder):
 
 
 def write(folder, manifest):
-    """Write a Manifest, whole or not at all. Raises OSError."""
+    """Write a Manifest, completely or not at all. Raises OSError."""
     files.write_json(pathlib.Path(folder) / NAME, manifest.to_json())
 
 
 def read(folder):
     """The Manifest of an LMDB folder.
 
-    Only `attributes` must be in it; what else is missing takes its default. Raises FileNotFoundError, OSError, and
-    ValueError, in one line that names file and key, where a value has the wrong type, length or range.
+    Only `attributes` is required; other missing keys take their defaults. Raises FileNotFoundError, OSError, and
+    ValueError, with one line that names file and key, for a value of the wrong type, length or range.
     """
     path = pathlib.Path(folder) / NAME
     try:
         value = files.read_json(path)
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: missing; make lmdb writes it")
+        raise FileNotFoundError(f"{path}: missing; face-cascade data (make lmdb) writes it")
     except OSError as error:
         raise OSError(f"{path}: {error.strerror}")
     attributes = _attributes(value, path)
@@ -171,7 +171,7 @@ def _attributes(value, path):
     wrong = next((name for name in names if not is_name(name)), None)
     if wrong is not None or not names or len(set(names)) != len(names):
         what = "name of an attribute" if wrong is not None else "list of different names"
-        raise ValueError(f"{path}: damaged, key 'attributes' holds {str(wrong or names)[:60]!r}, which is no {what}")
+        raise ValueError(f"{path}: damaged, key 'attributes' holds {str(wrong or names)[:60]!r}, which is not a {what}")
     return names
 
 
@@ -192,7 +192,7 @@ def _count(value, key, where, kind=int):
 
 
 def _part(value, key, path):
-    """A dict that may be missing or null, and where it stands."""
+    """The dict under a key, empty if it is missing or null, and its location for errors."""
     if value.get(key) is None:
         return None, None
     return files.member(value, key, dict, path), f"{path}: {key}"
@@ -252,5 +252,5 @@ def _frame(value, path):
     points = [files.member({"frame": eye}, "frame", list, path, 2) for eye in eyes]
     points = tuple(tuple(files.member({"frame": side}, "frame", _NUMBER, path) for side in eye) for eye in points)
     if points[0] == points[1]:
-        raise ValueError(f"{path}: damaged, key 'frame' has both eyes at one place")
+        raise ValueError(f"{path}: damaged, key 'frame' has both eyes at the same point")
     return points

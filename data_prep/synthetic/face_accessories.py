@@ -1,4 +1,4 @@
-"""What a synthetic face wears, and what stands before it."""
+"""The accessories of a synthetic face, and objects that cover a part of it."""
 
 import cv2
 import numpy as np
@@ -26,7 +26,7 @@ from data_prep.synthetic.face_canvas import (
 )
 
 FRAMES = rgb(24, 22, 26), rgb(70, 40, 24), rgb(150, 24, 36), GOLD * 0.8, rgb(40, 52, 96)
-# What must stay in sight for the labels to be decidable: x1, y1, x2, y2 in pixels of the image.
+# Parts that must stay visible for the labels to be decidable: x1, y1, x2, y2 in pixels of the image.
 _KEEP_VISIBLE = np.array(
     [
         *(
@@ -67,7 +67,7 @@ def draw_glasses(face, shape, rng):
 
 
 def draw_hat(face, shape, rng):
-    """A knitted hat, a brimmed hat or a cap; the hair beside the face stays in sight. Returns its mask."""
+    """A knitted hat, a brimmed hat or a cap; the hair beside the face stays visible. Returns its mask."""
     kind, (colour, band) = rng.integers(3), (BRIGHT[i] for i in rng.permutation(len(BRIGHT))[:2])
     half, top = shape.cheek + 11, rng.uniform(10, 16)
     if not face["Wearing_Hat"]:
@@ -136,7 +136,7 @@ def draw_earrings(face, shape, rng):
 
 
 def draw_occluder(image, rng):
-    """Lays a bar, a ball or a hand over a few percent of the images, where it hides no feature altogether."""
+    """Cover a part of a few percent of the images with a bar, a ball or a hand, which hides no feature completely."""
     wanted, kind = rng.random() < 0.05, rng.integers(3)
     colour = BRIGHT[rng.integers(len(BRIGHT))] if kind else SKIN_TONES[rng.integers(len(SKIN_TONES))]
     starts, sizes = rng.uniform((0, 0), (WIDTH - 15, HEIGHT - 15), (12, 2)), rng.uniform(16, 38, (12, 2))

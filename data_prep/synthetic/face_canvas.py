@@ -1,7 +1,7 @@
-"""What synthetic faces are drawn with: colours, curves, the posed canvas and the measures of the head.
+"""Drawing tools for synthetic faces: colours, curves, the posed canvas and the measures of the head.
 
-Coordinates are pixels of the final 178 x 218 image of an upright, frontal face whose eyes stand where CelebA's
-alignment puts them. `Canvas` carries them through the pose (yaw, rotation, scale, shift) onto a canvas twice as large.
+Coordinates are pixels of the final 178 x 218 image of an upright, frontal face whose eyes are where CelebA's alignment
+puts them. `Canvas` applies the pose (yaw, rotation, scale, shift) and draws on a canvas twice as large.
 """
 
 import cv2
@@ -51,7 +51,7 @@ METALS = GOLD, SILVER = rgb(232, 186, 70), rgb(214, 220, 228)
 
 
 def plain(colour, height, width):
-    """A picture of one colour (OpenCV fills it much faster than NumPy does)."""
+    """A picture of one colour, filled by OpenCV because NumPy is much slower."""
     return cv2.rectangle(np.empty((height, width, 3), np.uint8), (0, 0), (width, height), colour.tolist(), -1)
 
 
@@ -86,7 +86,7 @@ def bend(*points):
 
 
 def pair(points):
-    """The points of a part on the right of the axis, and their mirror images."""
+    """The points of a part to the right of the axis, and their mirror images."""
     return [np.asarray(points, np.float64), np.asarray(points) * (-1.0, 1.0)]
 
 
@@ -116,14 +116,14 @@ class Canvas:
         return self.labels[name]
 
     def posed(self, points):
-        """Points (..., 2) in pixels of the final image."""
+        """Points (..., 2) after the pose, in pixels of the final image."""
         points = np.array(points, np.float64)
         points[..., 0] += self.yaw * np.maximum(0, 1 - (points[..., 0] / 55) ** 2)
         return (points - (0, EYE_Y)) @ self.turn.T + (CENTRE, EYE_Y) + self.shift
 
     def fixed(self, points, scale=SCALE):
-        """Points in the fixed-point coordinates OpenCV takes, on a grid `scale` times the final image."""
-        # The half-pixel terms: the centre of pixel 0 is coordinate 0 for OpenCV, here it is 0.5.
+        """Posed points in OpenCV's fixed-point coordinates, on a grid `scale` times as large as the final image."""
+        # The half-pixel terms: the centre of pixel 0 has coordinate 0 in OpenCV, and 0.5 here.
         return np.round((self.posed(points) + 0.5) * (scale * 2**SHIFT) - 2 ** (SHIFT - 1)).astype(np.int32)
 
     def blank(self):
@@ -161,7 +161,7 @@ class Canvas:
         return mask
 
     def paint(self, mask, colour, opacity=1.0):
-        """Lays a colour (3 numbers), or another canvas-sized picture, over the image where the mask is."""
+        """Paint a colour (3 numbers), or another canvas-sized picture, over the image through a mask."""
         x, y, width, height = cv2.boundingRect(mask)
         if not width:
             return mask
@@ -176,7 +176,7 @@ class Canvas:
         return mask
 
     def place(self, mask, *names):
-        """Notes the bounding box of a mask, in pixels of the final image, for the names that are present."""
+        """Record the bounding box of a mask, in pixels of the final image, for the names that are present."""
         names = [name for name in names if self.labels[name]]
         if not names:
             return
@@ -203,7 +203,7 @@ class Shape:
         self.bottom += 1.2 * jitter[3]
         self.neck = (35 if face["Male"] else 21.5) + 1.5 * jitter[4]
         self.top = 41 + 2 * jitter[5]
-        # Regular features are the drawable rule for Attractive; the sign says to which side the others lean.
+        # Attractive is rendered as symmetric features; otherwise the sign says to which side they are skewed.
         self.lean = 0.0 if face["Attractive"] else (1 if jitter[6] > 0 else -1) * (0.8 + 0.2 * abs(jitter[7]))
         cheek, jaw, chin, bottom = self.cheek, self.jaw, self.chin, self.bottom
         flat = 0.62 if face["Male"] else 0.5
@@ -216,5 +216,5 @@ class Shape:
         return side * EYE_X, EYE_Y + 2.2 * self.lean * side
 
     def at_eyes(self, points):
-        """A part drawn about the right eye, its outer side at positive x, placed at both eyes."""
+        """A part given relative to the right eye, its outer side at positive x, placed at both eyes."""
         return [np.asarray(points) * (side, 1) + self.eye(side) for side in (-1, 1)]

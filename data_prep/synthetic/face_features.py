@@ -35,7 +35,7 @@ def draw_eyes(face, shape, skin, rng):
         shade = smooth([(-10, 0), (-3, -high - 5.5), (8, -high - 6.5), (14, -4), (9, 1)])
         face.paint(face.soft(0.9, *shape.at_eyes(shade)), shadow, 0.85)
     white_mask = face.paint(face.area(*whites), rgb(246, 243, 240))
-    # Both eyes look the same way: what lies in the iris is shifted, not mirrored.
+    # Both eyes look in the same direction: the parts in the iris are shifted, not mirrored.
     for x, y, radius, colour in (
         (0, -0.3, 4.5, iris * 0.55),
         (0, -0.2, 3.7, iris),

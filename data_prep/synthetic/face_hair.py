@@ -24,7 +24,7 @@ _GRAIN = cv2.normalize(cv2.GaussianBlur(_GRAIN, (0, 0), 0.9), None, 0, 255, cv2.
 
 
 def hair_colour(face, rng):
-    """Base colour of the hair: the natural one a label names, otherwise copper, wine, violet or teal."""
+    """Base colour of the hair: the natural one that a label names, otherwise copper, wine, violet or teal."""
     tint, other = rng.uniform(0.94, 1.06, 3) * rng.uniform(0.88, 1.08), OTHER_HAIR[rng.integers(4)]
     if face["Gray_Hair"]:
         tint = tint.mean()
@@ -33,7 +33,7 @@ def hair_colour(face, rng):
 
 
 def short_hair(face, colour, corner, strength=0.55):
-    """A canvas-sized picture of short hair, the colour with grain, for painting through a mask."""
+    """A canvas-sized picture of short hair, the colour with grain, to be painted through a mask."""
     height, width = face.image.shape[:2]
     grain = _GRAIN[corner[0] : corner[0] + height, corner[1] : corner[1] + width]
     dark, light = deeper(colour, 1 - 0.7 * strength), mix(colour, WHITE, 0.22 * strength)
@@ -89,7 +89,7 @@ class Hair:
         return dome + self.spread * np.clip((y - 78) / 90, 0, 1)
 
     def comb(self, offsets, part):
-        """The course of strands of hair from the parting down, as OpenCV takes it."""
+        """Lines of strands of hair from the parting down, in OpenCV's fixed-point coordinates."""
         y = np.linspace(self.top - 2, self.end, 48)
         fall = np.clip((y - self.top) / (86 - self.top), 0, 1) ** 0.55
         x = part * (1 - fall) + offsets * (8 + fall * (np.maximum(self.outer(y), 8) - 8))
@@ -111,7 +111,7 @@ class Hair:
         return np.concatenate((half[::-1] * (-1, 1), half))
 
     def draw_back(self):
-        """What hangs behind the neck; returns its mask."""
+        """The hair that hangs behind the neck; returns its mask."""
         if not self.falls:
             return self.face.blank()
         y = np.linspace(self.top, self.end, 40)
@@ -129,7 +129,7 @@ class Hair:
         return self.fill(self.face.area(*outlines), 1.0)
 
     def fill(self, mask, brightness):
-        """Fills a mask with hair: strands where it falls, grain where it is cropped."""
+        """Fill a mask with hair: strands if it is long, grain if it is cropped."""
         colour = self.colour * brightness
         if not self.falls:
             return self.face.paint(mask, short_hair(self.face, colour, self.corner, 0.7))

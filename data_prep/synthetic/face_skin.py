@@ -35,7 +35,7 @@ def draw_background(face, rng):
 
 
 def skin_colour(face, rng):
-    """Base colour of the skin; the palest tone is kept for Pale_Skin."""
+    """Base colour of the skin; the palest tone is reserved for Pale_Skin."""
     tone = rng.beta(1.1, 1.6) * (len(SKIN_TONES) - 1)
     tint = rng.uniform(-4, 4, 3)
     low = min(int(tone), len(SKIN_TONES) - 2)
@@ -44,7 +44,7 @@ def skin_colour(face, rng):
 
 
 def draw_body(face, shape, skin, rng):
-    """Neck, shoulders, clothes and, if asked for, the necktie; returns the mask of neck and shoulders."""
+    """Neck, shoulders, clothes and, if the label is present, the necktie; returns the mask of neck and shoulders."""
     cloth, tie = (BRIGHT[i] * rng.uniform(0.75, 1) for i in rng.permutation(len(BRIGHT))[:2])
     spread = rng.uniform(-3, 3)
     male, neck = face["Male"], shape.neck

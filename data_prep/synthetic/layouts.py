@@ -1,4 +1,4 @@
-"""How synthetic faces are laid out on disk: as CelebA, or as LFWA."""
+"""The folder layouts of synthetic faces: CelebA's and LFWA's."""
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ class CelebA:
 
     @staticmethod
     def frame(image):
-        """The image as this layout has it, and the affine matrix (2, 3) that takes its pixels there."""
+        """The image in this layout's framing, and the affine matrix (2, 3) from the aligned image to it."""
         return image, np.eye(2, 3)
 
     @staticmethod
@@ -48,7 +48,7 @@ class Lfwa:
 
     @staticmethod
     def name(index):
-        """Path of image `index` (from 0) below the images' folder. Of ten images four people have 1, 2, 3, 4."""
+        """Path of image `index` (from 0) below the images' folder. Every ten images are of four people: 1, 2, 3, 4."""
         block, place = divmod(index, 10)
         person, number = [(0, 1), (1, 1), (1, 2), (2, 1), (2, 2), (2, 3), (3, 1), (3, 2), (3, 3), (3, 4)][place]
         name = f"Synthetic_Person_{4 * block + person + 1:04d}"
@@ -56,14 +56,14 @@ class Lfwa:
 
     @staticmethod
     def frame(image):
-        """As CelebA's: the eyes are brought to where LFW's stand, and the edges go on to LFW's square."""
+        """As CelebA.frame: the eyes are moved to LFW's positions, and edge pixels are repeated to fill the square."""
         matrix = geometry.similarity(geometry.ALIGNED_EYES, geometry.LFW_EYES)
         size = (geometry.LFW_SIZE, geometry.LFW_SIZE)
         return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), matrix
 
     @staticmethod
     def write(folder, faces):
-        """As CelebA's. Of ten images the first and the last four are for training, so no person is on both sides."""
+        """As CelebA.write. The first and the last four of every ten images are for training: whole people."""
         import scipy.io
 
         names = np.array([face[0].replace("/", "\\") for face in faces], dtype=object)
@@ -82,7 +82,7 @@ LAYOUTS = {"celeba": CelebA, "lfwa": Lfwa}
 
 
 def write_boxes(folder, faces):
-    """Write where each present attribute was drawn."""
+    """Write the true boxes: where each present attribute was drawn."""
     _write_lines(folder / celeba.BOXES, ["image_id,attribute,x1,y1,x2,y2", *(row for face in faces for row in face[3])])
 
 

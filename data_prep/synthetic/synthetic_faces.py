@@ -1,8 +1,8 @@
-"""Render synthetic faces in the layout of CelebA or LFWA, for demos and tests that need no photograph of anybody.
+"""Render synthetic faces in the layout of CelebA or LFWA, for demos and tests without photographs of people.
 
     python -m data_prep.synthetic.synthetic_faces data/synthetic --images 2000 --seed 0
 
-Image i depends on (seed, i) alone, so the number of workers changes nothing.
+Image i depends only on (seed, i), so the number of workers does not change the result.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from data_prep.attributes import CELEBA_ATTRIBUTES
 from data_prep.synthetic import face_drawing
 from data_prep.synthetic.layouts import LAYOUTS, write_boxes
 
-# Shares of positives close to those of CelebA, in the order of CELEBA_ATTRIBUTES, in percent.
+# Shares of positives in percent, close to CelebA's, in the order of CELEBA_ATTRIBUTES.
 _PERCENT = (
     *(11.1, 26.7, 51.3, 20.5, 2.2, 15.2, 24.1, 23.5, 23.9, 14.8, 5.1, 20.5, 14.2, 5.8, 4.7, 6.5, 6.3, 4.2),
     *(38.7, 45.5, 41.7, 48.3, 4.2, 11.5, 83.5, 28.4, 4.3, 27.7, 8.0, 6.6, 5.7, 48.2, 20.8, 32.0, 18.9, 4.8),
@@ -31,20 +31,20 @@ _PERCENT = (
 )
 PREVALENCE = {name: percent / 100 for name, percent in zip(CELEBA_ATTRIBUTES, _PERCENT, strict=True)}
 
-# The one place that says which labels contradict each other. Of each group at most one is present ...
+# Labels that contradict each other: of each group at most one is present ...
 EXCLUSIVE = (
     ("Bald", "Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair"),
     ("Bald", "Straight_Hair", "Wavy_Hair"),
     ("Bald", "Bangs", "Receding_Hairline"),
-    ("Wearing_Hat", "Bald"),  # a hat hides the scalp,
+    ("Wearing_Hat", "Bald"),  # a hat hides the scalp
     ("Wearing_Hat", "Receding_Hairline"),  # and the hairline
     ("Chubby", "Oval_Face"),
 )
 # ... and No_Beard is present exactly when none of these is.
 BEARDS = ("5_o_Clock_Shadow", "Goatee", "Mustache", "Sideburns")
 
-# For --correlated: how many times more frequent an attribute is on faces that have the parent. The shares
-# over all faces stay what they are.
+# For --correlated: the factor by which an attribute is more frequent on faces that have the parent. The shares over
+# all faces do not change.
 _MALE = {
     **dict.fromkeys(BEARDS, 2.4),
     **{"No_Beard": 0.74, "Bald": 2.35, "Receding_Hairline": 1.5, "Gray_Hair": 2.0, "Wearing_Necktie": 2.38},
@@ -61,10 +61,10 @@ LIFTS = {
 
 
 def prevalences(asked=None):
-    """The forty shares of positives with those asked for put in; contradictory defaults give way to them.
+    """The forty shares of positives: the defaults, replaced by those asked for and reduced where they contradict.
 
-    asked: dict of names to shares in [0, 1], or None. Raises ValueError for an unknown name, a share outside
-    [0, 1] and for exclusive attributes asked for on more than all faces.
+    asked: dict of names to shares in [0, 1], or None. Raises ValueError for an unknown name, a share outside [0, 1],
+    and for mutually exclusive attributes whose shares sum to more than 1.
     """
     asked = dict(asked or {})
     for name, share in asked.items():
@@ -85,7 +85,7 @@ def prevalences(asked=None):
 
 
 def contradictions(labels):
-    """What contradicts what in labels (dict of all forty names to bool): sentences, none if consistent."""
+    """The contradictions in labels (dict of all forty names to bool): list of sentences, empty if consistent."""
     sentences = []
     for group in EXCLUSIVE:
         present = [name for name in group if labels[name]]
@@ -93,15 +93,15 @@ def contradictions(labels):
             sentences.append(" and ".join(present) + " exclude each other")
     beards = [name for name in BEARDS if labels[name]]
     if labels["No_Beard"] == bool(beards):
-        sentences.append(f"No_Beard is {labels['No_Beard']} with beard labels {', '.join(beards) or 'none'}")
+        sentences.append(f"No_Beard is {labels['No_Beard']}, but the beard labels are {', '.join(beards) or 'none'}")
     return sentences
 
 
 def sample_labels(rng, shares, correlated=False, first=()):
-    """Samples one face's labels: dict of forty names to bool, free of contradictions.
+    """Sample the labels of one face: dict of forty names to bool, without contradictions.
 
-    shares: dict of all forty shares, from `prevalences`. first: names that win where shares
-    exclude each other.
+    shares: dict of all forty shares, from `prevalences`; correlated: whether LIFTS apply
+    first: names that are sampled first, so that mutually exclusive ones give way to them
     """
     uniform = dict(zip(CELEBA_ATTRIBUTES, rng.random(len(CELEBA_ATTRIBUTES)), strict=True))
     rate = dict(shares)
@@ -115,7 +115,7 @@ def sample_labels(rng, shares, correlated=False, first=()):
 
     labels = {}
     for name in sorted(CELEBA_ATTRIBUTES, key=lambda name: name not in first):
-        # The share is among all faces: where excluded attributes are absent it must be larger.
+        # The share is among all faces, so it must be larger among faces without the attributes that exclude it.
         free = 1.0
         for group in (group for group in EXCLUSIVE if name in group):
             earlier = [other for other in group if other in labels]
@@ -127,7 +127,7 @@ def sample_labels(rng, shares, correlated=False, first=()):
 
 
 def _sample_beard(labels, rate, uniform):
-    """Samples whether there is a beard, then its kinds; if no other kind comes up it is 5_o_Clock_Shadow."""
+    """Sample whether there is a beard, then its kinds; if no other kind is sampled, it is 5_o_Clock_Shadow."""
     bearded = max(1 - rate["No_Beard"], *(rate[name] for name in BEARDS))
     share = {name: min(1.0, rate[name] / max(bearded, 1e-9)) for name in BEARDS}
     shadow, *others = BEARDS
@@ -141,13 +141,13 @@ def _sample_beard(labels, rate, uniform):
 
 
 def draw_face(labels, rng):
-    """Draws one face.
+    """Render one face.
 
-    labels: dict of names to bool (names left out are absent, No_Beard left out follows from the others), or
-    an array over CELEBA_ATTRIBUTES in which values above 0 mean present. rng: numpy Generator, freshly made
-    for this face. Returns image (218, 178, 3) uint8 BGR; boxes, a dict of names to (x1, y1, x2, y2) in
-    pixels, half-open, for the present attributes that have a place (Blurry and No_Beard have none); landmarks
-    (5, 2) float in pixels. Raises ValueError for an unknown name, a wrong number of labels, contradictions.
+    labels: dict of names to bool (missing names are absent, a missing No_Beard follows from the others), or an array
+    over CELEBA_ATTRIBUTES in which values above 0 mean present; rng: numpy Generator, a new one for each face
+    Returns the image (218, 178, 3) uint8 B G R; boxes, dict of names to (x1, y1, x2, y2) in pixels, half-open, of the
+    present attributes that have a location (Blurry and No_Beard have none); landmarks (5, 2) float in pixels.
+    Raises ValueError for an unknown name, a wrong number of labels, contradictions.
     """
     if not isinstance(labels, dict):
         labels = dict(zip(CELEBA_ATTRIBUTES, np.asarray(labels) > 0, strict=True))
@@ -164,7 +164,7 @@ def draw_face(labels, rng):
 
 
 def _write_face(index, folder, seed, sampling, layout):
-    """Draws and writes image `index` (from 0); returns its name, labels, landmarks and rows of true boxes."""
+    """Render and write image `index` (from 0); returns its name, labels, landmarks and rows of true boxes."""
     rng = np.random.default_rng([seed, index])
     labels = sample_labels(rng, **sampling)
     image, boxes, landmarks = draw_face(labels, rng)
@@ -172,7 +172,7 @@ def _write_face(index, folder, seed, sampling, layout):
     name = LAYOUTS[layout].name(index)
     coded, data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, 95))
     if not coded:
-        raise RuntimeError(f"could not encode {name}")
+        raise RuntimeError(f"{name}: OpenCV could not encode this image")
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(data.tobytes())
     rows = [f"{name},{a},{_moved_box(boxes[a], matrix, image.shape)}" for a in CELEBA_ATTRIBUTES if a in boxes]
@@ -180,35 +180,36 @@ def _write_face(index, folder, seed, sampling, layout):
 
 
 def _moved_box(box, matrix, shape):
-    """A box moved by an affine matrix (2, 3), as whole pixels that hold it, for a row of the list."""
+    """A box transformed by an affine matrix (2, 3), enlarged to whole pixels, as text for a row of the list."""
     box = geometry.moved_box(box, matrix, shape).round(6)
     return ",".join(str(int(side)) for side in (*np.floor(box[:2]), *np.ceil(box[2:])))
 
 
 def _start_worker():
-    # Ctrl-C is for the parent, which stops the workers; two thread pools would fight over the same cores.
+    # The parent handles Ctrl-C and stops the workers. One thread each, because the workers already use all cores.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
 
 
 def _write_faces(folder, images, job, workers):
-    """Writes all images; returns what `_write_face` does in the order of the images."""
+    """Write all images; returns the results of `_write_face` in the order of the images."""
     progress = partial(tqdm, total=images, unit="face", desc="rendering")
     if workers == 1:
         return list(progress(map(job, range(images))))
-    # Not by forking: OpenCV's threads, once started in the parent, hang in a forked child.
+    # Not forked, because OpenCV's threads, once started in the parent, hang in a forked child.
     with multiprocessing.get_context("spawn").Pool(workers, _start_worker) as pool:
         chunk = max(1, min(32, images // (4 * workers)))
         return list(progress(pool.imap(job, range(images), chunk)))
 
 
 def generate(out, images, seed, prevalence=None, correlated=False, workers=None, layout="celeba"):
-    """Writes a folder of synthetic faces laid out as CelebA or LFWA, plus list_true_boxes.csv.
+    """Write a folder of synthetic faces in the layout of CelebA or LFWA, with list_true_boxes.csv.
 
-    out: folder that does not exist yet or is empty. prevalence: dict of names to shares that replace
-    CelebA's. correlated: see LIFTS. workers: processes, None for one per core (with more than one, a script
-    must call this under `if __name__ == "__main__":`). Nothing is left behind if it fails or is interrupted.
-    Raises ValueError for bad arguments and FileExistsError if out holds anything.
+    out: folder that does not exist yet or is empty; prevalence: dict of names to shares that replace CelebA's
+    correlated: whether LIFTS apply; workers: processes, None for one per core (with more than one, a script must call
+    this under `if __name__ == "__main__":`)
+    Nothing is left behind after an error or interruption. Raises ValueError for bad arguments, FileExistsError if `out`
+    is not empty.
     """
     out, workers = Path(out), os.cpu_count() or 1 if workers is None else workers
     for name, value in (("images", images), ("workers", workers)):
@@ -218,7 +219,7 @@ def generate(out, images, seed, prevalence=None, correlated=False, workers=None,
         raise ValueError(f"seed must not be negative, not {seed}")
     shares = prevalences(prevalence)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} exists and is not an empty folder; choose another or remove it first")
+        raise FileExistsError(f"{out}: exists and is not empty; choose another folder, or remove it first")
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.resolve().with_name(f"{out.resolve().name}.part-{os.getpid()}")
     try:
@@ -235,7 +236,7 @@ def generate(out, images, seed, prevalence=None, correlated=False, workers=None,
 
 
 def parse_prevalence(text):
-    """Reads "Eyeglasses=0.5,Male=0.4" into a dict. Raises ValueError if it is not of that form."""
+    """Parse "Eyeglasses=0.5,Male=0.4" to a dict. Raises ValueError if the text does not have this form."""
     shares = {}
     for item in filter(None, text.split(",")):
         name, _, share = item.partition("=")
@@ -246,45 +247,45 @@ def parse_prevalence(text):
     return shares
 
 
-WRITTEN = """what is written:
-  OUT/img_align_celeba/000001.jpg ...      178x218 pixels, colour, eyes at CelebA's places
+WRITTEN = """files written:
+  OUT/img_align_celeba/000001.jpg ...      178 x 218 pixels, colour, eyes at CelebA's positions
   OUT/list_attr_celeba.txt                 forty labels per image, -1 or 1
   OUT/list_eval_partition.txt              0 train (80 %), 1 validation (10 %), 2 test (10 %)
   OUT/list_landmarks_align_celeba.txt      eyes, nose, corners of the mouth
   OUT/list_true_boxes.csv                  where each present attribute was drawn (CelebA has no such file)
-with --layout lfwa instead of the others, with list_true_boxes.csv:
-  OUT/lfw/Synthetic_Person_0001/Synthetic_Person_0001_0001.jpg ...     250x250 pixels, eyes at LFW's places
+files written with --layout lfwa, besides list_true_boxes.csv:
+  OUT/lfw/Synthetic_Person_0001/Synthetic_Person_0001_0001.jpg ...     250 x 250 pixels, eyes at LFW's positions
   OUT/lfw_att_40.mat, OUT/indices_train_test.mat               names and labels; half for training, half for testing
 
 example: 5,000 faces, half of them with glasses, a tenth with a hat
   python -m data_prep.synthetic.synthetic_faces data/synthetic --images 5000 --prevalence Eyeglasses=0.5,Wearing_Hat=0.1
 
-Then use OUT wherever a folder of that data set is asked for. The same seed gives the same bytes."""
+OUT can be used wherever a folder of that data set is expected. The same seed gives the same bytes."""
 
 
 def add_arguments(parser):
     """Add the command's arguments to an argparse parser, or to a subcommand's."""
     add = parser.add_argument
-    add("out", metavar="OUT", help="The folder to write, which must not exist yet or be empty.")
+    add("out", metavar="OUT", help="The folder to write; it must not exist yet, or be empty.")
     add("--images", type=int, default=2000, metavar="N", help="The number of faces (default: 2000).")
-    add("--seed", type=int, default=0, help="The seed of everything random; equal seeds give equal bytes (default: 0).")
+    add("--seed", type=int, default=0, help="The random seed; equal seeds give equal bytes (default: 0).")
     add(
         "--prevalence",
         default="",
         metavar="A=P,...",
-        help="Shares of positives between 0 and 1 that replace CelebA's; raise those of rare attributes in small sets "
+        help="Shares of positives, from 0 to 1, that replace CelebA's; raise those of rare attributes in small sets "
         "(default: CelebA's shares).",
     )
     add(
         "--correlated",
         action="store_true",
-        help="Correlate labels roughly as in CelebA, such as beards with Male (default: independent labels).",
+        help="Correlate labels roughly as in CelebA, for example beards with Male (default: independent labels).",
     )
     add(
         "--layout",
         choices=tuple(LAYOUTS),
         default="celeba",
-        help="The data set whose folders, lists and framing are imitated (default: celeba).",
+        help="The data set whose folders, lists and framing are used (default: celeba).",
     )
     add("--workers", type=int, metavar="N", help="The number of processes that render faces (default: one per core).")
 
@@ -316,7 +317,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.synthetic.synthetic_faces",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Render synthetic faces and write them as CelebA, or LFWA, is laid out.",
+        description="Render synthetic faces and write them in the layout of CelebA or LFWA.",
         epilog=WRITTEN,
     )
     add_arguments(parser)

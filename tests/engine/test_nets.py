@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from parity import build, compare, relative, replay
 
+from data_prep.attributes import PAPER_ATTRIBUTES
 from data_prep.build import build_lmdb
-from models import generate
+from models.networks import network
+from models.options import NETWORKS, NetworkOptions
 
 ATTRIBUTES = ["Eyeglasses", "Male", "Smiling"]
 B = 2
@@ -30,7 +32,7 @@ def write_databases(folder, attributes):
 
 def options_for(attributes, folder):
     write_databases(folder, len(attributes))
-    return generate.Options(attributes, batch=B, lmdb=str(folder), test_batch=2)
+    return NetworkOptions(attributes, batch=B, lmdb=str(folder), test_batch=2)
 
 
 @pytest.fixture(scope="session")
@@ -41,13 +43,13 @@ def options(tmp_path_factory):
 @pytest.fixture(scope="session")
 def all_options(tmp_path_factory):
     """The committed networks, on other data and with a smaller batch."""
-    return options_for(generate.PAPER_ATTRIBUTES, tmp_path_factory.mktemp("lmdb"))
+    return options_for(PAPER_ATTRIBUTES, tmp_path_factory.mktemp("lmdb"))
 
 
 @pytest.mark.parametrize("phase", (caffe.TRAIN, caffe.TEST))
-@pytest.mark.parametrize("net_name", generate.NETS)
+@pytest.mark.parametrize("net_name", NETWORKS)
 def test_every_blob_and_gradient_of_train_val(net_name, phase, all_options, bvlc, tmp_path):
-    text = generate.network(net_name, all_options)
+    text = network(net_name, all_options)
     result, names = bvlc.net(text, phase=phase, backward="loss")
     net = build(tmp_path, text, phase)
     assert list(net.blobs) == names["blobs"] and net._layer_names == names["layers"]
@@ -58,9 +60,9 @@ def test_every_blob_and_gradient_of_train_val(net_name, phase, all_options, bvlc
     compare(replay(build(tmp_path, text, phase), result, in_step=True), result)
 
 
-@pytest.mark.parametrize("net_name", generate.NETS)
+@pytest.mark.parametrize("net_name", NETWORKS)
 def test_every_blob_of_deploy(net_name, all_options, bvlc, tmp_path):
-    text = generate.network(net_name, all_options, deploy=True)
+    text = network(net_name, all_options, deploy=True)
     inputs = {"data": np.random.default_rng(1).uniform(0, 255, (1, 3, 224, 224)).astype(np.float32)}
     result, names = bvlc.net(text, inputs, backward=None)
     net = build(tmp_path, text)
@@ -77,7 +79,7 @@ snapshot_prefix: "{prefix}" random_seed: 1 max_iter: 100
 @pytest.fixture
 def cascade_solver(options, tmp_path):
     """A solver of the cascade in which early stopping acts within a few iterations."""
-    text = generate.network("cascade", options)
+    text = network("cascade", options)
     text = text.replace('"range": 0.1', '"window": 2, "range": 10, "ceiling": 1')
     (tmp_path / "train_val.prototxt").write_text(text)
     solver = SOLVER.format(net=tmp_path / "train_val.prototxt", prefix=tmp_path / "cascade")

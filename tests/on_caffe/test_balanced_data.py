@@ -22,6 +22,8 @@ from data_prep import geometry
 from data_prep.plan import balance
 from data_prep.store import databases, manifest
 from models import generate
+from models.networks import network
+from models.options import NetworkOptions
 from python_layers import balanced_data, prefetch
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -200,7 +202,7 @@ def test_an_unreadable_face_ends_caffe_with_one_clear_line(tmp_path, folder):
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode != 0
     assert len(lines) == 1
-    assert lines[0].startswith(f"error: BalancedData: {copy}/train_images: record 00000001 is no readable image")
+    assert lines[0].startswith(f"error: BalancedData: {copy}/train_images: record 00000001 is not a readable image")
     assert wait_until(lambda: not workers_of(copy))
 
 
@@ -221,7 +223,7 @@ def test_generated_nets_train_and_test_on_the_compact_form(tmp_path, folder):
         shutil.rmtree(str(copy / f"{split}_labels"))
         databases.write_lmdb(copy / f"{split}_labels", map(databases.label_datum, labels), count, split)
     manifest.write(copy, dataclasses.replace(manifest.read(copy), attributes=ATTRIBUTES[:1]))
-    options = generate.Options(ATTRIBUTES[:1], batch=2, lmdb=str(copy), form="compact", test_batch=3)
+    options = NetworkOptions(ATTRIBUTES[:1], batch=2, lmdb=str(copy), form="compact", test_batch=3)
     generate.write(tmp_path, options, {"max_iter": 1, "snapshot": 1, "test_interval": 1, "test_iter": 1})
     done = train("-solver", tmp_path / "region/solver.prototxt")
     assert done.returncode == 0, done.stderr[-1000:]
@@ -230,8 +232,8 @@ def test_generated_nets_train_and_test_on_the_compact_form(tmp_path, folder):
     made = caffe.Net(str(tmp_path / "region/deploy.prototxt"), caffe.TEST)
     made.copy_from(str(tmp_path / "region/region_iter_1.caffemodel"))
     assert abs(made.params["conv7"][0].data).sum() > 0
-    stream = generate.Options(ATTRIBUTES[:1], form="stream")
-    assert "balanced_data" not in generate.network("region", stream) + generate.network("region", stream, True)
+    stream = NetworkOptions(ATTRIBUTES[:1], form="stream")
+    assert "balanced_data" not in network("region", stream) + network("region", stream, True)
 
 
 def test_worker_reads_datums_without_caffe():

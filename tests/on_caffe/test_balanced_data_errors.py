@@ -16,8 +16,8 @@ folder = compact_folder.folder
 @pytest.mark.parametrize(
     "damage, words",
     [
-        ("no picture", "record 00000001 is no readable image"),
-        ("empty", "record 00000001 is no readable image"),
+        ("no picture", "record 00000001 is not a readable image"),
+        ("empty", "record 00000001 is not a readable image"),
         ("gone", "record 00000001 is missing"),
         ("no database", "No such file"),
         ("truncated", "damaged LMDB, cut short"),
@@ -30,7 +30,7 @@ def test_unreadable_faces_are_named(tmp_path, folder, damage, words):
 
 
 @pytest.mark.parametrize(
-    "row, words", [(b"\0\2\1", "labels besides 0 and 1"), (b"\0\1", "has 2 labels, should have 3")]
+    "row, words", [(b"\0\2\1", "labels other than 0 and 1"), (b"\0\1", "has 2 labels, but should have 3")]
 )
 def test_damaged_labels_are_named(tmp_path, folder, row, words):
     copy = tmp_path / "copy"
@@ -50,7 +50,7 @@ def test_damaged_labels_are_named(tmp_path, folder, row, words):
     [
         ({"batch": 3}, "batch must be even"),
         ({"batch": 0}, "whole number of images"),
-        ({"source": "nowhere"}, "nowhere/manifest.json: missing; make lmdb writes it"),
+        ({"source": "nowhere"}, "nowhere/manifest.json: missing; (make lmdb) writes it"),
         ({"split": "training"}, "one of train, val, test"),
         ({"colour": "grey"}, "unknown parameter 'colour'"),
         ({"workers": 0}, "whole number of processes"),

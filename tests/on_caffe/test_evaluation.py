@@ -15,6 +15,7 @@ import pytest
 from data_prep.files import sha256
 from data_prep.store import databases
 from models import generate
+from models.options import NetworkOptions
 from tools import networks, record
 from tools import run as runs
 from tools.errors import ToolError
@@ -51,7 +52,7 @@ def lmdb_folder(tmp_path):
 def trained(tmp_path_factory):
     """A folder of networks with weights in it whose responses lie on both sides of the threshold."""
     folder = tmp_path_factory.mktemp("networks")
-    generate.write(folder, generate.Options(ATTRIBUTES, batch=2))
+    generate.write(folder, NetworkOptions(ATTRIBUTES, batch=2))
     caffe.set_random_seed(1)
     rng = np.random.default_rng(0)
     for name in ("region", "cascade"):

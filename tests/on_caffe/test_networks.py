@@ -10,6 +10,7 @@ from caffe.proto import caffe_pb2
 from data_prep import geometry
 from data_prep.store import databases
 from models import generate
+from models.options import NetworkOptions
 from tools import networks
 from tools.errors import ToolError
 
@@ -34,7 +35,7 @@ def test_a_gpu_that_is_not_there_is_one_line():
 def saved(tmp_path_factory):
     """Deploy prototxt of a small whole_face net, and weights of it."""
     folder = tmp_path_factory.mktemp("nets")
-    generate.write(folder, generate.Options(ATTRIBUTES, batch=2))
+    generate.write(folder, NetworkOptions(ATTRIBUTES, batch=2))
     model, weights = folder / "whole_face/deploy.prototxt", folder / "x.caffemodel"
     caffe.Net(str(model), caffe.TEST).save(str(weights))
     return model, weights
@@ -83,8 +84,8 @@ def write_split(folder, images, labels):
 PICTURE = np.full((224, 224, 3), 7, np.uint8)
 SHORT = caffe_pb2.Datum(channels=3, height=224, width=224, data=b"short").SerializeToString()
 DAMAGE = {
-    "no Datum": (b"\xff\xff\xff", "record 00000001 is no Datum"),
-    "no image": (databases.encoded_datum(b"no picture"), "record 00000001 is no readable image"),
+    "no Datum": (b"\xff\xff\xff", "record 00000001 is not a Datum"),
+    "no image": (databases.encoded_datum(b"no picture"), "record 00000001 is not a readable image"),
     "too few bytes": (SHORT, "record 00000001 has 5 bytes"),
     "size": (databases.image_datum(PICTURE[:100, :90], "raw"), "an image is 90 x 100 pixels"),
 }
@@ -105,7 +106,7 @@ def test_damaged_records_are_one_line(tmp_path, kind):
 
 def test_labels_of_other_attributes_and_no_labels_are_one_line(tmp_path):
     write_split(tmp_path, [], [databases.label_datum([0, 1]), databases.label_datum([1])])
-    with pytest.raises(ToolError, match="record 00000001 has 1 labels, should have 2"):
+    with pytest.raises(ToolError, match="record 00000001 has 1 labels, but should have 2"):
         networks.read_labels(tmp_path, "val", 2)
     with pytest.raises(ToolError, match="test_labels: no readable LMDB"):
         networks.read_labels(tmp_path, "test", 2)

@@ -317,7 +317,7 @@ def test_wrong_weights_are_one_clear_line(run, tmp_path, kind):
         (["--detector", "nowhere.onnx"], "No such file" if ENGINE == "torch" else "cannot run YuNet"),
         (["--attributes", "Maal"], "which knows Eyeglasses, Male; did you mean Male?"),
         (["--weights", "x.caffemodel"], "give --run or --weights, not both"),
-        (["--sure", "0.9"], "no option --sure"),
+        (["--sure", "0.9"], "unknown option --sure"),
         (["--video", "answers.mp4"], "--video annotates one video or camera"),
     ),
 )

@@ -13,6 +13,7 @@ from caffe.proto import caffe_pb2
 from shared import ATTRIBUTES, CAFFE, REPOSITORY, B, caffe_train, weights
 
 from models import generate, table1
+from models.networks import network
 from models.options import NETWORKS, NetworkOptions
 from python_layers import regions
 from tools import networks
@@ -57,7 +58,7 @@ def test_early_stopping_watches_the_weighted_losses_of_each_attribute(lmdb_folde
     alpha, beta = 2.5, 0.25
     options = NetworkOptions(ATTRIBUTES, batch=B, lmdb=lmdb_folder, l1=l1, alpha=alpha, beta=beta)
     path = tmp_path / "train_val.prototxt"
-    path.write_text(generate.network(net_name, options))
+    path.write_text(network(net_name, options))
     net = caffe.Net(str(path), caffe.TRAIN)
     net.forward()
     blobs = {name: net.blobs[name].data.copy() for name in net.blobs}

@@ -179,9 +179,9 @@ def checked(path):
         status = check_data.main([str(folder)])
     if status:
         words = errors.getvalue().removesuffix("\n")
-        breaches = [line for line in output.getvalue().splitlines() if line.startswith("BREACH")]
-        sane(status == 1 and (words.startswith("error: ") or breaches), f"status {status} without a reason")
-        raise Refused(words or f"{folder}: {breaches[0]}")
+        failures = [line for line in output.getvalue().splitlines() if line.startswith("FAILED")]
+        sane(status == 1 and (words.startswith("error: ") or failures), f"status {status} without a reason")
+        raise Refused(words or f"{folder}: {failures[0]}")
     sane(not errors.getvalue(), errors.getvalue())
     return output.getvalue()
 

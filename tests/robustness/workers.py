@@ -103,7 +103,7 @@ def work(reader, originals, seed, indices, scratch, say):
     limit = address_space() + reader.memory
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    mat.LONGEST = MAT_SECONDS
+    mat.TIMEOUT = MAT_SECONDS
     whole = {}
     for index in indices:
         file, data = mutation(reader, originals / reader.folder, seed, index)

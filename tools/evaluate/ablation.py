@@ -4,15 +4,15 @@
   face-cascade ablation --variants "cascade,whole face" --caffe torch --precision bfloat16
   face-cascade ablation --learning-rates 0.5,1,2      each variant with the rate that is best on validation
 
-Variants: the cascade as it is; task one alone; whole face; the cascade without the average region, with theoretical
-rectangles, with the linear form of eq. 1, without early stopping, on natural instead of balanced batches.
+Variants: the cascade; task one alone; task two on the whole face; and the cascade without the average region, with
+theoretical rectangles, with L1 as printed in eq. 1 (linear), without early stopping, and on natural batches.
 
-One budget: every variant sees --iterations mini-batches in all its stages together. The cascade trains task one for
-five eighths of them and both tasks for the rest. The learning rate is divided by 10 after 75 % of each stage.
+All variants have one budget: each sees --iterations mini-batches in all its stages together. The cascade trains task
+one for five eighths of them and both tasks for the rest. The learning rate is divided by 10 after 75 % of each stage.
 
-Each variant is a run of its own, FOLDER/seed-S/VARIANT, with a record: what is done with the same settings is not done
-again, and an interrupted ablation is resumed by the same command. Written: ablation.csv (means over the seeds),
-differences.csv (the first variant less each other one, with intervals) and ablation.json (both).
+Each variant is a run of its own, FOLDER/seed-S/VARIANT, with a record, so stages that are done with the same settings
+are not repeated. To resume an interrupted ablation, run the same command again. Results: ablation.csv (means over the
+seeds), differences.csv (the first variant less each other one, with intervals) and ablation.json (both).
 """
 
 import dataclasses
@@ -34,16 +34,16 @@ from tools.evaluate import comparison, results
 from tools.evaluate.tables import show, write_csv
 from tools.train import command, stages
 
-# Folder of the natural batches, below the ablation's.
+# LMDBs with natural batches, a folder below the ablation's.
 NATURAL = "natural_lmdb"
 MEASURES = ("accuracy", "balanced", "f1", "average_precision")
-# Share of the budget that task one has before joint training.
+# Share of the budget for training task one before joint training.
 ALONE = 5 / 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """What differs from the method as it is. stages: its training stages; the last one is evaluated."""
+    """The differences of a variant from the default. stages: its training stages, of which the last is evaluated."""
 
     stages: tuple = ("region", "average", "cascade")
     network: dict = dataclasses.field(default_factory=dict)
@@ -64,7 +64,7 @@ VARIANTS = {
 
 
 def schedule(variant, iterations):
-    """Iterations of each training stage of a variant: dict stage -> iterations; together the budget."""
+    """Iterations of each training stage of a variant, dict stage -> iterations, whose sum is the budget."""
     trained = [name for name in variant.stages if name in record.TRAINED]
     if len(trained) == 1:
         return {trained[0]: iterations}
@@ -73,7 +73,7 @@ def schedule(variant, iterations):
 
 
 def solver_changes(iterations):
-    """Solver fields of a stage of so many iterations: field -> text."""
+    """The changed solver fields of a stage with a number of iterations: dict field -> text."""
     return {
         "max_iter": str(iterations),
         "stepsize": str(max(1, 3 * iterations // 4)),
@@ -84,13 +84,13 @@ def solver_changes(iterations):
 
 
 class Ablation:
-    """The runs of an ablation. folder: where they lie; settings: record.Settings shared by all; lmdb: their data."""
+    """The runs of an ablation. folder: their parent; settings: record.Settings that all share; lmdb: their data."""
 
     def __init__(self, folder, lmdb, settings, iterations):
         self.folder, self.lmdb, self.settings, self.iterations = pathlib.Path(folder), lmdb, settings, iterations
 
     def run_of(self, name, seed, factor=1.0, trial=False):
-        """The run of a variant: its record where there is one, its settings as they have to be now.
+        """The run of a variant: its record if there is one, with the settings that it must have now.
 
         factor: of the learning rates; trial: whether it is one of the search for them, in a folder of its own
         """
@@ -111,7 +111,7 @@ class Ablation:
         return run
 
     def make(self, name, seed, call, others, factor=1.0, trial=False):
-        """Train and evaluate one variant; returns its Run. others: Runs whose stages it may share.
+        """Train and evaluate one variant; returns its Run. others: Runs whose finished stages it may share.
 
         A trial is evaluated on the validation split, others on the test split.
         """
@@ -123,7 +123,7 @@ class Ablation:
         with runs.locked(run.folder) as lock:
             for stage in VARIANTS[name].stages:
                 share(run, stage, others)
-                # A stage of an earlier budget, of other data or other settings is made anew.
+                # A stage with an earlier budget, other data or other settings is repeated.
                 stale = stage in run.stages and stages.differences(
                     run.stages[stage].inputs, stages.normal(run.inputs(stage))
                 )
@@ -151,7 +151,7 @@ class Ablation:
 
 
 def share(run, stage, others):
-    """Take over a stage that another run has done with the same inputs: its weights are linked, not copied."""
+    """Take over a stage that another run has finished with the same inputs; its weights are linked, not copied."""
     wanted = stages.normal(run.inputs(stage))
     if run.done(stage) and run.stages[stage].inputs == wanted:
         return
@@ -173,9 +173,9 @@ def share(run, stage, others):
 
 
 def natural_data(lmdb, out):
-    """Build the data of an LMDB folder once more with natural batches, from the source that its manifest names.
+    """Build LMDBs with natural batches from the data set that the manifest of an LMDB folder names.
 
-    Raises ToolError.
+    Raises ToolError when that data set is missing or has changed.
     """
     try:
         wanted = manifest.read(lmdb)
@@ -184,13 +184,13 @@ def natural_data(lmdb, out):
         if manifest.exists(out):
             if manifest.read(out).source == wanted.source:
                 return
-            shutil.rmtree(out)  # of other data; this folder is the ablation's own
+            shutil.rmtree(out)  # built from other data; the folder belongs to this ablation
         kind, path, chosen = wanted.source.kind, wanted.source.path, wanted.source.options
         source = reopen(kind, path, chosen, pathlib.Path(lmdb) / manifest.NAME)
         settings = dataclasses.replace(wanted.settings, sampling="natural", dropped=0)
         build(source, out, wanted.attributes, settings, wanted.form)
     except (ValueError, OSError, RuntimeError) as error:
-        raise ToolError(f"natural batches could not be built: {error}")
+        raise ToolError(f"natural batches could not be built ({error}); leave out 'natural batches' with --variants")
 
 
 def table(rows_of):
@@ -210,40 +210,45 @@ def table(rows_of):
 
 
 def add_arguments(parser):
-    """The options of `face-cascade ablation`."""
+    """Add the options of `face-cascade ablation` to a parser."""
     command.add_run_arguments(parser)
     parser.set_defaults(run="build/ablation")
     add = parser.add_argument
-    add("--iterations", type=int, default=2000, help="Mini-batches of each variant, in all stages. Default: 2000.")
-    add("--seeds", default="1,2,3", help="Seeds of the first weights, separated by commas. Default: 1,2,3.")
-    add("--variants", default=",".join(VARIANTS), help="Variants, separated by commas. Default: all.")
+    add(
+        "--iterations",
+        type=int,
+        default=2000,
+        help="The mini-batches of each variant in all its stages together (default: 2000).",
+    )
+    add("--seeds", default="1,2,3", help="The seeds of the initial weights, separated by commas (default: 1,2,3).")
+    add("--variants", default=",".join(VARIANTS), help="The variants to train, separated by commas (default: all).")
     add(
         "--learning-rates",
         default="1",
         metavar="FACTORS",
         help="Factors of the solvers' learning rates to try for each variant with the first seed, separated by commas. "
-        "The factor with the best accuracy on the validation split is used for all seeds. Default: 1, no search.",
+        "The factor with the best accuracy on the validation split is used for all seeds (default: 1, no search).",
     )
 
 
 def names_of(text):
-    """The variants named. Raises ToolError."""
+    """The variants named in an option. Raises ToolError for an unknown name, or none."""
     names = [name.strip().replace("_", " ") for name in text.split(",") if name.strip()]
     for name in names:
         if name not in VARIANTS:
             near = difflib.get_close_matches(name, VARIANTS, 1)
             raise ToolError(
-                f"no variant {name!r}; did you mean {near[0]}?"
+                f"--variants: unknown variant {name!r}; did you mean {near[0]}?"
                 if near
-                else f"no variant {name!r}; there are {', '.join(VARIANTS)}"
+                else f"--variants: unknown variant {name!r}; known are {', '.join(VARIANTS)}"
             )
     if not names:
-        raise ToolError(f"--variants: none is named; there are {', '.join(VARIANTS)}")
+        raise ToolError(f"--variants: give at least one; known are {', '.join(VARIANTS)}")
     return names
 
 
 def seeds_of(text):
-    """The seeds named. Raises ToolError."""
+    """The seeds named in an option. Raises ToolError unless they are whole numbers of at least 0."""
     try:
         seeds = [int(seed) for seed in text.split(",") if seed.strip()]
     except ValueError:
@@ -265,7 +270,7 @@ def factors_of(text):
 
 
 def run(arguments):
-    """`face-cascade ablation`. Raises ToolError, OSError."""
+    """Run `face-cascade ablation`. Raises ToolError, OSError."""
     names, seeds = names_of(arguments.variants), seeds_of(arguments.seeds)
     factors = factors_of(arguments.learning_rates)
     if arguments.iterations < 8:

@@ -1,10 +1,9 @@
-"""From scores to decisions and probabilities, by what the validation split shows; kept beside the weights.
+"""Thresholds and calibrated probabilities, fitted on the validation split and stored beside the weights.
 
 Training batches are balanced and faces are not, so a score above 0 is not the best decision. calibration.json holds,
 for each file of weights in its folder: the training priors, and per score and attribute the threshold that is best on
-the validation split and the line that turns the score into the logit of a probability (Platt 1999). A calibration
-belongs to the weights, the data and the settings it was made with, and is used again only while all of them are the
-same.
+the validation split, and slope and offset from the score to the logit of a probability (Platt 1999). A calibration is
+valid for the weights, data and settings that it was fitted with, and is reused only if all of them are the same.
 """
 
 import dataclasses
@@ -18,7 +17,7 @@ from tools.errors import ToolError
 from tools.evaluate import json_records, metrics
 
 NAME = "calibration.json"
-# With fewer faces of either class validation says too little: the training prior decides instead.
+# With fewer validation faces of either class a fit is too uncertain, and the training prior is used instead.
 LEAST = 5
 TUNED = "tuned"
 DECISIONS = ("p > 0.5", "prior-corrected", TUNED)
@@ -26,9 +25,9 @@ DECISIONS = ("p > 0.5", "prior-corrected", TUNED)
 
 @dataclasses.dataclass
 class ScoreCalibration:
-    """Of one score, per attribute, lists (A,).
+    """The calibration of one score, lists (A,) with an entry per attribute.
 
-    threshold: scores above it are "present"; slope, offset: sigmoid(slope * score + offset) is the probability
+    threshold: scores above it mean "present"; slope, offset: sigmoid(slope * score + offset) is the probability
     """
 
     threshold: list[float]
@@ -38,11 +37,11 @@ class ScoreCalibration:
 
 @dataclasses.dataclass
 class Calibration:
-    """The calibration of a file of weights, and what it was made with.
+    """The calibration of a file of weights, and the inputs it was fitted with.
 
     weights: checksum of the file; data: checksum of the LMDB folder's manifest; prior: shares of positives in training
-    (A,), 0.5 where the scores need no correction; faces: how many of the validation split were used, 0 for all;
-    tuned_for: name in metrics.MEASURES; scores: by blob of the deploy net
+    (A,), 0.5 if the scores need no correction; faces: number of validation faces used, 0 for all
+    tuned_for: name in metrics.MEASURES; scores: dict blob of the deploy net -> ScoreCalibration
     """
 
     weights: str
@@ -54,12 +53,12 @@ class Calibration:
     scores: dict[str, ScoreCalibration]
 
     def made_with(self):
-        """Everything this calibration depends on."""
+        """The inputs that this calibration depends on."""
         return self.weights, self.data, self.attributes, self.prior, self.faces, self.tuned_for
 
 
 def decide(scores, prior, threshold):
-    """The three decisions of one score: dict name -> (N, A) bool.
+    """The decisions of one score under each of DECISIONS: dict name -> (N, A) bool.
 
     scores: (N, A) logits of balanced training; prior: share of positives in training, (A,); threshold: (A,)
     """
@@ -68,15 +67,16 @@ def decide(scores, prior, threshold):
 
 
 def tune(scores, labels, prior, measure="accuracy"):
-    """Thresholds (A,) with the best value of a measure: scores (N, A), labels (N, A) bool, of the validation split.
+    """Thresholds (A,) that give the best value of a measure on the validation split.
 
-    measure: name in metrics.MEASURES. A threshold lies midway between the scores it separates.
+    scores: (N, A); labels: (N, A) bool; prior: (A,), decides for attributes with too few faces of a class
+    measure: name in metrics.MEASURES. A threshold is midway between the scores that it separates.
     """
     thresholds = -metrics.prior_shift(prior)
     for index in np.flatnonzero(enough(labels)):
         order = np.argsort(scores[:, index], kind="stable")
         score, label = scores[order, index].astype(np.float64), labels[order, index]
-        # Cut k calls the scores from place k on present.
+        # Cut k decides "present" for the sorted scores from index k on.
         cuts = np.flatnonzero(np.append(True, np.append(np.diff(score) > 0, True)))
         below = np.append(0, np.cumsum(label))[cuts]
         fn, tn = below, cuts - below
@@ -88,22 +88,23 @@ def tune(scores, labels, prior, measure="accuracy"):
 
 
 def enough(labels):
-    """Attributes (A,) bool of which validation has enough faces with and without."""
+    """Whether validation labels (N, A) have enough faces of both classes, (A,) bool."""
     return np.minimum(labels.sum(axis=0), (~labels).sum(axis=0)) >= LEAST
 
 
 def fit(scores, labels, prior):
     """Slope and offset (A,), so that sigmoid(slope * score + offset) is the probability of "present" (Platt 1999).
 
-    Newton's method on the cross-entropy to targets drawn in from 0 and 1 as Platt has it. Where validation has too
-    few faces of a class: slope 1, and the training prior's shift.
+    Newton's method minimises the cross-entropy to Platt's smoothed targets. An attribute with too few validation faces
+    of a class gets slope 1 and the shift of the training prior.
     """
     slope, offset = np.ones(scores.shape[1]), metrics.prior_shift(prior)
     for index in np.flatnonzero(enough(labels)):
         score, label = scores[:, index].astype(np.float64), labels[:, index]
         positive, negative = label.sum(), (~label).sum()
         target = np.where(label, (positive + 1) / (positive + 2), 1 / (negative + 2))
-        # In units of the scores' spread the step is well scaled; a little weight decay bounds it on separable scores.
+        # Scores in units of their spread make Newton's step well conditioned; a little weight decay keeps the slope
+        # finite if the scores separate the classes.
         centre, spread = score.mean(), max(score.std(), 1e-6)
         inputs = np.stack([(score - centre) / spread, np.ones_like(score)], axis=1)
         line = np.array([1.0, np.log(positive / negative)])
@@ -115,21 +116,21 @@ def fit(scores, labels, prior):
             line -= step * min(1, 4 / np.abs(step).max())
             if np.abs(step).max() < 1e-9:
                 break
-        if line[0] < 0:  # the score orders the faces the wrong way round: it is ignored
+        if line[0] < 0:  # a negative slope means that the score misorders the faces: it is ignored
             line = np.array([0, np.log(positive / negative)])
         slope[index], offset[index] = line[0] / spread, line[1] - line[0] * centre / spread
     return slope, offset
 
 
 def probability(scores, slope, offset):
-    """Calibrated probabilities of scores (N, A)."""
+    """Calibrated probabilities (N, A) of scores (N, A)."""
     return 1 / (1 + np.exp(-np.clip(slope * scores + offset, -500, 500)))
 
 
 def make(scores, labels, prior, measure):
-    """Calibrations of scores, dict blob -> (N, A), by labels (N, A) bool of the validation split.
+    """Fit a ScoreCalibration to each score of the validation split: dict blob -> ScoreCalibration.
 
-    prior: (A,); measure: name in metrics.MEASURES. Returns dict blob -> ScoreCalibration.
+    scores: dict blob -> (N, A); labels: (N, A) bool; prior: (A,); measure: name in metrics.MEASURES
     """
     made = {}
     for name, values in scores.items():
@@ -140,15 +141,15 @@ def make(scores, labels, prior, measure):
 
 
 def write(weights, calibration):
-    """Enter a Calibration into calibration.json beside a file of weights. Raises ToolError, OSError."""
+    """Store a Calibration in calibration.json beside a file of weights. Raises ToolError, OSError."""
     path = pathlib.Path(weights).with_name(NAME)
     files.write_json(path, {**_entries(path), pathlib.Path(weights).name: json_records.dump(calibration)})
 
 
 def read(weights, attributes=None):
-    """The Calibration of a file of weights; None where there is none, or none of these weights.
+    """The Calibration of a file of weights, None if there is none that fits.
 
-    attributes: names that it must be for, in order; any if left out. Raises ToolError for a damaged file, OSError.
+    attributes: the names that it must be for, in order; None for any. Raises ToolError for a damaged file, OSError.
     """
     path, name = pathlib.Path(weights).with_name(NAME), pathlib.Path(weights).name
     entries = _entries(path)
@@ -161,7 +162,7 @@ def read(weights, attributes=None):
             raise ValueError(f"{path}: {name}: damaged, key 'prior' must have {len(entry.attributes)} entries")
         wrong = next((word for word in entry.attributes if not word.strip() or not word.isprintable()), None)
         if wrong is not None:
-            raise ValueError(f"{path}: {name}: damaged, key 'attributes' holds {wrong[:60]!r}, which is no name")
+            raise ValueError(f"{path}: {name}: damaged, key 'attributes' holds {wrong[:60]!r}, which is not a name")
         if not all(0 <= share <= 1 for share in entry.prior):
             raise ValueError(f"{path}: {name}: damaged, key 'prior' must hold shares in [0, 1]")
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""Records kept as JSON: dataclasses that are checked field by field when they are read.
+"""Dataclasses stored as JSON and checked field by field when they are read.
 
 Fields may be str, bool, int, float, Optional, List and Dict[str, ...] of these, and other such dataclasses. The key in
-the file is the field's name with blanks for underscores, or what `key` says.
+the file is the field's name with blanks for underscores, or the one given with `key`.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ from data_prep import files
 
 
 def key(words):
-    """A dataclass field that has these words as its key in the file."""
+    """A dataclass field with these words as its key in the file."""
     return dataclasses.field(metadata={"key": words})
 
 
@@ -21,7 +21,7 @@ def words(field):
 
 
 def dump(value):
-    """A record, or lists and dicts of them, as JSON values."""
+    """A dataclass, or lists and dicts of them, as JSON values."""
     if dataclasses.is_dataclass(value):
         return {words(field): dump(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
@@ -30,10 +30,10 @@ def dump(value):
 
 
 def parse(kind, value, where):
-    """A record of dataclass `kind` from JSON values.
+    """An object of dataclass `kind` from JSON values.
 
-    where: file and place, for the error. Raises ValueError that names it and the key when a key is missing or unknown,
-    or its value is of another type or not finite.
+    where: file and key, for the error. Raises ValueError that names both for a missing or unknown key, or a value of
+    the wrong type or not finite.
     """
     if not isinstance(value, dict):
         raise ValueError(f"{where}: damaged, must be a JSON object")

@@ -1,4 +1,4 @@
-"""Where attributes are found: regions of raw and revised responses, measured against true boxes."""
+"""Regions of raw and revised responses, measured against the true boxes of attributes."""
 
 import dataclasses
 import math
@@ -18,9 +18,9 @@ RAW, REVISED = "raw", "revised"
 
 @dataclasses.dataclass
 class RegionRow:
-    """Regions of one attribute, or ("mean") the means over attributes, against true boxes.
+    """Measures of one attribute's regions against true boxes; attribute "mean" holds the means over attributes.
 
-    response: RAW or REVISED by the average region; faces: positives with a true box; area: share of the picture
+    response: RAW or REVISED by the average region; faces: positives with a true box; area: share of the patch
     """
 
     attribute: str
@@ -33,7 +33,7 @@ class RegionRow:
 
 
 class Mapper:
-    """What a net's RegionMapper makes of responses, outside Caffe.
+    """The computation of a net's RegionMapper, outside of Caffe.
 
     average: (A, 4, 4); rectangles: (A, 4, 4, 4) in conv3 cells; threshold, average_weight: see RegionMapper
     """
@@ -54,7 +54,7 @@ class Mapper:
         return regions.revise(response, self.average, self.weight)
 
     def regions(self, response, revise=True):
-        """Regions (N, A, 4) in pixels of the patch, of responses (N, A, 4, 4), revised or raw."""
+        """Regions (N, A, 4), in pixels of the patch, of responses (N, A, 4, 4), revised or raw."""
         weight = self.weight if revise else 0
         return regions.regions(response, self.average, self.rectangles, self.threshold, weight, "image")
 
@@ -66,7 +66,7 @@ class Mapper:
 def read_boxes(folder, split, faces):
     """True boxes of the first faces of a split: for each a dict attribute -> x1 y1 x2 y2 in pixels of the patch.
 
-    None where the LMDB folder has none (only synthetic faces have). Raises ToolError, OSError.
+    Returns None if the LMDB folder has no boxes (only synthetic faces have). Raises ToolError, OSError.
     """
     path = pathlib.Path(folder) / f"{split}_boxes.json"
     try:
@@ -76,10 +76,10 @@ def read_boxes(folder, split, faces):
     except ValueError as error:
         raise ToolError(str(error))
     if len(boxes) < faces:
-        raise ToolError(f"{path}: damaged, boxes of {len(boxes)} faces, not of {faces}; build the LMDBs again")
+        raise ToolError(f"{path}: damaged, holds boxes of {len(boxes)} faces, not of {faces}; build the LMDBs again")
     for number, of_image in enumerate(boxes):
         if not isinstance(of_image, dict) or not all(map(is_box, of_image.values())):
-            raise ToolError(f"{path}: damaged, entry {number} is no object of boxes [x1, y1, x2, y2]")
+            raise ToolError(f"{path}: damaged, entry {number} is not an object of boxes [x1, y1, x2, y2]")
     return boxes[:faces]
 
 
@@ -93,7 +93,7 @@ def rows(regions, boxes, attributes):
     """RegionRows: one per attribute and kind of response, each kind followed by its means.
 
     regions: dict RAW or REVISED -> (N, A, 4) in pixels of the patch; boxes: for each image a dict attribute -> true
-    box, as positives have
+    box, which only positives have
     """
     return [row for response, rois in regions.items() for row in _rows(response, rois, boxes, attributes)]
 

@@ -1,21 +1,21 @@
-"""Measures of decisions, scores and regions; arrays in, numbers out.
+"""Measures of decisions, scores and regions, computed on arrays.
 
-Each measure of decisions is a function of the four counts of a confusion table, so that it applies to a split and to
-its bootstrap resamples (Efron 1979) alike: the counts of all resamples are one product of matrices.
+Each measure of decisions is a function of the four counts of a confusion matrix. It therefore applies to a split and to
+its bootstrap resamples (Efron 1979), whose counts are one matrix product.
 """
 
 import collections
 
 import numpy as np
 
-# Right and wrong answers "present" (tp, fp) and "absent" (tn, fn), each (..., A).
+# Entries of the confusion matrix: true and false positives, false and true negatives, each (..., A).
 Counts = collections.namedtuple("Counts", "tp fp fn tn")
 
 
 def count(decisions, labels, weights=None):
     """Counts of decisions (N, A) bool against labels (N, A) bool.
 
-    weights: how often each face counts, (N,) or (R, N) for R resamples; once if left out
+    weights: how often each face counts, (N,), or (R, N) for R resamples; None for once each
     """
     weights = np.ones(len(labels), np.float32) if weights is None else weights
     cells = (decisions & labels, decisions & ~labels, ~decisions & labels, ~decisions & ~labels)
@@ -23,23 +23,23 @@ def count(decisions, labels, weights=None):
 
 
 def share(part, whole):
-    """part / whole, NaN where the whole is 0."""
+    """part / whole, NaN if the whole is 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(whole > 0, np.divide(part, whole), np.nan)
 
 
 def accuracy_of(c):
-    """Share of right decisions."""
+    """Share of correct decisions."""
     return share(c.tp + c.tn, sum(c))
 
 
 def balanced_accuracy_of(c):
-    """Mean of the shares of right decisions among positives and among negatives; NaN without both."""
+    """Mean of the shares of correct decisions among positives and among negatives; NaN if a class is missing."""
     return (share(c.tp, c.tp + c.fn) + share(c.tn, c.tn + c.fp)) / 2
 
 
 def f1_of(c):
-    """Harmonic mean of precision and recall of "present"; NaN where nothing is present nor decided to be."""
+    """Harmonic mean of precision and recall of "present"; NaN if there are no positives and no positive decisions."""
     return share(2 * c.tp, 2 * c.tp + c.fp + c.fn)
 
 
@@ -48,7 +48,7 @@ MEASURES = {"accuracy": accuracy_of, "balanced_accuracy": balanced_accuracy_of, 
 
 
 def accuracy(decisions, labels):
-    """Share of right decisions per attribute: (N, A) bool each -> (A,)."""
+    """Share of correct decisions per attribute: (N, A) bool each -> (A,)."""
     return accuracy_of(count(decisions, labels))
 
 
@@ -63,7 +63,7 @@ def f1(decisions, labels):
 
 
 def average_precision(scores, labels, weights=None):
-    """Area under precision over recall, a sum of steps at the distinct scores: (N, A) each -> (..., A).
+    """Area under the precision-recall curve, a sum of steps at the distinct scores: (N, A) each -> (..., A).
 
     weights: as in `count`. NaN for an attribute that is never present.
     """
@@ -71,7 +71,7 @@ def average_precision(scores, labels, weights=None):
     columns = []
     for score, label in zip(scores.T, labels.T):
         order = np.argsort(-score, kind="stable")
-        ends = np.append(np.diff(score[order]) != 0, True)  # equal scores are one step
+        ends = np.append(np.diff(score[order]) != 0, True)  # equal scores form one step
         weight = weights[..., order]
         above = np.cumsum(weight, axis=-1)[..., ends]
         found = np.cumsum(weight * label[order], axis=-1)[..., ends]
@@ -94,7 +94,7 @@ def curve(score, label):
 
 
 def resamples(faces, number, seed=0, size=50):
-    """Bootstrap resamples of a split: how often each face is taken, (up to `size`, N) at a time, `number` in all."""
+    """Yield bootstrap resamples of a split: counts of each face, arrays (up to `size`, N), `number` rows in total."""
     rng = np.random.RandomState(seed)
     for start in range(0, number, size):
         rows = min(size, number - start)
@@ -103,7 +103,7 @@ def resamples(faces, number, seed=0, size=50):
 
 
 def interval(values, confidence=0.95):
-    """Ends of the central interval that holds a share of resampled values (R, ...): two arrays (...)."""
+    """Ends of the central interval that holds the share `confidence` of resampled values (R, ...): two arrays (...)."""
     tail = (1 - confidence) / 2
     finite = np.where(np.isfinite(values).any(axis=0), values, 0)
     ends = np.nanquantile(finite, [tail, 1 - tail], axis=0)
@@ -111,13 +111,13 @@ def interval(values, confidence=0.95):
 
 
 def majority(labels):
-    """Majority baseline: accuracy of always deciding for the more frequent class, (A,)."""
+    """Majority baseline: the accuracy of always deciding for the more frequent class, (A,)."""
     share = labels.mean(axis=0)
     return np.maximum(share, 1 - share)
 
 
 def prior_shift(prior):
-    """What corrects a logit trained on balanced batches for a share `prior` of positives, (A,): added to it."""
+    """The term (A,) to add to a logit trained on balanced batches when the share of positives is `prior` (A,)."""
     return np.log(prior / (1 - prior))
 
 
@@ -128,7 +128,7 @@ def area(boxes):
 
 
 def intersection(one, other):
-    """Areas that boxes (..., 4) share."""
+    """Areas of the intersections of boxes (..., 4)."""
     low = np.maximum(one[..., :2], other[..., :2])
     high = np.minimum(one[..., 2:], other[..., 2:])
     return area(np.concatenate([low, high], axis=-1))
@@ -141,11 +141,11 @@ def iou(found, true):
 
 
 def coverage(found, true):
-    """Box coverage: the share of the true box that the found one covers (recall of the true box)."""
+    """Box coverage: the share of the true box that the found box covers (recall of the true box)."""
     return intersection(found, true) / area(true)
 
 
 def pointing_game(found, true):
-    """Whether the centre of the found box lies in the true one, (...) bool; its mean is the pointing-game accuracy."""
+    """Whether the centre of the found box is in the true box, (...) bool; the mean is the pointing-game accuracy."""
     centre = (found[..., :2] + found[..., 2:]) / 2
     return ((centre >= true[..., :2]) & (centre < true[..., 2:])).all(axis=-1)

@@ -1,4 +1,4 @@
-"""What the paper prints: table 2, accuracies of five methods on twenty attributes of CelebA and of LFWA."""
+"""Published figures: table 2 of the paper, the accuracies of five methods on twenty attributes of CelebA and LFWA."""
 
 import csv
 import pathlib
@@ -8,9 +8,9 @@ import numpy as np
 from tools.evaluate import results
 
 TABLE = pathlib.Path(__file__).with_name("table2.csv")
-# The methods that results are put beside: the paper's own and its strongest rival.
+# The methods that results are compared with: the paper's own, and the best of the others.
 OURS, RIVAL = "Paper", "LNets+ANet"
-# The experiments of section 4 that table 2 has no row for: mean accuracies, percent.
+# Mean accuracies, in percent, of the experiments in section 4 that have no row in table 2.
 WHOLE_FACE = {"celeba": 89.0, "lfwa": 86.3}
 NOTE = (
     "Published means over different attributes are not comparable: the paper sets its means over 20 attributes beside "
@@ -19,7 +19,7 @@ NOTE = (
 
 
 def read():
-    """Table 2: dict (dataset, method) -> dict of attribute -> accuracy in [0, 1], and its "printed_average"."""
+    """Table 2: dict (dataset, method) -> dict of attribute, or "printed_average" -> accuracy in [0, 1]."""
     lines = [line for line in TABLE.read_text().splitlines() if not line.startswith("#")]
     return {
         (row.pop("dataset"), row.pop("method")): {name: float(value) / 100 for name, value in row.items()}
@@ -28,7 +28,7 @@ def read():
 
 
 def rows(kind):
-    """Table 2's rows for a data set: dict method -> dict attribute -> accuracy. Empty for another data set."""
+    """Table 2's rows for a kind of data set: dict method -> dict attribute -> accuracy; empty if it has none."""
     return {
         method: {name: value for name, value in row.items() if name != "printed_average"}
         for (dataset, method), row in read().items()
@@ -37,14 +37,14 @@ def rows(kind):
 
 
 def mean(row, attributes=None):
-    """Mean accuracy of a row over attributes, those of table 2 by default; NaN where it lacks one."""
+    """Mean accuracy of a row over attributes, those of table 2 by default; NaN if one is missing."""
     return float(np.mean([row.get(name, np.nan) for name in attributes or row]))
 
 
 def beside(networks, kind):
-    """results.Published of every attribute of table 2, then the mean; [] where nothing is published.
+    """results.Published for every attribute of table 2, then for the mean; [] if nothing is published.
 
-    networks: dict name -> rows of its answer (results.Row), tuned; kind: data set
+    networks: dict name -> rows (results.Row) of its answer under the tuned decision; kind: of data set
     """
     table = rows(kind)
     measured = {

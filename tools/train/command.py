@@ -174,7 +174,7 @@ def check_stages(names):
         if name not in stages.ORDER:
             near = difflib.get_close_matches(name, stages.ORDER, 1)
             hint = f"; did you mean {near[0]}?" if near else f"; stages are {', '.join(stages.ORDER)}"
-            raise ToolError(f"no stage {name!r}{hint}")
+            raise ToolError(f"unknown stage {name!r}{hint}")
     return names or DEFAULT_STAGES
 
 
