@@ -3,8 +3,8 @@
   face-cascade demo            in build/demo; the same as `make demo`
 
 No photo is used: 2,000 faces with three attributes are rendered by data_prep.synthetic. The engine on PyTorch trains,
-because it is faster than BVLC Caffe on most CPUs; then BVLC Caffe answers for some of the faces with the same weights, and the
-largest difference of a probability is printed. --caffe bvlc trains on BVLC Caffe as well. To resume an
+because it is faster than BVLC Caffe on most CPUs; then BVLC Caffe answers for some of the faces with the same weights,
+and the largest difference of a probability is printed. --caffe bvlc trains on BVLC Caffe as well. To resume an
 interrupted demo, run the same command again; after a complete one it prints the results again. See report.html.
 """
 
