@@ -1,4 +1,4 @@
-"""Measure prediction: faces/s against its net called directly, time to the first result, memory, flicker in videos.
+"""Measure prediction and evaluation: faces/s against the net called directly, start-up, memory, flicker in videos.
 
     .caffe/bin/python -m benchmarks.prediction FACES --run build/run
     .venv/bin/python -m benchmarks.prediction FACES --run build/run --only memory
@@ -23,18 +23,25 @@ import numpy as np
 from benchmarks.measure import command_seconds, interleaved, load, peak, ratio, seconds
 from data_prep.geometry import face, patch
 from tools import networks
+from tools.evaluate import evaluation
+from tools.evaluate.evaluation import EvaluateSettings
 from tools.predict import photos
 from tools.predict.predictor import Predictor
 from tools.predict.tracking import Tracker
+from tools.run import Run
 
 PHOTO = (1750, 2300)
 
 
 def speed(faces, run, rounds, count=64):
-    """Faces/s of Predictor and of its net alone on patches made before, one by one and in batches, interleaved."""
+    """Faces/s of Predictor and of its net alone on patches made before, one by one and in batches, interleaved.
+
+    In batches also those of an evaluation of the run's test faces, against the same number of patches.
+    """
     predictor = Predictor(run=run, aligned=True)
     pictures = list(photos.read(photos.find([faces])[:count]))
     patches = [patch(face(photo.image)) for photo in pictures]
+    data = evaluation.read_data(Run.read(run).data.lmdb)
     for batch in (1, 16):
 
         def net_alone(batch=batch):
@@ -46,14 +53,20 @@ def speed(faces, run, rounds, count=64):
                 return [predictor.predict(photo.image) for photo in pictures]
             return list(predictor.stream(iter(pictures), batch))
 
-        results = interleaved({"net": net_alone, "ours": ours}, rounds)
-        alone, own = (statistics.median(results[name]) for name in ("net", "ours"))
-        print(
-            f"batches of {batch}: Predictor {len(patches) / own:.2f} faces/s, its net alone "
-            f"{len(patches) / alone:.2f}: {ratio(results['net'], results['ours']):.2f} times (median of {rounds}); "
-            f"{load()}",
-            flush=True,
-        )
+        def evaluation_of_as_many(batch=batch):
+            evaluation.responses(predictor.net, data, "test", EvaluateSettings(faces=len(patches), batch=batch))
+
+        rivals = {"net alone": net_alone, "Predictor": ours}
+        if batch > 1:
+            rivals["evaluation"] = evaluation_of_as_many
+        results = interleaved(rivals, rounds)
+        for name, times in results.items():
+            share = ratio(results["net alone"], times)
+            print(
+                f"batches of {batch}: {name} {len(patches) / statistics.median(times):.2f} faces/s, {share:.2f} times "
+                f"its net alone (median of {rounds}); {load()}",
+                flush=True,
+            )
 
 
 def command(run, out, *rest):
