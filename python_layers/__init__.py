@@ -1,1 +1,1 @@
-"""The paper's three ideas as Caffe Python layers: region mapping, RoI warp, early stopping."""
+"""The paper's methods as Caffe Python layers: region mapping, RoI warp, early stopping, balanced batches."""

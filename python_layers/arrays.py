@@ -1,6 +1,6 @@
-"""Functions for NumPy arrays and PyTorch tensors alike: BVLC Caffe gives layers the former, engine/caffe the latter.
+"""Functions on NumPy arrays, which BVLC Caffe passes to layers, and on PyTorch tensors, which engine/caffe passes.
 
-A layer whose maths uses only operations that both libraries have under the same name sets `supports_tensors = True`.
+A layer sets `supports_tensors = True` if it uses only operations that both libraries have under the same name.
 """
 
 import sys
@@ -14,7 +14,7 @@ def library(array):
 
 
 def like(values, array):
-    """Numbers as an array of the library, type and device of another."""
+    """Numbers as an array with the library, type and device of another array."""
     if isinstance(array, np.ndarray):
         return np.asarray(values, dtype=array.dtype)
     return sys.modules["torch"].tensor(np.asarray(values), dtype=array.dtype, device=array.device)
@@ -26,6 +26,6 @@ def double(array):
 
 
 def places(array):
-    """0, 1, 2 ... along the last axis, in the shape of the array."""
+    """An array of the same shape that holds 0, 1, 2 ... along the last axis."""
     xp = library(array)
     return xp.cumsum(xp.ones_like(array), -1) - 1

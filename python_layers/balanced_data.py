@@ -1,4 +1,4 @@
-"""Balanced, augmented mini-batches, cut while training runs: Caffe Python layer `BalancedData` (section 3.4.1)."""
+"""Balanced, augmented mini-batches, cropped during training: Caffe Python layer `BalancedData` (section 3.4.1)."""
 
 import pathlib
 
@@ -22,12 +22,12 @@ CHECKS = {
     "workers": (lambda v: is_whole(v, 1), "a whole number of processes >= 1"),
     "ahead": (lambda v: is_whole(v, 1), "a whole number of batches >= 1"),
 }
-# A float32 holds whole numbers exactly up to 2^24: the position is kept in digits.
+# A float32 is exact only for whole numbers up to 2^24, so the position is stored in digits.
 DIGITS, BASE = 4, 1 << 16
 
 
 def to_digits(number):
-    """A whole number >= 0 as (DIGITS,) float32, lowest digit first."""
+    """A whole number >= 0 as digits (DIGITS,) float32, lowest digit first."""
     return np.array([number // BASE**place % BASE for place in range(DIGITS)], dtype=np.float32)
 
 
@@ -40,22 +40,22 @@ class BalancedData(caffe.Layer):
     """Faces and labels from the compact form: the same tops as a Data layer on the stream form.
 
     TRAIN, top  data (b * A, 3, 224, 224), label_flat (b * A,): record i * A + a is image i of attribute a, absent for
-                even i, present for odd i, cut and mirrored by the same plan as the stream, without end: every image of
-                a class comes before one comes again, in another order and otherwise cut each time. In a folder with
-                natural sampling, image i may be of either class
-    TEST, top   data (b, 3, 224, 224), label_flat (b, A, 1, 1): centre patches of one split in order, from the start
-                again after the last
-    blobs[0]    TRAIN: (4,), the number of batches given so far, in digits of base 2^16
+                even i, present for odd i, cropped and mirrored by the same endless plan as the stream: all images of a
+                class occur once, then all of them again in another order, cropped anew. In a folder with natural
+                sampling, image i may be of either class
+    TEST, top   data (b, 3, 224, 224), label_flat (b, A, 1, 1): centre patches of one split in order; the first follows
+                the last
+    blobs[0]    TRAIN: (4,), the number of batches delivered so far, in digits of base 2^16
 
-    Batches depend on the seed, the folder and their number alone, not on the number of workers. Give the blob
-    `param { lr_mult: 0 decay_mult: 0 }`: snapshots then carry it, and a resumed training continues with the next batch.
-    Give the layer a name that no layer of another net has, such as balanced_data: Caffe copies blobs by name.
+    Batches depend only on the seed, the folder and their number, not on the number of workers. Give the blob
+    `param { lr_mult: 0 decay_mult: 0 }`: snapshots then store it, and resumed training continues with the next batch.
+    Give the layer a name that no layer of another net has, such as balanced_data, because Caffe copies blobs by name.
 
     param_str, JSON:
       source   "data/lmdb"  folder of the LMDBs
       batch    4            TRAIN: b, images per attribute, even; TEST: images
       split    null         "train" (balanced), "val" or "test" (in order); null: train in TRAIN, val in TEST
-      seed     null         of sampling and augmentation; null: the one the folder was made with
+      seed     null         seed of sampling and augmentation; null: the folder's own
       workers  2            processes that prepare batches
       ahead    2            batches they prepare in advance
 
@@ -75,7 +75,7 @@ class BalancedData(caffe.Layer):
         self.images = self.size
         if self.split == "train":
             if self.size % 2:
-                raise ValueError(f"BalancedData: batch must be even, half of it positive, not {self.size}")
+                raise ValueError(f"BalancedData: batch must be even, because half of it is positive, not {self.size}")
             settings = prepared.settings
             seed = settings.seed if given["seed"] is None else given["seed"]
             self.plan = Plan(self.labels, attributes, seed, settings.augment, settings.sampling)
@@ -109,7 +109,7 @@ class BalancedData(caffe.Layer):
             top[1].reshape(self.images, self.labels.shape[1], 1, 1)
 
     def samples(self, number):
-        """What batch `number` consists of: (images,) of SAMPLE. Several solvers take alternating batches."""
+        """The samples of batch `number`, (images,) of SAMPLE. Several solvers take alternating batches."""
         if self.split == "train":
             return self.plan.batch(number * caffe.solver_count() + caffe.solver_rank(), self.size)
         samples = np.zeros(self.images, SAMPLE)
@@ -118,7 +118,7 @@ class BalancedData(caffe.Layer):
 
     @logs_errors
     def forward(self, bottom, top):
-        if self.pool is None:  # not before: BVLC never lets go of a Python layer, and so of its workers
+        if self.pool is None:  # not in setup, because BVLC Caffe never releases a Python layer, nor then its workers
             path = self.folder / f"{self.split}_images"
             self.pool = Pool(path, self.images, self.workers, self.ahead, self.frame)
         if self.split == "train":

@@ -1,18 +1,18 @@
-"""Bilinear warp of regions and max-pool, with their gradients: the maths of RoIWarp (eq. 3 of the paper).
+"""Bilinear warp of regions and max pooling, with their gradients: the arithmetic of RoIWarp (eq. 3 of the paper).
 
-The functions take NumPy arrays and PyTorch tensors alike: `xp` is the module numpy or torch. No loop over
-images, attributes or channels.
+The functions take NumPy arrays or PyTorch tensors; `xp` is the module numpy or torch. There are no loops over images,
+attributes or channels.
 """
 
 import numpy as np
 
 
 def sample_positions(low, high, samples, cells, xp=np):
-    """Where the samples of intervals lie, and whether they move with the interval's ends.
+    """Positions of the samples of intervals, and whether they move with the ends of the interval.
 
-    low, high: (...,) ends of the intervals in cells; samples: how many in each; cells: size of the map
+    low, high: (...,) ends of the intervals in cells; samples: their number; cells: size of the map
     Returns x (..., samples) = low + (k + 0.5) / samples * (high - low) - 0.5, clamped to [0, cells - 1], and
-    moves (..., samples), False where it was clamped. Ends that are no finite numbers count as 0.
+    moves (..., samples), False if x was clamped. Ends that are not finite count as 0.
     """
     low, high = (xp.nan_to_num(end, nan=0.0, posinf=0.0, neginf=0.0) for end in (low, high))
     share = fractions(samples, low, xp)
@@ -39,7 +39,7 @@ def bilinear_weights(x, cells, xp=np):
 
 
 def weight_slopes(x, cells, xp=np):
-    """Derivatives of bilinear_weights to the positions: (..., cells)."""
+    """Derivatives of bilinear_weights with respect to the positions: (..., cells)."""
     d = distances(x, cells, xp)
     return -xp.sign(d) * (abs(d) < 1)
 
@@ -71,14 +71,14 @@ def warp(features, rois, samples, xp=np):
 
 
 def warp_gradient_features(warped_diff, wx, wy, xp=np):
-    """Gradient to the features (b, A, C, H, W): the transposed product."""
+    """Gradient with respect to the features, (b, A, C, H, W): the transposed product."""
     flat = warped_diff.reshape(*warped_diff.shape[:3], -1)
     diff = xp.matmul(flat, warp_matrices(wy, wx).swapaxes(-1, -2))
     return diff.reshape(*warped_diff.shape[:3], wy.shape[-1], wx.shape[-1])
 
 
 def warp_gradient_rois(warped_diff, features, rois, xp=np):
-    """Gradient to the rois, (b, A, 4): through the derivatives of the weights; 0 where a sample is clamped."""
+    """Gradient with respect to the rois, (b, A, 4), through the derivatives of the weights; clamped samples add 0."""
     samples = warped_diff.shape[-1]
     height, width = features.shape[-2:]
     flat = features.reshape(*features.shape[:3], -1)
@@ -101,12 +101,12 @@ def warp_gradient_rois(warped_diff, features, rois, xp=np):
 
 
 def pool_cells(blob, pool):
-    """The pool * pool views (..., H / pool, W / pool) of a map (..., H, W) that a max-pool compares."""
+    """The pool * pool views (..., H / pool, W / pool) of a map (..., H, W) that max pooling compares."""
     return [blob[..., i::pool, j::pool] for i in range(pool) for j in range(pool)]
 
 
 def max_pool(blob, pool, xp=np):
-    """Max-pool without overlap over the last two axes."""
+    """Max pooling without overlap over the last two axes."""
     views = pool_cells(blob, pool)
     largest = views[0]
     for view in views[1:]:
@@ -115,7 +115,7 @@ def max_pool(blob, pool, xp=np):
 
 
 def max_pool_gradient(blob, pooled, top_diff, pool, xp=np):
-    """Gradient of max_pool: goes to the first of the largest cells."""
+    """Gradient of max_pool; at a tie it goes to the first of the largest cells."""
     diff = xp.zeros_like(blob)
     free = top_diff == top_diff
     for view, target in zip(pool_cells(blob, pool), pool_cells(diff, pool)):

@@ -1,4 +1,4 @@
-"""Gradient-gated early stopping per attribute: Caffe Python layer `EarlyStopping` (section 3.4.2)."""
+"""Early stopping per attribute by blocking its gradient: Caffe Python layer `EarlyStopping` (section 3.4.2)."""
 
 import caffe
 import numpy as np
@@ -21,7 +21,7 @@ CHECKS = {
         "a list with a number >= 0 for each score",
     ),
 }
-# Loss of the score 0, p = 0.5.
+# Chance level: the loss of score 0, where p = 0.5.
 CHANCE = {"log": np.log(2), "linear": 0.5}
 # Columns of the state blob.
 EPSILON, SEEN, STOPPED = range(3)
@@ -31,7 +31,7 @@ TRAIN = 0
 def attribute_losses(scores, labels, form):
     """Mean loss of each attribute over the mini-batch: scores, labels (b, A) -> (A,).
 
-    form: "log" for the cross-entropy of eq. 4, "linear" for |y - sigmoid(score)|, eq. 1
+    form: "log" for the cross-entropy of eq. 4, "linear" for |y - sigmoid(score)| of eq. 1
     """
     xp, scores = arrays.library(scores), arrays.double(scores)
     if form == "log":
@@ -42,12 +42,12 @@ def attribute_losses(scores, labels, form):
 
 
 def observe(losses, window, state, vibration, ceiling):
-    """Add one mini-batch's losses (A,) to the windows; returns which attributes it still trains, (A,) bool.
+    """Add one mini-batch's losses (A,) to the windows; returns which attributes it trains, (A,) bool.
 
-    window: (A, W), changed in place: the last W losses of each attribute, a ring buffer
-    state: (A, 3), changed in place: epsilon (0 until it is fixed), losses seen, mini-batches stopped
-    vibration: largest standard deviation of a full window whose losses count as vibrating within a range
-    ceiling: the mean of the window must be below it for epsilon to be fixed
+    window: (A, W), changed in place: ring buffers of the last W losses of each attribute
+    state: (A, 3), changed in place: epsilon (0 until it is fixed), losses observed, mini-batches stopped
+    vibration: largest standard deviation of a full window at which epsilon may be fixed
+    ceiling: the mean of the window must also be below this for epsilon to be fixed
     """
     xp, size = arrays.library(window), window.shape[1]
     place = arrays.places(window) == (state[:, SEEN] % size)[:, None]
@@ -64,34 +64,34 @@ def observe(losses, window, state, vibration, ceiling):
 
 
 class EarlyStopping(caffe.Layer):
-    """Stops the gradient of an attribute in mini-batches whose loss is below that attribute's epsilon.
+    """Blocks the gradient of an attribute in mini-batches whose loss is below that attribute's epsilon.
 
     bottom  one or two scores (b, A), before the sigmoid (logits, max d), then label (b, A), 0 or 1
-    top     the same scores, unchanged; optionally the number of attributes this mini-batch trains, (1,); optionally
-            1 for each attribute it trains, 0 for one that is stopped, (A,)
+    top     the same scores, unchanged; optionally the number of attributes that train in this mini-batch, (1,);
+            optionally 1 for each attribute that trains and 0 for each that is stopped, (A,)
     blobs[0]  (A, window): the losses of the last mini-batches
-    blobs[1]  (A, 3): epsilon (0 until it is fixed), losses seen, mini-batches stopped
+    blobs[1]  (A, 3): epsilon (0 until it is fixed), losses observed, mini-batches stopped
 
-    In TRAIN, forward adds each attribute's own loss to its window: the mean over b, summed over the scores with
-    their weights (alpha L1 + beta L2, eq. 6). When the window is full, its standard deviation at most `range` and
-    its mean below `ceiling` times the loss of chance, epsilon of that attribute is fixed to the window's mean. From
-    then on backward passes no gradient for an attribute whose mini-batch loss is below its epsilon; a mini-batch
-    above it still trains. In TEST it is the identity and changes no state.
+    In TRAIN, forward adds each attribute's loss to its window: the mean over b, summed over the scores with their
+    weights (alpha L1 + beta L2, eq. 6). When the window is full, its standard deviation is at most `range`, and its
+    mean is below `ceiling` times the chance level, epsilon of that attribute is fixed to the window's mean. From then
+    on backward passes no gradient for an attribute whose mini-batch loss is below its epsilon; a mini-batch above it
+    still trains. In TEST the layer is the identity and changes no state.
 
-    Why the standard deviation: the losses of mini-batches of b = 4 have single large values, and the largest minus
-    the smallest loss of a window depends on these alone. Why the ceiling: at the start of training the losses vary
-    little too, round chance.
+    The standard deviation is used because losses of mini-batches of b = 4 have single large values, which alone would
+    determine the difference of the largest and smallest loss. The ceiling is needed because losses also vary little at
+    the start of training, around the chance level.
 
     param_str, JSON:
-      window   200   mini-batches whose losses are looked at
-      range    0.1   largest standard deviation of a window that has settled; 0 switches early stopping off
-      ceiling  0.5   the mean must be below this share of the loss of chance (ln 2 per log loss, 1/2 per linear)
+      window   200   number of mini-batches whose losses are observed
+      range    0.1   largest standard deviation at which epsilon is fixed; 0 switches early stopping off
+      ceiling  0.5   the mean must be below this share of the chance level (ln 2 per log loss, 1/2 per linear loss)
       forms    ["log", ...]  form of each score's loss: "log" (cross-entropy) or "linear" (|y - sigmoid|)
       weights  [1, ...]      weight of each score's loss
 
-    Give both blobs `param { lr_mult: 0 decay_mult: 0 }`: snapshots then carry the state and a resumed
-    training continues exactly. Known limit: weight decay and momentum still act on a stopped attribute's
-    weights. Raises ValueError for wrong parameters or shapes.
+    Give both blobs `param { lr_mult: 0 decay_mult: 0 }`: snapshots then store the state, and resumed training equals
+    uninterrupted training. Known limit: weight decay and momentum still act on a stopped attribute's weights.
+    Raises ValueError for wrong parameters or shapes.
     """
 
     supports_tensors = True

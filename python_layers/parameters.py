@@ -6,14 +6,14 @@ import sys
 
 
 def logs_errors(method):
-    """Decorate setup or reshape: print an error before it is raised, because `caffe train` ends without showing it."""
+    """Decorator of setup and reshape that prints an error, because Caffe's own program exits without showing it."""
 
     @functools.wraps(method)
     def wrapper(self, bottom, top):
         try:
             return method(self, bottom, top)
         except Exception as error:
-            if getattr(sys, "argv", [""]) == [""]:  # embedded in Caffe's own program: nobody prints the exception
+            if getattr(sys, "argv", [""]) == [""]:  # embedded in Caffe's own program
                 print(f"error: {error}", file=sys.stderr, flush=True)
             raise
 
@@ -23,8 +23,8 @@ def logs_errors(method):
 def read_parameters(layer, defaults, checks):
     """The parameters of a layer: `defaults` overridden by the JSON object in its param_str.
 
-    layer: the Caffe layer, its class name stands in the errors
-    defaults: dict of every parameter and its value where param_str does not give one
+    layer: the Caffe layer, whose class name appears in the errors
+    defaults: dict of all parameters and their default values
     checks: dict of parameter -> (predicate, description of the values it takes)
     Raises ValueError that names the layer, the parameter and the values it takes.
     """
@@ -48,7 +48,7 @@ def read_parameters(layer, defaults, checks):
 def check_count(layer, what, blobs, counts, meaning):
     """Raise ValueError unless the number of a layer's blobs is one of `counts`.
 
-    what: "bottom" or "top"; meaning: what they are, for the error
+    what: "bottom" or "top"; meaning: names of the blobs, for the error
     """
     if len(blobs) not in counts:
         allowed = " or ".join(str(count) for count in counts)

@@ -1,9 +1,8 @@
 """Worker processes that prepare faces in advance; BalancedData takes its mini-batches from them.
 
-Processes, because a Python that Caffe's own program has started never lets a second thread run: Caffe holds the
-interpreter's lock while it computes. A worker is a fresh interpreter, fed through a pipe, that writes pixels into
-memory shared without a name. Nothing can be left behind: however this process ends, the pipes close, the workers end,
-and with the last of them the memory goes.
+Processes are needed because Caffe's own program holds the interpreter lock of its embedded Python while it computes, so
+that threads would never run. A worker is a new interpreter that gets requests through a pipe and writes pixels into
+anonymous shared memory. However this process ends, the pipes close, the workers exit, and the memory is released.
 
     python -m python_layers.prefetch    # a worker; started by Pool only
 """
@@ -33,17 +32,17 @@ _REPLY = struct.Struct("<I")  # bytes of an error that follow; 0: done
 
 
 class PrefetchError(RuntimeError):
-    """Faces that could not be prepared; the message says which and why."""
+    """A face could not be prepared; the message says which, and why."""
 
     def __init__(self, message):
         super().__init__(f"BalancedData: {message}")
 
 
 class Pool:
-    """Worker processes that cut the faces of an LMDB.
+    """Worker processes that crop the faces of an LMDB.
 
-    path: LMDB of encoded faces; batch: images per request; workers: processes; ahead: requests that may wait
-    frame: where the eyes stand in the images, as of geometry.framed
+    path: LMDB of encoded faces; batch: images per request; workers: number of processes; ahead: number of requests that
+    may be pending; frame: positions of the eyes in the images, as in geometry.framed
     Raises PrefetchError when a worker cannot be started.
     """
 
@@ -57,19 +56,19 @@ class Pool:
         finally:
             os.close(memory)
         self._pixels = np.frombuffer(self._map, np.uint8).reshape(self.slots, batch, 3, PATCH_SIZE, PATCH_SIZE)
-        self._waiting = collections.deque()  # (worker, slot, samples), in the order of asking
+        self._waiting = collections.deque()  # (worker, slot, samples), in the order of the requests
         self._asked = 0
         self.close = weakref.finalize(self, _stop, self._workers)
 
     def __len__(self):
-        """Number of requests that wait."""
+        """The number of pending requests."""
         return len(self._waiting)
 
     def ask(self, samples):
         """Request a batch: (batch,) of SAMPLE."""
         worker = self._workers[self._asked % len(self._workers)]
         slot = self._asked % self.slots
-        try:  # a worker that ended says so to `take`
+        try:  # if the worker has ended, `take` reports it
             worker.stdin.write(_REQUEST.pack(slot, len(samples)) + samples.tobytes())
             worker.stdin.flush()
         except OSError:
@@ -78,7 +77,7 @@ class Pool:
         self._asked += 1
 
     def take(self):
-        """The oldest samples asked for and their pixels, (batch, 3, 224, 224) uint8: valid until the next `ask`.
+        """The samples of the oldest request and their pixels (batch, 3, 224, 224) uint8, valid until the next `ask`.
 
         Raises PrefetchError.
         """
@@ -92,13 +91,13 @@ class Pool:
         return samples, self._pixels[slot]
 
     def forget(self):
-        """Throw away what was asked for."""
+        """Discard all pending requests."""
         while self._waiting:
             self.take()
 
 
 def interpreter():
-    """The path of a Python of this version. Where Caffe's program started Python, sys.executable is another one."""
+    """The path of a Python of this version. Under Caffe's own program sys.executable does not name one."""
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     beside = [os.path.join(prefix, "bin", version) for prefix in (sys.prefix, sys.exec_prefix)]
     embedded = getattr(sys, "argv", [""]) == [""]
@@ -117,7 +116,7 @@ def _start(path, batch, slots, memory, frame):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[memory],
-            # Ctrl-C is for Caffe, which then takes its snapshot and needs no worker killed under it.
+            # In a session of its own, so that Ctrl-C reaches Caffe, which takes its snapshot, but not the workers.
             start_new_session=True,
             env=dict(os.environ, PYTHONPATH=search, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"),
         )
@@ -128,7 +127,7 @@ def _start(path, batch, slots, memory, frame):
 def _gone(worker):
     code = worker.wait()
     how = f"killed by signal {-code}" if code < 0 else f"exit {code}"
-    return f"a worker process ended ({how}); what it said stands above"
+    return f"a worker process ended ({how}); see its messages above"
 
 
 def _stop(workers):
@@ -143,7 +142,7 @@ def _stop(workers):
 
 
 def encoded(value):
-    """The field `data` of a serialised Datum that holds an encoded image, without Caffe's classes: they start Caffe."""
+    """The field `data` of a serialised Datum with an encoded image. Caffe's classes would import all of Caffe."""
     place = 0
     while place < len(value):
         tag, place = _varint(value, place)
@@ -168,7 +167,7 @@ def _varint(value, place):
 def cut(transaction, samples, frame, pixels):
     """Fill pixels (n, 3, 224, 224) uint8 with the patches of samples (n,) of SAMPLE.
 
-    frame: as of geometry.framed. Raises ValueError naming a record.
+    frame: as in geometry.framed. Raises ValueError that names the record.
     """
     whole = None
     for sample, target in zip(samples, pixels):
@@ -187,7 +186,7 @@ def cut(transaction, samples, frame, pixels):
 
 
 def serve(path, frame, batch, slots, memory):
-    """The life of a worker: requests from standard input, replies to standard output, until that closes."""
+    """The main loop of a worker: reads requests from standard input and writes replies, until the pipe closes."""
     cv2.setNumThreads(1)
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr

@@ -1,4 +1,4 @@
-"""Receptive fields: which inputs a point of a later layer sees (section 3.2 of the paper).
+"""Receptive fields: the inputs that a point of a later layer depends on (section 3.2 of the paper).
 
 Layers are (kernel, stride, padding) from the first to the last; sizes are in cells of the first one's input.
 """
@@ -10,9 +10,9 @@ def field(layers):
     """Size, step and start of the receptive fields of the last layer's points.
 
     layers: (kernel, stride, padding) of each, first to last
-    Returns (size, step, start): point i sees the cells [start + step * i, start + step * i + size), which
-    may reach beyond the input. From the last layer backwards r_i = s_i (r_(i+1) - 1) + k_i, the paper's
-    formula, and likewise start_i = s_i start_(i+1) - p_i.
+    Returns (size, step, start): point i sees the cells [start + step * i, start + step * i + size), which may extend
+    beyond the input. From the last layer backwards, r_i = s_i (r_(i+1) - 1) + k_i, the paper's formula, and
+    start_i = s_i start_(i+1) - p_i.
     """
     size, step, start = 1, 1, 0
     for kernel, stride, padding in reversed(list(layers)):

@@ -14,21 +14,21 @@ CHECKS = {
 
 
 class RegionMapper(caffe.Layer):
-    """Rectangle round the receptive fields of the response points above a threshold.
+    """The rectangle that bounds the rectangles of all response points above a threshold.
 
     bottom[0]  responses r in [0, 1], (b, A, 4, 4)
     top[0]     regions, (b, A, 4): x1 y1 x2 y2 in conv3 cells, half-open, inside the 13 x 13 map
     top[1]     optional: the same in pixels of the 224 x 224 image, for drawing
-    blobs[0]   average response, (A, 4, 4); before one is written it is the threshold everywhere, which
-               leaves unchanged which points are above
+    blobs[0]   average response, (A, 4, 4); until one is written, the threshold everywhere, which does not change the
+               set of points above the threshold
     blobs[1]   rectangle of each response point, (A, 4, 4, 4) in conv3 cells; the theoretical receptive
                field unless measured ones have been written
 
     param_str, JSON, with the paper's values as defaults:
       threshold       0.5   responses above it belong to the region
       average_weight  0.5   w in r' = (1 - w) r + w average; 0 switches the revision off
-      gradient        "none": thresholding has zero gradient; "soft": that of the mean of the points'
-                      rectangles weighted by their responses
+      gradient        "none": zero, the gradient of thresholding; "soft": the gradient of the response-weighted mean of
+                      the points' rectangles
 
     Give both blobs `param { lr_mult: 0 decay_mult: 0 }`. Raises ValueError for wrong parameters or shapes.
     """

@@ -1,4 +1,4 @@
-"""From response maps to regions, the arithmetic (section 3.2): NumPy arrays or PyTorch tensors, no Caffe needed."""
+"""The arithmetic from response maps to regions (section 3.2), for NumPy arrays or PyTorch tensors, without Caffe."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from models import table1
 from python_layers import arrays, receptive_field
 
 ROWS_TO_CONV3 = table1.TASK_ONE
-# Parameters of the layer RegionMapper, the paper's values.
+# Default parameters of the layer RegionMapper, the paper's values.
 DEFAULTS = {"threshold": 0.5, "average_weight": 0.5, "gradient": "none"}
 ROWS_TO_IMAGE = table1.SHARED + (table1.CONV3,) + table1.TASK_ONE
 
@@ -14,7 +14,7 @@ ROWS_TO_IMAGE = table1.SHARED + (table1.CONV3,) + table1.TASK_ONE
 def theoretical_rectangles(rows=ROWS_TO_CONV3, extent=table1.MAP_SIZE):
     """Receptive fields of the response points, (4, 4, 4) as x1 y1 x2 y2, by the paper's formula.
 
-    rows: rows of table 1 between the response map and the map whose cells count; extent: its size
+    rows: rows of table 1 from the map whose cells are the unit to the response map; extent: side of that map in cells
     """
     layers = [(row.kernel, row.stride, row.padding) for row in rows]
     return receptive_field.rectangles(layers, table1.RESPONSE_SIZE, extent)
@@ -23,7 +23,7 @@ def theoretical_rectangles(rows=ROWS_TO_CONV3, extent=table1.MAP_SIZE):
 def cells_to_image(rectangles):
     """Rectangles in conv3 cells as rectangles in image pixels, clipped to the image.
 
-    A cell stands for the step x step pixels round the centre of what it sees.
+    A cell represents the step x step pixels around the centre of its receptive field.
     """
     rows = table1.SHARED + (table1.CONV3,)
     size, step, start = receptive_field.field([(row.kernel, row.stride, row.padding) for row in rows])
@@ -100,7 +100,7 @@ def soft_extents(revised, rectangles):
 
 
 def soft_gradient(revised, rectangles, top_diff):
-    """Gradient of soft_extents to the revised responses, (b, A, 4, 4), for the gradient top_diff (b, A, 4)."""
+    """Gradient with respect to the revised responses, (b, A, 4, 4), for the gradient top_diff of soft_extents."""
     weights = revised.reshape(revised.shape[0], revised.shape[1], -1, 1)
     offset = rectangles.reshape(rectangles.shape[0], -1, 4) - soft_extents(revised, rectangles)[:, :, None]
     gradient = (offset * top_diff[:, :, None]).sum(axis=-1) / weights.sum(axis=2)

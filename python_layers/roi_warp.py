@@ -1,4 +1,4 @@
-"""Bilinear RoI warp with max-pool: Caffe Python layer `RoIWarp` (section 3.3, eq. 3 of the paper)."""
+"""Bilinear RoI warp with max pooling: Caffe Python layer `RoIWarp` (section 3.3, eq. 3 of the paper)."""
 
 import caffe
 
@@ -13,20 +13,19 @@ CHECKS = {
 
 
 class RoIWarp(caffe.Layer):
-    """Bilinear warp of a region of every attribute's features to a fixed size, then max-pool (eq. 3).
+    """Bilinear warp of a region of every attribute's features to a fixed size, then max pooling (eq. 3).
 
     bottom[0]  features, (b, A * C, H, W)
-    bottom[1]  regions, (b, A, 4): x1 y1 x2 y2 in feature cells, cell c covers [c, c + 1). Left out: the
-               whole map
+    bottom[1]  regions, (b, A, 4): x1 y1 x2 y2 in feature cells, cell c covers [c, c + 1); without it, the whole map
     top[0]     (b, A * C, warp / pool, warp / pool)
 
     param_str, JSON, with the paper's values as defaults:
       warp  10  samples along each side of the region
-      pool  2   side of the max-pool's windows
+      pool  2   side of the windows of max pooling
 
-    Regions of any size, also empty, reversed, outside the map or not finite, give finite numbers. The gradient
-    to features and regions is exact (at a tie the first of the largest cells takes it). Raises ValueError
-    for wrong parameters or shapes.
+    All regions give finite numbers, even empty or reversed ones, or those outside the map or not finite. The gradient
+    with respect to features and regions is exact (at a tie it goes to the first of the largest cells). Raises
+    ValueError for wrong parameters or shapes.
     """
 
     supports_tensors = True

@@ -83,7 +83,7 @@ DAMAGE = {
     "threads": (change(["settings", "threads"], "two"), "'threads' must be a number, not \"two\""),
     "unknown key": (change(["settings", "colour"], 1), "unknown key 'colour'"),
     "min_firings": (change(["settings", "average", "min_firings"], None), "'min_firings' must be a number, not null"),
-    "stage": (change(["stages", "regoin"], {}), "no stage of that name"),
+    "stage": (change(["stages", "regoin"], {}), "unknown stage"),
     "state": (change(["stages", "region", "state"], "finished"), "'state' must be one of"),
     "done without weights": (change(["stages", "region", "weights"], None), "needs 'weights'"),
     "true as number": (change(["stages", "region", "iterations"], True), "'iterations' must be a number, not true"),

@@ -31,9 +31,9 @@ DEVICE = re.compile(r"cpu|cuda(?::(\d+))?")
 
 
 def use_device(device):
-    """Run nets on a device from now on: "cpu", "cuda" (the first GPU) or "cuda:N".
+    """Select the device of all nets loaded later: "cpu", "cuda" (the first GPU) or "cuda:N".
 
-    Raises ToolError for another word, for a GPU on a Caffe built for the CPU only, and for a GPU that is not there.
+    Raises ToolError for an unknown device, for a GPU with a Caffe built for the CPU only, and for a missing GPU.
     """
     match = DEVICE.fullmatch(device)
     if not match:
@@ -64,7 +64,7 @@ def is_bvlc():
 
 
 def built_for_gpus():
-    """Whether BVLC's Caffe was built with CUDA: only then has this process loaded its run-time library."""
+    """Whether BVLC Caffe was built with CUDA: only then has this process loaded CUDA's run-time library."""
     return "libcudart" in pathlib.Path("/proc/self/maps").read_text()
 
 
@@ -179,7 +179,7 @@ def region_mapper_parameters(model):
 
 
 def attributes_of(net):
-    """The number of attributes that a deploy net is for."""
+    """The number of attributes of a deploy net."""
     return net.blobs["conv3"].data.shape[1] // CONV3_CHANNELS
 
 
@@ -194,7 +194,7 @@ def forward(net, images, blobs):
 
 
 def batches(items, size):
-    """Lists of `size` items, the last one shorter."""
+    """Yield lists of `size` items; the last one may be shorter."""
     batch = []
     for item in items:
         batch.append(item)

@@ -1,4 +1,4 @@
-"""What run.json holds, as dataclasses, and how it is read: every key there, of its type, with finite numbers."""
+"""The content of run.json as dataclasses, and its reader, which checks keys, types and finite numbers."""
 
 import dataclasses
 import re
@@ -29,7 +29,7 @@ class Data:
 
 @dataclasses.dataclass
 class Average:
-    """How the average region is measured, see tools.train.average_region."""
+    """The settings of the average region, see tools.train.average_region."""
 
     rectangles: str = "measured"
     faces: int = 200
@@ -38,7 +38,7 @@ class Average:
 
 @dataclasses.dataclass
 class Settings:
-    """What a user chooses for a run.
+    """The user's settings of a run.
 
     network: the fields of models.options.NetworkOptions that do not come from the data; solver: dict stage -> dict
     field -> text, changes to the files in solver/; device: "cpu", "cuda:0" or "cuda:0,1"; threads: 0 for one per core
@@ -56,7 +56,7 @@ class Settings:
 
 @dataclasses.dataclass
 class Stage:
-    """How far a stage has come.
+    """The state and results of a stage.
 
     inputs: dict of everything the result depends on; state: one of STATES; weights: file below the run's folder, or
     None; checksum: of that file; iterations: done; images: training images seen per attribute, also in earlier
@@ -76,7 +76,7 @@ class Stage:
 
 
 def copied(settings):
-    """Settings of their own with the same values."""
+    """A deep copy of Settings."""
     made = dataclasses.asdict(settings)
     return Settings(**{**made, "average": Average(**made["average"])})
 
@@ -98,7 +98,7 @@ def parse(record, path):
     _check_solver(settings.solver, f"{path}: settings: solver")
     _check_solver({stage: {"random_seed": settings.seed} for stage in TRAINED}, f"{path}: settings: seed")
     if not DEVICE.fullmatch(settings.device):
-        raise ValueError(f"{path}: settings: damaged, key 'device' is {settings.device[:60]!r}, no device")
+        raise ValueError(f"{path}: settings: damaged, key 'device' is {settings.device[:60]!r}, not a device")
     for key, allowed in (("engine", ENGINES), ("precision", PRECISIONS)):
         if getattr(settings, key) not in allowed:
             raise ValueError(f"{path}: settings: damaged, key {key!r} must be one of {', '.join(allowed)}")
@@ -106,7 +106,7 @@ def parse(record, path):
     for name, stage in files.member(record, "stages", dict, path).items():
         where = f"{path}: stages: {name}"
         if name not in STAGES:
-            raise ValueError(f"{where}: damaged, no stage of that name; stages are {', '.join(STAGES)}")
+            raise ValueError(f"{where}: damaged, unknown stage; stages are {', '.join(STAGES)}")
         stages[name] = fields(Stage, stage, where)
         if stages[name].state not in STATES:
             raise ValueError(f"{where}: damaged, key 'state' must be one of {', '.join(STATES)}")
@@ -137,7 +137,7 @@ _KINDS = {
 
 
 def fields(kind, value, where):
-    """A dataclass from a dict read from JSON, every field there and of its type. Raises ValueError."""
+    """A dataclass from a dict read from JSON. Raises ValueError for a missing, unknown or mistyped field."""
     if not isinstance(value, dict):
         raise ValueError(f"{where}: damaged, must be a JSON object")
     names = {field.name: _KINDS[field.type] for field in dataclasses.fields(kind)}

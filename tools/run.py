@@ -1,8 +1,8 @@
-"""The record of a run: what it was made from, with which settings, and how far each of its stages has come.
+"""The record of a run: its data and settings, and the state of each of its stages.
 
-A run is a folder, and `run.json` in it is its record. Every tool reads from it what it needs: attributes, networks,
-weights, calibration. Settings are given once: what a command leaves out is what the record says. A stage is not made
-again while its inputs are the same, and weights that were made from other inputs are never used.
+A run is a folder, and `run.json` in it is its record, from which every tool reads attributes, networks, weights and
+calibration. Settings are given once; the record supplies those that a command leaves out. A stage is not repeated while
+its inputs are the same, and weights that were trained from other inputs are never used.
 
     RUN/run.json           this record
     RUN/region/            task one: prototxts, train.log, snapshots
@@ -66,12 +66,12 @@ class Run:
         try:
             run.network()
         except ToolError as error:
-            raise ToolError(f"{path}: damaged, of a network that cannot be ({error})")
+            raise ToolError(f"{path}: damaged, describes an impossible network ({error})")
         return run
 
     @staticmethod
     def exists(folder):
-        """Whether a folder holds a run's record, be it whole or damaged."""
+        """Whether a folder holds a run's record, valid or damaged."""
         return (pathlib.Path(folder) / NAME).exists()
 
     @classmethod
@@ -80,7 +80,7 @@ class Run:
         return cls(folder, read_data(lmdb), settings or Settings())
 
     def write(self):
-        """Write the record, whole or not at all. Raises OSError."""
+        """Write the record, completely or not at all. Raises OSError."""
         self.folder.mkdir(parents=True, exist_ok=True)
         record = {
             "version": VERSION,
@@ -114,7 +114,7 @@ class Run:
         return self.place("region" if stage == "average" else stage) / "deploy.prototxt"
 
     def done(self, name):
-        """Whether a stage has ended well."""
+        """Whether a stage is done."""
         return name in self.stages and self.stages[name].state == "done"
 
     def weights(self, name):
@@ -132,7 +132,7 @@ class Run:
         return path
 
     def check_data(self):
-        """Raise ToolError when the LMDB folder is gone, damaged, or holds other data than the run was made from."""
+        """Raise ToolError if the LMDB folder is missing, damaged, or holds other data than the run was trained on."""
         found = read_data(self.data.lmdb)
         try:
             for path in sorted(pathlib.Path(self.data.lmdb).glob("*/data.mdb")):
@@ -148,30 +148,30 @@ class Run:
     # Inputs of stages ---------------------------------------------------------------------------------------
 
     def inputs(self, name):
-        """Everything the result of a training stage or of the average region depends on: flat dict, JSON values."""
-        made = {"data": self.data.checksum}
+        """The inputs that the result of a training stage or of the average region depends on: flat dict of JSON."""
+        inputs = {"data": self.data.checksum}
         if name == "average":
-            made.update((f"average.{key}", value) for key, value in dataclasses.asdict(self.settings.average).items())
-            made["network.threshold"] = self.network().threshold
-            made["weights of region"] = self.start("region")
-            return made
+            inputs.update((f"average.{key}", value) for key, value in dataclasses.asdict(self.settings.average).items())
+            inputs["network.threshold"] = self.network().threshold
+            inputs["weights of region"] = self.start("region")
+            return inputs
         network = self.network().to_dict()
         fields = [field for field in options.FIELDS_OF[name] if field not in ("lmdb", "test_batch")]
-        made.update((f"network.{field}", network[field]) for field in fields)
+        inputs.update((f"network.{field}", network[field]) for field in fields)
         for field, value in self.solver_fields(name).items():
             if field not in NOT_WEIGHTS:
-                made[f"solver.{field}"] = value
-        made.update(engine=self.settings.engine, precision=self.settings.precision, solvers=self.solvers())
+                inputs[f"solver.{field}"] = value
+        inputs.update(engine=self.settings.engine, precision=self.settings.precision, solvers=self.solvers())
         if name == "cascade":
-            made["weights with the average region"] = self.start("average")
-        return made
+            inputs["weights with the average region"] = self.start("average")
+        return inputs
 
     def start(self, name):
-        """Checksum of the weights of a stage that another one starts from; None while there are none."""
+        """Checksum of the weights of a stage that another one starts from; None if there are none yet."""
         return self.stages[name].checksum if self.done(name) else None
 
     def solver_fields(self, name):
-        """Field -> value of a stage's solver, all changes made."""
+        """The solver of a stage with all changes: dict field -> value."""
         changes = dict(self.settings.solver.get(name, {}))
         changes.setdefault("random_seed", str(self.settings.seed))
         return solvers.fields(name, changes, len(self.attributes))
@@ -187,13 +187,13 @@ class Run:
         return self.settings.device.count(",") + 1
 
     def images(self, name):
-        """Training images per attribute that a whole training stage sees, and those of the stage it starts from."""
+        """Training images per attribute that a stage sees, including those of the stages that it starts from."""
         own = int(self.solver_fields(name)["max_iter"]) * self.network().batch * self.solvers()
         return own + (self.images("region") if name == "cascade" else 0)
 
 
 def command(run, name):
-    """The command that makes a stage of a run."""
+    """The command that runs a stage of a run, as text."""
     folder = shlex.quote(str(run.folder))
     if os.environ.get(FROM_MAKE):
         word = name if name in ("average", "evaluate") else f"train-{name.replace('_', '-')}"
@@ -219,11 +219,11 @@ def read_data(lmdb):
 
 @contextlib.contextmanager
 def locked(folder, wait=60.0):
-    """Hold a run's folder: a second training, average region or evaluation of it is refused with ToolError.
+    """Context manager that locks a run's folder against a second training, average region or evaluation.
 
     The lock is a file descriptor that a training started inside inherits, so it lasts as long as that training,
-    however this process ends. wait: seconds for a training whose command was killed to write its last snapshot.
-    Yields the descriptor, None where the command that started this one holds the lock.
+    however this process ends. wait: seconds that a training whose command was killed gets to write its last snapshot.
+    Yields the descriptor, or None if the command that started this one holds the lock. Raises ToolError.
     """
     folder = pathlib.Path(folder)
     if os.environ.get(LOCK_HELD) == str(folder.resolve()):
@@ -254,7 +254,7 @@ def locked(folder, wait=60.0):
         yield descriptor
     finally:
         os.environ.pop(LOCK_HELD, None)
-        if not (folder / NAME).exists():  # nothing was made: leave nothing
+        if not (folder / NAME).exists():  # no run was created, so remove the empty folder
             with contextlib.suppress(OSError):
                 (folder / ".lock").unlink()
                 folder.rmdir()
@@ -262,7 +262,7 @@ def locked(folder, wait=60.0):
 
 
 def alive(owner):
-    """Whether the process of this number (text) runs."""
+    """Whether the process with this number (text) is running."""
     try:
         os.kill(int(owner), 0)
     except (ValueError, ProcessLookupError):

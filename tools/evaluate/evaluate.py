@@ -4,11 +4,11 @@
     .caffe/bin/python -m tools.evaluate.evaluate --lmdb data/lmdb --models models --out build/evaluation \\
         --weights region=build/average.caffemodel cascade=build/cascade_iter_30000.caffemodel
 
-With --run all trained stages of a run are compared, else the given weights; which network a file belongs to is read
-from it. Training batches are balanced and the test set is not, so three decisions are reported: p > 0.5; the logit
-corrected by the training set's prior (prior-corrected); thresholds tuned on the validation split (tuned). For each:
-accuracy, balanced accuracy (mean of the accuracies on faces with and without) and F1; and average precision, which
-needs no decision. Intervals hold 95 % of bootstrap resamples of the faces; all scores see the same resamples, so
+All trained stages of a run are compared, or the files given with --weights, whose network is recognised. Training
+batches are balanced and the test set is not, so three decisions are reported: p > 0.5; the logit corrected by the prior
+of the training set (prior-corrected); thresholds tuned on the validation split (tuned). For each decision: accuracy,
+balanced accuracy (mean of the accuracies on positives and on negatives) and F1; and average precision, which needs no
+decision. Intervals hold 95 % of bootstrap resamples of the faces; all scores see the same resamples, so that
 differences are paired.
 
 Written to RUN/evaluation or OUT: tables.txt and evaluation.csv (all numbers), evaluation.json and NAME.npz (read by
@@ -72,7 +72,7 @@ def evaluate_files(weights, lmdb, out, settings=None, device="cpu"):
     draw(evaluations, out, settings.split, boxes)
     write_csv(out / "evaluation.csv", summary.csv_rows(result))
     write_bytes(out / "tables.txt", summary.tables(result).encode())
-    # Last, so that it stands for a whole evaluation.
+    # Written last, so that its presence means that the evaluation is complete.
     results.write(out, result)
     return result
 
@@ -122,7 +122,7 @@ def evaluate(run, settings=None, device=None, restart=False):
         if not restart and run.done("evaluate") and run.stages["evaluate"].inputs == inputs:
             result = whole(out, run.stages["evaluate"].checksum, weights)
             if result:
-                print(f"{out}: evaluated already with the same weights, data and settings; nothing to do")
+                print(f"{out}: already evaluated with the same weights, data and settings; nothing to do")
                 return result
         stage = run.stages["evaluate"] = record.Stage(inputs)
         stage.made_with = {"engine": "bvlc" if networks.is_bvlc() else "torch", "device": device}
@@ -164,7 +164,7 @@ def whole(out, checksum, weights):
 
 
 def listing(out):
-    """One line on what lies where."""
+    """One line that lists the files of an evaluation."""
     rest = ", ".join(sorted(path.name for path in out.iterdir() if path.name[0] != "." and path.name != "tables.txt"))
     return f"{out}: tables.txt (all tables), {rest}"
 
@@ -187,41 +187,62 @@ def named_weights(words, models):
 
 
 def add_arguments(parser):
-    """The options of `face-cascade evaluate`."""
+    """Add the options of `face-cascade evaluate` to a parser."""
     add, default = parser.add_argument, EvaluateSettings()
     add(
-        "--run", metavar="FOLDER", help=f"Folder of the run whose trained stages are evaluated. Default: {DEFAULT_RUN}."
+        "--run",
+        metavar="FOLDER",
+        help=f"The folder of the run whose trained stages are evaluated (default: {DEFAULT_RUN}).",
     )
     add(
         "--weights",
         nargs="+",
         metavar="[NAME=]FILE",
-        help="Evaluate these .caffemodel files side by side, instead of a run's stages.",
+        help="Evaluate and compare these .caffemodel files (default: the stages of --run).",
     )
-    add("--models", metavar="FOLDER", help="With --weights: the networks' prototxts. Default: the run's, else models.")
-    add("--lmdb", metavar="FOLDER", help="With --weights: the LMDBs. Default: the run's, else data/lmdb.")
+    add(
+        "--models",
+        metavar="FOLDER",
+        help="With --weights: the folder of the prototxts (default: the run's, else models).",
+    )
+    add("--lmdb", metavar="FOLDER", help="With --weights: the folder of LMDBs (default: the run's, else data/lmdb).")
     add(
         "--out",
         default="build/evaluation",
         metavar="FOLDER",
-        help="With --weights: folder to write. Default: build/evaluation.",
+        help="With --weights: the folder to write to (default: build/evaluation).",
     )
-    add("--split", default=default.split, choices=SPLITS, help=f"Faces to evaluate on. Default: {default.split}.")
-    add("--faces", type=int, default=0, help="Evaluate on only the first so many faces of a split. Default: 0 for all.")
+    add("--split", default=default.split, choices=SPLITS, help=f"The split to evaluate on (default: {default.split}).")
+    add(
+        "--faces",
+        type=int,
+        default=0,
+        help="Use only the first N faces of a split, for a quick look (default: 0, all).",
+    )
     add(
         "--tune",
         default=default.tune,
         choices=tuple(metrics.MEASURES),
-        help=f"Measure for which the thresholds are tuned on the validation split. Default: {default.tune}.",
+        help=f"The measure for which thresholds are tuned on the validation split (default: {default.tune}).",
     )
-    add("--resamples", type=int, default=default.resamples, help=f"Bootstrap resamples. Default: {default.resamples}.")
-    add("--batch", type=int, default=default.batch, help=f"Faces per forward pass. Default: {default.batch}.")
-    add("--restart", action="store_true", help="Evaluate a run again although nothing has changed.")
-    add("--device", help="cpu, cuda or cuda:N. Default: the run's.")
+    add(
+        "--resamples",
+        type=int,
+        default=default.resamples,
+        help=f"The number of bootstrap resamples (default: {default.resamples}).",
+    )
+    add(
+        "--batch",
+        type=int,
+        default=default.batch,
+        help=f"Faces per forward pass; lower it to save memory (default: {default.batch}).",
+    )
+    add("--restart", action="store_true", help="Evaluate a run again even if nothing has changed (default: reuse).")
+    add("--device", help="The device: cpu, cuda or cuda:N (default: the run's).")
 
 
 def run(arguments):
-    """`face-cascade evaluate`: the exit status. Raises ToolError, OSError."""
+    """Run `face-cascade evaluate`; returns the exit status. Raises ToolError, OSError."""
     names = [field.name for field in dataclasses.fields(EvaluateSettings)]
     settings = EvaluateSettings(**{name: getattr(arguments, name) for name in names})
     if not arguments.weights:

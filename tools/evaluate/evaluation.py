@@ -20,7 +20,7 @@ REGIONS = ("rois_image", "response")
 
 @dataclasses.dataclass
 class EvaluateSettings:
-    """What a user chooses. faces: only the first so many of each split, 0 for all; batch: faces per forward pass."""
+    """The user's settings. faces: number of faces of each split to use, 0 for all; batch: faces per forward pass."""
 
     split: str = "test"
     faces: int = 0
@@ -41,10 +41,10 @@ class EvaluateSettings:
 
 @dataclasses.dataclass
 class Data:
-    """The LMDB folder that is evaluated on.
+    """The LMDB folder that networks are evaluated on.
 
-    checksum: of its manifest; prior: share of positives that a logit is to be corrected by, (A,): that of training, or
-    0.5 for natural batches, from which the score knows already how rare an attribute is; source: kind of data set or ""
+    checksum: that of its manifest; prior: share of positives (A,) that logits are corrected for: the training set's, or
+    0.5 for natural batches, whose scores need no correction; source: kind of data set, "" if unknown
     """
 
     lmdb: pathlib.Path
@@ -119,7 +119,7 @@ class Evaluation:
 
     @property
     def answer(self):
-        """The Scored that the network answers with."""
+        """The Scored of the network's final output."""
         return list(self.scored.values())[-1]
 
     def calibrate(self, net, settings):

@@ -1,4 +1,4 @@
-"""What an evaluation measured, as evaluation.json and NAME.npz hold it: written here, and read and checked here."""
+"""The results of an evaluation, evaluation.json and NAME.npz: their writer, and their reader, which checks them."""
 
 import dataclasses
 import pathlib
@@ -76,7 +76,7 @@ class Published:
 
 @dataclasses.dataclass
 class NetworkResult:
-    """What was measured of one file of weights.
+    """The results of one file of weights.
 
     file: path from the evaluation's folder, so that a run may be moved; checksum: of it; network: "region", "cascade"
     or "whole_face"; faces_per_second: reading included; arrays: checksum of NAME.npz; calibration: by blob; rows: of
@@ -239,7 +239,7 @@ def arrays_path(folder, name):
 
 
 def write_arrays(path, **arrays):
-    """Write arrays as a compressed .npz file, whole or not at all. Raises OSError."""
+    """Write arrays as a compressed .npz file, completely or not at all. Raises OSError."""
     with files.replacing(path) as file:
         np.savez_compressed(file, **arrays)
 

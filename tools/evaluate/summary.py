@@ -41,7 +41,7 @@ def short(result):
 
 
 def cell(value):
-    """A number that may not be defined."""
+    """A number as text, also if it is None (not defined)."""
     return "-" if value is None else f"{value:.3f}"
 
 

@@ -25,7 +25,7 @@ def text(value):
 
 
 def aligned(rows, keys=None):
-    """Rows as an aligned table; the words of a heading stand under each other. keys: the columns, all by default."""
+    """Rows as an aligned table; long headings are broken into lines. keys: the columns, all by default."""
     rows = as_dicts(rows)
     keys = keys or list(rows[0])
     cells = [[text(row.get(key)) for key in keys] for row in rows]

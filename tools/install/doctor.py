@@ -1,4 +1,4 @@
-"""Say what this machine and this clone have, what is missing, and the command that gets it.
+"""Print what is installed on this machine and in this clone, what is missing, and the command that installs it.
 
 face-cascade doctor
 """
@@ -31,7 +31,7 @@ def add_arguments(parser):
 
 
 def flags():
-    """The processor's flags, a set of words; empty where /proc does not tell."""
+    """The processor's flags, a set of words; empty if /proc does not list them."""
     try:
         text = pathlib.Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -93,24 +93,24 @@ def packages():
 
 
 def rows():
-    """What is there: list of (good, name, words); good is None for what is neither good nor bad."""
-    made = [(True, "Python", f"{platform.python_version()}, {sys.executable}")]
-    made.append((packages()[0], "packages", packages()[1]))
+    """The lines of the report: list of (good, name, words); good is None for information only."""
+    lines = [(True, "Python", f"{platform.python_version()}, {sys.executable}")]
+    lines.append((packages()[0], "packages", packages()[1]))
     good, words = bvlc()
-    made.append((good, "BVLC Caffe", words))
-    made += torch()
+    lines.append((good, "BVLC Caffe", words))
+    lines += torch()
     cores = len(os.sched_getaffinity(0))
     threads = os.environ.get("OMP_NUM_THREADS") or str(cores)
-    made.append((True, "threads", f"{threads} of {cores} cores (--threads N for fewer)"))
+    lines.append((True, "threads", f"{threads} of {cores} cores (--threads N for fewer)"))
     free = shutil.disk_usage(engines.REPOSITORY).free / 1e9
     need = f"all of CelebA and a full training take about {DISK} GB"
-    made.append((free > DISK or None, "disk", f"{free:.0f} GB free in {engines.REPOSITORY}; {need}"))
-    made.append((True, "cache", f"{install_caffe.cache_folder()} (FACE_CASCADE_CACHE= for another place)"))
-    return made
+    lines.append((free > DISK or None, "disk", f"{free:.0f} GB free in {engines.REPOSITORY}; {need}"))
+    lines.append((True, "cache", f"{install_caffe.cache_folder()} (FACE_CASCADE_CACHE= for another place)"))
+    return lines
 
 
 def run(arguments):
-    """`face-cascade doctor`; exit status 1 where something is missing."""
+    """Run `face-cascade doctor`; returns 1 if something required is missing, else 0."""
     found = rows()
     for good, name, words in found:
         mark = {True: "ok", False: "missing", None: "note"}[good]

@@ -1,9 +1,8 @@
-"""Which Caffe a command runs on: BVLC Caffe or the engine on PyTorch; it is installed where it is missing.
+"""The choice of the Caffe that a command runs on, and its installation if it is missing.
 
 bvlc    BVLC Caffe 1.0, the reference: on the CPU, in .caffe/
 torch   engine/ on PyTorch: CPU or GPU, in .venv/
-auto    torch where a GPU or another precision than float32 is asked for, or where BVLC cannot be installed;
-        else bvlc
+auto    torch for a GPU or a precision other than float32, or if BVLC Caffe cannot be installed; else bvlc
 """
 
 import dataclasses
@@ -20,7 +19,7 @@ from tools.install import install_caffe
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 CHOICES = ("auto", "bvlc", "torch")
 NAMES = {"bvlc": "BVLC Caffe", "torch": "the engine on PyTorch"}
-# Flags of `caffe train`; the engine knows some more. The run gives those in GIVEN itself.
+# Flags of `caffe train`; the engine has more. Those in GIVEN are set by the run itself.
 BVLC_FLAGS = (
     "gpu",
     "level",
@@ -35,10 +34,10 @@ BVLC_FLAGS = (
 )
 ENGINE_FLAGS = (*BVLC_FLAGS, "precision", "shard", "decoded_mb")
 GIVEN = {
-    "solver": "it is the stage's own; change fields of it with --solver",
-    "snapshot": "an interrupted stage is resumed by the same command",
-    "weights": "a stage starts from the stage before it",
-    "model": "it is the stage's own",
+    "solver": "a stage has its own solver; change its fields with --solver",
+    "snapshot": "to resume an interrupted stage, run the same command again",
+    "weights": "a stage starts from the weights of the stage before it",
+    "model": "a stage has its own network",
     "phase": "training has one phase",
     "sigint_effect": "Ctrl-C stops a training with a snapshot",
     "sighup_effect": "a closed terminal stops a training with a snapshot",
@@ -66,13 +65,13 @@ class Engine:
         return self.folder / "python"
 
     def runs_here(self):
-        """Whether the Python at work is this engine's own."""
+        """Whether this process runs under the engine's own Python."""
         module = sys.modules.get("caffe") or importlib.util.find_spec("caffe")
         place = pathlib.Path(getattr(module, "__file__", None) or module.origin) if module else pathlib.Path()
         return (REPOSITORY / "engine" in place.parents) == (self.name == "torch")
 
     def environment(self, threads=0):
-        """Environment for its programs, computing with so many threads, 0 for one per core."""
+        """The environment for its programs. threads: number of CPU threads, 0 for one per core."""
         made = dict(os.environ)
         if threads:
             made.update(OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
@@ -82,13 +81,13 @@ class Engine:
 def choose(wanted, device="cpu", precision="float32", find_obstacle=None):
     """The Engine for a device and a precision, not yet installed.
 
-    wanted: "auto", "bvlc" or "torch"; find_obstacle: function that says why BVLC cannot run here, or None
-    Raises ToolError where the engine asked for cannot serve the device or the precision.
+    wanted: "auto", "bvlc" or "torch"; find_obstacle: function that returns why BVLC Caffe cannot run here, or None
+    Raises ToolError if the engine asked for does not support the device or the precision.
     """
     if wanted not in CHOICES:
-        raise ToolError(f"no Caffe is called {wanted!r}; choose one of {', '.join(CHOICES)}")
+        raise ToolError(f"unknown Caffe {wanted!r}; choose one of {', '.join(CHOICES)}")
     if not DEVICE.fullmatch(device):
-        raise ToolError(f"no device is called {device!r}; give cpu, cuda, cuda:N, or cuda:0,1 to train on several GPUs")
+        raise ToolError(f"unknown device {device!r}; give cpu, cuda, cuda:N, or cuda:0,1 to train on several GPUs")
     if wanted == "bvlc" and device != "cpu" and cpu_build():
         raise ToolError(
             f"BVLC Caffe here is a build for the CPU and cannot use {device}; leave out --caffe, or give --caffe torch "
@@ -110,7 +109,7 @@ def choose(wanted, device="cpu", precision="float32", find_obstacle=None):
 
 
 def obstacle():
-    """Why BVLC Caffe cannot be installed here; None where it can, or is."""
+    """Why BVLC Caffe cannot be installed here; None if it can be, or is installed."""
     if Engine("bvlc").caffe.exists():
         return None
     try:
@@ -121,13 +120,13 @@ def obstacle():
 
 
 def cpu_build():
-    """Whether .caffe/ is the CPU build that install_caffe makes, or nothing yet, and not a user's own build."""
+    """Whether .caffe/ is empty or the CPU build that install_caffe installs, not a user's own build."""
     program = Engine("bvlc").caffe
     return not program.exists() or install_caffe.RECIPE in program.read_text()
 
 
 def ensure(engine):
-    """Install an Engine where it is missing. Raises ToolError."""
+    """Install an Engine if it is missing. Raises ToolError."""
     if engine.name == "bvlc":
         if not engine.caffe.exists():
             try:
@@ -144,11 +143,11 @@ def ensure(engine):
         print("installing PyTorch into .venv", flush=True)
         pip = [str(engine.python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", ".[engine]"]
         if subprocess.run(pip, cwd=str(REPOSITORY)).returncode:
-            raise ToolError("PyTorch could not be installed into .venv; what pip said stands above")
+            raise ToolError("PyTorch could not be installed into .venv; see pip's messages above")
 
 
 def check_device(engine, device):
-    """Raise ToolError where the engine finds no such GPU on this machine."""
+    """Raise ToolError if the engine does not find the device on this machine."""
     if device == "cpu" or engine.name == "bvlc":
         return
     code = "import torch; print(torch.cuda.device_count())"
@@ -163,16 +162,16 @@ def check_device(engine, device):
 
 
 def gpus(device):
-    """The numbers of the GPUs of a device: [] for the CPU."""
+    """The numbers of the GPUs of a device, [] for the CPU."""
     if device == "cpu":
         return []
     return [int(number) for number in device.partition(":")[2].split(",") if number] or [0]
 
 
 def check_flags(engine, flags):
-    """Flags for `caffe train` beside those that a run gives: list of words, checked. Raises ToolError.
+    """Check a user's flags for `caffe train`. Raises ToolError.
 
-    Returns (flags that pass through, dict of device and precision where the flags give them).
+    Returns the list of flags to pass on, and a dict of the device and precision that flags ask for.
     """
     import difflib
 
@@ -182,7 +181,7 @@ def check_flags(engine, flags):
         word = words.pop(0)
         name, equals, value = word.lstrip("-").partition("=")
         if not word.startswith("-") or not name:
-            raise ToolError(f"{word!r} is no flag of caffe train; flags look like -name value")
+            raise ToolError(f"{word!r} is not a flag of caffe train; flags have the form -name value")
         if name not in names:
             if name in ENGINE_FLAGS:
                 raise ToolError(

@@ -7,11 +7,11 @@
     make caffe CAFFE_DEBS=<folder of .deb files> # no network at all
     make caffe CAFFE_ROOT=<your own Caffe build> # nothing is installed
 
-The packages go to a cache folder of the user, shared by every clone of the project; this clone gets
-`.caffe/bin/caffe`, `.caffe/bin/python` and the other programs of Caffe, ready to run. Running it again is
-free, and after an interruption it starts over cleanly: the cache folder appears by one rename.
+The packages go to a cache folder of the user, shared by all clones of the project; this clone gets `.caffe/bin/caffe`,
+`.caffe/bin/python` and the other programs of Caffe. If they are installed, nothing is downloaded again. After an
+interruption the installation starts again from the beginning: the cache folder appears by one rename.
 
-Uses the standard library, apt-get, dpkg-deb and tar only.
+Uses only the standard library, apt-get, dpkg-deb and tar.
 """
 
 import argparse
@@ -47,11 +47,11 @@ LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
 
 class InstallError(Exception):
-    """Something the user can act on; the message says what and how."""
+    """A failure of the installation; the message says what to do."""
 
 
 def check_machine():
-    """Raise InstallError where Debian 11's amd64 programs cannot be installed or run."""
+    """Raise InstallError if Debian 11's amd64 programs cannot be installed or run here."""
     way_out = "build Caffe yourself and give its folder: make caffe CAFFE_ROOT=/path/to/caffe"
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         raise InstallError(
@@ -116,7 +116,7 @@ def download(archive, work):
         "APT::Architecture": "amd64",
         "APT::Install-Recommends": "false",
         "APT::Sandbox::User": "root" if os.geteuid() == 0 else "",
-        "Acquire::Check-Valid-Until": "false",  # an archived release is no longer re-dated
+        "Acquire::Check-Valid-Until": "false",  # the index of an archived release has expired
         "Acquire::Retries": "3",
     }
     options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
@@ -285,7 +285,7 @@ def main():
     except (InstallError, OSError) as error:
         sys.exit(f"error: make caffe: {error}")
     except KeyboardInterrupt:
-        sys.exit("make caffe: interrupted; nothing half-installed is left")
+        sys.exit("make caffe: interrupted; nothing incomplete is left behind")
     print(f"make caffe: ready: {arguments.target}/caffe and {arguments.target}/python")
 
 

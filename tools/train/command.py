@@ -5,8 +5,8 @@
   face-cascade train --solver region.max_iter=5000,cascade.max_iter=2500,base_lr=0.005
   face-cascade train --device cuda --precision bfloat16  on a GPU
 
-Settings are kept in the run's record: give them once. A stage that is done is not trained again, one that was
-interrupted (Ctrl-C, kill, power cut) is resumed from its newest whole snapshot by the same command.
+The run's record keeps the settings, so give them only once. A stage that is done is not trained again. To resume a
+stage that was interrupted (Ctrl-C, kill, power cut), run the same command again.
 """
 
 import dataclasses
@@ -24,94 +24,104 @@ DEFAULT_STAGES = ("region", "average", "cascade")
 
 
 def add_arguments(parser):
-    """The options of `face-cascade train`."""
+    """Add the options of `face-cascade train` to a parser."""
     parser.add_argument(
         "stages",
         nargs="*",
         metavar="STAGE",
-        help="The stages to train: region, average, cascade or whole_face. Default: region average cascade.",
+        help="The stages to train: region, average, cascade or whole_face (default: region average cascade).",
     )
     add_run_arguments(parser)
     parser.add_argument(
-        "--restart", action="store_true", help="Make the named stages anew, whatever was trained before in this run."
+        "--restart",
+        action="store_true",
+        help="Repeat the named stages and discard what they trained before (default: resume).",
     )
 
 
 def add_run_arguments(parser):
-    """Options that a run's record keeps: shared by the commands that train."""
+    """Add the options that a run's record keeps, for all commands that train."""
     add = parser.add_argument
-    add("--run", default="build/run", metavar="FOLDER", help="Folder of the run and its record. Default: build/run.")
-    add("--lmdb", metavar="FOLDER", help="LMDB folder that `make lmdb` wrote. Default: the record's, else data/lmdb.")
+    add(
+        "--run",
+        default="build/run",
+        metavar="FOLDER",
+        help="The folder of the run and its record (default: build/run).",
+    )
+    add("--lmdb", metavar="FOLDER", help="The LMDB folder to train on (default: the record's, else data/lmdb).")
     add(
         "--solver",
         default="",
         metavar="CHANGES",
-        help="Changes to the solver fields of all stages or of one, separated by commas: "
-        "base_lr=0.005,region.max_iter=500.",
+        help="Changes to solver fields, of all stages or of one, separated by commas, such as "
+        "base_lr=0.005,region.max_iter=500 (default: the values in solver/).",
     )
-    add("--seed", type=int, help="Seed of the first weights. Default: 1. Change it to see the spread over trainings.")
+    add(
+        "--seed", type=int, help="The seed of the initial weights; change it to see the spread of results (default: 1)."
+    )
     add(
         "--rectangles",
         choices=record.RECTANGLES,
-        help="Rectangle of each response point: measured on faces, or theoretical, the receptive field of the paper. "
-        "Default: measured.",
+        help="The rectangle of each response point: measured on training faces, or theoretical, its receptive field as "
+        "in the paper (default: measured).",
     )
     add_network_arguments(parser)
     add(
         "--caffe",
         choices=engines.CHOICES,
-        help="The Caffe to train with: bvlc is BVLC Caffe on the CPU, torch the engine on PyTorch. Default: auto, "
-        "which takes torch for a GPU or another precision than float32, else bvlc.",
+        help="The Caffe to train with: bvlc is BVLC Caffe on the CPU, torch the engine on PyTorch, auto is torch for a "
+        "GPU or a precision other than float32, else bvlc (default: auto).",
     )
-    add("--device", metavar="DEVICE", help="cpu, cuda, cuda:N, or cuda:0,1 for several GPUs. Default: cpu.")
+    add("--device", metavar="DEVICE", help="The device: cpu, cuda, cuda:N, or cuda:0,1 for two GPUs (default: cpu).")
     add(
         "--precision",
         choices=record.PRECISIONS,
-        help="Arithmetic of convolutions and inner products. Default: float32; bfloat16 is faster on recent processors "
-        "and GPUs and needs the engine.",
+        help="The arithmetic of convolutions and inner products; bfloat16 is faster on recent processors and GPUs, and "
+        "needs the engine (default: float32).",
     )
-    add("--threads", type=int, metavar="N", help="CPU threads to compute with. Default: one per core.")
+    add("--threads", type=int, metavar="N", help="The number of CPU threads (default: one per core).")
     add(
         "--flags",
         default="",
         metavar="FLAGS",
-        help='Further flags of `caffe train`, checked before it starts, such as --flags="-shard batches".',
+        help='Further flags for `caffe train`, such as --flags="-shard batches" (default: none).',
     )
 
 
 def add_network_arguments(parser):
-    """Options of the networks, see models.options.NetworkOptions."""
+    """Add the options of the networks to a parser, see models.options.NetworkOptions."""
     add = parser.add_argument
-    add("--batch", type=int, metavar="B", help="Images per attribute in a mini-batch, an even number. Default: 4.")
+    add("--batch", type=int, metavar="B", help="Images per attribute in a mini-batch, an even number (default: 4).")
     add(
         "--l1",
         choices=options.L1_FORMS,
-        help="Form of eq. 1: log is the cross-entropy of the largest response, linear is as printed. Default: log.",
+        help="The form of L1, eq. 1: log is the cross-entropy of the largest response, linear is as printed "
+        "(default: log).",
     )
-    add("--alpha", type=float, help="Weight of task one's loss in eq. 6. Default: 1.")
-    add("--beta", type=float, help="Weight of task two's loss in eq. 6. Default: 1.")
-    add("--threshold", type=float, help="Response above which a point belongs to the region, 0 to 1. Default: 0.5.")
+    add("--alpha", type=float, help="The weight of task one's loss in eq. 6 (default: 1).")
+    add("--beta", type=float, help="The weight of task two's loss in eq. 6 (default: 1).")
+    add("--threshold", type=float, help="The response, 0 to 1, above which a point is in the region (default: 0.5).")
     add(
         "--average-weight",
         type=float,
-        help="Share of the average response in the revised response, 0 to 1. Default: 0.5; 0 switches it off.",
+        help="The share of the average response in the revised response, 0 to 1; 0 switches it off (default: 0.5).",
     )
     add(
         "--roi-gradient",
         choices=("none", "soft"),
-        help="Gradient through the thresholding: none, as the paper has it, or soft, an estimate. Default: none.",
+        help="The gradient through the thresholding: none, as in the paper, or soft, an estimate (default: none).",
     )
     add(
         "--early-stopping-range",
         type=float,
-        help="Standard deviation of an attribute's recent losses at which its training is stopped. Default: 0.1; "
-        "0 switches early stopping off.",
+        help="The standard deviation of an attribute's recent losses below which early stopping takes effect; 0 "
+        "switches it off (default: 0.1).",
     )
-    add("--test-batch", type=int, help="Images per batch in validation. Default: 20.")
+    add("--test-batch", type=int, help="Images per mini-batch in validation (default: 20).")
 
 
 def apply(run, arguments):
-    """Enter the given options into a run's settings; returns the Call of its stages. Raises ToolError."""
+    """Update a run's settings with the options given; returns the Call for its stages. Raises ToolError."""
     settings = run.settings
     flags = shlex.split(arguments.flags)
     _, from_flags = engines.check_flags("torch", flags)
@@ -123,7 +133,7 @@ def apply(run, arguments):
     if settings.seed < 0:
         raise ToolError(f"--seed must be at least 0, not {settings.seed}")
     if settings.precision not in record.PRECISIONS:
-        raise ToolError(f"no precision {settings.precision!r}; choose one of {', '.join(record.PRECISIONS)}")
+        raise ToolError(f"unknown precision {settings.precision!r}; choose one of {', '.join(record.PRECISIONS)}")
     if arguments.threads is not None:
         if arguments.threads < 1:
             raise ToolError(f"--threads must be at least 1, not {arguments.threads}")
@@ -139,7 +149,7 @@ def apply(run, arguments):
         value = getattr(arguments, field.name, None)
         if value is not None and field.name != "lmdb":
             settings.network[field.name] = value
-    run.network()  # complains of values that no network can have
+    run.network()  # raises ToolError for values that no network can have
     wanted = arguments.caffe or settings.engine or "auto"
     if not arguments.caffe and (device not in (None, "cpu") or precision not in (None, "float32")):
         wanted = "auto"  # what was asked for now decides
@@ -154,7 +164,7 @@ def apply(run, arguments):
 
 
 def open_run(arguments):
-    """The run that a command is about, from its record or new. Raises ToolError."""
+    """The run that the options name, read from its record or new. Raises ToolError."""
     if not runs.Run.exists(arguments.run):
         return runs.Run.create(arguments.run, arguments.lmdb or "data/lmdb")
     run = runs.Run.read(arguments.run)
@@ -163,13 +173,13 @@ def open_run(arguments):
         run.data = found
         return run
     raise ToolError(
-        f"{run.folder}: was made from other data than {found.lmdb} holds now; give --restart to make it anew "
+        f"{run.folder}: was made from other data than {found.lmdb} holds now; give --restart to train it again "
         "(make: RESTART=1), or another folder with --run (make: RUN=)"
     )
 
 
 def check_stages(names):
-    """The stages named, or the default ones. Raises ToolError."""
+    """The stages named, by default all of the cascade's. Raises ToolError for an unknown stage."""
     for name in names:
         if name not in stages.ORDER:
             near = difflib.get_close_matches(name, stages.ORDER, 1)
@@ -179,15 +189,17 @@ def check_stages(names):
 
 
 def run(arguments):
-    """`face-cascade train`. Raises ToolError, OSError."""
+    """Run `face-cascade train`. Raises ToolError, OSError."""
     names = check_stages(arguments.stages)
-    made = open_run(arguments)
-    with runs.locked(made.folder) as lock:
-        if runs.Run.exists(made.folder):
-            made.stages = runs.Run.read(made.folder).stages  # as they are now that the lock is held
-        call = apply(made, arguments)
+    current = open_run(arguments)
+    with runs.locked(current.folder) as lock:
+        if runs.Run.exists(current.folder):
+            current.stages = runs.Run.read(
+                current.folder
+            ).stages  # read again, because another process may have changed them before the lock was taken
+        call = apply(current, arguments)
         call.lock = lock
-        trained = stages.train(made, names, call, arguments.restart)
+        trained = stages.train(current, names, call, arguments.restart)
     if trained:
-        print(f"next: {runs.command(made, 'evaluate')}")
+        print(f"next: {runs.command(current, 'evaluate')}")
     return 0

@@ -1,4 +1,4 @@
-"""How long stages take: from their arithmetic before they begin, from the measured speed once they run."""
+"""Estimates of the time that stages take, from their number of multiply-adds and a short test of the CPU's speed."""
 
 import time
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from models import table1
 
-# Training multiplies about three times as much as a forward pass: forward, and gradients to inputs and to weights.
+# Training takes about three times the multiply-adds of a forward pass: forward, gradients of inputs and of weights.
 TRAINING = 3
 # Share of the rate of one large float32 matrix product that a whole iteration reaches (docs/benchmarks.md), measured.
 EFFICIENCY = {("bvlc", "float32"): 0.45, ("torch", "float32"): 0.8, ("torch", "tf32"): 0.8, ("torch", "bfloat16"): 1.5}
@@ -49,7 +49,7 @@ def work(run, stage, iterations=None):
 
 
 def seconds(run, stages):
-    """Rough estimate of the seconds that stages will take on this machine's CPU; None on a GPU."""
+    """A rough estimate of the seconds that stages take on this machine's CPU; None on a GPU."""
     if run.settings.device != "cpu":
         return None
     rate = matrix_rate() * EFFICIENCY[run.settings.engine, run.settings.precision]
@@ -68,7 +68,7 @@ def matrix_rate(size=1024):
 
 
 def duration(seconds):
-    """Seconds in words: "40 s", "12 min", "3.5 h", "2.1 days"."""
+    """Seconds as readable text: "40 s", "12 min", "3.5 h", "2.1 days"."""
     for limit, unit, words in (
         (100, 1, "s"),
         (100 * 60, 60, "min"),

@@ -1,4 +1,4 @@
-"""Progress of a training, read from its log as it grows: iterations, loss, time left of the stage and of the run."""
+"""Progress of a training, read from its growing log: iterations, loss, time left for the stage and for the run."""
 
 import re
 import sys
@@ -10,17 +10,17 @@ from tools.train.estimate import duration
 
 LOSS = re.compile(r"Iteration (\d+) \(.*, loss = (\S+)")
 PREFIX = re.compile(r"^[IWEF]\d{4} \S+ +\d+ \S+\] ")
-# Lines of the log that a user wants to see.
+# Lines of the log that are passed on to the user.
 SHOWN = re.compile(r"^error:|^[FE]\d{4} |Check failed|terminate called|what\(\)|Traceback|Test interrupted")
 TEST = re.compile(r"Test net output #\d+: (accuracy_attribute|accuracy_region) = (\S+)")
 
 
 class Progress:
-    """A bar on a terminal, elsewhere a line per reported loss.
+    """Shows a progress bar on a terminal, and elsewhere a line per reported loss.
 
-    stage: its name; first, last: iteration it starts from and its last; later: seconds per iteration of this stage ->
-    seconds of the run's later stages; reported: called with the iteration at each report
-    Attributes: iteration and loss of the last report; broken, (iteration, loss) of the first loss that is not finite
+    stage: its name; first, last: its first and last iteration; later: function that estimates the seconds of the run's
+    later stages from the seconds per iteration of this one; reported: called with the iteration at each report
+    Attributes: iteration and loss of the last report; broken: (iteration, loss) of the first loss that is not finite
     """
 
     def __init__(self, stage, first, last, later, reported=lambda iteration: None, stream=None):
@@ -33,7 +33,7 @@ class Progress:
         self.bar = tqdm(total=last, initial=first, desc=stage, file=self.stream, disable=bar_off, bar_format=layout)
 
     def line(self, line):
-        """Take in a line of the log."""
+        """Process a line of the log."""
         reported = LOSS.search(line)
         if reported:
             self.report(int(reported[1]), reported[2])
@@ -57,7 +57,7 @@ class Progress:
         self.reported(iteration)
 
     def text(self):
-        """Loss, accuracy on validation, and time left, for people."""
+        """Loss, validation accuracy and time left, as text."""
         text = f", loss {self.loss:.4g}"
         if self.accuracy is not None:
             text += f", validation accuracy {self.accuracy:.3f}"
@@ -72,7 +72,7 @@ class Progress:
         return text
 
     def close(self, iteration):
-        """End, at an iteration: the bar of a training that is done stands at 100 %."""
+        """Close the bar at an iteration, which is 100 % if the training is done."""
         if not self.bar.disable:
             self.bar.n = iteration
             self.bar.refresh()

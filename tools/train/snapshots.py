@@ -1,8 +1,8 @@
-"""Snapshots of a training: which of them are whole, and so good to go on with.
+"""Finding the newest complete snapshot of a training, from which it can be resumed.
 
-A kill, a power cut or a full disk can leave half a file, and half a message of protobuf may still be one. A pair of
-files is whole when the weights hold every layer of the training net, with finite numbers, and the solver state holds
-a history for each of their blobs, of the same shape. Needs the engine's reader of weights, so a current Python.
+A kill, a power cut or a full disk can leave half a file, and a truncated protobuf message may still be a valid one. A
+pair of files is complete if the weights hold every layer of the training net, with finite numbers, and the solver state
+holds a history for each of their blobs, of the same shape. Uses the engine's reader, hence Python 3.11 or newer.
 """
 
 import dataclasses
@@ -30,16 +30,16 @@ class Snapshot:
 
 def pairs(folder, prefix):
     """The pairs PREFIX_iter_N.solverstate and .caffemodel in a folder, newest iteration first; unchecked."""
-    made = []
+    snapshots = []
     for state in pathlib.Path(folder).glob(f"{prefix}_iter_*.solverstate"):
         number = re.fullmatch(rf"{re.escape(prefix)}_iter_(\d+)", state.stem)
         if number and state.with_suffix(".caffemodel").exists():
-            made.append(Snapshot(int(number[1]), state, state.with_suffix(".caffemodel")))
-    return sorted(made, key=lambda pair: -pair.iteration)
+            snapshots.append(Snapshot(int(number[1]), state, state.with_suffix(".caffemodel")))
+    return sorted(snapshots, key=lambda pair: -pair.iteration)
 
 
 def newest_whole(folder, prefix, net):
-    """The newest Snapshot that is whole, None without one, and a list of sentences about those that were passed over.
+    """The newest complete Snapshot (None if there is none), and a list of sentences about the newer, damaged ones.
 
     net: path of the train_val prototxt
     """
@@ -53,7 +53,7 @@ def newest_whole(folder, prefix, net):
 
 
 def damage(pair, net):
-    """What is wrong with a Snapshot, a sentence that names the file; None where it is whole."""
+    """The fault of a Snapshot, a sentence that names the file; None if it is complete."""
     try:
         layers, state = model_file.read(pair.weights), snapshot.read(pair.state)
     except CaffeError as error:
@@ -70,7 +70,7 @@ def damage(pair, net):
         return files.one_line(f"{pair.state}: belongs to other weights, {state.learned_net}")
     shapes, half = [history.shape for history in state.histories], len(state.histories) // 2
     blobs = [blob.shape for _, arrays in layers for blob in arrays]
-    # Adam and its like keep two histories of each parameter.
+    # Solvers such as Adam keep two histories of each parameter.
     if not snapshot.covers(blobs, shapes) and not (
         shapes[:half] == shapes[half:] and snapshot.covers(blobs, shapes[:half])
     ):

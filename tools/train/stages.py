@@ -1,8 +1,7 @@
 """The stages of training as functions: networks, task one, average region, cascade, whole face.
 
-The command line and the ablation call them alike. A stage that is done with the same inputs is not made again; one
-that was interrupted is resumed from its newest whole snapshot; one that was made from other inputs is left alone, and
-the error names what differs.
+Used by the command line and the ablation. A stage that is done with the same inputs is not repeated. An interrupted
+stage is resumed from its newest complete snapshot. A stage with other inputs is kept, and the error names what differs.
 """
 
 import dataclasses
@@ -22,7 +21,7 @@ from tools.record import TRAINED, Stage
 from tools.run import LOCK_HELD, command
 from tools.train import estimate
 
-# What each stage starts from.
+# The stage whose weights each stage starts from.
 BEFORE = {"region": None, "average": "region", "cascade": "average", "whole_face": None}
 ORDER = ("region", "average", "cascade", "whole_face")
 INTERRUPTED = 130  # exit status of a command that was interrupted
@@ -31,7 +30,7 @@ AVERAGE_WEIGHTS = "average/average.caffemodel"
 
 @dataclasses.dataclass
 class Call:
-    """What the stages of one command share: the Engine, further flags of caffe train, the run's lock."""
+    """Values that the stages of one command share: the Engine, further flags of caffe train, the run's lock."""
 
     engine: engines.Engine
     flags: list = dataclasses.field(default_factory=list)
@@ -39,10 +38,10 @@ class Call:
 
 
 def plan(run, names, restart=False):
-    """What is to be done for stages of a run: list of (name, "done", "resume" or "start"), in order.
+    """The actions for stages of a run: list of (name, "done", "resume" or "start"), in order.
 
-    restart: make all of them anew. Raises ToolError where a stage was made from other inputs, or lacks the stage it
-    starts from.
+    restart: repeat all of them. Raises ToolError if a stage was trained from other inputs, or the stage that it starts
+    from is not done.
     """
     actions = {}
     for name in (name for name in ORDER if name in names):
@@ -52,7 +51,7 @@ def plan(run, names, restart=False):
             state = run.stages[before].state if before in run.stages else "not begun"
             raise ToolError(f"{run.folder}: {name} starts from {before}, which is {state}; run: {command(run, before)}")
         kept = stage and (stage.state == "done" or any(run.place(name).glob("*_iter_*")))
-        if restart or not kept:  # nothing was made yet that could be lost
+        if restart or not kept:  # there are no results that could be lost
             actions[name] = "start"
             continue
         differing = differences(stage.inputs, normal(run.inputs(name)))
@@ -61,16 +60,16 @@ def plan(run, names, restart=False):
         if differing:
             raise ToolError(
                 f"{run.folder}: {name} was made with other settings: {'; '.join(differing[:4])}. "
-                f"Give --restart to make it anew (make: RESTART=1), or another folder with --run (make: RUN=)"
+                f"Give --restart to repeat it (make: RESTART=1), or another folder with --run (make: RUN=)"
             )
         actions[name] = "done" if stage.state == "done" else "resume"
         if actions[name] == "done":
-            run.weights(name)  # raises where the file is gone or changed
+            run.weights(name)  # raises ToolError if the file is missing or was changed
     return list(actions.items())
 
 
 def differences(recorded, now):
-    """What differs between two dicts of inputs: list of sentences."""
+    """The differences of two dicts of inputs: list of sentences."""
     parts = []
     for key in dict.fromkeys([*recorded, *now]):
         before, after = recorded.get(key), now.get(key)
@@ -81,20 +80,17 @@ def differences(recorded, now):
 
 
 def normal(inputs):
-    """Inputs as they are read back from JSON."""
+    """Inputs in the types that they have when read back from JSON."""
     return json.loads(json.dumps(inputs))
 
 
 def train(run, names, call, restart=False):
-    """Make stages of a run that are not done, in order, and record them. Raises ToolError, OSError.
-
-    Returns the names of those that were made.
-    """
+    """Run the stages that are not done, in order, and record them; returns their names. Raises ToolError, OSError."""
     actions = plan(run, names, restart)
     todo = [name for name, action in actions if action != "done"]
     for name, action in actions:
         if action == "done":
-            print(f"{name}: done already, nothing to do ({run.folder / run.stages[name].weights})", flush=True)
+            print(f"{name}: already done, nothing to do ({run.folder / run.stages[name].weights})", flush=True)
     if todo:
         run.check_data()
     run.write()
@@ -110,7 +106,7 @@ def train(run, names, call, restart=False):
 
 
 def announce(run, names):
-    """Say how long stages will take on this machine where that is long."""
+    """Print the estimated time of the stages on this machine if it is long."""
     seconds = estimate.seconds(run, names) if names else None
     if seconds and seconds > estimate.LONG:
         which, where = " + ".join(names), f"{os.cpu_count()} CPU cores, {run.settings.engine}, {run.settings.precision}"
@@ -118,7 +114,7 @@ def announce(run, names):
 
 
 def clear(run, name):
-    """Forget a stage, and remove what it left."""
+    """Remove a stage from the record, and its files."""
     run.stages.pop(name, None)
     run.write()
     if run.place(name).exists():
@@ -131,7 +127,7 @@ def write_networks(run, names=TRAINED):
     for name in names:
         place = run.place(name)
         place.mkdir(parents=True, exist_ok=True)
-        note = f"# Paths are relative to the run's folder; start there: caffe train -solver {name}/solver.prototxt\n"
+        note = f"# Paths are relative to the run's folder; run there: caffe train -solver {name}/solver.prototxt\n"
         texts = {
             "train_val": networks.network(name, network),
             "deploy": networks.network(name, network, deploy=True),
@@ -142,9 +138,9 @@ def write_networks(run, names=TRAINED):
 
 
 def train_stage(run, name, call, later=()):
-    """Train one network of a run, from its newest whole snapshot where there is one. Raises ToolError, OSError.
+    """Train one network of a run, from its newest complete snapshot if there is one. Raises ToolError, OSError.
 
-    later: stages that follow, for the time that is left
+    later: the stages that follow, for the estimate of the time left
     """
     from tools.train import snapshots
 
@@ -182,7 +178,7 @@ def watch(run, name, call, snapshot, last, later):
     words += training_flags(run, call)
     if snapshot:
         words.append(f"-snapshot={name}/{snapshot.state.name}")
-        print(f"{name}: resumes at iteration {snapshot.iteration}", flush=True)
+        print(f"{name}: resuming at iteration {snapshot.iteration}", flush=True)
     elif name == "cascade":
         words.append(f"-weights={os.path.relpath(run.weights('average'), run.folder)}")
     first, earlier, begun = snapshot.iteration if snapshot else 0, stage.seconds, time.monotonic()
@@ -208,7 +204,7 @@ def watch(run, name, call, snapshot, last, later):
 
 
 def judge(run, name, snapshot, last, ended):
-    """Record how a training ended, and raise ToolError unless its last snapshot is there."""
+    """Record how a training ended, and raise ToolError unless its last snapshot exists."""
     from tools.train import training
 
     stage = run.stages[name]
@@ -239,7 +235,7 @@ def judge(run, name, snapshot, last, ended):
 
 
 def training_flags(run, call):
-    """Flags of caffe train for the run's device and precision, and those that a user has added."""
+    """Flags of caffe train for the run's device and precision, and those that the user added."""
     words = list(call.flags)
     numbers = engines.gpus(run.settings.device)
     if numbers:
@@ -269,7 +265,7 @@ def tool(run, call, words):
 
 
 def made_with(run, call):
-    """What a stage is made with, for the record: engine, versions, machine, the project's commit."""
+    """The environment of a stage, for the record: engine, versions, machine, the project's commit."""
     settings = run.settings
     return {
         "engine": settings.engine,
@@ -284,7 +280,7 @@ def made_with(run, call):
 
 
 def versions(engine):
-    """Version of what computes."""
+    """The versions of the software that computes: dict name -> version."""
     if engine == "bvlc":
         return {"caffe": "1.0.0 (BVLC)"}
     import importlib.metadata
@@ -294,7 +290,7 @@ def versions(engine):
 
 @functools.cache
 def commit():
-    """The project's commit, with "+" where files differ from it; "unknown" outside git."""
+    """The project's commit, with "+" if files differ from it; "unknown" outside of a git repository."""
     git = ["git", "-C", str(engines.REPOSITORY)]
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     try:

@@ -1,7 +1,7 @@
-"""One run of `caffe train`: started, watched through its log, stopped with a snapshot when a user asks for that.
+"""Running `caffe train`: it is started, watched through its log, and stopped with a snapshot on request.
 
-The program writes its log into a file, not into a pipe: however this process ends, the training keeps its log, and it
-gets a signal from the kernel to stop with a snapshot. Ctrl-C, SIGTERM and a closed terminal have the same effect.
+The program writes its log to a file instead of a pipe, so the log is complete however this process ends. When this
+process ends, the kernel signals the program to stop with a snapshot. Ctrl-C, SIGTERM and a closed terminal do the same.
 """
 
 import contextlib
@@ -19,8 +19,11 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclasses.dataclass(frozen=True)
 class Ended:
-    """How a training ended: its exit code, negative for a signal; whether a signal asked this process to stop it; and
-    (iteration, loss) of the first loss that was not finite, or None."""
+    """How a training ended.
+
+    code: its exit status, negative for a signal; asked: whether a signal asked this process to stop it
+    broken: (iteration, loss) of the first loss that was not finite, or None
+    """
 
     code: int
     asked: bool
@@ -28,7 +31,7 @@ class Ended:
 
 
 def run(command, log, progress, environment, keep=(), folder=None):
-    """Run a training to its end: an Ended.
+    """Run a training to its end; returns an Ended.
 
     command: list of words; log: Path, appended to; progress: Progress, which gets every line; keep: descriptors that
     the program inherits; folder: where it runs
@@ -64,7 +67,7 @@ def run(command, log, progress, environment, keep=(), folder=None):
                 return Ended(code, bool(asked), progress.broken)
             if progress.broken and code is None:
                 process.kill()
-            if len(asked) > passed:  # passed on, as the signal that means the same to both Caffes
+            if len(asked) > passed:  # passed on as SIGINT, which makes both Caffes stop with a snapshot
                 passed = len(asked)
                 with contextlib.suppress(ProcessLookupError):
                     process.send_signal(signal.SIGINT)
@@ -72,7 +75,7 @@ def run(command, log, progress, environment, keep=(), folder=None):
 
 
 def _follow(lines, rest, progress):
-    """Give the whole lines that were added to a log to progress; returns what follows the last of them."""
+    """Pass the complete lines that were added to a log to progress; returns the incomplete line at the end."""
     text = rest + lines.read()
     *whole, rest = text.split("\n")
     for line in whole:
@@ -81,15 +84,15 @@ def _follow(lines, rest, progress):
 
 
 def _stop_with_parent():
-    """In the program's process: stop with a snapshot when the process that started it is gone."""
+    """Called in the new process: have it stop with a snapshot when the process that started it ends."""
     LIBC.prctl(PARENT_DEATH_SIGNAL, signal.SIGINT)
-    # The shell leaves Ctrl-C ignored for jobs in the background.
+    # Shells start background jobs with SIGINT ignored.
     for number in STOPPING:
         signal.signal(number, signal.SIG_DFL)
 
 
 def last_words(log, start_bytes=3000):
-    """What a program that failed said last: one line."""
+    """The line of a failed program's log that names the error, else its last line."""
     with open(log, "rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - start_bytes))
@@ -97,4 +100,4 @@ def last_words(log, start_bytes=3000):
     errors = [line for line in lines if line.startswith("error: ")] or [
         line for line in lines if "Check failed" in line
     ]
-    return (errors or lines or ["it said nothing"])[-1].strip()
+    return (errors or lines or ["it printed nothing"])[-1].strip()
