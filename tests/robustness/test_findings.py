@@ -306,7 +306,7 @@ def test_a_run_whose_network_cannot_be_names_its_record(key, value, small_lmdb, 
     run = Run.create(tmp_path / "run", small_lmdb)
     run.settings.engine, run.settings.network = "torch", {key: value}
     run.write()
-    refused(ToolError, lambda: Run.read(run.folder), "run.json: damaged, of a network that cannot be")
+    refused(ToolError, lambda: Run.read(run.folder), "run.json: damaged, describes an impossible network")
 
 
 @pytest.mark.parametrize(
