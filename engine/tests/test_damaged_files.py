@@ -207,7 +207,7 @@ def test_a_state_that_names_another_nets_weights_is_refused(kind, ending, folder
     (other.save_hdf5 if ending else other.save)(path)
     trainer = solver()
     line = refused(lambda: trainer.restore(f"tiny_iter_6.solverstate{ending}"), path)
-    assert f"tiny_iter_6.solverstate{ending}: cannot go on with" in line and trainer.iter == 0
+    assert f"tiny_iter_6.solverstate{ending}: cannot resume with" in line and trainer.iter == 0
     # Without the net only shapes tell.
     assert snapshot.is_whole(f"tiny_iter_6.solverstate{ending}") == (kind == "another layer")
 
