@@ -26,8 +26,8 @@ def test_choice_and_its_reason(wanted, device, precision, obstacle, name, words)
 @pytest.mark.parametrize(
     "wanted, device, precision, words",
     [
-        ("caffe2", "cpu", "float32", "no Caffe is called 'caffe2'; choose one of auto, bvlc, torch"),
-        ("auto", "gpu0", "float32", "no device is called 'gpu0'; give cpu, cuda"),
+        ("caffe2", "cpu", "float32", "unknown Caffe 'caffe2'; choose one of auto, bvlc, torch"),
+        ("auto", "gpu0", "float32", "unknown device 'gpu0'; give cpu, cuda"),
         ("bvlc", "cuda:0", "float32", "is a build for the CPU and cannot use cuda:0"),
         ("bvlc", "cpu", "bfloat16", "computes in float32 only, not bfloat16"),
     ],
@@ -54,10 +54,10 @@ def test_flags_pass_checked():
         (
             "torch",
             ["-snapshot", "x"],
-            "-snapshot cannot be given here: an interrupted stage is resumed by the same command",
+            "-snapshot cannot be given here: to resume an interrupted stage, run the same command again",
         ),
         ("torch", ["-level"], "-level needs a value"),
-        ("torch", ["level"], "'level' is no flag"),
+        ("torch", ["level"], "'level' is not a flag"),
     ],
 )
 def test_unknown_flags_are_named_before_anything_starts(engine, flags, words):

@@ -120,7 +120,7 @@ def test_data_that_were_cut_short(small_lmdb, tmp_path):
 def test_settings_that_differ_from_what_is_trained(small_run):
     check(face_cascade("train", "--run", small_run, "--batch", 4), ("network.batch was 2, now 4", "--restart", "RUN="))
     again = face_cascade("train", "--run", small_run)
-    assert again.returncode == 0 and again.stdout.count("done already, nothing to do") == 3, again.stderr
+    assert again.returncode == 0 and again.stdout.count("already done, nothing to do") == 3, again.stderr
 
 
 def test_weights_of_another_net(small_run, small_lmdb, tmp_path):

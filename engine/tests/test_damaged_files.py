@@ -239,4 +239,4 @@ def test_the_command_line_names_the_file_in_one_line(folder):
     arguments = ["train", "-solver", "solver.prototxt", "-snapshot", "tiny_iter_6.solverstate"]
     done = run(OURS, folder, *arguments, GLOG_minloglevel="2")
     (line,) = done.stderr.splitlines()
-    assert done.returncode == 1 and line.startswith("error: tiny_iter_6.solverstate: cannot go on"), line
+    assert done.returncode == 1 and line.startswith("error: tiny_iter_6.solverstate: cannot resume"), line
