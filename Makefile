@@ -40,7 +40,7 @@ Settings (after the target, as NAME=value; a run keeps its own, so give them onc
   RECORDS=10000           stream: images per class       AUGMENT=both     or minority (the paper), none
   BATCH=4                 images per attribute           SEED=1           of the first weights
   SOLVER=region.max_iter=500,base_lr=0.005               changes to the solvers
-  RECTANGLES=measured     or theoretical (the paper)     RESTART=1        make the stages anew
+  RECTANGLES=measured     or theoretical (the paper)     RESTART=1        repeat the stages
   CAFFE=auto              or bvlc, torch                 DEVICE=cpu       or cuda, cuda:N, cuda:0,1
   PRECISION=float32       or tf32, bfloat16              THREADS=         CPU threads, one per core
   IMAGES='a.jpg "b c/"'   photos, folders, videos        WEIGHTS=NAME=FILE  others to evaluate
@@ -48,11 +48,11 @@ Settings (after the target, as NAME=value; a run keeps its own, so give them onc
                           further options of lmdb, check-data, the networks, caffe train, and so on
   CAFFE_ROOT= CAFFE_DEBS= CAFFE_ARCHIVE=                 where `make caffe` takes BVLC Caffe from
   V=1                     show the commands              PYTHON=python3   the Python that makes .venv
-`make doctor` says what is installed and what is missing; .venv/bin/face-cascade COMMAND --help explains all options.
+`make doctor` prints what is installed and what is missing; .venv/bin/face-cascade COMMAND --help explains all options.
 endef
 export HELP
 
-help: ## this list
+help: ## print this list
 	@echo 'face-cascade: face attributes, and the region of the face that each is found in'
 	@echo
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 25
@@ -126,13 +126,13 @@ page: .venv/ready-onnx ## a web page that runs the cascade of RUN= in the browse
 ablation: .venv/ready ## the paper's variants under one budget, over seeds: ABLATION="--seeds 1,2"
 	$(Q)$(CASCADE) ablation
 
-demo: .venv/ready ## everything on synthetic faces, within minutes
+demo: .venv/ready ## every step on synthetic faces, in minutes
 	$(Q)$(CASCADE) demo
 
-doctor: .venv/ready ## what is installed, what is missing, and how to get it
+doctor: .venv/ready ## print what is installed, what is missing, and how to install it
 	$(Q)$(CASCADE) doctor
 
-test: .venv/ready-test .caffe/bin/caffe lint ## all tests
+test: .venv/ready-test .caffe/bin/caffe lint ## run all tests
 	$(Q)$(BIN)/python -m pytest
 	$(BIN)/python -m pytest -q -c tests/on_caffe/pytest.ini tests/on_caffe
 	.caffe/bin/python -m pytest -q -c tests/on_caffe/pytest.ini tests/on_caffe
@@ -150,7 +150,7 @@ bench-gpu: .venv/ready-engine ## training speed on a GPU: the engine and plain P
 fuzz: .venv/ready-test ## damage every kind of file that is read, N=5000 times, and look for crashes, hangs and tracebacks
 	$(Q)$(BIN)/python tests/robustness/fuzz.py --mutations "$${FACE_CASCADE_MAKE_N:-5000}"
 
-lint: .venv/ready-test ## style
+lint: .venv/ready-test ## check the code's style
 	$(Q)$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 

@@ -109,7 +109,7 @@ def test_a_stopped_training_leaves_a_snapshot_and_its_command_resumes(engine, ho
     (snapshot,) = snapshots.pairs(run / "region", "region")
     assert snapshots.damage(snapshot, run / "region/train_val.prototxt") is None
     done = subprocess.run(list(map(str, command)), cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0 and f"region: resumes at iteration {snapshot.iteration}" in done.stdout, done.stderr
+    assert done.returncode == 0 and f"region: resuming at iteration {snapshot.iteration}" in done.stdout, done.stderr
     same(weights(run), weights(undisturbed(engine)))
     # One log tells of both.
     losses = caffe_log.read((run / "region/train.log").read_text().splitlines())["train", "loss"]
@@ -152,7 +152,7 @@ def test_the_command_killed_alone_lets_caffe_stop_with_a_snapshot(small_lmdb, un
     process.kill()
     process.wait()
     done = face_cascade(*words(small_lmdb, run, engine))  # waits for that snapshot
-    assert done.returncode == 0 and "region: resumes at iteration" in done.stdout, done.stderr
+    assert done.returncode == 0 and "region: resuming at iteration" in done.stdout, done.stderr
     same(weights(run), weights(undisturbed(engine)))
 
 

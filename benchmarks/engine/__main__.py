@@ -72,7 +72,7 @@ class Worker:
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit("error: a worker ended; what it said stands above")
+            raise SystemExit("error: a worker process ended; see its messages above")
         return tuple(map(float, line.split()))
 
     def close(self):

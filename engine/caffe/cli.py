@@ -18,7 +18,7 @@ commands:
   train           train a net as a solver file says; go on with a snapshot, or start from weights
   test            run a net over its data and print the mean of its outputs
   time            measure forward and backward of a net, layer by layer
-  device_query    what GPUs there are
+  device_query    list the GPUs of this machine
 
 examples:
   caffe train -solver solver/region.prototxt
@@ -29,32 +29,32 @@ examples:
   caffe test -model models/region/train_val.prototxt -weights region.caffemodel -iterations 100
   caffe time -model models/region/deploy.prototxt -iterations 10
 
-Ctrl-C and SIGTERM end a training after its iteration and write a snapshot; SIGHUP writes one, and training continues.
-Exit code 0: done, or stopped by a signal ("Optimization stopped early." in the log); 1: an error, which is one line.
-CAFFE_TRACEBACK=1 shows where in Python it was; GLOG_minloglevel=1 leaves out the log. Python layers are found in the
-current folder and through PYTHONPATH.
+Ctrl-C and SIGTERM write a snapshot after the current iteration and stop; SIGHUP writes one and training continues.
+The exit status is 0 if done or stopped by a signal ("Optimization stopped early." in the log), 1 after an error, which
+is one line. CAFFE_TRACEBACK=1 adds Python's traceback to it; GLOG_minloglevel=1 suppresses the log. Python layers are
+found in the current folder and through PYTHONPATH.
 """
 
 # Flag -> (type, default, help). The first ones are Caffe's, the last ones the engine's.
 FLAGS = {
-    "gpu": (str, "", "numbers of the GPUs to compute on, separated by ',', or all; without it, the CPU"),
-    "iterations": (int, 50, "of test and time: batches to run"),
-    "level": (int, 0, "level that include and exclude rules of the net compare with"),
-    "model": (str, "", "of test and time: the net, a prototxt"),
-    "phase": (str, "", "of time: TRAIN (the default) or TEST"),
-    "sighup_effect": (str, "snapshot", "what SIGHUP does to a training: snapshot, stop or none"),
-    "sigterm_effect": (str, "stop", "what SIGTERM does to a training: snapshot, stop or none"),
-    "sigint_effect": (str, "stop", "what SIGINT (Ctrl-C) does to a training: snapshot, stop or none"),
-    "snapshot": (str, "", "of train: the .solverstate to go on with"),
-    "solver": (str, "", "of train: the solver, a prototxt"),
-    "stage": (str, "", "stages that include and exclude rules of the net compare with, separated by ','"),
-    "weights": (str, "", ".caffemodel files to start from, separated by ','; not with -snapshot"),
-    "precision": (str, "float32", "arithmetic of convolutions and inner products: float32, tf32 (GPU) or bfloat16"),
-    "shard": (str, "records", "what several ranks take in turn from a database: records, or whole batches"),
+    "gpu": (str, "", "The numbers of the GPUs to compute on, separated by ',', or all. Without it: the CPU."),
+    "iterations": (int, 50, "For test and time: the number of batches."),
+    "level": (int, 0, "The level for the include and exclude rules of the net."),
+    "model": (str, "", "For test and time: the net, a prototxt."),
+    "phase": (str, "", "For time: TRAIN (the default) or TEST."),
+    "sighup_effect": (str, "snapshot", "For train: the effect of SIGHUP, which is snapshot, stop or none."),
+    "sigterm_effect": (str, "stop", "For train: the effect of SIGTERM, which is snapshot, stop or none."),
+    "sigint_effect": (str, "stop", "For train: the effect of SIGINT (Ctrl-C), which is snapshot, stop or none."),
+    "snapshot": (str, "", "For train: the .solverstate to resume from."),
+    "solver": (str, "", "For train: the solver, a prototxt."),
+    "stage": (str, "", "The stages for the include and exclude rules of the net, separated by ','."),
+    "weights": (str, "", "The .caffemodel files to start from, separated by ','; not with -snapshot."),
+    "precision": (str, "float32", "Arithmetic of convolutions and inner products: float32, tf32 (GPU) or bfloat16."),
+    "shard": (str, "records", "The unit in which several ranks share a database alternately: records or batches."),
     "decoded_mb": (
         int,
         -1,
-        "MiB a decoded data set may take on the device; by default a third of a GPU, no host memory",
+        "The MiB that a decoded data set may take on the device. Default: a third of a GPU's memory, none on the CPU.",
     ),
 }
 
@@ -71,18 +71,18 @@ class Parser(argparse.ArgumentParser):
             self.add_argument(
                 f"-{name}", f"--{name}", type=kind, default=default, metavar=name.upper(), help=text + shown
             )
-        self.add_argument("-help", action="help", help="show this")
+        self.add_argument("-help", action="help", help="Show this help.")
         self.add_argument("-version", action="version", version="caffe version 1.0.0 (PyTorch engine)")
 
     def parse_args(self, words):
-        """The flags of a command line; one that is not known ends the program with a line that suggests the nearest."""
+        """The flags of a command line. An unknown flag ends the program with an error that suggests the nearest one."""
         flags, rest = self.parse_known_args(words)
         for word in rest:
             name = word.lstrip("-").partition("=")[0]
             if word.startswith("-") and not is_number(word):
                 self.error(f"unknown flag -{name}{nearest(name, FLAGS, '-')}; caffe --help lists the flags")
         if rest:
-            self.error(f"{rest[0]!r} belongs to no flag; caffe COMMAND -flag value -flag value ...")
+            self.error(f"{rest[0]!r} does not belong to a flag; usage: caffe COMMAND -flag value -flag value ...")
         return flags
 
     def error(self, message):
@@ -95,7 +95,7 @@ def is_number(word):
 
 
 def nearest(word, names, head=""):
-    """What a misspelt word probably is, as the end of an error, or ""."""
+    """The end of an error message that suggests the right word for a misspelt one, or ""."""
     matches = difflib.get_close_matches(word, names, 1)
     return f", did you mean {head}{matches[0]}?" if matches else ""
 

@@ -1,4 +1,4 @@
-"""What holds for the whole process: CPU or GPU, arithmetic precision, random numbers, rank among solvers."""
+"""The state of the process: CPU or GPU, arithmetic precision, random numbers, rank among solvers."""
 
 import ctypes
 import os
@@ -27,13 +27,13 @@ _state = _State()
 
 
 def keep_freed_memory():
-    """Let the C library keep what tensors free, instead of returning it to the system at once.
+    """Make the C library keep freed memory instead of returning it to the system.
 
-    A pass allocates and frees the same sizes over and over; every return costs page faults on the next use.
+    Every pass allocates and frees the same sizes, and memory that was returned costs page faults on the next use.
     """
     try:
         library = ctypes.CDLL(None)
-        # M_MMAP_MAX = 0: large blocks come from the heap too; M_TRIM_THRESHOLD: and stay there.
+        # M_MMAP_MAX = 0: large blocks come from the heap too; M_TRIM_THRESHOLD: the heap does not shrink.
         library.mallopt(-4, 0)
         library.mallopt(-1, 1 << 30)
     except (OSError, AttributeError):  # not glibc
@@ -44,18 +44,18 @@ keep_freed_memory()
 
 
 def set_mode_cpu():
-    """Compute on the CPU from now on (the start)."""
+    """Compute on the CPU from now on, as by default."""
     _state.gpu = False
 
 
 def set_mode_gpu():
-    """Compute on the GPU of set_device, 0 at first, from now on. Raises CaffeError where there is none."""
+    """Compute from now on on the GPU of set_device, by default 0. Raises CaffeError if there is no GPU."""
     check(torch.cuda.is_available(), "Cannot use GPU: PyTorch finds none on this machine; use set_mode_cpu")
     _state.gpu = True
 
 
 def set_device(device_id):
-    """Choose the GPU by number. Raises CaffeError where there is no such GPU."""
+    """Choose the GPU by number. Raises CaffeError if there is no such GPU."""
     count = torch.cuda.device_count()
     check(0 <= device_id < count, f"Cannot use GPU {device_id}: PyTorch finds {count} on this machine")
     _state.device_id = device_id
@@ -125,12 +125,12 @@ def set_solver_rank(rank):
 
 
 def set_multiprocess(multiprocess):
-    """Kept for scripts that call pycaffe's: here every solver is a process of its own anyway."""
+    """For compatibility with pycaffe; it has no effect, because every solver here is a process of its own."""
     _state.multiprocess = multiprocess
 
 
 def shard():
-    """What solvers take in turn from a database: "records", as Caffe does, or whole "batches"."""
+    """The unit in which solvers share a database alternately: "records", as in Caffe, or "batches"."""
     return _state.shard
 
 

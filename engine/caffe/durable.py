@@ -1,4 +1,4 @@
-"""Files that are on the disk whole or not at all, whatever ends the process or the machine."""
+"""Writing files so that they are on the disk completely or not at all, even after a kill or power cut."""
 
 import errno
 import glob
@@ -8,15 +8,15 @@ import re
 
 from .errors import CaffeError
 
-# A file before it is whole: .NAME.<process>.partial beside its place.
+# An incomplete file: .NAME.<process>.partial in the same folder.
 PARTIAL = re.compile(r"^\.(?P<name>.+)\.(?P<process>\d+)\.partial$")
 
 
 def write_files(files):
-    """Write files that belong together; they appear in this order, each whole, once all of them are on the disk.
+    """Write files that belong together; they appear in this order, once all of them are completely on the disk.
 
-    files: list of (path, function that writes a file of the name it is given). What stood at the paths stays as it was
-    unless every file could be written. Raises CaffeError that names the file.
+    files: list of (path, function that writes a file of the name that it is given). Existing files are unchanged unless
+    all files could be written. Raises CaffeError that names the file.
     """
     partials = []
     path = None

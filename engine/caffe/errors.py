@@ -1,4 +1,4 @@
-"""The one exception of the engine: where BVLC Caffe ends the process, this is raised."""
+"""The exception of the engine, raised where BVLC Caffe would end the process."""
 
 
 class CaffeError(RuntimeError):

@@ -1,4 +1,4 @@
-"""Log lines as glog writes them, to standard error: what parsers of Caffe's logs read.
+"""Log lines in glog's format, on standard error, as parsers of Caffe's logs expect them.
 
     I0210 13:39:22.381027 25210 solver.py:204] Iteration 0, loss = 0.693147
 

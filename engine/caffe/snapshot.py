@@ -1,7 +1,6 @@
-"""Snapshots: solver states in files, binary or HDF5, as BVLC Caffe reads and writes them; and whether one is whole.
+"""Snapshots: files of solver states, binary or HDF5, compatible with BVLC Caffe, and checks that they are complete.
 
-Needs no PyTorch: a program that only has to know which snapshot a training resumes from can ask here, about the
-snapshots of either engine.
+This module needs no PyTorch, so that a program can find the snapshot to resume from, of either engine, quickly.
 """
 
 import dataclasses
@@ -17,7 +16,7 @@ from .proto import caffe_pb2
 
 @dataclasses.dataclass
 class State:
-    """What a .solverstate holds.
+    """The content of a .solverstate.
 
     step: current step of the learning rate; learned_net: file of the weights; histories: arrays, of all parameters for
     each kind of history
@@ -35,7 +34,7 @@ def write(path, state):
     parts = [head.SerializeToString()]
     for history in state.histories:
         parts += wire.BlobParts(history).field(wire.STATE_HISTORY)
-    # Last, as BVLC Caffe has it: a file that was cut short between two histories is without it.
+    # Last, as in BVLC Caffe, so that a file that was cut short between two histories lacks it.
     parts.append(caffe_pb2.SolverState(current_step=state.step).SerializeToString())
     wire.write_parts(path, parts)
 
@@ -68,10 +67,10 @@ def read(path):
 
 
 def verify(path):
-    """Read a .solverstate and the weights it names as a whole; its State. Raises CaffeError that says what is wrong.
+    """Read a .solverstate and the weights it names completely; returns its State. Raises CaffeError with the fault.
 
-    Files that were cut short are found out, and weights that are not of the net the state belongs to: the histories
-    must have the shapes of the weights' parameters. Works for snapshots of either engine.
+    Truncated files are found, and weights of another net than the state's: the histories must have the shapes of the
+    weights' parameters. Works for snapshots of either engine.
     """
     state = read(path)
     check(state.learned_net, f"{path}: names no file of weights")
@@ -122,9 +121,9 @@ def states(prefix):
 
 
 def newest(prefix, passed_over=None):
-    """The newest whole .solverstate of a snapshot_prefix, or None.
+    """The newest complete .solverstate of a snapshot_prefix, or None.
 
-    passed_over: a list that gets what is wrong with each newer one that is not whole, one line each
+    passed_over: a list to which the fault of each newer, damaged one is appended, one line each
     """
     for _, path in states(prefix):
         try:

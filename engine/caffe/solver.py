@@ -226,9 +226,9 @@ class Solver:
         self._last_snapshot = state
 
     def restore(self, path):
-        """Go on from a .solverstate of either format; its weights are read from the file it names.
+        """Resume from a .solverstate of either format, with the weights that it names.
 
-        Raises CaffeError, and changes nothing, where one of them is damaged or of another net.
+        Raises CaffeError, without changing anything, if one of them is damaged or belongs to another net.
         """
         state = snapshot.read(path)
         self.optimizer.check_arrays(state.histories, path)
@@ -236,7 +236,7 @@ class Solver:
             try:
                 weights.restore(self.net, state.learned_net)
             except CaffeError as error:
-                raise CaffeError(f"{path}: cannot go on with the weights that it names: {error}")
+                raise CaffeError(f"{path}: cannot resume with the weights that it names: {error}")
         self.iter = state.iteration
         self.optimizer.restore(state.histories, state.step)
         self._last_snapshot = os.fspath(path)

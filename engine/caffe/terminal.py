@@ -1,4 +1,4 @@
-"""Standard error: text that is written or lost, never an error; and a line of progress, where it is a terminal."""
+"""Writing to standard error without ever raising an error, and a progress line if it is a terminal."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ def write(text):
 
 
 def finish():
-    """Make sure that what could not be written is no error when Python ends."""
+    """Prevent an error at Python's exit because of text that could not be written."""
     for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
         try:
             if stream is not None:

@@ -207,7 +207,7 @@ def test_a_state_that_names_another_nets_weights_is_refused(kind, ending, folder
     (other.save_hdf5 if ending else other.save)(path)
     trainer = solver()
     line = refused(lambda: trainer.restore(f"tiny_iter_6.solverstate{ending}"), path)
-    assert f"tiny_iter_6.solverstate{ending}: cannot go on with" in line and trainer.iter == 0
+    assert f"tiny_iter_6.solverstate{ending}: cannot resume with" in line and trainer.iter == 0
     # Without the net only shapes tell.
     assert snapshot.is_whole(f"tiny_iter_6.solverstate{ending}") == (kind == "another layer")
 
@@ -239,4 +239,4 @@ def test_the_command_line_names_the_file_in_one_line(folder):
     arguments = ["train", "-solver", "solver.prototxt", "-snapshot", "tiny_iter_6.solverstate"]
     done = run(OURS, folder, *arguments, GLOG_minloglevel="2")
     (line,) = done.stderr.splitlines()
-    assert done.returncode == 1 and line.startswith("error: tiny_iter_6.solverstate: cannot go on"), line
+    assert done.returncode == 1 and line.startswith("error: tiny_iter_6.solverstate: cannot resume"), line

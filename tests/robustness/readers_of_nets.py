@@ -228,8 +228,8 @@ READERS = [
     Reader("HDF5 solverstate", "net", HDF5_STATE, state, ERRORS, as_hdf5),
     Reader("snapshot", "net", (*WEIGHTS, *STATE), verified, ERRORS, as_binary),
     Reader("HDF5 snapshot", "net", (*HDF5_WEIGHTS, *HDF5_STATE), verified, ERRORS, as_hdf5),
-    Reader("snapshot to go on with", "net", (*WEIGHTS, *STATE), restored, ERRORS, as_binary),
-    Reader("HDF5 snapshot to go on with", "net", (*HDF5_WEIGHTS, *HDF5_STATE), restored, ERRORS, as_hdf5),
+    Reader("snapshot to resume from", "net", (*WEIGHTS, *STATE), restored, ERRORS, as_binary),
+    Reader("HDF5 snapshot to resume from", "net", (*HDF5_WEIGHTS, *HDF5_STATE), restored, ERRORS, as_hdf5),
     Reader("snapshot, the tools", "net", (*WEIGHTS, *STATE), pair, (), as_binary),
     Reader("LMDB, the engine", "databases", ("*.mdb",), database, ERRORS),
 ]

@@ -83,14 +83,14 @@ class BuiltIn(Layer):
 
     @property
     def where(self):
-        """How errors call the layer."""
+        """The name of the layer in error messages."""
         return f"layer {self.param.name!r}"
 
     def check(self, condition, message):
         check(condition, f"{self.where}: {message}")
 
     def axis(self, axis, blob, end=False):
-        """An axis of a blob, counted from the end where negative; end: one past the last counts too."""
+        """An axis of a blob; negative ones count from the end. end: whether one past the last is allowed too."""
         axes = len(blob.shape)
         self.check(-axes <= axis < axes + end, f"axis {axis} is out of range for a blob of shape {blob.shape}")
         return axis + axes if axis < 0 else axis

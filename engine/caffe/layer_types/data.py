@@ -193,7 +193,7 @@ class HDF5Data(Source):
 
 @register("DummyData")
 class DummyData(Source):
-    """Blobs that fillers fill: constant ones once, others anew in every pass."""
+    """Blobs filled by fillers: constant ones once, others in every pass."""
 
     shares_tops = True
 

@@ -174,7 +174,7 @@ class Tile(BuiltIn):
         x = bottom[0].value()
         if not is_dense(x):
             x = x.contiguous()
-        # Whole copies one after the other: a grouped convolution then finds each group's images together.
+        # The copies are consecutive in memory, so that a grouped convolution finds each group's images together.
         copies = torch.empty_strided((self.tiles, *x.shape), (x.numel(), *x.stride()), device=x.device)
         top[0].put(copies.copy_(x.expand_as(copies)).movedim(0, self.at))
 
