@@ -50,7 +50,7 @@ def test_damaged_labels_are_named(tmp_path, folder, row, words):
     [
         ({"batch": 3}, "batch must be even"),
         ({"batch": 0}, "whole number of images"),
-        ({"source": "nowhere"}, "nowhere/manifest.json: missing; (make lmdb) writes it"),
+        ({"source": "nowhere"}, "nowhere/manifest.json: missing; face-cascade data"),
         ({"split": "training"}, "one of train, val, test"),
         ({"colour": "grey"}, "unknown parameter 'colour'"),
         ({"workers": 0}, "whole number of processes"),
