@@ -38,15 +38,12 @@ def difference(ones, others):
     columns = {}
     for measure in MEASURES:
         key = TUNED, measure
-        by_seed = [one.difference(other, key) for one, other in zip(ones, others)]
-        samples = [
-            scoring.with_mean(one.samples[key])[:, -1] - scoring.with_mean(other.samples[key])[:, -1]
-            for one, other in zip(ones, others)
-        ]
-        low, high = metrics.interval(np.mean(samples, axis=0))
-        columns[measure] = float(np.mean([value for value, _, _ in by_seed]))
+        pairs = list(zip(ones, others))
+        by_seed = [one.difference(other, key)[0] for one, other in pairs]
+        low, high = metrics.interval(np.mean([one.resampled_difference(other, key) for one, other in pairs], axis=0))
+        columns[measure] = float(np.mean(by_seed))
         columns[f"{measure} low"], columns[f"{measure} high"] = float(low), float(high)
-        columns[f"{measure} by seed"] = " ".join(f"{value:+.4f}" for value, _, _ in by_seed)
+        columns[f"{measure} by seed"] = " ".join(f"{value:+.4f}" for value in by_seed)
     return columns
 
 

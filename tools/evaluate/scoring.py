@@ -58,8 +58,11 @@ class Scored:
     def difference(self, other, key):
         """Mean over attributes of a measure, less that of another score of the same split: value, low, high."""
         value = with_mean(self.values[key])[-1] - with_mean(other.values[key])[-1]
-        samples = with_mean(self.samples[key])[:, -1] - with_mean(other.samples[key])[:, -1]
-        return value, *metrics.interval(samples)
+        return value, *metrics.interval(self.resampled_difference(other, key))
+
+    def resampled_difference(self, other, key):
+        """`difference` on each of the resamples of the faces, (R,)."""
+        return with_mean(self.samples[key])[:, -1] - with_mean(other.samples[key])[:, -1]
 
 
 def with_mean(values):

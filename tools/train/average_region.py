@@ -43,11 +43,6 @@ class Measured:
     firings: np.ndarray = None
 
 
-def sigmoid(score):
-    """Responses in [0, 1] of scores."""
-    return 1 / (1 + np.exp(-score))
-
-
 def measure(net, faces, threshold, with_maps=True):
     """Measure a region train_val net in the TRAIN phase: a Measured.
 
@@ -64,12 +59,13 @@ def measure(net, faces, threshold, with_maps=True):
         while seen.min() < faces and images < PATIENCE * faces:
             net.forward(end="d")
             positive = net.blobs["label"].data == 1
-            response = sigmoid(net.blobs["d"].data)
+            response = 1 / (1 + np.exp(-net.blobs["d"].data))
             total += (response * positive[..., np.newaxis, np.newaxis]).sum(axis=0)
             seen += positive.sum(axis=0)
             images += batch
             if with_maps:
-                add_evidence(net, levels, positive, threshold)
+                fired = (response > threshold).reshape(batch, attributes, -1) & positive[..., np.newaxis]
+                add_evidence(net, levels, fired, ~positive)
             bar.update(min(seen.min(), faces) - bar.n)
     found = Measured(total / np.maximum(seen, 1)[:, np.newaxis, np.newaxis], seen)
     if with_maps:
@@ -78,22 +74,20 @@ def measure(net, faces, threshold, with_maps=True):
     return found
 
 
-def add_evidence(net, levels, positive, threshold):
+def add_evidence(net, levels, fired, negative):
     """Add the faces that a net has just seen to the Evidence of levels, a dict blob -> Evidence.
 
-    positive: (b, A) bool
+    fired: (b, A, 16) bool, the points that fire, none on negatives; negative: (b, A) bool
     """
-    score = net.blobs["d"].data
-    fired = (sigmoid(score) > threshold).reshape(*positive.shape, -1) & positive[..., np.newaxis]
     # Each face counts alike, however many of its points fire.
     share = fired / np.maximum(fired.sum(axis=-1, keepdims=True), 1)
-    net.blobs["d"].diff[...] = share.reshape(score.shape)
+    net.blobs["d"].diff[...] = share.reshape(net.blobs["d"].data.shape)
     net.backward(start="d", end="conv2")
     for name, evidence in levels.items():
         # Batches are laid out image by image: record i * A + a is image i of attribute a.
-        shape = (*positive.shape, *net.blobs[name].data.shape[1:])
+        shape = (*negative.shape, *net.blobs[name].data.shape[1:])
         activation, gradient = (array.reshape(shape) for array in (net.blobs[name].data, net.blobs[name].diff))
-        evidence.add(activation, gradient, fired, ~positive)
+        evidence.add(activation, gradient, fired, negative)
 
 
 def write(weights, out, average, rectangles):
