@@ -1,5 +1,6 @@
 """The annotated video: what is in the file, and what is said where it cannot be written."""
 
+import pathlib
 import resource
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from tools.errors import ToolError
 from tools.predict import cards, photos, video
 from tools.predict.predictor import Face
 
+HERE = pathlib.Path(__file__).parent
 STYLE = cards.Style(0.8, True, False)
 
 
@@ -85,13 +87,13 @@ def test_what_cannot_be_written_is_one_clear_sentence(tmp_path):
 def test_a_full_disk_is_one_clear_sentence(tmp_path):
     code = (
         "import resource, pathlib, signal, sys\n"
-        "sys.path[:0] = ['tests']\n"
+        f"sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, {resource.RLIM_INFINITY}))\n"
         "from test_video import frame, written\n"
         f"written(pathlib.Path({str(tmp_path)!r}) / 'a.mp4', [frame(n / 25, (9 * n, 0.9)) for n in range(30)])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=sys.path[0] + "/..")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode and "could not be written whole; is the disk full?" in done.stderr
     assert list(tmp_path.iterdir()) == []
 

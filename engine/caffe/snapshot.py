@@ -42,9 +42,13 @@ def write(path, state):
 def write_hdf5(path, state):
     """Write a State as HDF5. Raises OSError."""
 
+    # BVLC Caffe reads the name as a C string, so its zero byte must be in the file. NumPy drops it without a dtype.
+    name = state.learned_net.encode()
+    name = np.array(name, dtype=f"S{len(name) + 1}")
+
     def fill(file):
         file.create_dataset("iter", data=np.array([state.iteration], dtype=np.int32))
-        file.create_dataset("learned_net", data=np.bytes_(state.learned_net + "\0"))
+        file.create_dataset("learned_net", data=name)
         file.create_dataset("current_step", data=np.array([state.step], dtype=np.int32))
         group = file.create_group("history")
         for index, history in enumerate(state.histories):

@@ -49,7 +49,7 @@ class Bvlc:
         self.process.stdin.write(f"{folder}\n")
         self.process.stdin.flush()
         if self.process.stdout.readline().strip() != "ok":
-            raise RuntimeError((folder / "stderr").read_text())
+            raise RuntimeError((folder / "stderr").read_text(errors="replace"))
         return folder
 
     def net(self, text, inputs=None, phase=caffe.TEST, backward="outputs", **case):
