@@ -50,7 +50,7 @@ def measure(net, faces, threshold, with_maps=True):
     wanted. Ends early, with a warning, where batches hold too few positives of an attribute.
     """
     batch, attributes = net.blobs["d"].data.shape[:2]
-    total, seen, images = np.zeros((attributes, 4, 4)), np.zeros(attributes, int), 0
+    total, seen, images, done = np.zeros((attributes, 4, 4)), np.zeros(attributes, int), 0, 0
     levels = {}
     for name in rectangles.LEVELS if with_maps else ():
         channels, size = net.blobs[name].data.shape[1:3]
@@ -66,7 +66,10 @@ def measure(net, faces, threshold, with_maps=True):
             if with_maps:
                 fired = (response > threshold).reshape(batch, attributes, -1) & positive[..., np.newaxis]
                 add_evidence(net, levels, fired, ~positive)
-            bar.update(min(seen.min(), faces) - bar.n)
+            before, done = done, min(int(seen.min()), faces)
+            bar.update(done - before)
+            if bar.disable and 4 * done // faces > 4 * before // faces:  # no terminal: a line for each quarter
+                print(f"average: {done} of {faces} faces for each attribute", flush=True)
     found = Measured(total / np.maximum(seen, 1)[:, np.newaxis, np.newaxis], seen)
     if with_maps:
         found.maps = sum(level.maps() for level in levels.values())
