@@ -158,10 +158,10 @@ def flicker(faces, run, frames=60):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("faces", type=pathlib.Path, help="folder of aligned faces")
-    add("--run", default="build/run", help="folder of the run (default build/run)")
-    add("--rounds", type=int, default=5, help="rounds of speed and of first (default 5)")
-    add("--only", choices=("speed", "first", "memory", "flicker"), help="measure one of them")
+    add("faces", type=pathlib.Path, metavar="FACES", help="The folder of aligned faces.")
+    add("--run", default="build/run", metavar="FOLDER", help="The folder of the run (default: build/run).")
+    add("--rounds", type=int, default=5, metavar="N", help="Rounds of speed and of first (default: 5).")
+    add("--only", choices=("speed", "first", "memory", "flicker"), help="Run only this measurement (default: all).")
     given = parser.parse_args()
     what = given.faces, given.run
     try:

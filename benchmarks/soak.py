@@ -3,11 +3,11 @@
     .venv/bin/python -m benchmarks.soak                     # 5,000 photos and 2,000 iterations
     .venv/bin/python -m benchmarks.soak --photos 200 --iterations 300 --only photos
 
-The photos are a few synthetic ones, linked many times: one face, two faces, none, grey, turned by Exif, and files that
-cannot be used: cut short, of another kind, empty, too small, of a huge size, a pipe, a link to nowhere. The network has
+The photos are a few synthetic ones, linked many times: one face, two faces, none, grey, rotated by Exif, and files
+that cannot be used: truncated, not an image, empty, too small, of a huge size, a pipe, a broken link. The network has
 random weights. Training is a small net on an LMDB of encoded images, with tests and snapshots. Resident memory and open
 file descriptors are printed at intervals; the verdict compares the last quarter with the second one, as the first fills
-caches. The exit status is 1 where something grows.
+caches. The exit status is 1 if memory or the number of open files grows.
 """
 
 import argparse
@@ -176,9 +176,9 @@ def train(scratch, count):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--photos", type=int, default=5000, help="How many photos. Default: 5000.")
-    add("--iterations", type=int, default=2000, help="How many iterations. Default: 2000.")
-    add("--only", choices=("photos", "training"), help="Do one of the two.")
+    add("--photos", type=int, default=5000, metavar="N", help="The number of photos (default: 5000).")
+    add("--iterations", type=int, default=2000, metavar="N", help="The number of iterations (default: 2000).")
+    add("--only", choices=("photos", "training"), help="Run only one of the two (default: both).")
     given = parser.parse_args()
     flat = True
     with tempfile.TemporaryDirectory() as scratch:

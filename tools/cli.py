@@ -3,7 +3,7 @@
   face-cascade data /path/to/CelebA --attributes Eyeglasses,Smiling,Male    faces and labels -> LMDBs
   face-cascade train --run build/run                                       task one, average region, cascade
   face-cascade evaluate --run build/run                                    table 2's numbers, regions, calibration
-  face-cascade predict --run build/run photo.jpg holiday/                  answers for your photos
+  face-cascade predict --run build/run photo.jpg holiday/                  predictions for your photos
   face-cascade report --run build/run                                      the evaluation as one HTML file
 
 A run is a folder with a record, run.json, which keeps the settings, so give them only once. To resume an interrupted

@@ -226,12 +226,47 @@ def main():
         prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--nets", default=",".join(NETS), help="Networks to train. Default: region,cascade.")
-    add("--attributes", type=int, default=len(PAPER_ATTRIBUTES), help="Number of attributes. Default: 20.")
-    add("--batches", type=numbers, default=[4, 16], help="Images per attribute, even numbers. Default: 4,16.")
-    add("--rounds", type=int, default=5, help="Iterations of each contestant after the warm-up. Default: 5.")
-    add("--threads", type=int, default=os.cpu_count(), help="Threads of every contestant. Default: one per core.")
-    add("--busy", type=int, default=0, help="Busy processes beside the contestants, to compare with none. Default: 0.")
+    add(
+        "--nets",
+        default=",".join(NETS),
+        metavar="NAMES",
+        help="The networks to train, separated by commas (default: region,cascade).",
+    )
+    add(
+        "--attributes",
+        type=int,
+        default=len(PAPER_ATTRIBUTES),
+        metavar="N",
+        help="The number of attributes (default: 20).",
+    )
+    add(
+        "--batches",
+        type=numbers,
+        default=[4, 16],
+        metavar="N,N,...",
+        help="Images per attribute in a mini-batch, even numbers, separated by commas (default: 4,16).",
+    )
+    add(
+        "--rounds",
+        type=int,
+        default=5,
+        metavar="N",
+        help="Iterations of each contestant after the warm-up (default: 5).",
+    )
+    add(
+        "--threads",
+        type=int,
+        default=os.cpu_count(),
+        metavar="N",
+        help="The number of CPU threads of each contestant (default: one per core).",
+    )
+    add(
+        "--busy",
+        type=int,
+        default=0,
+        metavar="N",
+        help="The number of busy processes beside each contestant, to compare with none (default: 0, no comparison).",
+    )
     arguments = parser.parse_args()
     chosen = arguments.nets.split(",")
     if not set(chosen) <= set(NETS):

@@ -128,11 +128,22 @@ def run(folder, engine, form, kills, seed=0, longest=12.0):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--engine", choices=("bvlc", "torch"), default="torch", help="The Caffe to train with. Default: torch.")
-    add("--form", choices=("compact", "stream"), default="compact", help="Form of the training data. Default: compact.")
-    add("--kills", type=int, default=10, help="How often to kill. Default: 10.")
-    add("--seed", type=int, default=0, help="Seed of the random moments. Default: 0.")
-    add("--longest", type=float, default=12.0, help="Seconds that a start may live at most before it is killed.")
+    add("--engine", choices=("bvlc", "torch"), default="torch", help="The Caffe to train with (default: torch).")
+    add(
+        "--form",
+        choices=("compact", "stream"),
+        default="compact",
+        help="The form of the training data (default: compact).",
+    )
+    add("--kills", type=int, default=10, metavar="N", help="The number of kills (default: 10).")
+    add("--seed", type=int, default=0, help="The seed of the random moments (default: 0).")
+    add(
+        "--longest",
+        type=float,
+        default=12.0,
+        metavar="SECONDS",
+        help="The longest time in seconds from a start to its kill (default: 12).",
+    )
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = run(pathlib.Path(folder), given.engine, given.form, given.kills, given.seed, given.longest)

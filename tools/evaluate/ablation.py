@@ -211,17 +211,27 @@ def table(rows_of):
 
 def add_arguments(parser):
     """Add the options of `face-cascade ablation` to a parser."""
-    command.add_run_arguments(parser)
-    parser.set_defaults(run="build/ablation")
+    command.add_run_arguments(parser, "build/ablation")
     add = parser.add_argument
     add(
         "--iterations",
         type=int,
         default=2000,
+        metavar="N",
         help="The mini-batches of each variant in all its stages together (default: 2000).",
     )
-    add("--seeds", default="1,2,3", help="The seeds of the initial weights, separated by commas (default: 1,2,3).")
-    add("--variants", default=",".join(VARIANTS), help="The variants to train, separated by commas (default: all).")
+    add(
+        "--seeds",
+        default="1,2,3",
+        metavar="S,S,...",
+        help="The seeds of the initial weights, separated by commas, in place of --seed (default: 1,2,3).",
+    )
+    add(
+        "--variants",
+        default=",".join(VARIANTS),
+        metavar="NAMES",
+        help="The variants to train, separated by commas (default: all).",
+    )
     add(
         "--learning-rates",
         default="1",
