@@ -107,7 +107,7 @@ def test_table_by_hand(small_lmdb, tmp_path):
     "text, words",
     [
         ("cascde", "unknown variant 'cascde'; did you mean cascade?"),
-        ("x", "known are cascade, task"),
+        ("x", "variants are cascade, task"),
         ("", "at least one"),
     ],
 )

@@ -11,7 +11,15 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 # From the lowest to the highest: a folder imports its own kind and lower ones only.
 ORDER = ("caffe", "data_prep", "models", "python_layers", "tools", "benchmarks")
 INSIDE = {
-    "data_prep": ("attributes files geometry pictures", "sources", "store", "plan", "build", "check", "synthetic"),
+    "data_prep": (
+        "attributes files geometry pictures spelling",
+        "sources",
+        "store",
+        "plan",
+        "build",
+        "check",
+        "synthetic",
+    ),
     "tools": (
         "errors record run drawing networks",
         "install",

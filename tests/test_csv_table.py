@@ -150,7 +150,7 @@ def test_misspelt_attributes_get_a_suggestion(table, tmp_path, capsys):
     error = capsys.readouterr().err
     assert error == f"error: no attribute 'wears_masc' in {table}; did you mean Wears_Mask?\n"
     assert build_lmdb.main([str(table), "--attributes", "Xyz", "--out", str(tmp_path / "lmdb")]) == 1
-    assert "known are Wears_Mask, Kind_of_hat" in capsys.readouterr().err
+    assert "attributes are Wears_Mask, Kind_of_hat" in capsys.readouterr().err
 
 
 def test_text_that_is_no_table_is_one_line(tmp_path):

@@ -220,7 +220,7 @@ def test_unknown_parameter_is_named_by_caffe_train_too(run_folder, tmp_path):
     (tmp_path / "solver.prototxt").write_text(solver)
     done = caffe_train("-solver", tmp_path / "solver.prototxt")
     assert done.returncode != 0
-    assert "error: EarlyStopping: unknown parameter 'celing'; known are ceiling" in done.stderr
+    assert "error: EarlyStopping: unknown parameter 'celing'; parameters are ceiling" in done.stderr
 
 
 def test_training_in_a_folder_with_blanks_quotes_and_backslashes(lmdb_folder, tmp_path):

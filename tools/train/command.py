@@ -10,9 +10,9 @@ stage that was interrupted (Ctrl-C, kill, power cut), run the same command again
 """
 
 import dataclasses
-import difflib
 import shlex
 
+from data_prep.spelling import suggestion
 from models import options, solvers
 from tools import record
 from tools import run as runs
@@ -183,9 +183,7 @@ def check_stages(names):
     """The stages named, by default all of the cascade's. Raises ToolError for an unknown stage."""
     for name in names:
         if name not in stages.ORDER:
-            near = difflib.get_close_matches(name, stages.ORDER, 1)
-            hint = f"; did you mean {near[0]}?" if near else f"; stages are {', '.join(stages.ORDER)}"
-            raise ToolError(f"unknown stage {name!r}{hint}")
+            raise ToolError(f"unknown stage {name!r}{suggestion(name, stages.ORDER, 'stages')}")
     return names or DEFAULT_STAGES
 
 
