@@ -74,7 +74,7 @@ def rank(name, order):
     return next((place for place, words in enumerate(order) if name in words.split()), None)
 
 
-def test_no_arrow_from_a_lower_to_a_higher_folder():
+def test_no_folder_imports_a_higher_one():
     wrong = []
     for name, (_, imported) in MODULES.items():
         top = name.split(".")[0]
@@ -90,7 +90,7 @@ def test_no_arrow_from_a_lower_to_a_higher_folder():
     assert not wrong, "; ".join(wrong)
 
 
-def test_no_circles():
+def test_no_imports_are_circular():
     state, circle = {}, []
 
     def visit(name, trail):

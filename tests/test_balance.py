@@ -28,7 +28,7 @@ def test_every_batch_is_one_to_one_for_every_attribute(seed, augment):
             assert sample[["dx", "dy", "mirror"]].item() == (0, 0, 0)
 
 
-def test_all_of_a_class_come_before_one_comes_again_and_otherwise_cut():
+def test_all_images_of_a_class_come_before_one_is_repeated_with_another_crop():
     labels = np.arange(40)[:, None] < 12
     positives = balance.Plan(labels, "a", 0).rounds(0, 36)[:, 1, 0]
     passes = positives.reshape(3, 12)
@@ -68,12 +68,12 @@ def test_the_plan_of_a_seed_never_changes():
     assert balance.Plan(labels, "ab", 8).rounds(1000, 1002).reshape(-1)["image"].tolist() != samples["image"].tolist()
 
 
-def test_one_class_only_is_an_error():
+def test_an_attribute_with_one_class_only_is_an_error():
     with pytest.raises(DataError, match="Male: all 5 training images are negative"):
         balance.Plan(np.zeros((5, 1), dtype=bool), ["Male"], 0)
 
 
-def test_every_solver_of_several_gets_balanced_batches_of_its_own():
+def test_each_of_several_solvers_gets_its_own_balanced_batches():
     labels = np.random.default_rng(0).random((60, 2)) < 0.4
     rounds = balance.Plan(labels, "ab", 0).rounds(0, 20)
     stream = balance.interleave(rounds, 3)
@@ -84,7 +84,7 @@ def test_every_solver_of_several_gets_balanced_batches_of_its_own():
         np.testing.assert_array_equal(own, rounds[solver:18:3].reshape(-1))
 
 
-def test_patches_by_hand():
+def test_a_patch_is_the_expected_crop():
     image = np.zeros((256, 256, 3), dtype=np.uint8)
     image[16, 16], image[28, 4] = 1, 2
     assert geometry.patch(image)[0, 0, 0] == 1 and geometry.patch(image).shape == (224, 224, 3)

@@ -16,7 +16,7 @@ I1124 09:07:31.5 4760 solver.cpp:239] Iteration 10, loss = nan
 """.splitlines()
 
 
-def test_series_and_pauses():
+def test_series_and_pauses_are_read_from_a_log():
     series = caffe_log.read(LOG)
     assert series["train", "attributes_training"] == [(0, 3), (10, 2)]
     assert series["train", "loss_region"] == [(0, 2.5)] and series["test", "accuracy_region"] == [(10, 0.75)]

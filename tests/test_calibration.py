@@ -17,14 +17,14 @@ def column(*values):
     return np.array(values, dtype=float)[:, np.newaxis]
 
 
-def test_three_decisions_by_hand():
+def test_three_decisions_have_the_expected_thresholds():
     # 20 % positive in training: the prior takes log 4 = 1.39 off a logit.
     decisions = calibration.decide(column(-1, 1, 2), PRIOR, np.array([-2.0]))
     found = {name: decided.ravel().tolist() for name, decided in decisions.items()}
     assert found == {"p > 0.5": [0, 1, 1], "prior-corrected": [0, 0, 1], "tuned": [1, 1, 1]}
 
 
-def test_threshold_by_hand():
+def test_threshold_lies_between_the_expected_scores():
     scores = column(-9, -8, -7, -6, -5, 1, 2, 3, 4, 5)
     labels = column(0, 0, 0, 0, 1, 0, 1, 1, 1, 1) > 0
     # One face is wrong from 1.5 on, or from -5.5 on: the first best cut is taken, midway between scores.
@@ -43,7 +43,7 @@ def test_no_threshold_is_better(measure):
     np.testing.assert_allclose(of(metrics.count(scores > tuned, labels)), best, rtol=1e-6)
 
 
-def test_probabilities_against_scikit_learn():
+def test_probabilities_equal_those_of_scikit_learn():
     rng = np.random.default_rng(2)
     truth = rng.normal(size=(4000, 1)) * 2
     labels = rng.random((4000, 1)) < 1 / (1 + np.exp(-(1.5 * truth - 2)))
@@ -57,7 +57,7 @@ def test_probabilities_against_scikit_learn():
         assert abs(labels[among].mean() - p[among].mean()) < 0.05
 
 
-def test_probabilities_stay_finite_where_scores_separate_or_say_nothing():
+def test_probabilities_stay_finite_for_separable_and_for_constant_scores():
     labels = column(*[0] * 20, *[1] * 20) > 0
     slope, offset = calibration.fit(np.where(labels, 1000.0, -1000.0), labels, PRIOR)
     p = calibration.probability(column(-1000, 1000), slope, offset)
@@ -66,7 +66,7 @@ def test_probabilities_stay_finite_where_scores_separate_or_say_nothing():
     np.testing.assert_allclose(calibration.probability(column(-1, 1), slope, offset), 0.5)
 
 
-def test_kept_beside_the_weights(tmp_path):
+def test_calibration_is_stored_beside_the_weights(tmp_path):
     weights, other = tmp_path / "a.caffemodel", tmp_path / "b.caffemodel"
     weights.write_bytes(b"weights")
     other.write_bytes(b"others")
@@ -83,7 +83,7 @@ def test_kept_beside_the_weights(tmp_path):
         calibration.read(weights, ["Male"])
 
 
-def test_printed_averages_of_table_2_recomputed():
+def test_averages_printed_in_table_2_are_recomputed():
     table = published.read()
     means = {key: 100 * published.mean(published.rows(key[0])[key[1]]) for key in table}
     expected = {
@@ -98,7 +98,7 @@ def test_printed_averages_of_table_2_recomputed():
     assert "87.55" in published.note("celeba") and "86.30" in published.note("lfwa")
 
 
-def test_accuracies_beside_the_published_ones():
+def test_accuracies_are_listed_beside_the_published_ones():
     rng = np.random.default_rng(0)
     attributes = ["Male", "Eyeglasses", "Own_Attribute"]
     labels = rng.random((40, 3)) < 0.5

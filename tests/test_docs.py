@@ -196,7 +196,7 @@ def constants(path):
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/troubleshooting.md"])
-def test_messages_are_those_of_the_code(name):
+def test_listed_messages_exist_in_the_code(name):
     sources = [(REPOSITORY / "Makefile").read_text()]
     for path in tracked():
         if path.endswith(".py") and path.split("/")[0] in ("data_prep", "models", "tools", "engine"):

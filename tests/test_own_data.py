@@ -38,7 +38,7 @@ def own_run(small_faces, tmp_path_factory):
     return folder / "run"
 
 
-def test_own_names_come_through_to_answers(own_run, small_faces, tmp_path):
+def test_custom_attribute_names_appear_in_predictions(own_run, small_faces, tmp_path):
     evaluation = json.loads((own_run / "evaluation/evaluation.json").read_text())
     names = [name.replace(" ", "_") for name in NAMES]  # as CelebA writes them
     assert evaluation["attributes"] == names
@@ -51,7 +51,7 @@ def test_own_names_come_through_to_answers(own_run, small_faces, tmp_path):
     assert done.returncode != 0 and "wears_glasses" in done.stderr
 
 
-def test_a_report_and_a_model_of_own_data(own_run):
+def test_custom_data_get_a_report_and_an_exported_model(own_run):
     for command in ("report", "export"):
         done = face_cascade(command, "--run", own_run)
         assert done.returncode == 0 and done.stdout.startswith(str(own_run)), done.stderr

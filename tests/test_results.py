@@ -33,7 +33,7 @@ BROKEN = ("", "{", "[]", "null", "3", '"x"', "\x00", "[" * 100000, '{"version": 
 
 
 @pytest.mark.parametrize("text", BROKEN)
-def test_broken_evaluation_is_one_line(folder, text):
+def test_a_broken_evaluation_is_reported_in_one_line(folder, text):
     path = folder / "evaluation.json"
     path.write_text(text)
     refused(lambda: results.read(folder), path)
@@ -135,12 +135,12 @@ def arrays(folder, **changes):
         ({"labels": np.array([[None, 1]] * 12, dtype=object)}, "no readable arrays"),
     ),
 )
-def test_wrong_arrays_are_one_line(folder, changes, words):
+def test_wrong_arrays_are_reported_in_one_line(folder, changes, words):
     refused(arrays(folder, **changes), folder / "cascade.npz", words)
 
 
 @pytest.mark.parametrize("size", (0, 10, 0.5, 0.99))
-def test_cut_arrays_are_one_line(folder, size):
+def test_truncated_arrays_are_reported_in_one_line(folder, size):
     result, path = results.read(folder), folder / "cascade.npz"
     data = path.read_bytes()
     path.write_bytes(data[: size if isinstance(size, int) else int(size * len(data))])
@@ -169,7 +169,7 @@ def calibrated(tmp_path):
 
 
 @pytest.mark.parametrize("text", BROKEN[:-2])
-def test_broken_calibration_is_one_line(calibrated, text):
+def test_a_broken_calibration_is_reported_in_one_line(calibrated, text):
     weights, path = calibrated
     path.write_text(text)
     refused(lambda: calibration.read(weights), path, "remove the file and evaluate again")
@@ -192,7 +192,7 @@ def test_every_changed_value_of_a_calibration_is_refused_or_read(calibrated):
     assert refusals > 80
 
 
-def test_a_damaged_entry_of_other_weights_does_no_harm(calibrated):
+def test_a_damaged_entry_of_other_weights_is_ignored(calibrated):
     weights, path = calibrated
     record = json.loads(path.read_text())
     path.write_text(json.dumps({**record, "b.caffemodel": 3}))

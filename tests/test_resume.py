@@ -136,7 +136,7 @@ def caffe_of(run):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_signal_to_caffe_alone_is_not_taken_for_done(engine, small_lmdb, tmp_path):
+def test_a_signal_to_caffe_alone_does_not_mark_the_stage_as_done(engine, small_lmdb, tmp_path):
     run = tmp_path / "run"
     process, text = started([sys.executable, "-m", "tools.cli", *words(small_lmdb, run, engine)])
     os.kill(caffe_of(run), signal.SIGINT)
@@ -175,7 +175,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_snapshot_is_named_and_passed_over(kind, small_lmdb, undisturbed, tmp_path):
+def test_a_damaged_snapshot_is_named_and_skipped(kind, small_lmdb, undisturbed, tmp_path):
     run = copied(undisturbed("torch"), tmp_path)
     ending, change = DAMAGE[kind]
     path = run / f"region/region_iter_{LAST}.{ending}"
@@ -209,7 +209,7 @@ def test_a_state_of_other_weights_is_refused(undisturbed, tmp_path):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_loss_that_is_not_finite_fails_and_feeds_nothing(engine, small_lmdb, tmp_path):
+def test_a_loss_that_is_not_finite_fails_the_stage_and_stops_later_ones(engine, small_lmdb, tmp_path):
     run = tmp_path / "run"
     solver = SOLVER.replace("base_lr=0.002", "base_lr=1e30,clip_gradients=-1,snapshot=1")
     done = face_cascade(*words(small_lmdb, run, engine, solver.replace("snapshot=1000,", "")))

@@ -48,7 +48,7 @@ def all_options(tmp_path_factory):
 
 @pytest.mark.parametrize("phase", (caffe.TRAIN, caffe.TEST))
 @pytest.mark.parametrize("net_name", NETWORKS)
-def test_every_blob_and_gradient_of_train_val(net_name, phase, all_options, bvlc, tmp_path):
+def test_every_blob_and_gradient_of_train_val_equals_bvlc_caffes(net_name, phase, all_options, bvlc, tmp_path):
     text = network(net_name, all_options)
     result, names = bvlc.net(text, phase=phase, backward="loss")
     net = build(tmp_path, text, phase)
@@ -61,7 +61,7 @@ def test_every_blob_and_gradient_of_train_val(net_name, phase, all_options, bvlc
 
 
 @pytest.mark.parametrize("net_name", NETWORKS)
-def test_every_blob_of_deploy(net_name, all_options, bvlc, tmp_path):
+def test_every_blob_of_deploy_equals_bvlc_caffes(net_name, all_options, bvlc, tmp_path):
     text = network(net_name, all_options, deploy=True)
     inputs = {"data": np.random.default_rng(1).uniform(0, 255, (1, 3, 224, 224)).astype(np.float32)}
     result, names = bvlc.net(text, inputs, backward=None)

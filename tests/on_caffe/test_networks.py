@@ -18,12 +18,12 @@ ATTRIBUTES = ["Eyeglasses", "Male"]
 
 
 @pytest.mark.parametrize("device", ("gpu", "cuda:", "cuda:0,1", "cuda:-1", "CPU", ""))
-def test_what_is_no_device_is_refused(device):
+def test_a_wrong_device_is_refused(device):
     with pytest.raises(ToolError, match="must be cpu, cuda or cuda:N"):
         networks.use_device(device)
 
 
-def test_a_gpu_that_is_not_there_is_one_line():
+def test_a_missing_gpu_is_reported_in_one_line():
     networks.use_device("cpu")
     words = "computes on the CPU only" if networks.is_bvlc() else "Cannot use GPU 99: PyTorch finds"
     with pytest.raises(ToolError, match=words) as error:
@@ -42,7 +42,7 @@ def saved(tmp_path_factory):
 
 
 @pytest.mark.parametrize("share", (0.0, 0.3, 0.999))
-def test_weights_cut_short_are_one_line(saved, tmp_path, share):
+def test_truncated_weights_are_reported_in_one_line(saved, tmp_path, share):
     data = saved[1].read_bytes()
     path = tmp_path / "cut.caffemodel"
     path.write_bytes(data[: int(share * len(data))])
@@ -92,7 +92,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_damaged_records_are_one_line(tmp_path, kind):
+def test_damaged_records_are_reported_in_one_line(tmp_path, kind):
     record, words = DAMAGE[kind]
     good = databases.image_datum(PICTURE, "png")
     write_split(tmp_path, [good, record], [databases.label_datum([0, 1])] * 2)
@@ -104,7 +104,7 @@ def test_damaged_records_are_one_line(tmp_path, kind):
         networks.chosen_patches(tmp_path, "val", [2])
 
 
-def test_labels_of_other_attributes_and_no_labels_are_one_line(tmp_path):
+def test_labels_of_other_attributes_and_missing_labels_are_reported_in_one_line(tmp_path):
     write_split(tmp_path, [], [databases.label_datum([0, 1]), databases.label_datum([1])])
     with pytest.raises(ToolError, match="record 00000001 has 1 labels, but should have 2"):
         networks.read_labels(tmp_path, "val", 2)

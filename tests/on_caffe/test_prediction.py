@@ -121,7 +121,7 @@ def predict(*arguments):
     return run_tool("cli", "predict", "--caffe", ENGINE, *arguments)
 
 
-def test_command_answers_for_the_readable_and_names_the_rest(run, photo_folder, tmp_path):
+def test_command_predicts_for_readable_photos_and_names_the_others(run, photo_folder, tmp_path):
     done = predict("--run", run.folder, "--out", tmp_path / "out", photo_folder)
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode == 1 and len(lines) == len(PROBLEMS), done.stderr
@@ -161,7 +161,7 @@ def test_command_answers_for_the_readable_and_names_the_rest(run, photo_folder, 
     assert done.returncode == 1 and done.stderr == f"error: {tmp_path}/nowhere: no such file or folder\n"
 
 
-def test_a_video_is_written_with_its_faces_followed(run, drawn_faces, tmp_path):
+def test_a_video_is_written_with_tracked_faces(run, drawn_faces, tmp_path):
     clip, out = tmp_path / "clip.avi", tmp_path / "answers.mp4"
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*"MJPG"), 10, (640, 360))
     for number in range(6):
@@ -199,7 +199,7 @@ def test_example_of_the_documentation_runs(run, drawn_faces, tmp_path, monkeypat
     assert all("probability" in line and "region (" in line for line in answers)
 
 
-def test_predictor_answers_as_its_net_called_alone(run, drawn_faces):
+def test_predictor_gives_the_outputs_of_its_net(run, drawn_faces):
     weights = run.weights("cascade")
     predictor = Predictor(weights, run.folder, ATTRIBUTES, only=["Male"], aligned=True, min_confidence=0.5)
     face = drawn_faces[0]
@@ -235,7 +235,7 @@ def test_calibration_of_the_run_is_used(run, drawn_faces):
     assert face.attributes["Eyeglasses"].answer != "absent" and face.attributes["Male"].answer != "present"
 
 
-def test_latest_stage_answers_while_there_is_no_cascade(run, tmp_path):
+def test_task_one_predicts_while_there_is_no_cascade(run, tmp_path):
     early = Run(tmp_path, run.data, run.settings, {"region": run.stages["region"]})
     early.write()
     (tmp_path / "region").symlink_to(run.folder / "region")
@@ -289,7 +289,7 @@ def test_answers_are_json_and_scores_that_are_not_finite_are_an_error(predictor,
 
 
 @pytest.mark.parametrize("kind", ("other net", "no weights", "missing", "garbage"))
-def test_wrong_weights_are_one_clear_line(run, tmp_path, kind):
+def test_wrong_weights_are_reported_in_one_line(run, tmp_path, kind):
     path, models = tmp_path / "x.caffemodel", run.folder
     words = {"other net": "weights of another net", "missing": "No such file", "garbage": "not a .caffemodel"}
     if kind == "other net":  # the same network for twenty attributes
@@ -321,13 +321,13 @@ def test_wrong_weights_are_one_clear_line(run, tmp_path, kind):
         (["--video", "answers.mp4"], "--video annotates one video or camera"),
     ),
 )
-def test_wrong_options_are_one_clear_line(run, photo_folder, tmp_path, arguments, words):
+def test_wrong_options_are_reported_in_one_line(run, photo_folder, tmp_path, arguments, words):
     done = predict("--run", run.folder, "--out", tmp_path / "out", *arguments, photo_folder / "one.jpg")
     assert done.returncode in (1, 2) and words in done.stderr and done.stderr.count("\n") == 1, done.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_device_is_refused_where_it_cannot_be(run):
+def test_an_impossible_device_is_refused(run):
     with pytest.raises(ToolError, match="must be cpu, cuda or cuda:N"):
         Predictor(run=run.folder, device="gpu")
     with pytest.raises(ToolError, match="give Predictor a run, or weights"):

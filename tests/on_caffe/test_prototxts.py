@@ -22,7 +22,7 @@ from tools.train import caffe_log
 
 
 @pytest.mark.parametrize("net_name", NETWORKS)
-def test_output_sizes_of_table_1(net_name):
+def test_output_sizes_are_those_of_table_1(net_name):
     net = caffe.Net(str(REPOSITORY / "models" / net_name / "deploy.prototxt"), caffe.TEST)
     attributes = len(NetworkOptions().attributes)
     # Rows in the order of the table, with the number of groups and the channels that each group gets.
@@ -74,7 +74,7 @@ def test_early_stopping_watches_the_weighted_losses_of_each_attribute(lmdb_folde
     np.testing.assert_allclose(expected.sum(), total, rtol=1e-4)
 
 
-def test_training_log_has_each_attributes_accuracy_and_state(run_folder, region_weights):
+def test_training_log_has_accuracy_and_state_of_each_attribute(run_folder, region_weights):
     series = caffe_log.read((run_folder / "region/train.log").read_text().splitlines())
     overall, each = series["test", "accuracy_region"], series["test", "accuracy_region_each"]
     assert len(overall) == len(each) > 0
@@ -182,7 +182,7 @@ def regions_by_a_plain_loop(response, average, rectangles, threshold):
     return regions
 
 
-def test_regions_of_raw_and_of_revised_responses(run_folder, cascade_weights, tmp_path):
+def test_regions_follow_from_raw_or_revised_responses(run_folder, cascade_weights, tmp_path):
     """average_weight 0 maps the raw responses, 0.5 the mean of them and the average response."""
     text = (run_folder / "cascade/deploy.prototxt").read_text()
     assert text.count('"average_weight": 0.5') == 1

@@ -87,7 +87,7 @@ def test_cells_of_27_lie_in_the_image_where_those_of_conv3_do():
     np.testing.assert_array_equal(rectangles.to_conv3((0, 0, 27, 27)), [0, 0, 13, 13])
 
 
-def test_points_have_rectangles_of_their_own_evidence_or_their_attributes():
+def test_a_point_has_the_rectangle_of_its_own_evidence_or_of_its_attribute():
     size = table1.SHARED[1].output
     maps, firings = np.zeros((2, 17, size, size)), np.zeros((2, 17), int)
     maps[0, 16, 4:8, 10:20] = 1

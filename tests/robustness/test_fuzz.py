@@ -16,7 +16,7 @@ FUZZ = pathlib.Path(__file__).with_name("fuzz.py")
 MUTATIONS = 1000  # about 25 per reader
 
 
-def test_every_reader_refuses_or_takes_damaged_files():
+def test_every_reader_rejects_or_accepts_damaged_files():
     """In a process of its own: workers are forked, which threads of other tests do not survive."""
     words = [sys.executable, str(FUZZ), "--mutations", str(MUTATIONS), "--seed", "0"]
     done = subprocess.run(words, capture_output=True, text=True)
@@ -64,7 +64,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-def test_faults_are_noticed_and_the_next_mutation_is_tried(fault, tmp_path, monkeypatch):
+def test_faults_are_reported_and_the_next_mutation_is_run(fault, tmp_path, monkeypatch):
     """In a subprocess too, by way of this module's own main."""
     done = subprocess.run([sys.executable, __file__, fault.__name__, str(tmp_path)], capture_output=True, text=True)
     assert done.stdout.split("|")[:-1] == [FAULTS[fault]] * 2, done.stdout + done.stderr

@@ -18,7 +18,7 @@ def test_two_kills_lose_nothing(tmp_path):
     assert kills == 2 and not differing
 
 
-def test_what_an_earlier_kill_left_is_no_snapshot_being_written(tmp_path):
+def test_remains_of_an_earlier_kill_are_not_taken_for_a_snapshot_being_written(tmp_path):
     region = tmp_path / "region"
     region.mkdir()
     assert not kill_training.unfinished(tmp_path)
