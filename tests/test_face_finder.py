@@ -1,4 +1,4 @@
-"""Faces found in drawn scenes, and the way from photo to CelebA's frame and back."""
+"""Faces are found in synthetic scenes; the transform from photo to CelebA's frame and back is exact."""
 
 import cv2
 import numpy as np
@@ -48,15 +48,15 @@ def test_similarity_of_five_points_is_the_least_squares_one():
         assert cost(own + change) > cost(own)
 
 
-def drawn(seed=1, **more):
+def rendered(seed=1, **more):
     labels = {"Male": True, "Smiling": True, "Straight_Hair": True, "Brown_Hair": True, **more}
     face, _, landmarks = synthetic_faces.draw_face(labels, np.random.default_rng(seed))
     return face, landmarks
 
 
 def scene(scale, angle=0, seed=1):
-    """A photo of a drawn face, turned counter-clockwise, and the places of its eyes (2, 2)."""
-    face, landmarks = drawn(seed)
+    """A photo of a synthetic face, rotated counter-clockwise, and the positions of its eyes (2, 2)."""
+    face, landmarks = rendered(seed)
     face = cv2.resize(face, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     photo = np.full((900, 1000, 3), 200, np.uint8)
     photo[150 : 150 + len(face), 300 : 300 + face.shape[1]] = face
@@ -103,7 +103,7 @@ def test_detections_in_a_rotated_picture_are_returned_in_coordinates_of_the_orig
 
 
 def test_a_face_that_fills_the_picture_is_found():
-    face, landmarks = drawn()
+    face, landmarks = rendered()
     (found,) = face_finder.FaceFinder()(np.ascontiguousarray(face[66:172, 40:132]))
     eyes = geometry.moved(geometry.ALIGNED_EYES, found.to_photo)
     np.testing.assert_allclose(eyes, landmarks[:2] - (40, 66), atol=8)

@@ -36,7 +36,7 @@ def test_boxes_go_through_a_frame_and_back():
     box = np.array([60.0, 70.0, 150.0, 180.0])
     patch_box = geometry.to_patch(box, (250, 250), eyes)
     np.testing.assert_allclose(geometry.from_patch(patch_box, (250, 250), eyes), box)
-    # By hand: the eyes' middle (124.5, 112) lies at (88.5, 111) of 178 x 218; 43 pixels become 39.
+    # The middle of the eyes moves from (124.5, 112) to (88.5, 111) of 178 x 218 pixels; 43 pixels become 39.
     x = ((60 - 124.5) * 39 / 43 + 88.5) * 256 / 178 - 16
     y = ((180 - 112) * 39 / 43 + 111) * 256 / 218 - 16
     np.testing.assert_allclose(patch_box[[0, 3]], [x, y])

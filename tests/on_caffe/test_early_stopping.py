@@ -1,4 +1,4 @@
-"""EarlyStopping in a real Caffe: losses by hand, when epsilon is fixed, which gradients pass."""
+"""EarlyStopping in a real Caffe: losses, when epsilon is fixed, which gradients pass."""
 
 import caffe
 import numpy as np

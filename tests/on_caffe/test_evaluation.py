@@ -171,7 +171,7 @@ def test_regions_of_responses_equal_those_of_the_net(trained):
     blobs = networks.forward(net, images, ["response", "rois_image"])
     mapper = localisation.Mapper.of(net, model)
     np.testing.assert_allclose(mapper.regions(blobs["response"]), blobs["rois_image"], atol=1e-4)
-    # By hand: the box round the rectangles of the points above the threshold, without revision.
+    # The expected region bounds the rectangles of the points above the threshold, without revision.
     rectangles = localisation.regions.point_rectangles_in_image(mapper.rectangles)
     raw = mapper.regions(blobs["response"], revise=False)
     compared = 0

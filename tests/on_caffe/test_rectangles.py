@@ -1,4 +1,4 @@
-"""Evidence and the rectangles of response points: sums by hand, and the scan against every rectangle."""
+"""Evidence and the rectangles of response points: expected sums, and the scan against all rectangles."""
 
 import itertools
 

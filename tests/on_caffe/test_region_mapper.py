@@ -1,4 +1,4 @@
-"""RegionMapper in a real Caffe: regions by hand and by a plain loop, gradients, receptive fields by brute force."""
+"""RegionMapper in a real Caffe: expected regions, a reference loop, gradients, receptive fields by brute force."""
 
 import caffe
 import numpy as np

@@ -1,4 +1,4 @@
-"""RoIWarp in a real Caffe: values by hand and by SciPy, gradients against finite differences, odd regions."""
+"""RoIWarp in a real Caffe: expected values, those of SciPy, gradients by finite differences, degenerate regions."""
 
 import caffe
 import numpy as np

@@ -1,4 +1,4 @@
-"""What the fuzzer is told of a reader: its files, how they are damaged, how it is called and what it may raise."""
+"""Description of a reader for the fuzzer: its files, how they are damaged, how it is called and what it may raise."""
 
 import collections.abc
 import dataclasses
