@@ -27,7 +27,7 @@ from benchmarks.measure import command_seconds, interleaved, load, peak, ratio
 from data_prep.attributes import CELEBA_ATTRIBUTES, PAPER_ATTRIBUTES
 
 BUILD = [sys.executable, "-m", "data_prep.build.build_lmdb"]
-# CelebA's official parts.
+# The sizes of CelebA's official splits.
 PARTS = (162770, 19867, 19962)
 
 
@@ -103,7 +103,7 @@ def memory(scratch, sizes=(2000, 50000)):
 
 
 def plan(baselines):
-    """CelebA's 202,599 rows imitated, positives of the test split as given, and a dry run of them."""
+    """A dry run of 202,599 rows like CelebA's: random labels with the test split's shares of positives."""
     with open(baselines, newline="") as file:
         majority = {row["attribute"]: float(row["test_majority_accuracy"]) / 100 for row in csv.DictReader(file)}
     rng = np.random.default_rng(0)
@@ -112,7 +112,7 @@ def plan(baselines):
         commoner = majority.get(name, 0.75)
         share = commoner if name == "Young" else 1 - commoner  # of the twenty only Young is on most faces
         column = []
-        for part in PARTS:  # exactly so many in each part
+        for part in PARTS:  # the exact number in each split
             labels = np.zeros(part, bool)
             labels[: round(share * part)] = True
             column.append(rng.permutation(labels))
@@ -153,7 +153,7 @@ print("%.0f images/s, %.1f ms of the solver's process per batch of %d" % (images
 
 
 def layer(folder, caffe, batches=50):
-    """Images/s of BalancedData with nothing behind it."""
+    """Images/s of BalancedData without further layers."""
     for workers in (1, 2):
         with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as net:
             net.write(LAYER.format(folder=folder, workers=workers))

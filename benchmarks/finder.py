@@ -32,7 +32,7 @@ Row = collections.namedtuple("Row", "name change")
 
 
 def turned(angle):
-    """Rotate a photo and its eyes about the centre, counter-clockwise, edges going on."""
+    """Rotate a photo and its eyes about the centre, counter-clockwise; edge pixels are repeated."""
     matrix = cv2.getRotationMatrix2D((SIDE / 2 - 0.5, SIDE / 2 - 0.5), angle, 1)
 
     def change(photo):
@@ -44,7 +44,7 @@ def turned(angle):
 
 
 def sized(side):
-    """Bring a photo to another size."""
+    """Resize a photo."""
     method = cv2.INTER_AREA if side < SIDE else cv2.INTER_CUBIC
     return Row(
         f"{side} x {side} pixels",

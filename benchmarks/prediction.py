@@ -4,9 +4,9 @@
     .venv/bin/python -m benchmarks.prediction FACES --run build/run --only memory
 
 FACES: a folder of aligned faces. For memory, photos of 4 million pixels with two of the faces in each are made in a
-scratch folder; on them faces are found, and overlays drawn. For flicker, three faces move through a video with noise
-and changing light; answers that change from one frame to the next are counted, as the network gives them and as they
-are followed.
+temporary folder; faces are found on them, and pictures with the results are written. For flicker, three faces move
+through a video with noise and changing light; predictions that change from one frame to the next are counted, with and
+without tracking.
 """
 
 import argparse

@@ -58,7 +58,7 @@ Sample = collections.namedtuple("Sample", "done memory files")  # MiB, open desc
 
 
 class Watch:
-    """Takes a Sample at intervals and prints it. total: what is done in the end; what: its name."""
+    """Takes a Sample at intervals and prints it. total: the number of items in the end; what: their name."""
 
     def __init__(self, total, what):
         self.total, self.what, self.samples, self.start = total, what, [], time.monotonic()
@@ -114,7 +114,7 @@ def originals(folder):
 
 
 def linked(kinds, folder, count):
-    """A folder of so many photos: hard links to the originals, and now and then a pipe or a link to nowhere."""
+    """A folder of `count` photos: hard links to the originals, and in every 50 a pipe and a broken link."""
     folder.mkdir()
     for number in range(count):
         path = folder / f"{number:06d}{kinds[number % len(kinds)].suffix}"
@@ -167,7 +167,7 @@ def train(scratch, count):
     for number in range(1, count + 1):
         solver.step(1)
         watch.look(number)
-        if number % 100 == 0:  # the disk is not what is measured
+        if number % 100 == 0:  # the use of the disk is not measured
             for path in scratch.glob(f"small_iter_{number - 100}.*"):
                 path.unlink()
     return watch.verdict()

@@ -1,4 +1,4 @@
-"""The ablation: one budget for every variant, stages shared where their inputs agree, real steps, a table."""
+"""The ablation: one budget for every variant, stages shared if their inputs are equal, training, tables."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def test_stages_are_shared_where_their_inputs_agree(small_lmdb, tmp_path):
         "theoretical rectangles": ["region"],
         "linear L1": [],
         "no early stopping": [],
-        "task one alone": [],  # it trains for the whole budget
+        "task one alone": [],  # the variant trains for the whole budget
     }
     other_seed = whole.run_of("cascade", 2)
     ablation.share(other_seed, "region", [first])
@@ -87,7 +87,7 @@ def test_natural_batches_come_from_the_same_data_and_settings(small_lmdb, tmp_pa
     assert made.sampling == "balanced" and natural.sampling == "natural"
     assert natural.source == made.source and natural.attributes == made.attributes and natural.form == made.form
     before = manifest.checksum(tmp_path / "natural")
-    ablation.natural_data(small_lmdb, tmp_path / "natural")  # there already
+    ablation.natural_data(small_lmdb, tmp_path / "natural")  # they exist already
     assert manifest.checksum(tmp_path / "natural") == before
 
 
@@ -180,7 +180,7 @@ def test_factors_of_learning_rates_are_checked(text):
 
 
 def test_differences_over_seeds_have_the_expected_means_and_intervals():
-    """Ten faces, one attribute: of two seeds one answers two more faces correctly than the other variant, one none."""
+    """Ten faces, one attribute: with one seed the first variant is correct on two more faces, with one on none."""
     labels = np.tile([[False], [True]], (5, 1))
     right = np.where(labels, 1.0, -1.0)
     wrong = right * np.array([-1, -1, 1, 1, 1, 1, 1, 1, 1, 1])[:, np.newaxis]

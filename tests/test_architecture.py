@@ -1,4 +1,4 @@
-"""The shape of the code: which folder may import which, no circles, and modules that do one job."""
+"""The structure of the code: the direction of imports, no circular imports, and modules that do one job."""
 
 import ast
 import pathlib
@@ -8,7 +8,7 @@ import sys
 import pytest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
-# From the lowest to the highest: a folder imports its own kind and lower ones only.
+# From the lowest to the highest: a folder imports itself and lower folders only.
 ORDER = ("caffe", "data_prep", "models", "python_layers", "tools", "benchmarks")
 INSIDE = {
     "data_prep": (
@@ -36,7 +36,7 @@ GENERATED = {"engine/caffe/proto/caffe_pb2.py"}
 
 
 def modules():
-    """Module name -> (path below the repository, names of the project's modules that it imports at any place)."""
+    """Module name -> (path below the repository, names of the project's modules that it imports anywhere)."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "*.py"], cwd=REPOSITORY, capture_output=True
     )
@@ -115,7 +115,7 @@ def test_a_module_does_one_job(path):
 
 
 def test_what_needs_no_engine_starts_without_pytorch():
-    """Where BVLC Caffe trains nobody has to install PyTorch: data, training, demo, ablation and report start."""
+    """Training with BVLC Caffe needs no PyTorch: the modules of data, train, demo, ablation and report are imported."""
     names = "tools.demo tools.train.command tools.evaluate.ablation tools.report.report data_prep.check.check_data"
     code = f"import sys; sys.modules['torch'] = None; import {', '.join(names.split())}"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)

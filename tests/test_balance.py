@@ -1,4 +1,4 @@
-"""Balanced and natural sampling: every batch 1:1, every image once a pass, the same plan for a seed for ever."""
+"""Balanced and natural sampling: every batch 1:1, every image once per pass, and one fixed plan for each seed."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_all_images_of_a_class_come_before_one_is_repeated_with_another_crop():
     assert passes[0]["image"].tolist() != passes[1]["image"].tolist() != passes[2]["image"].tolist()
     cuts = {sample[["image", "dx", "dy", "mirror"]].item() for sample in positives}
     assert len(cuts) > 30
-    # All shifts come, and about half of the cuts are mirrored.
+    # All shifts occur, and about half of the crops are mirrored.
     many = balance.Plan(labels, "a", 0).rounds(0, 5000)[:, 1, 0]
     assert set(many["dx"]) == set(many["dy"]) == set(range(-12, 13)) and 0.45 < many["mirror"].mean() < 0.55
 
@@ -61,7 +61,7 @@ def test_natural_batches_hold_every_image_once_a_pass(augment):
 
 
 def test_the_plan_of_a_seed_never_changes():
-    # Worked out once: snapshots and unfinished builds rely on it, on every Python and NumPy.
+    # Recorded once: snapshots and unfinished builds rely on this plan, with every version of Python and NumPy.
     labels = np.random.default_rng(0).random((50, 2)) < 0.3
     samples = balance.Plan(labels, "ab", 7).rounds(1000, 1002).reshape(-1)
     assert samples["image"].tolist() == [12, 41, 44, 29, 3, 15, 23, 34]
@@ -77,7 +77,7 @@ def test_each_of_several_solvers_gets_its_own_balanced_batches():
     labels = np.random.default_rng(0).random((60, 2)) < 0.4
     rounds = balance.Plan(labels, "ab", 0).rounds(0, 20)
     stream = balance.interleave(rounds, 3)
-    assert len(stream) == 18 * 4  # the last two rounds do not go round
+    assert len(stream) == 18 * 4  # the last two rounds cannot be divided among the solvers
     for solver in range(3):
         own = stream[solver::3]  # as Caffe hands them out
         assert (own["label"].reshape(-1, 2, 2).sum(axis=1) == 1).all()

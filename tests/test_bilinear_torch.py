@@ -1,4 +1,4 @@
-"""The layers' maths gives the same for torch tensors as for numpy arrays, and as torch's own gradients."""
+"""The layers' arithmetic is the same for torch tensors and NumPy arrays, and its gradients equal torch's."""
 
 import numpy as np
 import pytest

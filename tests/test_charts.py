@@ -1,4 +1,4 @@
-"""Charts of the report: well-formed, and values where they belong."""
+"""Charts of the report: well-formed, with values at the right positions."""
 
 import xml.etree.ElementTree as ElementTree
 
@@ -67,6 +67,6 @@ def test_curves_have_steps_intervals_and_a_diagonal():
     assert len(reference) == 2 and len(list(tree.iter("rect"))) == 3  # square marks, their shape that of style 1
     (line,) = tree.iter("polyline")
     middle = line.get("points").split()[1].split(",")[0]
-    assert reference[1].get("x1") == middle  # the step stands where the curve has this x
+    assert reference[1].get("x1") == middle  # the step is where the curve has this x
     assert "rate <" in [text.text for text in tree.iter("text")]
     assert charts.plot([charts.Series("none", [])], *unit, "t") == ""

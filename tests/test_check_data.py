@@ -1,4 +1,4 @@
-"""check_data: passes what make lmdb writes, names every fault, writes contact sheets."""
+"""check_data accepts what make lmdb writes, names every fault, and writes contact sheets."""
 
 import csv
 import json

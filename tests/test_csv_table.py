@@ -1,4 +1,4 @@
-"""A data set of one's own as a CSV file: through data preparation with its own attributes; mistakes are one line."""
+"""A custom data set as a CSV file passes data preparation with its attributes; mistakes are reported in one line."""
 
 import csv
 import shutil
@@ -101,7 +101,7 @@ def test_a_folder_with_one_table_and_given_eyes_is_read(table, tmp_path):
     source.open()
     plain = open_source(table)
     plain.open()
-    assert abs(source.face(0).astype(int) - plain.face(0)).mean() < 1  # CelebA's own eyes change nothing
+    assert abs(source.face(0).astype(int) - plain.face(0)).mean() < 1  # CelebA's eye positions change nothing
     write(tmp_path / "other.csv", read(table))
     with pytest.raises(DataError, match="several CSV files, faces.csv, other.csv; give the path of one"):
         open_source(tmp_path)

@@ -1,4 +1,4 @@
-"""Damaged data sets and hopeless targets through the command line: one clear line each, nothing written or lost."""
+"""Damaged data sets and unusable targets: the command line reports one line each, and writes and loses nothing."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def remove(name):
 
 
 def image(change, suffix=".jpg"):
-    """Damage that puts another picture in the place of one."""
+    """Damage that replaces an image."""
 
     def replaced(data):
         picture = change(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
@@ -81,7 +81,7 @@ def with_exif(data, orientation=6):
 
 
 def as_cmyk(data):
-    """The frame says four channels, as a CMYK JPEG's does."""
+    """The frame header states four channels, as that of a CMYK JPEG does."""
     place = data.index(b"\xff\xc0")
     header = bytearray(data[place : place + 19])
     header[3], header[9] = 20, 4
@@ -334,7 +334,7 @@ def test_unusable_targets_are_reported_in_one_line(sources, tmp_path, capfd, mon
 
 
 def test_a_disk_that_fills_up_during_the_build_leaves_no_files(sources, tmp_path):
-    # A real limit on file size stands for the full disk; the database must not half-appear.
+    # A limit on file size stands for the full disk; no partial database may appear.
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (300000, 300000))\n"

@@ -1,4 +1,4 @@
-"""The command lines of data preparation: mountable as subcommands, every option explained, errors one line each."""
+"""The command lines of data preparation: usable as subcommands, every option explained, errors of one line."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Building databases: what they hold, what they cost, and that a kill changes nothing of it."""
+"""Building databases: their content, their estimated cost, and that interrupted builds give the same bytes."""
 
 import dataclasses
 import hashlib
@@ -226,7 +226,7 @@ def test_dry_run_needs_only_labels_and_writes_nothing(source, tmp_path, capsys):
 
 def test_records_written_in_several_transactions_equal_those_of_one(tmp_path):
     rng = np.random.default_rng(0)
-    # In the page, on a page of its own, on several: each leaves other remains in LMDB's memory.
+    # Values within a page, on a page of their own and on several: each leaves different bytes in LMDB's unused memory.
     values = [rng.bytes(int(size)) for size in rng.choice([20, 900, 3000, 9000], 1500)]
     databases.write_lmdb(tmp_path / "one", iter(values), len(values), "test")
     for start in range(0, len(values), 2 * databases.COMMIT):
@@ -236,7 +236,7 @@ def test_records_written_in_several_transactions_equal_those_of_one(tmp_path):
 
 @pytest.mark.parametrize("form", manifest.FORMS)
 def test_killed_builds_end_with_the_same_bytes_as_undisturbed_ones(source, tmp_path, form):
-    """kill -9 at random moments, then the same command: equal bytes. KILLS=10 in the environment for more moments."""
+    """kill -9 at random moments, then the same command: equal bytes. KILLS=10 in the environment tests more moments."""
     kills = int(os.environ.get("KILLS", 2))
 
     def written(folder):
@@ -266,7 +266,7 @@ def test_ctrl_c_keeps_finished_work_and_reports_it(source, tmp_path):
     arguments = [sys.executable, "-m", "data_prep.build.build_lmdb", str(source), "--form", "stream", "--records", "0"]
     arguments += ["--encoding", "png", "--workers", "1", "--out", str(tmp_path / "lmdb")]
     options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
-    # A shell's background jobs, and so tests run as one, begin with Ctrl-C ignored.
+    # Background jobs of a shell ignore Ctrl-C, and the tests may run as one.
     process = subprocess.Popen(arguments, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options)
     while not (tmp_path / ".lmdb.partial/train/data.mdb").exists() and process.poll() is None:
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""LMDBs read back: whole ones as they were written, damaged ones one line that names file and record, never a crash."""
+"""Whole LMDBs are read as they were written; damaged ones are reported in one line with file and record."""
 
 import random
 import subprocess
@@ -17,7 +17,7 @@ IMAGE = np.random.default_rng(0).integers(0, 255, (30, 20, 3)).astype(np.uint8)
 
 @pytest.fixture
 def images(tmp_path):
-    """Forty images, encoded so that they come back exactly, darker from one to the next."""
+    """Forty losslessly encoded images, each darker than the one before."""
     values = [databases.image_datum(IMAGE // (1 + number), "png") for number in range(40)]
     databases.write_lmdb(tmp_path / "images", values, 40, "images")
     return tmp_path / "images"
@@ -101,7 +101,7 @@ def test_a_truncated_file_is_named_and_never_mapped(images, keep):
 
 
 def test_no_damage_of_a_file_ends_the_process(images, tmp_path):
-    """Bytes changed at random places of the pages that LMDB follows: an error in one line, or records."""
+    """Bytes are changed at random places of LMDB's pages: the result is an error of one line, or records."""
     code = (
         "import pathlib, sys\n"
         "from data_prep.store import databases\n"

@@ -12,7 +12,7 @@ from tools.predict import detections, face_finder, mtcnn, yunet
 
 
 def test_similarity_transform_of_two_points_is_as_expected():
-    # Eyes twice as far apart and a quarter turn: (1, 0) -> (0, 2).
+    # Eyes twice as far apart, and a rotation by 90 degrees: (1, 0) -> (0, 2).
     matrix = geometry.similarity(np.array([(0.0, 0), (1, 0)]), np.array([(5.0, 5), (5, 7)]))
     np.testing.assert_allclose(matrix, [(0, -2, 5), (2, 0, 5)], atol=1e-12)
     np.testing.assert_allclose(geometry.moved([(1, 1)], matrix), [(3, 7)], atol=1e-12)
@@ -153,7 +153,7 @@ def test_a_file_that_is_not_a_detector_is_reported_in_one_sentence(tmp_path, kin
 
 
 def yunet_file(path):
-    """A network with YuNet's outputs: a face stands where a cell of 8 x 8 pixels is bright, 32 wide and 40 high.
+    """A network with YuNet's outputs: a face, 32 wide and 40 high, is where a cell of 8 x 8 pixels is bright.
 
     Landmark k lies k / 2 of a cell to the right of the cell's corner, and a quarter more down.
     """

@@ -1,4 +1,4 @@
-"""manifest.json: written and read back alike, minimal ones readable, damaged ones one line that names file and key."""
+"""manifest.json is read as it was written; a minimal one is readable; errors for damaged ones name file and key."""
 
 import dataclasses
 import hashlib

@@ -1,11 +1,11 @@
-"""Metrics, worked out by hand."""
+"""Metrics equal values worked out by hand, and those of scikit-learn."""
 
 import numpy as np
 import sklearn.metrics
 
 from tools.evaluate import metrics
 
-# Attribute 0: 3 of 4 right, of 1 positive 1 right, of 3 negatives 2. Attribute 1: nothing right.
+# Attribute 0: 3 of 4 correct, 1 of 1 positive and 2 of 3 negatives. Attribute 1: none correct.
 DECISIONS = np.array([[1, 0], [0, 0], [0, 1], [1, 1]], dtype=bool)
 LABELS = np.array([[1, 1], [0, 1], [0, 0], [0, 0]], dtype=bool)
 
@@ -31,7 +31,7 @@ def test_iou_and_coverage_have_the_expected_values():
 
 
 def test_f1_has_the_expected_values():
-    # Attribute 0: precision 1/2, recall 1. Attribute 1: nothing right. Nothing present and nothing found: not defined.
+    # Attribute 0: precision 1/2, recall 1. Attribute 1: none correct. No positive and no detection: not defined.
     np.testing.assert_allclose(metrics.f1(DECISIONS, LABELS), [2 / 3, 0])
     assert np.isnan(metrics.f1(np.zeros((3, 1), bool), np.zeros((3, 1), bool))).all()
 

@@ -16,7 +16,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 
 def check(done, words, lines=1):
-    """One line, a failure, and the words that matter."""
+    """Assert that a command failed with one line that has the given words."""
     assert done.returncode != 0, done.stdout
     errors = done.stderr.strip().splitlines()
     assert len(errors) == lines and errors[-1].startswith("error: "), done.stderr

@@ -1,4 +1,4 @@
-"""The generator: committed files, options, what they change, paths of any spelling."""
+"""The generator: committed files, options and their effects, paths with special characters."""
 
 import dataclasses
 import json

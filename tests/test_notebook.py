@@ -1,4 +1,4 @@
-"""The example notebook: its code runs as it stands, and it is kept without outputs."""
+"""The example notebook: its code runs unchanged, and it is stored without outputs."""
 
 import json
 import os

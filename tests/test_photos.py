@@ -1,4 +1,4 @@
-"""Pictures to predict on: what files and folders may hold, and that nothing unknown is opened or decoded."""
+"""Pictures to predict on: what files and folders may contain, and that nothing unsafe is opened or decoded."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ from tools.predict import image_size, images, photos
 
 
 def problems(folder):
-    """Name -> problem of what is in a folder."""
+    """Name -> problem of each file in a folder."""
     return {os.path.basename(photo.name): photo.problem for photo in photos.read(photos.find([folder]))}
 
 
@@ -192,7 +192,7 @@ def test_messages_of_libraries_stay_out_of_standard_error(tmp_path, capfd):
     data[700:760] = bytes(60)
     (tmp_path / "odd.jpg").write_bytes(bytes(data))
     cv2.imdecode(np.frombuffer(bytes(data), np.uint8), cv2.IMREAD_COLOR)
-    assert capfd.readouterr().err  # it is noisy
+    assert capfd.readouterr().err  # libraries print warnings for it
     (tmp_path / "bad.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(100))
     list(photos.read(photos.find([tmp_path])))
     print("a line of ours", file=sys.stderr, flush=True)
@@ -220,7 +220,8 @@ def test_files_arrays_grey_and_pil_images_are_accepted(tmp_path):
     np.testing.assert_array_equal(images.as_image(rgb, "RGB"), bgr)
     for given in (bgr[:, :, 0], Image.fromarray(bgr[:, :, 0]), Image.fromarray(bgr[:, :, 0]).convert("LA")):
         np.testing.assert_array_equal(images.as_image(given, "RGB"), grey)
-    np.testing.assert_array_equal(images.as_image(Image.open(tmp_path / "a.png"), "BGR"), bgr)  # it says its own order
+    # A PIL image states its channel order itself.
+    np.testing.assert_array_equal(images.as_image(Image.open(tmp_path / "a.png"), "BGR"), bgr)
     turned = Image.fromarray(np.rot90(rgb))
     exif = turned.getexif()
     exif[0x0112] = 6  # the top of the scene is on the right of the picture

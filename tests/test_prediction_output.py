@@ -1,4 +1,4 @@
-"""What a call of prediction leaves in its folder, and what it does when it cannot write."""
+"""The files that a prediction writes to its folder, and its errors if it cannot write."""
 
 import dataclasses
 import errno

@@ -1,4 +1,4 @@
-"""The report of an evaluation: whole, legible, safe against hostile words, refused where what it shows has changed."""
+"""The report of an evaluation: complete, legible, safe against markup in names, refused if its inputs have changed."""
 
 import argparse
 import dataclasses
@@ -40,7 +40,7 @@ class Tags(html.parser.HTMLParser):
 
 
 def log(word):
-    """A training log in which an output of the network has a word as its name."""
+    """A training log in which an output of the network is named by a word."""
     name = word.replace(" ", "")
     return f"""I0210 13:39:22.381027 25210 solver.cpp:204] Iteration 0, loss = 1.5
 I0210 13:39:22.381027 25210 solver.cpp:204]     Train net output #0: loss{name} = 0.5 (* 1 = 0.5 loss)
@@ -61,7 +61,7 @@ def made(folder, word):
 
 
 def test_markup_in_names_is_shown_as_text(tmp_path):
-    """Today's defect: engine, network, paths and names of evaluation.json came through as tags."""
+    """Once a defect: engine, network, paths and names of evaluation.json appeared as tags."""
     plain, hostile = Tags(made(tmp_path / "plain", "plain")), Tags(made(tmp_path / "hostile", HOSTILE))
     assert hostile.found == plain.found
     assert hostile.shown.count("onerror") >= 10
@@ -248,7 +248,7 @@ def test_groups_are_accuracies_of_their_faces():
     assert value[1, 0, 3] == pytest.approx(right[~inside][:, [0, 2]].mean())
     assert (low <= value + 1e-6).all() and (value <= high + 1e-6).all()
     labels[:, 0] = True
-    assert np.isnan(groups.accuracies(right, labels, 10)[0][0, 0]).all()  # nobody is without it
+    assert np.isnan(groups.accuracies(right, labels, 10)[0][0, 0]).all()  # no face is without it
 
 
 def stage_log(folder, stopped=0):

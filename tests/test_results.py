@@ -1,4 +1,4 @@
-"""evaluation.json, NAME.npz and calibration.json are read whole, or refused in one line that names file and key."""
+"""evaluation.json, NAME.npz and calibration.json are read completely, or refused in one line with file and key."""
 
 import dataclasses
 import json
@@ -63,7 +63,7 @@ def changed(record, path, value):
 
 
 def test_every_changed_value_is_refused_or_makes_a_report(folder):
-    """Each value of evaluation.json is lost, or of other types: one line names the file, or a whole page is made."""
+    """Each value of evaluation.json is removed or of another type: the result is an error of one line, or a page."""
     path = folder / "evaluation.json"
     record = json.loads(path.read_text())
     rng = np.random.default_rng(0)
@@ -112,7 +112,7 @@ def test_a_network_whose_name_is_a_path_is_refused(folder):
 
 
 def arrays(folder, **changes):
-    """Read the cascade's arrays after some have been changed, the checksum set to fit."""
+    """Read the cascade's arrays after some have been changed and the checksum adapted."""
     result = results.read(folder)
     path = results.arrays_path(folder, "cascade")
     kept = results.read_arrays(folder, "cascade", result)
@@ -145,7 +145,7 @@ def test_truncated_arrays_are_reported_in_one_line(folder, size):
     data = path.read_bytes()
     path.write_bytes(data[: size if isinstance(size, int) else int(size * len(data))])
     refused(lambda: results.read_arrays(folder, "cascade", result), path, "checksum differs")
-    # Even where the checksum was made of the cut file.
+    # Even if the checksum is that of the truncated file.
     network = dataclasses.replace(result.networks["cascade"], arrays=sha256(path))
     result = dataclasses.replace(result, networks={"cascade": network})
     refused(lambda: results.read_arrays(folder, "cascade", result), path, "no readable arrays")

@@ -1,4 +1,4 @@
-"""The record of a run: written and read back, damage named, inputs of stages, locks."""
+"""The record of a run: writing and reading, errors for damage, inputs of stages, locks."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Solvers of a run: changes are checked, prototxts parse, values come out typed."""
+"""Solvers of a run: changes are checked, prototxts are valid, values have their types."""
 
 import pathlib
 
@@ -79,7 +79,7 @@ def test_impossible_changes_are_reported_in_one_line(text, message):
 
 
 def accepted(field, values):
-    """The values of a field that parse_changes takes."""
+    """The values of a field that parse_changes accepts."""
     taken = []
     for value in values:
         try:

@@ -1,4 +1,4 @@
-"""Data sets as CelebA and LFWA are laid out, in all their variants, and what is found out about a folder."""
+"""Data sets in all variants of CelebA's and LFWA's layouts, and how the layout of a folder is recognised."""
 
 import subprocess
 import zipfile

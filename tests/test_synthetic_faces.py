@@ -1,4 +1,4 @@
-"""Tests of data_prep/synthetic/synthetic_faces.py: layout on disk, determinism, labels, boxes, errors."""
+"""Synthetic faces: layout on disk, determinism, labels, boxes, errors."""
 
 import csv
 import re
@@ -47,7 +47,7 @@ def read_boxes(folder):
 
 
 def random_labels(seed, asked):
-    """Consistent labels with those asked for, not blurred."""
+    """Random consistent labels with the given ones, never Blurry."""
     shares = prevalences({name: float(on) for name, on in asked.items()} | {"Blurry": 0.0})
     return sample(np.random.default_rng(seed), shares, first=asked)
 
@@ -167,7 +167,7 @@ def test_a_label_changes_the_picture_in_its_box_only(name):
         assert changed.sum() >= 20
         assert changed[y1:y2, x1:x2].sum() >= 0.9 * changed.sum()
         rows, columns = np.nonzero(changed.any(axis=1))[0], np.nonzero(changed.any(axis=0))[0]
-        # Tight: the change reaches most of the way to every side of the box.
+        # The box is tight: the change reaches nearly to each of its sides.
         assert (rows.max() - rows.min() + 1) >= 0.6 * (y2 - y1)
         assert (columns.max() - columns.min() + 1) >= 0.6 * (x2 - x1)
         assert name not in others

@@ -1,4 +1,4 @@
-"""Faces followed through the frames of a video: numbers stay, answers do not flicker, false faces are not shown."""
+"""Faces tracked through the frames of a video: stable numbers and predictions, no false detections."""
 
 import numpy as np
 import pytest
@@ -39,12 +39,12 @@ def test_numbers_stay_with_faces_that_move_and_cross_in_the_list():
     frames = [faces[:: 1 if n % 2 else -1] for n, faces in enumerate(frames)]
     for faces in follow(frames):
         by_track = {face.track: face.attributes["Male"].answer for face in faces}
-        assert by_track == {1: "absent", 2: "present"}  # the first frame lists the right one first
+        assert by_track == {1: "absent", 2: "present"}  # the first frame lists the face on the right first
 
 
 def test_a_face_is_shown_from_its_second_detection_and_kept_for_a_while_when_lost():
     frames = [((0, 0.9),)] + [((0, 0.9), (300, 0.9))] + [((0, 0.9),)] * 2
-    assert tracks(frames) == [[1]] * 4  # once is not enough
+    assert tracks(frames) == [[1]] * 4  # one detection is not enough
     frames = [((0, 0.9),)] + [((0, 0.9), (300, 0.9))] * 3
     assert tracks(frames) == [[1], [1], [1, 2], [1, 2]]
     faces = follow([((0, 0.9),)] * 2 + [()] * 30)

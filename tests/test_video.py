@@ -1,4 +1,4 @@
-"""The annotated video: what is in the file, and what is said where it cannot be written."""
+"""The annotated video: its content, and the errors if it cannot be written."""
 
 import pathlib
 import resource
@@ -35,7 +35,7 @@ def test_a_video_has_the_given_frames_and_rate(tmp_path, ending):
     annotated, found, rate = written(path, [frame(n / 12.5, (100 + n, 0.9)) for n in range(5)], 12.5)
     assert annotated.frames == len(found) == 5 and rate == 12.5
     assert found[0].shape[:2] == annotated.screen.size[::-1] and found[0].shape[0] % 2 == found[0].shape[1] % 2 == 0
-    # The number's dark tag and the card stand where they should.
+    # The dark label of the number and the card are at their positions.
     assert found[-1][:200, 800:].min() < 60 and found[-1][:120, 101:210].max() > 200
     assert [one.name for one in path.parent.iterdir()] == [path.name]
 
@@ -69,7 +69,7 @@ def test_an_earlier_file_stays_until_the_new_one_is_whole(tmp_path):
             raise KeyboardInterrupt
     assert video.frames_in(path) == 1 and [one.name for one in tmp_path.iterdir()] == [
         "a.mp4"
-    ]  # what there was is kept
+    ]  # the frames so far are kept
 
 
 def test_a_video_that_cannot_be_written_is_reported_in_one_sentence(tmp_path):

@@ -5,7 +5,7 @@
     make bench BENCH="--attributes 4 --nets region --batches 4 --busy 2"    # beside two busy processes, and alone
 
 A training iteration is forward, backward and the update of the weights (clipping, weight decay, momentum). The
-contestants are processes whose iterations are interleaved, so that what else the machine does falls on all alike. A
+contestants are processes whose iterations are interleaved, so that other load on the machine affects all equally. A
 table per network and batch shows medians: seconds of forward and backward, of the update and of the iteration, images
 per second, the share of the machine's matrix rate (arithmetic of the convolutions over seconds of the iteration), the
 share of its memory bandwidth that the update reaches (24 bytes per weight: gradients read twice, weights and momentum

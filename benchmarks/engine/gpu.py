@@ -83,7 +83,7 @@ class Images(torch.utils.data.Dataset):
         return self.count
 
     def __getitem__(self, number):
-        if self.environment is None:  # in every worker its own
+        if self.environment is None:  # each worker has its own
             self.environment = databases.open_lmdb(self.path)
         with self.environment.begin() as transaction:
             datum = caffe_pb2.Datum.FromString(transaction.get(databases.key(number)))

@@ -1,4 +1,4 @@
-"""ONNX files answer as the engine does, from the picture on; RegionMapper and RoIWarp included."""
+"""ONNX files give the engine's outputs from the picture on, RegionMapper and RoIWarp included."""
 
 import argparse
 import json
@@ -87,12 +87,12 @@ def test_outputs_equal_those_of_the_engine(folder, cascade, faces, name):
             np.testing.assert_allclose(found["region"], region, atol=1e-2)
             regions.append(found["region"])
     if name == "cascade":
-        assert np.ptp(regions[0], axis=0).max() > 0  # the faces' regions differ
+        assert np.ptp(regions[0], axis=0).max() > 0  # otherwise equal regions would prove nothing
     assert ("region" in found) == (name != "whole_face")
 
 
 def test_a_file_with_adjustable_regions_consists_of_two_parts(folder, cascade, faces):
-    """The page runs them; together they are the file itself, at any threshold and weight."""
+    """The web page runs the two parts; together they equal the whole file, at any threshold and weight."""
     model = folder / "cascade/deploy.prototxt"
     adjustable = export_onnx.export(model, cascade, ATTRIBUTES, page.ADJUSTABLE)
     whole, first, second = map(session, (adjustable, *page.split(adjustable)))
@@ -113,7 +113,7 @@ def test_a_file_with_adjustable_regions_consists_of_two_parts(folder, cascade, f
 
 
 def test_a_script_without_the_project_gives_the_same_predictions(folder, cascade, small_faces, tmp_path):
-    """The example of docs/prediction.md, run by a Python that sees ONNX Runtime, NumPy and Pillow only."""
+    """The example of docs/prediction.md, run by a Python that can import only ONNX Runtime, NumPy and Pillow."""
     exported("--weights", cascade, "--models", folder, "--out", tmp_path / "cascade.onnx")
     text = (REPOSITORY / "docs/prediction.md").read_text().partition("## ONNX")[2]
     code = text.partition("```python\n")[2].partition("```")[0]
@@ -160,7 +160,7 @@ def weights(folder, tmp_path):
 
 
 def exported(*words):
-    """The metadata of what the command writes for these options."""
+    """The metadata of the file that the command writes for these options."""
     parser = argparse.ArgumentParser()
     export_onnx.add_arguments(parser)
     arguments = parser.parse_args(list(map(str, words)))

@@ -1,4 +1,4 @@
-"""BalancedData in a real Caffe: what it samples, that it resumes, that nothing of it stays behind, its errors."""
+"""BalancedData in a real Caffe: its samples, resumption, the end of its workers, errors."""
 
 import dataclasses
 import gc
@@ -37,7 +37,7 @@ def test_batches_are_those_of_the_plan_cut_from_the_faces(tmp_path, folder):
     plan, images = balance.Plan(labels, ATTRIBUTES, 5, "minority"), stored(folder, "train")
     for number, (data, label) in enumerate(batches(net(tmp_path, folder), 30)):
         assert data.shape == (12, 3, 224, 224) and label.shape == (12,)
-        # 1:1 for every attribute, absent and present in turn.
+        # 1:1 for every attribute, absent and present alternate.
         assert label.reshape(4, 3).tolist() == [[0] * 3, [1] * 3] * 2
         for record, sample in enumerate(plan.batch(number, 4)):
             image, _, dx, dy, mirror = sample.item()
@@ -153,7 +153,7 @@ def test_no_worker_outlives_caffe(tmp_path, folder, how):
         process.kill()
         process.wait()
     assert wait_until(lambda: not workers_of(folder))
-    if how == signal.SIGINT:  # Caffe stops after a snapshot, not hindered by workers
+    if how == signal.SIGINT:  # Caffe stops after a snapshot, whatever its workers do
         assert process.returncode == 0
 
 
@@ -228,7 +228,7 @@ def test_generated_nets_train_and_test_on_the_compact_form(tmp_path, folder):
     done = train("-solver", tmp_path / "region/solver.prototxt")
     assert done.returncode == 0, done.stderr[-1000:]
     assert "accuracy_region" in done.stderr
-    # Its weights go into deploy nets, and nets of the other form: names of data layers never meet.
+    # The weights can be copied into deploy nets and nets of the other form, whose data layers have other names.
     made = caffe.Net(str(tmp_path / "region/deploy.prototxt"), caffe.TEST)
     made.copy_from(str(tmp_path / "region/region_iter_1.caffemodel"))
     assert abs(made.params["conv7"][0].data).sum() > 0

@@ -1,4 +1,4 @@
-"""BalancedData on damaged folders and with wrong parameters: each is one clear line."""
+"""BalancedData on damaged folders and with wrong parameters: each is reported in one line."""
 
 import shutil
 

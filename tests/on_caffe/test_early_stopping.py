@@ -41,7 +41,7 @@ def test_early_stopping_fixes_epsilon_and_gates_the_gradient(tmp_path):
     # Standard deviation of the window is 0.044 <= 0.05: epsilon is its mean; 0.20 is below that, so it is gated.
     np.testing.assert_allclose(window.data[0], [0.30, 0.21, 0.19, 0.20], rtol=1e-5)
     np.testing.assert_allclose(state.data[0], [0.225, 4, 1], rtol=1e-5)
-    # Attribute 1 vibrates even less, but at chance.
+    # The losses of attribute 1 vary even less, but at chance level.
     np.testing.assert_allclose(state.data[1], [0, 4, 0])
     assert net.blobs["out1"].data[0] == 1 and net.blobs["out2"].data.tolist() == [0, 1]
     backward(net, [[1, 2], [3, 4]])

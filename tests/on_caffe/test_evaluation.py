@@ -1,4 +1,4 @@
-"""Evaluation of weights: numbers as worked out from the net's outputs, regions, calibration, and the stage of a run."""
+"""Evaluation of weights: numbers that follow from the net's outputs, regions, calibration, and the stage of a run."""
 
 import argparse
 import contextlib
@@ -50,7 +50,7 @@ def lmdb_folder(tmp_path):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder of networks with weights in it whose responses lie on both sides of the threshold."""
+    """A folder of networks and of weights whose responses are on both sides of the threshold."""
     folder = tmp_path_factory.mktemp("networks")
     generate.write(folder, NetworkOptions(ATTRIBUTES, batch=2))
     caffe.set_random_seed(1)
@@ -65,7 +65,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def weights(trained, tmp_path):
-    """Files of weights of their own for one test: dict name -> (deploy prototxt, file)."""
+    """Copies of the weights for one test: dict name -> (deploy prototxt, file)."""
     found = {}
     for name, title in (("region", "alone"), ("cascade", "both")):
         path = tmp_path / f"{name}.caffemodel"
@@ -96,7 +96,7 @@ def test_numbers_regions_and_calibration_follow_from_the_outputs_of_the_net(weig
     assert regions == [(name, kind, 2) for kind in ("raw", "revised") for name in ("Eyeglasses", "mean")]
     for picture in ("regions.png", "both-figure4.png", "alone-figure4.png"):
         assert cv2.imread(str(out / picture)) is not None
-    # Five faces tell too little: thresholds and probabilities follow the training prior.
+    # Five faces are too few: thresholds and probabilities follow the training prior.
     found = calibration.read(file, ATTRIBUTES)
     prior = np.log(0.4 / 0.6)
     np.testing.assert_allclose(found.scores["logits"].threshold, [-prior] * 2, rtol=1e-6)
@@ -110,7 +110,7 @@ def test_numbers_regions_and_calibration_follow_from_the_outputs_of_the_net(weig
 
 
 def test_calibration_is_repeated_for_other_data_settings_or_weights(weights, lmdb_folder, tmp_path):
-    """Today's defect: after the data changed the old calibration was used again."""
+    """Once a defect: after a change of the data the old calibration was used."""
     weights = {"alone": weights["alone"]}
     file = weights["alone"][1]
 
@@ -226,8 +226,8 @@ def test_evaluation_of_a_run_is_done_once(trained, lmdb_folder, tmp_path, capsys
     assert (run.folder / "evaluation/evaluation.json").stat().st_mtime_ns == stamp
 
 
-def anew(run, settings=SETTINGS, **options):
-    """Whether an evaluation of a run does something."""
+def is_computed(run, settings=SETTINGS, **options):
+    """Whether an evaluation of a run is computed."""
     path = run.folder / "evaluation/evaluation.json"
     before = path.stat().st_mtime_ns
     evaluate.evaluate(run, settings, **options)
@@ -237,15 +237,15 @@ def anew(run, settings=SETTINGS, **options):
 
 def test_other_inputs_or_lost_results_are_evaluated_again(run):
     evaluate.evaluate(run, SETTINGS)
-    assert not anew(run, dataclasses.replace(SETTINGS, batch=3))  # changes the speed only
-    assert anew(run, dataclasses.replace(SETTINGS, resamples=60))
-    assert anew(run) and not anew(run) and anew(run, restart=True)
+    assert not is_computed(run, dataclasses.replace(SETTINGS, batch=3))  # changes the speed only
+    assert is_computed(run, dataclasses.replace(SETTINGS, resamples=60))
+    assert is_computed(run) and not is_computed(run) and is_computed(run, restart=True)
     for name in ("region.npz", "evaluation.json"):
         path = run.folder / "evaluation" / name
         path.write_bytes(path.read_bytes()[:-9])
-        assert anew(run)
+        assert is_computed(run)
     (run.folder / "region" / calibration.NAME).unlink()
-    assert anew(run) and (run.folder / "region" / calibration.NAME).exists()
+    assert is_computed(run) and (run.folder / "region" / calibration.NAME).exists()
 
 
 def test_weights_trained_again_are_evaluated_again(run):
@@ -259,7 +259,7 @@ def test_weights_trained_again_are_evaluated_again(run):
     run = runs.Run.read(run.folder)
     run.stages["region"].checksum = sha256(file)
     run.write()
-    assert anew(run)
+    assert is_computed(run)
 
 
 def test_a_missing_gpu_is_refused_even_if_the_evaluation_is_done(run):

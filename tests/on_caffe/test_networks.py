@@ -1,4 +1,4 @@
-"""Networks are loaded, fed and put on a device only where that can work; else one line says why."""
+"""Networks, their inputs and devices are checked; errors are reported in one line."""
 
 import json
 
@@ -51,7 +51,7 @@ def test_truncated_weights_are_reported_in_one_line(saved, tmp_path, share):
 
 
 def changed(weights, path, change):
-    """A copy of weights in which a layer's message was changed."""
+    """A copy of weights with a changed layer message."""
     message = networks.read_weights(weights)
     (layer,) = [layer for layer in message.layer if layer.name == "head_whole"]
     change(layer)
@@ -117,7 +117,7 @@ def test_labels_of_other_attributes_and_missing_labels_are_reported_in_one_line(
 
 
 def test_patches_of_a_frame_have_the_eyes_where_celeba_has_them(tmp_path):
-    """A compact folder of 250 x 250 photos whose frame is LFW's: its eyes come to CelebA's places."""
+    """A compact folder of 250 x 250 photos whose frame is LFW's: the eyes are moved to CelebA's positions."""
     photo = np.zeros((250, 250, 3), np.uint8)
     for x in (103, 146):
         photo[112 - 4 : 112 + 5, x - 4 : x + 5] = 255

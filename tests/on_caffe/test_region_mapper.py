@@ -40,9 +40,9 @@ def test_regions_come_from_the_revised_response_or_its_fallbacks(tmp_path):
     # r' = (0.2 + 0.9) / 2 at (0, 0) is above 0.5, (0.8 + 0.1) / 2 at (3, 3) is not.
     response = response_with([(3, 3)], low=0.2, high=0.8)
     assert tuple(forward(net, response)[0, 0]) == (0, 0, 9, 9)
-    # Nothing above: the average's points above the threshold.
+    # No point is above the threshold: those of the average response are taken.
     assert tuple(forward(net, np.zeros((1, 1, 4, 4)))[0, 0]) == (0, 0, 9, 9)
-    # Nothing there either: the largest point.
+    # None of those either: the largest point is taken.
     average[...] = 0.1
     assert tuple(forward(net, response_with([(3, 0)], low=0.0, high=0.2))[0, 0]) == (0, 4, 9, 13)
 
@@ -91,7 +91,7 @@ def test_regions_computed_outside_caffe_equal_those_of_the_layer(tmp_path, weigh
     net = build(tmp_path, "RegionMapper", [response.shape], tops=2, parameters=parameters)
     average, rectangles = (blob.data for blob in net.params["layer"])
     average[...] = rng.uniform(size=average.shape)
-    rectangles[0] = np.sort(rng.uniform(0, 13, (4, 4, 4)), axis=-1)  # attribute 1 keeps the formula's
+    rectangles[0] = np.sort(rng.uniform(0, 13, (4, 4, 4)), axis=-1)  # attribute 1 keeps the theoretical rectangles
     forward(net, response)
     for index, space in enumerate(regions.SPACES):
         expected = regions.regions(response, average, rectangles, 0.7, weight, space)

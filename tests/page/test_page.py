@@ -87,7 +87,7 @@ def chromium(launch):
 
 @pytest.fixture
 def tab(chromium, server):
-    """The page, loaded; what its console says is an error of the test."""
+    """The loaded page; any message on its console fails the test."""
     with chromium.new_context(viewport={"width": 1280, "height": 900}) as context:
         tab = context.new_page()
         errors = []
@@ -104,7 +104,7 @@ def open_page(tab, server, state="ready"):
 
 
 def shown(tab, action):
-    """What the page shows of a face after an action: probabilities (A,), words, and regions (A, 4)."""
+    """What the page shows of a face after an action: probabilities (A,), texts, and regions (A, 4)."""
     tab.evaluate("document.getElementById('times').textContent = ''")
     action()
     tab.wait_for_selector("#times:not(:empty)", timeout=LOADED)
@@ -140,7 +140,7 @@ def test_predictions_equal_those_of_python_on_ten_faces(tab, folder, files, alig
     # The networks that find faces add up in another order than OpenCV's: a landmark moves by 1e-4 pixels, and a few
     # pixels of the aligned picture are rounded to the other side.
     assert max(differences) < (1e-3 if aligned else 5e-3)
-    assert len(seen) > 1  # the faces' answers differ
+    assert len(seen) > 1  # otherwise equal predictions would prove nothing
 
 
 def test_threshold_and_average_region_change_the_answer_and_the_map(tab):

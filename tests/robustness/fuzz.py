@@ -23,7 +23,7 @@ import sys
 import tempfile
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")  # workers are forked, and threads do not survive that
+    os.environ.setdefault(variable, "1")  # workers are forked, and threads do not survive a fork
 os.environ.setdefault("GLOG_minloglevel", "3")
 
 import cv2  # noqa: E402
@@ -125,7 +125,7 @@ def main():
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             originals.make(source)
         gc.collect()
-        gc.freeze()  # so that collecting in the workers takes no time
+        gc.freeze()  # so that garbage collection in the workers takes no time
         todo = batches(readers, given.mutations) if given.again is None else [(readers[0], [given.again])]
         workers.run(todo, source, given.seed, given.jobs, heard)
         if given.keep:

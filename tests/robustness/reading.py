@@ -14,7 +14,7 @@ class Refused(Exception):
 
 
 class Nonsense(AssertionError):
-    """A reader took a damaged file and gave what cannot be."""
+    """A reader accepted a damaged file and returned an impossible value."""
 
 
 def sane(condition, words):

@@ -1,4 +1,4 @@
-"""What the fuzzer found, each as a fixed case: refused in one line that names the file, or taken for good."""
+"""Findings of the fuzzer as fixed cases: each file is refused in one line with its name, or accepted."""
 
 import json
 import math
@@ -97,7 +97,7 @@ def test_sizes_that_fail_in_a_forward_pass_name_the_layer(tmp_path):
 
 
 def test_an_impossible_snapshot_prefix_is_refused(tmp_path):
-    """ENGINE: the system's own ValueError came through."""
+    """ENGINE: the system's ValueError was not caught."""
     (tmp_path / "net.prototxt").write_text(originals.NET)
     text = originals.SOLVER.replace('"net.', f'"{tmp_path}/net.').replace('"tiny"', r'"a\000/b"')
     (tmp_path / "solver.prototxt").write_text(text)
@@ -105,7 +105,7 @@ def test_an_impossible_snapshot_prefix_is_refused(tmp_path):
 
 
 def test_an_impossible_path_of_a_net_is_refused(tmp_path):
-    """ENGINE: the same of the net's name."""
+    """ENGINE: the same for the net's path."""
     (tmp_path / "solver.prototxt").write_text(originals.SOLVER.replace("net.", r"net.\000"))
     refused(caffe.CaffeError, lambda: caffe.get_solver(str(tmp_path / "solver.prototxt")), "null byte")
 
@@ -127,7 +127,7 @@ def test_a_solver_state_with_an_impossible_path_of_weights_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", [b"\xff\xfe", b"\xc3"])
 def test_names_that_are_not_text_are_refused(name, tmp_path):
-    """protobuf hands out bytes for them: the start of a training ended in a TypeError."""
+    """protobuf returns bytes for them: the start of a training ended in a TypeError."""
     path = tmp_path / "x_iter_1.solverstate"
     path.write_bytes(b"\x08\x01\x12" + bytes([len(name)]) + name + b"\x20\x00")
     refused(caffe.CaffeError, lambda: snapshot.read(path), path, "damaged")
@@ -145,7 +145,7 @@ def test_the_two_copies_of_the_check_of_lmdb_files_are_equal():
 
 @pytest.mark.parametrize("place", [10, 16 + 2], ids=["kind of page", "place of a record"])
 def test_damaged_pages_of_an_lmdb_are_an_error_of_caffe(place, tmp_path):
-    """ENGINE: LMDB's own exception came through, or SIGBUS and SIGSEGV ended the process."""
+    """ENGINE: LMDB's own exception was not caught, or SIGBUS and SIGSEGV ended the process."""
     with lmdb.open(str(tmp_path / "labels"), map_size=1 << 20) as environment, environment.begin(write=True) as writing:
         for number in range(3):
             writing.put(b"%08d" % number, b"\x08\x01\x10\x01\x18\x01\x22\x01\x01")
@@ -163,7 +163,7 @@ def test_damaged_pages_of_an_lmdb_are_an_error_of_caffe(place, tmp_path):
 
 
 def test_a_zip_with_a_damaged_directory_is_refused(tmp_path):
-    """The place of a member was handed to the system as it was: OSError, or OverflowError from 2^63 on."""
+    """The offset of a member was used unchecked: OSError, or OverflowError from 2^63 on."""
     path = tmp_path / "faces.zip"
     with zipfile.ZipFile(path, "w") as packed:
         packed.writestr("a.jpg", b"12345")
@@ -177,7 +177,7 @@ def test_a_zip_with_a_damaged_directory_is_refused(tmp_path):
 
 
 def test_an_images_csv_that_is_not_text_is_refused(tmp_path):
-    """The message held the whole file."""
+    """The message quoted the whole file."""
     path = tmp_path / "images.csv"
     path.write_bytes(b"split,number,name,blake2b\n" + b"\xff" * 5000)
     assert len(refused(DataError, lambda: read_images(path), path, "not a text file")) < 300
@@ -233,7 +233,7 @@ def test_an_array_error_that_quotes_the_file_is_shortened(tmp_path):
 
 
 def test_a_log_with_two_losses_in_one_line_is_read(tmp_path):
-    """An output that is printed twice in one iteration is a list, which is no point of a chart."""
+    """An output that is printed twice in one iteration is a list, which is not a point of a chart."""
     (tmp_path / "region").mkdir()
     lines = [f"Iteration {n} (2 iter/s, 1s/1 iters), loss = 0.{n + 1}" for n in range(4)]
     lines += [f"    Test net output #{n}: loss = 0.5 (* 1 = 0.5 loss)" for n in (0, 1)]
@@ -242,7 +242,7 @@ def test_a_log_with_two_losses_in_one_line_is_read(tmp_path):
     assert charts.lines({"loss": [(0, [1.0, 2.0]), (1, math.nan)]}) == ""
 
 
-# Nonsense that was taken -------------------------------------------------------------------------------------
+# Impossible values that were accepted -----------------------------------------------------------------------
 
 
 def changed(path, *keys, value):
@@ -270,7 +270,7 @@ def test_rows_of_an_evaluation_must_belong_to_its_networks_and_attributes(keys, 
 
 
 def test_attributes_of_a_calibration_must_be_names(tmp_path):
-    """They become keys of what prediction writes, which no UTF-8 file can hold."""
+    """They become keys of the predictions, and some cannot be written as UTF-8."""
     weights = tmp_path / "x.caffemodel"
     weights.write_bytes(b"weights")
     score = calibration.ScoreCalibration([0.0], [1.0], [0.0])
@@ -315,7 +315,7 @@ def test_the_error_for_an_impossible_network_names_the_runs_record(key, value, s
     + [(("networks", "region", "faces per second"), 10**400)],
 )
 def test_wrong_words_and_numbers_in_an_evaluation_are_refused(keys, value, tmp_path):
-    """The whole number of 400 digits was an OverflowError."""
+    """An integer of 400 digits was an OverflowError."""
     folder, _ = evaluation_files.make(tmp_path, ["Male", "Smiling"], ["region"])
     changed(folder / "evaluation.json", *keys, value=value)
     refused(ToolError, lambda: results.read(folder), "evaluation.json", repr(keys[-1]))
@@ -323,7 +323,7 @@ def test_wrong_words_and_numbers_in_an_evaluation_are_refused(keys, value, tmp_p
 
 @pytest.mark.parametrize("damage", ["no JSON", "a list less", "another box", "no file"])
 def test_check_compares_true_boxes_with_the_data_set(damage, small_lmdb, tmp_path, capsys):
-    """It did not read them."""
+    """The check did not read the boxes."""
     folder = shutil.copytree(small_lmdb, tmp_path / "lmdb")
     path = folder / "test_boxes.json"
     assert check_data.main([str(folder)]) == 0 and "true boxes agree with the data set" in capsys.readouterr().out

@@ -1,6 +1,6 @@
 """Two kills of `make train`, the second while a snapshot is written, lose nothing. kill_training.py has more of them.
 
-Minutes on a busy machine, so it runs where SLOW_TESTS is set.
+They take minutes on a busy machine, so the test runs only if SLOW_TESTS is set.
 """
 
 import os
