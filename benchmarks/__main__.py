@@ -8,19 +8,19 @@ PACKAGE = pathlib.Path(__file__).parent
 
 
 def listing():
-    """Each measuring script with the first sentence of its docstring, as lines."""
+    """Each measuring script with the first paragraph of its docstring, as lines."""
     for path in sorted([*PACKAGE.glob("*.py"), *PACKAGE.glob("*/*.py")]):
         text = path.read_text()
         name = ".".join(["benchmarks", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__main__")
         if "add_argument" in text and name != "benchmarks":
-            sentence = re.match(r'"""(.+?)(\.\s|\n\n|""")', text, re.S)[1]
-            yield f"  python -m {name:24s}{' '.join(sentence.split())}"
+            summary = re.match(r'"""(.+?)\.?(\n\n|""")', text, re.S)[1]
+            yield f"  python -m {name:24s}{' '.join(summary.split())}"
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measurements of this project; each has a help of its own.\n\n" + "\n".join(listing()),
+        description="Measurements of this project; each has its own --help.\n\n" + "\n".join(listing()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.parse_args(arguments)

@@ -2,11 +2,11 @@
 
     python -m benchmarks.data builder IMAGES_FOLDER --caffe .caffe/bin      # images/s against convert_imageset
     python -m benchmarks.data memory SCRATCH                                # peak memory, 2,000 and 50,000 images
-    python -m benchmarks.data plan CELEBA_BASELINES_CSV                     # the whole of CelebA, labels imitated
+    python -m benchmarks.data plan CELEBA_BASELINES_CSV                     # a dry run for all of CelebA
     python -m benchmarks.data layer COMPACT_LMDB --caffe .caffe/bin         # images/s of BalancedData alone
     python -m benchmarks.data train STREAM_LMDB COMPACT_LMDB --caffe .caffe/bin   # iteration times, interleaved
 
-Each prints what it measured, and how loaded the machine was.
+Each prints its measurements and the load of the machine.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from benchmarks.measure import command_seconds, interleaved, load, peak, ratio
 from data_prep.attributes import CELEBA_ATTRIBUTES, PAPER_ATTRIBUTES
 
 BUILD = [sys.executable, "-m", "data_prep.build.build_lmdb"]
-# CelebA's official parts.
+# The sizes of CelebA's official splits.
 PARTS = (162770, 19867, 19962)
 
 
@@ -103,7 +103,7 @@ def memory(scratch, sizes=(2000, 50000)):
 
 
 def plan(baselines):
-    """CelebA's 202,599 rows imitated, positives of the test split as given, and a dry run of them."""
+    """A dry run of 202,599 rows like CelebA's: random labels with the test split's shares of positives."""
     with open(baselines, newline="") as file:
         majority = {row["attribute"]: float(row["test_majority_accuracy"]) / 100 for row in csv.DictReader(file)}
     rng = np.random.default_rng(0)
@@ -112,7 +112,7 @@ def plan(baselines):
         commoner = majority.get(name, 0.75)
         share = commoner if name == "Young" else 1 - commoner  # of the twenty only Young is on most faces
         column = []
-        for part in PARTS:  # exactly so many in each part
+        for part in PARTS:  # the exact number in each split
             labels = np.zeros(part, bool)
             labels[: round(share * part)] = True
             column.append(rng.permutation(labels))
@@ -153,7 +153,7 @@ print("%.0f images/s, %.1f ms of the solver's process per batch of %d" % (images
 
 
 def layer(folder, caffe, batches=50):
-    """Images/s of BalancedData with nothing behind it."""
+    """Images/s of BalancedData without further layers."""
     for workers in (1, 2):
         with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as net:
             net.write(LAYER.format(folder=folder, workers=workers))
@@ -196,17 +196,35 @@ def main():
         prog="python -m benchmarks.data", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("what", choices=("builder", "memory", "plan", "layer", "train"), help="which of the measurements above to run")
+    add("what", choices=("builder", "memory", "plan", "layer", "train"), help="The measurement to run, see above.")
     add(
         "paths",
         nargs="+",
         type=pathlib.Path,
         metavar="PATH",
-        help="the folders and files that the measurement takes, as shown above",
+        help="The folders and files that the measurement needs, see above.",
     )
-    add("--caffe", type=pathlib.Path, default=pathlib.Path(".caffe/bin"), help="start scripts (default .caffe/bin)")
-    add("--rounds", type=int, default=5, help="rounds of builder and train; more rounds, steadier medians (default 5)")
-    add("--iterations", type=int, default=6, help="iterations of each training in a round of train (default 6)")
+    add(
+        "--caffe",
+        type=pathlib.Path,
+        default=pathlib.Path(".caffe/bin"),
+        metavar="FOLDER",
+        help="The folder of the start scripts of BVLC Caffe (default: .caffe/bin).",
+    )
+    add(
+        "--rounds",
+        type=int,
+        default=5,
+        metavar="N",
+        help="Rounds of builder and of train; raise it for steadier medians (default: 5).",
+    )
+    add(
+        "--iterations",
+        type=int,
+        default=6,
+        metavar="N",
+        help="Iterations of each training in a round of train (default: 6).",
+    )
     given = parser.parse_args()
     if given.what == "builder":
         builder(*given.paths, given.caffe, given.rounds)

@@ -2,8 +2,9 @@
 
     .venv/bin/python -m benchmarks.exported build/demo cascade.onnx cascade16.onnx
 
-RUN: the evaluated run the files were exported from; its first test faces are answered, one by one, and compared with
-the scores that `face-cascade evaluate` kept. Files are interleaved; the machine should be idle.
+RUN: the evaluated run that the files were exported from. The networks predict for its first test faces, one by one, and
+the results are compared with the scores that `face-cascade evaluate` wrote. The files are interleaved; the machine
+should be idle.
 """
 
 import argparse
@@ -19,10 +20,15 @@ from PIL import Image
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=pathlib.Path, help="folder of the run")
-    parser.add_argument("files", nargs="+", metavar="FILE", help="ONNX files of its cascade")
-    parser.add_argument("--faces", type=pathlib.Path, help="CelebA's layout (default: faces in the run's folder)")
-    parser.add_argument("--count", type=int, default=100, help="test faces (default 100)")
+    parser.add_argument("run", type=pathlib.Path, metavar="RUN", help="The folder of the run.")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="The ONNX files of its cascade.")
+    parser.add_argument(
+        "--faces",
+        type=pathlib.Path,
+        metavar="FOLDER",
+        help="A data set in CelebA's layout, whose test split is used (default: faces/ in the run).",
+    )
+    parser.add_argument("--count", type=int, default=100, metavar="N", help="The number of test faces (default: 100).")
     arguments = parser.parse_args()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

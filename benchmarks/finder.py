@@ -2,11 +2,11 @@
 
     .venv/bin/python -m benchmarks.finder LFW --count 60 [--detectors mtcnn,haar,FILE.onnx] [--out FOLDER]
 
-LFW: folder of deep-funneled LFW photos (250 x 250 pixels, one person in the middle), searched deeply. The same photos
-are used in every row, changed as the row says; the detectors take turns photo by photo. A face counts as found where
-the middle of its eyes is less than half the eyes' distance off and its size is within a factor of two. Other detections
-are false ones, or other people in the background: with --out they are drawn to tell which (keep these pictures out of
-the repository).
+LFW: folder of deep-funneled LFW photos (250 x 250 pixels, one person in the middle), subfolders included. The
+same photos are used in every row, changed as the row says; the detectors are interleaved, photo by photo. A face counts
+as found if the middle of its eyes is less than half the eyes' distance away and its size is within a factor of two.
+Other detections are false ones, or other people in the background: --out writes pictures that show which (keep them out
+of the repository).
 """
 
 import argparse
@@ -32,7 +32,7 @@ Row = collections.namedtuple("Row", "name change")
 
 
 def turned(angle):
-    """Rotate a photo and its eyes about the centre, counter-clockwise, edges going on."""
+    """Rotate a photo and its eyes about the centre, counter-clockwise; edge pixels are repeated."""
     matrix = cv2.getRotationMatrix2D((SIDE / 2 - 0.5, SIDE / 2 - 0.5), angle, 1)
 
     def change(photo):
@@ -44,7 +44,7 @@ def turned(angle):
 
 
 def sized(side):
-    """Bring a photo to another size."""
+    """Resize a photo."""
     method = cv2.INTER_AREA if side < SIDE else cv2.INTER_CUBIC
     return Row(
         f"{side} x {side} pixels",
@@ -117,12 +117,26 @@ def measure(photos, row, finders, out=None):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("photos", type=pathlib.Path, help="folder of deep-funneled LFW photos")
-    add("--count", type=int, default=60, help="photos per row (default 60)")
-    add("--seed", type=int, default=1, help="of the choice of photos (default 1)")
-    add("--detectors", default="mtcnn,haar", help="comma-separated: mtcnn, haar, YuNet files (default mtcnn,haar)")
-    add("--rows", help="only the rows whose names contain one of these words, comma-separated")
-    add("--out", type=pathlib.Path, help="folder for pictures of the detections that are not the known face")
+    add("photos", type=pathlib.Path, metavar="LFW", help="The folder of deep-funneled LFW photos.")
+    add("--count", type=int, default=60, metavar="N", help="Photos per row (default: 60).")
+    add("--seed", type=int, default=1, help="The seed of the choice of photos (default: 1).")
+    add(
+        "--detectors",
+        default="mtcnn,haar",
+        metavar="NAMES",
+        help="The detectors, separated by commas: mtcnn, haar, YuNet files (default: mtcnn,haar).",
+    )
+    add(
+        "--rows",
+        metavar="WORDS",
+        help="Only the rows whose names contain one of these words, separated by commas (default: all).",
+    )
+    add(
+        "--out",
+        type=pathlib.Path,
+        metavar="FOLDER",
+        help="The folder for pictures of the detections that are not the labelled face (default: no pictures).",
+    )
     given = parser.parse_args()
     paths = sorted(given.photos.rglob("*.jpg"))
     if not paths:

@@ -1,7 +1,7 @@
 """What all measurements share: time, processor time, peak memory, medians of interleaved rounds, load of the machine.
 
 Contestants run one after the other, round after round, every other round in reverse order, so that a change of the
-machine's load falls on all of them alike. The first round warms up and does not count.
+machine's load affects all of them equally. The first round warms up and does not count.
 """
 
 import os
@@ -13,7 +13,7 @@ import time
 
 
 def load():
-    """How loaded the machine is, as text."""
+    """The load of the machine, as text."""
     return f"load {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores"
 
 
@@ -37,7 +37,7 @@ def peak(command, stderr=subprocess.DEVNULL, **options):
 
     stderr, options: as of subprocess.run
     """
-    # A process in between, for the system keeps one figure for all children of a process.
+    # A process in between, as the system has one figure for all children of a process.
     words = [sys.executable, __file__, *map(str, command)]
     done = subprocess.run(words, check=True, stdout=subprocess.PIPE, stderr=stderr, **options)
     return int(done.stdout.split()[-1]) / 1024

@@ -4,9 +4,9 @@
     .venv/bin/python -m benchmarks.prediction FACES --run build/run --only memory
 
 FACES: a folder of aligned faces. For memory, photos of 4 million pixels with two of the faces in each are made in a
-scratch folder; on them faces are found, and overlays drawn. For flicker, three faces move through a video with noise
-and changing light; answers that change from one frame to the next are counted, as the network gives them and as they
-are followed.
+temporary folder; faces are found on them, and pictures with the results are written. For flicker, three faces move
+through a video with noise and changing light; predictions that change from one frame to the next are counted, with and
+without tracking.
 """
 
 import argparse
@@ -158,10 +158,10 @@ def flicker(faces, run, frames=60):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("faces", type=pathlib.Path, help="folder of aligned faces")
-    add("--run", default="build/run", help="folder of the run (default build/run)")
-    add("--rounds", type=int, default=5, help="rounds of speed and of first (default 5)")
-    add("--only", choices=("speed", "first", "memory", "flicker"), help="measure one of them")
+    add("faces", type=pathlib.Path, metavar="FACES", help="The folder of aligned faces.")
+    add("--run", default="build/run", metavar="FOLDER", help="The folder of the run (default: build/run).")
+    add("--rounds", type=int, default=5, metavar="N", help="Rounds of speed and of first (default: 5).")
+    add("--only", choices=("speed", "first", "memory", "flicker"), help="Run only this measurement (default: all).")
     given = parser.parse_args()
     what = given.faces, given.run
     try:

@@ -158,14 +158,38 @@ def scores_of(net, lmdb, split, count):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("lmdb", type=pathlib.Path, help="LMDB folder in the compact form.")
-    add("--images", type=int, default=307200, help="Training images seen in all. Default: 307200.")
-    add("--batch", type=int, default=64, help="Images per batch, about, for balanced ones. Default: 64.")
-    add("--sampling", choices=FORMS, default=FORMS[0], help="How batches are filled. Default: balanced.")
-    add("--rates", default="0.05", help="Learning rates to try, separated by commas. Default: 0.05.")
-    add("--seeds", default="1", help="Seeds, separated by commas. Default: 1.")
-    add("--precision", choices=("float32", "bfloat16"), default="float32", help="Of convolutions. Default: float32.")
-    add("--faces", type=int, default=0, help="Only the first so many faces of a split. Default: 0 for all.")
+    add("lmdb", type=pathlib.Path, metavar="LMDB", help="The LMDB folder, in the compact form.")
+    add(
+        "--images",
+        type=int,
+        default=307200,
+        metavar="N",
+        help="The number of training images seen in all (default: 307200).",
+    )
+    add(
+        "--batch",
+        type=int,
+        default=64,
+        metavar="N",
+        help="Images per mini-batch, for balanced ones rounded to a multiple of twice the attributes (default: 64).",
+    )
+    add(
+        "--sampling",
+        choices=FORMS,
+        default=FORMS[0],
+        help="How mini-batches are sampled, see above (default: balanced).",
+    )
+    add(
+        "--rates", default="0.05", metavar="R,R,...", help="Learning rates to try, separated by commas (default: 0.05)."
+    )
+    add("--seeds", default="1", metavar="S,S,...", help="Seeds, separated by commas (default: 1).")
+    add(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="The arithmetic of the convolutions (default: float32).",
+    )
+    add("--faces", type=int, default=0, metavar="N", help="Use only the first N faces of a split (default: 0, all).")
     given = parser.parse_args()
     try:
         compare(given)

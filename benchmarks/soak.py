@@ -3,11 +3,11 @@
     .venv/bin/python -m benchmarks.soak                     # 5,000 photos and 2,000 iterations
     .venv/bin/python -m benchmarks.soak --photos 200 --iterations 300 --only photos
 
-The photos are a few synthetic ones, linked many times: one face, two faces, none, grey, turned by Exif, and files that
-cannot be used: cut short, of another kind, empty, too small, of a huge size, a pipe, a link to nowhere. The network has
+The photos are a few synthetic ones, linked many times: one face, two faces, none, grey, rotated by Exif, and files
+that cannot be used: truncated, not an image, empty, too small, of a huge size, a pipe, a broken link. The network has
 random weights. Training is a small net on an LMDB of encoded images, with tests and snapshots. Resident memory and open
 file descriptors are printed at intervals; the verdict compares the last quarter with the second one, as the first fills
-caches. The exit status is 1 where something grows.
+caches. The exit status is 1 if memory or the number of open files grows.
 """
 
 import argparse
@@ -58,7 +58,7 @@ Sample = collections.namedtuple("Sample", "done memory files")  # MiB, open desc
 
 
 class Watch:
-    """Takes a Sample at intervals and prints it. total: what is done in the end; what: its name."""
+    """Takes a Sample at intervals and prints it. total: the number of items in the end; what: their name."""
 
     def __init__(self, total, what):
         self.total, self.what, self.samples, self.start = total, what, [], time.monotonic()
@@ -114,7 +114,7 @@ def originals(folder):
 
 
 def linked(kinds, folder, count):
-    """A folder of so many photos: hard links to the originals, and now and then a pipe or a link to nowhere."""
+    """A folder of `count` photos: hard links to the originals, and in every 50 a pipe and a broken link."""
     folder.mkdir()
     for number in range(count):
         path = folder / f"{number:06d}{kinds[number % len(kinds)].suffix}"
@@ -167,7 +167,7 @@ def train(scratch, count):
     for number in range(1, count + 1):
         solver.step(1)
         watch.look(number)
-        if number % 100 == 0:  # the disk is not what is measured
+        if number % 100 == 0:  # the use of the disk is not measured
             for path in scratch.glob(f"small_iter_{number - 100}.*"):
                 path.unlink()
     return watch.verdict()
@@ -176,9 +176,9 @@ def train(scratch, count):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--photos", type=int, default=5000, help="How many photos. Default: 5000.")
-    add("--iterations", type=int, default=2000, help="How many iterations. Default: 2000.")
-    add("--only", choices=("photos", "training"), help="Do one of the two.")
+    add("--photos", type=int, default=5000, metavar="N", help="The number of photos (default: 5000).")
+    add("--iterations", type=int, default=2000, metavar="N", help="The number of iterations (default: 2000).")
+    add("--only", choices=("photos", "training"), help="Run only one of the two (default: both).")
     given = parser.parse_args()
     flat = True
     with tempfile.TemporaryDirectory() as scratch:

@@ -3,7 +3,6 @@
 Every other module takes these from here. A data set may have others: see `is_name`.
 """
 
-import difflib
 import re
 
 # The order of the columns of list_attr_celeba.txt.
@@ -82,10 +81,3 @@ _NAME = re.compile(r"\w[\w.+-]*")
 def is_name(name):
     """True for a string that can name an attribute: letters, digits and "_", and after the first also ". + -"."""
     return isinstance(name, str) and len(name) <= 100 and _NAME.fullmatch(name) is not None
-
-
-def suggestion(name, names):
-    """The end of a message about an unknown name: the names that it may be a misspelling of, else all names."""
-    spelt = {other.lower(): other for other in names}
-    close = [spelt[word] for word in difflib.get_close_matches(name.lower(), spelt, 3, 0.6)]
-    return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names)}"

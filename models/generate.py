@@ -46,10 +46,17 @@ def main():
     add = parser.add_argument
     add(
         "--attributes",
+        metavar="A,B,...",
         help="The attributes, separated by commas (default: those of the manifest in --lmdb, else the paper's twenty).",
     )
-    add("--batch", type=int, default=4, help="Images per attribute in a mini-batch, an even number (default: 4).")
-    add("--lmdb", default="data/lmdb", help="The folder of the LMDBs (default: data/lmdb).")
+    add(
+        "--batch",
+        type=int,
+        default=4,
+        metavar="N",
+        help="Images per attribute in a mini-batch, an even number (default: 4).",
+    )
+    add("--lmdb", default="data/lmdb", metavar="FOLDER", help="The LMDB folder to train on (default: data/lmdb).")
     add(
         "--l1",
         default="log",
@@ -63,11 +70,12 @@ def main():
         "--threshold",
         type=float,
         default=0.5,
-        help="The response, 0 to 1, above which a point belongs to the region (default: 0.5).",
+        help="The response, 0 to 1, above which a point is in the region (default: 0.5).",
     )
     add(
         "--average-weight",
         type=float,
+        metavar="SHARE",
         default=0.5,
         help="The share of the average response in the revised response, 0 to 1; 0 switches it off (default: 0.5).",
     )
@@ -80,21 +88,28 @@ def main():
     add(
         "--early-stopping-range",
         type=float,
+        metavar="RANGE",
         default=0.1,
         help="The standard deviation of an attribute's recent losses below which early stopping takes effect; 0 "
         "switches it off (default: 0.1).",
     )
-    add("--test-batch", type=int, default=20, help="Images per mini-batch in the TEST phase (default: 20).")
+    add("--test-batch", type=int, default=20, metavar="N", help="Images per mini-batch in validation (default: 20).")
     add(
         "--form",
         choices=manifest.FORMS,
         help="The form of the training data (default: that of the manifest in --lmdb, else stream).",
     )
-    add("--out", help="The folder to write networks and solvers to (default: models/, without solvers).")
+    add(
+        "--out",
+        metavar="FOLDER",
+        help="The folder to write networks and solvers to (default: models/, without solvers).",
+    )
     add(
         "--solver",
         default="",
-        help="Changes to the solvers, separated by commas, such as base_lr=0.01,region.max_iter=500 (default: none).",
+        metavar="CHANGES",
+        help="Changes to solver fields, of all networks or of one, separated by commas, such as "
+        "base_lr=0.005,region.max_iter=500 (default: none, the values in solver/).",
     )
     arguments = vars(parser.parse_args())
     out, changes = arguments.pop("out"), arguments.pop("solver")

@@ -5,9 +5,9 @@ import os
 import re
 
 from data_prep import attributes as names
+from data_prep.spelling import did_you_mean, either
 from data_prep.store import manifest
 from models import table1
-from models.spelling import did_you_mean, either
 
 NETWORKS = ("region", "cascade", "whole_face")
 L1_FORMS = ("log", "linear")

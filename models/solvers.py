@@ -10,9 +10,9 @@ import re
 from caffe.proto import caffe_pb2
 from google.protobuf.descriptor import FieldDescriptor
 
+from data_prep.spelling import did_you_mean, either, suggestion
 from models.options import NETWORKS
 from models.prototxt import number, quoted
-from models.spelling import did_you_mean, either
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "solver"
 STAGES = NETWORKS
@@ -114,8 +114,7 @@ def _by_stage(pairs):
 
 def _check_stage(stage, where=""):
     if stage not in STAGES:
-        suggestion = did_you_mean(stage, STAGES) or f"; stages are {', '.join(STAGES)}"
-        raise ValueError(f"{where}unknown stage {stage!r}{suggestion}")
+        raise ValueError(f"{where}unknown stage {stage!r}{suggestion(stage, STAGES, 'stages')}")
 
 
 def _checked(name, field, words):
@@ -124,9 +123,9 @@ def _checked(name, field, words):
     name: the field as the user wrote it, for the error. Raises ValueError.
     """
     if field not in DESCRIPTOR.fields_by_name:
-        suggestion = did_you_mean(field, [other for other in DESCRIPTOR.fields_by_name if other not in FIXED])
-        suggestion = suggestion or "; fields are base_lr, max_iter, stepsize, snapshot and others"
-        raise ValueError(f"{name}: Caffe's solver has no field {field!r}{suggestion}")
+        hint = did_you_mean(field, [other for other in DESCRIPTOR.fields_by_name if other not in FIXED])
+        hint = hint or "; fields are base_lr, max_iter, stepsize, snapshot and others"
+        raise ValueError(f"{name}: Caffe's solver has no field {field!r}{hint}")
     if field in FIXED:
         raise ValueError(f"{name}: cannot be changed here; {FIXED[field]}")
     choices = _choices(field)

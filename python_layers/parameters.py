@@ -38,7 +38,7 @@ def read_parameters(layer, defaults, checks):
         raise ValueError(f"{name}: param_str must be a JSON object such as {json.dumps(defaults)}, not {text[:80]}")
     for key, value in given.items():
         if key not in defaults:
-            raise ValueError(f"{name}: unknown parameter {key!r}; known are {', '.join(sorted(defaults))}")
+            raise ValueError(f"{name}: unknown parameter {key!r}; parameters are {', '.join(sorted(defaults))}")
         allowed, description = checks[key]
         if not allowed(value):
             raise ValueError(f"{name}: {key} must be {description}, not {json.dumps(value)[:80]}")

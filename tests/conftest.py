@@ -32,7 +32,7 @@ def small_lmdb(small_faces):
 
 @pytest.fixture(scope="session")
 def small_run(small_lmdb, tmp_path_factory):
-    """A run that `face-cascade train` has made on them, with the engine."""
+    """A run that `face-cascade train` made from these LMDBs, with the engine."""
     folder = tmp_path_factory.mktemp("runs") / "small run"
     words = ["--run", folder, "--lmdb", small_lmdb, "--batch", 2, "--caffe", "torch", "--test-batch", 6]
     done = face_cascade("train", *words, "--rectangles", "theoretical", f"--solver={SOLVER}")

@@ -1,4 +1,4 @@
-"""Makes an evaluation without a trained network: LMDBs, weights and what evaluate writes, with any words in them."""
+"""Writes an evaluation without a trained network: LMDBs, weights and the files of evaluate, with any text in them."""
 
 import json
 
@@ -11,7 +11,7 @@ from tools.evaluate import localisation, results, scoring
 from tools.evaluate.calibration import ScoreCalibration
 
 FACES = 12
-ATTRIBUTES = ["Male", "Smiling"]  # of the manifest, which holds no other words than names
+ATTRIBUTES = ["Male", "Smiling"]  # of the manifest, whose only texts are names
 
 
 def weights_file(path):
@@ -27,7 +27,7 @@ KINDS = ("region", "cascade", "whole_face")
 
 
 def make(folder, attributes, names, word="plain", boxes=False, seed=0):
-    """An evaluation folder of up to three networks, with `word` wherever a string is free; returns it and its result.
+    """An evaluation folder of up to three networks, with `word` where any text is allowed; returns it and its result.
 
     names: of the networks, which are KINDS in this order; boxes: whether true boxes lie beside the faces
     """

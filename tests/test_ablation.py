@@ -1,4 +1,4 @@
-"""The ablation: one budget for every variant, stages shared where their inputs agree, real steps, a table."""
+"""The ablation: one budget for every variant, stages shared if their inputs are equal, training, tables."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def test_stages_are_shared_where_their_inputs_agree(small_lmdb, tmp_path):
         "theoretical rectangles": ["region"],
         "linear L1": [],
         "no early stopping": [],
-        "task one alone": [],  # it trains for the whole budget
+        "task one alone": [],  # the variant trains for the whole budget
     }
     other_seed = whole.run_of("cascade", 2)
     ablation.share(other_seed, "region", [first])
@@ -81,17 +81,17 @@ def test_settings_differ_by_variant_and_seed(small_lmdb, tmp_path):
     assert whole.settings.average.rectangles == "measured"
 
 
-def test_natural_batches_are_of_the_same_data_and_settings(small_lmdb, tmp_path):
+def test_natural_batches_come_from_the_same_data_and_settings(small_lmdb, tmp_path):
     ablation.natural_data(small_lmdb, tmp_path / "natural")
     made, natural = manifest.read(small_lmdb), manifest.read(tmp_path / "natural")
     assert made.sampling == "balanced" and natural.sampling == "natural"
     assert natural.source == made.source and natural.attributes == made.attributes and natural.form == made.form
     before = manifest.checksum(tmp_path / "natural")
-    ablation.natural_data(small_lmdb, tmp_path / "natural")  # there already
+    ablation.natural_data(small_lmdb, tmp_path / "natural")  # they exist already
     assert manifest.checksum(tmp_path / "natural") == before
 
 
-def test_table_by_hand(small_lmdb, tmp_path):
+def test_table_holds_means_and_standard_deviations(small_lmdb, tmp_path):
     run = plan(tmp_path, small_lmdb).run_of("cascade", 1)
     for name in ("region", "average", "cascade"):
         pretend(run, name)
@@ -107,7 +107,7 @@ def test_table_by_hand(small_lmdb, tmp_path):
     "text, words",
     [
         ("cascde", "unknown variant 'cascde'; did you mean cascade?"),
-        ("x", "known are cascade, task"),
+        ("x", "variants are cascade, task"),
         ("", "at least one"),
     ],
 )
@@ -126,7 +126,7 @@ def rows(folder):
     return {row["variant"]: row for row in json.loads((folder / "ablation.json").read_text())["rows"]}
 
 
-def test_interrupted_resumed_and_trained_anew_with_another_budget(small_lmdb, tmp_path):
+def test_an_ablation_is_resumed_and_trained_again_with_another_budget(small_lmdb, tmp_path):
     folder = tmp_path / "ablation"
     words = command(small_lmdb, folder, 8, "cascade,no average region")
     environment = {**os.environ, "GLOG_minloglevel": "0"}
@@ -179,8 +179,8 @@ def test_factors_of_learning_rates_are_checked(text):
         ablation.factors_of(text)
 
 
-def test_differences_over_seeds_by_hand():
-    """Ten faces, one attribute: of two seeds one answers two more faces correctly than the other variant, one none."""
+def test_differences_over_seeds_have_the_expected_means_and_intervals():
+    """Ten faces, one attribute: with one seed the first variant is correct on two more faces, with one on none."""
     labels = np.tile([[False], [True]], (5, 1))
     right = np.where(labels, 1.0, -1.0)
     wrong = right * np.array([-1, -1, 1, 1, 1, 1, 1, 1, 1, 1])[:, np.newaxis]

@@ -1,4 +1,4 @@
-"""The shape of the code: which folder may import which, no circles, and modules that do one job."""
+"""The structure of the code: the direction of imports, no circular imports, and modules that do one job."""
 
 import ast
 import pathlib
@@ -8,10 +8,18 @@ import sys
 import pytest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
-# From the lowest to the highest: a folder imports its own kind and lower ones only.
+# From the lowest to the highest: a folder imports itself and lower folders only.
 ORDER = ("caffe", "data_prep", "models", "python_layers", "tools", "benchmarks")
 INSIDE = {
-    "data_prep": ("attributes files geometry pictures", "sources", "store", "plan", "build", "check", "synthetic"),
+    "data_prep": (
+        "attributes files geometry pictures spelling",
+        "sources",
+        "store",
+        "plan",
+        "build",
+        "check",
+        "synthetic",
+    ),
     "tools": (
         "errors record run drawing networks",
         "install",
@@ -28,7 +36,7 @@ GENERATED = {"engine/caffe/proto/caffe_pb2.py"}
 
 
 def modules():
-    """Module name -> (path below the repository, names of the project's modules that it imports at any place)."""
+    """Module name -> (path below the repository, names of the project's modules that it imports anywhere)."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "*.py"], cwd=REPOSITORY, capture_output=True
     )
@@ -66,7 +74,7 @@ def rank(name, order):
     return next((place for place, words in enumerate(order) if name in words.split()), None)
 
 
-def test_no_arrow_from_a_lower_to_a_higher_folder():
+def test_no_folder_imports_a_higher_one():
     wrong = []
     for name, (_, imported) in MODULES.items():
         top = name.split(".")[0]
@@ -82,7 +90,7 @@ def test_no_arrow_from_a_lower_to_a_higher_folder():
     assert not wrong, "; ".join(wrong)
 
 
-def test_no_circles():
+def test_no_imports_are_circular():
     state, circle = {}, []
 
     def visit(name, trail):
@@ -107,7 +115,7 @@ def test_a_module_does_one_job(path):
 
 
 def test_what_needs_no_engine_starts_without_pytorch():
-    """Where BVLC Caffe trains nobody has to install PyTorch: data, training, demo, ablation and report start."""
+    """Training with BVLC Caffe needs no PyTorch: the modules of data, train, demo, ablation and report are imported."""
     names = "tools.demo tools.train.command tools.evaluate.ablation tools.report.report data_prep.check.check_data"
     code = f"import sys; sys.modules['torch'] = None; import {', '.join(names.split())}"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)

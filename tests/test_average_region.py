@@ -31,7 +31,7 @@ def test_natural_batches_are_counted_by_their_labels(small_run, small_lmdb, tmp_
                     positives[attribute] += 1
         batches += 1
     assert found.faces.tolist() == positives.tolist()
-    assert (positives != batches).any()  # half of each batch of 2 would be as many as there were batches
+    assert (positives != batches).any()  # as if half of each batch of 2 were positive
     np.testing.assert_allclose(found.average, total / positives[:, np.newaxis, np.newaxis], rtol=1e-5)
 
 

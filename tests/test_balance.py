@@ -1,4 +1,4 @@
-"""Balanced and natural sampling: every batch 1:1, every image once a pass, the same plan for a seed for ever."""
+"""Balanced and natural sampling: every batch 1:1, every image once per pass, and one fixed plan for each seed."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_every_batch_is_one_to_one_for_every_attribute(seed, augment):
             assert sample[["dx", "dy", "mirror"]].item() == (0, 0, 0)
 
 
-def test_all_of_a_class_come_before_one_comes_again_and_otherwise_cut():
+def test_all_images_of_a_class_come_before_one_is_repeated_with_another_crop():
     labels = np.arange(40)[:, None] < 12
     positives = balance.Plan(labels, "a", 0).rounds(0, 36)[:, 1, 0]
     passes = positives.reshape(3, 12)
@@ -36,7 +36,7 @@ def test_all_of_a_class_come_before_one_comes_again_and_otherwise_cut():
     assert passes[0]["image"].tolist() != passes[1]["image"].tolist() != passes[2]["image"].tolist()
     cuts = {sample[["image", "dx", "dy", "mirror"]].item() for sample in positives}
     assert len(cuts) > 30
-    # All shifts come, and about half of the cuts are mirrored.
+    # All shifts occur, and about half of the crops are mirrored.
     many = balance.Plan(labels, "a", 0).rounds(0, 5000)[:, 1, 0]
     assert set(many["dx"]) == set(many["dy"]) == set(range(-12, 13)) and 0.45 < many["mirror"].mean() < 0.55
 
@@ -61,30 +61,30 @@ def test_natural_batches_hold_every_image_once_a_pass(augment):
 
 
 def test_the_plan_of_a_seed_never_changes():
-    # Worked out once: snapshots and unfinished builds rely on it, on every Python and NumPy.
+    # Recorded once: snapshots and unfinished builds rely on this plan, with every version of Python and NumPy.
     labels = np.random.default_rng(0).random((50, 2)) < 0.3
     samples = balance.Plan(labels, "ab", 7).rounds(1000, 1002).reshape(-1)
     assert samples["image"].tolist() == [12, 41, 44, 29, 3, 15, 23, 34]
     assert balance.Plan(labels, "ab", 8).rounds(1000, 1002).reshape(-1)["image"].tolist() != samples["image"].tolist()
 
 
-def test_one_class_only_is_an_error():
+def test_an_attribute_with_one_class_only_is_an_error():
     with pytest.raises(DataError, match="Male: all 5 training images are negative"):
         balance.Plan(np.zeros((5, 1), dtype=bool), ["Male"], 0)
 
 
-def test_every_solver_of_several_gets_balanced_batches_of_its_own():
+def test_each_of_several_solvers_gets_its_own_balanced_batches():
     labels = np.random.default_rng(0).random((60, 2)) < 0.4
     rounds = balance.Plan(labels, "ab", 0).rounds(0, 20)
     stream = balance.interleave(rounds, 3)
-    assert len(stream) == 18 * 4  # the last two rounds do not go round
+    assert len(stream) == 18 * 4  # the last two rounds cannot be divided among the solvers
     for solver in range(3):
         own = stream[solver::3]  # as Caffe hands them out
         assert (own["label"].reshape(-1, 2, 2).sum(axis=1) == 1).all()
         np.testing.assert_array_equal(own, rounds[solver:18:3].reshape(-1))
 
 
-def test_patches_by_hand():
+def test_a_patch_is_the_expected_crop():
     image = np.zeros((256, 256, 3), dtype=np.uint8)
     image[16, 16], image[28, 4] = 1, 2
     assert geometry.patch(image)[0, 0, 0] == 1 and geometry.patch(image).shape == (224, 224, 3)

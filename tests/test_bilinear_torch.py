@@ -1,4 +1,4 @@
-"""The layers' maths gives the same for torch tensors as for numpy arrays, and as torch's own gradients."""
+"""The layers' arithmetic is the same for torch tensors and NumPy arrays, and its gradients equal torch's."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_torch_and_numpy_agree_and_autograd_confirms_the_gradients():
 
 @pytest.mark.parametrize("space", regions.SPACES)
 @pytest.mark.parametrize("weight", (0, 0.5))
-def test_regions_of_tensors_are_those_of_arrays(space, weight):
+def test_regions_of_tensors_equal_those_of_arrays(space, weight):
     rng = np.random.default_rng(1)
     response, average = rng.uniform(size=(5, 3, 4, 4)), rng.uniform(0, 0.9, (3, 4, 4))
     rectangles = np.sort(rng.uniform(0, 13, (3, 4, 4, 4)), axis=-1)

@@ -16,14 +16,14 @@ I1124 09:07:31.5 4760 solver.cpp:239] Iteration 10, loss = nan
 """.splitlines()
 
 
-def test_series_and_pauses():
+def test_series_and_pauses_are_read_from_a_log():
     series = caffe_log.read(LOG)
     assert series["train", "attributes_training"] == [(0, 3), (10, 2)]
     assert series["train", "loss_region"] == [(0, 2.5)] and series["test", "accuracy_region"] == [(10, 0.75)]
     assert series["test", "accuracy_region_each"] == [(10, [0.5, 1])]
     (_, first), (iteration, last) = series["train", "loss"]
-    assert first == 2.5 and iteration == 10 and last != last  # the later word counts
+    assert first == 2.5 and iteration == 10 and last != last  # the later line counts
     assert caffe_log.pauses(series["train", "attributes_training"]) == [(10, 3, 2)]
-    resumed = caffe_log.read(LOG + LOG[4:8])  # an iteration said twice
+    resumed = caffe_log.read(LOG + LOG[4:8])  # an iteration that is logged twice
     assert resumed["test", "accuracy_region_each"] == [(10, [0.5, 1])]
     assert caffe_log.read([]) == {}

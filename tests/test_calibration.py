@@ -1,4 +1,4 @@
-"""Decisions and probabilities by validation, worked out by hand, searched through and against scikit-learn."""
+"""Thresholds and calibrated probabilities: expected values, exhaustive search, and comparison with scikit-learn."""
 
 import dataclasses
 
@@ -17,19 +17,20 @@ def column(*values):
     return np.array(values, dtype=float)[:, np.newaxis]
 
 
-def test_three_decisions_by_hand():
-    # 20 % positive in training: the prior takes log 4 = 1.39 off a logit.
+def test_three_decisions_have_the_expected_thresholds():
+    # 20 % positive in training: the prior lowers a logit by log 4 = 1.39.
     decisions = calibration.decide(column(-1, 1, 2), PRIOR, np.array([-2.0]))
     found = {name: decided.ravel().tolist() for name, decided in decisions.items()}
     assert found == {"p > 0.5": [0, 1, 1], "prior-corrected": [0, 0, 1], "tuned": [1, 1, 1]}
 
 
-def test_threshold_by_hand():
+def test_threshold_lies_between_the_expected_scores():
     scores = column(-9, -8, -7, -6, -5, 1, 2, 3, 4, 5)
     labels = column(0, 0, 0, 0, 1, 0, 1, 1, 1, 1) > 0
-    # One face is wrong from 1.5 on, or from -5.5 on: the first best cut is taken, midway between scores.
+    # One face is wrong from 1.5 on, or from -5.5 on: the first of the best thresholds is chosen, midway between scores.
     assert calibration.tune(scores, labels, PRIOR) == [-5.5]
-    np.testing.assert_allclose(calibration.tune(scores[:4], labels[:4], PRIOR), np.log([4]))  # too few: the prior
+    # With too few positives, the threshold is that of the prior.
+    np.testing.assert_allclose(calibration.tune(scores[:4], labels[:4], PRIOR), np.log([4]))
 
 
 @pytest.mark.parametrize("measure", metrics.MEASURES)
@@ -43,13 +44,13 @@ def test_no_threshold_is_better(measure):
     np.testing.assert_allclose(of(metrics.count(scores > tuned, labels)), best, rtol=1e-6)
 
 
-def test_probabilities_against_scikit_learn():
+def test_probabilities_equal_those_of_scikit_learn():
     rng = np.random.default_rng(2)
     truth = rng.normal(size=(4000, 1)) * 2
     labels = rng.random((4000, 1)) < 1 / (1 + np.exp(-(1.5 * truth - 2)))
     slope, offset = calibration.fit(truth, labels, PRIOR)
     model = sklearn.linear_model.LogisticRegression(C=np.inf).fit(truth, labels.ravel())
-    # Platt's targets stand a little inside 0 and 1, so the two differ in the third digit.
+    # Platt's targets are a little above 0 and below 1, so the two differ in the third digit.
     np.testing.assert_allclose([slope[0], offset[0]], [model.coef_[0, 0], model.intercept_[0]], rtol=2e-2)
     p = calibration.probability(truth, slope, offset)
     for low in (0.1, 0.4, 0.7):
@@ -57,16 +58,16 @@ def test_probabilities_against_scikit_learn():
         assert abs(labels[among].mean() - p[among].mean()) < 0.05
 
 
-def test_probabilities_stay_finite_where_scores_separate_or_say_nothing():
+def test_probabilities_stay_finite_for_separable_and_for_constant_scores():
     labels = column(*[0] * 20, *[1] * 20) > 0
     slope, offset = calibration.fit(np.where(labels, 1000.0, -1000.0), labels, PRIOR)
     p = calibration.probability(column(-1000, 1000), slope, offset)
     assert p[0] < 0.1 and p[1] > 0.9 and np.isfinite([*slope, *offset]).all()
-    slope, offset = calibration.fit(np.where(labels, -1.0, 1.0), labels, PRIOR)  # the opposite of what it should say
+    slope, offset = calibration.fit(np.where(labels, -1.0, 1.0), labels, PRIOR)  # scores in the wrong order
     np.testing.assert_allclose(calibration.probability(column(-1, 1), slope, offset), 0.5)
 
 
-def test_kept_beside_the_weights(tmp_path):
+def test_calibration_is_stored_beside_the_weights(tmp_path):
     weights, other = tmp_path / "a.caffemodel", tmp_path / "b.caffemodel"
     weights.write_bytes(b"weights")
     other.write_bytes(b"others")
@@ -83,7 +84,7 @@ def test_kept_beside_the_weights(tmp_path):
         calibration.read(weights, ["Male"])
 
 
-def test_printed_averages_of_table_2_recomputed():
+def test_averages_printed_in_table_2_are_recomputed():
     table = published.read()
     means = {key: 100 * published.mean(published.rows(key[0])[key[1]]) for key in table}
     expected = {
@@ -92,13 +93,14 @@ def test_printed_averages_of_table_2_recomputed():
     }
     flat = {(dataset, method): mean for dataset, row in expected.items() for method, mean in row.items()}
     assert means == pytest.approx(flat)
-    for dataset in expected:  # the paper's own are over these twenty; its rivals' are over forty, and most differ
+    # The paper's averages are over these twenty attributes; those of the other methods are over forty, and most differ.
+    for dataset in expected:
         assert means[dataset, "Paper"] == pytest.approx(100 * table[dataset, "Paper"]["printed_average"], abs=0.05)
         assert means[dataset, "LNets+ANet"] > 100 * table[dataset, "LNets+ANet"]["printed_average"] + 0.5
     assert "87.55" in published.note("celeba") and "86.30" in published.note("lfwa")
 
 
-def test_accuracies_beside_the_published_ones():
+def test_accuracies_are_listed_beside_the_published_ones():
     rng = np.random.default_rng(0)
     attributes = ["Male", "Eyeglasses", "Own_Attribute"]
     labels = rng.random((40, 3)) < 0.5

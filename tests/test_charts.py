@@ -1,4 +1,4 @@
-"""Charts of the report: well-formed, and values where they belong."""
+"""Charts of the report: well-formed, with values at the right positions."""
 
 import xml.etree.ElementTree as ElementTree
 
@@ -13,13 +13,13 @@ def parsed(text):
 
 
 @pytest.mark.parametrize("low, high", ((0, 1), (0.9, 1), (0, 30000), (-3, 7.5)))
-def test_ticks_are_round_few_and_inside(low, high):
+def test_ticks_are_few_round_numbers_within_the_axis(low, high):
     found = charts.ticks(low, high)
     assert 2 <= len(found) <= 6 and min(found) >= low - 1e-9 and max(found) <= high + 1e-9
     assert np.allclose(np.diff(found), found[1] - found[0])
 
 
-def test_lines_leave_out_what_is_no_number():
+def test_lines_leave_out_values_that_are_not_finite():
     text = charts.lines({"a & b": [(0, 1.0), (10, float("nan")), (20, 3.0)], "none": []}, low=0, title="losses <")
     lines = [line.get("points").split() for line in parsed(text).iter("polyline")]
     assert len(lines) == 1 and len(lines[0]) == 2
@@ -28,7 +28,7 @@ def test_lines_leave_out_what_is_no_number():
     assert charts.lines({"none": []}) == ""
 
 
-def test_multiples_share_a_scale_and_show_where_the_band_is_on():
+def test_small_multiples_share_a_scale_and_show_where_the_band_is_on():
     rows = [
         ("a & b", [[(0, 0.5), (100, 1.0)], [(0, 0.5), (100, 0.75)]], [(0, False), (50, True), (75, False)]),
         ("c", [[(0, 0.75)], []], []),
@@ -46,7 +46,7 @@ def test_multiples_share_a_scale_and_show_where_the_band_is_on():
     assert not [rect for rect in second.iter("rect") if rect.get("height") == "8"]
 
 
-def test_dots_stand_in_their_intervals():
+def test_dots_lie_in_their_intervals():
     rows = [("Male", [(0.95, 0.9, 1.0), None, (0.5, None, None)], 0.6)]
     tree = parsed(charts.dots(rows, ["a", "b", "c"], "accuracy", 0.0, 1.0, "majority"))
     drawing = next(one for one in tree.iter("svg") if one.get("role") == "img")
@@ -67,6 +67,6 @@ def test_curves_have_steps_intervals_and_a_diagonal():
     assert len(reference) == 2 and len(list(tree.iter("rect"))) == 3  # square marks, their shape that of style 1
     (line,) = tree.iter("polyline")
     middle = line.get("points").split()[1].split(",")[0]
-    assert reference[1].get("x1") == middle  # the step stands where the curve has this x
+    assert reference[1].get("x1") == middle  # the step is where the curve has this x
     assert "rate <" in [text.text for text in tree.iter("text")]
     assert charts.plot([charts.Series("none", [])], *unit, "t") == ""

@@ -1,4 +1,4 @@
-"""check_data: passes what make lmdb writes, names every fault, writes contact sheets."""
+"""check_data accepts what make lmdb writes, names every fault, and writes contact sheets."""
 
 import csv
 import json
@@ -37,7 +37,7 @@ def made(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["stream", "compact", "sharded", "natural"])
 @pytest.mark.parametrize("source", [True, False])
-def test_what_was_built_passes(made, tmp_path, capsys, name, source):
+def test_a_folder_as_built_passes(made, tmp_path, capsys, name, source):
     arguments = [str(made / name), "--out", str(tmp_path / "sheets")] + ["--no-source"] * (not source)
     assert check_data.main(arguments) == 0
     printed = capsys.readouterr().out
@@ -140,7 +140,7 @@ def test_every_fault_is_named(made, tmp_path, capsys, form, damage, words):
     assert failures and any(all(word in line for word in words) for line in failures), printed.out + printed.err
 
 
-def test_changed_data_set_is_named(made, tmp_path, capsys):
+def test_a_changed_data_set_is_reported(made, tmp_path, capsys):
     shutil.copytree(made / "faces", tmp_path / "faces")
     path = tmp_path / "faces/img_align_celeba/000003.jpg"
     path.write_bytes((tmp_path / "faces/img_align_celeba/000004.jpg").read_bytes())
@@ -149,7 +149,7 @@ def test_changed_data_set_is_named(made, tmp_path, capsys):
     assert "FAILED  images of the data set unchanged: 000003.jpg" in capsys.readouterr().out
 
 
-def test_nothing_to_check_is_one_clear_line(made, tmp_path, capsys):
+def test_a_folder_without_databases_is_reported_in_one_line(made, tmp_path, capsys):
     for folder, words in ((tmp_path, "(make lmdb) writes it"), (made / "stream", "nowhere: no such folder")):
         arguments = [str(folder), "--source", "nowhere", "--out", str(tmp_path / "sheets")]
         assert check_data.main(arguments) == 1
@@ -200,7 +200,7 @@ def change_manifest(folder, change):
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_damaged_folders_are_one_clear_line(made, tmp_path, capsys, kind):
+def test_damaged_folders_are_reported_in_one_line(made, tmp_path, capsys, kind):
     shutil.copytree(made / "compact", tmp_path / "lmdb")
     damage, words = DAMAGE[kind]
     damage(tmp_path / "lmdb")
@@ -210,7 +210,7 @@ def test_damaged_folders_are_one_clear_line(made, tmp_path, capsys, kind):
     assert printed.err.count("\n") <= 1
 
 
-def test_nothing_of_the_user_is_touched_in_the_output_folder(made, tmp_path):
+def test_files_of_the_user_in_the_output_folder_are_not_touched(made, tmp_path):
     out = tmp_path / "sheets"
     out.mkdir()
     (out / "images.tar").write_bytes(b"the user's own")
@@ -219,14 +219,14 @@ def test_nothing_of_the_user_is_touched_in_the_output_folder(made, tmp_path):
     assert sorted(path.name for path in out.iterdir() if path.suffix not in (".jpg", ".png")) == ["images.tar"]
 
 
-def test_sheets_lie_in_the_folder_itself_by_default(made, tmp_path):
+def test_sheets_are_written_to_the_lmdb_folder_by_default(made, tmp_path):
     shutil.copytree(made / "compact", tmp_path / "lmdb")
     shutil.rmtree(tmp_path / "lmdb/sheets")
     assert check_data.main([str(tmp_path / "lmdb")]) == 0
     assert (tmp_path / "lmdb/sheets/Male.jpg").exists()
 
 
-def test_sheets_show_what_they_are_given():
+def test_sheets_show_the_given_patches():
     red = np.full((224, 224, 3), (0, 0, 255), np.uint8)
     sheet = contact_sheet.attribute("Male", [red] * 3, [red // 2] * 3)
     sizes = ((sheet == (0, 0, 255)).all(axis=-1).sum(), (sheet == (0, 0, 127)).all(axis=-1).sum())

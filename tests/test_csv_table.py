@@ -1,4 +1,4 @@
-"""A data set of one's own as a CSV file: through data preparation with its own attributes; mistakes are one line."""
+"""A custom data set as a CSV file passes data preparation with its attributes; mistakes are reported in one line."""
 
 import csv
 import shutil
@@ -50,7 +50,7 @@ def changed(table, folder, change):
 
 
 @pytest.mark.parametrize("form", manifest.FORMS)
-def test_own_attributes_go_through_preparation_and_check(table, tmp_path, capsys, form):
+def test_custom_attributes_pass_preparation_and_check(table, tmp_path, capsys, form):
     arguments = [str(table), "--out", str(tmp_path / "lmdb"), "--form", form]
     assert build_lmdb.main(arguments) == 0
     made = manifest.read(tmp_path / "lmdb")
@@ -65,7 +65,7 @@ def test_own_attributes_go_through_preparation_and_check(table, tmp_path, capsys
     assert "FAILED" not in capsys.readouterr().out
 
 
-def test_seeded_split_keeps_people_together(table):
+def test_seeded_split_keeps_the_images_of_a_person_together(table):
     one, same, other = (open_source(table, seed=seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(one.partition, same.partition)
     assert (one.partition != other.partition).any()
@@ -94,14 +94,14 @@ def test_given_splits_and_either_spelling_of_labels(table, tmp_path, words, abse
     assert source.image(3).shape == (218, 178, 3)
 
 
-def test_a_folder_with_one_table_and_the_eyes(table, tmp_path):
+def test_a_folder_with_one_table_and_given_eyes_is_read(table, tmp_path):
     path = changed(table, tmp_path, lambda rows: None)
     source = open_source(path.parent, frame=[[69, 111], [108, 111]])
     assert source.kind == "csv" and source.path == path and source.frame == ((69, 111), (108, 111))
     source.open()
     plain = open_source(table)
     plain.open()
-    assert abs(source.face(0).astype(int) - plain.face(0)).mean() < 1  # CelebA's own eyes change nothing
+    assert abs(source.face(0).astype(int) - plain.face(0)).mean() < 1  # CelebA's eye positions change nothing
     write(tmp_path / "other.csv", read(table))
     with pytest.raises(DataError, match="several CSV files, faces.csv, other.csv; give the path of one"):
         open_source(tmp_path)
@@ -150,10 +150,10 @@ def test_misspelt_attributes_get_a_suggestion(table, tmp_path, capsys):
     error = capsys.readouterr().err
     assert error == f"error: no attribute 'wears_masc' in {table}; did you mean Wears_Mask?\n"
     assert build_lmdb.main([str(table), "--attributes", "Xyz", "--out", str(tmp_path / "lmdb")]) == 1
-    assert "known are Wears_Mask, Kind_of_hat" in capsys.readouterr().err
+    assert "attributes are Wears_Mask, Kind_of_hat" in capsys.readouterr().err
 
 
-def test_text_that_is_no_table_is_one_line(tmp_path):
+def test_text_that_is_not_a_table_is_reported_in_one_line(tmp_path):
     for data, words in ((b"\xff\xfe\0a", "not a text file"), (b'image,"a\n', "not readable as CSV"), (b"", "no image")):
         (tmp_path / "x.csv").write_bytes(data)
         with pytest.raises(DataError, match=words):

@@ -1,4 +1,4 @@
-"""Damaged data sets and hopeless targets through the command line: one clear line each, nothing written or lost."""
+"""Damaged data sets and unusable targets: the command line reports one line each, and writes and loses nothing."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def remove(name):
 
 
 def image(change, suffix=".jpg"):
-    """Damage that puts another picture in the place of one."""
+    """Damage that replaces an image."""
 
     def replaced(data):
         picture = change(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
@@ -81,7 +81,7 @@ def with_exif(data, orientation=6):
 
 
 def as_cmyk(data):
-    """The frame says four channels, as a CMYK JPEG's does."""
+    """The frame header states four channels, as that of a CMYK JPEG does."""
     place = data.index(b"\xff\xc0")
     header = bytearray(data[place : place + 19])
     header[3], header[9] = 20, 4
@@ -248,7 +248,7 @@ def fails(capfd, arguments, words):
 @pytest.mark.parametrize(
     "layout, kind", [("celeba", kind) for kind in CELEBA] + [("lfwa", kind) for kind in LFWA], ids=lambda text: text
 )
-def test_damage_is_one_clear_line(sources, tmp_path, capfd, layout, kind):
+def test_damage_is_reported_in_one_line(sources, tmp_path, capfd, layout, kind):
     copy = tmp_path / "copy"
     shutil.copytree(sources / layout, copy)
     damage, words = {"celeba": CELEBA, "lfwa": LFWA}[layout][kind]
@@ -264,7 +264,7 @@ def test_damage_is_one_clear_line(sources, tmp_path, capfd, layout, kind):
     [lambda d: d.replace(b"\n", b"\r\n"), lambda d: b"\xef\xbb\xbf" + d, lambda d: d + b"\n \n"],
     ids=["CRLF", "BOM", "blank lines"],
 )
-def test_text_of_other_systems_is_read_alike(sources, tmp_path, name, change):
+def test_text_files_of_other_operating_systems_are_read(sources, tmp_path, name, change):
     shutil.copytree(sources / "celeba", tmp_path / "copy")
     write(name, change)(tmp_path / "copy")
     one, other = (build_lmdb.open_source(folder) for folder in (sources / "celeba", tmp_path / "copy"))
@@ -273,7 +273,7 @@ def test_text_of_other_systems_is_read_alike(sources, tmp_path, name, change):
 
 
 @pytest.mark.parametrize("kind", ["grey", "16 bits", "transparent", "rotated by Exif"])
-def test_odd_images_are_taken_converted_on_request(sources, tmp_path, kind):
+def test_unusual_images_are_converted_on_request(sources, tmp_path, kind):
     shutil.copytree(sources / "celeba", tmp_path / "copy")
     CELEBA[kind][0](tmp_path / "copy")
     arguments = [str(tmp_path / "copy"), "--form", "compact", "--attributes", "Male", "--convert"]
@@ -311,12 +311,12 @@ def test_odd_images_are_taken_converted_on_request(sources, tmp_path, kind):
         (["--expect", "lfwa"], "holds CelebA, not LFWA"),
     ],
 )
-def test_wrong_options_are_one_clear_line(sources, tmp_path, capfd, options, words):
+def test_wrong_options_are_reported_in_one_line(sources, tmp_path, capfd, options, words):
     fails(capfd, [sources / "celeba", "--out", tmp_path / "lmdb", *options], [words])
     assert not list(tmp_path.iterdir())
 
 
-def test_hopeless_targets_are_one_clear_line(sources, tmp_path, capfd, monkeypatch):
+def test_unusable_targets_are_reported_in_one_line(sources, tmp_path, capfd, monkeypatch):
     arguments = [sources / "celeba", "--attributes", "Male", "--records", "20", "--out"]
     fails(capfd, [tmp_path / "nowhere", "--out", tmp_path / "lmdb"], ["nowhere: no such folder"])
     (tmp_path / "file").write_text("here")
@@ -333,8 +333,8 @@ def test_hopeless_targets_are_one_clear_line(sources, tmp_path, capfd, monkeypat
     assert sorted(os.listdir(tmp_path)) == ["file", "old"]
 
 
-def test_disk_that_fills_up_during_the_build_leaves_nothing(sources, tmp_path):
-    # A real limit on file size stands for the full disk; the database must not half-appear.
+def test_a_disk_that_fills_up_during_the_build_leaves_no_files(sources, tmp_path):
+    # A limit on file size stands for the full disk; no partial database may appear.
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (300000, 300000))\n"

@@ -1,4 +1,4 @@
-"""The command lines of data preparation: mountable as subcommands, every option explained, errors one line each."""
+"""The command lines of data preparation: usable as subcommands, every option explained, errors of one line."""
 
 import argparse
 
@@ -34,7 +34,7 @@ def test_every_argument_is_explained_in_a_sentence(name):
     assert part.format_help()
 
 
-def test_subcommands_build_and_check_what_was_rendered(tmp_path, capsys):
+def test_subcommands_build_and_check_rendered_faces(tmp_path, capsys):
     def run(*words):
         arguments = parser().parse_args(list(map(str, words)))
         return arguments.run(arguments)
@@ -50,7 +50,7 @@ def test_subcommands_build_and_check_what_was_rendered(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("data", [b"", b"\x93NUMPY\x01\x00", b"PK\3\4", "short", "type", "object"])
-def test_a_damaged_plan_is_one_line(tmp_path, capsys, data):
+def test_a_damaged_plan_is_reported_in_one_line(tmp_path, capsys, data):
     synthetic_faces.generate(tmp_path / "faces", 30, 1, {"Male": 0.5}, workers=1)
     arguments = [str(tmp_path / "faces"), "--out", str(tmp_path / "lmdb"), "--attributes", "Male", "--form", "stream"]
     assert build_lmdb.main(arguments) == 0

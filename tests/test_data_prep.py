@@ -1,4 +1,4 @@
-"""Building databases: what they hold, what they cost, and that a kill changes nothing of it."""
+"""Building databases: their content, their estimated cost, and that interrupted builds give the same bytes."""
 
 import dataclasses
 import hashlib
@@ -71,7 +71,7 @@ def digest(folder):
 # Databases ---------------------------------------------------------------------------------------------
 
 
-def test_databases_agree_with_their_source(source, tmp_path):
+def test_databases_hold_the_images_and_labels_of_their_source(source, tmp_path):
     made = build(source, tmp_path / "lmdb", encoding="raw")
     assert manifest.read(tmp_path / "lmdb") == made and made.kind == "celeba" and made.sampling == "balanced"
     data = open_source(source)
@@ -100,7 +100,7 @@ def test_databases_agree_with_their_source(source, tmp_path):
         assert all(data.labels[index, data.attributes.index(name)] for name in known)
 
 
-def test_compact_form_holds_each_face_once_in_its_own_bytes(source, tmp_path):
+def test_compact_form_holds_each_face_once_in_its_original_encoding(source, tmp_path):
     made = build(source, tmp_path / "lmdb", "compact")
     data = open_source(source)
     data.open()
@@ -123,7 +123,7 @@ def test_encodings_hold_the_same_faces(source, tmp_path):
             assert datum.encoded and abs(image.astype(int) - expected).mean() <= worst
 
 
-def test_same_seed_same_bytes_whatever_the_number_of_workers(source, tmp_path):
+def test_equal_seeds_give_equal_bytes_with_any_number_of_workers(source, tmp_path):
     for name, seed, workers in (("a", 1, 1), ("b", 1, 3), ("c", 2, 1)):
         settings = dataclasses.replace(SETTINGS, seed=seed, shards=2)
         build_lmdb.build(open_source(source), tmp_path / name, ATTRIBUTES, settings, "stream", workers)
@@ -204,13 +204,13 @@ def test_estimate_is_near_what_is_written(source, tmp_path, capsys):
         assert float(line.split()[3]) * unit == pytest.approx(written, rel=0.15)
 
 
-def test_costs_of_typical_images_by_hand():
+def test_estimated_costs_of_typical_images_are_as_expected():
     assert estimate.stored(3 * 224 * 224) == 37 * 4096 + 32  # 150,528 bytes and a header take 37 pages
     assert estimate.stored(50) == 82
     assert estimate.human(1_602_000_000) == "1.6 GB" and estimate.human(999) == "999 bytes"
 
 
-def test_dry_run_of_labels_alone_writes_nothing(source, tmp_path, capsys):
+def test_dry_run_needs_only_labels_and_writes_nothing(source, tmp_path, capsys):
     for name in ("list_attr_celeba.txt", "list_eval_partition.txt"):
         (tmp_path / name).write_bytes((source / name).read_bytes())
     before = digest(tmp_path)
@@ -224,9 +224,9 @@ def test_dry_run_of_labels_alone_writes_nothing(source, tmp_path, capsys):
 # Interruptions -----------------------------------------------------------------------------------------
 
 
-def test_records_written_in_several_goes_are_the_bytes_of_one(tmp_path):
+def test_records_written_in_several_transactions_equal_those_of_one(tmp_path):
     rng = np.random.default_rng(0)
-    # In the page, on a page of its own, on several: each leaves other remains in LMDB's memory.
+    # Values within a page, on a page of their own and on several: each leaves different bytes in LMDB's unused memory.
     values = [rng.bytes(int(size)) for size in rng.choice([20, 900, 3000, 9000], 1500)]
     databases.write_lmdb(tmp_path / "one", iter(values), len(values), "test")
     for start in range(0, len(values), 2 * databases.COMMIT):
@@ -235,8 +235,8 @@ def test_records_written_in_several_goes_are_the_bytes_of_one(tmp_path):
 
 
 @pytest.mark.parametrize("form", manifest.FORMS)
-def test_killed_builds_end_as_undisturbed_ones(source, tmp_path, form):
-    """kill -9 at random moments, then the same command: equal bytes. KILLS=10 in the environment for more moments."""
+def test_killed_builds_end_with_the_same_bytes_as_undisturbed_ones(source, tmp_path, form):
+    """kill -9 at random moments, then the same command: equal bytes. KILLS=10 in the environment tests more moments."""
     kills = int(os.environ.get("KILLS", 2))
 
     def written(folder):
@@ -262,11 +262,11 @@ def test_killed_builds_end_as_undisturbed_ones(source, tmp_path, form):
     assert disturbed and not list(tmp_path.glob(".*"))
 
 
-def test_ctrl_c_keeps_what_is_there_and_says_so(source, tmp_path):
+def test_ctrl_c_keeps_finished_work_and_reports_it(source, tmp_path):
     arguments = [sys.executable, "-m", "data_prep.build.build_lmdb", str(source), "--form", "stream", "--records", "0"]
     arguments += ["--encoding", "png", "--workers", "1", "--out", str(tmp_path / "lmdb")]
     options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
-    # A shell's background jobs, and so tests run as one, begin with Ctrl-C ignored.
+    # Background jobs of a shell ignore Ctrl-C, and the tests may run as one.
     process = subprocess.Popen(arguments, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options)
     while not (tmp_path / ".lmdb.partial/train/data.mdb").exists() and process.poll() is None:
         time.sleep(0.02)
@@ -280,7 +280,7 @@ def test_ctrl_c_keeps_what_is_there_and_says_so(source, tmp_path):
     assert digest(tmp_path / "lmdb") == digest(tmp_path / "straight")
 
 
-def test_two_builds_of_one_folder_do_not_meet(source, tmp_path):
+def test_a_second_build_of_a_folder_is_refused(source, tmp_path):
     (tmp_path / ".lmdb.partial").mkdir()
     code = (
         "import fcntl, os, sys, time\n"

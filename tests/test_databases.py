@@ -1,4 +1,4 @@
-"""LMDBs read back: whole ones as they were written, damaged ones one line that names file and record, never a crash."""
+"""Whole LMDBs are read as they were written; damaged ones are reported in one line with file and record."""
 
 import random
 import subprocess
@@ -17,7 +17,7 @@ IMAGE = np.random.default_rng(0).integers(0, 255, (30, 20, 3)).astype(np.uint8)
 
 @pytest.fixture
 def images(tmp_path):
-    """Forty images, encoded so that they come back exactly, darker from one to the next."""
+    """Forty losslessly encoded images, each darker than the one before."""
     values = [databases.image_datum(IMAGE // (1 + number), "png") for number in range(40)]
     databases.write_lmdb(tmp_path / "images", values, 40, "images")
     return tmp_path / "images"
@@ -28,7 +28,7 @@ def put(path, number, value):
         transaction.put(databases.key(number), value)
 
 
-def test_records_come_in_order_one_by_one_and_chosen(images):
+def test_records_are_read_in_order_singly_and_by_number(images):
     assert [datum.encoded for datum in databases.records(images)] == [True] * 40
     for number, image in enumerate(databases.images(images)):
         np.testing.assert_array_equal(image, IMAGE // (1 + number))
@@ -61,7 +61,7 @@ def raw(data, **size):
         (databases.label_datum([0, 1]), "has 2 bytes"),
     ],
 )
-def test_wrong_bytes_name_the_record(images, value, words):
+def test_an_unreadable_record_is_named_in_the_error(images, value, words):
     put(images, 5, value)
     for read in (lambda: list(databases.images(images)), lambda: list(databases.images(images, [5]))):
         with pytest.raises(OSError) as caught:
@@ -76,7 +76,7 @@ def labels(path, rows):
     return path
 
 
-def test_labels_are_0_and_1_of_one_length(tmp_path):
+def test_labels_must_be_0_or_1_and_of_equal_length(tmp_path):
     good = labels(tmp_path / "good", [databases.label_datum(row) for row in ([0, 1], [1, 1], [0, 0])])
     assert databases.read_labels(good, 2).tolist() == [[False, True], [True, True], [False, False]]
     assert databases.read_labels(labels(tmp_path / "empty", []), 2).shape == (0, 2)
@@ -101,7 +101,7 @@ def test_a_truncated_file_is_named_and_never_mapped(images, keep):
 
 
 def test_no_damage_of_a_file_ends_the_process(images, tmp_path):
-    """Bytes changed at random places of the pages that LMDB follows: an error in one line, or records."""
+    """Bytes are changed at random places of LMDB's pages: the result is an error of one line, or records."""
     code = (
         "import pathlib, sys\n"
         "from data_prep.store import databases\n"
@@ -137,7 +137,7 @@ def test_no_damage_of_a_file_ends_the_process(images, tmp_path):
         (16, b"\0\0\0\0", "the first page is not that of an LMDB"),
     ],
 )
-def test_damaged_meta_pages_are_named(images, place, value, words):
+def test_damaged_meta_pages_are_named_in_the_error(images, place, value, words):
     data = bytearray((images / "data.mdb").read_bytes())
     for page in (0, 4096):
         data[page + place : page + place + len(value)] = value
@@ -146,7 +146,7 @@ def test_damaged_meta_pages_are_named(images, place, value, words):
         databases.open_lmdb(images)
 
 
-def test_large_and_empty_databases_are_whole(tmp_path):
+def test_large_and_empty_databases_are_read_completely(tmp_path):
     databases.write_lmdb(tmp_path / "large", (bytes(20) for _ in range(20000)), 20000, "records")
     lmdb_file.check_file(tmp_path / "large/data.mdb")
     with environment.open_lmdb(tmp_path / "large") as opened:

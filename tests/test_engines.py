@@ -18,7 +18,7 @@ from tools.install import engines
         ("auto", "cpu", "float32", "this is Darwin on arm64", "torch", "Darwin"),
     ],
 )
-def test_choice_and_its_reason(wanted, device, precision, obstacle, name, words):
+def test_the_caffe_is_chosen_for_the_stated_reason(wanted, device, precision, obstacle, name, words):
     engine = engines.choose(wanted, device, precision, lambda: obstacle)
     assert engine.name == name and words in engine.reason and bool(words) == bool(engine.reason)
 
@@ -32,16 +32,16 @@ def test_choice_and_its_reason(wanted, device, precision, obstacle, name, words)
         ("bvlc", "cpu", "bfloat16", "computes in float32 only, not bfloat16"),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_remedy(wanted, device, precision, words):
+def test_an_impossible_choice_is_refused_with_the_remedy(wanted, device, precision, words):
     with pytest.raises(ToolError, match=words):
         engines.choose(wanted, device, precision, lambda: None)
 
 
-def test_gpus_of_devices():
+def test_gpu_numbers_are_read_from_a_device():
     assert [engines.gpus(device) for device in ("cpu", "cuda", "cuda:3", "cuda:0,2")] == [[], [0], [3], [0, 2]]
 
 
-def test_flags_pass_checked():
+def test_valid_flags_are_passed_on():
     kept, given = engines.check_flags("torch", ["-gpu", "0,1", "--precision=tf32", "-shard", "batches"])
     assert kept == ["-shard=batches"] and given == {"device": "cuda:0,1", "precision": "tf32"}
 

@@ -1,4 +1,4 @@
-"""Faces found in drawn scenes, and the way from photo to CelebA's frame and back."""
+"""Faces are found in synthetic scenes; the transform from photo to CelebA's frame and back is exact."""
 
 import cv2
 import numpy as np
@@ -11,8 +11,8 @@ from tools.errors import ToolError
 from tools.predict import detections, face_finder, mtcnn, yunet
 
 
-def test_similarity_by_hand():
-    # Eyes twice as far apart and a quarter turn: (1, 0) -> (0, 2).
+def test_similarity_transform_of_two_points_is_as_expected():
+    # Eyes twice as far apart, and a rotation by 90 degrees: (1, 0) -> (0, 2).
     matrix = geometry.similarity(np.array([(0.0, 0), (1, 0)]), np.array([(5.0, 5), (5, 7)]))
     np.testing.assert_allclose(matrix, [(0, -2, 5), (2, 0, 5)], atol=1e-12)
     np.testing.assert_allclose(geometry.moved([(1, 1)], matrix), [(3, 7)], atol=1e-12)
@@ -48,15 +48,15 @@ def test_similarity_of_five_points_is_the_least_squares_one():
         assert cost(own + change) > cost(own)
 
 
-def drawn(seed=1, **more):
+def rendered(seed=1, **more):
     labels = {"Male": True, "Smiling": True, "Straight_Hair": True, "Brown_Hair": True, **more}
     face, _, landmarks = synthetic_faces.draw_face(labels, np.random.default_rng(seed))
     return face, landmarks
 
 
 def scene(scale, angle=0, seed=1):
-    """A photo of a drawn face, turned counter-clockwise, and the places of its eyes (2, 2)."""
-    face, landmarks = drawn(seed)
+    """A photo of a synthetic face, rotated counter-clockwise, and the positions of its eyes (2, 2)."""
+    face, landmarks = rendered(seed)
     face = cv2.resize(face, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     photo = np.full((900, 1000, 3), 200, np.uint8)
     photo[150 : 150 + len(face), 300 : 300 + face.shape[1]] = face
@@ -67,7 +67,7 @@ def scene(scale, angle=0, seed=1):
 
 @pytest.mark.parametrize("detector", ("mtcnn", "haar"))
 @pytest.mark.parametrize("scale", (0.5, 1.0, 3.0))
-def test_drawn_face_is_found_where_it_is(detector, scale):
+def test_a_synthetic_face_is_found_at_its_position(detector, scale):
     photo, eyes = scene(scale)
     (found,) = face_finder.FaceFinder(detector)(photo)
     np.testing.assert_allclose(geometry.moved(geometry.ALIGNED_EYES, found.to_photo), eyes, atol=8 * scale)
@@ -77,7 +77,7 @@ def test_drawn_face_is_found_where_it_is(detector, scale):
 
 
 @pytest.mark.parametrize("angle", (30, 45, 90, -90, 180))
-def test_turned_face_is_found_levelled_and_its_rotation_given(angle):
+def test_a_rotated_face_is_found_aligned_and_its_rotation_returned(angle):
     photo, eyes = scene(1.0, angle)
     (found,) = face_finder.FaceFinder()(photo)
     np.testing.assert_allclose(geometry.moved(geometry.ALIGNED_EYES, found.to_photo), eyes, atol=8)
@@ -85,7 +85,7 @@ def test_turned_face_is_found_levelled_and_its_rotation_given(angle):
 
 
 @pytest.mark.parametrize("angle", (0, 90, -90, 180, 45))
-def test_what_a_turned_search_finds_is_given_in_the_picture(angle):
+def test_detections_in_a_rotated_picture_are_returned_in_coordinates_of_the_original(angle):
     picture = np.zeros((100, 200, 3), np.uint8)
     picture[40:80, 150:170] = 255
 
@@ -102,14 +102,14 @@ def test_what_a_turned_search_finds_is_given_in_the_picture(angle):
         np.testing.assert_allclose(found.boxes, [(150, 40, 170, 80)], atol=1)
 
 
-def test_face_that_fills_the_picture_is_found():
-    face, landmarks = drawn()
+def test_a_face_that_fills_the_picture_is_found():
+    face, landmarks = rendered()
     (found,) = face_finder.FaceFinder()(np.ascontiguousarray(face[66:172, 40:132]))
     eyes = geometry.moved(geometry.ALIGNED_EYES, found.to_photo)
     np.testing.assert_allclose(eyes, landmarks[:2] - (40, 66), atol=8)
 
 
-def test_faces_that_cannot_be_answered_carry_a_warning():
+def test_faces_for_which_predictions_are_unreliable_carry_a_warning():
     finder = face_finder.FaceFinder()
     (tiny,) = finder(cv2.resize(scene(1.0)[0], None, fx=0.22, fy=0.22, interpolation=cv2.INTER_AREA))
     assert tiny.warning == "too small: its eyes are 9 pixels apart, 12 are needed"
@@ -117,7 +117,7 @@ def test_faces_that_cannot_be_answered_carry_a_warning():
     assert blurred.warning == "blurred"
 
 
-def test_nose_far_from_between_the_eyes_is_a_face_turned_to_the_side():
+def test_a_nose_far_from_the_middle_of_the_eyes_means_a_face_in_profile():
     photo, _ = scene(1.0)
     level = face_finder.LANDMARKS + (300.5, 150.5)
     box = np.array([330.0, 210, 440, 320])
@@ -128,7 +128,7 @@ def test_nose_far_from_between_the_eyes_is_a_face_turned_to_the_side():
     assert face_finder.aligned_face(photo, box, level, 0.9).warning == "turned to the side"
 
 
-def test_no_face_in_noise_or_where_none_fits():
+def test_no_face_is_found_in_noise_or_in_a_picture_too_small_for_one():
     for finder in (face_finder.FaceFinder(), face_finder.FaceFinder("haar")):
         assert finder(np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)) == []
         for shape in ((1, 1, 3), (16, 16, 3), (16, 5000, 3), (5000, 16, 3)):
@@ -136,7 +136,7 @@ def test_no_face_in_noise_or_where_none_fits():
 
 
 @pytest.mark.parametrize("kind", ("missing", "no ONNX", "another network", "other word"))
-def test_a_file_that_is_no_detector_is_one_sentence(tmp_path, kind):
+def test_a_file_that_is_not_a_detector_is_reported_in_one_sentence(tmp_path, kind):
     path = tmp_path / "detector.onnx"
     words = "not a YuNet face detector"
     if kind == "missing":
@@ -153,7 +153,7 @@ def test_a_file_that_is_no_detector_is_one_sentence(tmp_path, kind):
 
 
 def yunet_file(path):
-    """A network with YuNet's outputs: a face stands where a cell of 8 x 8 pixels is bright, 32 wide and 40 high.
+    """A network with YuNet's outputs: a face, 32 wide and 40 high, is where a cell of 8 x 8 pixels is bright.
 
     Landmark k lies k / 2 of a cell to the right of the cell's corner, and a quarter more down.
     """

@@ -36,13 +36,13 @@ def test_boxes_go_through_a_frame_and_back():
     box = np.array([60.0, 70.0, 150.0, 180.0])
     patch_box = geometry.to_patch(box, (250, 250), eyes)
     np.testing.assert_allclose(geometry.from_patch(patch_box, (250, 250), eyes), box)
-    # By hand: the eyes' middle (124.5, 112) lies at (88.5, 111) of 178 x 218; 43 pixels become 39.
+    # The middle of the eyes moves from (124.5, 112) to (88.5, 111) of 178 x 218 pixels; 43 pixels become 39.
     x = ((60 - 124.5) * 39 / 43 + 88.5) * 256 / 178 - 16
     y = ((180 - 112) * 39 / 43 + 111) * 256 / 218 - 16
     np.testing.assert_allclose(patch_box[[0, 3]], [x, y])
 
 
-def test_eyes_come_to_where_celebas_stand():
+def test_eyes_are_moved_to_celebas_positions():
     image = np.zeros((250, 250, 3), np.uint8)
     for x, y in geometry.LFW_EYES.astype(int):
         cv2.circle(image, (int(x), int(y)), 2, (255, 255, 255), -1)
@@ -95,7 +95,7 @@ def test_landmarks_and_boxes_of_the_lfwa_layout_are_moved(faces):
     assert abs(middle - geometry.LFW_EYES.mean(axis=0)).max() < 5
 
 
-def test_eyes_can_be_given_or_no_frame(faces, tmp_path):
+def test_eye_positions_can_be_given_and_framing_switched_off(faces, tmp_path):
     arguments = [str(faces / "lfwa"), "--attributes", "Male", "--validation", "0.3", "--out"]
     assert build_lmdb.main([*arguments, str(tmp_path / "eyes"), "--eyes", "100,110,150,115"]) == 0
     made = manifest.read(tmp_path / "eyes")

@@ -1,4 +1,4 @@
-"""manifest.json: written and read back alike, minimal ones readable, damaged ones one line that names file and key."""
+"""manifest.json is read as it was written; a minimal one is readable; errors for damaged ones name file and key."""
 
 import dataclasses
 import hashlib
@@ -22,7 +22,7 @@ FULL = Manifest(
 )
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_a_manifest_is_read_as_it_was_written(tmp_path):
     manifest.write(tmp_path, FULL)
     assert manifest.read(tmp_path) == FULL and manifest.exists(tmp_path) and not manifest.exists(tmp_path / "no")
     assert (FULL.kind, FULL.sampling) == ("csv", "natural")
@@ -105,7 +105,7 @@ def changed(*path):
         (changed("frame", [[1, 2], [1, 5]]).replace("5]", "1e999]"), "key 'frame' must be a number"),
     ],
 )
-def test_damage_names_file_and_key(tmp_path, text, words):
+def test_errors_for_damaged_manifests_name_file_and_key(tmp_path, text, words):
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(ValueError) as caught:
         manifest.read(tmp_path)
@@ -113,7 +113,7 @@ def test_damage_names_file_and_key(tmp_path, text, words):
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_manifest_and_a_folder_in_its_place(tmp_path):
+def test_a_missing_manifest_or_a_folder_in_its_place_is_reported(tmp_path):
     with pytest.raises(FileNotFoundError, match="manifest.json: missing; face-cascade data"):
         manifest.read(tmp_path)
     (tmp_path / "manifest.json").mkdir()

@@ -1,16 +1,16 @@
-"""Metrics, worked out by hand."""
+"""Metrics equal values worked out by hand, and those of scikit-learn."""
 
 import numpy as np
 import sklearn.metrics
 
 from tools.evaluate import metrics
 
-# Attribute 0: 3 of 4 right, of 1 positive 1 right, of 3 negatives 2. Attribute 1: nothing right.
+# Attribute 0: 3 of 4 correct, 1 of 1 positive and 2 of 3 negatives. Attribute 1: none correct.
 DECISIONS = np.array([[1, 0], [0, 0], [0, 1], [1, 1]], dtype=bool)
 LABELS = np.array([[1, 1], [0, 1], [0, 0], [0, 0]], dtype=bool)
 
 
-def test_accuracies():
+def test_accuracies_have_the_expected_values():
     np.testing.assert_allclose(metrics.accuracy(DECISIONS, LABELS), [0.75, 0])
     np.testing.assert_allclose(metrics.balanced_accuracy(DECISIONS, LABELS), [(1 + 2 / 3) / 2, 0])
     np.testing.assert_allclose(metrics.majority(LABELS), [0.75, 0.5])
@@ -22,7 +22,7 @@ def test_prior_shift_turns_balanced_odds_into_natural_ones():
     np.testing.assert_allclose(np.log(9) + metrics.prior_shift(np.array([0.1])), [0], atol=1e-12)
 
 
-def test_iou_and_coverage():
+def test_iou_and_coverage_have_the_expected_values():
     true = np.array([[0, 0, 4, 4.0]])
     assert metrics.iou(np.array([[2, 0, 6, 4.0]]), true) == 8 / 24
     assert metrics.coverage(np.array([[2, 0, 6, 4.0]]), true) == 0.5
@@ -30,13 +30,13 @@ def test_iou_and_coverage():
     assert metrics.area(np.array([[3, 3, 1, 9.0]])) == 0
 
 
-def test_f1():
-    # Attribute 0: precision 1/2, recall 1. Attribute 1: nothing right. Nothing present and nothing found: not defined.
+def test_f1_has_the_expected_values():
+    # Attribute 0: precision 1/2, recall 1. Attribute 1: none correct. No positive and no detection: not defined.
     np.testing.assert_allclose(metrics.f1(DECISIONS, LABELS), [2 / 3, 0])
     assert np.isnan(metrics.f1(np.zeros((3, 1), bool), np.zeros((3, 1), bool))).all()
 
 
-def test_average_precision():
+def test_average_precision_has_the_expected_values():
     # Present faces come first (precision 1) and third (2 of 3); then two faces that share a score: one step.
     scores = np.array([[9, 5], [8, 5], [7, 1]], dtype=float)
     labels = np.array([[1, 1], [0, 0], [1, 0]], dtype=bool)
@@ -44,7 +44,7 @@ def test_average_precision():
     assert np.isnan(metrics.average_precision(scores, np.zeros_like(labels))).all()
 
 
-def test_resampled_measures_are_those_of_the_repeated_faces():
+def test_resampled_measures_equal_those_of_the_repeated_faces():
     scores, labels = random_split(faces=60, attributes=3)
     decisions = scores > 0
     (weights,) = metrics.resamples(60, 4, seed=3)
@@ -59,7 +59,7 @@ def test_resampled_measures_are_those_of_the_repeated_faces():
             np.testing.assert_allclose(measure(metrics.Counts(*(part[row] for part in counts))), expected, rtol=1e-6)
 
 
-def test_interval_of_a_mean_holds_it_as_often_as_it_says():
+def test_an_interval_contains_the_mean_as_often_as_its_level_states():
     """Accuracy of 200 coins that show heads with 0.8: its interval holds 0.8 in about 95 % of trials."""
     rng = np.random.default_rng(0)
     held = 0
@@ -73,7 +73,7 @@ def test_interval_of_a_mean_holds_it_as_often_as_it_says():
     assert 0.90 <= held / 200 <= 0.99
 
 
-def test_pointing_game():
+def test_pointing_game_counts_centres_in_the_true_box():
     found = np.array([[0, 0, 4, 4.0], [4, 0, 8, 4.0]])
     np.testing.assert_array_equal(metrics.pointing_game(found, np.array([[1, 1, 3, 3.0]])), [True, False])
 
@@ -85,7 +85,7 @@ def random_split(faces=300, attributes=4, seed=0):
     return np.round(rng.normal(size=(faces, attributes)) + 1.5 * labels - 0.5, 1), labels
 
 
-def test_scikit_learn_agrees():
+def test_measures_equal_those_of_scikit_learn():
     scores, labels = random_split()
     decisions = scores > 0
     pairs = (

@@ -16,7 +16,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 
 def check(done, words, lines=1):
-    """One line, a failure, and the words that matter."""
+    """Assert that a command failed with one line that has the given words."""
     assert done.returncode != 0, done.stdout
     errors = done.stderr.strip().splitlines()
     assert len(errors) == lines and errors[-1].startswith("error: "), done.stderr
@@ -42,7 +42,7 @@ DATA = {
 
 
 @pytest.mark.parametrize("kind", DATA)
-def test_data(kind, small_faces, tmp_path):
+def test_mistakes_in_data_are_reported_with_the_remedy(kind, small_faces, tmp_path):
     words, expected = DATA[kind]
     words = [small_faces if word == "FACES" else word for word in words]
     check(face_cascade("data", *words, "--out", tmp_path / "lmdb"), expected)
@@ -66,7 +66,7 @@ TRAIN = {
 
 
 @pytest.mark.parametrize("kind", TRAIN)
-def test_train(kind, small_lmdb, tmp_path):
+def test_mistakes_in_train_are_reported_with_the_remedy(kind, small_lmdb, tmp_path):
     words, expected = TRAIN[kind]
     if kind == "GPU that is not there":
         torch = pytest.importorskip("torch")
@@ -76,13 +76,13 @@ def test_train(kind, small_lmdb, tmp_path):
     assert not (tmp_path / "run/run.json").exists()
 
 
-def test_training_before_data(tmp_path):
+def test_training_before_data_names_the_missing_step(tmp_path):
     done = face_cascade("train", "--lmdb", tmp_path / "nothing", "--run", tmp_path / "run")
     check(done, ("no LMDBs in it", "make lmdb"))
 
 
 @pytest.mark.parametrize("command", ("evaluate", "predict", "report", "export", "average"))
-def test_commands_before_training(command, tmp_path):
+def test_commands_before_training_name_the_missing_step(command, tmp_path):
     words = [REPOSITORY / "docs/regions.png"] if command == "predict" else []
     caffe = ["--caffe", "torch"] if command in ("evaluate", "predict", "average") else []
     done = face_cascade(command, "--run", tmp_path / "run", *words, *caffe)
@@ -90,11 +90,11 @@ def test_commands_before_training(command, tmp_path):
     check(done, first if command == "report" else ("no run in it", "face-cascade train"))
 
 
-def test_unknown_command():
+def test_an_unknown_command_gets_a_suggestion():
     check(face_cascade("trian"), "did you mean train?")
 
 
-def test_evaluation_of_a_run_whose_data_changed(small_run, small_lmdb, tmp_path):
+def test_evaluation_of_a_run_whose_data_changed_is_refused(small_run, small_lmdb, tmp_path):
     run, lmdb = tmp_path / "run", tmp_path / "lmdb"
     shutil.copytree(small_run, run)
     shutil.copytree(small_lmdb, lmdb)
@@ -108,7 +108,7 @@ def test_evaluation_of_a_run_whose_data_changed(small_run, small_lmdb, tmp_path)
     check(face_cascade("train", "--run", run), ("was made from other data", "--restart"))
 
 
-def test_data_that_were_cut_short(small_lmdb, tmp_path):
+def test_truncated_data_are_refused(small_lmdb, tmp_path):
     lmdb = tmp_path / "lmdb"
     shutil.copytree(small_lmdb, lmdb)
     path = lmdb / "train_images/data.mdb"
@@ -117,13 +117,13 @@ def test_data_that_were_cut_short(small_lmdb, tmp_path):
     check(done, (str(path), "damaged LMDB, cut short", "build it again"))
 
 
-def test_settings_that_differ_from_what_is_trained(small_run):
+def test_settings_other_than_the_trained_ones_are_refused(small_run):
     check(face_cascade("train", "--run", small_run, "--batch", 4), ("network.batch was 2, now 4", "--restart", "RUN="))
     again = face_cascade("train", "--run", small_run)
     assert again.returncode == 0 and again.stdout.count("already done, nothing to do") == 3, again.stderr
 
 
-def test_weights_of_another_net(small_run, small_lmdb, tmp_path):
+def test_weights_of_another_net_are_refused(small_run, small_lmdb, tmp_path):
     """Weights for two attributes, and the committed networks for twenty."""
     words = [
         "--weights",
@@ -137,7 +137,7 @@ def test_weights_of_another_net(small_run, small_lmdb, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_disk_that_is_too_small(small_faces, tmp_path):
+def test_a_disk_that_is_too_small_is_reported(small_faces, tmp_path):
     code = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
     code += "resource.setrlimit(resource.RLIMIT_FSIZE, (50000, 50000)); from tools import cli; sys.exit(cli.main())"
     words = ["data", str(small_faces), "--out", str(tmp_path / "lmdb")]
@@ -146,7 +146,7 @@ def test_a_disk_that_is_too_small(small_faces, tmp_path):
     assert not (tmp_path / "lmdb").exists()
 
 
-def test_a_python_that_is_too_old(tmp_path):
+def test_a_python_that_is_too_old_is_reported(tmp_path):
     """The Makefile is run on a folder that has no .venv yet."""
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(REPOSITORY / name, tmp_path / name)
@@ -160,7 +160,7 @@ def test_a_python_that_is_too_old(tmp_path):
     assert "make PYTHON=" in line and not (tmp_path / ".venv").exists()
 
 
-def test_no_environment():
+def test_a_missing_environment_is_reported():
     done = subprocess.run(
         [sys.executable, "-S", "tools/cli.py", "train"],
         cwd=REPOSITORY,
@@ -171,7 +171,7 @@ def test_no_environment():
     check(done, ("run `make doctor`", ".venv/bin/face-cascade"))
 
 
-def test_nothing_that_make_is_given_is_run(tmp_path):
+def test_values_given_to_make_are_never_executed(tmp_path):
     mark = tmp_path / "mark"
     hostile = f"`touch {mark}` $(shell touch {mark}) $$(touch {mark}); touch {mark}"
     for target, setting in (
@@ -192,7 +192,7 @@ def test_settings_with_blanks_reach_the_command(small_lmdb, tmp_path):
     check(done, (str(tmp_path / "a run"), "no run in it"))
 
 
-def test_help_of_every_command_teaches():
+def test_every_command_has_a_help_text():
     overview = face_cascade("--help").stdout
     from tools import cli
 

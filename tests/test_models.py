@@ -1,4 +1,4 @@
-"""The generator: committed files, options, what they change, paths of any spelling."""
+"""The generator: committed files, options and their effects, paths with special characters."""
 
 import dataclasses
 import json
@@ -75,7 +75,7 @@ def test_regenerating_gives_what_is_committed(net):
         ({"lmdb": "a\udcff"}, "not valid UTF-8"),
     ],
 )
-def test_impossible_options_are_one_line_with_what_is_accepted(arguments, words):
+def test_an_error_for_an_impossible_option_lists_the_accepted_values(arguments, words):
     with pytest.raises(ValueError, match=words) as error:
         NetworkOptions(**arguments)
     assert "\n" not in str(error.value)
@@ -89,19 +89,19 @@ def test_largest_batches_follow_from_the_largest_blob():
 
 
 @pytest.mark.parametrize("name", ("5_o_Clock_Shadow", "Wears mask", "age-18.5", "_x", "a" * 64))
-def test_own_attribute_names(name):
+def test_custom_attribute_names_are_accepted(name):
     assert NetworkOptions([name]).attributes == (name,)
 
 
 @pytest.mark.parametrize(
     "name", ("", " a", "a ", ".a", "..", "a.", "-a", "a,b", "a/b", "a\nb", "a" * 65, "é", "a\n", 5)
 )
-def test_attribute_names_that_cannot_be(name):
+def test_impossible_attribute_names_are_refused(name):
     with pytest.raises(ValueError, match="cannot be a name; at most 64 letters"):
         NetworkOptions([name])
 
 
-def test_options_travel_through_json_unchanged(tmp_path):
+def test_options_are_written_to_json_and_read_unchanged(tmp_path):
     given = NetworkOptions(**OTHERS)
     assert NetworkOptions.from_dict(json.loads(json.dumps(given.to_dict()))) == given
     assert NetworkOptions(lmdb=tmp_path).to_dict()["lmdb"] == str(tmp_path)
@@ -152,7 +152,7 @@ ODD = "a \"b\" 'c' \\d\\n é\t\n\x01\x85\u2028{}#"
 
 
 @pytest.mark.parametrize("form", ("stream", "compact"))
-def test_paths_of_any_spelling_come_through(form):
+def test_paths_with_special_characters_are_written_to_prototxts_unchanged(form):
     net = parsed(network("region", NetworkOptions(lmdb=ODD, form=form)))
     if form == "stream":
         found = [layer.data_param.source for layer in net.layer if layer.type == "Data"]
@@ -163,7 +163,7 @@ def test_paths_of_any_spelling_come_through(form):
 
 
 @pytest.mark.parametrize("value", (1.0, 0.5, 0.015625, 0.123456789, 1e-7, 3, 1 / 3))
-def test_numbers_are_exact(value):
+def test_numbers_are_written_exactly(value):
     assert float(prototxt.number(value)) == value
     assert prototxt.number(1.0) == "1"
 
@@ -181,13 +181,13 @@ def run_generator(*arguments):
         (["--solver", "casade.max_iter=3"], "casade.max_iter: unknown stage 'casade'; did you mean cascade"),
     ],
 )
-def test_mistakes_on_the_command_line_are_one_clear_line(tmp_path, arguments, words):
+def test_mistakes_on_the_command_line_are_reported_in_one_line(tmp_path, arguments, words):
     done = run_generator("--out", tmp_path / "run", *arguments)
     assert done.returncode != 0 and re.match(f"error: {words}", done.stderr) and done.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 
-def test_command_line_writes_nets_for_own_attributes(tmp_path):
+def test_command_line_writes_nets_for_custom_attributes(tmp_path):
     done = run_generator("--out", tmp_path / "run", "--attributes", "Wears mask,Male", "--lmdb", tmp_path / "none")
     assert done.returncode == 0, done.stderr
     for net in NETWORKS:

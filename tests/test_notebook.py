@@ -1,4 +1,4 @@
-"""The example notebook: its code runs as it stands, and it is kept without outputs."""
+"""The example notebook: its code runs unchanged, and it is stored without outputs."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def test_code_of_the_notebook_runs_and_answers(small_run, tmp_path):
     assert all(0 <= answer["probability"] <= 1 for face in faces for answer in face["attributes"].values())
 
 
-def test_notebook_is_kept_without_outputs():
+def test_notebook_is_stored_without_outputs():
     notebook = json.loads(NOTEBOOK.read_text())
     assert notebook["nbformat"] == 4 and len(NOTEBOOK.read_bytes()) < 10_000
     for cell in notebook["cells"]:

@@ -1,4 +1,4 @@
-"""A data set of one's own, a CSV file with its own attribute names, from data to predictions; and LFWA's frame."""
+"""A custom data set, a CSV file with other attribute names, from data to predictions; and LFWA's frame."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ NAMES = ["wears glasses", "man-like"]
 
 @pytest.fixture(scope="module")
 def own_run(small_faces, tmp_path_factory):
-    """A run on a CSV file that calls two of CelebA's attributes by other names."""
+    """A run on a CSV file with other names for two of CelebA's attributes."""
     folder = tmp_path_factory.mktemp("own")
     names, attributes, labels, _ = celeba.read_labels(small_faces / celeba.LABELS[0])
     columns = [attributes.index(name) for name in ("Eyeglasses", "Male")]
@@ -38,7 +38,7 @@ def own_run(small_faces, tmp_path_factory):
     return folder / "run"
 
 
-def test_own_names_come_through_to_answers(own_run, small_faces, tmp_path):
+def test_custom_attribute_names_appear_in_predictions(own_run, small_faces, tmp_path):
     evaluation = json.loads((own_run / "evaluation/evaluation.json").read_text())
     names = [name.replace(" ", "_") for name in NAMES]  # as CelebA writes them
     assert evaluation["attributes"] == names
@@ -51,7 +51,7 @@ def test_own_names_come_through_to_answers(own_run, small_faces, tmp_path):
     assert done.returncode != 0 and "wears_glasses" in done.stderr
 
 
-def test_a_report_and_a_model_of_own_data(own_run):
+def test_custom_data_get_a_report_and_an_exported_model(own_run):
     for command in ("report", "export"):
         done = face_cascade(command, "--run", own_run)
         assert done.returncode == 0 and done.stdout.startswith(str(own_run)), done.stderr
@@ -59,7 +59,7 @@ def test_a_report_and_a_model_of_own_data(own_run):
 
 
 def test_lfwa_is_framed_like_celeba(tmp_path):
-    """The same faces in both layouts come to the same patches, up to resampling."""
+    """The same faces in both layouts give the same patches, up to resampling."""
     for layout in ("celeba", "lfwa"):
         synthetic_faces.generate(tmp_path / layout, 20, 7, {"Eyeglasses": 0.5}, workers=1, layout=layout)
         words = ["--out", tmp_path / f"{layout} lmdb", "--attributes", "Eyeglasses"]

@@ -1,4 +1,4 @@
-"""Pictures to predict on: what files and folders may hold, and that nothing unknown is opened or decoded."""
+"""Pictures to predict on: what files and folders may contain, and that nothing unsafe is opened or decoded."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ from tools.predict import image_size, images, photos
 
 
 def problems(folder):
-    """Name -> problem of what is in a folder."""
+    """Name -> problem of each file in a folder."""
     return {os.path.basename(photo.name): photo.problem for photo in photos.read(photos.find([folder]))}
 
 
@@ -30,7 +30,7 @@ def png(width, height, rows=b""):
     return image_size.image_header.PNG + part(b"IHDR", header) + part(b"IDAT", zlib.compress(rows)) + part(b"IEND", b"")
 
 
-def test_photos_of_a_video_and_of_nothing(tmp_path):
+def test_a_video_gives_a_photo_per_second_and_a_broken_one_a_problem(tmp_path):
     writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
     for number in range(25):
         writer.write(np.full((48, 64, 3), 10 * number, np.uint8))
@@ -61,7 +61,7 @@ def test_a_video_of_frames_of_900_million_pixels_is_never_decoded(tmp_path, monk
 
 
 @pytest.mark.parametrize("ending", (".jpg", ".png", ".bmp", ".webp", ".tif", ".pgm", ".ppm", ".pbm", ".gif"))
-def test_sizes_are_those_that_are_decoded(tmp_path, ending):
+def test_sizes_read_from_headers_equal_those_of_decoded_images(tmp_path, ending):
     image = np.random.default_rng(0).integers(0, 256, (37, 91, 3), dtype=np.uint8)
     done, data = cv2.imencode(ending, image[:, :, 0] if ending in (".pgm", ".pbm") else image)
     assert done and image_size.size(data.tobytes()) == (91, 37)
@@ -70,7 +70,7 @@ def test_sizes_are_those_that_are_decoded(tmp_path, ending):
 
 
 @pytest.mark.parametrize("header", ("VP8L", "VP8 ", "VP8X", "bottom-up BMP", "big-endian TIFF"))
-def test_sizes_of_further_headers_by_hand(header):
+def test_sizes_are_read_from_further_kinds_of_headers(header):
     width, height = 1234, 777
     data = {
         "VP8L": b"RIFF----WEBPVP8L----\x2f" + struct.pack("<I", (width - 1) | (height - 1) << 14),
@@ -101,14 +101,14 @@ def test_an_image_of_900_million_pixels_is_never_decoded(tmp_path, monkeypatch, 
     assert problems(tmp_path) == {f"bomb.{ending}": words}
 
 
-def test_small_images_are_called_small(tmp_path):
+def test_images_that_are_too_small_are_reported_as_such(tmp_path):
     for name, shape in (("dot.png", (1, 1, 3)), ("line.jpg", (3, 400, 3))):
         cv2.imwrite(str(tmp_path / name), np.zeros(shape, np.uint8))
     words = "pixels, too small for a face: 16 x 16 are needed"
     assert problems(tmp_path) == {"dot.png": f"1 x 1 {words}", "line.jpg": f"400 x 3 {words}"}
 
 
-def test_what_is_no_image_is_one_problem_each(tmp_path):
+def test_each_file_that_is_not_an_image_is_one_problem(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     for ending in (".jpg", ".png", ".webp", ".bmp"):
         data = cv2.imencode(ending, image)[1].tobytes()
@@ -125,7 +125,7 @@ def test_what_is_no_image_is_one_problem_each(tmp_path):
     assert half_bmp is None or half_bmp.startswith("not a readable image")
 
 
-def test_special_files_and_links_are_one_problem_each_and_nothing_waits(tmp_path):
+def test_special_files_and_broken_links_are_problems_and_never_block(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     with socket.socket(socket.AF_UNIX) as one:
         one.bind(str(tmp_path / "socket.png"))
@@ -158,7 +158,7 @@ def test_a_linked_folder_is_searched_once(tmp_path):
     assert found == {"a.png": None, "second": "a link to a folder that is searched already"}
 
 
-def test_a_file_that_nobody_may_read_is_a_problem(tmp_path, monkeypatch):
+def test_a_file_without_read_permission_is_a_problem(tmp_path, monkeypatch):
     (tmp_path / "secret.jpg").write_bytes(b"x")
 
     def refused(*_):
@@ -168,7 +168,7 @@ def test_a_file_that_nobody_may_read_is_a_problem(tmp_path, monkeypatch):
     assert photos.photo(tmp_path / "secret.jpg").problem == "Permission denied"
 
 
-def test_names_that_are_no_utf8_are_read_and_shown(tmp_path):
+def test_names_that_are_not_utf8_are_read_and_shown(tmp_path):
     data = cv2.imencode(".png", np.zeros((20, 20, 3), np.uint8))[1].tobytes()
     name = os.fsencode(tmp_path) + b"/caf\xe9.png"
     with open(name, "wb") as file:
@@ -181,25 +181,25 @@ def test_names_that_are_no_utf8_are_read_and_shown(tmp_path):
     assert clip.problem == "OpenCV reads no video whose name is not UTF-8; rename it"
 
 
-def test_names_are_shown_in_one_line_without_controls():
+def test_names_are_shown_in_one_line_without_control_characters():
     assert photos.shown("a\nb\x1b[31mc\u202ed\u2028é.jpg") == r"a\nb\x1b[31mc\u202ed\u2028é.jpg"
     assert photos.shown(os.fsdecode(b"caf\xe9")) == r"caf\xe9"
 
 
-def test_noise_of_libraries_stays_out_of_standard_error(tmp_path, capfd):
+def test_messages_of_libraries_stay_out_of_standard_error(tmp_path, capfd):
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     data = bytearray(cv2.imencode(".jpg", image)[1].tobytes())
     data[700:760] = bytes(60)
     (tmp_path / "odd.jpg").write_bytes(bytes(data))
     cv2.imdecode(np.frombuffer(bytes(data), np.uint8), cv2.IMREAD_COLOR)
-    assert capfd.readouterr().err  # it is noisy
+    assert capfd.readouterr().err  # libraries print warnings for it
     (tmp_path / "bad.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(100))
     list(photos.read(photos.find([tmp_path])))
     print("a line of ours", file=sys.stderr, flush=True)
     assert capfd.readouterr().err == "a line of ours\n"
 
 
-def test_images_are_taken_as_files_arrays_grey_and_pil(tmp_path):
+def test_files_arrays_grey_and_pil_images_are_accepted(tmp_path):
     bgr = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), bgr)
     for given in (
@@ -220,7 +220,8 @@ def test_images_are_taken_as_files_arrays_grey_and_pil(tmp_path):
     np.testing.assert_array_equal(images.as_image(rgb, "RGB"), bgr)
     for given in (bgr[:, :, 0], Image.fromarray(bgr[:, :, 0]), Image.fromarray(bgr[:, :, 0]).convert("LA")):
         np.testing.assert_array_equal(images.as_image(given, "RGB"), grey)
-    np.testing.assert_array_equal(images.as_image(Image.open(tmp_path / "a.png"), "BGR"), bgr)  # it says its own order
+    # A PIL image states its channel order itself.
+    np.testing.assert_array_equal(images.as_image(Image.open(tmp_path / "a.png"), "BGR"), bgr)
     turned = Image.fromarray(np.rot90(rgb))
     exif = turned.getexif()
     exif[0x0112] = 6  # the top of the scene is on the right of the picture
@@ -228,7 +229,7 @@ def test_images_are_taken_as_files_arrays_grey_and_pil(tmp_path):
     np.testing.assert_array_equal(images.as_image(Image.open(tmp_path / "turned.png")), bgr)
 
 
-def test_pil_images_that_cannot_be_used_are_one_clear_sentence(tmp_path):
+def test_unusable_pil_images_are_reported_in_one_sentence(tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), dtype=np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "half.png").write_bytes((tmp_path / "a.png").read_bytes()[:9000])
     for image, words in (
@@ -261,7 +262,7 @@ def test_pil_images_that_cannot_be_used_are_one_clear_sentence(tmp_path):
         ("a\0b.jpg", "no name of a file"),
     ),
 )
-def test_what_is_no_image_is_one_clear_sentence(given, words):
+def test_an_argument_that_is_not_an_image_is_reported_in_one_sentence(given, words):
     with pytest.raises(ToolError, match=words) as error:
         images.as_image(given)
     assert "\n" not in str(error.value)

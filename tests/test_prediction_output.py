@@ -1,4 +1,4 @@
-"""What a call of prediction leaves in its folder, and what it does when it cannot write."""
+"""The files that a prediction writes to its folder, and its errors if it cannot write."""
 
 import dataclasses
 import errno
@@ -36,7 +36,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_lines_and_table_by_hand(tmp_path, capsys):
+def test_lines_and_table_have_the_expected_content(tmp_path, capsys):
     assert write([prediction("a.jpg"), prediction("b\n.jpg", 0)], tmp_path, 2) == (1, 1)
     face = {
         **{"box": [0.0, 0.0, 30.0, 30.0], "score": 0.99, "rotation": -3.0, "warning": "blurred"},
@@ -96,7 +96,7 @@ def test_only_pictures_of_the_same_folder_are_removed(tmp_path, line):
     assert all(path.read_bytes() == b"mine" for path in kept)
 
 
-def test_files_of_others_are_not_written_over(tmp_path):
+def test_files_of_other_programs_are_not_overwritten(tmp_path):
     (tmp_path / "A.png").write_bytes(b"mine")
     (tmp_path / "b.png").mkdir()
     (tmp_path / output.LINES).write_text('{"overlay": "b.png"}\n')
@@ -126,7 +126,7 @@ def test_overlays_of_equal_and_long_names_do_not_collide(tmp_path):
     assert [name for name in names(tmp_path) if not name.startswith("predictions")] == sorted(overlays)
 
 
-def test_names_of_overlays_hold_no_controls():
+def test_names_of_overlays_have_no_control_characters():
     assert output.file_name("a\x1b[31m\n*.jpg", set()) == "a_[31m__.png"
 
 
@@ -150,13 +150,13 @@ def test_full_disk_ends_the_call_and_keeps_what_is_written(tmp_path, monkeypatch
     assert names(tmp_path) == ["a.png", "predictions.csv", "predictions.jsonl"]
 
 
-def test_a_folder_that_cannot_be_made_is_one_clear_sentence(tmp_path):
+def test_a_folder_that_cannot_be_created_is_reported_in_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ToolError, match=r"file/out: cannot be written \(Not a directory\)$"):
         write([], tmp_path / "file" / "out", 0)
 
 
-def test_a_line_that_does_not_fit_is_not_left_in_part(tmp_path):
+def test_no_partial_line_is_left_on_a_full_disk(tmp_path):
     class Disk:
         """A file on a disk with room for eight more bytes."""
 

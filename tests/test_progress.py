@@ -22,7 +22,7 @@ def shown(loss, later=lambda each: 0):
     return bar, stream.getvalue()
 
 
-def test_lines_tell_loss_accuracy_and_both_times_left():
+def test_progress_lines_have_loss_accuracy_and_both_times_left():
     bar, text = shown(1.25, lambda each: 3600 * 3)
     assert bar.broken is None and bar.iteration == 20
     first, second, third = text.splitlines()
@@ -36,7 +36,7 @@ def test_a_loss_that_is_not_finite_is_noticed(loss):
     assert shown(loss)[0].broken == (20, loss)
 
 
-def test_multiply_adds_are_those_of_the_design():
+def test_multiply_adds_equal_those_of_the_architecture():
     millions = [value / 1e6 for value in (estimate.SHARED, estimate.CONV3 + estimate.TASK_ONE, estimate.TASK_TWO)]
     assert millions == pytest.approx([549.5, 528.6, 12.9], abs=0.05)
 
@@ -44,5 +44,5 @@ def test_multiply_adds_are_those_of_the_design():
 @pytest.mark.parametrize(
     "seconds, words", [(42, "42 s"), (600, "10 min"), (9000, "2.5 h"), (3600 * 30, "30 h"), (86400 * 3, "3.0 days")]
 )
-def test_durations_in_words(seconds, words):
+def test_durations_are_written_in_words(seconds, words):
     assert estimate.duration(seconds) == words

@@ -1,4 +1,4 @@
-"""The report of an evaluation: whole, legible, safe against hostile words, refused where what it shows has changed."""
+"""The report of an evaluation: complete, legible, safe against markup in names, refused if its inputs have changed."""
 
 import argparse
 import dataclasses
@@ -11,6 +11,7 @@ import evaluation_files
 import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
+from test_words import banned
 
 from tools import record
 from tools import run as runs
@@ -39,7 +40,7 @@ class Tags(html.parser.HTMLParser):
 
 
 def log(word):
-    """A training log in which an output of the network has a word as its name."""
+    """A training log in which an output of the network is named by a word."""
     name = word.replace(" ", "")
     return f"""I0210 13:39:22.381027 25210 solver.cpp:204] Iteration 0, loss = 1.5
 I0210 13:39:22.381027 25210 solver.cpp:204]     Train net output #0: loss{name} = 0.5 (* 1 = 0.5 loss)
@@ -59,8 +60,8 @@ def made(folder, word):
     return report.make(evaluation, folder)
 
 
-def test_hostile_words_are_shown_and_make_no_tags(tmp_path):
-    """Today's defect: engine, network, paths and names of evaluation.json came through as tags."""
+def test_markup_in_names_is_shown_as_text(tmp_path):
+    """Once a defect: engine, network, paths and names of evaluation.json appeared as tags."""
     plain, hostile = Tags(made(tmp_path / "plain", "plain")), Tags(made(tmp_path / "hostile", HOSTILE))
     assert hostile.found == plain.found
     assert hostile.shown.count("onerror") >= 10
@@ -68,7 +69,7 @@ def test_hostile_words_are_shown_and_make_no_tags(tmp_path):
         assert start + HOSTILE.replace(" ", "" if start == "loss" else " ") in hostile.shown, start
 
 
-def test_every_piece_of_a_page_escapes():
+def test_every_part_of_a_page_escapes_its_text():
     pieces = page.facts({HOSTILE: HOSTILE}) + page.picker(HOSTILE, {HOSTILE: HOSTILE, "two": ""}, HOSTILE)
     pieces += page.table([HOSTILE, HOSTILE], [[HOSTILE, page.Cell(HOSTILE, HOSTILE, HOSTILE)]], [HOSTILE, 1], HOSTILE)
     pieces = str(pieces) + page.page(HOSTILE, HOSTILE, {HOSTILE: HOSTILE})
@@ -81,7 +82,7 @@ def evaluation(tmp_path):
     return evaluation_files.make(tmp_path, ["Male", "Smiling"], ["region", "cascade"])
 
 
-def test_the_page_opens_with_what_it_is_of_and_then_the_answer(evaluation):
+def test_the_page_begins_with_run_and_data_and_then_the_answer(evaluation):
     folder, result = evaluation
     text = report.make(folder)
     headings = re.findall(r"<h2>(.*)</h2>", text)
@@ -99,8 +100,10 @@ def test_the_page_opens_with_what_it_is_of_and_then_the_answer(evaluation):
     assert places == sorted(places)
     for words in ("IoU", "Pointing-game accuracy", "Box coverage", "Balanced accuracy", "women", "synthetic"):
         assert words in text
-    for words in ("drawn faces", "overlap", "covered", ">hit<", "whole_face"):
-        assert words not in Tags(text).shown.replace("train whole_face", "").partition('"use strict"')[0]
+    shown = Tags(text).shown.replace("train whole_face", "").partition('"use strict"')[0]
+    assert not banned(shown)
+    for words in ("overlap", "covered", ">hit<", "whole_face"):
+        assert words not in shown
 
 
 def test_the_page_needs_no_network(evaluation):
@@ -130,7 +133,7 @@ def test_every_kind_of_run_has_its_report(tmp_path, attributes, names, boxes):
     assert [len(of_attribute) > 0 for of_attribute in json.loads(data)["entries"]] == [True] * len(attributes)
 
 
-def test_regions_of_the_page_are_those_of_the_layer(tmp_path):
+def test_regions_on_the_page_equal_those_of_the_layer(tmp_path):
     folder, result = evaluation_files.make(tmp_path, ["Male", "Smiling"], NETWORKS, boxes=True)
     (data,) = re.findall(r'<script type="application/json">(.*)</script>', report.make(folder))
     arrays = results.read_arrays(folder, "cascade", result)
@@ -173,7 +176,7 @@ def test_the_answer_follows_the_interval(tmp_path, low, high, verdict, turned):
     assert f"{abs(value):.3f} {'below' if value < 0 else 'above'} the whole face" in text
 
 
-def test_numbers_as_the_tables_show_them():
+def test_numbers_are_formatted_as_in_the_tables():
     cell = page.number(0.9724, 0.957, 0.985)
     assert f"{cell.text} {cell.interval}" == ".972 (.957 - .985)"
     assert page.number(1.0).text == "1.000" and page.number(None).text == "\u2013"
@@ -197,7 +200,7 @@ def contrast(one, other):
     return (high + 0.05) / (low + 0.05)
 
 
-def test_contrast_in_both_modes_and_on_paper():
+def test_contrast_is_sufficient_in_both_modes_and_on_paper():
     blocks = re.findall(r":root \{(.*?)\}", str(page.source("style.css")), re.DOTALL)
     modes = [dict(re.findall(r"(--\w+): (#[0-9a-f]{6});", block)) for block in blocks]
     assert len(modes) == 3 and len({frozenset(mode) for mode in modes}) == 1  # light, dark, print
@@ -212,7 +215,7 @@ def test_contrast_in_both_modes_and_on_paper():
 # Curves, groups, training -----------------------------------------------------------------------------------
 
 
-def test_curves_are_those_of_scikit_learn():
+def test_curves_equal_those_of_scikit_learn():
     rng = np.random.default_rng(0)
     label = rng.random(200) < 0.3
     score = (rng.normal(size=200) + label).round(1)  # with equal scores
@@ -245,7 +248,7 @@ def test_groups_are_accuracies_of_their_faces():
     assert value[1, 0, 3] == pytest.approx(right[~inside][:, [0, 2]].mean())
     assert (low <= value + 1e-6).all() and (value <= high + 1e-6).all()
     labels[:, 0] = True
-    assert np.isnan(groups.accuracies(right, labels, 10)[0][0, 0]).all()  # nobody is without it
+    assert np.isnan(groups.accuracies(right, labels, 10)[0][0, 0]).all()  # no face is without it
 
 
 def stage_log(folder, stopped=0):
@@ -302,7 +305,7 @@ def run_of(folder, result, names, attributes=("Male", "Smiling")):
     return run
 
 
-def test_comparison_of_two_runs(tmp_path, capsys):
+def test_comparison_shows_the_differences_of_two_runs(tmp_path, capsys):
     names = ["region", "cascade"]
     for number, word in enumerate(("a", "b")):
         folder, result = evaluation_files.make(tmp_path / word, ["Male", "Smiling"], names, seed=number)
@@ -315,7 +318,7 @@ def test_comparison_of_two_runs(tmp_path, capsys):
     assert "a difference of +0.000 (95 % interval +0.000 to +0.000), so neither is shown to be better." in same
 
 
-def test_differences_are_those_of_the_faces():
+def test_differences_equal_those_over_the_faces():
     rng = np.random.default_rng(0)
     first, second = rng.random((300, 2)) < 0.7, rng.random((300, 2)) < 0.9
     for are_paired in (True, False):
@@ -324,7 +327,7 @@ def test_differences_are_those_of_the_faces():
         assert (low < value).all() and (value < high).all() and low[-1] > 0
 
 
-def test_runs_that_cannot_be_compared_are_one_message(tmp_path):
+def test_runs_that_cannot_be_compared_are_reported_in_one_line(tmp_path):
     for word, attributes in (("a", ["Male"]), ("b", ["Young"])):
         folder, result = evaluation_files.make(tmp_path / word, attributes, ["region"])
         run_of(tmp_path / word, result, ["region"], attributes)
@@ -335,7 +338,7 @@ def test_runs_that_cannot_be_compared_are_one_message(tmp_path):
 
 
 @pytest.mark.parametrize("lost", ("manifest", "weights", "arrays", "images", "no weights"))
-def test_what_changed_since_is_refused_in_one_line(evaluation, lost):
+def test_files_that_changed_since_the_evaluation_are_refused_in_one_line(evaluation, lost):
     folder, result = evaluation
     lmdb = folder.parent / "lmdb plain"
     if lost == "manifest":
@@ -359,7 +362,7 @@ def test_what_changed_since_is_refused_in_one_line(evaluation, lost):
     assert "\n" not in str(error.value)
 
 
-def test_report_of_a_run_is_of_the_weights_it_has_now(evaluation):
+def test_a_report_is_refused_unless_the_evaluation_is_of_the_current_weights(evaluation):
     folder, result = evaluation
     run = run_of(folder.parent, result, ("region", "cascade"))
     evaluated = run.stages.pop("evaluate")
@@ -378,7 +381,7 @@ def test_report_of_a_run_is_of_the_weights_it_has_now(evaluation):
 
 
 @pytest.mark.parametrize("key, value", (("resamples", -1), ("faces", 10**9), ("tuned_for", ""), ("source", "celeba")))
-def test_hand_edited_evaluations_make_a_page_or_one_message(evaluation, key, value):
+def test_edited_evaluations_give_a_page_or_a_one_line_error(evaluation, key, value):
     folder, result = evaluation
     results.write(folder, dataclasses.replace(result, **{key: value}))
     if key == "faces":
@@ -388,7 +391,7 @@ def test_hand_edited_evaluations_make_a_page_or_one_message(evaluation, key, val
         assert "Model card" in report.make(folder)
 
 
-def test_scores_and_calibrations_beyond_all_bounds_make_a_page(evaluation):
+def test_extreme_scores_and_calibrations_give_a_page(evaluation):
     folder, result = evaluation
     score = result.networks["cascade"].calibration["logits"]
     score.slope, score.offset, score.threshold = [1e308, -1e308], [-1e308, 1e308], [1e308, -1e308]
@@ -421,7 +424,7 @@ def test_logs_of_another_run_are_not_shown(evaluation):
     assert "<h2>Training</h2>" not in text and "<dt>Trained</dt>" not in text
 
 
-def test_the_answer_without_a_whole_face_says_what_is_missing(evaluation):
+def test_a_summary_without_the_whole_face_network_says_what_is_missing(evaluation):
     folder, result = evaluation
     run = run_of(folder.parent, result, ("region", "cascade"))
     run.stages["region"].images, run.stages["cascade"].images = 1000, 1500

@@ -1,4 +1,4 @@
-"""evaluation.json, NAME.npz and calibration.json are read whole, or refused in one line that names file and key."""
+"""evaluation.json, NAME.npz and calibration.json are read completely, or refused in one line with file and key."""
 
 import dataclasses
 import json
@@ -33,7 +33,7 @@ BROKEN = ("", "{", "[]", "null", "3", '"x"', "\x00", "[" * 100000, '{"version": 
 
 
 @pytest.mark.parametrize("text", BROKEN)
-def test_broken_evaluation_is_one_line(folder, text):
+def test_a_broken_evaluation_is_reported_in_one_line(folder, text):
     path = folder / "evaluation.json"
     path.write_text(text)
     refused(lambda: results.read(folder), path)
@@ -63,7 +63,7 @@ def changed(record, path, value):
 
 
 def test_every_changed_value_is_refused_or_makes_a_report(folder):
-    """Each value of evaluation.json is lost, or of other types: one line names the file, or a whole page is made."""
+    """Each value of evaluation.json is removed or of another type: the result is an error of one line, or a page."""
     path = folder / "evaluation.json"
     record = json.loads(path.read_text())
     rng = np.random.default_rng(0)
@@ -112,7 +112,7 @@ def test_a_network_whose_name_is_a_path_is_refused(folder):
 
 
 def arrays(folder, **changes):
-    """Read the cascade's arrays after some have been changed, the checksum set to fit."""
+    """Read the cascade's arrays after some have been changed and the checksum adapted."""
     result = results.read(folder)
     path = results.arrays_path(folder, "cascade")
     kept = results.read_arrays(folder, "cascade", result)
@@ -135,17 +135,17 @@ def arrays(folder, **changes):
         ({"labels": np.array([[None, 1]] * 12, dtype=object)}, "no readable arrays"),
     ),
 )
-def test_wrong_arrays_are_one_line(folder, changes, words):
+def test_wrong_arrays_are_reported_in_one_line(folder, changes, words):
     refused(arrays(folder, **changes), folder / "cascade.npz", words)
 
 
 @pytest.mark.parametrize("size", (0, 10, 0.5, 0.99))
-def test_cut_arrays_are_one_line(folder, size):
+def test_truncated_arrays_are_reported_in_one_line(folder, size):
     result, path = results.read(folder), folder / "cascade.npz"
     data = path.read_bytes()
     path.write_bytes(data[: size if isinstance(size, int) else int(size * len(data))])
     refused(lambda: results.read_arrays(folder, "cascade", result), path, "checksum differs")
-    # Even where the checksum was made of the cut file.
+    # Even if the checksum is that of the truncated file.
     network = dataclasses.replace(result.networks["cascade"], arrays=sha256(path))
     result = dataclasses.replace(result, networks={"cascade": network})
     refused(lambda: results.read_arrays(folder, "cascade", result), path, "no readable arrays")
@@ -169,7 +169,7 @@ def calibrated(tmp_path):
 
 
 @pytest.mark.parametrize("text", BROKEN[:-2])
-def test_broken_calibration_is_one_line(calibrated, text):
+def test_a_broken_calibration_is_reported_in_one_line(calibrated, text):
     weights, path = calibrated
     path.write_text(text)
     refused(lambda: calibration.read(weights), path, "remove the file and evaluate again")
@@ -192,7 +192,7 @@ def test_every_changed_value_of_a_calibration_is_refused_or_read(calibrated):
     assert refusals > 80
 
 
-def test_a_damaged_entry_of_other_weights_does_no_harm(calibrated):
+def test_a_damaged_entry_of_other_weights_is_ignored(calibrated):
     weights, path = calibrated
     record = json.loads(path.read_text())
     path.write_text(json.dumps({**record, "b.caffemodel": 3}))

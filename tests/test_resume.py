@@ -1,4 +1,4 @@
-"""Trainings that are stopped, killed or fail: what is lost (nothing), what counts as done, and how they go on."""
+"""Trainings that are stopped, killed or fail lose nothing, have the right state in the record, and are resumed."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def same(one, other):
 
 @pytest.fixture(scope="module")
 def undisturbed(small_lmdb, tmp_path_factory):
-    """Engine -> run whose task one was trained in one go."""
+    """Engine -> run whose task one was trained without interruption."""
     made = {}
 
     def run_of(engine):
@@ -55,7 +55,7 @@ def undisturbed(small_lmdb, tmp_path_factory):
 
 
 def started(command, **options):
-    """A process with its output in a pipe, in a session of its own, after its third iteration."""
+    """A process in its own session, with its output in a pipe, after its third iteration."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
     process = subprocess.Popen(
         list(map(str, command)),
@@ -111,7 +111,7 @@ def test_a_stopped_training_leaves_a_snapshot_and_its_command_resumes(engine, ho
     done = subprocess.run(list(map(str, command)), cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0 and f"region: resuming at iteration {snapshot.iteration}" in done.stdout, done.stderr
     same(weights(run), weights(undisturbed(engine)))
-    # One log tells of both.
+    # One log has both runs.
     losses = caffe_log.read((run / "region/train.log").read_text().splitlines())["train", "loss"]
     assert [iteration for iteration, _ in losses] == list(range(LAST + 1))
 
@@ -136,7 +136,7 @@ def caffe_of(run):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_signal_to_caffe_alone_is_not_taken_for_done(engine, small_lmdb, tmp_path):
+def test_a_signal_to_caffe_alone_does_not_mark_the_stage_as_done(engine, small_lmdb, tmp_path):
     run = tmp_path / "run"
     process, text = started([sys.executable, "-m", "tools.cli", *words(small_lmdb, run, engine)])
     os.kill(caffe_of(run), signal.SIGINT)
@@ -175,7 +175,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_snapshot_is_named_and_passed_over(kind, small_lmdb, undisturbed, tmp_path):
+def test_a_damaged_snapshot_is_named_and_skipped(kind, small_lmdb, undisturbed, tmp_path):
     run = copied(undisturbed("torch"), tmp_path)
     ending, change = DAMAGE[kind]
     path = run / f"region/region_iter_{LAST}.{ending}"
@@ -188,7 +188,7 @@ def test_a_damaged_snapshot_is_named_and_passed_over(kind, small_lmdb, undisturb
 
 
 def without_last_layer(data):
-    """Weights cut where a message ends, so that what is left is one too."""
+    """Weights truncated at the end of a message, so that the rest is a valid message."""
     from caffe.proto import caffe_pb2
 
     message = caffe_pb2.NetParameter.FromString(data)
@@ -209,7 +209,7 @@ def test_a_state_of_other_weights_is_refused(undisturbed, tmp_path):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_loss_that_is_not_finite_fails_and_feeds_nothing(engine, small_lmdb, tmp_path):
+def test_a_loss_that_is_not_finite_fails_the_stage_and_stops_later_ones(engine, small_lmdb, tmp_path):
     run = tmp_path / "run"
     solver = SOLVER.replace("base_lr=0.002", "base_lr=1e30,clip_gradients=-1,snapshot=1")
     done = face_cascade(*words(small_lmdb, run, engine, solver.replace("snapshot=1000,", "")))

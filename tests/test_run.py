@@ -1,4 +1,4 @@
-"""The record of a run: written and read back, damage named, inputs of stages, locks."""
+"""The record of a run: writing and reading, errors for damage, inputs of stages, locks."""
 
 import json
 import os
@@ -92,7 +92,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_damage_is_one_line_that_names_file_and_key(run, kind):
+def test_damage_is_reported_in_one_line_with_file_and_key(run, kind):
     path = run.folder / runs.NAME
     damage, words = DAMAGE[kind]
     path.write_text(damage(json.loads(path.read_text())))
@@ -101,7 +101,7 @@ def test_damage_is_one_line_that_names_file_and_key(run, kind):
     assert str(path) in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_weights_that_are_gone_or_changed_are_not_used(run):
+def test_missing_or_changed_weights_are_not_used(run):
     path = run.weights("region")
     path.write_bytes(b"others")
     with pytest.raises(ToolError, match="changed since region was done.*--restart"):
@@ -113,7 +113,7 @@ def test_weights_that_are_gone_or_changed_are_not_used(run):
         run.weights("cascade")
 
 
-def test_a_run_without_a_record_and_data_that_changed(run, lmdb, tmp_path):
+def test_a_missing_record_and_changed_data_are_reported(run, lmdb, tmp_path):
     with pytest.raises(ToolError, match="no run in it .*face-cascade train"):
         runs.Run.read(tmp_path / "nowhere")
     run.check_data()
@@ -140,7 +140,7 @@ def test_a_stage_depends_on_its_own_options_only(run, field, value, changed):
     assert {name for name in names if run.inputs(name) != before[name]} == changed
 
 
-def test_solver_fields_that_only_show_do_not_count(run):
+def test_solver_fields_for_display_only_do_not_invalidate_a_stage(run):
     before = run.inputs("region")
     run.settings.solver["region"].update(display="1", snapshot="5", test_interval="3", average_loss="2")
     assert run.inputs("region") == before
@@ -148,7 +148,7 @@ def test_solver_fields_that_only_show_do_not_count(run):
     assert stages.differences(before, run.inputs("region")) == ["solver.base_lr was 0.01, now 0.002"]
 
 
-def test_plan_names_what_differs_and_the_way_on(run):
+def test_plan_names_the_difference_and_the_remedy(run):
     assert stages.plan(run, ["region"]) == [("region", "done")]
     assert stages.plan(run, ["region"], restart=True) == [("region", "start")]
     assert stages.plan(run, ["region", "average", "cascade"])[1:] == [("average", "start"), ("cascade", "start")]
@@ -159,7 +159,7 @@ def test_plan_names_what_differs_and_the_way_on(run):
         stages.plan(run, ["cascade"])
 
 
-def test_a_stage_of_earlier_weights_is_not_taken_for_done(run):
+def test_a_stage_made_from_earlier_weights_is_not_done(run):
     done(run, "average")
     assert stages.plan(run, ["average"]) == [("average", "done")]
     done(run, "region", b"trained anew")
@@ -179,7 +179,7 @@ with run.locked(sys.argv[1]):
 """
 
 
-def test_two_trainings_in_one_run_the_second_is_refused(tmp_path):
+def test_a_second_training_in_a_run_is_refused(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout.readline() == "locked\n"

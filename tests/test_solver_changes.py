@@ -1,4 +1,4 @@
-"""Solvers of a run: changes are checked, prototxts parse, values come out typed."""
+"""Solvers of a run: changes are checked, prototxts are valid, values have their types."""
 
 import pathlib
 
@@ -72,14 +72,14 @@ def test_a_change_of_one_stage_counts_more_than_that_of_all(text):
         ("train_state=x", "train_state: cannot be changed here"),
     ],
 )
-def test_changes_that_cannot_be_are_one_line(text, message):
+def test_impossible_changes_are_reported_in_one_line(text, message):
     with pytest.raises(ValueError) as error:
         solvers.parse_changes(text)
     assert str(error.value).startswith(message) and "\n" not in str(error.value)
 
 
 def accepted(field, values):
-    """The values of a field that parse_changes takes."""
+    """The values of a field that parse_changes accepts."""
     taken = []
     for value in values:
         try:
@@ -102,7 +102,7 @@ def test_every_field_of_caffes_solver_is_checked_or_refused():
             assert f"{field}: {value}\n" in text or f'{field}: "{value}"\n' in text or f"{field}: {value}.0\n" in text
 
 
-def test_prototxt_of_a_stage_holds_places_changes_and_the_rest(tmp_path):
+def test_prototxt_of_a_stage_has_its_paths_its_changes_and_the_other_fields(tmp_path):
     changes = solvers.parse_changes("region.max_iter=7,base_lr=0.25,type=Adam,stepvalue=3,stepvalue=5,iter_size=2")
     committed = parsed((REPOSITORY / "solver/region.prototxt").read_text())
     message = parsed(solvers.text("region", tmp_path, changes, 20))
@@ -115,7 +115,7 @@ def test_prototxt_of_a_stage_holds_places_changes_and_the_rest(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ("a b", 'a "b"', "it's", "a\\b\\n", "é", "a\nb"))
-def test_folders_of_any_spelling_come_through(folder):
+def test_folders_with_special_characters_are_written_unchanged(folder):
     message = parsed(solvers.text("cascade", folder, None, 2))
     assert message.net == f"{folder}/train_val.prototxt" and message.snapshot_prefix == f"{folder}/cascade"
 

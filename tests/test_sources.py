@@ -1,4 +1,4 @@
-"""Data sets as CelebA and LFWA are laid out, in all their variants, and what is found out about a folder."""
+"""Data sets in all variants of CelebA's and LFWA's layouts, and how the layout of a folder is recognised."""
 
 import subprocess
 import zipfile
@@ -110,7 +110,7 @@ def test_variants_of_lfwa_give_the_same(lfwa_source, tmp_path, variant):
         same_source(open_source(lfwa_source), open_source(tmp_path))
 
 
-def test_half_of_lfwa_is_for_training_and_no_one_is_on_two_sides(lfwa_source):
+def test_half_of_lfwa_is_for_training_and_no_person_is_in_two_splits(lfwa_source):
     data = open_source(lfwa_source)
     people = [{n.split("/")[0] for n, p in zip(data.names, data.partition) if p == part} for part in range(3)]
     assert (data.partition == 2).sum() == 25 and (data.partition == 1).sum() > 0
@@ -119,7 +119,7 @@ def test_half_of_lfwa_is_for_training_and_no_one_is_on_two_sides(lfwa_source):
     assert (other.partition != data.partition).any() and ((other.partition == 2) == (data.partition == 2)).all()
 
 
-def test_a_folder_of_no_layout_says_what_was_looked_for(source, lfwa_source, tmp_path):
+def test_the_error_for_an_unknown_layout_lists_the_expected_files(source, lfwa_source, tmp_path):
     with pytest.raises(DataError) as caught:
         open_source(tmp_path)
     for word in ("list_attr_celeba.txt", "lfw_att_40.mat", "CSV file"):
@@ -136,7 +136,7 @@ def test_a_folder_of_no_layout_says_what_was_looked_for(source, lfwa_source, tmp
         open_source(source, expect="lfwa")
 
 
-def test_a_mat_file_that_crashes_its_reader_is_one_line(tmp_path):
+def test_a_mat_file_that_crashes_its_reader_is_reported_in_one_line(tmp_path):
     names = np.array(["a\\a_1.jpg", "b\\b_1.jpg"], object)[:, None]
     scipy.io.savemat(tmp_path / "x.mat", {"name": names, "AttrName": names, "label": np.eye(2)})
     data = (tmp_path / "x.mat").read_bytes()

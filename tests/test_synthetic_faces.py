@@ -1,4 +1,4 @@
-"""Tests of data_prep/synthetic/synthetic_faces.py: layout on disk, determinism, labels, boxes, errors."""
+"""Synthetic faces: layout on disk, determinism, labels, boxes, errors."""
 
 import csv
 import re
@@ -47,7 +47,7 @@ def read_boxes(folder):
 
 
 def random_labels(seed, asked):
-    """Consistent labels with those asked for, not blurred."""
+    """Random consistent labels with the given ones, never Blurry."""
     shares = prevalences({name: float(on) for name, on in asked.items()} | {"Blurry": 0.0})
     return sample(np.random.default_rng(seed), shares, first=asked)
 
@@ -77,7 +77,7 @@ def test_partition_is_80_10_10(folder):
     assert [sum(part == p for _, part in rows) for p in "012"] == [24, 3, 3]
 
 
-def test_landmarks_stand_where_celeba_aligns_them(folder):
+def test_landmarks_are_at_celebas_aligned_positions(folder):
     count, names, *rows = (folder / "list_landmarks_align_celeba.txt").read_text().splitlines()
     assert int(count) == COUNT == len(rows)
     assert names.split()[:4] == ["lefteye_x", "lefteye_y", "righteye_x", "righteye_y"]
@@ -101,7 +101,7 @@ def test_boxes_are_inside_the_image_and_belong_to_the_positives(folder):
     assert set(listed) == {(name, a) for name, a in present if a not in PLACELESS}
 
 
-def test_same_seed_same_bytes_whatever_the_workers(folder, tmp_path):
+def test_equal_seeds_give_equal_bytes_with_any_number_of_workers(folder, tmp_path):
     generate(tmp_path / "two", COUNT, seed=3, workers=2)
     assert contents(tmp_path / "two") == contents(folder)
 
@@ -139,7 +139,7 @@ def test_correlated_ties_beards_to_male_and_make_up_to_its_absence():
 
 @pytest.mark.parametrize("correlated", [False, True])
 @pytest.mark.parametrize("name", PAPER_ATTRIBUTES)
-def test_prevalence_asked_for_is_met(name, correlated):
+def test_prevalences_of_0_and_1_are_exact(name, correlated):
     for share in (0.0, 1.0):
         shares = prevalences({name: share})
         for seed in range(10):
@@ -148,7 +148,7 @@ def test_prevalence_asked_for_is_met(name, correlated):
             assert contradictions(labels) == []
 
 
-def test_half_with_glasses_and_half_bald():
+def test_given_prevalences_of_two_attributes_are_met():
     shares = prevalences({"Eyeglasses": 0.5, "Bald": 0.5})
     rng = np.random.default_rng(1)
     rows = [sample(rng, shares, first={"Eyeglasses", "Bald"}) for _ in range(1500)]
@@ -167,14 +167,14 @@ def test_a_label_changes_the_picture_in_its_box_only(name):
         assert changed.sum() >= 20
         assert changed[y1:y2, x1:x2].sum() >= 0.9 * changed.sum()
         rows, columns = np.nonzero(changed.any(axis=1))[0], np.nonzero(changed.any(axis=0))[0]
-        # Tight: the change reaches most of the way to every side of the box.
+        # The box is tight: the change reaches nearly to each of its sides.
         assert (rows.max() - rows.min() + 1) >= 0.6 * (y2 - y1)
         assert (columns.max() - columns.min() + 1) >= 0.6 * (x2 - x1)
         assert name not in others
 
 
 @pytest.mark.parametrize("name", CELEBA_ATTRIBUTES)
-def test_every_label_is_drawn_and_placed(name):
+def test_every_label_changes_the_picture_and_has_a_box(name):
     for seed in range(4):
         off = random_labels(seed, {"Bald": False, "Wearing_Hat": False, "Straight_Hair": float(seed % 2)})
         off |= {other: False for group in EXCLUSIVE if name in group for other in group}
@@ -196,7 +196,7 @@ def test_every_label_is_drawn_and_placed(name):
             assert 0 <= y1 <= y2 - 3 <= 215
 
 
-def test_labels_may_be_an_array():
+def test_labels_can_be_given_as_an_array():
     labels = random_labels(0, {"Eyeglasses": True})
     row = np.array([1 if labels[name] else -1 for name in CELEBA_ATTRIBUTES])
     first, second = (draw_face(given, np.random.default_rng(1)) for given in (labels, row))
@@ -230,7 +230,7 @@ def test_impossible_labels_are_refused(labels):
         (["--seed", "-1"], "seed"),
     ],
 )
-def test_bad_arguments_are_refused_in_one_line(arguments, says, tmp_path, capsys):
+def test_wrong_arguments_are_refused_in_one_line(arguments, says, tmp_path, capsys):
     assert synthetic_faces.main([str(tmp_path / "out"), *arguments]) != 0
     message = capsys.readouterr().err
     assert message.startswith("error: ")
@@ -248,7 +248,7 @@ def test_existing_files_are_never_overwritten(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("problem", [KeyboardInterrupt, OSError("disk full")])
-def test_nothing_is_left_behind_by_an_interruption(problem, tmp_path, monkeypatch, capsys):
+def test_an_interruption_leaves_no_files(problem, tmp_path, monkeypatch, capsys):
     def write_face(index, **_):
         if index == 3:
             raise problem

@@ -1,4 +1,4 @@
-"""Faces followed through the frames of a video: numbers stay, answers do not flicker, false faces are not shown."""
+"""Faces tracked through the frames of a video: stable numbers and predictions, no false detections."""
 
 import numpy as np
 import pytest
@@ -39,12 +39,12 @@ def test_numbers_stay_with_faces_that_move_and_cross_in_the_list():
     frames = [faces[:: 1 if n % 2 else -1] for n, faces in enumerate(frames)]
     for faces in follow(frames):
         by_track = {face.track: face.attributes["Male"].answer for face in faces}
-        assert by_track == {1: "absent", 2: "present"}  # the first frame lists the right one first
+        assert by_track == {1: "absent", 2: "present"}  # the first frame lists the face on the right first
 
 
-def test_a_new_face_is_shown_when_it_is_found_again_and_a_lost_one_stays_for_a_while():
+def test_a_face_is_shown_from_its_second_detection_and_kept_for_a_while_when_lost():
     frames = [((0, 0.9),)] + [((0, 0.9), (300, 0.9))] + [((0, 0.9),)] * 2
-    assert tracks(frames) == [[1]] * 4  # once is not enough
+    assert tracks(frames) == [[1]] * 4  # one detection is not enough
     frames = [((0, 0.9),)] + [((0, 0.9), (300, 0.9))] * 3
     assert tracks(frames) == [[1], [1], [1, 2], [1, 2]]
     faces = follow([((0, 0.9),)] * 2 + [()] * 30)
@@ -55,7 +55,7 @@ def test_a_new_face_is_shown_when_it_is_found_again_and_a_lost_one_stays_for_a_w
     assert tracks([((0, 0.9),), (), (), (), ((0, 0.9),), ((0, 0.9),)], step=2.0)[-1] == [2]
 
 
-def test_answers_do_not_flicker_but_follow_what_lasts():
+def test_predictions_ignore_single_frames_and_follow_lasting_changes():
     rng = np.random.default_rng(0)
     noisy = [((0, float(p)),) for p in np.clip(0.8 + rng.normal(0, 0.08, 100), 0.01, 0.99)]
     given = [decide("Male", faces[0][1]) for faces in noisy]
@@ -76,7 +76,7 @@ def test_averages_depend_on_time_not_on_frames():
     assert slow.attributes["Male"].probability == pytest.approx(quick.attributes["Male"].probability, abs=0.02)
 
 
-def test_each_box_continues_the_one_that_it_shares_most_with():
+def test_each_box_continues_the_one_that_it_overlaps_most():
     boxes = [(0, 0, 100, 100), (60, 0, 160, 100)]
     assert matched(boxes, [(58, 0, 158, 100), (5, 0, 105, 100)]) == {0: 1, 1: 0}
     assert matched(boxes, [(50, 0, 150, 100)]) == {1: 0}

@@ -1,4 +1,4 @@
-"""The annotated video: what is in the file, and what is said where it cannot be written."""
+"""The annotated video: its content, and the errors if it cannot be written."""
 
 import pathlib
 import resource
@@ -30,17 +30,17 @@ def written(path, frames, rate=25, names=("Male",)):
 
 
 @pytest.mark.parametrize("ending", video.CODECS)
-def test_frames_and_rate_are_those_that_were_given(tmp_path, ending):
+def test_a_video_has_the_given_frames_and_rate(tmp_path, ending):
     path = tmp_path / "new folder" / f"answers{ending}"
     annotated, found, rate = written(path, [frame(n / 12.5, (100 + n, 0.9)) for n in range(5)], 12.5)
     assert annotated.frames == len(found) == 5 and rate == 12.5
     assert found[0].shape[:2] == annotated.screen.size[::-1] and found[0].shape[0] % 2 == found[0].shape[1] % 2 == 0
-    # The number's dark tag and the card stand where they should.
+    # The dark label of the number and the card are at their positions.
     assert found[-1][:200, 800:].min() < 60 and found[-1][:120, 101:210].max() > 200
     assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
-def test_moments_without_a_frame_are_filled(tmp_path):
+def test_missing_frames_of_a_video_are_filled(tmp_path):
     _, found, _ = written(tmp_path / "a.avi", [frame(0, (0, 0.9)), frame(0.2, (0, 0.9))], 25)
     assert len(found) == 6
 
@@ -69,10 +69,10 @@ def test_an_earlier_file_stays_until_the_new_one_is_whole(tmp_path):
             raise KeyboardInterrupt
     assert video.frames_in(path) == 1 and [one.name for one in tmp_path.iterdir()] == [
         "a.mp4"
-    ]  # what there was is kept
+    ]  # the frames so far are kept
 
 
-def test_what_cannot_be_written_is_one_clear_sentence(tmp_path):
+def test_a_video_that_cannot_be_written_is_reported_in_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     for path, words in (
         (tmp_path / "a.gif", r"give a file that ends in \.mp4, \.avi, \.webm"),
@@ -84,7 +84,7 @@ def test_what_cannot_be_written_is_one_clear_sentence(tmp_path):
         assert "\n" not in str(error.value)
 
 
-def test_a_full_disk_is_one_clear_sentence(tmp_path):
+def test_a_full_disk_is_reported_in_one_sentence(tmp_path):
     code = (
         "import resource, pathlib, signal, sys\n"
         f"sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]\n"
@@ -98,7 +98,7 @@ def test_a_full_disk_is_one_clear_sentence(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_frames_that_are_answered_are_counted(tmp_path):
+def test_processed_frames_are_counted(tmp_path):
     writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
     for number in range(25):
         writer.write(np.full((48, 64, 3), 10 * number, np.uint8))

@@ -3,7 +3,7 @@
   face-cascade data /path/to/CelebA --attributes Eyeglasses,Smiling,Male    faces and labels -> LMDBs
   face-cascade train --run build/run                                       task one, average region, cascade
   face-cascade evaluate --run build/run                                    table 2's numbers, regions, calibration
-  face-cascade predict --run build/run photo.jpg holiday/                  answers for your photos
+  face-cascade predict --run build/run photo.jpg holiday/                  predictions for your photos
   face-cascade report --run build/run                                      the evaluation as one HTML file
 
 A run is a folder with a record, run.json, which keeps the settings, so give them only once. To resume an interrupted
@@ -11,13 +11,14 @@ command, run it again. `make` has a target for each command; `face-cascade COMMA
 """
 
 import argparse
-import difflib
 import importlib
 import os
 import pathlib
 import shlex
 import signal
 import sys
+
+from data_prep.spelling import did_you_mean
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 # Makefile settings reach this program as FACE_CASCADE_MAKE_<SETTING>, never through a shell.
@@ -107,14 +108,8 @@ class Parser(argparse.ArgumentParser):
         known = [option for action in self._actions for option in action.option_strings]
         if message.startswith("unrecognized arguments: "):
             word = message.split(": ", 1)[1].split()[0].partition("=")[0]
-            message = f"unknown option {word}{nearest(word, known)}"
+            message = f"unknown option {word}{did_you_mean(word, known)}"
         self.exit(2, f"error: {self.prog}: {message} (--help explains)\n")
-
-
-def nearest(word, known):
-    """The end of an error message that suggests the most similar word; empty if none is similar."""
-    near = difflib.get_close_matches(word, known, 1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def main(words=None):
@@ -129,9 +124,8 @@ def main(words=None):
         return 0
     name = words.pop(0)
     if name not in COMMANDS:
-        return failed(
-            f"face-cascade: unknown command {name!r}{nearest(name, COMMANDS)}; face-cascade --help lists the commands"
-        )
+        hint = did_you_mean(name, COMMANDS)
+        return failed(f"face-cascade: unknown command {name!r}{hint}; face-cascade --help lists the commands")
     try:
         return run(name, with_make_settings(COMMANDS[name], words))
     except BrokenPipeError:

@@ -39,7 +39,12 @@ SHARED = {"display": "10", "snapshot": "50", "test_interval": "1000"}
 def add_arguments(parser):
     """Add the options of `face-cascade demo` to a parser."""
     add = parser.add_argument
-    add("--run", default="build/demo", help="The folder for data, run and results (default: build/demo).")
+    add(
+        "--run",
+        default="build/demo",
+        metavar="FOLDER",
+        help="The folder for data, run and results (default: build/demo).",
+    )
     add(
         "--caffe",
         choices=engines.CHOICES,

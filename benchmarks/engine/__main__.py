@@ -5,7 +5,7 @@
     make bench BENCH="--attributes 4 --nets region --batches 4 --busy 2"    # beside two busy processes, and alone
 
 A training iteration is forward, backward and the update of the weights (clipping, weight decay, momentum). The
-contestants are processes whose iterations are interleaved, so that what else the machine does falls on all alike. A
+contestants are processes whose iterations are interleaved, so that other load on the machine affects all equally. A
 table per network and batch shows medians: seconds of forward and backward, of the update and of the iteration, images
 per second, the share of the machine's matrix rate (arithmetic of the convolutions over seconds of the iteration), the
 share of its memory bandwidth that the update reaches (24 bytes per weight: gradients read twice, weights and momentum
@@ -226,12 +226,47 @@ def main():
         prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--nets", default=",".join(NETS), help="Networks to train. Default: region,cascade.")
-    add("--attributes", type=int, default=len(PAPER_ATTRIBUTES), help="Number of attributes. Default: 20.")
-    add("--batches", type=numbers, default=[4, 16], help="Images per attribute, even numbers. Default: 4,16.")
-    add("--rounds", type=int, default=5, help="Iterations of each contestant after the warm-up. Default: 5.")
-    add("--threads", type=int, default=os.cpu_count(), help="Threads of every contestant. Default: one per core.")
-    add("--busy", type=int, default=0, help="Busy processes beside the contestants, to compare with none. Default: 0.")
+    add(
+        "--nets",
+        default=",".join(NETS),
+        metavar="NAMES",
+        help="The networks to train, separated by commas (default: region,cascade).",
+    )
+    add(
+        "--attributes",
+        type=int,
+        default=len(PAPER_ATTRIBUTES),
+        metavar="N",
+        help="The number of attributes (default: 20).",
+    )
+    add(
+        "--batches",
+        type=numbers,
+        default=[4, 16],
+        metavar="N,N,...",
+        help="Images per attribute in a mini-batch, even numbers, separated by commas (default: 4,16).",
+    )
+    add(
+        "--rounds",
+        type=int,
+        default=5,
+        metavar="N",
+        help="Iterations of each contestant after the warm-up (default: 5).",
+    )
+    add(
+        "--threads",
+        type=int,
+        default=os.cpu_count(),
+        metavar="N",
+        help="The number of CPU threads of each contestant (default: one per core).",
+    )
+    add(
+        "--busy",
+        type=int,
+        default=0,
+        metavar="N",
+        help="The number of busy processes beside each contestant, to compare with none (default: 0, no comparison).",
+    )
     arguments = parser.parse_args()
     chosen = arguments.nets.split(",")
     if not set(chosen) <= set(NETS):

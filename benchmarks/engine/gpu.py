@@ -2,7 +2,7 @@
 
     make bench-gpu                                        # both networks, 20 attributes, b = 4
     make bench-gpu BENCH="--lmdb data/lmdb"               # a stream LMDB of real faces in place of noise
-    make bench-gpu BENCH="--device cpu --attributes 2 --batch 2 --steps 1 --rounds 1"    # that it runs, anywhere
+    make bench-gpu BENCH="--device cpu --attributes 2 --batch 2 --steps 1 --rounds 1"    # a test of the script
 
 Every contestant trains (forward, backward, update) in bfloat16; their steps are interleaved in one process. A table
 shows images per second, the share of the card's measured matrix rate, the ratio to the best loop of plain PyTorch for
@@ -83,7 +83,7 @@ class Images(torch.utils.data.Dataset):
         return self.count
 
     def __getitem__(self, number):
-        if self.environment is None:  # in every worker its own
+        if self.environment is None:  # each worker has its own
             self.environment = databases.open_lmdb(self.path)
         with self.environment.begin() as transaction:
             datum = caffe_pb2.Datum.FromString(transaction.get(databases.key(number)))
@@ -208,14 +208,36 @@ def main():
         prog="make bench-gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--device", choices=("cuda", "cpu"), default="cuda", help="cpu only shows that the script runs")
-    add("--attributes", type=int, default=len(PAPER_ATTRIBUTES), help="A (default 20)")
-    add("--batch", type=int, default=4, help="b, images per attribute (default 4)")
-    add("--rounds", type=int, default=5, help="rounds after the warm-up (default 5)")
-    add("--steps", type=int, default=20, help="iterations of each contestant in a round (default 20)")
-    add("--batches", type=int, default=20, help="batches in the LMDB of noise (default 20)")
-    add("--lmdb", type=pathlib.Path, help="a stream LMDB folder of `make lmdb` with as many attributes")
-    add("--net", choices=("region", "cascade"), help="measure one of them")
+    add(
+        "--device",
+        choices=("cuda", "cpu"),
+        default="cuda",
+        help="The device; cpu only shows that the script runs (default: cuda).",
+    )
+    add(
+        "--attributes",
+        type=int,
+        default=len(PAPER_ATTRIBUTES),
+        metavar="N",
+        help="The number of attributes (default: 20).",
+    )
+    add("--batch", type=int, default=4, metavar="N", help="Images per attribute in a mini-batch (default: 4).")
+    add("--rounds", type=int, default=5, metavar="N", help="The number of rounds after the warm-up (default: 5).")
+    add("--steps", type=int, default=20, metavar="N", help="Iterations of each contestant in a round (default: 20).")
+    add(
+        "--batches",
+        type=int,
+        default=20,
+        metavar="N",
+        help="The number of mini-batches in the LMDB of noise (default: 20).",
+    )
+    add(
+        "--lmdb",
+        type=pathlib.Path,
+        metavar="FOLDER",
+        help="A stream LMDB folder with as many attributes (default: noise).",
+    )
+    add("--net", choices=("region", "cascade"), help="Measure only this network (default: both).")
     arguments = parser.parse_args()
     if arguments.device == "cuda":
         if not torch.cuda.is_available():

@@ -14,7 +14,7 @@ REGION = (*table1.SHARED, table1.CONV3, *table1.TASK_ONE)
 def operations(net, attributes, batch):
     """Floating-point operations of forward and backward through the convolutions of "region" or "cascade".
 
-    Twice as many backward as forward, but for conv1, whose input wants no gradient.
+    Twice as many backward as forward, except for conv1, whose input needs no gradient.
     """
     total, channels = 0, 3
     for row in REGION:
@@ -34,7 +34,7 @@ def products(row, channels):
 
 
 def parameters(net, attributes):
-    """How many numbers "region" or "cascade" learns, without the few of the head."""
+    """The number of parameters of "region" or "cascade", without the few of the head."""
     total, channels = 0, 3
     for row in REGION:
         if not row.name.startswith("pool"):

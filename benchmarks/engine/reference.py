@@ -1,7 +1,8 @@
-"""The networks as plain PyTorch, as good as we can write them: what the engine is measured against.
+"""The networks in plain PyTorch, as fast as we can write them: the reference for the engine.
 
 Channels last, bfloat16 by autocast, a convolution per attribute (or grouped ones, on the GPU sometimes faster), the
-responses of all attributes at once, only the gradients that are needed. No early stopping: that favours these loops.
+responses of all attributes at once, only the gradients that are needed. There is no early stopping, which favours these
+loops.
 """
 
 import torch
@@ -19,7 +20,7 @@ def convolution(row, channels, groups=1):
 
 
 class Stack(nn.Module):
-    """Rows of table 1 for A attributes, with ReLUs between and, where `ends`, behind.
+    """Rows of table 1 for A attributes, with ReLUs between and, if `ends`, after them.
 
     Maps are a list of A tensors (b, C, H, W), or where `grouped` one tensor (b, A * C, H, W).
     """
@@ -148,7 +149,7 @@ class Training:
     def passes(self):
         """Forward and backward; the loss."""
         self.solver.zero_grad(set_to_none=True)
-        # Casts are not kept between passes: a captured graph must make them anew.
+        # Casts are not kept between passes: a captured graph must repeat them.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low, cache_enabled=False):
             loss = self.model(self.images, self.labels)
         loss.backward()
@@ -166,7 +167,7 @@ class Training:
         return loss
 
     def captured(self):
-        """The step as a CUDA graph, after a few steps on another stream as capturing wants them."""
+        """The step as a CUDA graph, after a few steps on another stream, which capturing requires."""
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):

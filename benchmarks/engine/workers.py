@@ -83,7 +83,7 @@ def matrix_rate(precision):
                 torch.matmul(a, b)
                 seconds = time.perf_counter() - begin
                 best = max(best, 2e-9 * a.shape[0] * a.shape[1] * b.shape[1] / seconds)
-                if seconds > 1:  # no unit for this type: one product is enough to tell
+                if seconds > 1:  # no matrix unit for this type: one product is enough
                     break
         return best
 
@@ -108,7 +108,7 @@ def copy_rate():
 
 
 def nothing():
-    """The update of what measures the machine."""
+    """The update of workers that measure the machine."""
 
 
 def main():

@@ -1,9 +1,9 @@
 """Build the LMDBs that the networks read: from CelebA or LFWA as downloaded, or from a CSV file of your own.
 
-    python -m data_prep.build.build_lmdb CELEBA_FOLDER --out data/lmdb
-    python -m data_prep.build.build_lmdb LFWA_FOLDER --out data/lfwa --attributes Eyeglasses,Male
-    python -m data_prep.build.build_lmdb faces.csv --out data/faces
-    python -m data_prep.build.build_lmdb CELEBA_FOLDER --dry-run          # disk space and time of both forms
+    face-cascade data CELEBA_FOLDER --out data/lmdb
+    face-cascade data LFWA_FOLDER --out data/lfwa --attributes Eyeglasses,Male
+    face-cascade data faces.csv --out data/faces
+    face-cascade data CELEBA_FOLDER --dry-run          # disk space and time of both forms
 
 A CelebA folder holds list_attr_celeba and list_eval_partition (.txt or .csv) and img_align_celeba/ or the zip, also in
 the download's Anno/, Eval/ and Img/. An LFWA folder holds lfw_att_40.mat, indices_train_test.mat and lfw/ or lfw.tgz. A
@@ -45,7 +45,12 @@ def add_arguments(parser):
         metavar="DATA",
         help="The data set: a folder as CelebA or LFWA is downloaded, or a CSV file of your own.",
     )
-    add("--out", default="data/lmdb", help="The folder to write, which must not exist yet (default: data/lmdb).")
+    add(
+        "--out",
+        default="data/lmdb",
+        metavar="FOLDER",
+        help="The folder to write, which must not exist yet (default: data/lmdb).",
+    )
     add(
         "--expect",
         choices=("celeba", "lfwa", "csv"),
@@ -68,6 +73,7 @@ def add_arguments(parser):
         "--records",
         type=int,
         default=default.records,
+        metavar="N",
         help="Stream form: the largest number of training images per attribute and class, 0 for all; lower it to save "
         f"disk space (default: {default.records}).",
     )
@@ -82,8 +88,8 @@ def add_arguments(parser):
         "--augment",
         choices=manifest.AUGMENT,
         default=default.augment,
-        help="The class whose patches are shifted by up to 5 %% and mirrored; minority is the paper's choice "
-        "(default: both).",
+        help="The class whose patches are shifted by up to 5 %% and mirrored: both; minority, the rarer class, as in "
+        "the paper; or none (default: both).",
     )
     add(
         "--sampling",
@@ -96,6 +102,7 @@ def add_arguments(parser):
         "--shards",
         type=int,
         default=default.shards,
+        metavar="N",
         help="Stream form: the number of solvers (GPUs of one Caffe) that will share the stream (default: 1).",
     )
     add(
@@ -116,7 +123,7 @@ def add_arguments(parser):
         metavar="X1,Y1,X2,Y2",
         help="The positions of the left and the right eye (as seen) in all images, in pixels, from which faces are "
         "aligned to CelebA's frame. Needed where images are framed differently from their data set's usual ones "
-        "(default: see --frame).",
+        "(default: as --frame says).",
     )
     add(
         "--frame",
@@ -137,7 +144,11 @@ def add_arguments(parser):
         help="Keep training images that are also in the validation or test split (default: leave them out).",
     )
     add("--workers", type=int, metavar="N", help="The number of threads that prepare images (default: one per core).")
-    add("--dry-run", action="store_true", help="Print the disk space and time that both forms take, and stop.")
+    add(
+        "--dry-run",
+        action="store_true",
+        help="Only print the disk space and time that both forms take (default: build).",
+    )
 
 
 def _settings(arguments):

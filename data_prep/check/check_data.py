@@ -1,8 +1,8 @@
 """Verify that a folder of LMDBs is complete and holds what the paper asks for.
 
-    python -m data_prep.check.check_data data/lmdb
-    python -m data_prep.check.check_data data/lmdb --source /elsewhere/CelebA
-    python -m data_prep.check.check_data data/lmdb --no-source      # the data set is no longer here
+    face-cascade check data/lmdb
+    face-cascade check data/lmdb --source /elsewhere/CelebA
+    face-cascade check data/lmdb --no-source      # the data set is no longer here
 
 The checks: every database is complete; every batch is 1:1 for every attribute; labels agree with the data set; images
 and labels are in the same order; patches are crops of the right faces, shifted by at most 5 % (--sample of them); only
@@ -45,7 +45,12 @@ def add_arguments(parser):
         help="Stream form: the number of records per database whose pixels are compared; raise it for a thorough but "
         "slower check (default: 1000).",
     )
-    add("--out", type=pathlib.Path, help=f"The folder for the contact sheets (default: {FOLDER}/ in LMDB).")
+    add(
+        "--out",
+        type=pathlib.Path,
+        metavar="FOLDER",
+        help=f"The folder for the contact sheets (default: {FOLDER}/ in LMDB).",
+    )
 
 
 def _open_source(data, path, scratch):

@@ -6,8 +6,8 @@ import pathlib
 import cv2
 import numpy as np
 
-from data_prep import geometry
-from data_prep.attributes import CELEBA_ATTRIBUTES, is_name, suggestion
+from data_prep import geometry, spelling
+from data_prep.attributes import CELEBA_ATTRIBUTES, is_name
 from data_prep.sources import image_header
 from data_prep.sources.images import DataError
 
@@ -69,8 +69,8 @@ class Source:
         """The columns of the labels for these attributes. Raises DataError for an unknown or repeated name."""
         for name in attributes:
             if name not in self.attributes:
-                hint = suggestion(name, self.attributes)
-                raise DataError(f"no attribute {name!r} in {self.files[0]}; {hint}")
+                hint = spelling.suggestion(name, self.attributes, "attributes", most=3)
+                raise DataError(f"no attribute {name!r} in {self.files[0]}{hint}")
         if not attributes or len(set(attributes)) != len(attributes):
             raise DataError("attributes must be at least one, without repetitions")
         return [self.attributes.index(name) for name in attributes]

@@ -252,7 +252,7 @@ WRITTEN = """files written:
   OUT/list_attr_celeba.txt                 forty labels per image, -1 or 1
   OUT/list_eval_partition.txt              0 train (80 %), 1 validation (10 %), 2 test (10 %)
   OUT/list_landmarks_align_celeba.txt      eyes, nose, corners of the mouth
-  OUT/list_true_boxes.csv                  where each present attribute was drawn (CelebA has no such file)
+  OUT/list_true_boxes.csv                  the true box of each present attribute (CelebA has no such file)
 files written with --layout lfwa, besides list_true_boxes.csv:
   OUT/lfw/Synthetic_Person_0001/Synthetic_Person_0001_0001.jpg ...     250 x 250 pixels, eyes at LFW's positions
   OUT/lfw_att_40.mat, OUT/indices_train_test.mat               names and labels; half for training, half for testing

@@ -1,4 +1,4 @@
-"""The engine's own test helpers, for the tests that need the project's networks as well."""
+"""The test helpers of engine/tests, for tests that also need the project's networks."""
 
 import pathlib
 import sys

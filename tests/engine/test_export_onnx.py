@@ -1,4 +1,4 @@
-"""ONNX files answer as the engine does, from the picture on; RegionMapper and RoIWarp included."""
+"""ONNX files give the engine's outputs from the picture on, RegionMapper and RoIWarp included."""
 
 import argparse
 import json
@@ -61,7 +61,7 @@ def results(session, images, **inputs):
 
 
 @pytest.mark.parametrize("name", ("cascade", "region", "whole_face"))
-def test_agrees_with_the_engine(folder, cascade, faces, name):
+def test_outputs_equal_those_of_the_engine(folder, cascade, faces, name):
     model, weights = folder / name / "deploy.prototxt", folder / f"{name}.caffemodel"
     if name != "cascade":
         write_weights(model, weights)
@@ -87,12 +87,12 @@ def test_agrees_with_the_engine(folder, cascade, faces, name):
             np.testing.assert_allclose(found["region"], region, atol=1e-2)
             regions.append(found["region"])
     if name == "cascade":
-        assert np.ptp(regions[0], axis=0).max() > 0  # the faces' regions differ
+        assert np.ptp(regions[0], axis=0).max() > 0  # otherwise equal regions would prove nothing
     assert ("region" in found) == (name != "whole_face")
 
 
-def test_a_file_with_adjustable_regions_falls_into_two_parts(folder, cascade, faces):
-    """The page runs them; together they are the file itself, at any threshold and weight."""
+def test_a_file_with_adjustable_regions_consists_of_two_parts(folder, cascade, faces):
+    """The web page runs the two parts; together they equal the whole file, at any threshold and weight."""
     model = folder / "cascade/deploy.prototxt"
     adjustable = export_onnx.export(model, cascade, ATTRIBUTES, page.ADJUSTABLE)
     whole, first, second = map(session, (adjustable, *page.split(adjustable)))
@@ -112,8 +112,8 @@ def test_a_file_with_adjustable_regions_falls_into_two_parts(folder, cascade, fa
     assert np.ptp(regions, axis=0).max() > 1
 
 
-def test_a_script_without_the_project_gives_the_tool_s_answers(folder, cascade, small_faces, tmp_path):
-    """The example of docs/prediction.md, run by a Python that sees ONNX Runtime, NumPy and Pillow only."""
+def test_a_script_without_the_project_gives_the_same_predictions(folder, cascade, small_faces, tmp_path):
+    """The example of docs/prediction.md, run by a Python that can import only ONNX Runtime, NumPy and Pillow."""
     exported("--weights", cascade, "--models", folder, "--out", tmp_path / "cascade.onnx")
     text = (REPOSITORY / "docs/prediction.md").read_text().partition("## ONNX")[2]
     code = text.partition("```python\n")[2].partition("```")[0]
@@ -129,7 +129,7 @@ def test_a_script_without_the_project_gives_the_tool_s_answers(folder, cascade, 
         np.testing.assert_allclose(region, answer.region, atol=0.6)
 
 
-def test_smaller_files_keep_the_answers(folder, cascade, faces, tmp_path):
+def test_smaller_files_give_the_same_predictions(folder, cascade, faces, tmp_path):
     expected, sizes = None, []
     for precision, tolerance in (("fp32", 0), ("fp16", 0.01), ("int8", 0.2)):
         out = tmp_path / f"{precision}.onnx"
@@ -143,7 +143,7 @@ def test_smaller_files_keep_the_answers(folder, cascade, faces, tmp_path):
     assert sizes[1] < 0.51 * sizes[0] and sizes[2] < 0.27 * sizes[0]
 
 
-def test_layer_without_translation_is_named(folder, tmp_path):
+def test_a_layer_that_cannot_be_exported_is_named(folder, tmp_path):
     weights = tmp_path / "x.caffemodel"
     write_weights(folder / "whole_face/deploy.prototxt", weights, gain=1)
     text = (folder / "whole_face/deploy.prototxt").read_text()
@@ -160,7 +160,7 @@ def weights(folder, tmp_path):
 
 
 def exported(*words):
-    """The metadata of what the command writes for these options."""
+    """The metadata of the file that the command writes for these options."""
     parser = argparse.ArgumentParser()
     export_onnx.add_arguments(parser)
     arguments = parser.parse_args(list(map(str, words)))
@@ -169,7 +169,7 @@ def exported(*words):
     return {entry.key: entry.value for entry in model.metadata_props}
 
 
-def test_names_and_calibration_are_in_the_metadata(folder, weights, tmp_path):
+def test_metadata_have_names_and_calibration(folder, weights, tmp_path):
     words = ["--weights", weights, "--models", folder, "--out", tmp_path / "x.onnx"]
     with pytest.raises(ToolError, match="names of its attributes are not known; give --run, --lmdb or --names"):
         exported(*words)
@@ -199,7 +199,7 @@ def test_names_and_calibration_are_in_the_metadata(folder, weights, tmp_path):
         ("Male,Eyeglasses", "trained on Eyeglasses, Male, as calibration.json beside it says, not on Male, Eyeglasses"),
     ),
 )
-def test_wrong_names_are_one_line(folder, weights, tmp_path, names, words):
+def test_wrong_names_are_reported_in_one_line(folder, weights, tmp_path, names, words):
     if words.startswith("trained"):
         write_calibration(weights)
     with pytest.raises(ToolError, match=words) as error:
@@ -207,7 +207,7 @@ def test_wrong_names_are_one_line(folder, weights, tmp_path, names, words):
     assert "\n" not in str(error.value)
 
 
-def test_a_run_has_names_weights_and_prototxt(folder, weights, tmp_path):
+def test_names_weights_and_prototxt_are_taken_from_a_run(folder, weights, tmp_path):
     run = runs.Run(tmp_path / "run", record.Data("lmdb", "x", ATTRIBUTES, "stream"), record.Settings(engine="torch"))
     place = run.place("whole_face")
     place.mkdir(parents=True)

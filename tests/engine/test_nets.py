@@ -1,4 +1,4 @@
-"""The project's nets against a real Caffe: names, every blob, every gradient; training from one start."""
+"""The project's nets against a real Caffe: names, every blob, every gradient; training from equal weights."""
 
 import caffe
 import numpy as np
@@ -15,7 +15,7 @@ B = 2
 
 
 def write_databases(folder, attributes):
-    """Databases of noise: positives brighter than negatives; as PNG, which every decoder reads alike."""
+    """Databases of noise: positives brighter than negatives; as PNG, which every decoder reads identically."""
     rng = np.random.default_rng(0)
 
     def image(label):
@@ -48,7 +48,7 @@ def all_options(tmp_path_factory):
 
 @pytest.mark.parametrize("phase", (caffe.TRAIN, caffe.TEST))
 @pytest.mark.parametrize("net_name", NETWORKS)
-def test_every_blob_and_gradient_of_train_val(net_name, phase, all_options, bvlc, tmp_path):
+def test_every_blob_and_gradient_of_train_val_equals_bvlc_caffes(net_name, phase, all_options, bvlc, tmp_path):
     text = network(net_name, all_options)
     result, names = bvlc.net(text, phase=phase, backward="loss")
     net = build(tmp_path, text, phase)
@@ -61,7 +61,7 @@ def test_every_blob_and_gradient_of_train_val(net_name, phase, all_options, bvlc
 
 
 @pytest.mark.parametrize("net_name", NETWORKS)
-def test_every_blob_of_deploy(net_name, all_options, bvlc, tmp_path):
+def test_every_blob_of_deploy_equals_bvlc_caffes(net_name, all_options, bvlc, tmp_path):
     text = network(net_name, all_options, deploy=True)
     inputs = {"data": np.random.default_rng(1).uniform(0, 255, (1, 3, 224, 224)).astype(np.float32)}
     result, names = bvlc.net(text, inputs, backward=None)
@@ -132,7 +132,7 @@ def test_snapshots_are_resumed_across_engines(cascade_solver, ending, bvlc, tmp_
     for name, blobs in again.net.params.items():
         for index, blob in enumerate(blobs):
             assert relative(blob.data, theirs[f"param/{name}/{index}"]) < 1e-3, (name, index)
-    # Theirs, at iteration 5, resumed by both.
+    # BVLC Caffe's, at iteration 5, resumed by both.
     state = str(tmp_path / f"cascade_iter_5.solverstate{ending}")
     theirs = bvlc.solver(cascade_solver, 2, ["loss_attribute"], state=state)
     again = caffe.get_solver(str(tmp_path / "solver.prototxt"))

@@ -69,7 +69,7 @@ def stored(folder, split):
 
 
 def damaged(folder, tmp_path, damage):
-    """A copy of a folder whose training faces have this damage."""
+    """A copy of a folder with damaged training faces."""
     copy = tmp_path / "copy"
     shutil.copytree(str(folder), str(copy))
     if damage == "truncated":

@@ -1,4 +1,4 @@
-"""Databases and trained networks for the tests on a real Caffe; its start-up log is kept out of the reports."""
+"""Databases and trained networks for the tests on a real Caffe; its start-up log is suppressed."""
 
 import os
 

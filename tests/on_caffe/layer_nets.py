@@ -39,7 +39,7 @@ def forward(net, *inputs):
 
 
 def numeric_gradient(net, inputs, index, top_diff, step=1e-2):
-    """Central differences of sum(out0 * top_diff) to one input, in float64 sums."""
+    """Central differences of sum(out0 * top_diff) with respect to one input, summed in float64."""
     gradient = np.zeros(inputs[index].shape)
     for place in np.ndindex(*inputs[index].shape):
         values = []

@@ -1,4 +1,4 @@
-"""BalancedData in a real Caffe: what it samples, that it resumes, that nothing of it stays behind, its errors."""
+"""BalancedData in a real Caffe: its samples, resumption, the end of its workers, errors."""
 
 import dataclasses
 import gc
@@ -37,7 +37,7 @@ def test_batches_are_those_of_the_plan_cut_from_the_faces(tmp_path, folder):
     plan, images = balance.Plan(labels, ATTRIBUTES, 5, "minority"), stored(folder, "train")
     for number, (data, label) in enumerate(batches(net(tmp_path, folder), 30)):
         assert data.shape == (12, 3, 224, 224) and label.shape == (12,)
-        # 1:1 for every attribute, absent and present in turn.
+        # 1:1 for every attribute, absent and present alternate.
         assert label.reshape(4, 3).tolist() == [[0] * 3, [1] * 3] * 2
         for record, sample in enumerate(plan.batch(number, 4)):
             image, _, dx, dy, mirror = sample.item()
@@ -56,7 +56,7 @@ def test_equal_seeds_give_equal_bytes_and_epochs_differ(tmp_path, folder):
     assert not any(same(one[:5], one[start : start + 5]) for start in range(1, 35))
 
 
-def test_testing_gives_all_faces_in_order_and_begins_again(tmp_path, folder):
+def test_the_test_phase_gives_all_faces_in_order_and_starts_again(tmp_path, folder):
     for split in ("val", "test"):
         images, labels = stored(folder, split), databases.read_labels(folder / f"{split}_labels")
         given = batches(net(tmp_path, folder, caffe.TEST, split=split, batch=3), 4)
@@ -67,7 +67,7 @@ def test_testing_gives_all_faces_in_order_and_begins_again(tmp_path, folder):
             assert label.shape == (3, 1, 1) and label.ravel().tolist() == labels[place % len(images)].tolist()
 
 
-def test_position_far_beyond_what_a_float_counts_is_restored(tmp_path, folder):
+def test_a_position_beyond_the_exact_integers_of_a_float_is_restored(tmp_path, folder):
     for number in (0, 65535, 65536, 2**24 + 1, 2**50 + 12345):
         assert balanced_data.from_digits(balanced_data.to_digits(number)) == number
     made = net(tmp_path, folder)
@@ -153,7 +153,7 @@ def test_no_worker_outlives_caffe(tmp_path, folder, how):
         process.kill()
         process.wait()
     assert wait_until(lambda: not workers_of(folder))
-    if how == signal.SIGINT:  # Caffe stops after a snapshot, not hindered by workers
+    if how == signal.SIGINT:  # Caffe stops after a snapshot, whatever its workers do
         assert process.returncode == 0
 
 
@@ -169,7 +169,7 @@ def test_workers_end_with_their_pool(tmp_path, folder):
     assert not workers_of(folder)
 
 
-def test_a_killed_worker_is_told(tmp_path, folder):
+def test_a_killed_worker_is_an_error_of_the_layer(tmp_path, folder):
     code = (
         "import caffe, os, signal, subprocess, sys, time\n"
         f"net = caffe.Net({str(tmp_path / 'net.prototxt')!r}, caffe.TRAIN)\n"
@@ -196,7 +196,7 @@ def test_faces_are_framed_as_the_manifest_says(tmp_path, folder):
         assert abs(expected.astype(int) - geometry.patch(geometry.face(image))).mean() > 10
 
 
-def test_an_unreadable_face_ends_caffe_with_one_clear_line(tmp_path, folder):
+def test_an_unreadable_face_ends_caffe_with_an_error_of_one_line(tmp_path, folder):
     copy = damaged(folder, tmp_path, "no picture")
     done = train("-solver", write_solver(tmp_path, copy, "broken", 100))
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -228,7 +228,7 @@ def test_generated_nets_train_and_test_on_the_compact_form(tmp_path, folder):
     done = train("-solver", tmp_path / "region/solver.prototxt")
     assert done.returncode == 0, done.stderr[-1000:]
     assert "accuracy_region" in done.stderr
-    # Its weights go into deploy nets, and nets of the other form: names of data layers never meet.
+    # The weights can be copied into deploy nets and nets of the other form, whose data layers have other names.
     made = caffe.Net(str(tmp_path / "region/deploy.prototxt"), caffe.TEST)
     made.copy_from(str(tmp_path / "region/region_iter_1.caffemodel"))
     assert abs(made.params["conv7"][0].data).sum() > 0

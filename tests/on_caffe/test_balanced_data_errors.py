@@ -1,4 +1,4 @@
-"""BalancedData on damaged folders and with wrong parameters: each is one clear line."""
+"""BalancedData on damaged folders and with wrong parameters: each is reported in one line."""
 
 import shutil
 
@@ -23,7 +23,7 @@ folder = compact_folder.folder
         ("truncated", "damaged LMDB, cut short"),
     ],
 )
-def test_unreadable_faces_are_named(tmp_path, folder, damage, words):
+def test_unreadable_faces_are_named_in_the_error(tmp_path, folder, damage, words):
     copy = damaged(folder, tmp_path, damage)
     with pytest.raises(prefetch.PrefetchError, match=f"BalancedData: {copy}/train_images.*{words}"):
         batches(net(tmp_path, copy), 30)
@@ -32,7 +32,7 @@ def test_unreadable_faces_are_named(tmp_path, folder, damage, words):
 @pytest.mark.parametrize(
     "row, words", [(b"\0\2\1", "labels other than 0 and 1"), (b"\0\1", "has 2 labels, but should have 3")]
 )
-def test_damaged_labels_are_named(tmp_path, folder, row, words):
+def test_damaged_labels_are_named_in_the_error(tmp_path, folder, row, words):
     copy = tmp_path / "copy"
     shutil.copytree(str(folder), str(copy))
     shutil.rmtree(str(copy / "train_labels"))
@@ -56,6 +56,6 @@ def test_damaged_labels_are_named(tmp_path, folder, row, words):
         ({"workers": 0}, "whole number of processes"),
     ],
 )
-def test_wrong_parameters_are_named(tmp_path, folder, parameters, words):
+def test_wrong_parameters_are_named_in_the_error(tmp_path, folder, parameters, words):
     with pytest.raises(ValueError, match=f"BalancedData: .*{words}"):
         net(tmp_path, folder, **parameters)

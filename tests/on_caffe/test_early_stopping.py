@@ -1,4 +1,4 @@
-"""EarlyStopping in a real Caffe: losses by hand, when epsilon is fixed, which gradients pass."""
+"""EarlyStopping in a real Caffe: losses, when epsilon is fixed, which gradients pass."""
 
 import caffe
 import numpy as np
@@ -20,7 +20,7 @@ def early(tmp_path, phase=caffe.TRAIN, **parameters):
     return build(tmp_path, "EarlyStopping", [(2, 2), (2, 2)], 3, parameters, phase)
 
 
-def test_attribute_losses_by_hand():
+def test_attribute_losses_have_the_expected_values():
     found = early_stopping.attribute_losses(np.array([[0.0, 2.0], [0.0, -1.0]]), LABELS, "log")
     expected = [np.log(2), (np.log1p(np.exp(2)) + np.log1p(np.exp(1))) / 2]
     np.testing.assert_allclose(found, expected)
@@ -41,7 +41,7 @@ def test_early_stopping_fixes_epsilon_and_gates_the_gradient(tmp_path):
     # Standard deviation of the window is 0.044 <= 0.05: epsilon is its mean; 0.20 is below that, so it is gated.
     np.testing.assert_allclose(window.data[0], [0.30, 0.21, 0.19, 0.20], rtol=1e-5)
     np.testing.assert_allclose(state.data[0], [0.225, 4, 1], rtol=1e-5)
-    # Attribute 1 vibrates even less, but at chance.
+    # The losses of attribute 1 vary even less, but at chance level.
     np.testing.assert_allclose(state.data[1], [0, 4, 0])
     assert net.blobs["out1"].data[0] == 1 and net.blobs["out2"].data.tolist() == [0, 1]
     backward(net, [[1, 2], [3, 4]])
@@ -53,7 +53,7 @@ def test_early_stopping_fixes_epsilon_and_gates_the_gradient(tmp_path):
     np.testing.assert_allclose(state.data[0], [0.225, 5, 1], rtol=1e-5)
 
 
-def test_early_stopping_can_be_off_and_is_the_identity_in_test(tmp_path):
+def test_early_stopping_can_be_off_and_is_the_identity_in_the_test_phase(tmp_path):
     for net in (early(tmp_path, range=0), early(tmp_path, caffe.TEST)):
         for _ in range(6):
             out = forward(net, scores_with_loss(0.1), LABELS)
@@ -63,7 +63,7 @@ def test_early_stopping_can_be_off_and_is_the_identity_in_test(tmp_path):
         assert not net.params["layer"][0].data.any() and not net.params["layer"][1].data.any()
 
 
-def test_early_stopping_gradient_against_finite_differences(tmp_path):
+def test_early_stopping_gradient_equals_finite_differences(tmp_path):
     net = early(tmp_path, range=0)
     rng = np.random.default_rng(6)
     scores, top_diff = rng.normal(size=(2, 2)).astype(np.float32), rng.normal(size=(2, 2))

@@ -1,4 +1,4 @@
-"""Evaluation of weights: numbers as worked out from the net's outputs, regions, calibration, and the stage of a run."""
+"""Evaluation of weights: numbers that follow from the net's outputs, regions, calibration, and the stage of a run."""
 
 import argparse
 import contextlib
@@ -50,7 +50,7 @@ def lmdb_folder(tmp_path):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder of networks with weights in it whose responses lie on both sides of the threshold."""
+    """A folder of networks and of weights whose responses are on both sides of the threshold."""
     folder = tmp_path_factory.mktemp("networks")
     generate.write(folder, NetworkOptions(ATTRIBUTES, batch=2))
     caffe.set_random_seed(1)
@@ -65,7 +65,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def weights(trained, tmp_path):
-    """Files of weights of their own for one test: dict name -> (deploy prototxt, file)."""
+    """Copies of the weights for one test: dict name -> (deploy prototxt, file)."""
     found = {}
     for name, title in (("region", "alone"), ("cascade", "both")):
         path = tmp_path / f"{name}.caffemodel"
@@ -74,7 +74,7 @@ def weights(trained, tmp_path):
     return found
 
 
-def test_numbers_regions_and_calibration(weights, lmdb_folder, tmp_path):
+def test_numbers_regions_and_calibration_follow_from_the_outputs_of_the_net(weights, lmdb_folder, tmp_path):
     out = tmp_path / "out"
     written = evaluate.evaluate_files(weights, lmdb_folder, out, SETTINGS)
     assert results.read(out) == written
@@ -96,7 +96,7 @@ def test_numbers_regions_and_calibration(weights, lmdb_folder, tmp_path):
     assert regions == [(name, kind, 2) for kind in ("raw", "revised") for name in ("Eyeglasses", "mean")]
     for picture in ("regions.png", "both-figure4.png", "alone-figure4.png"):
         assert cv2.imread(str(out / picture)) is not None
-    # Five faces tell too little: thresholds and probabilities follow the training prior.
+    # Five faces are too few: thresholds and probabilities follow the training prior.
     found = calibration.read(file, ATTRIBUTES)
     prior = np.log(0.4 / 0.6)
     np.testing.assert_allclose(found.scores["logits"].threshold, [-prior] * 2, rtol=1e-6)
@@ -109,8 +109,8 @@ def test_numbers_regions_and_calibration(weights, lmdb_folder, tmp_path):
     assert "balanced" in text and "Eyeglasses" in text and "IoU" in text
 
 
-def test_calibration_is_made_anew_for_other_data_settings_or_weights(weights, lmdb_folder, tmp_path):
-    """Today's defect: after the data changed the old calibration was used again."""
+def test_calibration_is_repeated_for_other_data_settings_or_weights(weights, lmdb_folder, tmp_path):
+    """Once a defect: after a change of the data the old calibration was used."""
     weights = {"alone": weights["alone"]}
     file = weights["alone"][1]
 
@@ -130,7 +130,7 @@ def test_calibration_is_made_anew_for_other_data_settings_or_weights(weights, lm
     assert calibrated(dataclasses.replace(SETTINGS, tune="f1")).scores == first.scores
 
 
-def test_wrong_databases_are_one_line(weights, lmdb_folder, tmp_path):
+def test_wrong_databases_are_reported_in_one_line(weights, lmdb_folder, tmp_path):
     def error():
         with pytest.raises(ToolError) as found:
             evaluate.evaluate_files({"alone": weights["alone"]}, lmdb_folder, tmp_path / "out", SETTINGS)
@@ -158,12 +158,12 @@ def test_a_name_that_is_a_path_is_refused(trained):
 
 
 @pytest.mark.parametrize("wrong", ({"split": "train"}, {"faces": -1}, {"resamples": 0}, {"batch": 0}, {"tune": "x"}))
-def test_settings_out_of_range_are_one_line(wrong):
+def test_settings_out_of_range_are_reported_in_one_line(wrong):
     with pytest.raises(ToolError, match=f"--{next(iter(wrong))} .*must be"):
         evaluation.EvaluateSettings(**wrong).check()
 
 
-def test_regions_of_responses_are_those_of_the_net(trained):
+def test_regions_of_responses_equal_those_of_the_net(trained):
     model = trained / "cascade/deploy.prototxt"
     net = networks.load(model, trained / "cascade.caffemodel")
     rng = np.random.default_rng(0)
@@ -171,7 +171,7 @@ def test_regions_of_responses_are_those_of_the_net(trained):
     blobs = networks.forward(net, images, ["response", "rois_image"])
     mapper = localisation.Mapper.of(net, model)
     np.testing.assert_allclose(mapper.regions(blobs["response"]), blobs["rois_image"], atol=1e-4)
-    # By hand: the box round the rectangles of the points above the threshold, without revision.
+    # The expected region bounds the rectangles of the points above the threshold, without revision.
     rectangles = localisation.regions.point_rectangles_in_image(mapper.rectangles)
     raw = mapper.regions(blobs["response"], revise=False)
     compared = 0
@@ -209,7 +209,7 @@ def state(run):
     return runs.Run.read(run.folder).stages["evaluate"].state
 
 
-def test_stage_of_a_run_is_done_once(trained, lmdb_folder, tmp_path, capsys):
+def test_evaluation_of_a_run_is_done_once(trained, lmdb_folder, tmp_path, capsys):
     run = make_run(trained, lmdb_folder, tmp_path / "run", ["region", "cascade"])
     first = evaluate.evaluate(run, SETTINGS)
     said = capsys.readouterr().out
@@ -226,8 +226,8 @@ def test_stage_of_a_run_is_done_once(trained, lmdb_folder, tmp_path, capsys):
     assert (run.folder / "evaluation/evaluation.json").stat().st_mtime_ns == stamp
 
 
-def anew(run, settings=SETTINGS, **options):
-    """Whether an evaluation of a run does something."""
+def is_computed(run, settings=SETTINGS, **options):
+    """Whether an evaluation of a run is computed."""
     path = run.folder / "evaluation/evaluation.json"
     before = path.stat().st_mtime_ns
     evaluate.evaluate(run, settings, **options)
@@ -235,20 +235,20 @@ def anew(run, settings=SETTINGS, **options):
     return path.stat().st_mtime_ns != before
 
 
-def test_other_inputs_or_lost_results_are_evaluated_anew(run):
+def test_other_inputs_or_lost_results_are_evaluated_again(run):
     evaluate.evaluate(run, SETTINGS)
-    assert not anew(run, dataclasses.replace(SETTINGS, batch=3))  # changes the speed only
-    assert anew(run, dataclasses.replace(SETTINGS, resamples=60))
-    assert anew(run) and not anew(run) and anew(run, restart=True)
+    assert not is_computed(run, dataclasses.replace(SETTINGS, batch=3))  # changes the speed only
+    assert is_computed(run, dataclasses.replace(SETTINGS, resamples=60))
+    assert is_computed(run) and not is_computed(run) and is_computed(run, restart=True)
     for name in ("region.npz", "evaluation.json"):
         path = run.folder / "evaluation" / name
         path.write_bytes(path.read_bytes()[:-9])
-        assert anew(run)
+        assert is_computed(run)
     (run.folder / "region" / calibration.NAME).unlink()
-    assert anew(run) and (run.folder / "region" / calibration.NAME).exists()
+    assert is_computed(run) and (run.folder / "region" / calibration.NAME).exists()
 
 
-def test_weights_trained_anew_are_evaluated_anew(run):
+def test_weights_trained_again_are_evaluated_again(run):
     evaluate.evaluate(run, SETTINGS)
     file = run.folder / run.stages["region"].weights
     message = networks.read_weights(file)
@@ -259,16 +259,16 @@ def test_weights_trained_anew_are_evaluated_anew(run):
     run = runs.Run.read(run.folder)
     run.stages["region"].checksum = sha256(file)
     run.write()
-    assert anew(run)
+    assert is_computed(run)
 
 
-def test_a_gpu_that_is_not_there_is_refused_even_when_nothing_is_to_be_done(run):
+def test_a_missing_gpu_is_refused_even_if_the_evaluation_is_done(run):
     evaluate.evaluate(run, SETTINGS)
     with pytest.raises(ToolError, match="--device cuda:99: "):
         evaluate.evaluate(run, SETTINGS, device="cuda:99")
 
 
-def test_outputs_that_are_not_finite_are_one_line(weights, lmdb_folder, tmp_path):
+def test_outputs_that_are_not_finite_are_reported_in_one_line(weights, lmdb_folder, tmp_path):
     model, file = weights["alone"]
     message = networks.read_weights(file)
     for layer in message.layer:
@@ -301,7 +301,7 @@ def test_an_evaluation_that_ends_early_is_not_done(run, monkeypatch):
     assert state(run) == "done"
 
 
-def test_two_evaluations_of_a_run_at_once_are_refused(run):
+def test_a_second_evaluation_of_a_run_at_the_same_time_is_refused(run):
     with contextlib.ExitStack() as stack:
         stack.enter_context(runs.locked(run.folder))
         os.environ.pop(runs.LOCK_HELD)  # as another command sees it
@@ -309,14 +309,14 @@ def test_two_evaluations_of_a_run_at_once_are_refused(run):
             evaluate.evaluate(run, SETTINGS)
 
 
-def test_a_run_without_trained_stages_says_what_to_do(run):
+def test_the_error_for_a_run_without_trained_stages_names_the_next_command(run):
     run.stages.clear()
     run.write()
     with pytest.raises(ToolError, match="no stage is trained yet; train first: face-cascade train --run"):
         evaluate.evaluate(run, SETTINGS)
 
 
-def test_weights_files_of_the_command_line(run, trained, tmp_path, capsys):
+def test_weights_files_given_on_the_command_line_are_compared(run, trained, tmp_path, capsys):
     parser = argparse.ArgumentParser()
     evaluate.add_arguments(parser)
     out = tmp_path / "compared"

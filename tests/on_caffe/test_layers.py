@@ -33,14 +33,14 @@ def test_empty_param_str_means_the_papers_values(tmp_path):
         ("EarlyStopping", {"forms": ["cubic"]}, ["EarlyStopping", "forms", "linear"]),
     ],
 )
-def test_wrong_parameters_are_named(tmp_path, cls, parameters, words):
+def test_wrong_parameters_are_named_in_the_error(tmp_path, cls, parameters, words):
     with pytest.raises(ValueError) as error:
         build(tmp_path, cls, GOOD_SHAPES[cls], parameters=parameters)
     assert all(word in str(error.value) for word in words), error.value
 
 
 @pytest.mark.parametrize("text", ["not json", "[1]"])
-def test_param_str_that_is_no_json_object(tmp_path, text):
+def test_a_param_str_that_is_not_a_json_object_is_refused(tmp_path, text):
     with pytest.raises(ValueError, match="RoIWarp: param_str"):
         build(tmp_path, "RoIWarp", GOOD_SHAPES["RoIWarp"], text=text)
 
@@ -56,6 +56,6 @@ def test_param_str_that_is_no_json_object(tmp_path, text):
         ("EarlyStopping", [(2, 2)]),
     ],
 )
-def test_wrong_shapes_are_named(tmp_path, cls, shapes):
+def test_wrong_shapes_are_named_in_the_error(tmp_path, cls, shapes):
     with pytest.raises(ValueError, match=cls):
         build(tmp_path, cls, shapes)

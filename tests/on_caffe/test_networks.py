@@ -1,4 +1,4 @@
-"""Networks are loaded, fed and put on a device only where that can work; else one line says why."""
+"""Networks, their inputs and devices are checked; errors are reported in one line."""
 
 import json
 
@@ -18,12 +18,12 @@ ATTRIBUTES = ["Eyeglasses", "Male"]
 
 
 @pytest.mark.parametrize("device", ("gpu", "cuda:", "cuda:0,1", "cuda:-1", "CPU", ""))
-def test_what_is_no_device_is_refused(device):
+def test_a_wrong_device_is_refused(device):
     with pytest.raises(ToolError, match="must be cpu, cuda or cuda:N"):
         networks.use_device(device)
 
 
-def test_a_gpu_that_is_not_there_is_one_line():
+def test_a_missing_gpu_is_reported_in_one_line():
     networks.use_device("cpu")
     words = "computes on the CPU only" if networks.is_bvlc() else "Cannot use GPU 99: PyTorch finds"
     with pytest.raises(ToolError, match=words) as error:
@@ -42,7 +42,7 @@ def saved(tmp_path_factory):
 
 
 @pytest.mark.parametrize("share", (0.0, 0.3, 0.999))
-def test_weights_cut_short_are_one_line(saved, tmp_path, share):
+def test_truncated_weights_are_reported_in_one_line(saved, tmp_path, share):
     data = saved[1].read_bytes()
     path = tmp_path / "cut.caffemodel"
     path.write_bytes(data[: int(share * len(data))])
@@ -51,7 +51,7 @@ def test_weights_cut_short_are_one_line(saved, tmp_path, share):
 
 
 def changed(weights, path, change):
-    """A copy of weights in which a layer's message was changed."""
+    """A copy of weights with a changed layer message."""
     message = networks.read_weights(weights)
     (layer,) = [layer for layer in message.layer if layer.name == "head_whole"]
     change(layer)
@@ -92,7 +92,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_damaged_records_are_one_line(tmp_path, kind):
+def test_damaged_records_are_reported_in_one_line(tmp_path, kind):
     record, words = DAMAGE[kind]
     good = databases.image_datum(PICTURE, "png")
     write_split(tmp_path, [good, record], [databases.label_datum([0, 1])] * 2)
@@ -104,7 +104,7 @@ def test_damaged_records_are_one_line(tmp_path, kind):
         networks.chosen_patches(tmp_path, "val", [2])
 
 
-def test_labels_of_other_attributes_and_no_labels_are_one_line(tmp_path):
+def test_labels_of_other_attributes_and_missing_labels_are_reported_in_one_line(tmp_path):
     write_split(tmp_path, [], [databases.label_datum([0, 1]), databases.label_datum([1])])
     with pytest.raises(ToolError, match="record 00000001 has 1 labels, but should have 2"):
         networks.read_labels(tmp_path, "val", 2)
@@ -117,7 +117,7 @@ def test_labels_of_other_attributes_and_no_labels_are_one_line(tmp_path):
 
 
 def test_patches_of_a_frame_have_the_eyes_where_celeba_has_them(tmp_path):
-    """A compact folder of 250 x 250 photos whose frame is LFW's: its eyes come to CelebA's places."""
+    """A compact folder of 250 x 250 photos whose frame is LFW's: the eyes are moved to CelebA's positions."""
     photo = np.zeros((250, 250, 3), np.uint8)
     for x in (103, 146):
         photo[112 - 4 : 112 + 5, x - 4 : x + 5] = 255

@@ -1,4 +1,4 @@
-"""Prediction on a Caffe: answers of a Predictor, of a run and of bare files, and what the command writes."""
+"""Prediction under a Caffe: results of a Predictor for a run and for bare files, and what the command writes."""
 
 import csv
 import json
@@ -27,7 +27,7 @@ from tools.record import Settings, Stage
 from tools.run import Run
 
 ENGINE = "bvlc" if networks.is_bvlc() else "torch"
-DRAW = """
+RENDER = """
 import sys, numpy as np
 from data_prep.synthetic.synthetic_faces import draw_face
 labels = dict.fromkeys(("Male", "Smiling", "Straight_Hair", "Brown_Hair"), True)
@@ -36,11 +36,11 @@ np.save(sys.argv[1], [draw_face(labels, np.random.default_rng(seed))[0] for seed
 
 
 @pytest.fixture(scope="module")
-def drawn_faces(tmp_path_factory):
-    """Seven drawn faces (218, 178, 3), whose eyes stand where CelebA's do; drawn by a current Python."""
-    path = tmp_path_factory.mktemp("drawn") / "faces.npy"
+def synthetic_faces(tmp_path_factory):
+    """Seven synthetic faces (218, 178, 3) with the eyes at CelebA's positions; rendered in .venv."""
+    path = tmp_path_factory.mktemp("rendered") / "faces.npy"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    command = [str(REPOSITORY / ".venv/bin/python"), "-c", DRAW, str(path)]
+    command = [str(REPOSITORY / ".venv/bin/python"), "-c", RENDER, str(path)]
     subprocess.run(command, check=True, cwd=str(REPOSITORY), env=environment)
     return list(np.load(path))
 
@@ -81,10 +81,10 @@ def scene(face):
 
 
 @pytest.fixture(scope="module")
-def photo_folder(drawn_faces, tmp_path_factory):
-    """Photos as they come: one face, a crowd, and everything that is no photo of a face."""
+def photo_folder(synthetic_faces, tmp_path_factory):
+    """A folder of mixed files: a photo of one face, one of a crowd, and files that are not photos of a face."""
     folder = tmp_path_factory.mktemp("photos")
-    one, *others = drawn_faces
+    one, *others = synthetic_faces
     cv2.imwrite(str(folder / "one.jpg"), scene(one))
     crowd = np.full((700, 800, 3), 200, np.uint8)
     for place, face in enumerate(others):
@@ -117,11 +117,11 @@ PROBLEMS = {
 
 
 def predict(*arguments):
-    """face-cascade predict, in a process of its own."""
+    """Run face-cascade predict in a separate process."""
     return run_tool("cli", "predict", "--caffe", ENGINE, *arguments)
 
 
-def test_command_answers_for_the_readable_and_names_the_rest(run, photo_folder, tmp_path):
+def test_command_predicts_for_readable_photos_and_names_the_others(run, photo_folder, tmp_path):
     done = predict("--run", run.folder, "--out", tmp_path / "out", photo_folder)
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode == 1 and len(lines) == len(PROBLEMS), done.stderr
@@ -161,15 +161,15 @@ def test_command_answers_for_the_readable_and_names_the_rest(run, photo_folder, 
     assert done.returncode == 1 and done.stderr == f"error: {tmp_path}/nowhere: no such file or folder\n"
 
 
-def test_a_video_is_written_with_its_faces_followed(run, drawn_faces, tmp_path):
+def test_a_video_is_written_with_tracked_faces(run, synthetic_faces, tmp_path):
     clip, out = tmp_path / "clip.avi", tmp_path / "answers.mp4"
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*"MJPG"), 10, (640, 360))
     for number in range(6):
         frame = np.full((360, 640, 3), 200, np.uint8)
         x = 60 + 8 * number
-        frame[70:288, x : x + 178] = drawn_faces[0]
+        frame[70:288, x : x + 178] = synthetic_faces[0]
         if number != 3:
-            frame[70:288, 400:578] = drawn_faces[1]
+            frame[70:288, 400:578] = synthetic_faces[1]
         writer.write(frame)
     writer.release()
     done = predict("--run", run.folder, "--out", tmp_path / "out", "--video", out, clip)
@@ -186,12 +186,12 @@ def test_a_video_is_written_with_its_faces_followed(run, drawn_faces, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.mp4", "clip.avi", "out"]
 
 
-def test_example_of_the_documentation_runs(run, drawn_faces, tmp_path, monkeypatch, capsys):
+def test_example_of_the_documentation_runs(run, synthetic_faces, tmp_path, monkeypatch, capsys):
     example = tools.predict.__doc__.partition("\n\n")[2].partition("\n\nRun it")[0]
     assert "Predictor(run=" in example
     (tmp_path / "build").mkdir()
     (tmp_path / "build/run").symlink_to(run.folder)
-    cv2.imwrite(str(tmp_path / "photo.jpg"), scene(drawn_faces[0]))
+    cv2.imwrite(str(tmp_path / "photo.jpg"), scene(synthetic_faces[0]))
     monkeypatch.chdir(tmp_path)
     exec(textwrap.dedent(example), {})
     box, *answers = capsys.readouterr().out.splitlines()
@@ -199,10 +199,10 @@ def test_example_of_the_documentation_runs(run, drawn_faces, tmp_path, monkeypat
     assert all("probability" in line and "region (" in line for line in answers)
 
 
-def test_predictor_answers_as_its_net_called_alone(run, drawn_faces):
+def test_predictor_gives_the_outputs_of_its_net(run, synthetic_faces):
     weights = run.weights("cascade")
     predictor = Predictor(weights, run.folder, ATTRIBUTES, only=["Male"], aligned=True, min_confidence=0.5)
-    face = drawn_faces[0]
+    face = synthetic_faces[0]
     (answer,) = predictor.predict(face)
     net = networks.load(run.deploy("cascade"), weights)
     result = networks.forward(net, [patch(geometry.face(face))], ["logits", "rois_image"])
@@ -216,16 +216,16 @@ def test_predictor_answers_as_its_net_called_alone(run, drawn_faces):
         Predictor(weights, run.folder, ATTRIBUTES, only=["Young"])
 
 
-def test_calibration_of_the_run_is_used(run, drawn_faces):
+def test_calibration_of_the_run_is_used(run, synthetic_faces):
     weights = run.weights("cascade")
     plain = Predictor(run=run.folder, aligned=True)
-    (logits,) = networks.forward(plain.net, [patch(geometry.face(drawn_faces[0]))], ["logits"])["logits"]
+    (logits,) = networks.forward(plain.net, [patch(geometry.face(synthetic_faces[0]))], ["logits"])["logits"]
     score = calibration.ScoreCalibration([float(logits[0]) - 1, float(logits[1]) + 1], [2.0, 0.5], [1.0, -1.0])
     entry = calibration.Calibration(sha256(weights), "", ATTRIBUTES, [0.5, 0.5], 0, "accuracy", {"logits": score})
     try:
         calibration.write(weights, entry)
         predictor = Predictor(run=run.folder, aligned=True, min_confidence=0.5)
-        (face,) = predictor.predict(drawn_faces[0])
+        (face,) = predictor.predict(synthetic_faces[0])
     finally:
         weights.with_name(calibration.NAME).unlink()
     assert predictor.calibrated and not plain.calibrated
@@ -235,7 +235,7 @@ def test_calibration_of_the_run_is_used(run, drawn_faces):
     assert face.attributes["Eyeglasses"].answer != "absent" and face.attributes["Male"].answer != "present"
 
 
-def test_latest_stage_answers_while_there_is_no_cascade(run, tmp_path):
+def test_task_one_predicts_while_there_is_no_cascade(run, tmp_path):
     early = Run(tmp_path, run.data, run.settings, {"region": run.stages["region"]})
     early.write()
     (tmp_path / "region").symlink_to(run.folder / "region")
@@ -245,15 +245,15 @@ def test_latest_stage_answers_while_there_is_no_cascade(run, tmp_path):
         Predictor(run=tmp_path)
 
 
-def test_pictures_are_framed_like_the_training_data(run, predictor, drawn_faces, monkeypatch):
+def test_pictures_are_framed_like_the_training_data(run, predictor, synthetic_faces, monkeypatch):
     found = manifest.read(run.data.lmdb)
     frame = ((103.0, 112.0), (146.0, 112.0))
     monkeypatch.setattr(manifest, "read", lambda _: manifest.dataclasses.replace(found, frame=frame))
     framed = Predictor(run=run.folder, aligned=True)
     photo = np.full((250, 250, 3), 128, np.uint8)
     matrix = geometry.similarity(geometry.ALIGNED_EYES, frame)
-    photo = cv2.warpAffine(drawn_faces[0], matrix, (250, 250), dst=photo, borderMode=cv2.BORDER_TRANSPARENT)
-    (inside,), (whole,) = framed.predict(photo), predictor.predict(drawn_faces[0])
+    photo = cv2.warpAffine(synthetic_faces[0], matrix, (250, 250), dst=photo, borderMode=cv2.BORDER_TRANSPARENT)
+    (inside,), (whole,) = framed.predict(photo), predictor.predict(synthetic_faces[0])
     for name in ATTRIBUTES:
         assert inside.attributes[name].probability == pytest.approx(whole.attributes[name].probability, abs=0.03)
         moved = geometry.moved_box(whole.attributes[name].region, matrix, photo.shape)
@@ -262,10 +262,10 @@ def test_pictures_are_framed_like_the_training_data(run, predictor, drawn_faces,
         framed.predict(photo[::2, ::2])
 
 
-def test_stream_keeps_order_and_batches_across_photos(predictor, drawn_faces):
+def test_stream_keeps_order_and_batches_across_photos(predictor, synthetic_faces):
     sizes, answer = [], predictor.answer
     predictor.answer = lambda some, shapes: sizes.append(len(some)) or answer(some, shapes)
-    pictures = drawn_faces[:5]
+    pictures = synthetic_faces[:5]
     source = [photos.Photo(str(n), picture, None) for n, picture in enumerate(pictures)]
     source.insert(2, photos.Photo("gap", None, "empty file"))
     results = list(predictor.stream(source, batch=2))
@@ -278,18 +278,18 @@ def test_stream_keeps_order_and_batches_across_photos(predictor, drawn_faces):
         np.testing.assert_allclose(probabilities, probabilities[:1] * 3, atol=2e-4)
 
 
-def test_answers_are_json_and_scores_that_are_not_finite_are_an_error(predictor, drawn_faces):
-    (face,) = predictor.predict(drawn_faces[0])
+def test_answers_are_json_and_scores_that_are_not_finite_are_an_error(predictor, synthetic_faces):
+    (face,) = predictor.predict(synthetic_faces[0])
     value = json.loads(json.dumps(face.to_dict(), allow_nan=False))
     assert value["attributes"]["Male"]["region"] == list(face.attributes["Male"].region)
     name = next(name for name in predictor.net.params if name.startswith("head"))
     predictor.net.params[name][0].data[...] = np.nan
     with pytest.raises(ToolError, match="scores that are not finite"):
-        predictor.predict(drawn_faces[0])
+        predictor.predict(synthetic_faces[0])
 
 
 @pytest.mark.parametrize("kind", ("other net", "no weights", "missing", "garbage"))
-def test_wrong_weights_are_one_clear_line(run, tmp_path, kind):
+def test_wrong_weights_are_reported_in_one_line(run, tmp_path, kind):
     path, models = tmp_path / "x.caffemodel", run.folder
     words = {"other net": "weights of another net", "missing": "No such file", "garbage": "not a .caffemodel"}
     if kind == "other net":  # the same network for twenty attributes
@@ -317,17 +317,17 @@ def test_wrong_weights_are_one_clear_line(run, tmp_path, kind):
         (["--detector", "nowhere.onnx"], "No such file" if ENGINE == "torch" else "cannot run YuNet"),
         (["--attributes", "Maal"], "which knows Eyeglasses, Male; did you mean Male?"),
         (["--weights", "x.caffemodel"], "give --run or --weights, not both"),
-        (["--sure", "0.9"], "unknown option --sure"),
+        (["--confidence", "0.9"], "unknown option --confidence"),
         (["--video", "answers.mp4"], "--video annotates one video or camera"),
     ),
 )
-def test_wrong_options_are_one_clear_line(run, photo_folder, tmp_path, arguments, words):
+def test_wrong_options_are_reported_in_one_line(run, photo_folder, tmp_path, arguments, words):
     done = predict("--run", run.folder, "--out", tmp_path / "out", *arguments, photo_folder / "one.jpg")
     assert done.returncode in (1, 2) and words in done.stderr and done.stderr.count("\n") == 1, done.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_device_is_refused_where_it_cannot_be(run):
+def test_an_impossible_device_is_refused(run):
     with pytest.raises(ToolError, match="must be cpu, cuda or cuda:N"):
         Predictor(run=run.folder, device="gpu")
     with pytest.raises(ToolError, match="give Predictor a run, or weights"):

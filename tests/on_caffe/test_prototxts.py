@@ -22,7 +22,7 @@ from tools.train import caffe_log
 
 
 @pytest.mark.parametrize("net_name", NETWORKS)
-def test_output_sizes_of_table_1(net_name):
+def test_output_sizes_are_those_of_table_1(net_name):
     net = caffe.Net(str(REPOSITORY / "models" / net_name / "deploy.prototxt"), caffe.TEST)
     attributes = len(NetworkOptions().attributes)
     # Rows in the order of the table, with the number of groups and the channels that each group gets.
@@ -74,7 +74,7 @@ def test_early_stopping_watches_the_weighted_losses_of_each_attribute(lmdb_folde
     np.testing.assert_allclose(expected.sum(), total, rtol=1e-4)
 
 
-def test_training_log_has_each_attributes_accuracy_and_state(run_folder, region_weights):
+def test_training_log_has_accuracy_and_state_of_each_attribute(run_folder, region_weights):
     series = caffe_log.read((run_folder / "region/train.log").read_text().splitlines())
     overall, each = series["test", "accuracy_region"], series["test", "accuracy_region_each"]
     assert len(overall) == len(each) > 0
@@ -85,7 +85,7 @@ def test_training_log_has_each_attributes_accuracy_and_state(run_folder, region_
 
 
 def responses_of_the_training_faces(run_folder, lmdb_folder, region_weights):
-    """Responses (n, 4, 4) and labels (n,) of the records of each attribute, from pycaffe alone."""
+    """Responses (n, 4, 4) and labels (n,) of the records of each attribute, computed with pycaffe only."""
     model = run_folder / "region/deploy.prototxt"
     net = caffe.Net(str(model), caffe.TEST, weights=str(region_weights))
     responses, labels = ([[] for _ in ATTRIBUTES] for _ in range(2))
@@ -111,7 +111,7 @@ def test_average_response_is_the_mean_over_positive_faces(run_folder, lmdb_folde
         assert 0 < positive.sum() < len(positive)
         mean = responses[attribute][positive].mean(axis=0)
         np.testing.assert_allclose(average[attribute], mean, rtol=1e-4)
-        # The tolerance tells this mean from that over all faces.
+        # The tolerance distinguishes this mean from that over all faces.
         assert abs(mean - responses[attribute].mean(axis=0)).max() > 1e-3
 
 
@@ -145,7 +145,7 @@ def losses(log):
 
 
 def test_resuming_after_a_kill_continues_exactly(run_folder, start, cascade_weights):
-    """Killed with SIGKILL after its snapshot, resumed: weights, early stopping and losses as undisturbed."""
+    """After SIGKILL and resumption, weights, early stopping and losses equal those of an undisturbed training."""
     straight, log = weights(cascade_weights), (run_folder / "cascade/log").read_text()
     solver = run_folder / "cascade/solver.prototxt"
     text = solver.read_text().replace("/cascade/cascade", "/cascade/killed").replace("max_iter: 6", "max_iter: 600")
@@ -155,7 +155,7 @@ def test_resuming_after_a_kill_continues_exactly(run_folder, start, cascade_weig
     command = [CAFFE, "train", "-solver", run_folder / "killed.prototxt", "-weights", start]
     process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL, cwd=str(REPOSITORY))
     deadline = time.time() + 120
-    # The fourth iteration's log line would say that the state is complete; the next snapshot does too.
+    # Once the next snapshot exists, the state of this one is complete.
     while not (run_folder / "cascade/killed_iter_6.solverstate").exists() and time.time() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
@@ -170,8 +170,8 @@ def test_resuming_after_a_kill_continues_exactly(run_folder, start, cascade_weig
     assert losses(done.stderr) == losses(log) and len(losses(log)) == 3
 
 
-def regions_by_a_plain_loop(response, average, rectangles, threshold):
-    """Section 3.2 point by point: rectangles round the points above the threshold, (b, A, 4) in conv3 cells."""
+def regions_by_reference_loop(response, average, rectangles, threshold):
+    """Section 3.2 as a reference loop: regions of the points above the threshold, (b, A, 4) in conv3 cells."""
     regions = np.zeros((*response.shape[:2], 4))
     for image, attribute in np.ndindex(*response.shape[:2]):
         points = [point for point in np.ndindex(4, 4) if response[image, attribute][point] > threshold]
@@ -182,7 +182,7 @@ def regions_by_a_plain_loop(response, average, rectangles, threshold):
     return regions
 
 
-def test_regions_of_raw_and_of_revised_responses(run_folder, cascade_weights, tmp_path):
+def test_regions_follow_from_raw_or_revised_responses(run_folder, cascade_weights, tmp_path):
     """average_weight 0 maps the raw responses, 0.5 the mean of them and the average response."""
     text = (run_folder / "cascade/deploy.prototxt").read_text()
     assert text.count('"average_weight": 0.5') == 1
@@ -201,7 +201,7 @@ def test_regions_of_raw_and_of_revised_responses(run_folder, cascade_weights, tm
         blobs = networks.forward(net, images, ["response", "rois", "rois_image"])
         revised = (1 - weight) * blobs["response"] + weight * average
         regions[weight] = blobs["rois"]
-        expected[weight] = regions_by_a_plain_loop(revised, average, rectangles, 0.5)
+        expected[weight] = regions_by_reference_loop(revised, average, rectangles, 0.5)
         np.testing.assert_allclose(regions[weight], expected[weight], atol=1e-5)
         # Cell c is the pixels [16 c + 9, 16 c + 25).
         np.testing.assert_allclose(blobs["rois_image"], (16 * expected[weight] + 9).clip(0, 224), atol=1e-4)
@@ -220,11 +220,11 @@ def test_unknown_parameter_is_named_by_caffe_train_too(run_folder, tmp_path):
     (tmp_path / "solver.prototxt").write_text(solver)
     done = caffe_train("-solver", tmp_path / "solver.prototxt")
     assert done.returncode != 0
-    assert "error: EarlyStopping: unknown parameter 'celing'; known are ceiling" in done.stderr
+    assert "error: EarlyStopping: unknown parameter 'celing'; parameters are ceiling" in done.stderr
 
 
 def test_training_in_a_folder_with_blanks_quotes_and_backslashes(lmdb_folder, tmp_path):
-    """Caffe's own reader of prototxts finds databases, nets and snapshots through every such path."""
+    """Caffe's reader of prototxts finds databases, nets and snapshots at such paths."""
     folder = tmp_path / """a "b" 'c' \\d é"""
     folder.mkdir()
     (folder / "lmdb").symlink_to(lmdb_folder)

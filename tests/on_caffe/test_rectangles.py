@@ -1,4 +1,4 @@
-"""Evidence and the rectangles of response points: sums by hand, and the scan against every rectangle."""
+"""Evidence and the rectangles of response points: expected sums, and the scan against all rectangles."""
 
 import itertools
 
@@ -48,7 +48,7 @@ def test_scan_of_a_flat_map_is_the_whole_map():
 
 
 def test_evidence_is_gradient_times_activation_above_the_mean_negative_face():
-    """Against the definition: the mean negative face known first, all faces once more as mirror images."""
+    """Compared with the definition: first the mean negative face, then all faces and their mirror images."""
     rng = np.random.default_rng(1)
     faces, attributes, channels, size = 12, 2, 3, 4
     activation = rng.normal(size=(faces, attributes, channels, size, size))
@@ -87,7 +87,7 @@ def test_cells_of_27_lie_in_the_image_where_those_of_conv3_do():
     np.testing.assert_array_equal(rectangles.to_conv3((0, 0, 27, 27)), [0, 0, 13, 13])
 
 
-def test_points_have_rectangles_of_their_own_evidence_or_their_attributes():
+def test_a_point_has_the_rectangle_of_its_own_evidence_or_of_its_attribute():
     size = table1.SHARED[1].output
     maps, firings = np.zeros((2, 17, size, size)), np.zeros((2, 17), int)
     maps[0, 16, 4:8, 10:20] = 1
@@ -95,7 +95,7 @@ def test_points_have_rectangles_of_their_own_evidence_or_their_attributes():
     maps[0, 7, 20:22, 2:4] = 9  # for too few
     firings[0, [3, 7, 16]] = 30, 4, 31
     maps[1, 16, 4:8, 10:20] = 1
-    firings[1, 16] = 4  # the attribute itself was seen too seldom
+    firings[1, 16] = 4  # the attribute itself has too few faces
     found = rectangles.measured(maps, firings, 5)
     usual = rectangles.to_conv3((10, 4, 20, 8))
     np.testing.assert_allclose(found[0, 0, 3], rectangles.to_conv3((10, 4, 14, 8)), atol=1e-6)

@@ -1,4 +1,4 @@
-"""RegionMapper in a real Caffe: regions by hand and by a plain loop, gradients, receptive fields by brute force."""
+"""RegionMapper in a real Caffe: expected regions, a reference loop, gradients, receptive fields by brute force."""
 
 import caffe
 import numpy as np
@@ -27,12 +27,12 @@ def response_with(points, low=0.1, high=0.9):
         ([(0, 0), (3, 3)], (0, 0, 13, 13)),
     ],
 )
-def test_region_of_points_above_the_threshold(tmp_path, points, region):
+def test_the_region_bounds_the_points_above_the_threshold(tmp_path, points, region):
     net = build(tmp_path, "RegionMapper", [(1, 1, 4, 4)])
     assert tuple(forward(net, response_with(points))[0, 0]) == region
 
 
-def test_revision_and_its_fallbacks(tmp_path):
+def test_regions_come_from_the_revised_response_or_its_fallbacks(tmp_path):
     net = build(tmp_path, "RegionMapper", [(1, 1, 4, 4)], parameters={"average_weight": 0.5})
     average = net.params["layer"][0].data
     average[...] = 0.1
@@ -40,9 +40,9 @@ def test_revision_and_its_fallbacks(tmp_path):
     # r' = (0.2 + 0.9) / 2 at (0, 0) is above 0.5, (0.8 + 0.1) / 2 at (3, 3) is not.
     response = response_with([(3, 3)], low=0.2, high=0.8)
     assert tuple(forward(net, response)[0, 0]) == (0, 0, 9, 9)
-    # Nothing above: the average's points above the threshold.
+    # No point is above the threshold: those of the average response are taken.
     assert tuple(forward(net, np.zeros((1, 1, 4, 4)))[0, 0]) == (0, 0, 9, 9)
-    # Nothing there either: the largest point.
+    # None of those either: the largest point is taken.
     average[...] = 0.1
     assert tuple(forward(net, response_with([(3, 0)], low=0.0, high=0.2))[0, 0]) == (0, 4, 9, 13)
 
@@ -57,7 +57,7 @@ def test_an_average_not_yet_written_changes_no_region(tmp_path):
     np.testing.assert_array_equal(*regions)
 
 
-def test_region_is_found_per_image_and_attribute_like_by_a_plain_loop(tmp_path):
+def test_regions_per_image_and_attribute_equal_those_of_a_reference_loop(tmp_path):
     rng = np.random.default_rng(4)
     response = rng.uniform(size=(3, 5, 4, 4)).astype(np.float32)
     net = build(tmp_path, "RegionMapper", [response.shape], parameters={"threshold": 0.8})
@@ -73,7 +73,7 @@ def test_region_is_found_per_image_and_attribute_like_by_a_plain_loop(tmp_path):
         np.testing.assert_allclose(found[image, attribute], expected, rtol=1e-6)
 
 
-def test_region_in_the_image(tmp_path):
+def test_regions_in_the_image_follow_from_those_in_the_map(tmp_path):
     net = build(tmp_path, "RegionMapper", [(1, 1, 4, 4)], tops=2)
     forward(net, response_with([(0, 3)]))
     # Pixels [32i - 64, 32i + 195), clipped.
@@ -84,14 +84,14 @@ def test_region_in_the_image(tmp_path):
 
 
 @pytest.mark.parametrize("weight", (0, 0.3))
-def test_regions_outside_caffe_are_those_of_the_layer(tmp_path, weight):
+def test_regions_computed_outside_caffe_equal_those_of_the_layer(tmp_path, weight):
     rng = np.random.default_rng(7)
     response = rng.uniform(size=(3, 2, 4, 4)).astype(np.float32)
     parameters = {"threshold": 0.7, "average_weight": weight}
     net = build(tmp_path, "RegionMapper", [response.shape], tops=2, parameters=parameters)
     average, rectangles = (blob.data for blob in net.params["layer"])
     average[...] = rng.uniform(size=average.shape)
-    rectangles[0] = np.sort(rng.uniform(0, 13, (4, 4, 4)), axis=-1)  # attribute 1 keeps the formula's
+    rectangles[0] = np.sort(rng.uniform(0, 13, (4, 4, 4)), axis=-1)  # attribute 1 keeps the theoretical rectangles
     forward(net, response)
     for index, space in enumerate(regions.SPACES):
         expected = regions.regions(response, average, rectangles, 0.7, weight, space)
@@ -126,7 +126,7 @@ def test_region_gradient_is_zero_or_the_soft_one(tmp_path):
     np.testing.assert_allclose(net.blobs["in0"].diff, numeric, atol=1e-4)
 
 
-def test_receptive_fields_by_brute_force(tmp_path):
+def test_receptive_fields_equal_those_found_by_brute_force(tmp_path):
     """Which conv7 outputs change when an input pixel does, through a real Caffe with table 1's geometry."""
     rows = table1.SHARED + (table1.CONV3,) + table1.TASK_ONE
     size = table1.INPUT_SIZE

@@ -1,4 +1,4 @@
-"""RoIWarp in a real Caffe: values by hand and by SciPy, gradients against finite differences, odd regions."""
+"""RoIWarp in a real Caffe: expected values, those of SciPy, gradients by finite differences, degenerate regions."""
 
 import caffe
 import numpy as np
@@ -9,7 +9,7 @@ from scipy.ndimage import map_coordinates
 from python_layers import bilinear
 
 
-def test_roi_warp_of_a_ramp_by_hand(tmp_path):
+def test_roi_warp_of_a_ramp_has_the_expected_values(tmp_path):
     # Value = 10 row + column on 4 x 4; the region [1, 3) x [0, 2) sampled 2 x 2 is cells 1, 2 of rows 0, 1.
     net = build(tmp_path, "RoIWarp", [(1, 1, 4, 4), (1, 1, 4)], parameters={"warp": 2, "pool": 1})
     ramp = 10 * np.arange(4)[:, None] + np.arange(4)
@@ -26,7 +26,7 @@ def test_roi_warp_of_the_whole_map_is_the_identity_then_max_pool(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_roi_warp_against_map_coordinates(tmp_path, seed):
+def test_roi_warp_equals_map_coordinates_of_scipy(tmp_path, seed):
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(2, 6, 13, 13)).astype(np.float32)
     low = rng.uniform(-2, 8, (2, 3, 2))
@@ -44,7 +44,7 @@ def test_roi_warp_against_map_coordinates(tmp_path, seed):
 
 
 @pytest.mark.parametrize("pool", (1, 2))
-def test_roi_warp_gradients(tmp_path, pool):
+def test_roi_warp_gradients_equal_finite_differences(tmp_path, pool):
     rng = np.random.default_rng(3)
     # A permutation: no ties in the max-pool. Off-lattice ends, one pair outside the map: clamped samples.
     features = rng.permutation(2 * 4 * 25).reshape(2, 4, 5, 5).astype(np.float32) / 20
@@ -88,7 +88,7 @@ def test_roi_warp_is_finite_for_any_region(tmp_path, roi):
     assert np.isfinite(net.blobs["in0"].diff).all() and np.isfinite(net.blobs["in1"].diff).all()
 
 
-def test_roi_warp_leaves_a_diff_alone_that_nobody_asked_for(tmp_path):
+def test_roi_warp_does_not_write_a_diff_that_is_not_requested(tmp_path):
     path = tmp_path / "net.prototxt"
     path.write_text("""
         layer { name: "map" type: "Input" top: "map" input_param { shape { dim: 1 dim: 2 dim: 13 dim: 13 } } }

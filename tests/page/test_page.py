@@ -87,7 +87,7 @@ def chromium(launch):
 
 @pytest.fixture
 def tab(chromium, server):
-    """The page, loaded; what its console says is an error of the test."""
+    """The loaded page; any message on its console fails the test."""
     with chromium.new_context(viewport={"width": 1280, "height": 900}) as context:
         tab = context.new_page()
         errors = []
@@ -104,7 +104,7 @@ def open_page(tab, server, state="ready"):
 
 
 def shown(tab, action):
-    """What the page shows of a face after an action: probabilities (A,), words, and regions (A, 4)."""
+    """What the page shows of a face after an action: probabilities (A,), texts, and regions (A, 4)."""
     tab.evaluate("document.getElementById('times').textContent = ''")
     action()
     tab.wait_for_selector("#times:not(:empty)", timeout=LOADED)
@@ -122,7 +122,7 @@ def shown(tab, action):
 
 
 @pytest.mark.parametrize("aligned", (True, False))
-def test_answers_equal_those_of_python_on_ten_faces(tab, folder, files, aligned):
+def test_predictions_equal_those_of_python_on_ten_faces(tab, folder, files, aligned):
     finder = None if aligned else FaceFinder(detection_size=page.PHOTOS["detectionSize"])
     predictor = Predictor(files / "w.caffemodel", files, aligned=aligned, finder=finder)
     tab.locator("#aligned").set_checked(aligned)
@@ -140,7 +140,7 @@ def test_answers_equal_those_of_python_on_ten_faces(tab, folder, files, aligned)
     # The networks that find faces add up in another order than OpenCV's: a landmark moves by 1e-4 pixels, and a few
     # pixels of the aligned picture are rounded to the other side.
     assert max(differences) < (1e-3 if aligned else 5e-3)
-    assert len(seen) > 1  # the faces' answers differ
+    assert len(seen) > 1  # otherwise equal predictions would prove nothing
 
 
 def test_threshold_and_average_region_change_the_answer_and_the_map(tab):
@@ -171,7 +171,7 @@ def test_works_by_keyboard(tab):
     assert tab.locator("#chosen").inner_text() == ATTRIBUTES[1]
 
 
-def test_one_clear_message_for_what_cannot_be_used(tab, tmp_path):
+def test_unusable_files_are_reported_in_one_message(tab, tmp_path):
     (tmp_path / "letter.jpg").write_text("Dear reader, this is no picture.")
     Image.new("1", (10_000, 10_000)).save(tmp_path / "huge.png")
     Image.new("RGB", (8, 8)).save(tmp_path / "tiny.png")
@@ -201,7 +201,7 @@ def test_camera_runs_and_stops(tab):
     assert tab.evaluate("document.getElementById('video').srcObject === null")
 
 
-def test_no_camera_is_one_clear_message(launch, server):
+def test_a_missing_camera_is_reported_in_one_message(launch, server):
     with launch() as browser:
         tab = browser.new_page()
         open_page(tab, server)
@@ -209,7 +209,7 @@ def test_no_camera_is_one_clear_message(launch, server):
         tab.wait_for_selector("#problem:has-text('No camera was found. Connect one, or choose a photo.')")
 
 
-def test_no_webassembly_is_one_clear_message(chromium, server):
+def test_missing_webassembly_is_reported_in_one_message(chromium, server):
     with chromium.new_context() as context:
         tab = context.new_page()
         tab.add_init_script("delete globalThis.WebAssembly")

@@ -1,14 +1,14 @@
-"""Damage the files of every reader at random, and see that each refuses them in one line or takes them for good.
+"""Damage the input files of every reader at random, and verify that it rejects them in one line or accepts them.
 
     .venv/bin/python tests/robustness/fuzz.py --mutations 5000 --seed 1
     .venv/bin/python tests/robustness/fuzz.py --only "run.json" --mutations 500 --list
     .venv/bin/python tests/robustness/fuzz.py --only "run.json" --seed 1 --again 17 --keep build/fuzz
 
 A reader promises certain exceptions, each with a message of one line that names the file. Anything else is a finding:
-another exception, a message of several lines or with control characters, a crash, a hang, memory above a limit, values
-that cannot be, output on standard error. What is taken although it was damaged is counted; --list shows it. Findings
-are written to --keep; a mutation is known by the reader, the seed and its number, so --again makes it again. The exit
-status is 1 where there are findings.
+another exception, a message of several lines or with control characters, a crash, a hang, memory above a limit,
+impossible values, output on standard error. Damaged inputs that are accepted are counted; --list shows them. Findings
+are written to --keep; reader, seed and number identify a mutation, and --again repeats it. The exit status is 1 if
+there are findings.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import sys
 import tempfile
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")  # workers are forked, and threads do not survive that
+    os.environ.setdefault(variable, "1")  # workers are forked, and threads do not survive a fork
 os.environ.setdefault("GLOG_minloglevel", "3")
 
 import cv2  # noqa: E402
@@ -76,13 +76,35 @@ def keep(outcomes, folder, source, seed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--mutations", type=int, default=1000, metavar="N", help="How many, over all readers. Default: 1000.")
-    add("--seed", type=int, default=0, help="Seed of the mutations. Default: 0.")
-    add("--jobs", type=int, default=os.cpu_count(), help="Processes at a time. Default: one per core.")
-    add("--only", action="append", choices=[reader.name for reader in READERS], help="A reader; may be repeated.")
-    add("--again", type=int, metavar="INDEX", help="Make one mutation again, of the reader given with --only.")
-    add("--list", action="store_true", help="Also list what was taken although it was damaged.")
-    add("--keep", type=pathlib.Path, metavar="FOLDER", help="Folder for the damaged files of findings.")
+    add(
+        "--mutations",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="The number of mutations, over all readers (default: 1000).",
+    )
+    add("--seed", type=int, default=0, help="The seed of the mutations (default: 0).")
+    add(
+        "--jobs",
+        type=int,
+        default=os.cpu_count(),
+        metavar="N",
+        help="The number of parallel processes (default: one per core).",
+    )
+    add(
+        "--only",
+        action="append",
+        choices=[reader.name for reader in READERS],
+        help="The reader to test; may be repeated (default: all).",
+    )
+    add("--again", type=int, metavar="INDEX", help="Repeat one mutation of the reader given with --only.")
+    add("--list", action="store_true", help="Also list damaged inputs that were accepted.")
+    add(
+        "--keep",
+        type=pathlib.Path,
+        metavar="FOLDER",
+        help="The folder for the damaged files of findings (default: none).",
+    )
     given = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
@@ -103,7 +125,7 @@ def main():
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             originals.make(source)
         gc.collect()
-        gc.freeze()  # so that collecting in the workers takes no time
+        gc.freeze()  # so that garbage collection in the workers takes no time
         todo = batches(readers, given.mutations) if given.again is None else [(readers[0], [given.again])]
         workers.run(todo, source, given.seed, given.jobs, heard)
         if given.keep:

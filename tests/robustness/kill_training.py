@@ -2,8 +2,8 @@
 
     .venv/bin/python tests/robustness/kill_training.py --engine torch --form compact --kills 10
 
-Some kills wait for a snapshot that is being written. Every kill is SIGKILL to make, the command and Caffe at once; what
-follows it is the same `make train`, with no flag. On the compact form the weights must be equal; Caffe's own Data layer
+Some kills wait for a snapshot that is being written. Every kill is SIGKILL to make, the command and Caffe at once; the
+same `make train` follows, with no flag. On the compact form the weights must be equal; Caffe's own Data layer
 starts again at the first record, so on the stream form the training must only end.
 """
 
@@ -44,7 +44,7 @@ def data(folder, form):
 
 
 def start(lmdb, run, engine):
-    """Start `make train` in a session of its own."""
+    """Start `make train` in a new session."""
     words = ["make", "train", f"LMDB={lmdb}", f"RUN={run}", f"SOLVER={SOLVER}", "BATCH=2", f"CAFFE={engine}"]
     words += ["GENERATE=--test-batch=6", "RECTANGLES=theoretical"]
     output = open(f"{run}.log", "ab")
@@ -54,7 +54,7 @@ def start(lmdb, run, engine):
 
 
 def unfinished(run):
-    """Names of what is unfinished in a run: partial files, and weights whose solver state is not there yet."""
+    """Names of unfinished files in a run: partial files, and weights without their solver state."""
     found = set()
     for stage in ("region", "cascade"):
         names = {path.name for path in [*run.glob(f"{stage}/.*"), *run.glob(f"{stage}/*")]}
@@ -118,7 +118,7 @@ def run(folder, engine, form, kills, seed=0, longest=12.0):
             process = start(lmdb, disturbed, engine)
             alive, inside = kill_sometime(process, disturbed, rng, hits % 2 == 1, longest)
             if not alive:
-                break  # it ended before the kill: the next kills hit another run
+                break  # it ended before the kill: the next kills are for another run
             hits, inside_hits = hits + 1, inside_hits + inside
         finish(lmdb, disturbed, engine)
         differing += compare(straight, disturbed)
@@ -128,11 +128,22 @@ def run(folder, engine, form, kills, seed=0, longest=12.0):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--engine", choices=("bvlc", "torch"), default="torch", help="The Caffe to train with. Default: torch.")
-    add("--form", choices=("compact", "stream"), default="compact", help="Form of the training data. Default: compact.")
-    add("--kills", type=int, default=10, help="How often to kill. Default: 10.")
-    add("--seed", type=int, default=0, help="Seed of the random moments. Default: 0.")
-    add("--longest", type=float, default=12.0, help="Seconds that a start may live at most before it is killed.")
+    add("--engine", choices=("bvlc", "torch"), default="torch", help="The Caffe to train with (default: torch).")
+    add(
+        "--form",
+        choices=("compact", "stream"),
+        default="compact",
+        help="The form of the training data (default: compact).",
+    )
+    add("--kills", type=int, default=10, metavar="N", help="The number of kills (default: 10).")
+    add("--seed", type=int, default=0, help="The seed of the random moments (default: 0).")
+    add(
+        "--longest",
+        type=float,
+        default=12.0,
+        metavar="SECONDS",
+        help="The longest time in seconds from a start to its kill (default: 12).",
+    )
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = run(pathlib.Path(folder), given.engine, given.form, given.kills, given.seed, given.longest)

@@ -1,6 +1,6 @@
 """Seeded damage: of bytes, of lines of text, of JSON values and of protobuf messages.
 
-Every function takes a random.Random first, so a mutation is known by its seed.
+Every function takes a random.Random first, so the seed identifies a mutation.
 """
 
 import json
@@ -17,7 +17,7 @@ CONTROLS = "\x1b[31m\r\n\u2028\0"
 
 
 def difference(whole, damaged):
-    """What is different, in a few words, for a person who judges whether it may be taken."""
+    """A short description of the difference, to judge whether it may be accepted."""
     try:
         before, after = dict(_leaves(json.loads(whole))), dict(_leaves(json.loads(damaged)))
         places = [place for place in {**before, **after} if before.get(place, "nothing") != after.get(place, "nothing")]
@@ -35,7 +35,7 @@ def difference(whole, damaged):
 
 
 def _leaves(value, place=""):
-    """(place, value) of what is in a JSON value."""
+    """(place, value) of the leaves of a JSON value."""
     if not isinstance(value, (dict, list)) or not value:
         yield place or ".", value
         return
@@ -133,7 +133,7 @@ def of_text(rng, data, others=()):
 
 
 def _word(rng, line, lines):
-    """One word of the line is another one."""
+    """Replace one word of a line by another."""
     words = line.split(" ") if " " in line else line.split(",")
     words[rng.randrange(len(words))] = rng.choice((*WORDS, CONTROLS, rng.choice(lines), "x" * rng.choice((300, LONG))))
     return [(" " if " " in line else ",").join(words)]

@@ -1,4 +1,4 @@
-"""Whole files of every kind that the project reads, small ones, to be damaged: `make(folder)` writes all of them."""
+"""Small undamaged files of every kind that the project reads: `make(folder)` writes all of them."""
 
 import csv
 import os

@@ -58,7 +58,7 @@ def datum(rng, value):
 
 
 def whole(source):
-    """What a Source holds, checked."""
+    """Everything that a Source reads, checked."""
     count = len(source.names)
     sane(count and len(set(source.names)) == count, "names are missing or not different")
     sane(source.labels.shape == (count, len(source.attributes)), f"labels are {source.labels.shape}")

@@ -18,7 +18,7 @@ from tools import networks
 from tools.errors import ToolError
 from tools.train import snapshots
 
-# Numbers of a blob that is still computed with.
+# The largest blob, in numbers, with which a net is still run.
 SMALL = 1_000_000
 
 
@@ -141,7 +141,7 @@ def trained_net():
 
 
 def copied(path):
-    """Weights copied into a net, which stays as it was where the file is refused."""
+    """Weights copied into a net, which is unchanged if the file is refused."""
     built = trained_net()
     for blob in blobs_of(built):
         blob.data[...] = 0.5
@@ -176,7 +176,7 @@ def trainer():
 
 
 def restored(path):
-    """A training that goes on with a snapshot, or stays where it was."""
+    """A training that is resumed from a snapshot, or is unchanged."""
     ending = ".h5" if path.suffix == ".h5" else ""
     one = trainer()
     one.restore(f"{path.parent}/tiny_iter_2.solverstate")
@@ -191,7 +191,7 @@ def restored(path):
 
 
 def pair(path):
-    """A pair of files of which a training's next start asks whether they are whole."""
+    """The pair of files of a snapshot, which a resumed training checks for completeness."""
     made = snapshots.pairs(path.parent, "tiny")
     fault = snapshots.damage(made[0], path.parent / "net.prototxt")
     if fault is not None:

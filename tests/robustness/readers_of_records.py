@@ -1,4 +1,4 @@
-"""Readers of what runs and evaluations leave: JSON, arrays and logs."""
+"""Readers of the files of runs and evaluations: JSON, arrays and logs."""
 
 import mutations
 import numpy as np
@@ -15,7 +15,7 @@ WEIGHTS = "region_iter_4.caffemodel"
 
 
 def run_record(path):
-    """A run's record, and what every training asks of it."""
+    """A run's record, and everything that a training reads from it."""
     run = Run.read(path.parent)
     sane(run.attributes and run.settings.engine, "no attributes, or no engine")
     run.network()

@@ -1,4 +1,4 @@
-"""What the fuzzer is told of a reader: its files, how they are damaged, how it is called and what it may raise."""
+"""Description of a reader for the fuzzer: its files, how they are damaged, how it is called and what it may raise."""
 
 import collections.abc
 import dataclasses
@@ -14,7 +14,7 @@ class Refused(Exception):
 
 
 class Nonsense(AssertionError):
-    """A reader took a damaged file and gave what cannot be."""
+    """A reader accepted a damaged file and returned an impossible value."""
 
 
 def sane(condition, words):

@@ -1,4 +1,4 @@
-"""What the fuzzer found, each as a fixed case: refused in one line that names the file, or taken for good."""
+"""Findings of the fuzzer as fixed cases: each file is refused in one line with its name, or accepted."""
 
 import json
 import math
@@ -96,16 +96,16 @@ def test_sizes_that_fail_in_a_forward_pass_name_the_layer(tmp_path):
     refused(caffe.CaffeError, run, "'norm'", "LRN")
 
 
-def test_a_prefix_of_snapshots_that_cannot_be_a_file(tmp_path):
-    """ENGINE: the system's own ValueError came through."""
+def test_an_impossible_snapshot_prefix_is_refused(tmp_path):
+    """ENGINE: the system's ValueError was not caught."""
     (tmp_path / "net.prototxt").write_text(originals.NET)
     text = originals.SOLVER.replace('"net.', f'"{tmp_path}/net.').replace('"tiny"', r'"a\000/b"')
     (tmp_path / "solver.prototxt").write_text(text)
     refused(caffe.CaffeError, lambda: caffe.get_solver(str(tmp_path / "solver.prototxt")), "snapshot_prefix")
 
 
-def test_a_net_that_cannot_be_a_file(tmp_path):
-    """ENGINE: the same of the net's name."""
+def test_an_impossible_path_of_a_net_is_refused(tmp_path):
+    """ENGINE: the same for the net's path."""
     (tmp_path / "solver.prototxt").write_text(originals.SOLVER.replace("net.", r"net.\000"))
     refused(caffe.CaffeError, lambda: caffe.get_solver(str(tmp_path / "solver.prototxt")), "null byte")
 
@@ -118,7 +118,7 @@ def test_changes_to_solvers_are_short_and_printable(text):
 # Weights and snapshots --------------------------------------------------------------------------------------
 
 
-def test_a_solver_state_whose_weights_cannot_be_a_file(tmp_path):
+def test_a_solver_state_with_an_impossible_path_of_weights_is_refused(tmp_path):
     """ENGINE: a flipped bit made a NUL of the name's first letter."""
     path = tmp_path / "x_iter_1.solverstate"
     snapshot.write(path, snapshot.State(1, 0, "\0iny_iter_1.caffemodel", []))
@@ -126,8 +126,8 @@ def test_a_solver_state_whose_weights_cannot_be_a_file(tmp_path):
 
 
 @pytest.mark.parametrize("name", [b"\xff\xfe", b"\xc3"])
-def test_names_that_are_no_text(name, tmp_path):
-    """protobuf hands out bytes for them: the start of a training ended in a TypeError."""
+def test_names_that_are_not_text_are_refused(name, tmp_path):
+    """protobuf returns bytes for them: the start of a training ended in a TypeError."""
     path = tmp_path / "x_iter_1.solverstate"
     path.write_bytes(b"\x08\x01\x12" + bytes([len(name)]) + name + b"\x20\x00")
     refused(caffe.CaffeError, lambda: snapshot.read(path), path, "damaged")
@@ -137,7 +137,7 @@ def test_names_that_are_no_text(name, tmp_path):
     refused(caffe.CaffeError, lambda: wire.read_weights(weights), weights, "damaged")
 
 
-def test_the_two_copies_of_the_look_at_lmdb_files_are_equal():
+def test_the_two_copies_of_the_check_of_lmdb_files_are_equal():
     """One for the engine, which is a package by itself, and one for data_prep, which also runs beside BVLC Caffe."""
     copies = [pathlib.Path(module.__file__).read_text() for module in (engine_lmdb_file, lmdb_file)]
     assert copies[0] == copies[1]
@@ -145,7 +145,7 @@ def test_the_two_copies_of_the_look_at_lmdb_files_are_equal():
 
 @pytest.mark.parametrize("place", [10, 16 + 2], ids=["kind of page", "place of a record"])
 def test_damaged_pages_of_an_lmdb_are_an_error_of_caffe(place, tmp_path):
-    """ENGINE: LMDB's own exception came through, or SIGBUS and SIGSEGV ended the process."""
+    """ENGINE: LMDB's own exception was not caught, or SIGBUS and SIGSEGV ended the process."""
     with lmdb.open(str(tmp_path / "labels"), map_size=1 << 20) as environment, environment.begin(write=True) as writing:
         for number in range(3):
             writing.put(b"%08d" % number, b"\x08\x01\x10\x01\x18\x01\x22\x01\x01")
@@ -162,8 +162,8 @@ def test_damaged_pages_of_an_lmdb_are_an_error_of_caffe(place, tmp_path):
 # Data sets and folders of LMDBs -----------------------------------------------------------------------------
 
 
-def test_a_zip_whose_directory_points_nowhere(tmp_path):
-    """The place of a member was handed to the system as it was: OSError, or OverflowError from 2^63 on."""
+def test_a_zip_with_a_damaged_directory_is_refused(tmp_path):
+    """The offset of a member was used unchecked: OSError, or OverflowError from 2^63 on."""
     path = tmp_path / "faces.zip"
     with zipfile.ZipFile(path, "w") as packed:
         packed.writestr("a.jpg", b"12345")
@@ -176,8 +176,8 @@ def test_a_zip_whose_directory_points_nowhere(tmp_path):
     refused(DataError, lambda: images.locate(["a.jpg"]), path, "a.jpg")
 
 
-def test_images_csv_that_is_no_text(tmp_path):
-    """The message held the whole file."""
+def test_an_images_csv_that_is_not_text_is_refused(tmp_path):
+    """The message quoted the whole file."""
     path = tmp_path / "images.csv"
     path.write_bytes(b"split,number,name,blake2b\n" + b"\xff" * 5000)
     assert len(refused(DataError, lambda: read_images(path), path, "not a text file")) < 300
@@ -211,7 +211,7 @@ def test_changes_to_solvers_in_a_runs_record_are_checked(solver, words, small_lm
 
 
 @pytest.mark.parametrize("prior", [1.4, -0.1, 1e308])
-def test_a_prior_that_is_no_share_is_refused(prior, tmp_path):
+def test_a_prior_outside_0_to_1_is_refused(prior, tmp_path):
     weights = tmp_path / "x.caffemodel"
     weights.write_bytes(b"weights")
     score = calibration.ScoreCalibration([0.0], [1.0], [0.0])
@@ -220,7 +220,7 @@ def test_a_prior_that_is_no_share_is_refused(prior, tmp_path):
     refused(ToolError, lambda: calibration.read(weights), "calibration.json", "'prior'", "[0, 1]")
 
 
-def test_arrays_whose_error_holds_the_file(tmp_path):
+def test_an_array_error_that_quotes_the_file_is_shortened(tmp_path):
     """numpy's message quoted 14,000 characters of the damaged file."""
     name = "n" * 9000
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as packed:
@@ -232,8 +232,8 @@ def test_arrays_whose_error_holds_the_file(tmp_path):
     refused(ToolError, lambda: results.read_arrays(tmp_path, "a", result), "a.npz", "damaged")
 
 
-def test_a_log_whose_loss_has_two_values_in_one_line(tmp_path):
-    """An output that is printed twice in one iteration is a list, which is no point of a chart."""
+def test_a_log_with_two_losses_in_one_line_is_read(tmp_path):
+    """An output that is printed twice in one iteration is a list, which is not a point of a chart."""
     (tmp_path / "region").mkdir()
     lines = [f"Iteration {n} (2 iter/s, 1s/1 iters), loss = 0.{n + 1}" for n in range(4)]
     lines += [f"    Test net output #{n}: loss = 0.5 (* 1 = 0.5 loss)" for n in (0, 1)]
@@ -242,7 +242,7 @@ def test_a_log_whose_loss_has_two_values_in_one_line(tmp_path):
     assert charts.lines({"loss": [(0, [1.0, 2.0]), (1, math.nan)]}) == ""
 
 
-# Nonsense that was taken -------------------------------------------------------------------------------------
+# Impossible values that were accepted -----------------------------------------------------------------------
 
 
 def changed(path, *keys, value):
@@ -263,14 +263,14 @@ def changed(path, *keys, value):
         (("regions", 0, "response"), "raw\n", "'response' is"),
     ],
 )
-def test_rows_of_an_evaluation_are_of_what_it_names(keys, value, words, tmp_path):
+def test_rows_of_an_evaluation_must_belong_to_its_networks_and_attributes(keys, value, words, tmp_path):
     folder, _ = evaluation_files.make(tmp_path, ["Male", "Smiling"], ["region"])
     changed(folder / "evaluation.json", "networks", "region", *keys, value=value)
     refused(ToolError, lambda: results.read(folder), "evaluation.json: networks: region", words)
 
 
-def test_attributes_of_a_calibration_are_names(tmp_path):
-    """They become keys of what prediction writes, which no UTF-8 file can hold."""
+def test_attributes_of_a_calibration_must_be_names(tmp_path):
+    """They become keys of the predictions, and some cannot be written as UTF-8."""
     weights = tmp_path / "x.caffemodel"
     weights.write_bytes(b"weights")
     score = calibration.ScoreCalibration([0.0], [1.0], [0.0])
@@ -280,7 +280,7 @@ def test_attributes_of_a_calibration_are_names(tmp_path):
 
 
 @pytest.mark.parametrize("box", [[30, 20, 10, 40], [10, 40, 30, 20], [10, 20, float("nan"), 40]])
-def test_boxes_have_their_sides_in_order(box, tmp_path):
+def test_boxes_with_swapped_sides_are_refused(box, tmp_path):
     (tmp_path / "test_boxes.json").write_text(json.dumps([{"Male": box}]))
     refused(ToolError, lambda: localisation.read_boxes(tmp_path, "test", 1), "test_boxes.json")
     words = ",".join(map(str, box))
@@ -288,13 +288,13 @@ def test_boxes_have_their_sides_in_order(box, tmp_path):
     refused(DataError, lambda: celeba.read_boxes(tmp_path / "list_true_boxes.csv"), "x1 <= x2")
 
 
-def test_mean_colours_of_a_manifest_are_colours(tmp_path):
+def test_mean_colours_of_a_manifest_must_be_colours(tmp_path):
     manifest.write(tmp_path, manifest.Manifest(["Male"], means=manifest.Means(5, [100.0, 300.0, 90.0])))
     refused(ValueError, lambda: manifest.read(tmp_path), "manifest.json: means", "'bgr'", "[0, 255]")
 
 
 @pytest.mark.parametrize("device", ["1e999", "", "cuda:", "cuda:0,", "cpu\n"])
-def test_the_device_of_a_runs_record_is_one(device, small_lmdb, tmp_path):
+def test_a_wrong_device_in_a_runs_record_is_refused(device, small_lmdb, tmp_path):
     run = Run.create(tmp_path / "run", small_lmdb)
     run.settings.engine, run.settings.device = "torch", device
     run.write()
@@ -302,7 +302,7 @@ def test_the_device_of_a_runs_record_is_one(device, small_lmdb, tmp_path):
 
 
 @pytest.mark.parametrize("key, value", [("batch", 3), ("alpha", {}), ("lmdb", "x"), ("", 1)])
-def test_a_run_whose_network_cannot_be_names_its_record(key, value, small_lmdb, tmp_path):
+def test_the_error_for_an_impossible_network_names_the_runs_record(key, value, small_lmdb, tmp_path):
     run = Run.create(tmp_path / "run", small_lmdb)
     run.settings.engine, run.settings.network = "torch", {key: value}
     run.write()
@@ -314,8 +314,8 @@ def test_a_run_whose_network_cannot_be_names_its_record(key, value, small_lmdb, 
     [(("split",), "inf"), (("networks", "region", "network"), "cascade\n"), (("networks", "region", "cores"), None)]
     + [(("networks", "region", "faces per second"), 10**400)],
 )
-def test_other_words_and_numbers_of_an_evaluation(keys, value, tmp_path):
-    """The whole number of 400 digits was an OverflowError."""
+def test_wrong_words_and_numbers_in_an_evaluation_are_refused(keys, value, tmp_path):
+    """An integer of 400 digits was an OverflowError."""
     folder, _ = evaluation_files.make(tmp_path, ["Male", "Smiling"], ["region"])
     changed(folder / "evaluation.json", *keys, value=value)
     refused(ToolError, lambda: results.read(folder), "evaluation.json", repr(keys[-1]))
@@ -323,7 +323,7 @@ def test_other_words_and_numbers_of_an_evaluation(keys, value, tmp_path):
 
 @pytest.mark.parametrize("damage", ["no JSON", "a list less", "another box", "no file"])
 def test_check_compares_true_boxes_with_the_data_set(damage, small_lmdb, tmp_path, capsys):
-    """It did not read them."""
+    """The check did not read the boxes."""
     folder = shutil.copytree(small_lmdb, tmp_path / "lmdb")
     path = folder / "test_boxes.json"
     assert check_data.main([str(folder)]) == 0 and "true boxes agree with the data set" in capsys.readouterr().out

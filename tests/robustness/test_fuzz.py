@@ -1,4 +1,4 @@
-"""A short run of the fuzzer over every reader, and the fuzzer itself: what it must notice."""
+"""A short run of the fuzzer over every reader, and faults that the fuzzer must report."""
 
 import os
 import pathlib
@@ -16,8 +16,8 @@ FUZZ = pathlib.Path(__file__).with_name("fuzz.py")
 MUTATIONS = 1000  # about 25 per reader
 
 
-def test_every_reader_refuses_or_takes_damaged_files():
-    """In a process of its own: workers are forked, which threads of other tests do not survive."""
+def test_every_reader_rejects_or_accepts_damaged_files():
+    """In a separate process: workers are forked, which threads of other tests do not survive."""
     words = [sys.executable, str(FUZZ), "--mutations", str(MUTATIONS), "--seed", "0"]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
@@ -64,8 +64,8 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-def test_faults_are_noticed_and_the_next_mutation_is_tried(fault, tmp_path, monkeypatch):
-    """In a subprocess too, by way of this module's own main."""
+def test_faults_are_reported_and_the_next_mutation_is_run(fault, tmp_path, monkeypatch):
+    """Also in a subprocess, through this module's main."""
     done = subprocess.run([sys.executable, __file__, fault.__name__, str(tmp_path)], capture_output=True, text=True)
     assert done.stdout.split("|")[:-1] == [FAULTS[fault]] * 2, done.stdout + done.stderr
 
@@ -79,7 +79,7 @@ def test_mutations_follow_from_their_seed():
 
 
 def main(name, folder):
-    """Two mutations with a reader that has a fault: prints what was noticed."""
+    """Two mutations with a reader that has a fault: prints the outcomes."""
     folder = pathlib.Path(folder)
     (folder / "originals/x").mkdir(parents=True)
     (folder / "originals/x/file").write_bytes(b"0123456789" * 20)

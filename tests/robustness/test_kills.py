@@ -1,6 +1,6 @@
 """Two kills of `make train`, the second while a snapshot is written, lose nothing. kill_training.py has more of them.
 
-Minutes on a busy machine, so it runs where SLOW_TESTS is set.
+They take minutes on a busy machine, so the test runs only if SLOW_TESTS is set.
 """
 
 import os
@@ -18,7 +18,7 @@ def test_two_kills_lose_nothing(tmp_path):
     assert kills == 2 and not differing
 
 
-def test_what_an_earlier_kill_left_is_no_snapshot_being_written(tmp_path):
+def test_remains_of_an_earlier_kill_are_not_taken_for_a_snapshot_being_written(tmp_path):
     region = tmp_path / "region"
     region.mkdir()
     assert not kill_training.unfinished(tmp_path)

@@ -1,7 +1,7 @@
-"""Mutations in processes of their own: what a reader does there, be it a crash, a hang or a fault, ends no other.
+"""Mutations in separate processes: a crash, a hang or a fault of a reader there does not affect the others.
 
 A worker is forked for a batch of mutations of one reader, with limits on its memory and on the time of each mutation.
-It says before each which one it begins, so that the parent knows which one killed it; the next worker goes on behind.
+It reports each one before it begins, so that the parent knows which one killed it; the next worker continues after it.
 """
 
 import collections
@@ -171,7 +171,7 @@ class Worker:
             os._exit(status)
 
     def hear(self):
-        """Outcomes that the worker has said, and whether it goes on."""
+        """Outcomes that the worker has reported, and whether it still runs."""
         data = os.read(self.pipe, 1 << 16)
         self.buffer += data
         self.since = time.monotonic()
@@ -187,7 +187,7 @@ class Worker:
         return outcomes, bool(data)
 
     def close(self, kind=None):
-        """End the worker; the Outcome of the mutation that it was at, if it did not end by itself."""
+        """End the worker; the Outcome of its current mutation, if it did not end by itself."""
         if kind:
             os.killpg(self.pid, signal.SIGKILL)
         _, status = os.waitpid(self.pid, 0)

@@ -16,7 +16,6 @@ seeds), differences.csv (the first variant less each other one, with intervals) 
 """
 
 import dataclasses
-import difflib
 import os
 import pathlib
 import shutil
@@ -26,6 +25,7 @@ import numpy as np
 from data_prep import files
 from data_prep.build.builder import build
 from data_prep.sources.opening import reopen
+from data_prep.spelling import suggestion
 from data_prep.store import manifest
 from tools import record
 from tools import run as runs
@@ -211,17 +211,27 @@ def table(rows_of):
 
 def add_arguments(parser):
     """Add the options of `face-cascade ablation` to a parser."""
-    command.add_run_arguments(parser)
-    parser.set_defaults(run="build/ablation")
+    command.add_run_arguments(parser, "build/ablation")
     add = parser.add_argument
     add(
         "--iterations",
         type=int,
         default=2000,
+        metavar="N",
         help="The mini-batches of each variant in all its stages together (default: 2000).",
     )
-    add("--seeds", default="1,2,3", help="The seeds of the initial weights, separated by commas (default: 1,2,3).")
-    add("--variants", default=",".join(VARIANTS), help="The variants to train, separated by commas (default: all).")
+    add(
+        "--seeds",
+        default="1,2,3",
+        metavar="S,S,...",
+        help="The seeds of the initial weights, separated by commas, in place of --seed (default: 1,2,3).",
+    )
+    add(
+        "--variants",
+        default=",".join(VARIANTS),
+        metavar="NAMES",
+        help="The variants to train, separated by commas (default: all).",
+    )
     add(
         "--learning-rates",
         default="1",
@@ -236,14 +246,9 @@ def names_of(text):
     names = [name.strip().replace("_", " ") for name in text.split(",") if name.strip()]
     for name in names:
         if name not in VARIANTS:
-            near = difflib.get_close_matches(name, VARIANTS, 1)
-            raise ToolError(
-                f"--variants: unknown variant {name!r}; did you mean {near[0]}?"
-                if near
-                else f"--variants: unknown variant {name!r}; known are {', '.join(VARIANTS)}"
-            )
+            raise ToolError(f"--variants: unknown variant {name!r}{suggestion(name, VARIANTS, 'variants')}")
     if not names:
-        raise ToolError(f"--variants: give at least one; known are {', '.join(VARIANTS)}")
+        raise ToolError(f"--variants: give at least one; variants are {', '.join(VARIANTS)}")
     return names
 
 

@@ -1,14 +1,14 @@
 """Evaluate trained networks on a split of an LMDB folder: the numbers of table 2, and regions.
 
     face-cascade evaluate --run build/run
-    .caffe/bin/python -m tools.evaluate.evaluate --lmdb data/lmdb --models models --out build/evaluation \\
+    face-cascade evaluate --lmdb data/lmdb --models models --out build/evaluation \\
         --weights region=build/average.caffemodel cascade=build/cascade_iter_30000.caffemodel
 
-All trained stages of a run are compared, or the files given with --weights, whose network is recognised. Training
-batches are balanced and the test set is not, so three decisions are reported: p > 0.5; the logit corrected by the prior
-of the training set (prior-corrected); thresholds tuned on the validation split (tuned). For each decision: accuracy,
-balanced accuracy (mean of the accuracies on positives and on negatives) and F1; and average precision, which needs no
-decision. Intervals hold 95 % of bootstrap resamples of the faces; all scores see the same resamples, so that
+All trained stages of a run are compared, or the files given with --weights; the network of a file is recognised.
+Training batches are balanced and the test set is not, so three decisions are reported: p > 0.5; the logit corrected by
+the prior of the training set (prior-corrected); thresholds tuned on the validation split (tuned). For each decision:
+accuracy, balanced accuracy (mean of the accuracies on positives and on negatives) and F1; and average precision, which
+needs no decision. Intervals hold 95 % of bootstrap resamples of the faces; all scores see the same resamples, so that
 differences are paired.
 
 Written to RUN/evaluation or OUT: tables.txt and evaluation.csv (all numbers), evaluation.json and NAME.npz (read by
@@ -217,6 +217,7 @@ def add_arguments(parser):
         "--faces",
         type=int,
         default=0,
+        metavar="N",
         help="Use only the first N faces of a split, for a quick look (default: 0, all).",
     )
     add(
@@ -229,12 +230,14 @@ def add_arguments(parser):
         "--resamples",
         type=int,
         default=default.resamples,
+        metavar="N",
         help=f"The number of bootstrap resamples (default: {default.resamples}).",
     )
     add(
         "--batch",
         type=int,
         default=default.batch,
+        metavar="N",
         help=f"Faces per forward pass; lower it to save memory (default: {default.batch}).",
     )
     add("--restart", action="store_true", help="Evaluate a run again even if nothing has changed (default: reuse).")

@@ -2,8 +2,8 @@
 
     face-cascade export --run build/run
     face-cascade export --run build/run --page build/page
-    .venv/bin/python -m tools.export.export_onnx --models models --lmdb data/lmdb \\
-        --weights build/cascade_iter_30000.caffemodel --out build/cascade.onnx
+    face-cascade export --models models --lmdb data/lmdb --weights build/cascade_iter_30000.caffemodel \\
+        --out build/cascade.onnx
 
 Input `image`: uint8 (N, H, W, 3), R G B, any size; pictures framed like CelebA's aligned ones, as `predict --aligned`
 takes them. Outputs, for each picture and attribute: `probability`, calibrated; `present`, by the threshold tuned on the
@@ -123,29 +123,56 @@ def export(model, weights, attributes, adjustable=(), uncalibrated=False):
 def add_arguments(parser):
     """The options of `face-cascade export`."""
     add = parser.add_argument
-    add("--run", metavar="FOLDER", help=f"Folder of the run to export from. Default: {DEFAULT_RUN}.")
-    add("--stage", default="cascade", choices=record.TRAINED, help="Stage of the run to export. Default: cascade.")
-    add("--weights", metavar="FILE", help="Export this .caffemodel of any of the networks, instead of a run's stage.")
-    add("--models", metavar="FOLDER", help="With --weights: the networks' prototxts. Default: the run's, else models.")
-    add("--lmdb", metavar="FOLDER", help="With --weights: LMDBs it was trained on, for the names of its attributes.")
-    add("--names", metavar="A,B,...", help="With --weights: the names of its attributes, in order, instead of --lmdb.")
-    add("--out", metavar="FILE", help="The .onnx file to write. Default: STAGE.onnx in the run; needed with --weights.")
+    add("--run", metavar="FOLDER", help=f"The folder of the run to export from (default: {DEFAULT_RUN}).")
+    add("--stage", default="cascade", choices=record.TRAINED, help="The stage of the run to export (default: cascade).")
+    add(
+        "--weights",
+        metavar="FILE",
+        help="Export this .caffemodel, of any of the networks (default: that of the run's stage).",
+    )
+    add(
+        "--models",
+        metavar="FOLDER",
+        help="With --weights: the folder of the prototxts (default: the run's, else models).",
+    )
+    add(
+        "--lmdb",
+        metavar="FOLDER",
+        help="With --weights: the LMDB folder that the weights were trained on, for their attributes' names.",
+    )
+    add(
+        "--names",
+        metavar="A,B,...",
+        help="With --weights: the names of their attributes, in order (default: those of --run, --lmdb or "
+        "calibration.json).",
+    )
+    add(
+        "--out",
+        metavar="FILE",
+        help="The .onnx file to write; needed with --weights (default: STAGE.onnx in the run).",
+    )
     add(
         "--precision",
         default="fp32",
         choices=tuple(precision.CONVERSIONS),
-        help="How weights are stored: fp32 (default), fp16 (half the size), or int8 (a quarter; computed in integers).",
+        help="How weights are stored: fp32; fp16, half the size; or int8, a quarter, computed in integers "
+        "(default: fp32).",
     )
     add(
         "--uncalibrated",
         action="store_true",
-        help="Export weights that have not been evaluated, too: their probabilities are those of balanced batches.",
+        help="Export weights that have not been evaluated; their probabilities are those of balanced batches (default: "
+        "stop with an error).",
     )
-    add("--page", metavar="FOLDER", help="Write a web page that runs the cascade in the browser, instead of a file.")
+    add(
+        "--page",
+        metavar="FOLDER",
+        help="Instead of a file, write a web page into this folder that runs the cascade in the browser.",
+    )
     add(
         "--onnxruntime-web",
         metavar="FOLDER",
-        help="With --page: an unpacked npm package onnxruntime-web. Default: it is fetched with npm.",
+        help="With --page: the folder of the unpacked npm package onnxruntime-web (default: fetch it with npm).",
     )
 
 

@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 
+from data_prep.spelling import did_you_mean
 from tools.errors import ToolError
 from tools.install import install_caffe
 
@@ -173,8 +174,6 @@ def check_flags(engine, flags):
 
     Returns the list of flags to pass on, and a dict of the device and precision that flags ask for.
     """
-    import difflib
-
     names, given, kept = ENGINE_FLAGS if engine != "bvlc" else BVLC_FLAGS, {}, []
     words = list(flags)
     while words:
@@ -187,8 +186,8 @@ def check_flags(engine, flags):
                 raise ToolError(
                     f"BVLC Caffe has no flag -{name}; choose the engine on PyTorch: --caffe torch (CAFFE=torch)"
                 )
-            near = difflib.get_close_matches(name, names, 1)
-            raise ToolError(f"caffe train has no flag -{name}{f'; did you mean -{near[0]}?' if near else ''}")
+            hint = did_you_mean(f"-{name}", [f"-{other}" for other in names])
+            raise ToolError(f"caffe train has no flag -{name}{hint}")
         if name in GIVEN:
             raise ToolError(f"-{name} cannot be given here: {GIVEN[name]}")
         if not equals:

@@ -275,10 +275,29 @@ def main():
         return os.environ.get(f"FACE_CASCADE_MAKE_{setting}") or None
 
     add = parser.add_argument
-    add("--archive", default=given("CAFFE_ARCHIVE"), help="Address of a Debian archive that has bullseye.")
-    add("--debs", type=pathlib.Path, default=given("CAFFE_DEBS"), help="Folder of already downloaded .deb files.")
-    add("--caffe-root", type=pathlib.Path, default=given("CAFFE_ROOT"), help="Your own build of Caffe, with pycaffe.")
-    parser.add_argument("--target", type=pathlib.Path, default=REPOSITORY / ".caffe/bin")
+    add(
+        "--archive",
+        default=given("CAFFE_ARCHIVE"),
+        help="The address of a Debian archive that has bullseye (default: the one in this machine's apt set-up).",
+    )
+    add(
+        "--debs",
+        type=pathlib.Path,
+        default=given("CAFFE_DEBS"),
+        help="A folder of .deb files; nothing is downloaded then.",
+    )
+    add(
+        "--caffe-root",
+        type=pathlib.Path,
+        default=given("CAFFE_ROOT"),
+        help="Your own build of Caffe, with pycaffe; nothing is installed then.",
+    )
+    add(
+        "--target",
+        type=pathlib.Path,
+        default=REPOSITORY / ".caffe/bin",
+        help="The folder for the start scripts (default: .caffe/bin in this clone).",
+    )
     arguments = parser.parse_args()
     try:
         install_here(arguments.archive, arguments.debs, arguments.caffe_root, arguments.target)

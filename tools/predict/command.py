@@ -2,15 +2,15 @@
 
     face-cascade predict --run build/run holiday/ portrait.jpg clip.mp4
 
-PHOTO: image files, folders (searched deeply), videos, or the index of a camera. Faces are found, also turned ones, and
-aligned like CelebA's pictures. Written to OUT, photo by photo: predictions.jsonl (a line per photo), predictions.csv (a
-row per face and attribute), and a picture per photo that shows its faces, answers and regions. Boxes and regions are
-x1 y1 x2 y2 in pixels of the photo. The predictions of an earlier call in OUT are replaced.
+PHOTO: image files, folders with their subfolders, videos, or the index of a camera. Faces are found, rotated ones
+included, and aligned like CelebA's pictures. Written to OUT, photo by photo: predictions.jsonl (a line per photo),
+predictions.csv (a row per face and attribute), and a picture per photo that shows its faces, answers and regions. Boxes
+and regions are x1 y1 x2 y2 in pixels of the photo. The predictions of an earlier call in OUT are replaced.
 
     face-cascade predict --run build/run clip.mp4 --video answers.mp4
 
-answers for every frame of a video, follows the faces, averages their answers over half a second, and writes the frames
-with the answers as a video, without sound.
+This predicts for every frame of a video, tracks the faces, averages their predictions over half a second, and writes
+the frames with the predictions as a video without sound.
 
 Probabilities are calibrated once `face-cascade evaluate` has run. Each photo without an answer (not readable, no face)
 is reported in one line on standard error, and the exit status is then 1.
@@ -30,56 +30,71 @@ from tools.run import Run
 def add_arguments(parser):
     """Add the arguments of `face-cascade predict` to an argparse parser."""
     add = parser.add_argument
-    add("photos", nargs="+", metavar="PHOTO", help="image files, folders, videos, or the index of a camera")
-    add("--run", type=pathlib.Path, help="folder of the run whose network answers (default build/run)")
-    add("--out", type=pathlib.Path, help="folder to write to (default: predictions in the run's folder)")
-    add("--attributes", metavar="A,B", help="the attributes to answer for (default: all that the network knows)")
+    add("photos", nargs="+", metavar="PHOTO", help="Image files, folders, videos, or the index of a camera.")
+    add(
+        "--run",
+        type=pathlib.Path,
+        metavar="FOLDER",
+        help="The folder of the run whose network predicts (default: build/run).",
+    )
+    add("--out", type=pathlib.Path, metavar="FOLDER", help="The folder to write to (default: predictions/ in the run).")
+    add("--attributes", metavar="A,B,...", help="The attributes to predict (default: all of the network).")
     add(
         "--min-confidence",
         type=between(0.5, 1),
         default=MIN_CONFIDENCE,
         metavar="P",
-        help="an answer is uncertain when its probability of being right is below P, from 0.5 to 1 (default "
-        f"{MIN_CONFIDENCE}); raise it to get fewer, safer answers",
+        help="The confidence, 0.5 to 1, below which an answer is uncertain; raise it to get fewer, safer answers "
+        f"(default: {MIN_CONFIDENCE}).",
     )
-    add("--device", help="cpu, cuda, or cuda:N for GPU number N (default: the run's); BVLC Caffe knows cpu only")
+    add("--device", help="The device: cpu, cuda or cuda:N; BVLC Caffe computes on cpu only (default: the run's).")
     add(
         "--batch",
         type=count,
         default=16,
         metavar="N",
-        help="faces per forward pass (default 16); lower it to save memory",
+        help="Faces per forward pass; lower it to save memory (default: 16).",
     )
-    add("--no-pictures", action="store_true", help="write no pictures, only predictions.jsonl and predictions.csv")
+    add(
+        "--no-pictures",
+        action="store_true",
+        help="Write only predictions.jsonl and predictions.csv (default: a picture per photo, too).",
+    )
     add(
         "--all-regions",
         action="store_true",
-        help="draw the regions of absent and uncertain answers, too, in dashes (default: of what is present)",
+        help="Also draw the regions of absent and uncertain attributes, with dashed lines (default: only those of "
+        "present ones).",
     )
     faces = parser.add_argument_group("finding faces")
     add = faces.add_argument
-    add("--aligned", action="store_true", help="the pictures are faces framed like the training data's: find none")
+    add(
+        "--aligned",
+        action="store_true",
+        help="Take each picture as one face, framed like the training data (default: find the faces).",
+    )
     add(
         "--detector",
         default="mtcnn",
         metavar="NAME|FILE.onnx",
-        help="mtcnn (default), haar (OpenCV's older one, upright faces only), or a YuNet file of your own",
+        help="The face detector: mtcnn; haar, OpenCV's older one, for upright faces only; or a YuNet file of your own "
+        "(default: mtcnn).",
     )
     add(
         "--detection-size",
         type=count,
         default=face_finder.DETECTION_SIZE,
         metavar="PIXELS",
-        help="photos are searched at this many pixels along their longer side at most (default "
-        f"{face_finder.DETECTION_SIZE}); raise it for crowds, lower it for speed",
+        help="The longer side, in pixels, to which larger photos are reduced before faces are searched; raise it for "
+        f"crowds, lower it for speed (default: {face_finder.DETECTION_SIZE}).",
     )
     add(
         "--min-face-size",
         type=count,
         default=face_finder.MIN_FACE_SIZE,
         metavar="PIXELS",
-        help="side of the smallest face to find, in pixels of the photo as it is searched (default "
-        f"{face_finder.MIN_FACE_SIZE}); raise it for speed and fewer false faces",
+        help="The side of the smallest face to find, in pixels of the reduced photo; raise it for speed and for fewer "
+        f"false detections (default: {face_finder.MIN_FACE_SIZE}).",
     )
     videos = parser.add_argument_group("videos and cameras")
     add = videos.add_argument
@@ -87,21 +102,37 @@ def add_arguments(parser):
         "--every",
         type=between(0.001, 1e6),
         metavar="SECONDS",
-        help="seconds between the frames of a video that are answered for (default 1; with --video every frame is, and "
-        "the video that is written has only the frames that are answered for)",
+        help="The seconds from one frame that is processed to the next; the video of --video holds only those frames "
+        "(default: 1; with --video, every frame).",
     )
-    add("--frames", type=count, metavar="N", help="frames of each video or camera at most (default: all)")
+    add(
+        "--frames",
+        type=count,
+        metavar="N",
+        help="The largest number of frames to process of each video or camera (default: all).",
+    )
     add(
         "--video",
         type=pathlib.Path,
         metavar="FILE",
-        help=f"write one video or camera with its answers to FILE ({', '.join(video.CODECS)}), instead of pictures",
+        help="Instead of pictures, write the frames of one video or camera with their answers to FILE "
+        f"({', '.join(video.CODECS)}).",
     )
     files = parser.add_argument_group("files of your own instead of a run")
     add = files.add_argument
-    add("--weights", type=pathlib.Path, help=".caffemodel of any of the networks")
-    add("--models", type=pathlib.Path, default="models", help="folder of their deploy prototxts (default models)")
-    add("--names", metavar="A,B", help="the attributes they know, in order (default: those in calibration.json)")
+    add("--weights", type=pathlib.Path, metavar="FILE", help="The .caffemodel, of any of the networks.")
+    add(
+        "--models",
+        type=pathlib.Path,
+        default="models",
+        metavar="FOLDER",
+        help="The folder of the prototxts (default: models).",
+    )
+    add(
+        "--names",
+        metavar="A,B,...",
+        help="The names of their attributes, in order (default: those in calibration.json).",
+    )
 
 
 def count(text):

@@ -20,10 +20,10 @@ def joined(some):
 
 
 def suppress(boxes, scores, limit, of_smaller=False):
-    """Places of the boxes that no better one overlaps, the best first (non-maximum suppression).
+    """Indices of the boxes that no better one overlaps, the best first (non-maximum suppression).
 
-    boxes: (n, 4); scores: (n,); limit: largest share of overlap that is kept, of the union of two boxes or, with
-    of_smaller, of the smaller one
+    boxes: (n, 4); scores: (n,); limit: the largest IoU of two boxes that are both kept; with of_smaller, the
+    largest intersection over the area of the smaller one
     """
     order, kept = np.argsort(-scores, kind="stable"), []
     areas = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)

@@ -6,9 +6,8 @@ import typing
 
 import numpy as np
 
-from data_prep import geometry
+from data_prep import geometry, spelling
 from data_prep.geometry import ALIGNED_HEIGHT, ALIGNED_WIDTH, face, from_patch, moved_box, patch
-from models import spelling
 from tools import networks
 from tools.errors import ToolError
 from tools.evaluate import calibration

@@ -2,7 +2,7 @@
 
     face-cascade report --run build/run
     face-cascade report build/one build/two         their differences, to comparison.html in the second
-    .venv/bin/python -m tools.report.report --evaluation build/evaluation --out report.html
+    face-cascade report --evaluation build/evaluation --out report.html
 
 Reads RUN/evaluation, as evaluate wrote it, the faces of its LMDBs, and the logs RUN/*/train.log.
 """
@@ -99,13 +99,13 @@ def comparison(one, two, out=None):
 def add_arguments(parser):
     """The options of `face-cascade report`."""
     add = parser.add_argument
-    add("runs", nargs="*", metavar="RUN", help="Folder of a run, as --run; or of two runs, to be compared.")
-    add("--run", metavar="FOLDER", help=f"Folder of the run. Default: {DEFAULT_RUN}.")
-    add("--evaluation", metavar="FOLDER", help="Folder that evaluate wrote. Default: the one in the run.")
+    add("runs", nargs="*", metavar="RUN", help="The folder of a run, as --run, or the folders of two runs to compare.")
+    add("--run", metavar="FOLDER", help=f"The folder of the run (default: {DEFAULT_RUN}).")
+    add("--evaluation", metavar="FOLDER", help="The folder that evaluate wrote (default: the one in the run).")
     add(
         "--out",
         metavar="FILE",
-        help="File to write. Default: report.html in the run, or comparison.html in the second.",
+        help="The file to write (default: report.html in the run, or comparison.html in the second of two runs).",
     )
 
 

@@ -159,25 +159,36 @@ def average_stage(run, restart=False):
 def add_arguments(parser):
     """The options of `face-cascade average`."""
     add, default = parser.add_argument, record.Average()
-    add("--run", metavar="FOLDER", help="Folder of the run whose task one is trained. Default: build/run.")
-    add("--model", metavar="FILE", help="Without a run: train_val.prototxt of the region net.")
+    add("--run", metavar="FOLDER", help="The folder of the run whose task one is trained (default: build/run).")
+    add("--model", metavar="FILE", help="Without a run: the train_val.prototxt of the region net.")
     add("--weights", metavar="FILE", help="Without a run: the .caffemodel of task one.")
     add("--out", metavar="FILE", help="Without a run: the .caffemodel to write.")
     add(
         "--rectangles",
         choices=record.RECTANGLES,
-        help=f"Rectangle of each response point: measured on faces, or theoretical. Default: {default.rectangles}.",
+        help="The rectangle of each response point: measured on training faces, or theoretical, its receptive field as "
+        f"in the paper (default: {default.rectangles}).",
     )
-    add("--faces", type=int, help=f"Positive faces per attribute to average over. Default: {default.faces}.")
+    add(
+        "--faces",
+        type=int,
+        metavar="N",
+        help=f"Positive faces per attribute to average over (default: {default.faces}).",
+    )
     add(
         "--min-firings",
         type=int,
-        help="Faces for which a point must fire to get a rectangle of its own; below that it has its attribute's. "
-        f"Default: {default.min_firings}.",
+        metavar="N",
+        help="The number of faces for which a response point must fire to get a rectangle of its own; a point with "
+        f"fewer gets the rectangle of its attribute (default: {default.min_firings}).",
     )
-    add("--threshold", type=float, help="Without a run: response above which a point fires. Default: the net's own.")
-    add("--restart", action="store_true", help="Measure anew, whatever was measured before in this run.")
-    add("--device", help="cpu, cuda or cuda:N. Default: the run's.")
+    add(
+        "--threshold",
+        type=float,
+        help="Without a run: the response, 0 to 1, above which a point fires (default: the net's own).",
+    )
+    add("--restart", action="store_true", help="Measure again, even if nothing has changed (default: reuse).")
+    add("--device", help="The device: cpu, cuda or cuda:N (default: the run's).")
 
 
 def run(arguments):

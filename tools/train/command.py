@@ -10,9 +10,9 @@ stage that was interrupted (Ctrl-C, kill, power cut), run the same command again
 """
 
 import dataclasses
-import difflib
 import shlex
 
+from data_prep.spelling import suggestion
 from models import options, solvers
 from tools import record
 from tools import run as runs
@@ -39,14 +39,14 @@ def add_arguments(parser):
     )
 
 
-def add_run_arguments(parser):
-    """Add the options that a run's record keeps, for all commands that train."""
+def add_run_arguments(parser, folder="build/run"):
+    """Add the options that a run's record keeps, for all commands that train. folder: the default of --run."""
     add = parser.add_argument
     add(
         "--run",
-        default="build/run",
+        default=folder,
         metavar="FOLDER",
-        help="The folder of the run and its record (default: build/run).",
+        help=f"The folder of the run and its record (default: {folder}).",
     )
     add("--lmdb", metavar="FOLDER", help="The LMDB folder to train on (default: the record's, else data/lmdb).")
     add(
@@ -54,7 +54,7 @@ def add_run_arguments(parser):
         default="",
         metavar="CHANGES",
         help="Changes to solver fields, of all stages or of one, separated by commas, such as "
-        "base_lr=0.005,region.max_iter=500 (default: the values in solver/).",
+        "base_lr=0.005,region.max_iter=500 (default: none, the values in solver/).",
     )
     add(
         "--seed", type=int, help="The seed of the initial weights; change it to see the spread of results (default: 1)."
@@ -72,7 +72,7 @@ def add_run_arguments(parser):
         help="The Caffe to train with: bvlc is BVLC Caffe on the CPU, torch the engine on PyTorch, auto is torch for a "
         "GPU or a precision other than float32, else bvlc (default: auto).",
     )
-    add("--device", metavar="DEVICE", help="The device: cpu, cuda, cuda:N, or cuda:0,1 for two GPUs (default: cpu).")
+    add("--device", help="The device: cpu, cuda, cuda:N, or cuda:0,1 for two GPUs (default: cpu).")
     add(
         "--precision",
         choices=record.PRECISIONS,
@@ -83,7 +83,6 @@ def add_run_arguments(parser):
     add(
         "--flags",
         default="",
-        metavar="FLAGS",
         help='Further flags for `caffe train`, such as --flags="-shard batches" (default: none).',
     )
 
@@ -91,7 +90,7 @@ def add_run_arguments(parser):
 def add_network_arguments(parser):
     """Add the options of the networks to a parser, see models.options.NetworkOptions."""
     add = parser.add_argument
-    add("--batch", type=int, metavar="B", help="Images per attribute in a mini-batch, an even number (default: 4).")
+    add("--batch", type=int, metavar="N", help="Images per attribute in a mini-batch, an even number (default: 4).")
     add(
         "--l1",
         choices=options.L1_FORMS,
@@ -104,6 +103,7 @@ def add_network_arguments(parser):
     add(
         "--average-weight",
         type=float,
+        metavar="SHARE",
         help="The share of the average response in the revised response, 0 to 1; 0 switches it off (default: 0.5).",
     )
     add(
@@ -114,10 +114,11 @@ def add_network_arguments(parser):
     add(
         "--early-stopping-range",
         type=float,
+        metavar="RANGE",
         help="The standard deviation of an attribute's recent losses below which early stopping takes effect; 0 "
         "switches it off (default: 0.1).",
     )
-    add("--test-batch", type=int, help="Images per mini-batch in validation (default: 20).")
+    add("--test-batch", type=int, metavar="N", help="Images per mini-batch in validation (default: 20).")
 
 
 def apply(run, arguments):
@@ -182,9 +183,7 @@ def check_stages(names):
     """The stages named, by default all of the cascade's. Raises ToolError for an unknown stage."""
     for name in names:
         if name not in stages.ORDER:
-            near = difflib.get_close_matches(name, stages.ORDER, 1)
-            hint = f"; did you mean {near[0]}?" if near else f"; stages are {', '.join(stages.ORDER)}"
-            raise ToolError(f"unknown stage {name!r}{hint}")
+            raise ToolError(f"unknown stage {name!r}{suggestion(name, stages.ORDER, 'stages')}")
     return names or DEFAULT_STAGES
 
 

@@ -3,7 +3,7 @@
 const waiting = new Map();
 let worker, number = 0;
 
-/** Start the worker. progress: is told the share of the networks' bytes that have arrived. */
+/** Start the worker. progress: called with the share of the networks' bytes that have arrived. */
 export function startWorker(progress) {
   // A worker made from a blob has this page's Content-Security-Policy; one made from an address would have none.
   const code = `import ${JSON.stringify(new URL("worker.js", import.meta.url).href)};`;
