@@ -97,11 +97,11 @@ class Graph:
                 wants = param.propagate_down[position]
             node.propagate_down.append(wants)
         self._add_tops(node, available)
-        with naming(node):
+        with layer_errors(node):
             layer.check_counts(node.bottom_blobs, node.top_blobs)
             layer.setup(node.bottom_blobs, node.top_blobs)
             self._reshape(node)
-        self._weigh(node)
+        self._set_loss_weights(node)
         for blob in node.top_blobs:
             self.memory += blob.count
             glog.info(f"Top shape: {' '.join(map(str, blob.shape))} ({blob.count})")
@@ -131,7 +131,7 @@ class Graph:
             node.top_blobs.append(blob)
             available[name] = True
 
-    def _weigh(self, node):
+    def _set_loss_weights(self, node):
         """Set the loss weights of a layer's tops, which their diffs hold from now on."""
         weights = list(node.param.loss_weight)
         if node.layer.is_loss and not weights:
@@ -141,9 +141,9 @@ class Graph:
             f"layer {node.name!r}: give loss_weight never or once per top ({len(node.tops)})",
         )
         node.losses = weights or [0.0] * len(node.tops)
-        self._put_weights(node)
+        self._write_loss_weights(node)
 
-    def _put_weights(self, node):
+    def _write_loss_weights(self, node):
         for blob, weight in zip(node.top_blobs, node.losses):
             if weight:
                 blob.put_gradient(torch.full(blob.shape, weight))
@@ -161,20 +161,20 @@ class Graph:
             learns.append(spec.lr_mult != 0)
             owner = self._owners.get(spec.name) if spec.name else None
             if owner is None:
-                at = len(self.learnable)
+                owner_index = len(self.learnable)
                 self.learnable.append(blob)
                 self.rates.append(spec.lr_mult)
                 self.decays.append(spec.decay_mult)
                 if spec.name:
-                    self._owners[spec.name] = (at, spec)
+                    self._owners[spec.name] = (owner_index, spec)
                 continue
             self._share(node, spec, blob, *owner)
         node.layer.learns = learns
         return any(learns)
 
-    def _share(self, node, spec, blob, at, first):
+    def _share(self, node, spec, blob, owner_index, first):
         """Let a parameter blob be the one that was first called by its name. Raises CaffeError where they differ."""
-        owner = self.learnable[at]
+        owner = self.learnable[owner_index]
         where = f"layer {node.name!r}: param {spec.name!r}"
         if spec.share_mode == caffe_pb2.ParamSpec.PERMISSIVE:
             check(owner.count == blob.count, f"{where} has {blob.count} numbers, its owner {owner.count}")
@@ -186,9 +186,9 @@ class Graph:
             if spec.HasField(field):
                 value = getattr(spec, field)
                 if first.HasField(field):
-                    check(value == values[at], f"{where}: {field} is {value}, elsewhere {values[at]}")
+                    check(value == values[owner_index], f"{where}: {field} is {value}, elsewhere {values[owner_index]}")
                 else:
-                    values[at] = value
+                    values[owner_index] = value
                     setattr(first, field, value)
 
     def _force_backward(self):
@@ -205,7 +205,7 @@ class Graph:
         node.layer.reshape(node.bottom_blobs, node.top_blobs)
         node.shapes = [blob.shape for blob in node.bottom_blobs]
         if any(node.losses):
-            self._put_weights(node)
+            self._write_loss_weights(node)
 
     def reshape(self):
         """Shape all blobs for the inputs' shapes."""
@@ -229,7 +229,7 @@ class Graph:
             node = self.nodes[index]
             for call in self.before_forward_calls:
                 call(index)
-            with naming(node):
+            with layer_errors(node):
                 self._run_forward(node)
             losses += [blob.value().sum() * weight for blob, weight in zip(node.top_blobs, node.losses) if weight]
             for call in self.after_forward_calls:
@@ -245,7 +245,7 @@ class Graph:
             for call in self.before_backward_calls:
                 call(index)
             if node.needs_backward:
-                with naming(node):
+                with layer_errors(node):
                     self._run_backward(node)
                 if self.debug_info:
                     self._describe_backward(node)
@@ -269,29 +269,29 @@ class Graph:
 
     def _describe_forward(self, node):
         for name, blob in zip(node.tops, node.top_blobs):
-            glog.info(f"    [Forward] Layer {node.name}, top blob {name} data: {mean_size(blob.value())}")
+            glog.info(f"    [Forward] Layer {node.name}, top blob {name} data: {mean_abs(blob.value())}")
         for index, blob in enumerate(list.__iter__(node.layer.blobs)):
-            glog.info(f"    [Forward] Layer {node.name}, param blob {index} data: {mean_size(blob.value())}")
+            glog.info(f"    [Forward] Layer {node.name}, param blob {index} data: {mean_abs(blob.value())}")
 
     def _describe_backward(self, node):
         for name, blob, wanted in zip(node.bottoms, node.bottom_blobs, node.propagate_down):
             if wanted:
-                glog.info(f"    [Backward] Layer {node.name}, bottom blob {name} diff: {mean_size(blob.gradient())}")
+                glog.info(f"    [Backward] Layer {node.name}, bottom blob {name} diff: {mean_abs(blob.gradient())}")
         for index, blob in enumerate(list.__iter__(node.layer.blobs)):
             if node.layer.learns[index]:
-                glog.info(f"    [Backward] Layer {node.name}, param blob {index} diff: {mean_size(blob.gradient())}")
+                glog.info(f"    [Backward] Layer {node.name}, param blob {index} diff: {mean_abs(blob.gradient())}")
 
 
-def mean_size(tensor):
+def mean_abs(tensor):
     """Mean of absolute values, as the log prints it."""
     return glog.number(float(tensor.abs().mean()) if tensor.numel() else math.nan)
 
 
 # What PyTorch and Python raise for settings and sizes that cannot be computed, such as more memory than there is.
-FAULTS = (RuntimeError, MemoryError, OverflowError)
+COMPUTE_ERRORS = (RuntimeError, MemoryError, OverflowError)
 
 
-class naming:
+class layer_errors:
     """Context: an exception that leaves it says in which layer it was raised.
 
     Faults of Caffe's own layers become a CaffeError of one line; what a user's Python layer raises stays what it is.
@@ -308,10 +308,10 @@ class naming:
             raise CaffeError(f"layer {self.node.name!r}: {error}") from error
         if error is None or isinstance(error, CaffeError):
             return False
-        if isinstance(error, FAULTS) and self.node.layer.type != "Python":
-            words = str(error).strip().partition("\n")[0] or type(error).__name__
+        if isinstance(error, COMPUTE_ERRORS) and self.node.layer.type != "Python":
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
             where = f"layer {self.node.name!r}: {self.node.layer.type}"
-            raise CaffeError(f"{where} cannot be computed with these settings and sizes: {words}") from error
+            raise CaffeError(f"{where} cannot be computed with these settings and sizes: {reason}") from error
         if hasattr(error, "add_note"):
             error.add_note(f"(raised in layer {self.node.name!r}, type {self.node.layer.type})")
         return False

@@ -53,7 +53,7 @@ def own_gpu(numbers):
 
 
 @contextlib.contextmanager
-def joined(numbers):
+def process_group(numbers):
     """Be a member of the ranks inside; nothing to do for a single process."""
     if not launched():
         yield
@@ -82,7 +82,7 @@ class Averager:
         """Lists of gradients that travel together."""
         bucket, size = [], 0
         for blob in reversed(self.blobs):
-            gradient = blob.diff_memory.plain(blob.shape)
+            gradient = blob.diff_memory.contiguous(blob.shape)
             bucket.append(gradient)
             size += gradient.numel()
             if size >= BUCKET:
@@ -109,7 +109,7 @@ class Averager:
 def broadcast(solver):
     """Give every rank the weights of rank 0."""
     for blob in solver.net.learnable:
-        distributed.broadcast(blob.data_memory.plain(blob.shape), 0)
+        distributed.broadcast(blob.data_memory.contiguous(blob.shape), 0)
         blob.data_memory.changed()
 
 
@@ -122,7 +122,7 @@ def attach(solver):
         solver.test_action = lambda: None
 
 
-def agreed(signals):
+def agreed_action(signals):
     """A solver's action on which all ranks agree: the first one any of them was asked for."""
     if not launched():
         return signals

@@ -25,10 +25,10 @@ def parse_text(text, message, name="prototxt"):
     try:
         return text_format.Parse(text, message)
     except text_format.ParseError as error:
-        words = str(error)
+        description = str(error)
         where = f"{name}:{error.GetLine()}:{error.GetColumn()}" if error.GetLine() else name
-        _, found, rest = words.partition(" : ")
-        raise CaffeError(f"{where}: {' '.join((rest if found else words).split())}")
+        _, separator, rest = description.partition(" : ")
+        raise CaffeError(f"{where}: {' '.join((rest if separator else description).split())}")
 
 
 def read_text(path, message):

@@ -18,18 +18,18 @@ class Broadcast(BuiltIn):
         self.check(end <= len(shape), f"num_axes {param.num_axes} from axis {start} on is more than shape {shape} has")
         return shape[start:end]
 
-    def place(self, param, bottom, operand):
+    def align(self, param, bottom, operand):
         """Find where the operand's axes lie; raises CaffeError where the sizes differ."""
         shape, small = bottom[0].shape, operand.shape
         self.start = self.axis(param.axis, bottom[0]) if small else 0
         matches = tuple(shape[self.start : self.start + len(small)]) == tuple(small)
         self.check(matches, f"operand of shape {small} does not fit shape {shape} from axis {self.start} on")
         self.sizes = [1] * self.start + list(small) + [1] * (len(shape) - self.start - len(small))
-        self.summed = [axis for axis in range(len(shape)) if not self.start <= axis < self.start + len(small)]
+        self.summed_axes = [axis for axis in range(len(shape)) if not self.start <= axis < self.start + len(small)]
 
-    def reduced(self, tensor, operand):
+    def sum_to_operand(self, tensor, operand):
         """The sum over the axes the operand has not, in its shape."""
-        return (tensor.sum(self.summed) if self.summed else tensor).reshape(operand.shape)
+        return (tensor.sum(self.summed_axes) if self.summed_axes else tensor).reshape(operand.shape)
 
 
 @register("Scale")
@@ -50,7 +50,7 @@ class Scale(Broadcast):
         return bottom[1] if len(bottom) > 1 else self.blobs[0]
 
     def reshape(self, bottom, top):
-        self.place(self.param.scale_param, bottom, self.factor(bottom))
+        self.align(self.param.scale_param, bottom, self.factor(bottom))
         top[0].reshape(*bottom[0].shape)
 
     def forward(self, bottom, top):
@@ -64,11 +64,11 @@ class Scale(Broadcast):
     def backward(self, top, propagate_down, bottom):
         dy, factor = top[0].gradient(), self.factor(bottom)
         if self.param.scale_param.bias_term and self.learns[-1]:
-            self.blobs[-1].diff_memory.add(self.reduced(dy, self.blobs[-1]))
+            self.blobs[-1].diff_memory.add(self.sum_to_operand(dy, self.blobs[-1]))
         wanted = propagate_down[1] if len(bottom) > 1 else self.learns[0]
         if wanted:
             x = bottom[0].value() if self.input is None else self.input
-            gradient = self.reduced(dy * x, factor)
+            gradient = self.sum_to_operand(dy * x, factor)
             if len(bottom) > 1:
                 factor.put_gradient(gradient)
             else:
@@ -89,7 +89,7 @@ class Bias(Broadcast):
         return bottom[1] if len(bottom) > 1 else self.blobs[0]
 
     def reshape(self, bottom, top):
-        self.place(self.param.bias_param, bottom, self.term(bottom))
+        self.align(self.param.bias_param, bottom, self.term(bottom))
         top[0].reshape(*bottom[0].shape)
 
     def forward(self, bottom, top):
@@ -98,8 +98,8 @@ class Bias(Broadcast):
     def backward(self, top, propagate_down, bottom):
         dy, term = top[0].gradient(), self.term(bottom)
         if len(bottom) > 1 and propagate_down[1]:
-            term.put_gradient(self.reduced(dy, term))
+            term.put_gradient(self.sum_to_operand(dy, term))
         elif len(bottom) == 1 and self.learns[0]:
-            term.diff_memory.add(self.reduced(dy, term))
+            term.diff_memory.add(self.sum_to_operand(dy, term))
         if propagate_down[0] and top[0] is not bottom[0]:
             bottom[0].put_gradient(dy.clone())

@@ -10,7 +10,7 @@ from .base import BuiltIn, register
 from .losses import LabelLoss, Loss
 
 # The least probability whose logarithm is taken.
-LEAST = 1e-20
+LOG_THRESHOLD = 1e-20
 SMALLEST_FLOAT = torch.finfo(torch.float32).tiny
 
 
@@ -23,10 +23,14 @@ class ClassLoss(LabelLoss):
     def reshape(self, bottom, top):
         super().reshape(bottom, top)
         shape = bottom[0].shape
-        self.at = self.axis(self.class_axis(), bottom[0])
-        self.outer, self.classes, self.inner = product(shape[: self.at]), shape[self.at], product(shape[self.at + 1 :])
+        self.dim = self.axis(self.class_axis(), bottom[0])
+        self.outer, self.classes, self.inner = (
+            product(shape[: self.dim]),
+            shape[self.dim],
+            product(shape[self.dim + 1 :]),
+        )
         places, labels = self.outer * self.inner, product(bottom[1].shape)
-        self.check(places == labels, f"scores of shape {shape} need {places} labels (axis {self.at}), not {labels}")
+        self.check(places == labels, f"scores of shape {shape} need {places} labels (axis {self.dim}), not {labels}")
         if len(top) > 1:
             top[1].reshape(*shape)
 
@@ -55,7 +59,7 @@ class ClassLoss(LabelLoss):
             top[1].put(self.probabilities.reshape(bottom[0].shape).clone())
 
 
-def chosen(rows, labels):
+def at_labels(rows, labels):
     """The number of each place's label: rows (outer, classes, inner), labels (outer, inner)."""
     return rows.gather(1, labels[:, None])[:, 0]
 
@@ -67,7 +71,7 @@ class SoftmaxWithLoss(ClassLoss):
     def forward(self, bottom, top):
         self.probabilities = self.rows(bottom[0].value()).softmax(1)
         labels, counts = self.labels(bottom)
-        losses = -chosen(self.probabilities, labels).clamp(min=SMALLEST_FLOAT).log()
+        losses = -at_labels(self.probabilities, labels).clamp(min=SMALLEST_FLOAT).log()
         self.finish(losses, counts, bottom, top)
 
     def backward(self, top, propagate_down, bottom):
@@ -120,7 +124,7 @@ class InfogainLoss(ClassLoss):
     def forward(self, bottom, top):
         self.probabilities = self.rows(bottom[0].value()).softmax(1)
         labels, counts = self.labels(bottom)
-        losses = -(self.gains(bottom, labels) * self.probabilities.clamp(min=LEAST).log()).sum(1)
+        losses = -(self.gains(bottom, labels) * self.probabilities.clamp(min=LOG_THRESHOLD).log()).sum(1)
         self.finish(losses, counts, bottom, top)
 
     def backward(self, top, propagate_down, bottom):
@@ -148,7 +152,7 @@ class MultinomialLogisticLoss(Loss):
     def operands(self, bottom):
         rows = bottom[0].value().reshape(bottom[0].shape[0], -1)
         labels = bottom[1].value().reshape(-1, 1).long()
-        return rows, labels, rows.gather(1, labels).clamp(min=LEAST)
+        return rows, labels, rows.gather(1, labels).clamp(min=LOG_THRESHOLD)
 
     def forward(self, bottom, top):
         rows, _, right = self.operands(bottom)
@@ -179,11 +183,15 @@ class Accuracy(BuiltIn):
 
     def reshape(self, bottom, top):
         param, shape = self.param.accuracy_param, bottom[0].shape
-        self.at = self.axis(param.axis, bottom[0])
-        self.outer, self.classes, self.inner = product(shape[: self.at]), shape[self.at], product(shape[self.at + 1 :])
+        self.dim = self.axis(param.axis, bottom[0])
+        self.outer, self.classes, self.inner = (
+            product(shape[: self.dim]),
+            shape[self.dim],
+            product(shape[self.dim + 1 :]),
+        )
         labels, places = product(bottom[1].shape), self.outer * self.inner
         self.check(param.top_k <= self.classes, f"top_k {param.top_k} is more than the {self.classes} classes")
-        self.check(places == labels, f"scores of shape {shape} need {places} labels (axis {self.at}), not {labels}")
+        self.check(places == labels, f"scores of shape {shape} need {places} labels (axis {self.dim}), not {labels}")
         top[0].reshape()
         if len(top) > 1:
             top[1].reshape(self.classes)
@@ -193,8 +201,8 @@ class Accuracy(BuiltIn):
         labels = bottom[1].value().reshape(self.outer, self.inner).long()
         counts = torch.ones_like(labels, dtype=torch.bool) if self.ignored is None else labels != self.ignored
         labels = labels * counts
-        as_good = (rows >= rows.gather(1, labels[:, None])).sum(1)
-        right = ((as_good <= self.param.accuracy_param.top_k) & counts).float()
+        at_least_as_high = (rows >= rows.gather(1, labels[:, None])).sum(1)
+        right = ((at_least_as_high <= self.param.accuracy_param.top_k) & counts).float()
         top[0].put(right.sum() / counts.sum().clamp(min=1))
         if len(top) > 1:
             sums = torch.zeros((2, self.classes), device=right.device)

@@ -68,13 +68,13 @@ class Reduction(BuiltIn):
     """SUM, ASUM (of absolute values), SUMSQ (of squares) or MEAN over all axes from `axis` on, times coeff."""
 
     def reshape(self, bottom, top):
-        self.at = self.axis(self.param.reduction_param.axis, bottom[0])
-        self.size = product(bottom[0].shape[self.at :])
-        top[0].reshape(*bottom[0].shape[: self.at])
+        self.dim = self.axis(self.param.reduction_param.axis, bottom[0])
+        self.size = product(bottom[0].shape[self.dim :])
+        top[0].reshape(*bottom[0].shape[: self.dim])
 
     def forward(self, bottom, top):
         param = self.param.reduction_param
-        rows = bottom[0].value().reshape(*bottom[0].shape[: self.at], -1)
+        rows = bottom[0].value().reshape(*bottom[0].shape[: self.dim], -1)
         kinds = caffe_pb2.ReductionParameter
         if param.operation == kinds.ASUM:
             rows = rows.abs()
@@ -89,7 +89,7 @@ class Reduction(BuiltIn):
         param, kinds = self.param.reduction_param, caffe_pb2.ReductionParameter
         x = bottom[0].value()
         factor = param.coeff / self.size if param.operation == kinds.MEAN else param.coeff
-        dy = (top[0].gradient() * factor).reshape(*bottom[0].shape[: self.at], *[1] * (x.dim() - self.at))
+        dy = (top[0].gradient() * factor).reshape(*bottom[0].shape[: self.dim], *[1] * (x.dim() - self.dim))
         if param.operation == kinds.ASUM:
             gradient = dy * x.sign()
         elif param.operation == kinds.SUMSQ:
@@ -105,14 +105,14 @@ class ArgMax(BuiltIn):
 
     def setup(self, bottom, top):
         param = self.param.argmax_param
-        self.at = self.axis(param.axis, bottom[0]) if param.HasField("axis") else None
-        size = bottom[0].shape[self.at] if self.at is not None else product(bottom[0].shape[1:])
+        self.dim = self.axis(param.axis, bottom[0]) if param.HasField("axis") else None
+        size = bottom[0].shape[self.dim] if self.dim is not None else product(bottom[0].shape[1:])
         self.check(1 <= param.top_k <= size, f"argmax_param.top_k must be 1 to {size}, not {param.top_k}")
 
     def reshape(self, bottom, top):
         param, shape = self.param.argmax_param, list(bottom[0].shape)
-        if self.at is not None:
-            shape[self.at] = param.top_k
+        if self.dim is not None:
+            shape[self.dim] = param.top_k
         else:
             axes = max(len(shape), 3)
             shape = [shape[0]] + [1] * (axes - 1)
@@ -123,13 +123,13 @@ class ArgMax(BuiltIn):
 
     def forward(self, bottom, top):
         param, x = self.param.argmax_param, bottom[0].value()
-        rows = x.reshape(x.shape[0], -1) if self.at is None else x.movedim(self.at, -1)
+        rows = x.reshape(x.shape[0], -1) if self.dim is None else x.movedim(self.dim, -1)
         # Of equal numbers the last comes first, as in Caffe.
         order = rows.flip(-1).sort(dim=-1, descending=True, stable=True)
         values = order.values[..., : param.top_k]
         places = (rows.shape[-1] - 1 - order.indices[..., : param.top_k]).float()
-        if self.at is not None:
-            result = (values if param.out_max_val else places).movedim(-1, self.at)
+        if self.dim is not None:
+            result = (values if param.out_max_val else places).movedim(-1, self.dim)
         else:
             result = torch.stack([places, values], 1) if param.out_max_val else places
         top[0].put(result.reshape(top[0].shape).contiguous())
@@ -138,13 +138,13 @@ class ArgMax(BuiltIn):
 @register("Softmax")
 class Softmax(BuiltIn):
     def reshape(self, bottom, top):
-        self.at = self.axis(self.param.softmax_param.axis, bottom[0])
+        self.dim = self.axis(self.param.softmax_param.axis, bottom[0])
         top[0].reshape(*bottom[0].shape)
 
     def forward(self, bottom, top):
-        top[0].put(bottom[0].value().softmax(self.at))
+        top[0].put(bottom[0].value().softmax(self.dim))
 
     def backward(self, top, propagate_down, bottom):
         if propagate_down[0]:
             y, dy = top[0].value(), top[0].gradient()
-            bottom[0].put_gradient((dy - (dy * y).sum(self.at, keepdim=True)) * y)
+            bottom[0].put_gradient((dy - (dy * y).sum(self.dim, keepdim=True)) * y)

@@ -23,9 +23,9 @@ class Filter(BuiltIn):
         param = self.param.convolution_param
         self.check(len(bottom) == len(top), f"needs as many tops as bottoms, not {len(top)} and {len(bottom)}")
         self.check(param.num_output > 0, "convolution_param.num_output must be at least 1")
-        self.at = self.axis(param.axis, bottom[0])
-        self.geometry = Geometry(param, len(bottom[0].shape) - self.at - 1, self.where)
-        self.groups, self.outputs, channels = param.group, param.num_output, bottom[0].shape[self.at]
+        self.dim = self.axis(param.axis, bottom[0])
+        self.geometry = Geometry(param, len(bottom[0].shape) - self.dim - 1, self.where)
+        self.groups, self.outputs, channels = param.group, param.num_output, bottom[0].shape[self.dim]
         self.check(self.groups > 0, "convolution_param.group must be at least 1")
         for what, count in (("input channels", channels), ("num_output", self.outputs)):
             self.check(count % self.groups == 0, f"{count} {what} do not divide into {self.groups} groups")
@@ -43,14 +43,14 @@ class Filter(BuiltIn):
         for blob in bottom:
             self.check(blob.shape == shape, f"bottoms differ in shape: {blob.shape}, {shape}")
         self.check(
-            len(shape) == self.at + 1 + len(self.geometry.kernel) and shape[self.at] == self.channels,
-            f"input of shape {shape} has not {self.channels} channels at axis {self.at}",
+            len(shape) == self.dim + 1 + len(self.geometry.kernel) and shape[self.dim] == self.channels,
+            f"input of shape {shape} has not {self.channels} channels at axis {self.dim}",
         )
-        sizes = shape[self.at + 1 :]
+        sizes = shape[self.dim + 1 :]
         new = self.geometry.deconvolved(sizes) if self.transposed else self.geometry.output(sizes)
         self.check(min(new) > 0, f"kernel {self.geometry.kernel} is larger than the padded input of shape {shape}")
         for blob in top:
-            blob.reshape(*shape[: self.at], self.outputs, *new)
+            blob.reshape(*shape[: self.dim], self.outputs, *new)
 
     def folded(self, tensor, channels, sizes):
         """A tensor of a blob as (N, channels, sizes), the axes before the channels' as one."""
@@ -80,7 +80,7 @@ class Filter(BuiltIn):
 
     def input(self, blob):
         shape = blob.shape
-        x = self.operand(self.folded(blob.raw(), self.channels, shape[self.at + 1 :]))
+        x = self.operand(self.folded(blob.raw(), self.channels, shape[self.dim + 1 :]))
         return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 and self.channels_last() else x
 
     def channels_last(self):
@@ -103,7 +103,7 @@ class Filter(BuiltIn):
             wanted = self.wanted(down)
             if not any(wanted):
                 continue
-            dy = self.operand(self.folded(target.raw_gradient(), self.outputs, target.shape[self.at + 1 :]))
+            dy = self.operand(self.folded(target.raw_gradient(), self.outputs, target.shape[self.dim + 1 :]))
             sizes = [self.outputs] if wanted[2] else None
             gradients = aten.convolution_backward(dy, self.input(source), weight, sizes, *self.settings(), wanted)
             if down:
@@ -119,7 +119,7 @@ class Convolution(Filter):
         super().reshape(bottom, top)
         positions = product(top[0].shape) // self.outputs
         self.algorithms = [None, None]
-        if self.at == 1:
+        if self.dim == 1:
             self.algorithms = [
                 grouped.choose(self.geometry, self.groups, positions, self.weight_shape, gpu) for gpu in (False, True)
             ]
@@ -142,7 +142,7 @@ class Convolution(Filter):
             return super().forward(bottom, top)
         weight, bias = self.grouped_weight(), self.bias()
         bias = None if bias is None else bias.view(self.groups, -1)
-        self.kept_weight = weight if weight.dtype != torch.float32 and self.phase == context.TRAIN else None
+        self.cast_weight = weight if weight.dtype != torch.float32 and self.phase == context.TRAIN else None
         for source, target in zip(bottom, top):
             x = self.input_blocks(source)
             images, _, height, width = target.shape
@@ -154,7 +154,7 @@ class Convolution(Filter):
         algorithm = self.algorithm
         if algorithm is None:
             return super().backward(top, propagate_down, bottom)
-        weight = self.grouped_weight() if self.kept_weight is None else self.kept_weight
+        weight = self.grouped_weight() if self.cast_weight is None else self.cast_weight
         for source, target, down in zip(bottom, top, propagate_down):
             wanted = self.wanted(down)
             if not any(wanted):

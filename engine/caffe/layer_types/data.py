@@ -52,14 +52,14 @@ class Data(Source):
         ranks, rank = context.solver_count(), context.solver_rank()
         if self.phase == context.TEST:
             ranks, rank = 1, 0
-        run = param.batch_size if context.shard() == "batches" else 1
+        block = param.batch_size if context.shard() == "batches" else 1
         self.loader = Loader(
             *(database, self.transformer, param.batch_size, param.prefetch),
-            **{"skip": skip, "rank": rank, "ranks": ranks, "run": run, "budget": context.decoded_budget()},
+            **{"skip": skip, "rank": rank, "ranks": ranks, "block": block, "budget": context.decoded_budget()},
         )
         weakref.finalize(self, self.loader.close)
         _, image = database.image(database.first(), self.transformer.decode)
-        *_, height, width, _ = self.transformer.place((0, 0, False), image.shape)
+        *_, height, width, _ = self.transformer.window((0, 0, False), image.shape)
         self.transformer.affine(image.shape[2])
         top[0].reshape(param.batch_size, image.shape[2], height, width)
         if len(top) > 1:

@@ -16,9 +16,9 @@ from ..tensors import product
 aten = torch.ops.aten
 
 # Multiply-adds per group from which on the CPU takes a convolution per group.
-MUCH_WORK = 1_000_000
+MIN_SEPARATE_WORK = 1_000_000
 # Channels per group, in and out, up to which the native call is best.
-NARROW = 2
+MAX_NATIVE_CHANNELS = 2
 
 
 def blocks(raw, shape, groups):
@@ -149,7 +149,7 @@ def choose(geometry, groups, positions, weight_shape, on_gpu):
 
     positions: N * H' * W', at which each filter is applied; weight_shape: (G * C', C, h, w) of the whole layer
     """
-    if groups == 1 or len(geometry.kernel) != 2 or weight_shape[0] // groups <= NARROW >= weight_shape[1]:
+    if groups == 1 or len(geometry.kernel) != 2 or weight_shape[0] // groups <= MAX_NATIVE_CHANNELS >= weight_shape[1]:
         return None
     work = positions * product(weight_shape) // groups
-    return Separate(geometry) if work >= MUCH_WORK and not on_gpu else Batched(geometry)
+    return Separate(geometry) if work >= MIN_SEPARATE_WORK and not on_gpu else Batched(geometry)

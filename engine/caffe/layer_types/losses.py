@@ -161,7 +161,7 @@ class ContrastiveLoss(Loss):
     bottoms = 3
     no_gradient = (2,)
     # What Caffe adds to a distance before dividing by it.
-    LEAST = 1e-4
+    EPSILON = 1e-4
 
     def setup(self, bottom, top):
         for blob in bottom[:2]:
@@ -194,7 +194,7 @@ class ContrastiveLoss(Loss):
             far = -near.float()
         else:
             distance = self.squared.sqrt()
-            far = -(param.margin - distance).clamp(min=0) / (distance + self.LEAST)
+            far = -(param.margin - distance).clamp(min=0) / (distance + self.EPSILON)
         factor = torch.where(self.similar, torch.ones_like(far), far)[:, None]
         for index, sign in enumerate((1, -1)):
             if propagate_down[index]:

@@ -15,7 +15,7 @@ aten = torch.ops.aten
 class Neuron(BuiltIn):
     """Base: one bottom, one top of its shape, maybe the same blob.
 
-    evaluate(x) gives y; slope(x, y, dy) the gradient. Both get tensors in whatever order the bottom lies, in float32
+    evaluate(x) gives y; gradient(x, y, dy) the gradient. Both get tensors in whatever order the bottom lies, in float32
     unless `any_type`.
     """
 
@@ -33,7 +33,7 @@ class Neuron(BuiltIn):
     def backward(self, top, propagate_down, bottom):
         if propagate_down[0]:
             x, y, dy = (self.tensor(t) for t in (bottom[0].raw(), top[0].raw(), top[0].raw_gradient()))
-            bottom[0].put_gradient(self.slope(x, like(y, x), like(dy, x)))
+            bottom[0].put_gradient(self.gradient(x, like(y, x), like(dy, x)))
 
 
 @register("ReLU")
@@ -41,7 +41,7 @@ class ReLU(Neuron):
     any_type = True
 
     def setup(self, bottom, top):
-        self.leak = self.param.relu_param.negative_slope
+        self.negative_slope = self.param.relu_param.negative_slope
         self.in_place = False
 
     def reshape(self, bottom, top):
@@ -49,13 +49,13 @@ class ReLU(Neuron):
         self.in_place = top[0] is bottom[0]
 
     def evaluate(self, x):
-        if self.leak:
-            return aten.leaky_relu(x, self.leak)
+        if self.negative_slope:
+            return aten.leaky_relu(x, self.negative_slope)
         return aten.relu_(x) if self.in_place else aten.relu(x)
 
-    def slope(self, x, y, dy):
-        if self.leak:
-            return aten.leaky_relu_backward(dy, x, self.leak, False)
+    def gradient(self, x, y, dy):
+        if self.negative_slope:
+            return aten.leaky_relu_backward(dy, x, self.negative_slope, False)
         if self.in_place and dy.dtype == x.dtype:
             return aten.threshold_backward.grad_input(dy, x, 0, grad_input=dy)
         return aten.threshold_backward(dy, x.to(dy.dtype), 0)
@@ -98,7 +98,7 @@ class ELU(Neuron):
     def evaluate(self, x):
         return aten.elu(x, self.param.elu_param.alpha)
 
-    def slope(self, x, y, dy):
+    def gradient(self, x, y, dy):
         return torch.where(x > 0, dy, dy * (y + self.param.elu_param.alpha))
 
 
@@ -107,7 +107,7 @@ class Sigmoid(Neuron):
     def evaluate(self, x):
         return torch.sigmoid(x)
 
-    def slope(self, x, y, dy):
+    def gradient(self, x, y, dy):
         return aten.sigmoid_backward(dy, y)
 
 
@@ -116,7 +116,7 @@ class TanH(Neuron):
     def evaluate(self, x):
         return torch.tanh(x)
 
-    def slope(self, x, y, dy):
+    def gradient(self, x, y, dy):
         return aten.tanh_backward(dy, y)
 
 
@@ -128,7 +128,7 @@ class Swish(Neuron):
         self.input = x.clone()
         return x * torch.sigmoid(self.param.swish_param.beta * x)
 
-    def slope(self, x, y, dy):
+    def gradient(self, x, y, dy):
         x, beta = like(self.input, x), self.param.swish_param.beta
         s = torch.sigmoid(beta * x)
         return dy * (s + beta * x * s * (1 - s))
@@ -141,7 +141,7 @@ class BNLL(Neuron):
     def evaluate(self, x):
         return x.clamp(min=0) + torch.log1p(torch.exp(-x.abs()))
 
-    def slope(self, x, y, dy):
+    def gradient(self, x, y, dy):
         return dy * torch.sigmoid(x.clamp(max=50))
 
 
@@ -154,7 +154,7 @@ class AbsVal(Neuron):
     def evaluate(self, x):
         return x.abs()
 
-    def slope(self, x, y, dy):
+    def gradient(self, x, y, dy):
         return dy * torch.sign(x)
 
 
@@ -163,7 +163,7 @@ class Clip(Neuron):
     def evaluate(self, x):
         return x.clamp(self.param.clip_param.min, self.param.clip_param.max)
 
-    def slope(self, x, y, dy):
+    def gradient(self, x, y, dy):
         low, high = self.param.clip_param.min, self.param.clip_param.max
         return dy * ((x >= low) & (x <= high))
 
@@ -181,13 +181,13 @@ class Power(Neuron):
             return torch.full_like(x, 1.0 if self.power == 0 else self.shift**self.power)
         if self.scale != 1:
             y = x * self.scale
-            return self.raised(y.add_(self.shift) if self.shift else y)
-        return self.raised(x + self.shift)
+            return self.to_power(y.add_(self.shift) if self.shift else y)
+        return self.to_power(x + self.shift)
 
-    def raised(self, y):
+    def to_power(self, y):
         return y if self.power == 1 else y.pow(self.power)
 
-    def slope(self, x, y, dy):
+    def gradient(self, x, y, dy):
         factor = self.power * self.scale
         if self.power == 1 or factor == 0:
             return dy * factor
@@ -211,7 +211,7 @@ class Exp(Neuron):
     def evaluate(self, x):
         return torch.exp(x * self.inner) * self.outer
 
-    def slope(self, x, y, dy):
+    def gradient(self, x, y, dy):
         return dy * y * self.inner
 
 
@@ -230,7 +230,7 @@ class Log(Neuron):
     def evaluate(self, x):
         return torch.log(x * self.scale + self.shift) * self.factor
 
-    def slope(self, x, y, dy):
+    def gradient(self, x, y, dy):
         return dy * (self.scale * self.factor / (x * self.scale + self.shift))
 
 
@@ -260,5 +260,5 @@ class Dropout(Neuron):
         self.mask = torch.empty_like(x).bernoulli_(1 - self.ratio).div_(1 - self.ratio)
         return x * self.mask
 
-    def slope(self, x, y, dy):
+    def gradient(self, x, y, dy):
         return dy * like(self.mask, dy) if self.phase == context.TRAIN else dy.clone()

@@ -71,7 +71,9 @@ class BatchNorm(BuiltIn):
         param = self.param.batch_norm_param
         self.channels = 1 if len(bottom[0].shape) == 1 else bottom[0].shape[1]
         self.eps, self.fraction = param.eps, param.moving_average_fraction
-        self.running = param.use_global_stats if param.HasField("use_global_stats") else self.phase == context.TEST
+        self.use_global_stats = (
+            param.use_global_stats if param.HasField("use_global_stats") else self.phase == context.TEST
+        )
         for shape in ((self.channels,), (self.channels,), (1,)):
             self.blobs.add_blob(*shape)
         # The statistics are kept by the layer itself, not learned.
@@ -95,7 +97,7 @@ class BatchNorm(BuiltIn):
 
     def forward(self, bottom, top):
         x = self.view(bottom[0].value())
-        if self.running:
+        if self.use_global_stats:
             factor = self.blobs[2].value()
             factor = torch.where(factor == 0, factor, 1 / factor)
             mean, variance = self.blobs[0].value() * factor, self.blobs[1].value() * factor
@@ -116,7 +118,7 @@ class BatchNorm(BuiltIn):
         if not propagate_down[0]:
             return
         dy = self.view(top[0].gradient())
-        if not self.running:
+        if not self.use_global_stats:
             y = self.normal
             dy = dy - dy.mean((0, 2))[:, None] - y * (dy * y).mean((0, 2))[:, None]
         bottom[0].put_gradient((dy / self.deviation[:, None]).reshape(bottom[0].shape))
@@ -128,7 +130,7 @@ class MVN(BuiltIn):
 
     def setup(self, bottom, top):
         param = self.param.mvn_param
-        self.eps, self.scales, self.across = param.eps, param.normalize_variance, param.across_channels
+        self.eps, self.normalize_variance, self.across = param.eps, param.normalize_variance, param.across_channels
 
     def reshape(self, bottom, top):
         top[0].reshape(*bottom[0].shape)
@@ -140,7 +142,7 @@ class MVN(BuiltIn):
     def forward(self, bottom, top):
         x = self.rows(bottom[0].value(), bottom[0])
         y = x - x.mean(1, keepdim=True)
-        if self.scales:
+        if self.normalize_variance:
             self.deviation = y.square().mean(1, keepdim=True).sqrt() + self.eps
             y = y / self.deviation
         self.normal = y
@@ -151,6 +153,6 @@ class MVN(BuiltIn):
             return
         dy, y = self.rows(top[0].gradient(), top[0]), self.normal
         dx = dy - dy.mean(1, keepdim=True)
-        if self.scales:
+        if self.normalize_variance:
             dx = (dx - y * (dy * y).mean(1, keepdim=True)) / self.deviation
         bottom[0].put_gradient(dx.reshape(bottom[0].shape))

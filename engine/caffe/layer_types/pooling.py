@@ -38,16 +38,16 @@ class Pooling(BuiltIn):
         self.check(len(bottom[0].shape) == 4, f"Pooling needs a blob of 4 axes, not {bottom[0].shape}")
         self.check(param.pool in (MAX, AVE), "pooling_param.pool: STOCHASTIC is not supported; use MAX or AVE")
         self.check(len(top) == 1 or param.pool == MAX, "only MAX pooling has a second top, the places of the largest")
-        self.whole = param.global_pooling
+        self.is_global = param.global_pooling
         sized = param.HasField("kernel_size") or param.HasField("kernel_h") or param.HasField("kernel_w")
-        if self.whole:
+        if self.is_global:
             self.check(not sized, "pooling_param: with global_pooling the kernel is the whole map; leave its size out")
         else:
             self.check(sized, "pooling_param needs kernel_size, or kernel_h and kernel_w, or global_pooling: true")
         self.kernel, self.stride, self.pad = (
             self.pair(param, field, default) for field, default in (("kernel_size", 0), ("stride", 1), ("pad", 0))
         )
-        if self.whole:
+        if self.is_global:
             self.check(self.pad == [0, 0] and self.stride == [1, 1], "global_pooling takes stride 1 and pad 0")
         else:
             self.check(min(self.kernel) > 0 and min(self.stride) > 0, "kernel and stride must be at least 1")
@@ -72,7 +72,7 @@ class Pooling(BuiltIn):
     def reshape(self, bottom, top):
         shape = bottom[0].shape
         self.check(len(shape) == 4, f"Pooling needs a blob of 4 axes, not {shape}")
-        if self.whole:
+        if self.is_global:
             self.kernel = list(shape[2:])
         sizes = [self.output(*sides) for sides in zip(shape[2:], self.kernel, self.stride, self.pad)]
         self.check(min(sizes) > 0, f"kernel {self.kernel} is larger than the padded map of shape {shape}")
@@ -85,8 +85,8 @@ class Pooling(BuiltIn):
         ]
         # PyTorch pads by half a window at most and drops windows that start behind the map; Caffe does not.
         starts_inside = all((n - 1) * s < size + p for n, s, size, p in zip(sizes, self.stride, shape[2:], self.pad))
-        self.plain = starts_inside and all(2 * pad <= kernel for pad, kernel in zip(self.pad, self.kernel))
-        self.rounds_up = self.overhang != [0, 0] and any(o > p for o, p in zip(self.overhang, self.pad))
+        self.pads_natively = starts_inside and all(2 * pad <= kernel for pad, kernel in zip(self.pad, self.kernel))
+        self.ceil_mode = self.overhang != [0, 0] and any(o > p for o, p in zip(self.overhang, self.pad))
 
     def input(self, bottom):
         raw = bottom[0].raw()
@@ -96,18 +96,18 @@ class Pooling(BuiltIn):
         return raw, x
 
     def windows(self):
-        return (self.kernel, self.stride, self.pad if self.plain else [0, 0])
+        return (self.kernel, self.stride, self.pad if self.pads_natively else [0, 0])
 
     def padded(self, x, value):
         """x with its padding and overhang filled, where PyTorch cannot do it itself."""
-        if self.plain:
+        if self.pads_natively:
             return x
         (top, left), (below, right) = self.pad, self.overhang
         return torch.nn.functional.pad(x, (left, right, top, below), value=value)
 
     def cropped(self, dx, x):
         """The gradient of `padded`."""
-        if self.plain:
+        if self.pads_natively:
             return dx
         top, left = self.pad
         return dx[:, :, top : top + x.shape[2], left : left + x.shape[3]].contiguous()
@@ -116,26 +116,26 @@ class Pooling(BuiltIn):
         raw, x = self.input(bottom)
         if self.param.pooling_param.pool == AVE:
             y = self.average(x)
-        elif self.whole:
+        elif self.is_global:
             flat = x.flatten(2)
-            y, self.places = flat.max(2, keepdim=True)
+            y, self.argmax = flat.max(2, keepdim=True)
             y = y.unsqueeze(3)
         else:
-            y, self.places = aten.max_pool2d_with_indices(
-                self.padded(x, LOWEST), *self.windows(), [1, 1], self.plain and self.rounds_up
+            y, self.argmax = aten.max_pool2d_with_indices(
+                self.padded(x, LOWEST), *self.windows(), [1, 1], self.pads_natively and self.ceil_mode
             )
         if len(top) > 1:
-            top[1].put(unmapped(self.unpadded_places(x, y.shape), raw))
+            top[1].put(unmapped(self.unpadded_argmax(x, y.shape), raw))
         top[0].put(unmapped(y, raw))
 
-    def unpadded_places(self, x, shape):
+    def unpadded_argmax(self, x, shape):
         """Places of the largest as numbers of cells in the map."""
-        places = self.places.view(shape)
-        if not self.plain:
+        argmax = self.argmax.view(shape)
+        if not self.pads_natively:
             width = x.shape[3] + self.pad[1] + self.overhang[1]
-            rows, columns = places // width - self.pad[0], places % width - self.pad[1]
-            places = rows * x.shape[3] + columns
-        return places.float()
+            rows, columns = argmax // width - self.pad[0], argmax % width - self.pad[1]
+            argmax = rows * x.shape[3] + columns
+        return argmax.float()
 
     def divisors(self, x):
         """Cells of every window that lie in the map or its padding, (H', W')."""
@@ -147,15 +147,15 @@ class Pooling(BuiltIn):
         return (sides[0][:, None] * sides[1]).to(x.dtype)
 
     def average(self, x):
-        if self.plain:
-            return aten.avg_pool2d(x, *self.windows(), self.rounds_up, True)
+        if self.pads_natively:
+            return aten.avg_pool2d(x, *self.windows(), self.ceil_mode, True)
         padded = self.padded(x, 0)
         sums = aten.avg_pool2d(padded, *self.windows(), False, True, 1)
         return sums / self.divisors(x)
 
     def average_gradient(self, dy, x):
-        if self.plain:
-            return aten.avg_pool2d_backward(dy, x, *self.windows(), self.rounds_up, True, None)
+        if self.pads_natively:
+            return aten.avg_pool2d_backward(dy, x, *self.windows(), self.ceil_mode, True, None)
         padded = self.padded(x, 0)
         return aten.avg_pool2d_backward(dy / self.divisors(x), padded, *self.windows(), False, True, 1)
 
@@ -179,12 +179,12 @@ class Pooling(BuiltIn):
         dy = self.output_gradient(top[0], raw).to(x.dtype)
         if self.param.pooling_param.pool == AVE:
             dx = self.cropped(self.average_gradient(dy, x), x)
-        elif self.whole:
-            dx = torch.zeros_like(x).flatten(2).scatter_(2, self.places, dy.flatten(2)).view(x.shape)
+        elif self.is_global:
+            dx = torch.zeros_like(x).flatten(2).scatter_(2, self.argmax, dy.flatten(2)).view(x.shape)
         else:
             padded = self.padded(x, LOWEST)
             dx = aten.max_pool2d_with_indices_backward(
-                dy, padded, *self.windows(), [1, 1], self.plain and self.rounds_up, self.places
+                dy, padded, *self.windows(), [1, 1], self.pads_natively and self.ceil_mode, self.argmax
             )
             dx = self.cropped(dx, x)
         bottom[0].put_gradient(unmapped(dx, raw))

@@ -24,19 +24,19 @@ class Matrix(BuiltIn):
 class InnerProduct(Matrix):
     def setup(self, bottom, top):
         param = self.param.inner_product_param
-        self.at = self.axis(param.axis, bottom[0])
-        self.inputs = product(bottom[0].shape[self.at :])
+        self.dim = self.axis(param.axis, bottom[0])
+        self.inputs = product(bottom[0].shape[self.dim :])
         shape = (self.inputs, param.num_output) if param.transpose else (param.num_output, self.inputs)
         self.make_blobs(param, shape)
 
     def reshape(self, bottom, top):
         shape = bottom[0].shape
-        found = product(shape[self.at :])
+        found = product(shape[self.dim :])
         self.check(
             found == self.inputs,
-            f"input of shape {shape} has {found} numbers from axis {self.at} on, not {self.inputs}",
+            f"input of shape {shape} has {found} numbers from axis {self.dim} on, not {self.inputs}",
         )
-        top[0].reshape(*shape[: self.at], self.param.inner_product_param.num_output)
+        top[0].reshape(*shape[: self.dim], self.param.inner_product_param.num_output)
 
     def operands(self, bottom):
         """Input (M, K) and weights (N, K), in the type the product is computed in."""

@@ -75,9 +75,9 @@ class Reshape(View):
                 dims[index] = shape[start + index]
         new = [*shape[:start], *dims, *shape[end:]]
         if -1 in new:
-            known = product(dim for dim in new if dim != -1)
-            self.check(known and product(shape) % known == 0, f"shape {shape} does not divide into {new}")
-            new[new.index(-1)] = product(shape) // known
+            others = product(dim for dim in new if dim != -1)
+            self.check(others and product(shape) % others == 0, f"shape {shape} does not divide into {new}")
+            new[new.index(-1)] = product(shape) // others
         self.check(product(new) == product(shape), f"shape {shape} has not as many numbers as {tuple(new)}")
         top[0].reshape(*new)
         self.share(bottom, top)
@@ -103,22 +103,22 @@ class Concat(BuiltIn):
 
     def reshape(self, bottom, top):
         param, shape = self.param.concat_param, list(bottom[0].shape)
-        self.at = self.axis(param.concat_dim if param.HasField("concat_dim") else param.axis, bottom[0])
+        self.dim = self.axis(param.concat_dim if param.HasField("concat_dim") else param.axis, bottom[0])
         for blob in bottom:
             other = list(blob.shape)
             fits = len(other) == len(shape) and all(
-                a == b for axis, (a, b) in enumerate(zip(other, shape)) if axis != self.at
+                a == b for axis, (a, b) in enumerate(zip(other, shape)) if axis != self.dim
             )
-            self.check(fits, f"shapes to concatenate along axis {self.at} differ: {tuple(other)}, {tuple(shape)}")
-        self.sizes = [blob.shape[self.at] for blob in bottom]
-        shape[self.at] = sum(self.sizes)
+            self.check(fits, f"shapes to concatenate along axis {self.dim} differ: {tuple(other)}, {tuple(shape)}")
+        self.sizes = [blob.shape[self.dim] for blob in bottom]
+        shape[self.dim] = sum(self.sizes)
         top[0].reshape(*shape)
 
     def forward(self, bottom, top):
-        top[0].put(torch.cat([blob.value() for blob in bottom], self.at))
+        top[0].put(torch.cat([blob.value() for blob in bottom], self.dim))
 
     def backward(self, top, propagate_down, bottom):
-        parts = top[0].gradient().split(self.sizes, self.at)
+        parts = top[0].gradient().split(self.sizes, self.dim)
         for blob, part, wanted in zip(bottom, parts, propagate_down):
             if wanted:
                 blob.put_gradient(part.clone())
@@ -134,8 +134,8 @@ class Slice(BuiltIn):
 
     def reshape(self, bottom, top):
         param, shape = self.param.slice_param, list(bottom[0].shape)
-        self.at = self.axis(param.slice_dim if param.HasField("slice_dim") else param.axis, bottom[0])
-        total, points = shape[self.at], list(param.slice_point)
+        self.dim = self.axis(param.slice_dim if param.HasField("slice_dim") else param.axis, bottom[0])
+        total, points = shape[self.dim], list(param.slice_point)
         if points:
             self.check(
                 len(points) == len(top) - 1, f"{len(top)} tops need {len(top) - 1} slice_point, not {len(points)}"
@@ -145,20 +145,21 @@ class Slice(BuiltIn):
             self.sizes = [high - low for low, high in zip(bounds, bounds[1:])]
         else:
             self.check(
-                total % len(top) == 0, f"{total} numbers along axis {self.at} do not divide into {len(top)} tops"
+                total % len(top) == 0,
+                f"{total} numbers along axis {self.dim} do not divide into {len(top)} tops",
             )
             self.sizes = [total // len(top)] * len(top)
         for blob, size in zip(top, self.sizes):
-            shape[self.at] = size
+            shape[self.dim] = size
             blob.reshape(*shape)
 
     def forward(self, bottom, top):
-        for blob, part in zip(top, bottom[0].value().split(self.sizes, self.at)):
+        for blob, part in zip(top, bottom[0].value().split(self.sizes, self.dim)):
             blob.put(part.clone())
 
     def backward(self, top, propagate_down, bottom):
         if propagate_down[0]:
-            bottom[0].put_gradient(torch.cat([blob.gradient() for blob in top], self.at))
+            bottom[0].put_gradient(torch.cat([blob.gradient() for blob in top], self.dim))
 
 
 @register("Tile")
@@ -166,8 +167,8 @@ class Tile(BuiltIn):
     def reshape(self, bottom, top):
         param, shape = self.param.tile_param, list(bottom[0].shape)
         self.check(param.HasField("tiles") and param.tiles > 0, "tile_param.tiles must be at least 1")
-        self.at, self.tiles = self.axis(param.axis, bottom[0]), param.tiles
-        shape[self.at] *= self.tiles
+        self.dim, self.tiles = self.axis(param.axis, bottom[0]), param.tiles
+        shape[self.dim] *= self.tiles
         top[0].reshape(*shape)
 
     def forward(self, bottom, top):
@@ -176,13 +177,13 @@ class Tile(BuiltIn):
             x = x.contiguous()
         # The copies are consecutive in memory, so that a grouped convolution finds each group's images together.
         copies = torch.empty_strided((self.tiles, *x.shape), (x.numel(), *x.stride()), device=x.device)
-        top[0].put(copies.copy_(x.expand_as(copies)).movedim(0, self.at))
+        top[0].put(copies.copy_(x.expand_as(copies)).movedim(0, self.dim))
 
     def backward(self, top, propagate_down, bottom):
         if propagate_down[0]:
             shape = list(bottom[0].shape)
-            shape.insert(self.at, self.tiles)
-            bottom[0].put_gradient(top[0].raw_gradient().reshape(shape).float().sum(self.at))
+            shape.insert(self.dim, self.tiles)
+            bottom[0].put_gradient(top[0].raw_gradient().reshape(shape).float().sum(self.dim))
 
 
 @register("Crop")
@@ -200,25 +201,25 @@ class Crop(BuiltIn):
         if len(offsets) < 2:
             offsets = (offsets or [0]) * axes
         self.check(len(bottom[1].shape) == len(shape), f"blobs of shapes {tuple(shape)} and {bottom[1].shape}")
-        self.place = [slice(None)] * start
+        self.slices = [slice(None)] * start
         for axis, offset in zip(range(start, len(shape)), offsets):
             size = bottom[1].shape[axis]
             self.check(
                 size + offset <= shape[axis],
                 f"{size} from {offset} on do not lie within axis {axis} of {bottom[0].shape}",
             )
-            self.place.append(slice(offset, offset + size))
+            self.slices.append(slice(offset, offset + size))
             shape[axis] = size
-        self.place = tuple(self.place)
+        self.slices = tuple(self.slices)
         top[0].reshape(*shape)
 
     def forward(self, bottom, top):
-        top[0].put(bottom[0].value()[self.place].clone())
+        top[0].put(bottom[0].value()[self.slices].clone())
 
     def backward(self, top, propagate_down, bottom):
         if propagate_down[0]:
             diff = torch.zeros(bottom[0].shape, device=top[0].raw_gradient().device)
-            diff[self.place] = top[0].gradient()
+            diff[self.slices] = top[0].gradient()
             bottom[0].put_gradient(diff)
 
 
