@@ -38,8 +38,8 @@ class Database:
     def records(self, rank=0, ranks=1, block=1, skip=0):
         """Yield pairs (key, value) endlessly. Raises CaffeError for damaged pages.
 
-        After `skip` records, the records are divided into blocks of `block`, and of every `ranks` blocks number `rank` is
-        read.
+        After `skip` records, the records are divided into blocks of `block` records; of every `ranks` blocks, only
+        number `rank` is read.
         """
         number = -skip
         with self.environment.begin(buffers=False) as transaction:

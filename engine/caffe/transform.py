@@ -75,14 +75,14 @@ class Transformer:
         return decode(datum, self.param.force_color, self.param.force_gray)
 
     def sample(self):
-        """Random numbers for an image: relative position of the crop from 0 to 1 (down, across), and whether to mirror."""
+        """Random numbers for an image: relative position of the crop (down, across), 0 to 1, and whether to mirror."""
         down = across = 0.5
         if self.param.crop_size and self.phase == TRAIN:
             down, across = self.random.random(2)
         return down, across, self.param.mirror and bool(self.random.integers(2))
 
     def window(self, sample, shape):
-        """The crop window of an image of a shape (height, width, channels): (top, left, height, width, mirrored), in pixels.
+        """The crop window (top, left, height, width, mirrored) in pixels of an image (height, width, channels).
 
         As in BVLC Caffe, random in TRAIN and central in TEST. Raises CaffeError for an image smaller than crop_size.
         """
