@@ -70,7 +70,8 @@ class Rule:
         """Update weights and histories in place, and return the updates, a list of tensors.
 
         weights, gradients: lists of tensors, for parameters with the same rate and decay
-        histories: a list of such lists; rate: learning rate; decay: weight decay; scale: factor of the gradients, applied before the decay is added
+        histories: a list of such lists; rate: learning rate; decay: weight decay
+        scale: factor of the gradients, applied before the decay is added
         The gradients are overwritten.
         """
         if scale != 1:

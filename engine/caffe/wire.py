@@ -65,7 +65,7 @@ def fields(data):
 
 
 def read_blob(data):
-    """The data of a BlobProto as an array; its shape is in `shape` or in the old fields num to width. Raises Malformed."""
+    """The data of a BlobProto as an array, in its shape or that of the old fields num to width. Raises Malformed."""
     parts, shape, old = {}, None, {}
     for number, kind, value, _, _ in fields(data):
         if number == BLOB["shape"]:

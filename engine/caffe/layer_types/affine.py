@@ -1,4 +1,4 @@
-"""Scale and Bias: times a factor, plus a term, per channel or from a second bottom."""
+"""The layers Scale and Bias: multiplication by a factor and addition of a term, broadcast along some axes."""
 
 from ..fillers import fill
 from ..proto import caffe_pb2
@@ -6,12 +6,15 @@ from .base import BuiltIn, register
 
 
 class Broadcast(BuiltIn):
-    """A small operand, the second bottom or a parameter blob, against axes `axis` on of the first bottom."""
+    """Base: an operand is broadcast to the first bottom, in which its axes begin at `axis`.
+
+    The operand is the second bottom or, without one, a parameter blob over num_axes axes.
+    """
 
     bottoms = (1, 2)
 
     def operand_shape(self, param, bottom):
-        """Shape of the parameter blob for the first bottom."""
+        """The shape of the parameter blob, taken from the first bottom. Raises CaffeError."""
         shape = bottom[0].shape
         start = self.axis(param.axis, bottom[0])
         end = len(shape) if param.num_axes == -1 else start + param.num_axes
@@ -19,7 +22,7 @@ class Broadcast(BuiltIn):
         return shape[start:end]
 
     def align(self, param, bottom, operand):
-        """Find where the operand's axes lie; raises CaffeError where the sizes differ."""
+        """Compute which axes of the first bottom the operand has. Raises CaffeError if their sizes differ."""
         shape, small = bottom[0].shape, operand.shape
         self.start = self.axis(param.axis, bottom[0]) if small else 0
         matches = tuple(shape[self.start : self.start + len(small)]) == tuple(small)
@@ -28,25 +31,27 @@ class Broadcast(BuiltIn):
         self.summed_axes = [axis for axis in range(len(shape)) if not self.start <= axis < self.start + len(small)]
 
     def sum_to_operand(self, tensor, operand):
-        """The sum over the axes the operand has not, in its shape."""
+        """The sum of a tensor over the axes that the operand does not have, in the operand's shape."""
         return (tensor.sum(self.summed_axes) if self.summed_axes else tensor).reshape(operand.shape)
 
 
 @register("Scale")
 class Scale(Broadcast):
+    """y = x * factor, with bias_term also + bias. The factor is 1 at first unless there is a filler."""
+
     def setup(self, bottom, top):
         param = self.param.scale_param
         if len(bottom) == 1:
             self.blobs.add_blob(*self.operand_shape(param, bottom))
             filler = param.filler if param.HasField("filler") else caffe_pb2.FillerParameter(type="constant", value=1)
             fill(self.blobs[0], filler)
-        self.factor_blobs = len(self.blobs)
         if param.bias_term:
             factor = bottom[1] if len(bottom) > 1 else self.blobs[0]
             self.blobs.add_blob(*factor.shape)
             fill(self.blobs[-1], param.bias_filler)
 
     def factor(self, bottom):
+        """The blob of the factor."""
         return bottom[1] if len(bottom) > 1 else self.blobs[0]
 
     def reshape(self, bottom, top):
@@ -79,6 +84,8 @@ class Scale(Broadcast):
 
 @register("Bias")
 class Bias(Broadcast):
+    """y = x + term."""
+
     def setup(self, bottom, top):
         param = self.param.bias_param
         if len(bottom) == 1:
@@ -86,6 +93,7 @@ class Bias(Broadcast):
             fill(self.blobs[0], param.filler)
 
     def term(self, bottom):
+        """The blob of the term."""
         return bottom[1] if len(bottom) > 1 else self.blobs[0]
 
     def reshape(self, bottom, top):

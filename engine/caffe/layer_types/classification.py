@@ -1,4 +1,7 @@
-"""Losses of classes, and Accuracy: SoftmaxWithLoss, InfogainLoss, MultinomialLogisticLoss."""
+"""Classification losses and accuracy: SoftmaxWithLoss, InfogainLoss, MultinomialLogisticLoss, Accuracy.
+
+Shapes are written (outer, classes, inner), as in BVLC Caffe: the axes before and after the class axis are flattened.
+"""
 
 import torch
 
@@ -9,15 +12,16 @@ from ..tensors import product
 from .base import BuiltIn, register
 from .losses import LabelLoss, Loss
 
-# The least probability whose logarithm is taken.
+# Probabilities are raised to this value before their logarithm is taken (kLOG_THRESHOLD; softmax: FLT_MIN).
 LOG_THRESHOLD = 1e-20
 SMALLEST_FLOAT = torch.finfo(torch.float32).tiny
 
 
 class ClassLoss(LabelLoss):
-    """Base: scores with classes along an axis, and one label for each place of the other axes."""
+    """Base: bottom 0 has scores with the classes along an axis, bottom 1 a label for each position (outer, inner)."""
 
     def class_axis(self):
+        """The class axis as in the prototxt."""
         return self.param.softmax_param.axis
 
     def reshape(self, bottom, top):
@@ -39,7 +43,7 @@ class ClassLoss(LabelLoss):
         return tensor.reshape(self.outer, self.classes, self.inner)
 
     def labels(self, bottom):
-        """Labels (outer, inner), 0 where they do not count, and which count (None: all)."""
+        """(labels, counts), both (outer, inner): labels, 0 if ignored; whether each counts, None if all do."""
         labels = bottom[1].value().reshape(self.outer, self.inner).long()
         if self.ignored is None:
             return labels, None
@@ -47,10 +51,11 @@ class ClassLoss(LabelLoss):
         return labels * counts, counts
 
     def divisor_for(self, counts):
+        """The number by which the sum of the losses is divided; counts: as from `labels`."""
         return self.normaliser(self.outer, self.inner, None if counts is None else counts.sum())
 
     def finish(self, losses, counts, bottom, top):
-        """Hand on the loss of the places (outer, inner) that count and, where asked for, the probabilities."""
+        """Write the normalised sum of the losses (outer, inner) and, if there is a second top, the probabilities."""
         if counts is not None:
             losses = losses * counts
         self.divisor = self.divisor_for(counts)
@@ -60,12 +65,17 @@ class ClassLoss(LabelLoss):
 
 
 def at_labels(rows, labels):
-    """The number of each place's label: rows (outer, classes, inner), labels (outer, inner)."""
+    """The values (outer, inner) at the labels (outer, inner) in rows (outer, classes, inner)."""
     return rows.gather(1, labels[:, None])[:, 0]
 
 
 @register("SoftmaxWithLoss")
 class SoftmaxWithLoss(ClassLoss):
+    """Cross-entropy of the softmax of the scores: -log p[label], with the gradient p - onehot(label).
+
+    A second top gives the probabilities.
+    """
+
     tops = (0, 2)
 
     def forward(self, bottom, top):
@@ -87,9 +97,9 @@ class SoftmaxWithLoss(ClassLoss):
 
 @register("InfogainLoss")
 class InfogainLoss(ClassLoss):
-    """Softmax, then the logarithms of all classes weighted by the label's row of a matrix H.
+    """-sum over classes k of H[label, k] log p[k], where p is the softmax of the scores.
 
-    H is the third bottom, or the blob in the file infogain_loss_param.source.
+    H (classes, classes) is the third bottom, or the BlobProto in the file infogain_loss_param.source.
     """
 
     bottoms = (2, 3)
@@ -117,7 +127,7 @@ class InfogainLoss(ClassLoss):
         self.check(found == self.classes**2, f"the infogain matrix has {found} numbers, not {self.classes}^2")
 
     def gains(self, bottom, labels):
-        """H's row of each place's label, (outer, classes, inner)."""
+        """The rows of H at the labels (outer, inner), as (outer, classes, inner)."""
         matrix = bottom[2].value() if self.stored is None else self.stored.to(labels.device)
         return matrix.reshape(self.classes, self.classes)[labels].movedim(-1, 1)
 
@@ -141,7 +151,7 @@ class InfogainLoss(ClassLoss):
 
 @register("MultinomialLogisticLoss")
 class MultinomialLogisticLoss(Loss):
-    """Cross-entropy of probabilities against labels, mean over the rows."""
+    """-log p[label], mean over the rows, where bottom 0 holds probabilities p (N, classes)."""
 
     no_gradient = (1,)
 
@@ -150,6 +160,7 @@ class MultinomialLogisticLoss(Loss):
         self.check(product(bottom[1].shape[1:]) == 1, f"one label per row is needed, not shape {bottom[1].shape}")
 
     def operands(self, bottom):
+        """Probabilities (N, classes), labels (N, 1), and the probabilities of the labels (N, 1)."""
         rows = bottom[0].value().reshape(bottom[0].shape[0], -1)
         labels = bottom[1].value().reshape(-1, 1).long()
         return rows, labels, rows.gather(1, labels).clamp(min=LOG_THRESHOLD)
@@ -168,9 +179,9 @@ class MultinomialLogisticLoss(Loss):
 
 @register("Accuracy")
 class Accuracy(BuiltIn):
-    """Share of labels among the top_k scores of their place; on request that share per class too.
+    """Fraction of positions whose label is among the top_k scores; a second top gives it per class (classes,).
 
-    A tie counts against the label, as in Caffe.
+    As in BVLC Caffe, scores that equal that of the label count as higher.
     """
 
     bottoms = 2

@@ -1,4 +1,4 @@
-"""Layers that combine or reduce: Eltwise, Reduction, ArgMax, Softmax."""
+"""Layers that combine or reduce blobs: Eltwise, Reduction, ArgMax, Softmax."""
 
 import torch
 
@@ -11,6 +11,8 @@ SUM, PROD = caffe_pb2.EltwiseParameter.SUM, caffe_pb2.EltwiseParameter.PROD
 
 @register("Eltwise")
 class Eltwise(BuiltIn):
+    """SUM (weighted by coeff), PROD or MAX of bottoms of one shape, element by element."""
+
     bottoms = (2, None)
 
     def setup(self, bottom, top):
@@ -36,7 +38,7 @@ class Eltwise(BuiltIn):
             for value in values[2:]:
                 total *= value
         else:
-            # Among the first two a tie goes to the second, later ones must be larger, as in Caffe.
+            # As in BVLC Caffe, the second of two equal bottoms 0 and 1 gets the gradient; later ones must be larger.
             first = values[0] > values[1]
             total, self.winner = torch.where(first, values[0], values[1]), (~first).long()
             for index, value in enumerate(values[2:], 2):
@@ -65,7 +67,7 @@ class Eltwise(BuiltIn):
 
 @register("Reduction")
 class Reduction(BuiltIn):
-    """SUM, ASUM (of absolute values), SUMSQ (of squares) or MEAN over all axes from `axis` on, times coeff."""
+    """SUM, ASUM (sum of absolute values), SUMSQ (sum of squares) or MEAN over all axes from `axis` on, times coeff."""
 
     def reshape(self, bottom, top):
         self.dim = self.axis(self.param.reduction_param.axis, bottom[0])
@@ -101,7 +103,11 @@ class Reduction(BuiltIn):
 
 @register("ArgMax")
 class ArgMax(BuiltIn):
-    """Places (and, with out_max_val, values) of the top_k largest numbers, of each image or along an axis."""
+    """Indices of the top_k largest numbers, with out_max_val their values.
+
+    With `axis` along that axis: indices or values. Without it over each image: (N, 1, top_k), or (N, 2, top_k) for
+    indices and values.
+    """
 
     def setup(self, bottom, top):
         param = self.param.argmax_param
@@ -124,7 +130,7 @@ class ArgMax(BuiltIn):
     def forward(self, bottom, top):
         param, x = self.param.argmax_param, bottom[0].value()
         rows = x.reshape(x.shape[0], -1) if self.dim is None else x.movedim(self.dim, -1)
-        # Of equal numbers the last comes first, as in Caffe.
+        # As in BVLC Caffe, which sorts pairs (value, index) in descending order, the last of equal numbers comes first.
         order = rows.flip(-1).sort(dim=-1, descending=True, stable=True)
         values = order.values[..., : param.top_k]
         places = (rows.shape[-1] - 1 - order.indices[..., : param.top_k]).float()
@@ -137,6 +143,8 @@ class ArgMax(BuiltIn):
 
 @register("Softmax")
 class Softmax(BuiltIn):
+    """exp(x) / sum of exp(x) along an axis."""
+
     def reshape(self, bottom, top):
         self.dim = self.axis(self.param.softmax_param.axis, bottom[0])
         top[0].reshape(*bottom[0].shape)

@@ -1,4 +1,4 @@
-"""Layers that work element by element: activations, Power and its kin, Dropout, Threshold."""
+"""Layers that work element by element (NeuronLayer in BVLC Caffe): activations, Power, Exp, Log, Dropout, Threshold."""
 
 import math
 
@@ -13,10 +13,10 @@ aten = torch.ops.aten
 
 
 class Neuron(BuiltIn):
-    """Base: one bottom, one top of its shape, maybe the same blob.
+    """Base: one bottom and one top of its shape, which may be the same blob.
 
-    evaluate(x) gives y; gradient(x, y, dy) the gradient. Both get tensors in whatever order the bottom lies, in float32
-    unless `any_type`.
+    Subclasses define y = evaluate(x) and dx = gradient(x, y, dy). The tensors have the strides of the stored bottom.
+    any_type: whether they may have other types than float32
     """
 
     any_type = False
@@ -25,6 +25,7 @@ class Neuron(BuiltIn):
         top[0].reshape(*bottom[0].shape)
 
     def tensor(self, tensor):
+        """A tensor in a type that the layer supports."""
         return tensor if self.any_type else tensor.float()
 
     def forward(self, bottom, top):
@@ -38,6 +39,8 @@ class Neuron(BuiltIn):
 
 @register("ReLU")
 class ReLU(Neuron):
+    """max(x, 0) + negative_slope min(x, 0)."""
+
     any_type = True
 
     def setup(self, bottom, top):
@@ -63,6 +66,8 @@ class ReLU(Neuron):
 
 @register("PReLU")
 class PReLU(Neuron):
+    """max(x, 0) + a min(x, 0), where a is learned per channel, with channel_shared for all. Default filler: 0.25."""
+
     def setup(self, bottom, top):
         self.check(len(bottom[0].shape) >= 2, f"PReLU needs at least 2 axes, not {bottom[0].shape}")
         param = self.param.prelu_param
@@ -73,6 +78,7 @@ class PReLU(Neuron):
             self.blobs[0].data[...] = 0.25
 
     def weight(self, axes):
+        """The parameter a, in a shape that broadcasts to a blob with `axes` axes."""
         return self.blobs[0].value().reshape([-1] + [1] * (axes - 2))
 
     def forward(self, bottom, top):
@@ -95,6 +101,8 @@ class PReLU(Neuron):
 
 @register("ELU")
 class ELU(Neuron):
+    """x if x > 0, else alpha (exp(x) - 1)."""
+
     def evaluate(self, x):
         return aten.elu(x, self.param.elu_param.alpha)
 
@@ -104,6 +112,8 @@ class ELU(Neuron):
 
 @register("Sigmoid")
 class Sigmoid(Neuron):
+    """1 / (1 + exp(-x))."""
+
     def evaluate(self, x):
         return torch.sigmoid(x)
 
@@ -113,6 +123,8 @@ class Sigmoid(Neuron):
 
 @register("TanH")
 class TanH(Neuron):
+    """tanh(x)."""
+
     def evaluate(self, x):
         return torch.tanh(x)
 
@@ -136,7 +148,7 @@ class Swish(Neuron):
 
 @register("BNLL")
 class BNLL(Neuron):
-    """log(1 + exp(x))."""
+    """log(1 + exp(x)). The gradient limits x to 50, as BVLC Caffe does (kBNLL_THRESHOLD)."""
 
     def evaluate(self, x):
         return x.clamp(min=0) + torch.log1p(torch.exp(-x.abs()))
@@ -147,6 +159,8 @@ class BNLL(Neuron):
 
 @register("AbsVal")
 class AbsVal(Neuron):
+    """|x|; not in place."""
+
     def reshape(self, bottom, top):
         self.check(top[0] is not bottom[0], "AbsVal does not allow in-place computation")
         super().reshape(bottom, top)
@@ -160,6 +174,8 @@ class AbsVal(Neuron):
 
 @register("Clip")
 class Clip(Neuron):
+    """x, limited to the range from min to max."""
+
     def evaluate(self, x):
         return x.clamp(self.param.clip_param.min, self.param.clip_param.max)
 
@@ -185,6 +201,7 @@ class Power(Neuron):
         return self.to_power(x + self.shift)
 
     def to_power(self, y):
+        """y ^ power."""
         return y if self.power == 1 else y.pow(self.power)
 
     def gradient(self, x, y, dy):
@@ -198,7 +215,7 @@ class Power(Neuron):
 
 @register("Exp")
 class Exp(Neuron):
-    """base ^ (shift + scale x)."""
+    """base ^ (shift + scale x); base -1 stands for e."""
 
     def setup(self, bottom, top):
         param = self.param.exp_param
@@ -217,7 +234,7 @@ class Exp(Neuron):
 
 @register("Log")
 class Log(Neuron):
-    """Logarithm to a base of shift + scale x."""
+    """The logarithm of shift + scale x to a base; base -1 stands for e."""
 
     def setup(self, bottom, top):
         param = self.param.log_param
@@ -236,7 +253,7 @@ class Log(Neuron):
 
 @register("Threshold")
 class Threshold(Neuron):
-    """1 where x is above the threshold, 0 elsewhere."""
+    """1 if x is above the threshold, else 0; without a gradient."""
 
     def evaluate(self, x):
         return (x > self.param.threshold_param.threshold).float()

@@ -1,4 +1,4 @@
-"""Layers that scale by what lies around: LRN, BatchNorm, MVN."""
+"""Normalisation layers: LRN, BatchNorm, MVN."""
 
 import torch
 
@@ -12,9 +12,10 @@ aten = torch.ops.aten
 
 @register("LRN")
 class LRN(BuiltIn):
-    """x / (k + alpha / n * sum of n squares) ^ beta, over neighbouring channels or cells.
+    """Local response normalisation, with a neighbourhood of local_size channels or local_size ^ 2 cells of a channel.
 
-    In bfloat16 too the squares are summed in float32.
+    ACROSS_CHANNELS: x / (k + alpha mean(x^2)) ^ beta; WITHIN_CHANNEL, without k: x / (1 + alpha mean(x^2)) ^ beta
+    The squares are summed in float32 in every precision.
     """
 
     def setup(self, bottom, top):
@@ -28,17 +29,17 @@ class LRN(BuiltIn):
         top[0].reshape(*bottom[0].shape)
 
     def mean(self, x):
-        """Means over the neighbourhoods; beyond the border there are zeros, which within a channel do not count."""
+        """Means over the neighbourhoods of all elements. As in BVLC Caffe, zeros outside the blob count in the mean."""
         half = self.size // 2
         if self.across:
-            # Channels as the rows of maps one cell wide.
+            # The channels become the rows of a map, so that pooling with an n x 1 kernel averages over channels.
             shape = x.shape
             rows = x.reshape(shape[0], 1, shape[1], -1)
             return aten.avg_pool2d(rows, [self.size, 1], [1, 1], [half, 0], False, True).view(shape)
         return aten.avg_pool2d(x, [self.size] * 2, [1, 1], [half] * 2, False, True)
 
     def mean_gradient(self, dy):
-        """The gradient of `mean`: neighbourhoods are symmetric, so it is the mean itself."""
+        """The gradient of `mean`, which is `mean` itself, because the neighbourhoods are symmetric."""
         return self.mean(dy)
 
     def forward(self, bottom, top):
@@ -62,9 +63,11 @@ class LRN(BuiltIn):
 
 @register("BatchNorm")
 class BatchNorm(BuiltIn):
-    """(x - mean) / sqrt(variance + eps) per channel: of the batch in TRAIN, of the running statistics in TEST.
+    """(x - mean) / sqrt(variance + eps) per channel.
 
-    blobs: sum of means, sum of variances, and the factor both are to be divided by
+    Mean and variance are those of the batch in TRAIN, and the running averages in TEST or with use_global_stats.
+    Blobs, which are statistics and not learned: weighted sums of means (C,) and of unbiased variances (C,), and the sum
+    of the weights (1,), by which both are divided.
     """
 
     def setup(self, bottom, top):
@@ -76,10 +79,10 @@ class BatchNorm(BuiltIn):
         )
         for shape in ((self.channels,), (self.channels,), (1,)):
             self.blobs.add_blob(*shape)
-        # The statistics are kept by the layer itself, not learned.
+        # lr_mult 0, because the layer itself updates the statistics.
         for spec in self.param.param:
             if spec.HasField("lr_mult") and spec.lr_mult != 0:
-                raise CaffeError(f"{self.where}: BatchNorm's blobs are statistics; give them lr_mult: 0")
+                raise CaffeError(f"{self.where}: the blobs of BatchNorm are statistics; give them lr_mult: 0")
         while len(self.param.param) < 3:
             self.param.param.add()
         for spec in self.param.param:
@@ -88,11 +91,11 @@ class BatchNorm(BuiltIn):
     def reshape(self, bottom, top):
         shape = bottom[0].shape
         found = 1 if len(shape) == 1 else shape[1]
-        self.check(found == self.channels, f"input of shape {shape} has not {self.channels} channels")
+        self.check(found == self.channels, f"input of shape {shape} does not have {self.channels} channels")
         top[0].reshape(*shape)
 
     def view(self, x):
-        """(N, C, everything else)."""
+        """A tensor as (N, C, all other axes flattened)."""
         return x.reshape(x.shape[0], self.channels, -1)
 
     def forward(self, bottom, top):
@@ -111,7 +114,7 @@ class BatchNorm(BuiltIn):
             self.blobs[1].put(self.blobs[1].value() * self.fraction + variance * unbiased)
         self.deviation = (variance + self.eps).sqrt()
         self.normal = (x - mean[:, None]) / self.deviation[:, None]
-        # A later layer may work in place on the top.
+        # A copy, because a layer that works in place on the top would change the values that backward needs.
         top[0].put(self.normal.reshape(bottom[0].shape).clone())
 
     def backward(self, top, propagate_down, bottom):
@@ -126,7 +129,10 @@ class BatchNorm(BuiltIn):
 
 @register("MVN")
 class MVN(BuiltIn):
-    """Mean 0 and, unless normalize_variance is false, variance 1 of every image's channel (or image)."""
+    """(x - mean) / (sqrt(variance) + eps) over each channel of each image, or with across_channels over each image.
+
+    With normalize_variance: false, only the mean is subtracted.
+    """
 
     def setup(self, bottom, top):
         param = self.param.mvn_param
@@ -136,6 +142,7 @@ class MVN(BuiltIn):
         top[0].reshape(*bottom[0].shape)
 
     def rows(self, tensor, blob):
+        """A tensor of a blob as a matrix whose rows are normalised."""
         shape = blob.shape
         return tensor.reshape(shape[0] if self.across else shape[0] * shape[1], -1)
 
