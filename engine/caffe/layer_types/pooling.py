@@ -65,7 +65,7 @@ class Pooling(BuiltIn):
             self.check(fits, f"pad {self.pad} must be less than the kernel {self.kernel}")
 
     def pair(self, param, field, default):
-        """[vertical, horizontal] value of a field, from FIELD or from FIELD_h and FIELD_w. Raises CaffeError for both."""
+        """[vertical, horizontal] values of a field, or of its two fields with _h and _w. Raises CaffeError for both."""
         short = {"kernel_size": "kernel"}.get(field, field)
         if param.HasField(f"{short}_h") or param.HasField(f"{short}_w"):
             self.check(not param.HasField(field), f"pooling_param: give {field}, or {short}_h and {short}_w, not both")
