@@ -1,7 +1,4 @@
-"""The program `caffe`: the commands train, test, time and device_query with BVLC Caffe's flags and log lines.
-
-PyTorch is imported only inside the commands, so that help and errors in the flags appear at once.
-"""
+"""The program `caffe`: train, test, time and device_query with BVLC Caffe's flags, log lines and exit codes."""
 
 import argparse
 import difflib
@@ -100,6 +97,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def is_number(word):
+    """Whether a word of the command line is a number, such as a negative value, and not a flag."""
     return re.fullmatch(r"-?[\d.]+", word) is not None
 
 
@@ -151,10 +149,7 @@ def use_device(numbers):
 
 
 class Signals:
-    """Catches SIGINT, SIGHUP and SIGTERM for a solver: a call returns the action of the next caught signal, or None.
-
-    sigint, sighup, sigterm: the action, "stop", "snapshot" or "none". Raises CaffeError for another one.
-    """
+    """Catches signals; a call returns the effect of the next one, or None. Raises CaffeError for an unknown effect."""
 
     def __init__(self, sigint, sighup, sigterm):
         self.pending = []
@@ -302,11 +297,9 @@ def device_query(flags):
     from . import glog
 
     glog.info(f"Querying GPUs {flags.gpu}")
+    count = torch.cuda.device_count()
     for index in gpus(flags):
-        check(
-            index < torch.cuda.device_count(),
-            f"Cannot use GPU {index}: PyTorch finds {torch.cuda.device_count()} on this machine",
-        )
+        check(index < count, f"Cannot use GPU {index}: PyTorch finds {count} on this machine")
         device = torch.cuda.get_device_properties(index)
         glog.info(f"Device id:                     {index}")
         glog.info(f"Major revision number:         {device.major}")

@@ -94,7 +94,7 @@ def compute_type():
 
 
 def set_random_seed(seed):
-    """Seed the random numbers of fillers, dropout, crops and mirroring; a negative seed stands for one from the system.
+    """Seed the random numbers of fillers, dropout, crops and mirroring; for a negative seed the system supplies one.
 
     The numbers differ from those of BVLC Caffe with the same seed.
     """

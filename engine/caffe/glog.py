@@ -37,14 +37,17 @@ def write(level, message, depth=1):
 
 
 def info(message):
+    """Write a message at level INFO."""
     write(INFO, message, 2)
 
 
 def warning(message):
+    """Write a message at level WARNING."""
     write(WARNING, message, 2)
 
 
 def error(message):
+    """Write a message at level ERROR."""
     write(ERROR, message, 2)
 
 

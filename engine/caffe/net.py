@@ -16,7 +16,7 @@ from .upgrade import upgrade_net
 
 
 class Node:
-    """A layer with its place in the net.
+    """A layer with its connections in the net.
 
     param: LayerParameter; layer: the object that computes it; name: its name
     bottoms, tops: names of its blobs; bottom_blobs, top_blobs: the blobs

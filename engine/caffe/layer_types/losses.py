@@ -53,12 +53,12 @@ class LabelLoss(Loss):
         else:
             self.kind = self.default_kind
 
-    def normaliser(self, images, places, valid):
+    def normaliser(self, images, labels, valid):
         """The number by which the sum of the losses is divided (GetNormalizer in BVLC Caffe), at least 1.
 
-        images: rows of the batch; places: labels per row
+        images: rows of the batch; labels: number of labels per row
         valid: number of labels that are not ignored, a tensor, or None for all
-        NONE: 1; BATCH_SIZE: images; VALID: valid; FULL: images * places
+        NONE: 1; BATCH_SIZE: images; VALID: valid; FULL: images * labels
         """
         if self.kind == KINDS.NONE:
             return 1.0
@@ -66,7 +66,7 @@ class LabelLoss(Loss):
             return max(float(images), 1.0)
         if self.kind == KINDS.VALID and valid is not None:
             return valid.clamp(min=1)
-        return max(float(images * places), 1.0)
+        return max(float(images * labels), 1.0)
 
 
 @register("EuclideanLoss")
