@@ -165,7 +165,7 @@ def contestants(net, source, arguments, folder):
 
 def waited(contestant):
     """Seconds a contestant has waited for data so far."""
-    return contestant.waited if hasattr(contestant, "waited") else loader.waited
+    return contestant.waited if hasattr(contestant, "waited") else loader.wait_seconds
 
 
 def measure(contestant, steps, device):

@@ -1,14 +1,15 @@
 """A pycaffe-compatible engine on PyTorch: the prototxts, Python layers, snapshots and command line of BVLC Caffe 1.0.
 
-What needs PyTorch is loaded when it is first used: `from caffe.proto import caffe_pb2` alone stays light.
+Modules that need PyTorch are imported when one of their names is first used, so that programs that only read messages
+or snapshots (caffe.proto, caffe.snapshot) start quickly and run without PyTorch.
 """
 
 import importlib
 import os
 
-# Threads of PyTorch that wait for each other spin a little and then sleep. Spinning for long, OpenMP's default, makes
-# small operators twenty times slower beside other busy processes; sleeping at once costs a fifth on an idle machine.
-# OpenMP (GCC's, which PyTorch uses on Linux) reads this once, when PyTorch is imported.
+# Waiting threads of PyTorch spin briefly and then sleep. OpenMP's default, a long spin, makes small operators twenty
+# times slower while other processes are busy; sleeping at once makes them a fifth slower on an idle machine. OpenMP
+# (GCC's, which PyTorch uses on Linux) reads this once, when PyTorch is imported.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
@@ -16,8 +17,8 @@ __version__ = "1.0.0"
 
 TRAIN, TEST = 0, 1
 
-# Name -> module of this package that has it; None: the module itself.
-_PLACES = {
+# Public name -> module of this package that defines it; None: the name is itself a module.
+_MODULES = {
     **dict.fromkeys(("Net", "layer_type_list"), "pycaffe"),
     **dict.fromkeys(
         (
@@ -60,16 +61,16 @@ _PLACES = {
     **dict.fromkeys(("NCCL", "has_nccl"), "parallel"),
     **dict.fromkeys(("classifier", "detector", "io", "net_spec", "proto", "pycaffe"), None),
 }
-__all__ = ["TRAIN", "TEST", *_PLACES]
+__all__ = ["TRAIN", "TEST", *_MODULES]
 
 
 def __getattr__(name):
-    if name not in _PLACES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'caffe' has no attribute {name!r}")
-    place = _PLACES[name]
-    if place is None:
+    module = _MODULES[name]
+    if module is None:
         return importlib.import_module(f".{name}", __name__)
-    value = globals()[name] = getattr(importlib.import_module(f".{place}", __name__), name)
+    value = globals()[name] = getattr(importlib.import_module(f".{module}", __name__), name)
     return value
 
 

@@ -1,4 +1,4 @@
-"""Classifier: a deploy net that answers for images, averaged over ten crops on request."""
+"""Classifier: a deploy net that predicts the classes of images, by default as the mean over ten crops (pycaffe)."""
 
 import numpy as np
 
@@ -10,8 +10,9 @@ from .pycaffe import Net
 class Classifier(Net):
     """model_file: a deploy prototxt with one input; pretrained_file: its weights.
 
-    image_dims: (height, width) images are scaled to before cropping, by default the crop's own; mean, input_scale,
-    raw_scale, channel_swap: see io.Transformer
+    image_dims: (height, width) in pixels to which images are resized before cropping; default: the net's input size
+    mean, input_scale, raw_scale, channel_swap: see io.Transformer
+    Raises CaffeError, as Net does.
     """
 
     def __init__(
@@ -31,25 +32,26 @@ class Classifier(Net):
         self.image_dims = image_dims if image_dims else self.crop_dims
 
     def predict(self, inputs, oversample=True):
-        """Answers (N, classes) for an iterable of images (height, width, channels).
+        """The net's output, an array (N, classes), for an iterable of N images (height, width, channels).
 
-        oversample: the mean over four corners, the centre and their mirror images, not the centre only
+        oversample: whether to average over ten crops (the corners, the centre and their mirror images) instead of using
+            the centre crop only
         """
         name = self.inputs[0]
-        high, wide = (int(size) for size in self.image_dims)
-        images = np.array([io.resize_image(image, (high, wide)) for image in inputs], dtype=np.float32)
+        height, width = (int(size) for size in self.image_dims)
+        images = np.array([io.resize_image(image, (height, width)) for image in inputs], dtype=np.float32)
         if oversample:
             crops = io.oversample(images, self.crop_dims)
         else:
-            top, left = (int(whole / 2 - part / 2) for whole, part in zip((high, wide), self.crop_dims))
+            top, left = (int(whole / 2 - part / 2) for whole, part in zip((height, width), self.crop_dims))
             crops = images[:, top : top + self.crop_dims[0], left : left + self.crop_dims[1]]
         batch = np.array([self.transformer.preprocess(name, crop) for crop in crops], dtype=np.float32)
-        answers = self.forward_all(**{name: batch})[self.outputs[0]]
-        return answers.reshape(len(answers) // 10, 10, -1).mean(1) if oversample else answers
+        predictions = self.forward_all(**{name: batch})[self.outputs[0]]
+        return predictions.reshape(len(predictions) // 10, 10, -1).mean(1) if oversample else predictions
 
 
 def image_transformer(net, mean, input_scale, raw_scale, channel_swap):
-    """A Transformer for a net's first input that takes images as load_image gives them."""
+    """An io.Transformer from images as io.load_image returns them to the first input of a net."""
     name = net.inputs[0]
     transformer = io.Transformer({name: net.blobs[name].data.shape})
     transformer.set_transpose(name, (2, 0, 1))

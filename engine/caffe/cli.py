@@ -15,9 +15,9 @@ from .errors import CaffeError, check
 USAGE = """Caffe's command line on PyTorch: the same prototxts, weights, snapshots, flags and log lines.
 
 commands:
-  train           train a net as a solver file says; go on with a snapshot, or start from weights
-  test            run a net over its data and print the mean of its outputs
-  time            measure forward and backward of a net, layer by layer
+  train           train a net as a solver file says, from new weights, given weights or a snapshot
+  test            run a net in phase TEST over batches of its data and log the mean of each output
+  time            measure the forward and backward time of each layer of a net, in milliseconds
   device_query    list the GPUs of this machine
 
 examples:
@@ -30,16 +30,20 @@ examples:
   caffe time -model models/region/deploy.prototxt -iterations 10
 
 Ctrl-C and SIGTERM write a snapshot after the current iteration and stop; SIGHUP writes one and training continues.
-The exit status is 0 if done or stopped by a signal ("Optimization stopped early." in the log), 1 after an error, which
-is one line. CAFFE_TRACEBACK=1 adds Python's traceback to it; GLOG_minloglevel=1 suppresses the log. Python layers are
-found in the current folder and through PYTHONPATH.
+The exit status is 0 if the command is done or was stopped by a signal ("Optimization stopped early." in the log), and 1
+after an error, which is reported in one line. CAFFE_TRACEBACK=1 adds the traceback of an exception in a Python layer.
+GLOG_minloglevel=1 suppresses the log. Python layers are found in the current folder and through PYTHONPATH.
 """
 
-# Flag -> (type, default, help). The first ones are Caffe's, the last ones the engine's.
+# Flag -> (type, default, help). BVLC Caffe does not have the last three.
 FLAGS = {
-    "gpu": (str, "", "The numbers of the GPUs to compute on, separated by ',', or all. Without it: the CPU."),
+    "gpu": (
+        str,
+        "",
+        "The numbers of the GPUs to use, separated by ',', or all. Default: as the solver says, or CPU.",
+    ),
     "iterations": (int, 50, "For test and time: the number of batches."),
-    "level": (int, 0, "The level for the include and exclude rules of the net."),
+    "level": (int, 0, "For the include and exclude rules of the net: the level."),
     "model": (str, "", "For test and time: the net, a prototxt."),
     "phase": (str, "", "For time: TRAIN (the default) or TEST."),
     "sighup_effect": (str, "snapshot", "For train: the effect of SIGHUP, which is snapshot, stop or none."),
@@ -47,29 +51,30 @@ FLAGS = {
     "sigint_effect": (str, "stop", "For train: the effect of SIGINT (Ctrl-C), which is snapshot, stop or none."),
     "snapshot": (str, "", "For train: the .solverstate to resume from."),
     "solver": (str, "", "For train: the solver, a prototxt."),
-    "stage": (str, "", "The stages for the include and exclude rules of the net, separated by ','."),
-    "weights": (str, "", "The .caffemodel files to start from, separated by ','; not with -snapshot."),
+    "stage": (str, "", "For the include and exclude rules of the net: the stages, separated by ','."),
+    "weights": (str, "", "For train and test: the .caffemodel files to read, separated by ','. Not with -snapshot."),
     "precision": (str, "float32", "Arithmetic of convolutions and inner products: float32, tf32 (GPU) or bfloat16."),
-    "shard": (str, "records", "The unit in which several ranks share a database alternately: records or batches."),
+    "shard": (str, "records", "What several ranks read alternately from a database: records or batches."),
     "decoded_mb": (
         int,
         -1,
-        "The MiB that a decoded data set may take on the device. Default: a third of a GPU's memory, none on the CPU.",
+        "A data set whose decoded images fit into this many MiB is kept on the device; 0 keeps none. "
+        "Default: a third of the free memory of a GPU, 0 on the CPU.",
     ),
 }
 
 
 class Parser(argparse.ArgumentParser):
-    """Flags as gflags takes them: -name value, -name=value, --name ..."""
+    """A parser of flags in the forms of gflags: -name value, -name=value, --name value, --name=value."""
 
     def __init__(self):
         super().__init__(prog="caffe", usage="caffe COMMAND FLAGS", description=USAGE, allow_abbrev=False)
         self.formatter_class = argparse.RawDescriptionHelpFormatter
         self.add_argument("command", nargs="?", help=argparse.SUPPRESS)
         for name, (kind, default, text) in FLAGS.items():
-            shown = f" (default {default})" if default not in ("", -1) else ""
+            default_text = f" (default {default})" if default not in ("", -1) else ""
             self.add_argument(
-                f"-{name}", f"--{name}", type=kind, default=default, metavar=name.upper(), help=text + shown
+                f"-{name}", f"--{name}", type=kind, default=default, metavar=name.upper(), help=text + default_text
             )
         self.add_argument("-help", action="help", help="Show this help.")
         self.add_argument("-version", action="version", version="caffe version 1.0.0 (PyTorch engine)")
@@ -86,16 +91,18 @@ class Parser(argparse.ArgumentParser):
         return flags
 
     def error(self, message):
+        """Write an error in one line and exit with status 1, as BVLC Caffe does; argparse would exit with 2."""
         terminal.write(f"ERROR: {message}\n")
         sys.exit(1)
 
 
 def is_number(word):
+    """Whether a word of the command line is a number, such as a negative value, and not a flag."""
     return re.fullmatch(r"-?[\d.]+", word) is not None
 
 
 def nearest(word, names, head=""):
-    """The end of an error message that suggests the right word for a misspelt one, or ""."""
+    """The end of an error message that suggests the most similar of some names, with `head` in front; "" if none is."""
     matches = difflib.get_close_matches(word, names, 1)
     return f", did you mean {head}{matches[0]}?" if matches else ""
 
@@ -105,7 +112,7 @@ def stages(flags):
 
 
 def gpus(flags):
-    """Numbers of the GPUs asked for. Raises CaffeError."""
+    """The numbers of the GPUs in -gpu, an empty list for none. Raises CaffeError."""
     import torch
 
     if not flags.gpu:
@@ -119,7 +126,7 @@ def gpus(flags):
 
 
 def prepare(flags):
-    """Set precision and what else is the engine's own."""
+    """Apply the flags that BVLC Caffe does not have. Raises CaffeError."""
     from . import context
 
     context.set_precision(flags.precision)
@@ -129,7 +136,7 @@ def prepare(flags):
 
 
 def use_device(numbers):
-    """Compute on the first of some GPUs, or on the CPU."""
+    """Compute on the first of these GPUs, or on the CPU if there are none. Raises CaffeError."""
     from . import context, glog
 
     if numbers:
@@ -142,7 +149,7 @@ def use_device(numbers):
 
 
 class Signals:
-    """Turns signals into a solver's actions: stop, snapshot or none."""
+    """Catches signals; a call returns the effect of the next one, or None. Raises CaffeError for an unknown effect."""
 
     def __init__(self, sigint, sighup, sigterm):
         self.pending = []
@@ -164,13 +171,14 @@ class Signals:
 
 
 def train(flags):
+    """The command `train`. Returns the exit status; raises CaffeError."""
     from . import glog, parallel, solver
     from .proto import caffe_pb2
 
     check(flags.solver, "train needs a solver: caffe train -solver solver.prototxt")
     check(
         not (flags.snapshot and flags.weights),
-        "-snapshot resumes a training, -weights starts a new one: give one of them",
+        "-snapshot resumes a training, and -weights starts a new one; give one of them",
     )
     param = solver.read_solver(flags.solver)
     if flags.level:
@@ -182,18 +190,18 @@ def train(flags):
         numbers = [param.device_id]
     if len(numbers) > 1 and not parallel.launched():
         return parallel.launch(numbers)
-    with parallel.joined(numbers):
+    with parallel.process_group(numbers):
         use_device(parallel.own_gpu(numbers))
         if flags.weights:
             param.ClearField("weights")
             param.weights.extend(flags.weights.split(","))
         trainer = solver.get_solver_for(param)
-        trainer.action = parallel.agreed(Signals(flags.sigint_effect, flags.sighup_effect, flags.sigterm_effect))
+        trainer.action = parallel.agreed_action(Signals(flags.sigint_effect, flags.sighup_effect, flags.sigterm_effect))
         parallel.attach(trainer)
         if flags.snapshot:
             glog.info(f"Resuming from {flags.snapshot}")
             trainer.restore(flags.snapshot)
-        bar = terminal.Bar(param.max_iter if not glog.muted else 0)
+        bar = terminal.ProgressBar(param.max_iter if not glog.muted else 0)
         trainer.progress = bar.update
         glog.bar = bar
         try:
@@ -207,6 +215,7 @@ def train(flags):
 
 
 def test(flags):
+    """The command `test`. Returns the exit status; raises CaffeError."""
     from . import context, glog
     from .glog import number
     from .pycaffe import Net
@@ -221,8 +230,8 @@ def test(flags):
     sums, loss = [0.0] * len(names), 0.0
     for iteration in range(flags.iterations):
         loss += net.forward_range(0, len(net.nodes) - 1)
-        for place, (name, value) in enumerate(zip(names, values(net))):
-            sums[place] += value
+        for index, (name, value) in enumerate(zip(names, values(net))):
+            sums[index] += value
             glog.info(f"Batch {iteration}, {name} = {number(value)}")
     glog.info(f"Loss: {number(loss / flags.iterations)}")
     for name, total in zip(names, sums):
@@ -231,14 +240,14 @@ def test(flags):
 
 
 def measure(flags):
-    """The command `time`."""
+    """The command `time`. Returns the exit status; raises CaffeError."""
     from . import context, glog
     from .glog import number
     from .pycaffe import Net
     from .timer import Timer
 
     check(flags.model, "time needs a model: caffe time -model net.prototxt")
-    check(flags.phase in ("", "TRAIN", "TEST"), "-phase takes TRAIN or TEST")
+    check(flags.phase in ("", "TRAIN", "TEST"), f"-phase takes TRAIN or TEST, not {flags.phase!r}")
     use_device(gpus(flags)[:1])
     phase = context.TEST if flags.phase == "TEST" else context.TRAIN
     net = Net(flags.model, phase, level=flags.level, stages=stages(flags))
@@ -270,9 +279,9 @@ def measure(flags):
         glog.info(f"Iteration: {iteration + 1} forward-backward time: {number(spent)} ms.")
     whole.stop()
     glog.info("Average time per layer: ")
-    for node, there, back in zip(net.nodes, forward, backward):
-        glog.info(f"{node.name:>10}\tforward: {number(there / flags.iterations)} ms.")
-        glog.info(f"{node.name:>10}\tbackward: {number(back / flags.iterations)} ms.")
+    for node, forward_ms, backward_ms in zip(net.nodes, forward, backward):
+        glog.info(f"{node.name:>10}\tforward: {number(forward_ms / flags.iterations)} ms.")
+        glog.info(f"{node.name:>10}\tbackward: {number(backward_ms / flags.iterations)} ms.")
     glog.info(f"Average Forward pass: {number(forwards / flags.iterations)} ms.")
     glog.info(f"Average Backward pass: {number(backwards / flags.iterations)} ms.")
     glog.info(f"Average Forward-Backward: {number(whole.ms / flags.iterations)} ms.")
@@ -282,15 +291,15 @@ def measure(flags):
 
 
 def device_query(flags):
+    """The command `device_query`. Returns the exit status; raises CaffeError."""
     import torch
 
     from . import glog
 
     glog.info(f"Querying GPUs {flags.gpu}")
+    count = torch.cuda.device_count()
     for index in gpus(flags):
-        check(
-            index < torch.cuda.device_count(), f"Cannot use GPU {index}: PyTorch finds {torch.cuda.device_count()} here"
-        )
+        check(index < count, f"Cannot use GPU {index}: PyTorch finds {count} on this machine")
         device = torch.cuda.get_device_properties(index)
         glog.info(f"Device id:                     {index}")
         glog.info(f"Major revision number:         {device.major}")
@@ -305,7 +314,7 @@ COMMANDS = {"train": train, "test": test, "time": measure, "device_query": devic
 
 
 def main(arguments=None):
-    """Run one command; the process's exit code."""
+    """Run one command, by default that of sys.argv. Returns the exit status, or exits after --help and wrong flags."""
     words = sys.argv[1:] if arguments is None else arguments
     flags = Parser().parse_args(words)
     if flags.command is None:
@@ -313,9 +322,9 @@ def main(arguments=None):
         return 0
     if flags.command not in COMMANDS:
         hint = nearest(flags.command, COMMANDS)
-        terminal.write(f"error: unknown action {flags.command!r}{hint}; available are {', '.join(COMMANDS)}\n")
+        terminal.write(f"error: unknown action {flags.command!r}{hint}; the commands are {', '.join(COMMANDS)}\n")
         return 1
-    # Python layers beside the prototxts are found, as with BVLC Caffe, through PYTHONPATH; and in the current folder.
+    # BVLC Caffe finds the modules of Python layers through PYTHONPATH only; here the current folder comes first.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:

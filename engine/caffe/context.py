@@ -1,4 +1,4 @@
-"""The state of the process: CPU or GPU, arithmetic precision, random numbers, rank among solvers."""
+"""The global settings of the process: device, precision, random numbers, and its rank among several solvers."""
 
 import ctypes
 import os
@@ -29,11 +29,11 @@ _state = _State()
 def keep_freed_memory():
     """Make the C library keep freed memory instead of returning it to the system.
 
-    Every pass allocates and frees the same sizes, and memory that was returned costs page faults on the next use.
+    Every pass allocates and frees the same sizes; memory that was returned causes page faults when it is next used.
     """
     try:
         library = ctypes.CDLL(None)
-        # M_MMAP_MAX = 0: large blocks come from the heap too; M_TRIM_THRESHOLD: the heap does not shrink.
+        # M_MMAP_MAX = 0: large blocks are on the heap too. M_TRIM_THRESHOLD = 1 GiB: the heap does not shrink.
         library.mallopt(-4, 0)
         library.mallopt(-1, 1 << 30)
     except (OSError, AttributeError):  # not glibc
@@ -44,12 +44,12 @@ keep_freed_memory()
 
 
 def set_mode_cpu():
-    """Compute on the CPU from now on, as by default."""
+    """Compute on the CPU from now on; this is the default."""
     _state.gpu = False
 
 
 def set_mode_gpu():
-    """Compute from now on on the GPU of set_device, by default 0. Raises CaffeError if there is no GPU."""
+    """Compute from now on on the GPU that set_device chose, 0 by default. Raises CaffeError if there is no GPU."""
     check(torch.cuda.is_available(), "Cannot use GPU: PyTorch finds none on this machine; use set_mode_cpu")
     _state.gpu = True
 
@@ -63,18 +63,19 @@ def set_device(device_id):
 
 
 def device():
-    """Where tensors live now."""
+    """The torch.device to compute on."""
     return torch.device("cuda", _state.device_id) if _state.gpu else torch.device("cpu")
 
 
 def on_gpu():
+    """Whether computation is on a GPU."""
     return _state.gpu
 
 
 def set_precision(precision):
-    """Arithmetic of convolutions and inner products: "float32", "tf32" (GPU) or "bfloat16".
+    """Set the arithmetic of convolutions and inner products: "float32", "tf32" (effective on GPUs) or "bfloat16".
 
-    Parameters, their gradients and the losses stay float32 with each. Raises CaffeError for another name.
+    Parameters, their gradients and losses are float32 with each of them. Raises CaffeError for another name.
     """
     if precision not in PRECISIONS:
         raise CaffeError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
@@ -83,16 +84,20 @@ def set_precision(precision):
 
 
 def precision():
+    """The name that set_precision set."""
     return _state.precision
 
 
 def compute_type():
-    """Type of the operands of convolutions and inner products."""
+    """The torch.dtype of the operands of convolutions and inner products."""
     return torch.bfloat16 if _state.precision == "bfloat16" else torch.float32
 
 
 def set_random_seed(seed):
-    """Seed fillers, dropout, crops and mirrors; a negative seed takes one from the system."""
+    """Seed the random numbers of fillers, dropout, crops and mirroring; for a negative seed the system supplies one.
+
+    The numbers differ from those of BVLC Caffe with the same seed.
+    """
     if seed < 0:
         seed = int.from_bytes(os.urandom(4), "little")
     torch.manual_seed(seed)
@@ -100,52 +105,56 @@ def set_random_seed(seed):
 
 
 def generator():
-    """The CPU's random numbers."""
+    """The torch.Generator of random numbers on the CPU."""
     if _state.generator is None:
         set_random_seed(-1)
     return _state.generator
 
 
 def solver_count():
-    """How many solvers train the net together."""
+    """The number of solvers (ranks) that train the net together."""
     return _state.solver_count
 
 
 def set_solver_count(count):
+    """Set the number of solvers that train the net together."""
     _state.solver_count = count
 
 
 def solver_rank():
-    """Which of them this process is."""
+    """The rank of this process among the solvers, from 0."""
     return _state.solver_rank
 
 
 def set_solver_rank(rank):
+    """Set the rank of this process among the solvers, from 0."""
     _state.solver_rank = rank
 
 
 def set_multiprocess(multiprocess):
-    """For compatibility with pycaffe; it has no effect, because every solver here is a process of its own."""
+    """Has no effect, because every solver is a process of its own; it exists for scripts that call pycaffe's."""
     _state.multiprocess = multiprocess
 
 
 def shard():
-    """The unit in which solvers share a database alternately: "records", as in Caffe, or "batches"."""
+    """What solvers read alternately from a database: "records", as in BVLC Caffe, or "batches"."""
     return _state.shard
 
 
 def set_shard(unit):
+    """Set what solvers read alternately from a database: "records" or "batches". Raises CaffeError."""
     if unit not in ("records", "batches"):
         raise CaffeError(f"shard must be records or batches, not {unit!r}")
     _state.shard = unit
 
 
 def decoded_budget():
-    """Bytes a decoded data set may take on the device; by default a third of what is free on a GPU, none on a CPU."""
+    """The most bytes of a decoded data set to keep on the device. Default: a third of a GPU's free memory, CPU: 0."""
     if _state.decoded_budget is not None:
         return _state.decoded_budget
     return torch.cuda.mem_get_info()[0] // 3 if _state.gpu else 0
 
 
 def set_decoded_budget(size):
+    """Set the most bytes of a decoded data set that are kept on the device; 0 keeps none."""
     _state.decoded_budget = size

@@ -1,14 +1,15 @@
-"""Coordinates between the blobs of a net spec: how to crop one to align with another.
+"""Coordinate maps between the blobs of a NetSpec, from which `crop` computes the offset of a Crop layer.
 
-A map is (axis, scale, shift): along the axes from `axis` on, coordinate x of the first blob is scale x + shift of the
-second; axis None stands for all.
+Same interface as pycaffe's coord_map. A map is (axis, scale, shift): along the axes after `axis` (1, the channels, for
+a convolution), coordinate x of the first blob is coordinate scale * x + shift of the second. The map of layers that do
+not change coordinates has axis None, which fits every axis.
 """
 
 import numpy as np
 
 from .net_spec import layers as L
 
-# Layers whose tops have their bottoms' coordinates.
+# Layer types whose tops have the same coordinates as their bottoms.
 PASS_THROUGH_LAYERS = [
     "AbsVal",
     "BatchNorm",
@@ -33,15 +34,18 @@ PASS_THROUGH_LAYERS = [
 
 
 class UndefinedMapException(Exception):
-    """A layer whose tops have no coordinates of their bottoms."""
+    """The layer's type has no coordinate map from bottom to top."""
 
 
 class AxisMismatchException(Exception):
-    """Maps that begin at different axes."""
+    """Two maps cannot be composed, because they begin at different axes."""
 
 
 def conv_params(fn):
-    """Axis, stride, kernel (dilation included) and pad of a Convolution, Deconvolution or Pooling, as arrays."""
+    """Axis, and as arrays stride, extent of the kernel (dilation included) and pad, of a (de)convolution or pooling.
+
+    Raises AssertionError for the fields that end in _h and _w.
+    """
     params = fn.params.get("convolution_param", fn.params.get("pooling_param", fn.params))
     axis = params.get("axis", 1)
     kernel = np.array(params["kernel_size"], ndmin=1)
@@ -53,13 +57,13 @@ def conv_params(fn):
 
 
 def crop_params(fn):
-    """Axis and offset of a Crop."""
+    """Axis and offset (an array) of a Crop."""
     params = fn.params.get("crop_param", fn.params)
     return params.get("axis", 2), np.array(params.get("offset", 0), ndmin=1)
 
 
 def coord_map(fn):
-    """The map of a layer's first bottom's coordinates to its top's."""
+    """The map from the first bottom of a layer to its top. Raises UndefinedMapException for other layer types."""
     if fn.type_name in ("Convolution", "Pooling", "Im2col"):
         axis, stride, kernel, pad = conv_params(fn)
         return axis, 1 / stride, (pad - (kernel - 1) / 2) / stride
@@ -70,13 +74,13 @@ def coord_map(fn):
         return None, 1, 0
     if fn.type_name == "Crop":
         axis, offset = crop_params(fn)
-        # A Crop's axis counts the batch's and channels' axes.
+        # The axis of a Crop is the first one that it crops; that of a map is the one before.
         return axis - 1, 1, -offset
     raise UndefinedMapException
 
 
 def compose(base_map, next_map):
-    """The map that goes through next_map, then base_map."""
+    """The map that applies next_map, then base_map. Raises AxisMismatchException."""
     (axis, scale, shift), (next_axis, next_scale, next_shift) = base_map, next_map
     if axis is None:
         axis = next_axis
@@ -86,34 +90,34 @@ def compose(base_map, next_map):
 
 
 def inverse(coord_map):
-    """The map back."""
+    """The inverse of a map."""
     axis, scale, shift = coord_map
     return axis, 1 / scale, -shift / scale
 
 
 def _sources(top):
-    """Tops below a top through which coordinates go; a Crop's second input only says how much."""
+    """The inputs of a top's layer that have a map to it; the second input of a Crop determines only the size."""
     return top.fn.inputs[:1] if top.fn.type_name == "Crop" else top.fn.inputs
 
 
 def coord_map_from_to(top_from, top_to):
-    """The map of top_to's coordinates to top_from's, through a blob both come from.
+    """The map from top_from to top_to, through a blob from which both are computed.
 
-    Raises RuntimeError where there is none, or only through layers without coordinates.
+    Raises RuntimeError if there is no such blob, or only through layers without a coordinate map.
     """
 
     def below(start):
-        """Maps from every top below `start` to it, as far as there are some."""
+        """The tops from which `start` is computed, each with the map from it to `start` if there is one."""
         maps, frontier = {start: (None, 1, 0)}, {start}
         while frontier:
             top = frontier.pop()
             for source in _sources(top):
                 try:
-                    found = compose(maps[top], coord_map(top.fn))
+                    composed = compose(maps[top], coord_map(top.fn))
                 except UndefinedMapException:
                     continue
                 if source not in maps:
-                    maps[source] = found
+                    maps[source] = composed
                     frontier.add(source)
         return maps
 
@@ -134,7 +138,10 @@ def coord_map_from_to(top_from, top_to):
 
 
 def crop(top_from, top_to):
-    """A Crop layer that aligns top_from with top_to. Raises AssertionError where only scaling could."""
+    """A Crop layer that crops top_from to the part that corresponds to top_to.
+
+    Raises AssertionError if their scales differ or the offset is negative or no integer, RuntimeError as above.
+    """
     axis, scale, shift = coord_map_from_to(top_from, top_to)
     assert (np.asarray(scale) == 1).all(), f"scale mismatch on crop (a = {scale})"
     assert (np.asarray(shift) <= 0).all(), f"cannot crop negative offset (b = {shift})"

@@ -1,4 +1,4 @@
-"""Detector: a deploy net that answers for windows of images, with their surroundings on request."""
+"""Detector: a deploy net that classifies windows of images, on request with the context around them (R-CNN)."""
 
 import numpy as np
 
@@ -12,8 +12,9 @@ from .pycaffe import Net
 class Detector(Net):
     """model_file: a deploy prototxt with one input; pretrained_file: its weights.
 
-    context_pad: pixels of surroundings, in the net's input; mean, input_scale, raw_scale, channel_swap: see
-    io.Transformer
+    context_pad: width in pixels of the net's input of the context on each side of a window; default: none
+    mean, input_scale, raw_scale, channel_swap: see io.Transformer
+    Raises CaffeError, as Net does.
     """
 
     def __init__(
@@ -31,30 +32,34 @@ class Detector(Net):
         self.configure_crop(context_pad)
 
     def detect_windows(self, images_windows):
-        """Answers for windows: images_windows is an iterable of (file name, list of (ymin, xmin, ymax, xmax)).
+        """Classify windows: images_windows is an iterable of (file name, list of (ymin, xmin, ymax, xmax) in pixels).
 
-        Returns a list of dicts with "window", "prediction" and "filename".
+        Returns a list with a dict per window: "window", "prediction" (a flat array) and "filename".
         """
-        name, crops, found = self.inputs[0], [], []
+        name, crops, results = self.inputs[0], [], []
         for filename, windows in images_windows:
             image = io.load_image(filename).astype(np.float32)
             for window in windows:
                 crops.append(self.crop(image, window))
-                found.append({"window": window, "filename": filename})
+                results.append({"window": window, "filename": filename})
         batch = np.array([self.transformer.preprocess(name, crop) for crop in crops], dtype=np.float32)
-        answers = self.forward_all(**{name: batch})[self.outputs[0]]
-        return [dict(row, prediction=answer) for row, answer in zip(found, answers.reshape(len(answers), -1))]
+        predictions = self.forward_all(**{name: batch})[self.outputs[0]]
+        return [
+            dict(result, prediction=prediction)
+            for result, prediction in zip(results, predictions.reshape(len(predictions), -1))
+        ]
 
     def detect_selective_search(self, image_fnames):
-        """As pycaffe's, which calls a MATLAB program for the windows; that is not supported."""
+        """Raises CaffeError: pycaffe's method calls a MATLAB program for the windows, which is not supported."""
         raise CaffeError(
-            "detect_selective_search needs a MATLAB program; find windows yourself and call detect_windows"
+            "detect_selective_search needs a MATLAB program; compute windows otherwise and call detect_windows"
         )
 
     def crop(self, im, window):
-        """A window (ymin, xmin, ymax, xmax) of an image; with context_pad, its surroundings too, scaled to the input.
+        """A window (ymin, xmin, ymax, xmax) of an image (height, width, channels).
 
-        What lies outside the image is filled with the mean.
+        With context_pad, the window is enlarged by its context and scaled to the net's input. The part of it that lies
+        outside the image is filled with the mean.
         """
         box = np.round(np.asarray(window, dtype=np.float64)).astype(int)
         part = im[box[0] : box[2], box[1] : box[3]]
@@ -63,13 +68,13 @@ class Detector(Net):
         name = self.inputs[0]
         size = self.blobs[name].data.shape[3]
         scale = size / (size - 2 * self.context_pad)
-        half_high, half_wide = (box[2] - box[0] + 1) / 2, (box[3] - box[1] + 1) / 2
-        centre = box[0] + half_high, box[1] + half_wide
+        half_height, half_width = (box[2] - box[0] + 1) / 2, (box[3] - box[1] + 1) / 2
+        centre = box[0] + half_height, box[1] + half_width
         signs = np.array([-1, -1, 1, 1])
-        box = np.round(np.tile(centre, 2) + signs * scale * np.tile((half_high, half_wide), 2))
-        high, wide = box[2] - box[0] + 1, box[3] - box[1] + 1
-        scale_y, scale_x = size / high, size / wide
-        # How far the window reaches beyond the image, and where the rest belongs in the crop.
+        box = np.round(np.tile(centre, 2) + signs * scale * np.tile((half_height, half_width), 2))
+        height, width = box[2] - box[0] + 1, box[3] - box[1] + 1
+        scale_y, scale_x = size / height, size / width
+        # The part of the window above and left of the image, and the size of the part inside it, in pixels of the crop.
         pad_y, pad_x = round(max(0, -box[0]) * scale_y), round(max(0, -box[1]) * scale_x)
         clipped = np.clip(box, 0, [im.shape[0], im.shape[1]] * 2).astype(int)
         rows, columns = clipped[2] - clipped[0] + 1, clipped[3] - clipped[1] + 1
@@ -81,7 +86,7 @@ class Detector(Net):
         return crop
 
     def configure_crop(self, context_pad):
-        """Set context_pad, and the mean that fills crops beyond the image."""
+        """Set context_pad, and crop_mean: the mean as an image (height, width, channels) before preprocessing."""
         name = self.inputs[0]
         shape = self.blobs[name].data.shape
         order = self.transformer.transpose[name]

@@ -1,4 +1,7 @@
-"""Pictures of nets: the graph of layers and blobs in Graphviz's language, drawn by its program `dot`."""
+"""Pictures of nets: the graph of layers and blobs in Graphviz's language, drawn by its program `dot`.
+
+The functions have the names and arguments of pycaffe's draw.py, which needs pydot; this module needs only Graphviz.
+"""
 
 import shutil
 import subprocess
@@ -14,7 +17,7 @@ NEURONS = ("ReLU", "PReLU", "ELU", "Sigmoid", "TanH", "Dropout")
 
 
 class Graph:
-    """A directed graph with what pycaffe's users call of pydot's."""
+    """A directed graph with those methods of a pydot graph that users of pycaffe's draw.py call."""
 
     def __init__(self, name, rankdir):
         self.name, self.rankdir = name, rankdir
@@ -31,11 +34,11 @@ class Graph:
         return "\n".join([*lines, "}\n"])
 
     def create(self, prog="dot", format="ps"):
-        """The picture as bytes. Raises CaffeError where Graphviz is not installed."""
+        """The picture as bytes in a format of Graphviz. Raises CaffeError if Graphviz is missing or fails."""
         if format in ("dot", "raw"):
             return self.to_string().encode()
         if shutil.which(prog) is None:
-            raise CaffeError(f"drawing as {format} needs Graphviz's program {prog}; write a .dot file instead")
+            raise CaffeError(f"drawing as {format} needs the program {prog}; install Graphviz, or write a .dot file")
         done = subprocess.run([prog, f"-T{format}"], input=self.to_string().encode(), capture_output=True)
         if done.returncode:
             raise CaffeError(f"{prog}: {done.stderr.decode().strip()}")
@@ -43,20 +46,22 @@ class Graph:
 
 
 def quoted(text):
+    """Text as a quoted string of Graphviz, in which \\n stays a line break."""
     return '"' + str(text).replace("\\", "\\\\").replace('"', '\\"').replace("\\\\n", "\\n") + '"'
 
 
 def attributes(style):
+    """A dict as the attribute list of a node or an edge."""
     return ", ".join(f"{key}={quoted(value)}" for key, value in style.items())
 
 
 def get_pooling_types_dict():
-    """Numbers of the poolings -> their names."""
+    """A dict of PoolMethod numbers -> names."""
     return {value.number: value.name for value in caffe_pb2.PoolingParameter.PoolMethod.DESCRIPTOR.values}
 
 
 def get_edge_label(layer):
-    """What the arrow out of a layer says: batch size, channels or outputs."""
+    """The label of the edges from a layer to its tops: the batch size or num_output."""
     if layer.type == "Data":
         return f"Batch {layer.data_param.batch_size}"
     if layer.type in ("Convolution", "Deconvolution"):
@@ -67,14 +72,17 @@ def get_edge_label(layer):
 
 
 def get_layer_lr_mult(layer):
-    """Rates of a layer's parameters, for the types that learn some."""
+    """The lr_mult of a layer's parameters, for convolutions and inner products."""
     if layer.type not in ("Convolution", "Deconvolution", "InnerProduct"):
         return []
     return [spec.lr_mult for spec in layer.param]
 
 
 def get_layer_label(layer, rankdir, display_lrm=False):
-    """Name, type and, for convolutions and poolings, windows; over several lines where the graph goes down."""
+    """The label of a layer: its name and type, and kernel size, stride and pad of convolutions and poolings.
+
+    The parts are on one line if the graph is drawn top-down or bottom-up, otherwise on a line each.
+    """
     gap = " " if rankdir in ("TB", "BT") else "\\n"
     parts = [layer.name, f"({layer.type})"]
     if layer.type in ("Convolution", "Deconvolution"):
@@ -98,11 +106,12 @@ def get_layer_label(layer, rankdir, display_lrm=False):
 
 
 def choose_color_by_layertype(layertype):
+    """The fill colour of a layer, as #RRGGBB."""
     return LAYER_COLOURS.get(layertype, "#6495ED")
 
 
 def in_phase(layer, phase):
-    """Whether a layer belongs to a phase (None: to any)."""
+    """Whether a layer's include and exclude rules allow a phase. None allows all layers."""
     if phase is None:
         return True
     if layer.include:
@@ -113,7 +122,8 @@ def in_phase(layer, phase):
 def get_pydot_graph(caffe_net, rankdir, label_edges=True, phase=None, display_lrm=False):
     """The Graph of a NetParameter.
 
-    rankdir: LR, TB or BT; label_edges: whether arrows say sizes; phase: only that phase's layers; display_lrm: rates
+    rankdir: direction of the graph, LR, TB or BT; label_edges: whether edges show batch sizes and num_output
+    phase: the phase whose layers are drawn, None for all; display_lrm: whether layers show their lr_mult
     """
     graph = Graph(caffe_net.name or "Net", rankdir)
     for layer in caffe_net.layer:
@@ -136,12 +146,12 @@ def get_pydot_graph(caffe_net, rankdir, label_edges=True, phase=None, display_lr
 
 
 def draw_net(caffe_net, rankdir, ext="png", phase=None, display_lrm=False):
-    """The picture of a NetParameter as bytes, in a format Graphviz writes, or "dot"."""
+    """The picture of a NetParameter as bytes; ext: a format of Graphviz, or "dot" for text. Raises CaffeError."""
     return get_pydot_graph(caffe_net, rankdir, phase=phase, display_lrm=display_lrm).create(format=ext)
 
 
 def draw_net_to_file(caffe_net, filename, rankdir="LR", phase=None, display_lrm=False):
-    """Draw a NetParameter to a file, whose ending says the format."""
+    """Draw a NetParameter to a file; the end of its name determines the format. Raises CaffeError, OSError."""
     picture = draw_net(caffe_net, rankdir, str(filename).rsplit(".", 1)[-1], phase, display_lrm)
     with open(filename, "wb") as file:
         file.write(picture)

@@ -1,4 +1,4 @@
-"""Writing files so that they are on the disk completely or not at all, even after a kill or power cut."""
+"""Writing files so that each is on the disk completely or not at all, even after a kill or a power cut."""
 
 import errno
 import glob
@@ -15,8 +15,9 @@ PARTIAL = re.compile(r"^\.(?P<name>.+)\.(?P<process>\d+)\.partial$")
 def write_files(files):
     """Write files that belong together; they appear in this order, once all of them are completely on the disk.
 
-    files: list of (path, function that writes a file of the name that it is given). Existing files are unchanged unless
-    all files could be written. Raises CaffeError that names the file.
+    files: list of (path, write), where write(name) writes the content to a file of that name
+    Every file is written under a temporary name, synced and then renamed. If one cannot be written, none is renamed and
+    existing files are unchanged. Raises CaffeError that names the file.
     """
     partials = []
     path = None
@@ -38,7 +39,7 @@ def write_files(files):
 
 
 def sync(path):
-    """Have the system write a file to the disk. Raises OSError."""
+    """Wait until a file is on the disk (fsync). Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -47,7 +48,7 @@ def sync(path):
 
 
 def sync_folder(path):
-    """The same for a folder's list of names, where its file system can. Raises OSError."""
+    """Wait until the names in a folder are on the disk, if its file system supports that. Raises OSError."""
     try:
         sync(path)
     except OSError as error:
@@ -55,23 +56,23 @@ def sync_folder(path):
             raise
 
 
-def sweep(prefix):
-    """Delete what writes to PREFIX_iter_... left unfinished when their process was killed; the names deleted.
+def delete_partials(prefix):
+    """Delete temporary files of PREFIX_iter_... whose process was killed while writing; returns their names.
 
-    Files of a process that still runs are left alone.
+    Files of a process that still runs are kept.
     """
     prefix = pathlib.Path(prefix)
-    swept = []
+    deleted = []
     for path in prefix.parent.glob(f".{glob.escape(prefix.name)}_iter_*.partial"):
         match = PARTIAL.match(path.name)
-        if match and not runs(int(match["process"])):
+        if match and not is_running(int(match["process"])):
             path.unlink(missing_ok=True)
-            swept.append(path.name)
-    return sorted(swept)
+            deleted.append(path.name)
+    return sorted(deleted)
 
 
-def runs(process):
-    """Whether another process of this number runs on this machine."""
+def is_running(process):
+    """Whether another process with this id runs on this machine."""
     if process == os.getpid():
         return False
     try:

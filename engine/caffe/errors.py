@@ -1,8 +1,8 @@
-"""The exception of the engine, raised where BVLC Caffe would end the process."""
+"""The exception of the engine, raised for errors that end the process in BVLC Caffe (its CHECK macros)."""
 
 
 class CaffeError(RuntimeError):
-    """Something a user can act on; the message is one line that names the layer, blob, field or file."""
+    """An error that the user can correct; the message is one line that names the layer, blob, field or file."""
 
     def __init__(self, message):
         # Names and text that come from a file may hold line breaks, escape sequences, or megabytes.
@@ -11,7 +11,7 @@ class CaffeError(RuntimeError):
 
 
 class ShapeError(CaffeError):
-    """A blob that cannot have a shape; a net says of which layer."""
+    """A shape that no blob can have; the net adds the name of the layer to the message."""
 
 
 def check(condition, message):

@@ -1,4 +1,7 @@
-"""First values of parameters: constant, uniform, gaussian, positive_unitball, xavier, msra, bilinear."""
+"""Fillers, which initialise parameters, with the distributions of BVLC Caffe's filler.hpp.
+
+Each takes (shape, FillerParameter, torch.Generator) and returns a float32 tensor on the CPU.
+"""
 
 import math
 
@@ -11,7 +14,10 @@ from .tensors import product
 
 
 def fan(shape, norm):
-    """Numbers a weight's sum runs over: inputs, outputs or their mean, as Caffe counts them."""
+    """The n of xavier and msra: the fan-in, the fan-out or their mean, as variance_norm says.
+
+    As in BVLC Caffe, the fan-in is count / shape[0] and the fan-out count / shape[1].
+    """
     count = product(shape)
     fan_in = count / shape[0] if shape else count
     fan_out = count / shape[1] if len(shape) > 1 else count
@@ -21,41 +27,51 @@ def fan(shape, norm):
 
 
 def constant(shape, param, rng):
+    """`value` everywhere."""
     return torch.full(shape, param.value)
 
 
 def uniform(shape, param, rng):
+    """Uniform between `min` and `max`."""
     return torch.empty(shape).uniform_(param.min, param.max, generator=rng)
 
 
 def gaussian(shape, param, rng):
-    """Normal numbers; with `sparse`, each of a unit's inputs is kept with probability sparse / outputs."""
+    """Normal with `mean` and `std`. If `sparse` is given, each weight is kept with probability sparse / shape[0].
+
+    Raises CaffeError for `sparse` and a blob without axes.
+    """
     values = torch.empty(shape).normal_(param.mean, param.std, generator=rng)
     if param.sparse >= 0:
         check(len(shape) >= 1, "filler gaussian: sparse needs a blob with axes")
-        kept = min(param.sparse / shape[0], 1)
-        values *= torch.empty(shape).bernoulli_(kept, generator=rng)
+        probability = min(param.sparse / shape[0], 1)
+        values *= torch.empty(shape).bernoulli_(probability, generator=rng)
     return values
 
 
 def positive_unitball(shape, param, rng):
-    """Uniform numbers above 0 that sum to 1 over the inputs of each unit."""
+    """Uniform between 0 and 1, divided by their sum over the inputs of each unit (a row of axis 0)."""
     values = torch.empty(shape).uniform_(0, 1, generator=rng).view(shape[0], -1)
     return (values / values.sum(1, keepdim=True)).view(shape)
 
 
 def xavier(shape, param, rng):
+    """Uniform between -sqrt(3 / n) and sqrt(3 / n) (Glorot and Bengio, 2010)."""
     limit = math.sqrt(3 / fan(shape, param.variance_norm))
     return torch.empty(shape).uniform_(-limit, limit, generator=rng)
 
 
 def msra(shape, param, rng):
+    """Normal with mean 0 and variance 2 / n (He et al., 2015)."""
     std = math.sqrt(2 / fan(shape, param.variance_norm))
     return torch.empty(shape).normal_(0, std, generator=rng)
 
 
 def bilinear(shape, param, rng):
-    """The same square kernel of bilinear interpolation everywhere, for upsampling Deconvolutions."""
+    """The square kernel of bilinear interpolation in every channel, for Deconvolutions that upsample.
+
+    Raises CaffeError unless shape is (N, C, K, K).
+    """
     check(len(shape) == 4 and shape[2] == shape[3], f"filler bilinear is for square kernels, not the shape {shape}")
     factor = (shape[3] + 1) // 2
     centre = (2 * factor - 1 - factor % 2) / (2 * factor)
@@ -75,8 +91,8 @@ FILLERS = {
 
 
 def fill(blob, param):
-    """Fill a blob's data as a FillerParameter says. Raises CaffeError for an unknown type."""
+    """Fill a blob's data as a FillerParameter says. Raises CaffeError for an unknown type or unsuitable fields."""
     if param.type not in FILLERS:
         raise CaffeError(f"unknown filler type {param.type!r}; supported are {', '.join(FILLERS)}")
-    check(param.sparse == -1 or param.type == "gaussian", f"filler {param.type}: sparse belongs to gaussian")
+    check(param.sparse == -1 or param.type == "gaussian", f"filler {param.type}: only gaussian has sparse")
     blob.put(FILLERS[param.type](tuple(blob.shape), param, context.generator()))

@@ -1,4 +1,4 @@
-"""From a NetParameter to the layers of one net: state rules, Split layers, what needs a gradient."""
+"""The preparation of a net, as in BVLC's Net::Init: include rules, Split layers, and which gradients are needed."""
 
 import collections
 
@@ -7,7 +7,7 @@ from .proto import caffe_pb2
 
 
 def rule_holds(rule, state):
-    """Whether a NetStateRule holds in a NetState."""
+    """Whether a NetState meets a NetStateRule: phase, level and stages (Net::StateMeetsRule)."""
     stages = set(state.stage)
     return (
         not (rule.HasField("phase") and rule.phase != state.phase)
@@ -19,7 +19,10 @@ def rule_holds(rule, state):
 
 
 def filter_layers(net):
-    """A copy of the net with the layers of its state only. Raises CaffeError for include beside exclude."""
+    """A copy of the net with only the layers that its state includes (Net::FilterNet).
+
+    Raises CaffeError for a layer with both include and exclude rules.
+    """
     filtered = caffe_pb2.NetParameter()
     filtered.CopyFrom(net)
     del filtered.layer[:]
@@ -32,9 +35,10 @@ def filter_layers(net):
 
 
 def consumers(net):
-    """Which layers read which top: (producer, top index) -> number of reads, and (layer, bottom index) -> producer.
+    """Which layers read which tops. A top is a pair (index of its layer, index among the layer's tops).
 
-    Raises CaffeError for a bottom that no earlier layer makes.
+    Returns two dicts: top -> number of bottoms that read it, and (index of a layer, index of its bottom) -> top.
+    Raises CaffeError for a bottom that is no top of an earlier layer.
     """
     reads, source_of, latest = collections.Counter(), {}, {}
     for index, layer in enumerate(net.layer):
@@ -51,9 +55,10 @@ def consumers(net):
 
 
 def insert_splits(net):
-    """A copy of the net in which every blob read more than once passes a Split layer, with Caffe's names.
+    """A copy of the net with a Split layer after every top that is read more than once (InsertSplits of BVLC Caffe).
 
-    A top with a loss weight of its own counts as read once more; its weight moves to the Split.
+    A loss weight of such a top counts as one more reader and moves to the first top of the Split. The names are those
+    of BVLC Caffe: BLOB_LAYER_INDEX_split for the layer, and _0, _1, ... at the end for its tops. Raises CaffeError.
     """
     reads, source_of = consumers(net)
     weights = {
@@ -66,7 +71,7 @@ def insert_splits(net):
     split = caffe_pb2.NetParameter()
     split.CopyFrom(net)
     del split.layer[:]
-    served = collections.Counter(weights.keys())
+    used_tops = collections.Counter(weights.keys())
 
     def split_name(source):
         producer, position = source
@@ -79,8 +84,8 @@ def insert_splits(net):
         for position in range(len(layer.bottom)):
             source = source_of[index, position]
             if reads[source] > 1:
-                copy.bottom[position] = f"{split_name(source)}_{served[source]}"
-                served[source] += 1
+                copy.bottom[position] = f"{split_name(source)}_{used_tops[source]}"
+                used_tops[source] += 1
         for position, top in enumerate(layer.top):
             source = (index, position)
             if reads[source] <= 1:
@@ -95,10 +100,13 @@ def insert_splits(net):
 
 
 def prune_backward(layers):
-    """Take back gradients that no loss asks for, or that a skipped layer would only hand on.
+    """Turn off the gradients that are not needed, as the backward loop in Net::Init of BVLC Caffe.
 
-    layers: list, in order, of objects with tops, bottoms (blob names), losses (weight per top), needs_backward
-    and propagate_down (bool per bottom); the last two are changed in place.
+    These are the gradients of layers that do not contribute to a loss, and of layers that receive none, because all
+    layers above them have propagate_down: false.
+
+    layers: list, in order, of objects with tops and bottoms (lists of blob names), losses (weight per top),
+    needs_backward and propagate_down (bool per bottom); the last two are changed in place.
     """
     under_loss, skipped = set(), set()
     for layer in reversed(layers):

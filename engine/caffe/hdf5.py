@@ -1,4 +1,4 @@
-"""HDF5 files of weights and solver states: read with every fault named in one line, written by name."""
+"""HDF5 files of weights and solver states. Errors in a file are reported as a CaffeError that names file and member."""
 
 import contextlib
 import os
@@ -6,14 +6,14 @@ import os
 from .errors import CaffeError, check
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
-# More parameter blobs than any layer has; a damaged name can stand for any number.
-MOST_BLOBS = 1000
-# Deflate, the strongest of HDF5's common filters, makes data at most so many times smaller.
-MOST_COMPRESSION = 1032
+# More parameter blobs than any layer has. A damaged name can be any number, for which no list is to be allocated.
+MAX_BLOBS = 1000
+# The highest compression ratio of Deflate, the strongest of HDF5's common filters.
+MAX_COMPRESSION_RATIO = 1032
 
 
 def h5py():
-    """The package h5py. Raises CaffeError where it is not installed."""
+    """The package h5py. Raises CaffeError if it is not installed."""
     try:
         import h5py as package
     except ImportError:
@@ -22,7 +22,7 @@ def h5py():
 
 
 def is_hdf5(path):
-    """Whether a file begins as HDF5 files do. Raises CaffeError where it cannot be read."""
+    """Whether a file begins with HDF5's signature. Raises CaffeError if it cannot be read."""
     check(not os.path.exists(path) or os.path.isfile(path), f"{path}: not a file")
     try:
         with open(path, "rb") as file:
@@ -33,7 +33,7 @@ def is_hdf5(path):
 
 @contextlib.contextmanager
 def reading(path):
-    """An HDF5 file, open for reading. What h5py raises inside becomes a CaffeError that names the file."""
+    """Context: an HDF5 file, open for reading. Exceptions of h5py inside become a CaffeError that names the file."""
     library = h5py()
     check(is_hdf5(path), f"{path}: not an HDF5 file, or a damaged one")
     try:
@@ -43,12 +43,12 @@ def reading(path):
         raise
     # h5py has no exception of its own: damage comes as OSError, RuntimeError, KeyError, ValueError, TypeError and more.
     except Exception as error:
-        words = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise CaffeError(f"{path}: a damaged HDF5 file ({words})") from error
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise CaffeError(f"{path}: a damaged HDF5 file ({reason})") from error
 
 
 def member(group, name, kind, path):
-    """A group's member of a kind, "Group" or "Dataset". Raises CaffeError that names file and member."""
+    """The member `name` of a group. Raises CaffeError unless it exists and is of the kind "Group" or "Dataset"."""
     found = group.get(name)
     where = f"{group.name.rstrip('/')}/{name}"
     check(found is not None, f"{path}: {where} is missing; not a file of this kind, or a damaged one")
@@ -57,30 +57,30 @@ def member(group, name, kind, path):
 
 
 def numbers(group, name, path):
-    """A data set of numbers as an array. Raises CaffeError that names file and data set."""
+    """A data set of numbers as an array. Raises CaffeError for other types and for a size that the file cannot hold."""
     dataset = member(group, name, "Dataset", path)
     where = f"{path}: {dataset.name}"
     check(dataset.dtype.kind in "fiu", f"{where} holds {dataset.dtype}, not numbers; the file is damaged")
     stored = dataset.id.get_storage_size()
     check(
-        dataset.size is not None and dataset.nbytes <= MOST_COMPRESSION * stored,
+        dataset.size is not None and dataset.nbytes <= MAX_COMPRESSION_RATIO * stored,
         f"{where} of shape {dataset.shape} has no content; the file is damaged",
     )
     return dataset[()]
 
 
-def whole(group, name, path):
-    """A data set of one whole number that is not negative."""
+def whole_number(group, name, path):
+    """A data set of one integer that is not negative, as an int. Raises CaffeError for anything else."""
     array = numbers(group, name, path)
     check(
         array.size == 1 and array.dtype.kind in "iu" and array.min() >= 0,
-        f"{path}: {group.name.rstrip('/')}/{name} is not a whole number from 0 on; the file is damaged",
+        f"{path}: {group.name.rstrip('/')}/{name} is not one integer of at least 0; the file is damaged",
     )
     return int(array.reshape(-1)[0])
 
 
 def text(group, name, path):
-    """A data set of text, or "" where there is none."""
+    """A data set of text as a str, "" if it is missing. Raises CaffeError for anything but text."""
     if name not in group:
         return ""
     value = member(group, name, "Dataset", path)[()]
@@ -88,28 +88,34 @@ def text(group, name, path):
     return os.fsdecode(value).rstrip("\0")
 
 
-def places(names, where, path):
-    """The numbers that members of the group `where` have as names, in order. Raises CaffeError for other names."""
-    found = []
+def numbered_members(names, where, path):
+    """The names of members of the group `where`, which must be numbers, as a sorted list of int. Raises CaffeError."""
+    indices = []
     for name in names:
-        good = name.isascii() and name.isdigit() and str(int(name[:20])) == name
-        check(good, f"{path}: {where} has a member {name[:40]!r} that is not a number; the file is damaged")
-        found.append(int(name))
-    return sorted(found)
+        is_number = name.isascii() and name.isdigit() and str(int(name[:20])) == name
+        check(is_number, f"{path}: {where} has a member {name[:40]!r} that is not a number; the file is damaged")
+        indices.append(int(name))
+    return sorted(indices)
 
 
 def read_layers(path):
-    """The layers of a file of weights: list of (name, arrays), None for a blob that is not in it (a shared one)."""
+    """The layers of an HDF5 file of weights: list of (name, arrays), with None for a blob stored at another layer.
+
+    Raises CaffeError.
+    """
     with reading(path) as file:
         return list(walk(member(file, "data", "Group", path), "", path))
 
 
 def walk(group, name, path):
-    """The layers below a group; name: of the layer that it is. A name with slashes is a group in a group."""
+    """Yield (name, arrays) of the layers in a group; name: the path of the group below /data.
+
+    HDF5 stores a layer name with slashes as nested groups, so a group can be a layer and contain others.
+    """
     groups = [key for key in group if isinstance(group.get(key), h5py().Group)]
-    indices = places(set(group) - set(groups), group.name, path)
+    indices = numbered_members(set(group) - set(groups), group.name, path)
     last = indices[-1] if indices else -1
-    check(last < MOST_BLOBS, f"{path}: {group.name} has a parameter blob {last}; the file is damaged")
+    check(last < MAX_BLOBS, f"{path}: {group.name} has a parameter blob {last}; the file is damaged")
     if name and (indices or not groups):
         arrays = [None] * (last + 1)
         for index in indices:
@@ -120,22 +126,27 @@ def walk(group, name, path):
 
 
 def read_state(path):
-    """(iteration, step of the learning rate, file of the weights, histories) of a solver state. Raises CaffeError."""
+    """The fields of a snapshot.State, in its order, from an HDF5 file. Raises CaffeError."""
     with reading(path) as file:
         history = member(file, "history", "Group", path)
-        indices = places(history, "/history", path)
+        indices = numbered_members(history, "/history", path)
         check(
             indices == list(range(len(indices))),
             f"{path}: /history holds {len(indices)} histories, but not the numbers 0 to {len(indices) - 1}",
         )
         arrays = [numbers(history, str(index), path) for index in indices]
-        return whole(file, "iter", path), whole(file, "current_step", path), text(file, "learned_net", path), arrays
+        return (
+            whole_number(file, "iter", path),
+            whole_number(file, "current_step", path),
+            text(file, "learned_net", path),
+            arrays,
+        )
 
 
 def write(path, fill):
-    """Make an HDF5 file; fill: function that is given the open file. Raises OSError, CaffeError.
+    """Write an HDF5 file; fill: function that adds the content to the open h5py.File. Raises OSError, CaffeError.
 
-    It is made in memory first: where the disk is full, the HDF5 library would end the process in closing the file.
+    The file is built in memory first, because on a full disk the HDF5 library would end the process in closing it.
     """
     with h5py().File(path, "w", driver="core", backing_store=False, block_size=1 << 24) as file:
         fill(file)

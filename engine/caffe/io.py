@@ -1,4 +1,4 @@
-"""Images and arrays for nets: messages to arrays and back, loading, resizing, crops, and the Transformer."""
+"""Images and arrays for nets, as in pycaffe's io.py: conversion of messages, loading, resizing, crops, Transformer."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from .proto import caffe_pb2
 
 
 def blobproto_to_array(blob, return_diff=False):
-    """The data (or diff) of a BlobProto as array of its shape."""
+    """The data (or diff) of a BlobProto as an array of its shape. Raises ValueError if their sizes differ."""
     data = np.array(blob.diff if return_diff else blob.data)
     if any(blob.HasField(name) for name in ("num", "channels", "height", "width")):
         return data.reshape(blob.num, blob.channels, blob.height, blob.width)
@@ -16,7 +16,7 @@ def blobproto_to_array(blob, return_diff=False):
 
 
 def array_to_blobproto(arr, diff=None):
-    """A BlobProto of an array, with another as its diff."""
+    """A BlobProto with an array as its data, and optionally another as its diff."""
     blob = caffe_pb2.BlobProto()
     blob.shape.dim.extend(arr.shape)
     blob.data.extend(arr.astype(float).flat)
@@ -38,7 +38,10 @@ def blobprotovector_str_to_arraylist(str):
 
 
 def array_to_datum(arr, label=None):
-    """A Datum of an array (channels, height, width): bytes where it is uint8, floats otherwise."""
+    """A Datum of an array (channels, height, width), as bytes if it is uint8 and as float_data otherwise.
+
+    Raises ValueError for an array without three axes.
+    """
     if arr.ndim != 3:
         raise ValueError("Incorrect array shape.")
     datum = caffe_pb2.Datum()
@@ -61,10 +64,11 @@ def datum_to_array(datum):
 
 
 class Transformer:
-    """Brings images, as (height, width, channels) from 0 to 1 in R G B, into the form of a net's inputs.
+    """Converts images, as load_image returns them, into the form of a net's inputs.
 
-    inputs: dict of input name -> shape of its blob. `preprocess` resizes, transposes, swaps channels, scales raw
-    values, subtracts the mean and scales, each where it was set; `deprocess` undoes all but the resizing.
+    inputs: dict of input name -> shape of its blob (N, C, H, W). `preprocess` resizes the image and applies, in this
+    order, those of the following that are set: transpose, channel_swap, raw_scale (a factor), mean (subtracted) and
+    input_scale (a factor). `deprocess` inverts all but the resizing. The methods raise Exception for an unknown input.
     """
 
     def __init__(self, inputs):
@@ -77,7 +81,7 @@ class Transformer:
             raise Exception(f"{in_} is not one of the net inputs: {self.inputs}")
 
     def preprocess(self, in_, data):
-        """An image as a net's input named in_ takes it: float32 (channels, height, width)."""
+        """An image (height, width, channels) in the form of the input in_: float32 (channels, height, width)."""
         self.__check_input(in_)
         result = data.astype(np.float32, copy=False)
         size = tuple(self.inputs[in_][2:])
@@ -87,7 +91,7 @@ class Transformer:
             result = result.transpose(self.transpose[in_])
         if self.channel_swap.get(in_) is not None:
             result = result[self.channel_swap[in_], :, :]
-        # Never in place: without a resize the array is still the caller's.
+        # Not in place: without a resize, `result` may still be the caller's array.
         if self.raw_scale.get(in_) is not None:
             result = result * np.float32(self.raw_scale[in_])
         if self.mean.get(in_) is not None:
@@ -97,7 +101,7 @@ class Transformer:
         return result
 
     def deprocess(self, in_, data):
-        """The inverse of preprocess."""
+        """The inverse of preprocess except for the resizing: an input (channels, height, width) as an image."""
         self.__check_input(in_)
         result = data.copy().squeeze()
         if self.input_scale.get(in_) is not None:
@@ -113,26 +117,29 @@ class Transformer:
         return result
 
     def set_transpose(self, in_, order):
-        """Axes in the order of the blob, as (2, 0, 1) from images to maps."""
+        """Set the order of the axes: (2, 0, 1) from (height, width, channels) to (channels, height, width)."""
         self.__check_input(in_)
         if len(order) != len(self.inputs[in_]) - 1:
             raise Exception("Transpose order needs to have the same number of dimensions as the input.")
         self.transpose[in_] = order
 
     def set_channel_swap(self, in_, order):
-        """Channels in the order of the net, as (2, 1, 0) for B G R."""
+        """Set the order of the channels: (2, 1, 0) from RGB to BGR."""
         self.__check_input(in_)
         if len(order) != self.inputs[in_][1]:
             raise Exception("Channel swap needs to have the same number of dimensions as the input channels.")
         self.channel_swap[in_] = order
 
     def set_raw_scale(self, in_, scale):
-        """What raw values are multiplied by before the mean, as 255."""
+        """Set the factor before the mean is subtracted: 255 for nets trained on values from 0 to 255."""
         self.__check_input(in_)
         self.raw_scale[in_] = scale
 
     def set_mean(self, in_, mean):
-        """The mean to subtract: one number per channel, or an image (channels, height, width)."""
+        """Set the mean to subtract: (channels,), or an image (channels, height, width), which is resized to the input.
+
+        Raises ValueError for another shape.
+        """
         self.__check_input(in_)
         shape = tuple(self.inputs[in_][1:])
         if mean.ndim == 1:
@@ -151,13 +158,16 @@ class Transformer:
         self.mean[in_] = mean
 
     def set_input_scale(self, in_, scale):
-        """What values are multiplied by after the mean."""
+        """Set the factor after the mean is subtracted."""
         self.__check_input(in_)
         self.input_scale[in_] = scale
 
 
 def load_image(filename, color=True):
-    """An image file as float32 (height, width, 3) from 0 to 1 in R G B, or (height, width, 1) with color=False."""
+    """An image file as float32 from 0 to 1: (height, width, 3) in RGB, or with color=False (height, width, 1) in grey.
+
+    Raises OSError if it cannot be read.
+    """
     flag = cv2.IMREAD_UNCHANGED if color else cv2.IMREAD_GRAYSCALE
     image = cv2.imread(str(filename), flag)
     if image is None:
@@ -172,8 +182,10 @@ def load_image(filename, color=True):
 def resize_image(im, new_dims, interp_order=1):
     """An image (height, width, channels) resized to new_dims (height, width), float32.
 
-    interp_order: of the interpolation, 1 for linear. As pycaffe with scikit-image: pixels are areas, shrinking smoothes
-    first, and beyond the border lies the image's least value; other than 1 or 3 channels are zoomed corner to corner.
+    interp_order: order of the spline interpolation, 1 for linear
+    As pycaffe with scikit-image: pixels are areas, an image is smoothed by a Gaussian before it is made smaller, and
+    the value outside the image is its minimum. Images with other than 1 or 3 channels are zoomed by scipy.ndimage,
+    which aligns the centres of the corner pixels.
     """
     im = np.asarray(im)
     new_dims = tuple(int(size) for size in new_dims)
@@ -198,17 +210,17 @@ def resize_image(im, new_dims, interp_order=1):
 
 
 def oversample(images, crop_dims):
-    """Ten crops of each image: the four corners and the centre, and their mirror images.
+    """Ten crops of each image: the four corners, the centre, and their mirror images.
 
-    images: iterable of (height, width, channels); crop_dims: (height, width)
+    images: iterable of N arrays (height, width, channels); crop_dims: (height, width) of the crops
     Returns (10 * N, height, width, channels) float32.
     """
-    high, wide = (int(size) for size in crop_dims)
+    height, width = (int(size) for size in crop_dims)
     crops = []
     for image in images:
-        top, left = image.shape[0] - high, image.shape[1] - wide
+        top, left = image.shape[0] - height, image.shape[1] - width
         corners = [(y, x) for y in (0, top) for x in (0, left)]
-        centre = (int(image.shape[0] / 2 - high / 2), int(image.shape[1] / 2 - wide / 2))
-        five = [image[y : y + high, x : x + wide] for y, x in [*corners, centre]]
+        centre = (int(image.shape[0] / 2 - height / 2), int(image.shape[1] / 2 - width / 2))
+        five = [image[y : y + height, x : x + width] for y, x in [*corners, centre]]
         crops += five + [crop[:, ::-1] for crop in five]
     return np.array(crops, dtype=np.float32)

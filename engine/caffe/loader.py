@@ -1,9 +1,9 @@
-"""Batches of records, decoded ahead by threads, and kept decoded on the device where a data set fits.
+"""Batches of records, decoded in advance by threads; a decoded data set that fits is kept on the device.
 
-    database -> one thread that reads and orders -> a pool that decodes -> a queue of batches -> the device
+    database -> a thread that reads records in order -> a pool that decodes -> a queue of batches -> the device
 
-On the GPU batches travel as bytes, from pinned memory, on a stream of their own; what is the same for all pixels
-is computed there.
+Batches are copied to a GPU from pinned memory, on a separate stream, and as bytes, which are a quarter of the size of
+floats. Mean values and scale are therefore applied on the device, by the Data layer.
 """
 
 import concurrent.futures
@@ -17,26 +17,29 @@ import torch
 from . import context, glog
 from .errors import CaffeError
 
-# Seconds batches were waited for, over all loaders: a step's time without data.
-waited = 0.0
+# Total time in seconds that all loaders have waited for batches; benchmarks read it.
+wait_seconds = 0.0
 
 
 class Batch:
-    """Images (N, H, W, C), uint8 or float32, with labels (N,); places: where they are still to be cut, or None."""
+    """A batch: images (N, H, W, C), uint8 or float32, and labels (N,), float32.
 
-    def __init__(self, images, labels, places=None):
-        self.images, self.labels, self.places = images, labels, places
+    windows: a crop window per image if the images are still to be cropped (see Transformer.window), otherwise None
+    """
+
+    def __init__(self, images, labels, windows=None):
+        self.images, self.labels, self.windows = images, labels, windows
         self.arrived = None
 
     def to_device(self, stream):
-        """Begin to copy to the GPU on a stream."""
+        """Start to copy the batch to the GPU on a stream."""
         with torch.cuda.stream(stream):
             self.images = self.images.to(context.device(), non_blocking=True)
             self.labels = self.labels.to(context.device(), non_blocking=True)
             self.arrived = stream.record_event()
 
     def wait(self):
-        """Let the current stream wait for the copy."""
+        """Make the current stream wait for the copy."""
         if self.arrived is not None:
             current = torch.cuda.current_stream()
             current.wait_event(self.arrived)
@@ -44,32 +47,36 @@ class Batch:
                 tensor.record_stream(current)
 
 
-def cut(images, places):
-    """The parts of images (N, H, W, C) at places, all of one size, where the images are."""
-    tops, lefts, (height, *_), (width, *_), mirrored = zip(*places)
+def crop_images(images, windows):
+    """Crop and mirror images (N, H, W, C) at windows of one size, on the device where the images are."""
+    tops, lefts, (height, *_), (width, *_), mirrored = zip(*windows)
     if (height, width) == tuple(images.shape[1:3]) and not any(mirrored):
         return images
     device = images.device
     rows = torch.tensor(tops, device=device)[:, None] + torch.arange(height, device=device)
-    columns = torch.arange(width, device=device).expand(len(places), width)
+    columns = torch.arange(width, device=device).expand(len(windows), width)
     columns = torch.where(torch.tensor(mirrored, device=device)[:, None], width - 1 - columns, columns)
     columns = columns + torch.tensor(lefts, device=device)[:, None]
-    images_index = torch.arange(len(places), device=device)[:, None, None]
+    images_index = torch.arange(len(windows), device=device)[:, None, None]
     return images[images_index, rows[:, :, None], columns[:, None, :]]
 
 
 class DecodedCache:
-    """The decoded records of one pass, in the order they are read, on the device."""
+    """The decoded records of one pass over a database, in the order of reading, on the device.
+
+    count: number of records of a pass; filled: number of records added, and then read, so far
+    """
 
     def __init__(self, count):
         self.count, self.filled = count, 0
         self.images = self.labels = None
 
     def complete(self):
+        """Whether it contains all records of a pass."""
         return self.filled >= self.count
 
     def add(self, batch):
-        """Add a batch's uncut images; the last one of a pass may begin the next."""
+        """Add the uncropped images of a batch. Those after the end of the pass are already in the cache."""
         if self.images is None:
             self.images = batch.images.new_empty((self.count, *batch.images.shape[1:]))
             self.labels = batch.labels.new_empty(self.count)
@@ -78,60 +85,62 @@ class DecodedCache:
         self.labels[self.filled : self.filled + taken] = batch.labels[:taken]
         self.filled += len(batch.labels)
 
-    def batch(self, size, draws, transformer):
-        """The next records, again and again."""
+    def batch(self, size, samples, transformer):
+        """The Batch of the next `size` records, pass after pass; samples: one of Transformer.sample per record."""
         numbers = (torch.arange(size) + self.filled) % self.count
         self.filled += size
         numbers = numbers.to(self.images.device)
         images = self.images[numbers]
-        places = [transformer.place(draw, images.shape[1:]) for draw in draws]
-        return Batch(images, self.labels[numbers], places)
+        windows = [transformer.window(sample, images.shape[1:]) for sample in samples]
+        return Batch(images, self.labels[numbers], windows)
 
 
 class Loader:
     """An endless source of batches of a Database.
 
-    size: records per batch; ahead: batches kept ready; skip: records to leave out at first
-    rank, ranks, run: of every `ranks` runs of `run` records this reader takes the one numbered `rank`
-    budget: bytes the decoded data set may take on the device; 0 keeps nothing
+    size: records per batch; ahead: batches decoded in advance; skip: records to skip once, at the start
+    rank, ranks, block: the records are divided into blocks of `block` records, and of every `ranks` blocks this loader
+        reads number `rank`
+    budget: the most bytes of the decoded data set to keep on the device; 0 keeps none
     """
 
-    def __init__(self, database, transformer, size, ahead, skip=0, rank=0, ranks=1, run=1, budget=0):
+    def __init__(self, database, transformer, size, ahead, skip=0, rank=0, ranks=1, block=1, budget=0):
         self.database, self.transformer, self.size = database, transformer, size
-        self.order = {"skip": skip, "rank": rank, "ranks": ranks, "run": run}
+        self.order = {"skip": skip, "rank": rank, "ranks": ranks, "block": block}
         self.budget = budget
         self.queue = queue.Queue(max(ahead, 1))
         self.stopped = threading.Event()
         self.thread = None
-        # Whole images are cached only where every pass reads the same ones in the same order.
-        can_cache = budget and database.count % (ranks * run) == 0 and transformer.mean is None
+        # Images are cached only if every pass reads the same records in the same order. A mean image makes them floats.
+        can_cache = budget and database.count % (ranks * block) == 0 and transformer.mean is None
         self.cache = DecodedCache(database.count // ranks) if can_cache else None
 
     def close(self):
-        """Stop the threads and wait for them: one still at work in C++ when Python ends takes the process down."""
+        """Stop the threads and wait for them: a thread that runs C++ code while Python exits can crash the process."""
         self.stopped.set()
         if self.thread is not None and self.thread is not threading.current_thread():
             self.thread.join()
 
     def next(self):
-        """The next Batch, cut. Raises what the reader raised."""
+        """The next Batch, cropped. Raises the exception of the reading thread, if there was one."""
         if self.cache is not None and self.cache.complete():
             self.close()
-            draws = [self.transformer.draw() for _ in range(self.size)]
-            batch = self.cache.batch(self.size, draws, self.transformer)
+            samples = [self.transformer.sample() for _ in range(self.size)]
+            batch = self.cache.batch(self.size, samples, self.transformer)
         else:
             batch = self._take()
             batch.wait()
-            if self.cache is not None and batch.places is None:
+            if self.cache is not None and batch.windows is None:
                 self.cache = None
             elif self.cache is not None:
                 self.cache.add(batch)
-        if batch.places is not None:
-            batch.images = cut(batch.images, batch.places)
+        if batch.windows is not None:
+            batch.images = crop_images(batch.images, batch.windows)
         return batch
 
     def _take(self):
-        global waited
+        """The next batch of the queue. Raises CaffeError if the reading thread has ended."""
+        global wait_seconds
         if self.thread is None:
             self.thread = threading.Thread(target=self._run, daemon=True, name="caffe data reader")
             self.thread.start()
@@ -143,14 +152,15 @@ class Loader:
             except queue.Empty:
                 if not self.thread.is_alive():
                     raise CaffeError(f"{self.database.path}: the thread that reads it has ended")
-        waited += time.perf_counter() - begin
+        wait_seconds += time.perf_counter() - begin
         if isinstance(batch, Exception):
             raise batch
         return batch
 
-    # In the reader's thread -------------------------------------------------------------------------------
+    # In the reading thread -------------------------------------------------------------------------------
 
     def _put(self, item):
+        """Append to the queue, unless the loader is closed while the queue is full."""
         while not self.stopped.is_set():
             try:
                 return self.queue.put(item, timeout=0.2)
@@ -158,6 +168,7 @@ class Loader:
                 continue
 
     def _run(self):
+        """Read and decode batches until the loader is closed; an exception becomes the last item of the queue."""
         try:
             stream = torch.cuda.Stream() if context.on_gpu() else None
             with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -171,22 +182,22 @@ class Loader:
             self._put(error)
 
     def _assemble(self, records, pool):
-        """A batch of these records; uncut where it goes into the cache."""
+        """The Batch of these records; not cropped if it is to be cached."""
         transformer = self.transformer
-        # Crops and mirrors are sampled in the order of the records, whatever the threads do.
-        draws = [transformer.draw() for _ in records]
+        # Crops and mirroring are sampled here, in the order of the records, and so do not depend on the threads.
+        samples = [transformer.sample() for _ in records]
         _, first = self.database.image(records[0], transformer.decode)
-        place = transformer.place(draws[0], first.shape)
-        whole = self._caches(first)
-        sample = torch.from_numpy((first if whole else transformer.cut(first, place)).copy())
-        images = torch.empty((self.size, *sample.shape), dtype=sample.dtype, pin_memory=context.on_gpu())
+        window = transformer.window(samples[0], first.shape)
+        uncropped = self._is_cached(first)
+        example = torch.from_numpy((first if uncropped else transformer.crop(first, window)).copy())
+        images = torch.empty((self.size, *example.shape), dtype=example.dtype, pin_memory=context.on_gpu())
         array = images.numpy()
-        places, labels = [None] * self.size, torch.empty(self.size)
+        windows, labels = [None] * self.size, torch.empty(self.size)
 
         def work(index):
             datum, image = self.database.image(records[index], transformer.decode)
-            places[index] = transformer.place(draws[index], image.shape)
-            part = image if whole else transformer.cut(image, places[index])
+            windows[index] = transformer.window(samples[index], image.shape)
+            part = image if uncropped else transformer.crop(image, windows[index])
             if part.shape != array.shape[1:]:
                 raise CaffeError(
                     f"{self.database.path}: images of one batch differ in size: {part.shape[1::-1]} and "
@@ -196,16 +207,16 @@ class Loader:
             labels[index] = datum.label
 
         list(pool.map(work, range(self.size)))
-        return Batch(images, labels, places if whole else None)
+        return Batch(images, labels, windows if uncropped else None)
 
-    def _caches(self, image):
-        """Whether images like this one are cached: all of them must fit, and be bytes."""
+    def _is_cached(self, image):
+        """Whether images of this size and type are cached: they must be bytes, and all must fit into the budget."""
         if self.cache is None or self.cache.complete():
             return False
         total = self.cache.count * image.nbytes
         if total > self.budget or image.dtype != "uint8":
             glog.info(
-                f"{self.database.path}: {total >> 20} MiB decoded, more than the budget; it is read again and again"
+                f"{self.database.path}: {total >> 20} MiB decoded, over the budget; it is decoded again in every pass"
             )
             self.budget = 0
             return False

@@ -1,4 +1,4 @@
-"""A net: built from a NetParameter, run forward and backward."""
+"""A net: built from a NetParameter, run forward and backward, as BVLC Caffe's net.cpp."""
 
 import math
 
@@ -16,10 +16,13 @@ from .upgrade import upgrade_net
 
 
 class Node:
-    """One layer in its net: names and blobs of its bottoms and tops, and what is asked of it.
+    """A layer with its connections in the net.
 
-    losses: weight of each top; needs_backward: whether backward runs it; propagate_down: bool per bottom;
-    shapes: of the bottoms for which it was last reshaped
+    param: LayerParameter; layer: the object that computes it; name: its name
+    bottoms, tops: names of its blobs; bottom_blobs, top_blobs: the blobs
+    losses: loss weight of each top
+    needs_backward: whether the backward pass runs it; propagate_down: whether to compute the gradient, per bottom
+    shapes: shapes of the bottoms for which the layer was last reshaped
     """
 
     def __init__(self, param, layer):
@@ -32,10 +35,10 @@ class Node:
 
 
 class Graph:
-    """The layers and blobs of one net. Users get the subclass in pycaffe.py.
+    """The layers and blobs of one net. The subclass in pycaffe.py adds the interface for users.
 
-    nodes: list of Node in order; blob_map: name -> Blob in order; learnable: parameter blobs without those that share
-    another's memory, with lists rates and decays beside it; inputs, outputs: names of blobs
+    nodes: list of Node, in order; blob_map: dict of name -> Blob, in order; inputs, outputs: names of blobs
+    learnable: the parameter blobs, of shared ones only the owner; rates, decays: their lr_mult and decay_mult
     """
 
     inputs = outputs = ()
@@ -56,7 +59,7 @@ class Graph:
         available, self.memory = {}, 0
         for layer_param in param.layer:
             self._add(layer_param, available)
-        # Names of blobs nobody reads, as Caffe orders them.
+        # The blobs that no layer reads, in the order of BVLC Caffe, which keeps their names in a std::set.
         self.outputs = sorted(available)
         prune_backward(self.nodes)
         if param.force_backward:
@@ -72,7 +75,7 @@ class Graph:
     # Building ---------------------------------------------------------------------------------------------
 
     def _add(self, param, available):
-        """Add one layer; `available` holds the blobs nobody has read yet."""
+        """Add one layer; available: dict with the names of the tops that no layer has read yet. Raises CaffeError."""
         if not param.HasField("phase"):
             param.phase = self.phase
         check(
@@ -97,11 +100,11 @@ class Graph:
                 wants = param.propagate_down[position]
             node.propagate_down.append(wants)
         self._add_tops(node, available)
-        with naming(node):
+        with layer_errors(node):
             layer.check_counts(node.bottom_blobs, node.top_blobs)
             layer.setup(node.bottom_blobs, node.top_blobs)
             self._reshape(node)
-        self._weigh(node)
+        self._set_loss_weights(node)
         for blob in node.top_blobs:
             self.memory += blob.count
             glog.info(f"Top shape: {' '.join(map(str, blob.shape))} ({blob.count})")
@@ -115,6 +118,7 @@ class Graph:
         self.nodes.append(node)
 
     def _add_tops(self, node, available):
+        """Create the top blobs of a layer, or use a bottom of the same name in place. Raises CaffeError."""
         layer = node.layer
         least = layer.tops[0] if isinstance(layer.tops, tuple) else layer.tops
         if layer.is_loss and not node.tops:
@@ -131,8 +135,8 @@ class Graph:
             node.top_blobs.append(blob)
             available[name] = True
 
-    def _weigh(self, node):
-        """Set the loss weights of a layer's tops, which their diffs hold from now on."""
+    def _set_loss_weights(self, node):
+        """Set the loss weights of a layer's tops: as loss_weight says, else 1 for the first top of a loss layer."""
         weights = list(node.param.loss_weight)
         if node.layer.is_loss and not weights:
             weights = [1.0] + [0.0] * (len(node.tops) - 1)
@@ -141,15 +145,19 @@ class Graph:
             f"layer {node.name!r}: give loss_weight never or once per top ({len(node.tops)})",
         )
         node.losses = weights or [0.0] * len(node.tops)
-        self._put_weights(node)
+        self._write_loss_weights(node)
 
-    def _put_weights(self, node):
+    def _write_loss_weights(self, node):
+        """Fill the diffs of the tops with their loss weights, where loss layers read them, as in BVLC Caffe."""
         for blob, weight in zip(node.top_blobs, node.losses):
             if weight:
                 blob.put_gradient(torch.full(blob.shape, weight))
 
     def _add_parameters(self, node):
-        """Give a layer's parameter blobs their rates and share those that have a name; whether any is learned."""
+        """Register a layer's parameter blobs with their ParamSpec and share those with a known name.
+
+        Returns whether any of them is learned (lr_mult is not 0). Raises CaffeError.
+        """
         specs, blobs = list(node.param.param), list(list.__iter__(node.layer.blobs))
         check(
             len(specs) <= len(blobs),
@@ -161,20 +169,24 @@ class Graph:
             learns.append(spec.lr_mult != 0)
             owner = self._owners.get(spec.name) if spec.name else None
             if owner is None:
-                at = len(self.learnable)
+                owner_index = len(self.learnable)
                 self.learnable.append(blob)
                 self.rates.append(spec.lr_mult)
                 self.decays.append(spec.decay_mult)
                 if spec.name:
-                    self._owners[spec.name] = (at, spec)
+                    self._owners[spec.name] = (owner_index, spec)
                 continue
             self._share(node, spec, blob, *owner)
         node.layer.learns = learns
         return any(learns)
 
-    def _share(self, node, spec, blob, at, first):
-        """Let a parameter blob be the one that was first called by its name. Raises CaffeError where they differ."""
-        owner = self.learnable[at]
+    def _share(self, node, spec, blob, owner_index, first):
+        """Share a parameter blob with its owner, the first blob whose ParamSpec has the same name.
+
+        owner_index: index of the owner in `learnable`; first: the owner's ParamSpec
+        Raises CaffeError if shape (PERMISSIVE: count), lr_mult or decay_mult differ.
+        """
+        owner = self.learnable[owner_index]
         where = f"layer {node.name!r}: param {spec.name!r}"
         if spec.share_mode == caffe_pb2.ParamSpec.PERMISSIVE:
             check(owner.count == blob.count, f"{where} has {blob.count} numbers, its owner {owner.count}")
@@ -186,12 +198,13 @@ class Graph:
             if spec.HasField(field):
                 value = getattr(spec, field)
                 if first.HasField(field):
-                    check(value == values[at], f"{where}: {field} is {value}, elsewhere {values[at]}")
+                    check(value == values[owner_index], f"{where}: {field} is {value}, elsewhere {values[owner_index]}")
                 else:
-                    values[at] = value
+                    values[owner_index] = value
                     setattr(first, field, value)
 
     def _force_backward(self):
+        """Compute all gradients that layers can compute (force_backward of NetParameter)."""
         for node in self.nodes:
             node.needs_backward = True
             for position in range(len(node.bottoms)):
@@ -202,17 +215,19 @@ class Graph:
     # Running ----------------------------------------------------------------------------------------------
 
     def _reshape(self, node):
+        """Reshape a layer's tops for the shapes of its bottoms. Raises CaffeError."""
         node.layer.reshape(node.bottom_blobs, node.top_blobs)
         node.shapes = [blob.shape for blob in node.bottom_blobs]
         if any(node.losses):
-            self._put_weights(node)
+            self._write_loss_weights(node)
 
     def reshape(self):
-        """Shape all blobs for the inputs' shapes."""
+        """Reshape all layers, in order, for the current shapes of the inputs. Raises CaffeError."""
         for node in self.nodes:
             self._reshape(node)
 
     def _run_forward(self, node):
+        """Run one layer forward, after a reshape if needed, and release the old content of its tops."""
         layer, bottoms, tops = node.layer, node.bottom_blobs, node.top_blobs
         if layer.type == "Python" or node.shapes != [blob.shape for blob in bottoms]:
             self._reshape(node)
@@ -223,13 +238,16 @@ class Graph:
         layer.forward(bottoms, tops)
 
     def forward_range(self, start, end):
-        """Run layers start to end (numbers, both included); the loss of their tops, a float."""
+        """Run the layers from index `start` to `end` inclusive; returns the weighted sum of their losses, a float.
+
+        Raises CaffeError, and what Python layers raise.
+        """
         losses = []
         for index in range(start, end + 1):
             node = self.nodes[index]
             for call in self.before_forward_calls:
                 call(index)
-            with naming(node):
+            with layer_errors(node):
                 self._run_forward(node)
             losses += [blob.value().sum() * weight for blob, weight in zip(node.top_blobs, node.losses) if weight]
             for call in self.after_forward_calls:
@@ -239,13 +257,16 @@ class Graph:
         return float(sum(losses))
 
     def backward_range(self, start, end):
-        """Run backward layers start down to end (numbers, both included) that need it."""
+        """Run the layers from index `start` down to `end` inclusive backward, if they need it.
+
+        Raises CaffeError, and what Python layers raise.
+        """
         for index in range(start, end - 1, -1):
             node = self.nodes[index]
             for call in self.before_backward_calls:
                 call(index)
             if node.needs_backward:
-                with naming(node):
+                with layer_errors(node):
                     self._run_backward(node)
                 if self.debug_info:
                     self._describe_backward(node)
@@ -253,6 +274,7 @@ class Graph:
                 call(index)
 
     def _run_backward(self, node):
+        """Run one layer backward, and release the old diffs of its bottoms."""
         layer, bottoms, tops = node.layer, node.bottom_blobs, node.top_blobs
         if not layer.shares_tops or layer.type == "Split":
             for blob, wanted in zip(bottoms, node.propagate_down):
@@ -265,36 +287,37 @@ class Graph:
         for blob in self.learnable:
             blob.diff_memory.clear()
 
-    # debug_info -------------------------------------------------------------------------------------------
+    # Log lines of debug_info ------------------------------------------------------------------------------
 
     def _describe_forward(self, node):
         for name, blob in zip(node.tops, node.top_blobs):
-            glog.info(f"    [Forward] Layer {node.name}, top blob {name} data: {mean_size(blob.value())}")
+            glog.info(f"    [Forward] Layer {node.name}, top blob {name} data: {mean_abs(blob.value())}")
         for index, blob in enumerate(list.__iter__(node.layer.blobs)):
-            glog.info(f"    [Forward] Layer {node.name}, param blob {index} data: {mean_size(blob.value())}")
+            glog.info(f"    [Forward] Layer {node.name}, param blob {index} data: {mean_abs(blob.value())}")
 
     def _describe_backward(self, node):
         for name, blob, wanted in zip(node.bottoms, node.bottom_blobs, node.propagate_down):
             if wanted:
-                glog.info(f"    [Backward] Layer {node.name}, bottom blob {name} diff: {mean_size(blob.gradient())}")
+                glog.info(f"    [Backward] Layer {node.name}, bottom blob {name} diff: {mean_abs(blob.gradient())}")
         for index, blob in enumerate(list.__iter__(node.layer.blobs)):
             if node.layer.learns[index]:
-                glog.info(f"    [Backward] Layer {node.name}, param blob {index} diff: {mean_size(blob.gradient())}")
+                glog.info(f"    [Backward] Layer {node.name}, param blob {index} diff: {mean_abs(blob.gradient())}")
 
 
-def mean_size(tensor):
-    """Mean of absolute values, as the log prints it."""
+def mean_abs(tensor):
+    """The mean of the absolute values of a tensor, as text for the log."""
     return glog.number(float(tensor.abs().mean()) if tensor.numel() else math.nan)
 
 
-# What PyTorch and Python raise for settings and sizes that cannot be computed, such as more memory than there is.
-FAULTS = (RuntimeError, MemoryError, OverflowError)
+# What PyTorch and Python raise if settings or sizes cannot be computed, for example for lack of memory.
+COMPUTE_ERRORS = (RuntimeError, MemoryError, OverflowError)
 
 
-class naming:
-    """Context: an exception that leaves it says in which layer it was raised.
+class layer_errors:
+    """Context: adds the name of a layer to exceptions raised inside.
 
-    Faults of Caffe's own layers become a CaffeError of one line; what a user's Python layer raises stays what it is.
+    COMPUTE_ERRORS of the engine's layers become a CaffeError of one line. Exceptions of a user's Python layer keep
+    their type and get a note.
     """
 
     def __init__(self, node):
@@ -308,10 +331,10 @@ class naming:
             raise CaffeError(f"layer {self.node.name!r}: {error}") from error
         if error is None or isinstance(error, CaffeError):
             return False
-        if isinstance(error, FAULTS) and self.node.layer.type != "Python":
-            words = str(error).strip().partition("\n")[0] or type(error).__name__
+        if isinstance(error, COMPUTE_ERRORS) and self.node.layer.type != "Python":
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
             where = f"layer {self.node.name!r}: {self.node.layer.type}"
-            raise CaffeError(f"{where} cannot be computed with these settings and sizes: {words}") from error
+            raise CaffeError(f"{where} cannot be computed with these settings and sizes: {reason}") from error
         if hasattr(error, "add_note"):
             error.add_note(f"(raised in layer {self.node.name!r}, type {self.node.layer.type})")
         return False

@@ -1,4 +1,4 @@
-"""Nets written in Python: layers as functions of their inputs, turned into prototxt.
+"""NetSpec: nets written in Python, with layers as functions of their inputs, as in pycaffe's net_spec.py.
 
 from caffe import layers as L, params as P
 n = caffe.NetSpec()
@@ -14,14 +14,14 @@ from .proto import caffe_pb2
 
 
 def param_name_dict():
-    """Layer type -> name of its own message's field without _param, for the types that have one."""
+    """A dict of layer type -> name of the field with its own parameters, without _param: Convolution -> convolution."""
     fields = caffe_pb2.LayerParameter.DESCRIPTOR.fields_by_name
     names = [name for name in fields if name.endswith("_param")]
     return {fields[name].message_type.name[: -len("Parameter")]: name[: -len("_param")] for name in names}
 
 
 def to_proto(*tops):
-    """A NetParameter of all layers that these tops need."""
+    """A NetParameter with all layers that are needed to compute these Tops."""
     layers, names, autonames = OrderedDict(), {}, Counter()
     for top in tops:
         top.fn._to_proto(layers, names, autonames)
@@ -31,8 +31,11 @@ def to_proto(*tops):
 
 
 def assign_proto(proto, name, val):
-    """Set a field from Python: lists fill repeated fields, dicts fill messages."""
-    field = getattr(proto, name)  # AttributeError for a field there is not
+    """Set a field of a message: from a list if it is repeated, from a dict if it is a message.
+
+    Raises AttributeError for an unknown field.
+    """
+    field = getattr(proto, name)
     repeated = proto.DESCRIPTOR.fields_by_name[name].is_repeated
     if repeated and not isinstance(val, (list, tuple)):
         val = [val]
@@ -52,13 +55,13 @@ def assign_proto(proto, name, val):
 
 
 class Top:
-    """One output of a layer: `fn` the layer, `n` which of its outputs."""
+    """One output of a layer; fn: the Function; n: index among its outputs."""
 
     def __init__(self, fn, n):
         self.fn, self.n = fn, n
 
     def to_proto(self):
-        """A NetParameter of all layers this top needs."""
+        """A NetParameter with all layers that are needed to compute this Top."""
         return to_proto(self)
 
     def _to_proto(self, layers, names, autonames):
@@ -66,7 +69,11 @@ class Top:
 
 
 class Function:
-    """A layer: its type, the Tops it reads, and its parameters; `ntop`, `in_place` and `name` among them."""
+    """A layer: its type, the Tops that it reads, and its parameters as a dict.
+
+    Two parameters are not fields: ntop, the number of tops (default 1), and in_place, whether the tops are the bottoms.
+    Raises TypeError for an input that is no Top.
+    """
 
     def __init__(self, type_name, inputs, params):
         self.type_name, self.inputs = type_name, inputs
@@ -118,7 +125,10 @@ class Function:
 
 
 class NetSpec:
-    """A net whose attributes are its Tops, by the names they shall have; also as items, for names like conv4-t2."""
+    """A net whose attributes are its Tops; the attribute's name becomes the name of the top.
+
+    Names that are no identifiers are set as items: n["conv4-t2"] = ...
+    """
 
     def __init__(self):
         super().__setattr__("tops", OrderedDict())
@@ -139,7 +149,7 @@ class NetSpec:
         return self.tops[item]
 
     def to_proto(self):
-        """The NetParameter of all tops named so far, in the order of their naming."""
+        """A NetParameter with the layers of all Tops set so far, in the order in which they were set."""
         names = {top: name for name, top in self.tops.items()}
         layers, autonames = OrderedDict(), Counter()
         for top in self.tops.values():
@@ -150,7 +160,7 @@ class NetSpec:
 
 
 class Layers:
-    """L.Type(inputs..., parameters...): a Top, a tuple of them, or for ntop=0 the Function."""
+    """L.Type(inputs, parameters) makes a layer and returns its Top, a tuple of Tops, or with ntop=0 the Function."""
 
     def __getattr__(self, name):
         def layer_fn(*args, **kwargs):
@@ -163,7 +173,7 @@ class Layers:
 
 
 class Parameters:
-    """P.Message.NAME: values of enums, as P.Pooling.MAX."""
+    """P.Message.NAME is a value of an enum in MessageParameter, such as P.Pooling.MAX."""
 
     def __getattr__(self, name):
         class Param:

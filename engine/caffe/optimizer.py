@@ -1,4 +1,4 @@
-"""A solver's updates: clipping, decay, the rule's histories, and the histories in snapshots."""
+"""The update of the weights: gradient clipping, learning rates, weight decay, and the solver's histories."""
 
 import torch
 
@@ -9,15 +9,16 @@ from .updates import learning_rate
 
 number = glog.number
 
-# Numbers whose squares are added up in one go for the norm of the gradients.
+# Number of gradients whose squares are summed in one piece for their norm.
 NORM_PART = 1 << 16
 
 
 class Optimizer:
-    """Changes a net's weights by their gradients.
+    """Updates the weights of a net by their gradients.
 
-    step: current step of the policies of the learning rate that count steps
-    histories: lists of tensors, one list per kind of history, None where a parameter was never learned
+    param: SolverParameter; net: the net; rule: an updates.Rule, which implements one solver type
+    step: number of learning-rate steps so far, for the policies "step" and "multistep" (current_step in a .solverstate)
+    histories: one list of tensors per kind of history of the rule, with one entry per learnable blob, None for zeros
     """
 
     def __init__(self, param, net, rule):
@@ -26,17 +27,20 @@ class Optimizer:
         self.histories = [[None] * len(net.learnable) for _ in range(rule.histories)]
 
     def rate(self, iteration):
-        """The learning rate of an iteration's update."""
+        """The learning rate at an iteration, before the lr_mult of the parameters. Raises CaffeError."""
         return learning_rate(self.param, iteration, self.step)[0]
 
     def update(self, iteration):
-        """Change the weights by what their gradients ask for."""
+        """Update the weights, as BVLC's SGDSolver::ApplyUpdate: clip, divide by iter_size, decay, apply the rule.
+
+        Parameters with the same lr_mult and decay_mult are updated together. Raises CaffeError for a wrong lr_policy.
+        """
         param, net = self.param, self.net
         rate, self.step = learning_rate(param, iteration, self.step)
         if param.display and iteration % param.display == 0:
             glog.info(f"Iteration {iteration}, lr = {number(rate)}")
         with torch.no_grad():
-            scale = self._clipping() / param.iter_size
+            scale = self._clip_factor() / param.iter_size
             groups = {}
             for index, blob in enumerate(net.learnable):
                 if net.rates[index] == 0 and self.histories[0][index] is None:
@@ -51,26 +55,28 @@ class Optimizer:
                 self._update(indices, rate * lr_mult, param.weight_decay * decay_mult, scale, iteration)
 
     def _update(self, indices, rate, decay, scale, iteration):
+        """Update the learnable blobs at these indices, which have the same learning rate and weight decay."""
         blobs = [self.net.learnable[index] for index in indices]
-        data = [blob.data_memory.plain(blob.shape) for blob in blobs]
-        gradients = [blob.diff_memory.plain(blob.shape) for blob in blobs]
+        data = [blob.data_memory.contiguous(blob.shape) for blob in blobs]
+        gradients = [blob.diff_memory.contiguous(blob.shape) for blob in blobs]
         histories = [[history[index] for index in indices] for history in self.histories]
         updates = self.rule.apply(data, gradients, histories, rate, decay, scale, iteration)
         for blob, gradient, update in zip(blobs, gradients, updates):
             blob.data_memory.changed()
-            # The diffs of parameters are their updates until the next pass, as in BVLC Caffe.
+            # As in BVLC Caffe, the diffs of parameters hold their updates until the next pass.
             if update is gradient:
                 blob.diff_memory.changed()
             else:
-                blob.diff_memory.lend(update)
+                blob.diff_memory.borrow(update)
 
-    def _clipping(self):
-        """The factor by which gradients are scaled down so that their norm is at most clip_gradients."""
+    def _clip_factor(self):
+        """The factor, at most 1, that brings the L2 norm of all gradients down to clip_gradients (negative: off)."""
         limit = self.param.clip_gradients
         if limit < 0:
             return 1.0
-        gradients = [blob.diff_memory.plain(blob.shape).view(-1) for blob in self.net.learnable]
-        # PyTorch adds squares up one after the other, in float32: of millions of numbers that is wrong by 1e-4.
+        gradients = [blob.diff_memory.contiguous(blob.shape).view(-1) for blob in self.net.learnable]
+        # PyTorch sums the squares of a tensor sequentially in float32. For millions of elements the relative error is
+        # 1e-4, so the norm is computed from the norms of shorter pieces.
         parts = [part for gradient in gradients for part in gradient.split(NORM_PART)]
         norm = float(torch.stack(torch._foreach_norm(parts)).norm())
         if not norm > limit:
@@ -82,20 +88,23 @@ class Optimizer:
         )
         return scale
 
-    def spoilt(self):
-        """Name of a layer whose learned weights or their histories are not finite, or None. Waits for the device."""
-        suspects = []
+    def non_finite_layer(self):
+        """The name of the first layer with learned weights or histories that are not finite, or None.
+
+        Waits for the device, so it is called for snapshots only.
+        """
+        checked = []
         for index, (blob, rate) in enumerate(zip(self.net.learnable, self.net.rates)):
             if rate:
                 tensors = [blob.value(), *(kind[index] for kind in self.histories if kind[index] is not None)]
-                suspects.append((blob, torch.stack([torch.isfinite(t).all().to(context.device()) for t in tensors])))
-        if not suspects or bool(torch.cat([good for _, good in suspects]).all()):
+                checked.append((blob, torch.stack([torch.isfinite(t).all().to(context.device()) for t in tensors])))
+        if not checked or bool(torch.cat([good for _, good in checked]).all()):
             return None
-        blob = next(blob for blob, good in suspects if not good.all())
+        blob = next(blob for blob, good in checked if not good.all())
         return next(n.name for n in self.net.nodes if any(b is blob for b in list.__iter__(n.layer.blobs)))
 
     def arrays(self):
-        """The histories as a snapshot holds them: a list of arrays."""
+        """The histories in the order of a .solverstate: arrays of all first histories, then of all second ones."""
         return [
             (torch.zeros(blob.shape) if history is None else history).cpu().numpy()
             for kind in self.histories
@@ -103,11 +112,11 @@ class Optimizer:
         ]
 
     def check_arrays(self, arrays, path):
-        """Raise CaffeError unless arrays of a snapshot are this net's and rule's histories."""
+        """Raise CaffeError unless arrays, read from the snapshot `path`, fit the histories of this net and rule."""
         blobs = self.net.learnable * self.rule.histories
         check(
             len(arrays) == len(blobs),
-            f"{path}: holds {len(arrays)} histories; this solver and net have {len(blobs)}",
+            f"{path}: holds {len(arrays)} histories, but this solver and net have {len(blobs)}",
         )
         for index, (array, blob) in enumerate(zip(arrays, blobs)):
             check(
@@ -116,7 +125,7 @@ class Optimizer:
             )
 
     def restore(self, arrays, step):
-        """Go on with the histories of a snapshot."""
+        """Continue with the histories and the learning-rate step of a snapshot, which `check_arrays` has checked."""
         blobs, kinds = self.net.learnable, self.rule.histories
         tensors = [
             torch.from_numpy(array.astype("float32").reshape(blob.shape)).to(context.device()) if array.any() else None

@@ -1,9 +1,9 @@
-"""Data-parallel training: every process a rank with batches of its own, gradients averaged before every update.
+"""Data-parallel training: every process is a rank with its own batches; gradients are averaged before every update.
 
     torchrun --nproc-per-node 2 -m caffe.cli train -solver solver.prototxt      # CPU, gloo
     caffe train -solver solver.prototxt -gpu 0,1                                # a process per GPU, NCCL
 
-Rank 0 writes logs and snapshots, tests, and hands its first weights to the others.
+Rank 0 writes the log and the snapshots and runs the tests; the other ranks start with its weights.
 """
 
 import contextlib
@@ -18,23 +18,23 @@ import torch.distributed as distributed
 from . import context, glog
 from .errors import CaffeError
 
-# Gradients travel in pieces of about this many numbers.
+# Number of gradients from which on a message is sent. Few large messages take less time than many small ones.
 BUCKET = 8 << 20
 
 
 def launched():
-    """Whether this process was started as one of several ranks."""
+    """Whether this process was started as one of several ranks (by torchrun, which sets WORLD_SIZE)."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def launch(numbers):
-    """Start a process per GPU that runs this command line again; their exit code.
+    """Run this command line again in one process per GPU, and return torchrun's exit status.
 
-    SIGINT and SIGTERM are passed on once, so that the ranks write their snapshot. SIGHUP is ignored: torchrun would
-    take it for an order to end.
+    SIGINT and SIGTERM are forwarded to torchrun, so that the ranks stop as the flags say. SIGHUP is ignored, because
+    torchrun would end the training.
     """
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={len(numbers)}"]
-    # In a session of its own: signals for this process group would otherwise reach torchrun twice.
+    # A session of its own, because Ctrl-C is sent to the whole process group and would reach torchrun twice.
     process = subprocess.Popen([*command, "-m", "caffe.cli", *sys.argv[1:]], start_new_session=True)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -43,7 +43,7 @@ def launch(numbers):
 
 
 def own_gpu(numbers):
-    """Of the GPUs asked for, the one of this rank, as a list of one; all of them without ranks."""
+    """The GPU of this rank among the requested ones, as a list; without ranks, all of them. Raises CaffeError."""
     if not launched() or not numbers:
         return numbers
     local = int(os.environ.get("LOCAL_RANK", "0"))
@@ -53,8 +53,11 @@ def own_gpu(numbers):
 
 
 @contextlib.contextmanager
-def joined(numbers):
-    """Be a member of the ranks inside; nothing to do for a single process."""
+def process_group(numbers):
+    """Context: membership in the process group of the ranks; has no effect for a single process.
+
+    numbers: the requested GPUs; with them the ranks communicate through NCCL, otherwise through gloo
+    """
     if not launched():
         yield
         return
@@ -72,17 +75,17 @@ def joined(numbers):
 
 
 class Averager:
-    """Averages the gradients of a solver's parameters over the ranks, in a few large messages."""
+    """A call averages the gradients of a net's learned parameters over all ranks, in place."""
 
     def __init__(self, net):
         self.blobs = [blob for blob, rate in zip(net.learnable, net.rates) if rate]
         self.count = distributed.get_world_size()
 
     def buckets(self):
-        """Lists of gradients that travel together."""
+        """Yield lists of gradients that are sent in one message."""
         bucket, size = [], 0
         for blob in reversed(self.blobs):
-            gradient = blob.diff_memory.plain(blob.shape)
+            gradient = blob.diff_memory.contiguous(blob.shape)
             bucket.append(gradient)
             size += gradient.numel()
             if size >= BUCKET:
@@ -107,14 +110,14 @@ class Averager:
 
 
 def broadcast(solver):
-    """Give every rank the weights of rank 0."""
+    """Copy the weights of rank 0 to all ranks."""
     for blob in solver.net.learnable:
-        distributed.broadcast(blob.data_memory.plain(blob.shape), 0)
+        distributed.broadcast(blob.data_memory.contiguous(blob.shape), 0)
         blob.data_memory.changed()
 
 
 def attach(solver):
-    """Let a solver train with the other ranks; nothing to do for a single process."""
+    """Make a solver train together with the other ranks; has no effect for a single process."""
     if launched():
         broadcast(solver)
         averager = Averager(solver.net)
@@ -122,8 +125,11 @@ def attach(solver):
         solver.test_action = lambda: None
 
 
-def agreed(signals):
-    """A solver's action on which all ranks agree: the first one any of them was asked for."""
+def agreed_action(signals):
+    """A function for Solver.action that returns the same on all ranks, so that they stop in the same iteration.
+
+    signals: the function of this rank that returns "stop", "snapshot" or None. If ranks differ, "stop" has precedence.
+    """
     if not launched():
         return signals
     names = [None, "snapshot", "stop"]
@@ -137,12 +143,12 @@ def agreed(signals):
 
 
 def has_nccl():
-    """Whether scripts may use caffe.NCCL: no, ranks are started by torchrun or by `caffe train -gpu 0,1`."""
+    """False: scripts cannot use caffe.NCCL; torchrun or `caffe train -gpu 0,1` start the ranks instead."""
     return False
 
 
 class NCCL:
-    """pycaffe's class of that name, which this engine needs no more. Raises CaffeError."""
+    """Stands for pycaffe's class NCCL, which torchrun replaces. Raises CaffeError."""
 
     def __init__(self, solver, uid):
-        raise CaffeError("caffe.NCCL is not used here; start ranks with torchrun, or with `caffe train -gpu 0,1`")
+        raise CaffeError("caffe.NCCL is not supported; start ranks with torchrun, or with `caffe train -gpu 0,1`")

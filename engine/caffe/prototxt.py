@@ -1,4 +1,4 @@
-"""Reading and writing of messages: text with errors that name file, line and field, and binary."""
+"""Reading and writing of messages, as prototxt with errors that name file, line and field, and in binary form."""
 
 import math
 import pathlib
@@ -11,6 +11,7 @@ from .proto import caffe_pb2
 
 
 def read_bytes(path):
+    """The content of a file. Raises CaffeError."""
     try:
         return pathlib.Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name with a NUL
@@ -18,21 +19,21 @@ def read_bytes(path):
 
 
 def parse_text(text, message, name="prototxt"):
-    """Fill `message` from prototxt text; name: what errors call the text.
+    """Fill `message` from prototxt and return it; name: the file, for errors.
 
-    Raises CaffeError with line, column and field.
+    Raises CaffeError that names line, column and field.
     """
     try:
         return text_format.Parse(text, message)
     except text_format.ParseError as error:
-        words = str(error)
+        description = str(error)
         where = f"{name}:{error.GetLine()}:{error.GetColumn()}" if error.GetLine() else name
-        _, found, rest = words.partition(" : ")
-        raise CaffeError(f"{where}: {' '.join((rest if found else words).split())}")
+        _, separator, rest = description.partition(" : ")
+        raise CaffeError(f"{where}: {' '.join((rest if separator else description).split())}")
 
 
 def read_text(path, message):
-    """Fill `message` from a prototxt file. Raises CaffeError."""
+    """Fill `message` from a prototxt file and return it. Raises CaffeError."""
     try:
         text = read_bytes(path).decode()
     except UnicodeDecodeError:
@@ -41,7 +42,7 @@ def read_text(path, message):
 
 
 def read_binary(path, message, what):
-    """Fill `message` from a binary file; what: its kind, for the error. Raises CaffeError."""
+    """Fill `message` from a binary file and return it; what: the kind of message, for errors. Raises CaffeError."""
     try:
         message.ParseFromString(read_bytes(path))
     except DecodeError:
@@ -50,7 +51,10 @@ def read_binary(path, message, what):
 
 
 def check_finite(message, where):
-    """Raise CaffeError for a field of a message, or of those in it, that is nan or infinite; where: for the error."""
+    """Raise CaffeError if a number in a message or its submessages is nan or infinite; where: the message, for errors.
+
+    The contents of blobs are not checked.
+    """
     for field, value in message.ListFields():
         if field.message_type is caffe_pb2.BlobProto.DESCRIPTOR:
             continue
@@ -65,10 +69,10 @@ def check_finite(message, where):
 
 
 def repeated(value):
-    """Whether a field's value is a list of values."""
+    """Whether a field's value, a number or message, or a list of such, is a list."""
     return not isinstance(value, (float, Message))
 
 
 def to_text(message):
-    """The message as prototxt."""
+    """A message as prototxt."""
     return text_format.MessageToString(message)

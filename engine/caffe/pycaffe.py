@@ -1,4 +1,4 @@
-"""The net as pycaffe shows it: blobs and params by name, passes with arrays in and out, callbacks, files."""
+"""caffe.Net with the interface of pycaffe: blobs and parameters by name, passes over arrays, callbacks, files."""
 
 import collections
 import warnings
@@ -15,7 +15,7 @@ from .proto import caffe_pb2
 
 
 def read_net(path, phase, level=0, stages=()):
-    """A NetParameter from a prototxt, with its state set. Raises CaffeError."""
+    """A NetParameter from a prototxt, with its state set to a phase, a level and stages. Raises CaffeError."""
     param = prototxt.read_text(path, caffe_pb2.NetParameter())
     param.state.phase = phase
     param.state.level = level
@@ -24,10 +24,10 @@ def read_net(path, phase, level=0, stages=()):
 
 
 class Net(Graph):
-    """Net(network_file, phase, level=0, stages=None, weights=None), or as of old Net(network_file, weights, phase).
+    """Net(network_file, phase, level=0, stages=None, weights=None), or in the old form (network_file, weights, phase).
 
     network_file: a prototxt; phase: caffe.TRAIN or caffe.TEST; weights: a .caffemodel, or several separated by commas
-    Raises CaffeError for what BVLC Caffe ends the process for.
+    Raises TypeError for wrong arguments, and CaffeError for errors that end the process in BVLC Caffe.
     """
 
     def __init__(self, network_file, *arguments, **keywords):
@@ -49,12 +49,13 @@ class Net(Graph):
 
     @classmethod
     def from_param(cls, param):
-        """A net from a NetParameter whose state is set."""
+        """A net from a NetParameter whose state is set. Raises CaffeError."""
         net = cls.__new__(cls)
         net._start(param)
         return net
 
     def _start(self, param):
+        """Build the net. Raises CaffeError."""
         check(param.state.phase in (TRAIN, TEST), "the phase must be caffe.TRAIN or caffe.TEST")
         Graph.__init__(self, param)
 
@@ -75,26 +76,29 @@ class Net(Graph):
 
     @property
     def params(self):
-        """Lists of the parameter blobs of the layers that have some, by name of the layer."""
+        """The list of parameter blobs of each layer that has any, by name of the layer."""
         return collections.OrderedDict(
             (node.name, weights.parameters(node)) for node in self.nodes if len(node.layer.blobs)
         )
 
     @property
     def layers(self):
-        """The layers, in order; for layers written in Python the user's objects."""
+        """The layer objects, in order; of Python layers, the objects of the user's classes."""
         return [node.layer.object if isinstance(node.layer, PythonLayer) else node.layer for node in self.nodes]
 
     @property
     def layer_dict(self):
+        """The layer objects by name, in order."""
         return collections.OrderedDict(zip(self._layer_names, self.layers))
 
     @property
     def top_names(self):
+        """The list of names of the top blobs of each layer, by name of the layer."""
         return collections.OrderedDict((node.name, list(node.tops)) for node in self.nodes)
 
     @property
     def bottom_names(self):
+        """The list of names of the bottom blobs of each layer, by name of the layer."""
         return collections.OrderedDict((node.name, list(node.bottoms)) for node in self.nodes)
 
     _layer_names = property(lambda self: [node.name for node in self.nodes])
@@ -115,6 +119,7 @@ class Net(Graph):
     # Passes -----------------------------------------------------------------------------------------------
 
     def _number(self, name):
+        """The index of a layer. Raises CaffeError for an unknown name."""
         names = self._layer_names
         if name not in names:
             raise CaffeError(f"no layer {name!r} in net {self.name!r}; it has {', '.join(names)}")
@@ -129,9 +134,10 @@ class Net(Graph):
     def forward(self, blobs=None, start=None, end=None, **kwargs):
         """Run the net forward.
 
-        blobs: names of further blobs to return besides the outputs; start, end: names of the first and last layer to
-        run; keywords: arrays for the input blobs, all of them or none
-        Returns a dict of name -> live array.
+        blobs: names of blobs to return in addition to the outputs (with `end`: to the tops of that layer)
+        start, end: names of the first and the last layer to run
+        keywords: arrays for all input blobs; without keywords, their current data are used
+        Returns a dict of name -> live array. Raises CaffeError for unknown layers and for wrong names or batch sizes.
         """
         names = list(blobs or [])
         first = self._number(start) if start is not None else 0
@@ -149,9 +155,10 @@ class Net(Graph):
     def backward(self, diffs=None, start=None, end=None, **kwargs):
         """Run the net backward.
 
-        diffs: names of further blobs whose diffs are returned besides the inputs'; start, end: names of the first
-        and last layer to run, counted from the loss; keywords: diffs for the output blobs, all of them or none
-        Returns a dict of name -> live array.
+        diffs: names of blobs whose diffs to return in addition to the inputs' (with `end`: to that layer's bottoms')
+        start, end: names of the first and the last layer to run, in the order of the backward pass
+        keywords: diffs for all output blobs; without keywords, their current diffs are used
+        Returns a dict of name -> live array. Raises CaffeError for unknown layers and for wrong names or batch sizes.
         """
         names = list(diffs or [])
         first = self._number(start) if start is not None else len(self.nodes) - 1
@@ -167,18 +174,20 @@ class Net(Graph):
         return {name: self.blob_map[name].diff for name in outputs}
 
     def _fill(self, arrays, names, what, kind):
+        """Copy arrays, a dict, to the data or diffs of the blobs in `names`; kind: for errors. Raises CaffeError."""
         if set(arrays) != set(names):
             raise CaffeError(f"{kind} arguments {sorted(arrays)} do not match net blobs {sorted(names)}")
         for name, array in arrays.items():
             blob = self.blob_map[name]
             if len(array) != (blob.shape[0] if blob.shape else 1):
-                raise CaffeError(f"{kind} {name!r} has {len(array)} rows, the blob {blob.shape}")
+                raise CaffeError(f"{kind} {name!r} has {len(array)} rows, but its blob has shape {blob.shape}")
             getattr(blob, what)[...] = array
 
     def forward_all(self, blobs=None, **kwargs):
-        """Run forward over arrays of any number of rows, batch by batch.
+        """Run forward over arrays with any number of rows, in batches of the net's batch size.
 
-        Returns a dict of name -> array for the outputs and the blobs named.
+        blobs: names of blobs to return in addition to the outputs; keywords: arrays for all input blobs
+        Returns a dict of name -> array with a row per input row. Raises CaffeError as `forward` does.
         """
         outputs = collections.defaultdict(list)
         for batch in self._batch(kwargs):
@@ -187,9 +196,11 @@ class Net(Graph):
         return self._cut(outputs, kwargs)
 
     def forward_backward_all(self, blobs=None, diffs=None, **kwargs):
-        """Run forward and backward over arrays of any number of rows, batch by batch: two dicts as of forward_all.
+        """Run forward and backward over arrays with any number of rows, in batches of the net's batch size.
 
-        Keywords named like outputs are their diffs.
+        blobs, diffs: names of blobs whose data or diffs to return in addition to the outputs and the inputs' diffs
+        keywords: arrays for all input blobs, and optionally diffs for all output blobs
+        Returns two dicts of name -> array, of data and of diffs. Raises CaffeError as `forward` does.
         """
         outputs, gradients = collections.defaultdict(list), collections.defaultdict(list)
         forward = self._batch({name: kwargs[name] for name in self.inputs if name in kwargs})
@@ -203,12 +214,12 @@ class Net(Graph):
 
     @staticmethod
     def _cut(rows, arrays):
-        """Arrays without the rows that only filled the last batch."""
+        """Arrays of the rows, without those that filled up the last batch."""
         count = len(next(iter(arrays.values())))
         return {name: np.asarray(found)[:count] for name, found in rows.items()}
 
     def _batch(self, arrays):
-        """Batches of the net's size from arrays; the last one is filled with zeros."""
+        """Yield batches, dicts of name -> array, of the net's batch size; the last one is filled up with zeros."""
         if not arrays:
             return
         count = len(next(iter(arrays.values())))
@@ -223,56 +234,63 @@ class Net(Graph):
             yield batch
 
     def set_input_arrays(self, data, labels):
-        """Give the MemoryData layer that begins the net its images and labels, float32 arrays of 4 axes."""
+        """Set the images (N, C, H, W) and labels (N,) or (N, 1, 1, 1) of the first layer, which must be MemoryData.
+
+        Both are float32, and N must be a multiple of the batch size. Raises CaffeError.
+        """
         if labels.ndim == 1:
             labels = np.ascontiguousarray(labels[:, np.newaxis, np.newaxis, np.newaxis])
         self._set_input_arrays(data, labels)
 
     def _set_input_arrays(self, data, labels):
         layer = self.nodes[0].layer
-        check(layer.type == "MemoryData", "set_input_arrays may only be called if the first layer is a MemoryDataLayer")
+        check(layer.type == "MemoryData", "set_input_arrays needs a net whose first layer is MemoryData")
         layer.set_arrays(data, labels)
 
     # Callbacks --------------------------------------------------------------------------------------------
 
     def before_forward(self, call):
-        """Call `call(number of the layer)` before every layer of a forward pass."""
+        """Register a function that is called with the layer's index before each layer of a forward pass."""
         self.before_forward_calls.append(call)
 
     def after_forward(self, call):
+        """Register a function that is called with the layer's index after each layer of a forward pass."""
         self.after_forward_calls.append(call)
 
     def before_backward(self, call):
+        """Register a function that is called with the layer's index before each layer of a backward pass."""
         self.before_backward_calls.append(call)
 
     def after_backward(self, call):
+        """Register a function that is called with the layer's index after each layer of a backward pass."""
         self.after_backward_calls.append(call)
 
     # Weights ----------------------------------------------------------------------------------------------
 
     def copy_from(self, path):
-        """Copy weights from a .caffemodel (binary or HDF5) to the layers of the same names."""
+        """Copy weights from a .caffemodel (binary or HDF5) to the layers of the same names. Raises CaffeError."""
         weights.copy_from(self, str(path))
 
     def load_hdf5(self, path):
-        """The same from a file that must be HDF5."""
+        """Like copy_from, for a file that must be HDF5. Raises CaffeError."""
         check(hdf5.is_hdf5(str(path)), f"{path}: not an HDF5 file")
         weights.copy_from(self, str(path))
 
     def share_with(self, other):
-        """Share the memory of the parameters of another net's layers of the same names."""
+        """Share the parameters of another net's layers of the same names. Raises CaffeError if shapes differ."""
         weights.share_with(self, other)
 
     def save(self, path):
-        """Write the net's parameters as binary .caffemodel."""
+        """Write the net's parameters as binary .caffemodel. Raises CaffeError."""
         weights.save(self, str(path))
 
     def save_hdf5(self, path):
+        """Write the net's parameters as HDF5. Raises CaffeError."""
         weights.save_hdf5(self, str(path))
 
 
 def layer_type_list():
-    """Names of the layer types there are."""
+    """The sorted names of the supported layer types."""
     from .layer_types import TYPES
 
     return sorted(TYPES)

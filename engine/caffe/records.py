@@ -1,4 +1,4 @@
-"""Records of an LMDB in the order of their keys, round and round."""
+"""Endless reading of the records of an LMDB in the order of their keys."""
 
 import os
 import weakref
@@ -9,12 +9,12 @@ from . import glog, lmdb_file
 from .errors import CaffeError
 from .proto import caffe_pb2
 
-# lmdb opens an environment once per process; nets of one process share it here.
+# (device, inode) -> Database. A process must not open the same LMDB twice, so its nets share one.
 _open = weakref.WeakValueDictionary()
 
 
 class Database:
-    """An LMDB, open for reading. Raises CaffeError when there is none."""
+    """An LMDB, open for reading; count: number of its records. Raises CaffeError if it is missing, damaged or empty."""
 
     def __init__(self, path):
         try:
@@ -35,19 +35,23 @@ class Database:
         if not self.count:
             raise CaffeError(f"{path}: the database is empty")
 
-    def records(self, rank=0, ranks=1, run=1, skip=0):
-        """Pairs (key, value) without end, after `skip`: of every `ranks` runs of `run` records that numbered `rank`."""
+    def records(self, rank=0, ranks=1, block=1, skip=0):
+        """Yield pairs (key, value) endlessly. Raises CaffeError for damaged pages.
+
+        After `skip` records, the records are divided into blocks of `block` records; of every `ranks` blocks, only
+        number `rank` is read.
+        """
         number = -skip
         with self.environment.begin(buffers=False) as transaction:
             while True:
                 for record in self._cursor(transaction):
-                    if number >= 0 and number // run % ranks == rank:
+                    if number >= 0 and number // block % ranks == rank:
                         yield record
                     number += 1
                 glog.info("Restarting data prefetching from start.")
 
     def _cursor(self, transaction):
-        """All records once. Raises CaffeError for damaged pages."""
+        """Yield all records once. Raises CaffeError for damaged pages."""
         import lmdb
 
         try:
@@ -56,22 +60,22 @@ class Database:
             raise CaffeError(f"{self.path}: damaged LMDB ({error}); copy or build it again")
 
     def first(self):
-        """The first record."""
+        """The first record, (key, value). Raises CaffeError for damaged pages."""
         return next(self.records())
 
     def image(self, record, decode):
-        """(Datum, image) of a record. Raises CaffeError that names it."""
+        """(Datum, decode(Datum)) of a record (key, value). Raises CaffeError that names database and key."""
         key, value = record
         try:
             datum = caffe_pb2.Datum.FromString(value)
             return datum, decode(datum)
         except (CaffeError, DecodeError) as error:
-            words = error if isinstance(error, CaffeError) else "not a Datum"
-            raise CaffeError(f"{self.path}: record {key.decode(errors='replace')!r}: {words}")
+            reason = error if isinstance(error, CaffeError) else "not a Datum"
+            raise CaffeError(f"{self.path}: record {key.decode(errors='replace')!r}: {reason}")
 
 
 def open_database(path):
-    """The Database at a path, the same object for the same place as long as somebody uses it."""
+    """The Database at a path; while it is in use, further calls return the same object. Raises CaffeError."""
     try:
         status = os.stat(path)
     except OSError as error:

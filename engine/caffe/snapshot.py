@@ -1,6 +1,6 @@
-"""Snapshots: files of solver states, binary or HDF5, compatible with BVLC Caffe, and checks that they are complete.
+"""Snapshots: reading and writing solver states in BVLC Caffe's formats, binary and HDF5, and verifying them.
 
-This module needs no PyTorch, so that a program can find the snapshot to resume from, of either engine, quickly.
+This module does not import PyTorch, so that a program can quickly find the snapshot from which to resume.
 """
 
 import dataclasses
@@ -18,8 +18,8 @@ from .proto import caffe_pb2
 class State:
     """The content of a .solverstate.
 
-    step: current step of the learning rate; learned_net: file of the weights; histories: arrays, of all parameters for
-    each kind of history
+    iteration: number of updates; step: number of learning-rate steps (current_step); learned_net: path of the weights
+    histories: arrays of the first histories of all parameters, then, for solvers with two kinds, of the second ones
     """
 
     iteration: int
@@ -40,7 +40,7 @@ def write(path, state):
 
 
 def write_hdf5(path, state):
-    """Write a State as HDF5. Raises OSError."""
+    """Write a State as HDF5. Raises OSError, CaffeError."""
 
     # BVLC Caffe reads the name as a C string, so its zero byte must be in the file. NumPy drops it without a dtype.
     name = state.learned_net.encode()
@@ -58,7 +58,7 @@ def write_hdf5(path, state):
 
 
 def read(path):
-    """The State in a binary .solverstate or one in HDF5. Raises CaffeError."""
+    """The State in a .solverstate, binary or HDF5. Raises CaffeError."""
     path = str(path)
     if hdf5.is_hdf5(path):
         return State(*hdf5.read_state(path))
@@ -71,10 +71,10 @@ def read(path):
 
 
 def verify(path):
-    """Read a .solverstate and the weights it names completely; returns its State. Raises CaffeError with the fault.
+    """Read a .solverstate and the file of weights that it names completely, and return its State.
 
-    Truncated files are found, and weights of another net than the state's: the histories must have the shapes of the
-    weights' parameters. Works for snapshots of either engine.
+    Raises CaffeError for files that are truncated or damaged, and if the histories do not have the shapes of the
+    weights, which then belong to another net. Works for snapshots of BVLC Caffe as well.
     """
     state = read(path)
     check(state.learned_net, f"{path}: names no file of weights")
@@ -95,9 +95,9 @@ def verify(path):
 
 
 def covers(blobs, shapes):
-    """Whether the shapes of histories are those of the blobs, in their order; blobs that are shared have none.
+    """Whether the shapes of histories are, in order, shapes of the blobs; a blob that shares another's memory has none.
 
-    In HDF5 the order of the layers is that of their names, so only how often each shape occurs can be compared.
+    HDF5 sorts the layers by name, so it is also enough if each shape occurs equally often.
     """
     remaining = iter(blobs)
     if all(any(model_file.same_shape(blob, shape) for blob in remaining) for shape in shapes):
@@ -106,7 +106,7 @@ def covers(blobs, shapes):
 
 
 def is_whole(path):
-    """Whether a training can go on with a .solverstate: verify, as True or False."""
+    """Whether `verify` accepts a .solverstate, so that a training can resume from it."""
     try:
         verify(path)
     except CaffeError:
@@ -115,7 +115,7 @@ def is_whole(path):
 
 
 def states(prefix):
-    """The .solverstate files of a snapshot_prefix, of the highest iteration first: list of (iteration, path)."""
+    """The .solverstate files with a snapshot_prefix: list of (iteration, path), highest iteration first."""
     prefix = pathlib.Path(prefix)
     pattern = re.compile(re.escape(prefix.name) + r"_iter_(\d+)\.solverstate(\.h5)?")
     if not prefix.parent.is_dir():
@@ -125,9 +125,9 @@ def states(prefix):
 
 
 def newest(prefix, passed_over=None):
-    """The newest complete .solverstate of a snapshot_prefix, or None.
+    """The path of the newest .solverstate with a snapshot_prefix that `verify` accepts, or None.
 
-    passed_over: a list to which the fault of each newer, damaged one is appended, one line each
+    passed_over: a list to which the error message of each newer one that it rejects is appended
     """
     for _, path in states(prefix):
         try:

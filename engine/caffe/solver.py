@@ -1,4 +1,4 @@
-"""Solvers: train a net as a SolverParameter says, test, snapshot and resume, with Caffe's log lines."""
+"""Solvers: train, test, snapshot and resume a net as a SolverParameter says, with the log lines of BVLC Caffe."""
 
 import math
 import os
@@ -15,13 +15,15 @@ number = glog.number
 
 
 class Solver:
-    """Trains `net`, a caffe.Net; `test_nets` share its weights.
+    """Trains `net`, a caffe.Net; `test_nets` share its weights. The subclasses have the names of Caffe's solver types.
 
-    solver_file: a prototxt, or a SolverParameter. Raises CaffeError.
-    action: a function that is asked after every iteration for "stop", "snapshot" or None
-    test_action: the same, asked within tests, which with several ranks only rank 0 runs
-    progress: a function that is given (iteration, loss) after every update
-    stopped: whether an action asked the training to stop
+    solver_file: the path of a prototxt, or a SolverParameter. Raises CaffeError.
+    iter: number of updates so far
+    action: a function called after every iteration that returns "stop", "snapshot" or None
+    test_action: the same, called before every batch of a test; separate because only rank 0 runs tests, whereas the
+        ranks call `action` together
+    progress: a function called with (iteration, smoothed loss) after every update
+    stopped: whether an action has stopped the training
     """
 
     kind = None
@@ -42,8 +44,8 @@ class Solver:
             solver_param.check_prefix(param)
         glog.info("Initializing solver from parameters:\n" + prototxt.to_text(param))
         if context.solver_rank() == 0 and param.snapshot_prefix:
-            for name in durable.sweep(param.snapshot_prefix):
-                glog.info(f"Deleted {name}, left unfinished by a training that was killed")
+            for name in durable.delete_partials(param.snapshot_prefix):
+                glog.info(f"Deleted {name}, an incomplete file of a training that was killed")
         self.iter = 0
         self.net = solver_param.train_net(param)
         self.test_nets = list(solver_param.test_nets(param)) if context.solver_rank() == 0 else []
@@ -60,10 +62,11 @@ class Solver:
                 load_weights(self, part)
         glog.info("Solver scaffolding done.")
 
-    # What pycaffe shows -----------------------------------------------------------------------------------
+    # The interface of pycaffe -----------------------------------------------------------------------------------
 
     @property
     def param(self):
+        """The solver's parameters, as SolverParam."""
         return solver_param.SolverParam(self._param)
 
     @property
@@ -72,17 +75,20 @@ class Solver:
         return self.optimizer.rate(self.iter)
 
     def add_callback(self, on_start, on_gradients_ready):
-        """Call functions before the pass and before the update of every iteration."""
+        """Call on_start() before the passes and on_gradients_ready() before the update of every iteration."""
         self._callbacks.append((on_start, on_gradients_ready))
 
     def share_weights(self, net):
-        """Let a net share the trained weights."""
+        """Share the trained weights with another net, whose layers have the same names. Raises CaffeError."""
         net.share_with(self.net)
 
     # Training ---------------------------------------------------------------------------------------------
 
     def solve(self, resume_file=None):
-        """Train up to max_iter, from a .solverstate where one is given."""
+        """Train up to max_iter, test and write snapshots; resume_file: a .solverstate to resume from.
+
+        Raises CaffeError, as `step` does.
+        """
         param = self._param
         glog.info(f"Solving {self.net.name}")
         glog.info(f"Learning Rate Policy: {param.lr_policy}")
@@ -98,19 +104,23 @@ class Solver:
             glog.info("Optimization stopped early.")
             return
         if param.display and self.iter % param.display == 0:
-            self._smooth(self._finite(self.net.forward_range(0, len(self.net.nodes) - 1)), start)
+            self._smooth(self._check_loss(self.net.forward_range(0, len(self.net.nodes) - 1)), start)
             glog.info(f"Iteration {self.iter}, loss = {number(self._smoothed)}")
         if param.test_interval and self.iter % param.test_interval == 0:
             testing.run(self)
         glog.info("Optimization Done.")
 
     def step(self, iterations):
-        """Train some iterations further."""
+        """Train for a number of iterations, with tests, log lines and snapshots at their intervals.
+
+        The loss of an iteration is the mean over iter_size passes; the log shows its mean over average_loss iterations.
+        Raises CaffeError if the loss is not finite or a snapshot cannot be written.
+        """
         param, net = self._param, self.net
         start, last = self.iter, len(net.nodes) - 1
         stop = start + iterations
         self._losses, self._smoothed = [], 0.0
-        since, shown = time.perf_counter(), start
+        since, displayed = time.perf_counter(), start
         while self.iter < stop:
             net.clear_param_diffs()
             if (
@@ -129,15 +139,15 @@ class Solver:
             for _ in range(param.iter_size):
                 loss += net.forward_range(0, last)
                 net.backward_range(last, 0)
-            self._smooth(self._finite(loss / param.iter_size), start)
+            self._smooth(self._check_loss(loss / param.iter_size), start)
             if display:
                 lapse = time.perf_counter() - since
-                rate = (self.iter - shown) / (lapse or 1)
+                rate = (self.iter - displayed) / (lapse or 1)
                 glog.info(
                     f"Iteration {self.iter} ({number(rate)} iter/s, {number(lapse)}s/{param.display} iters), "
                     f"loss = {number(self._smoothed)}"
                 )
-                since, shown = time.perf_counter(), self.iter
+                since, displayed = time.perf_counter(), self.iter
                 self._show_outputs()
             for _, on_gradients_ready in self._callbacks:
                 on_gradients_ready()
@@ -150,29 +160,29 @@ class Solver:
                 self.stopped = True
                 break
 
-    def _finite(self, loss):
-        """The loss of this iteration. Raises CaffeError, which ends the training, where it is nan or infinite."""
+    def _check_loss(self, loss):
+        """Return a loss. Raises CaffeError, which ends the training, if it is nan or infinite."""
         if not math.isfinite(loss):
-            raise CaffeError(self._advice(f"the loss is {number(loss)}"))
+            raise CaffeError(self._divergence_message(f"the loss is {number(loss)}"))
         return loss
 
-    def _advice(self, what):
-        """The message about a training that has diverged."""
+    def _divergence_message(self, what):
+        """The error message for a training that has diverged: what is not finite, the last snapshot, what to change."""
         param = self._param
         clip = number(param.clip_gradients) if param.clip_gradients >= 0 else "off"
-        good = f"the last good snapshot is {self._last_snapshot}" if self._last_snapshot else "there is no snapshot yet"
+        last = f"the last good snapshot is {self._last_snapshot}" if self._last_snapshot else "there is no snapshot yet"
         return (
-            f"iteration {self.iter}: {what}, so training stops here; {good}; try a lower base_lr (now "
+            f"iteration {self.iter}: {what}, so training stops here; {last}; try a lower base_lr (now "
             f"{number(param.base_lr)}) or clip_gradients (now {clip})"
         )
 
     def apply_update(self):
-        """Change the weights by what their gradients ask for, and count the iteration."""
+        """Update the weights by their gradients, and count the iteration."""
         self.optimizer.update(self.iter)
         self.iter += 1
 
     def _smooth(self, loss, start):
-        """Enter a loss into the mean of the last average_loss ones."""
+        """Update the mean of the last average_loss losses; start: iteration at which `step` began."""
         window = self._param.average_loss
         if len(self._losses) < window:
             self._losses.append(loss)
@@ -192,18 +202,18 @@ class Solver:
     # Snapshots --------------------------------------------------------------------------------------------
 
     def snapshot(self):
-        """Write weights and state to snapshot_prefix_iter_N.caffemodel and .solverstate (with .h5, for HDF5).
+        """Write weights and state to snapshot_prefix_iter_N.caffemodel and .solverstate (HDF5: with .h5 at the end).
 
-        Both appear when both are on the disk. Raises CaffeError, and leaves all older snapshots as they were, where
-        they cannot be written, and for weights that are not finite.
+        Both files get their names only once both are completely on the disk. Other ranks than 0 write nothing.
+        Raises CaffeError if a file cannot be written or weights are not finite; older snapshots are then unchanged.
         """
         if context.solver_rank() != 0:
             return
         param = self._param
         check(param.snapshot_prefix, "a snapshot needs snapshot_prefix in the solver")
-        spoilt = self.optimizer.spoilt()
-        if spoilt is not None:
-            raise CaffeError(self._advice(f"weights of layer {spoilt!r} are not finite"))
+        layer = self.optimizer.non_finite_layer()
+        if layer is not None:
+            raise CaffeError(self._divergence_message(f"weights of layer {layer!r} are not finite"))
         hdf5 = param.snapshot_format == caffe_pb2.SolverParameter.HDF5
         ending, kind = (".h5", "HDF5 file") if hdf5 else ("", "binary proto file")
         model, state = (f"{param.snapshot_prefix}_iter_{self.iter}.{e}{ending}" for e in ("caffemodel", "solverstate"))
@@ -243,7 +253,7 @@ class Solver:
 
 
 def load_weights(solver, path):
-    """Copy a file's weights into a solver's nets."""
+    """Copy the weights in a file to the train net and the test nets of a solver. Raises CaffeError."""
     path = path.strip()
     glog.info(f"Finetuning from {path}")
     for net in (solver.net, *solver.test_nets):

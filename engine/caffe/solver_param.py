@@ -1,4 +1,4 @@
-"""What a solver's prototxt asks for: its parameters, read and checked, and the nets it names."""
+"""The parameters of a solver: reading and checking a SolverParameter, and building the nets that it names."""
 
 import pathlib
 import tempfile
@@ -10,7 +10,7 @@ from .proto import caffe_pb2
 from .pycaffe import Net
 from .upgrade import upgrade_solver
 
-# Fields that count something -> the smallest number that makes sense.
+# Integer field -> its smallest valid value.
 SMALLEST = {
     "average_loss": 1,
     "display": 0,
@@ -22,7 +22,7 @@ SMALLEST = {
 
 
 class SolverParam:
-    """What pycaffe shows of a solver's parameters; max_iter, display and base_lr can be set."""
+    """Solver.param of pycaffe: reads and sets the fields of the SolverParameter that the solver uses."""
 
     def __init__(self, message):
         self.__dict__["_message"] = message
@@ -40,7 +40,7 @@ def read_solver(path):
 
 
 def check_solver(param):
-    """Raise CaffeError for fields of a SolverParameter that no training can have."""
+    """Raise CaffeError for invalid values in a SolverParameter."""
     prototxt.check_finite(param, "solver")
     for field, smallest in SMALLEST.items():
         value = getattr(param, field)
@@ -54,9 +54,9 @@ def check_solver(param):
 
 
 def check_prefix(param):
-    """Raise CaffeError where a solver is to write snapshots and cannot."""
+    """Raise CaffeError, before training, if snapshots cannot be written: no snapshot_prefix, or no writable folder."""
     if not param.snapshot_prefix:
-        check(not param.snapshot, "the solver says snapshot, but not where: add snapshot_prefix")
+        check(not param.snapshot, "the solver has snapshot, but no snapshot_prefix; add snapshot_prefix")
         return
     check("\0" not in param.snapshot_prefix, f"snapshot_prefix {param.snapshot_prefix!r} cannot be the name of a file")
     folder = pathlib.Path(param.snapshot_prefix).parent
@@ -67,13 +67,17 @@ def check_prefix(param):
         if folder.is_dir():
             raise CaffeError(f"snapshot_prefix {param.snapshot_prefix!r}: {folder}: {error.strerror}")
         raise CaffeError(
-            f"snapshot_prefix {param.snapshot_prefix!r}: no folder {str(folder)!r} to write in; make it first: "
+            f"snapshot_prefix {param.snapshot_prefix!r}: there is no folder {str(folder)!r}; create it with "
             f"mkdir -p {folder}"
         )
 
 
 def build(source, phase, state=None):
-    """A net from a file or a NetParameter, in a phase, with the level and stages of a NetState."""
+    """A net from a prototxt or a NetParameter.
+
+    Its state is merged from the phase, the net's own level and stages, and the NetState `state`, which has precedence.
+    Raises CaffeError.
+    """
     if isinstance(source, str):
         source = prototxt.read_text(source, caffe_pb2.NetParameter())
     net = caffe_pb2.NetParameter()
@@ -101,7 +105,7 @@ def train_net(param):
 
 
 def test_nets(param):
-    """The nets that a solver tests, one by one. Raises CaffeError."""
+    """Yield the test nets of a solver. Raises CaffeError."""
     own = [*param.test_net_param, *param.test_net]
     count = len(param.test_iter)
     generic = param.net_param if param.HasField("net_param") else param.net

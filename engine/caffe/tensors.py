@@ -1,8 +1,8 @@
-"""Small helpers for sizes and tensors."""
+"""Helper functions for sizes and tensors."""
 
 
 def product(sizes):
-    """The product of sizes, 1 for none."""
+    """The product of sizes (or tensors), 1 if there are none."""
     total = 1
     for size in sizes:
         total *= size
@@ -10,12 +10,12 @@ def product(sizes):
 
 
 def like(tensor, other):
-    """`tensor` with the sizes of `other`, whose elements lie in the same order."""
+    """`tensor` in the shape of `other`, which has as many elements."""
     return tensor if tensor.shape == other.shape else tensor.reshape(other.shape)
 
 
 def is_dense(tensor):
-    """Whether the tensor's elements fill one piece of memory, each in a place of its own."""
+    """Whether the elements occupy one contiguous block of memory without gaps or overlaps, in any order of the axes."""
     expected = 1
     for stride, size in sorted(zip(tensor.stride(), tensor.shape)):
         if size == 1:

@@ -1,4 +1,4 @@
-"""A solver's tests: its test nets run with the weights trained so far, and the means of their outputs."""
+"""The tests of a solver: its test nets run with the current weights, and the means of their outputs are logged."""
 
 from . import glog
 
@@ -6,7 +6,7 @@ number = glog.number
 
 
 def run(solver):
-    """Run the tests of all test nets; a "stop" that is asked for on the way sets solver.stopped and ends them."""
+    """Run the tests of all test nets. A "stop" that test_action returns sets solver.stopped and ends them."""
     for index, net in enumerate(solver.test_nets):
         if solver.stopped:
             break
@@ -14,7 +14,7 @@ def run(solver):
 
 
 def run_net(solver, index, net):
-    """Run one test net over its batches and log the means of its outputs."""
+    """Run test net number `index` for test_iter batches and log the mean of each output, as BVLC's Solver::Test."""
     count = solver.param.test_iter[index]
     glog.info(f"Iteration {solver.iter}, Testing net (#{index})")
     net.share_with(solver.net)
@@ -34,21 +34,21 @@ def run_net(solver, index, net):
     if solver.param.test_compute_loss:
         glog.info(f"Test loss: {number(loss / count)}")
     names, weight_of = output_names(net), net.blob_loss_weights
-    for place, (name, total) in enumerate(zip(names, sums or [])):
-        glog.info(f"    Test net output #{place}: {score(name, total / count, weight_of[name])}")
+    for output, (name, total) in enumerate(zip(names, sums or [])):
+        glog.info(f"    Test net output #{output}: {score(name, total / count, weight_of[name])}")
 
 
 def values(net):
-    """All numbers of a net's outputs, as a list."""
+    """The numbers in all output blobs of a net, as a flat list of floats."""
     return [value for name in net.outputs for value in net.blob_map[name].value().reshape(-1).tolist()]
 
 
 def output_names(net):
-    """The name of the output that each of those numbers belongs to."""
+    """For each number of `values`, the name of the output blob that contains it."""
     return [name for name in net.outputs for _ in range(net.blob_map[name].count)]
 
 
 def score(name, value, weight):
-    """An output as the log shows it."""
+    """An output value as BVLC Caffe's log shows it; with a loss weight, also the weighted value."""
     text = f"{name} = {number(value)}"
     return text + f" (* {number(weight)} = {number(weight * value)} loss)" if weight else text

@@ -1,4 +1,4 @@
-"""Caffe's Timer: milliseconds between start and stop, on the GPU once its work is done."""
+"""caffe.Timer, which measures milliseconds. On a GPU it waits for the work in progress before it reads the clock."""
 
 import time
 
@@ -8,19 +8,24 @@ from . import context
 
 
 class Timer:
+    """Measures the time between `start` and `stop`."""
+
     def __init__(self):
         self._begin, self._end = 0.0, 0.0
 
     @staticmethod
     def _now():
+        """The time in seconds, after the GPU's work."""
         if context.on_gpu():
             torch.cuda.synchronize()
         return time.perf_counter()
 
     def start(self):
+        """Start to measure."""
         self._begin = self._end = self._now()
 
     def stop(self):
+        """End the measurement."""
         self._end = self._now()
 
     @property

@@ -1,4 +1,4 @@
-"""From records to arrays: decoding, and what transform_param does to images."""
+"""Decoding of Datum messages, and the transformations of transform_param, as BVLC Caffe's DataTransformer."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from .prototxt import read_bytes
 
 
 def opencv():
-    """The package cv2. Raises CaffeError where it is not installed."""
+    """The package cv2. Raises CaffeError if it is not installed."""
     try:
         import cv2
     except ImportError:
@@ -18,7 +18,10 @@ def opencv():
 
 
 def decode(datum, colour=False, grey=False):
-    """The image of a Datum as (height, width, channels), uint8 or float32. Raises CaffeError."""
+    """The image of a Datum as an array (height, width, channels), uint8 or float32. Raises CaffeError.
+
+    colour, grey: decode an encoded image to three channels (BGR) or to one; by default it keeps its channels
+    """
     if datum.encoded:
         cv2 = opencv()
         flag = cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_UNCHANGED
@@ -37,7 +40,7 @@ def decode(datum, colour=False, grey=False):
 
 
 def read_mean(path):
-    """The mean image in a file, as (height, width, channels) float32. Raises CaffeError."""
+    """The mean image in a binary BlobProto file, as float32 (height, width, channels). Raises CaffeError."""
     read_bytes(path)
     try:
         array = wire.read_blob(wire.open_bytes(path))
@@ -48,10 +51,13 @@ def read_mean(path):
 
 
 class Transformer:
-    """transform_param for images of one layer.
+    """The transformations of one data layer.
 
-    `draw` and `place` choose crop and mirror for an image, `cut` applies them; what is the same for all pixels (mean
-    values and scale) is left to `affine`, to be done for a whole batch where it is computed.
+    `sample` and `window` choose crop and mirroring of an image, and `crop` applies them. `affine` gives mean values and
+    scale, which the layer applies to a whole batch on the device.
+
+    param: TransformationParameter; phase: TRAIN or TEST; where: the layer, for errors; seed: of crops and mirroring
+    Raises CaffeError for wrong fields, or a mean_file that cannot be read.
     """
 
     def __init__(self, param, phase, where, seed):
@@ -65,18 +71,22 @@ class Transformer:
         self.random = np.random.default_rng(seed)
 
     def decode(self, datum):
+        """The image of a Datum as (height, width, channels), uint8 or float32. Raises CaffeError."""
         return decode(datum, self.param.force_color, self.param.force_gray)
 
-    def draw(self):
-        """The random numbers of one image: where it is cut, from 0 to 1 down and across, and whether it is mirrored."""
+    def sample(self):
+        """Random numbers for an image: relative position of the crop (down, across), 0 to 1, and whether to mirror."""
         down = across = 0.5
         if self.param.crop_size and self.phase == TRAIN:
             down, across = self.random.random(2)
         return down, across, self.param.mirror and bool(self.random.integers(2))
 
-    def place(self, draw, shape):
-        """Where to cut an image (height, width, channels): top, left, height, width, mirrored."""
-        size, (down, across, mirrored) = self.param.crop_size, draw
+    def window(self, sample, shape):
+        """The crop window (top, left, height, width, mirrored) in pixels of an image (height, width, channels).
+
+        As in BVLC Caffe, random in TRAIN and central in TEST. Raises CaffeError for an image smaller than crop_size.
+        """
+        size, (down, across, mirrored) = self.param.crop_size, sample
         if not size:
             return 0, 0, shape[0], shape[1], mirrored
         check(
@@ -86,9 +96,12 @@ class Transformer:
             return int(down * (shape[0] - size + 1)), int(across * (shape[1] - size + 1)), size, size, mirrored
         return (shape[0] - size) // 2, (shape[1] - size) // 2, size, size, mirrored
 
-    def cut(self, image, place):
-        """The image at a place, less the mean image there; float32 with one, else of the image's type."""
-        top, left, height, width, mirrored = place
+    def crop(self, image, window):
+        """Crop an image to a window, subtract the mean image if there is one (the result is then float32), and mirror.
+
+        Raises CaffeError if image and mean image differ in shape.
+        """
+        top, left, height, width, mirrored = window
         part = image[top : top + height, left : left + width]
         if self.mean is not None:
             check(
@@ -99,7 +112,7 @@ class Transformer:
         return part[:, ::-1] if mirrored else part
 
     def affine(self, channels):
-        """(mean value per channel or None, scale): pixels become (pixel - mean) * scale."""
+        """(list of mean values per channel or None, scale): pixels become (pixel - mean) * scale. Raises CaffeError."""
         means = list(self.param.mean_value)
         check(
             len(means) in (0, 1, channels),

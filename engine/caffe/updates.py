@@ -1,6 +1,10 @@
-"""Learning-rate policies and the solvers' update rules.
+"""Learning-rate policies and update rules, with the formulas of BVLC Caffe's solvers.
 
-A rule turns gradients into updates in place: of all learned parameters at once, in few passes over memory.
+A rule updates many parameters together, in place and with PyTorch's _foreach functions, because a few calls over all
+parameters take less time than many calls over one each.
+
+In the formulas g is the gradient after clipping and weight decay, h a history, u the update that is subtracted from the
+weights, rate the learning rate of the parameter, m the momentum, and delta the solver's delta.
 """
 
 import math
@@ -11,9 +15,17 @@ from .errors import CaffeError, check
 
 
 def learning_rate(param, iteration, step=0):
-    """The rate at an iteration: (rate, current step of the policies that count steps). Raises CaffeError.
+    """The learning rate at an iteration: (rate, number of learning-rate steps so far). Raises CaffeError.
 
-    param: SolverParameter; step: the current step so far
+    param: SolverParameter; step: the number of steps at the previous iteration, for multistep
+
+    fixed      base_lr
+    step       base_lr * gamma ^ floor(iteration / stepsize)
+    exp        base_lr * gamma ^ iteration
+    inv        base_lr * (1 + gamma * iteration) ^ -power
+    multistep  base_lr * gamma ^ (number of stepvalue reached)
+    poly       base_lr * (1 - iteration / max_iter) ^ power
+    sigmoid    base_lr / (1 + exp(-gamma * (iteration - stepsize)))
     """
     base, gamma = param.base_lr, param.gamma
     policy = param.lr_policy
@@ -41,7 +53,10 @@ def learning_rate(param, iteration, step=0):
 
 
 class Rule:
-    """Base. `histories`: how many arrays each parameter has in the solver's state."""
+    """Base of the rules; param: SolverParameter. Raises CaffeError for a momentum that the rule does not have.
+
+    histories: number of histories per parameter; takes_momentum: whether the rule has a momentum
+    """
 
     histories = 1
     takes_momentum = True
@@ -52,10 +67,12 @@ class Rule:
             check(param.momentum == 0, f"Momentum cannot be used with {type(self).__name__}")
 
     def apply(self, weights, gradients, histories, rate, decay, scale, iteration):
-        """Change weights, and their histories, by their gradients; returns the updates, a list of tensors.
+        """Update weights and histories in place, and return the updates, a list of tensors.
 
-        weights, gradients: lists of tensors of parameters with the same rate and decay; histories: a list of such
-        lists; scale: factor of the gradients before the decay is added. The gradients are overwritten.
+        weights, gradients: lists of tensors, for parameters with the same rate and decay
+        histories: a list of such lists; rate: learning rate; decay: weight decay
+        scale: factor of the gradients, applied before the decay is added
+        The gradients are overwritten.
         """
         if scale != 1:
             torch._foreach_mul_(gradients, scale)
@@ -68,21 +85,21 @@ class Rule:
         return gradients
 
     def update(self, gradients, histories, rate, iteration):
-        """Turn gradients, scaled and decayed, into the updates, in place."""
+        """Replace the gradients, after scale and decay, by the updates, and update the histories, in place."""
         raise NotImplementedError
 
 
 class SGD(Rule):
-    """history = momentum history + rate gradient; the update is the history."""
+    """h = m h + rate g; u = h."""
 
     def apply(self, weights, gradients, histories, rate, decay, scale, iteration):
         momentum = self.param.momentum
-        # PyTorch's fused step takes no history without momentum, and knows L2 only.
+        # PyTorch's fused step has no history without momentum, and supports L2 only.
         if momentum == 0 or self.param.regularization_type != "L2":
             return super().apply(weights, gradients, histories, rate, decay, scale, iteration)
         (history,) = histories
-        # PyTorch computes history = momentum history + (1 - dampening) gradient, weight -= lr history, in one pass over
-        # memory. With 1 - dampening as the rate and lr = 1 that is Caffe's rule, whose history contains the rate.
+        # In one pass over memory PyTorch computes h = m h + (1 - dampening) g and weight -= lr h. With lr = 1 and
+        # dampening = 1 - rate this is Caffe's rule, in which the history includes the rate.
         torch._fused_sgd_(
             weights,
             gradients,
@@ -106,7 +123,7 @@ class SGD(Rule):
 
 
 class Nesterov(Rule):
-    """As SGD; the update looks one step ahead."""
+    """Nesterov's accelerated gradient: h' = m h + rate g; u = (1 + m) h' - m h."""
 
     def update(self, gradients, histories, rate, iteration):
         (history,) = histories
@@ -119,6 +136,8 @@ class Nesterov(Rule):
 
 
 class AdaGrad(Rule):
+    """h = h + g^2; u = rate g / (sqrt(h) + delta)."""
+
     takes_momentum = False
 
     def update(self, gradients, histories, rate, iteration):
@@ -128,6 +147,8 @@ class AdaGrad(Rule):
 
 
 class RMSProp(Rule):
+    """h = d h + (1 - d) g^2, where d is rms_decay; u = rate g / (sqrt(h) + delta). Raises CaffeError for d >= 1."""
+
     takes_momentum = False
 
     def __init__(self, param):
@@ -141,7 +162,7 @@ class RMSProp(Rule):
 
 
 class AdaDelta(Rule):
-    """Histories: mean squares of the gradients, and of the updates before the rate."""
+    """h1 = m h1 + (1 - m) g^2; v = g sqrt((h2 + delta) / (h1 + delta)); h2 = m h2 + (1 - m) v^2; u = rate v."""
 
     histories = 2
 
@@ -158,7 +179,10 @@ class AdaDelta(Rule):
 
 
 class Adam(Rule):
-    """Histories: means of the gradients, and of their squares."""
+    """h1 = m h1 + (1 - m) g; h2 = m2 h2 + (1 - m2) g^2, where m2 is momentum2.
+
+    u = rate sqrt(1 - m2^t) / (1 - m^t) h1 / (sqrt(h2) + delta), where t is the iteration, counted from 1.
+    """
 
     histories = 2
 
@@ -174,13 +198,13 @@ class Adam(Rule):
 
 
 def average_squares(history, gradients, momentum):
-    """history = momentum history + (1 - momentum) gradient^2."""
+    """history = momentum history + (1 - momentum) gradient^2, in place."""
     torch._foreach_mul_(history, momentum)
     torch._foreach_addcmul_(history, gradients, gradients, 1 - momentum)
 
 
 def divide(gradients, squares, delta, rate):
-    """gradient = rate gradient / (sqrt(square) + delta)."""
+    """gradient = rate gradient / (sqrt(square) + delta), in place."""
     roots = torch._foreach_sqrt(squares)
     torch._foreach_add_(roots, delta)
     torch._foreach_div_(gradients, roots)
@@ -191,7 +215,7 @@ RULES = {rule.__name__: rule for rule in (SGD, Nesterov, AdaGrad, RMSProp, AdaDe
 
 
 def find_rule(name):
-    """The rule of a solver type. Raises CaffeError."""
+    """The class of the rule of a solver type. Raises CaffeError for an unknown type."""
     if name not in RULES:
         raise CaffeError(f"unknown solver type {name!r}; supported are {', '.join(RULES)}")
     return RULES[name]

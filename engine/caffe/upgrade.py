@@ -1,4 +1,7 @@
-"""Bring messages in Caffe's older forms up to date: layers of 2014 (V1), inputs and transformations in old places."""
+"""Upgrades of messages in older forms to those of Caffe 1.0, as in BVLC Caffe's upgrade_proto.cpp.
+
+These are V1 layers (2014), `input` fields of nets, transformation fields of data layers, and solver_type.
+"""
 
 from . import glog
 from .errors import CaffeError, check
@@ -6,7 +9,7 @@ from .proto import caffe_pb2
 
 V1 = caffe_pb2.V1LayerParameter
 
-# Types whose new name is not the old one in camel case.
+# V1 layer types whose present name is not the old one in camel case.
 V1_NAMES = {
     "ABSVAL": "AbsVal",
     "ARGMAX": "ArgMax",
@@ -27,13 +30,13 @@ DATA_TYPES = {"Data": "data_param", "ImageData": "image_data_param", "WindowData
 
 
 def v1_type(number):
-    """Today's name of a layer type of V1."""
+    """The present name of a V1 layer type, given by its number."""
     name = V1.LayerType.Name(number)
     return V1_NAMES.get(name, "".join(word.capitalize() for word in name.split("_")))
 
 
 def upgrade_v1_layer(old, new):
-    """Fill LayerParameter `new` from V1LayerParameter `old`. Raises CaffeError for the form before V1."""
+    """Fill LayerParameter `new` from V1LayerParameter `old`. Raises CaffeError for a V0 layer (2013)."""
     check(not old.HasField("layer"), f"layer {old.layer.name!r} is in the form of 2013 (V0), which is not supported")
     new.name = old.name
     if old.HasField("type"):
@@ -57,7 +60,7 @@ def upgrade_v1_layer(old, new):
 
 
 def upgrade_transformation(layer):
-    """Move the fields of a data layer that belong to transform_param since 2014."""
+    """Move those fields of a data layer to transform_param that have been there since 2014."""
     name = DATA_TYPES.get(layer.type)
     if name is None or not layer.HasField(name):
         return
@@ -69,7 +72,7 @@ def upgrade_transformation(layer):
 
 
 def upgrade_inputs(net):
-    """Turn the net's own `input` fields into a first layer of type Input. Raises CaffeError."""
+    """Replace the `input` fields of a net by a first layer of type Input. Raises CaffeError."""
     if net.input:
         if len(net.input_shape) == len(net.input):
             shapes = [list(shape.dim) for shape in net.input_shape]
@@ -90,7 +93,7 @@ def upgrade_inputs(net):
 
 
 def upgrade_net(net, name="net"):
-    """Bring a NetParameter up to date in place; name: what errors call it. Raises CaffeError."""
+    """Upgrade a NetParameter in place and return it; name: the net, for errors. Raises CaffeError."""
     if net.layers:
         if net.layer:
             raise CaffeError(f"{name}: has both `layer` and `layers`; the latter is the old form, use one of them")
@@ -100,7 +103,7 @@ def upgrade_net(net, name="net"):
         net.ClearField("layers")
     for layer in net.layer:
         upgrade_transformation(layer)
-        # Statistics of batches were written with rates of 0; they are never trained.
+        # Older nets give the three statistics lr_mult 0, which the layer sets itself (UpgradeNetBatchNorm).
         if layer.type == "BatchNorm" and len(layer.param) == 3:
             del layer.param[:]
     if net.input or net.input_dim or net.input_shape:
@@ -109,7 +112,7 @@ def upgrade_net(net, name="net"):
 
 
 def upgrade_solver(solver):
-    """Replace the enum solver_type by the name `type` in place. Raises CaffeError where both are given."""
+    """Replace the enum solver_type by `type` in place and return the message. Raises CaffeError if both are given."""
     if solver.HasField("solver_type"):
         check(not solver.HasField("type"), "solver: both solver_type and type are given; use type")
         names = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")

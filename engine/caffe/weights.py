@@ -1,4 +1,4 @@
-"""Parameters of nets: copied from files by layer name, shared between nets, written as BVLC Caffe does."""
+"""Parameters of nets: copied from files by layer name, shared between nets, and written in BVLC Caffe's formats."""
 
 import numpy as np
 import torch
@@ -9,25 +9,25 @@ from .proto import caffe_pb2
 
 
 def parameters(node):
-    """The parameter blobs of a layer."""
+    """The parameter blobs of a Node as a list of Blob, whether or not its layer works on tensors."""
     return list(list.__iter__(node.layer.blobs))
 
 
 def put(blob, array):
-    """Set a blob's data to an array's numbers."""
+    """Set a blob's data to a copy of an array with as many elements."""
     blob.put(torch.from_numpy(np.array(array, dtype=np.float32).reshape(blob.shape)))
 
 
 def copy_from(net, path):
-    """Copy the weights of layers whose names a net and a file share.
+    """Copy the weights of the layers in a file to the layers of the same names in a net; ignore other layers.
 
-    Raises CaffeError where shapes differ; then no weight was changed.
+    Raises CaffeError, before any weight is changed, if shapes or numbers of blobs differ.
     """
     copy_layers(net, path, model_file.read(path))
 
 
 def restore(net, path):
-    """The same from the weights of a snapshot: every layer of the net that has parameters must be in them."""
+    """Like copy_from, for a snapshot: raises CaffeError also if a layer with parameters is missing in the file."""
     layers = model_file.read(path)
     stored = {name for name, _ in layers}
     missing = [node.name for node in net.nodes if parameters(node) and node.name not in stored]
@@ -36,10 +36,10 @@ def restore(net, path):
 
 
 def copy_layers(net, path, layers):
-    """Copy the parameters of layers, list of (name, arrays), to those of the same names; path: for errors."""
+    """Copy `layers`, a list of (name, arrays), to the layers of the same names; path: the file that errors name."""
     nodes = {node.name: node for node in net.nodes}
     owners = {id(blob) for blob in net.learnable}
-    may_lack = hdf5.is_hdf5(path)
+    may_omit_shared = hdf5.is_hdf5(path)
     pairs = []
     for name, arrays in layers:
         node = nodes.get(name)
@@ -49,21 +49,21 @@ def copy_layers(net, path, layers):
         blobs = parameters(node)
         if not arrays and not blobs:
             continue
-        # HDF5 leaves out blobs that are shared, so the last ones may be missing.
-        stored = arrays + [None] * (len(blobs) - len(arrays)) if may_lack else arrays
+        # HDF5 files store a shared blob only at its owner, so the last blobs of other layers may be missing.
+        stored = arrays + [None] * (len(blobs) - len(arrays)) if may_omit_shared else arrays
         check(
             len(stored) == len(blobs),
-            f"{path}: layer {name!r} has {len(arrays)} parameter blobs there, {len(blobs)} in the net",
+            f"{path}: layer {name!r} has {len(arrays)} parameter blobs in the file, {len(blobs)} in the net",
         )
         for index, (blob, array) in enumerate(zip(blobs, stored)):
             where = f"{path}: layer {name!r}: parameter {index}"
             if array is None:
-                check(id(blob) not in owners, f"{where} is missing there, and the net's is not shared")
+                check(id(blob) not in owners, f"{where} is missing in the file, and in the net it is not shared")
                 continue
             check(
                 model_file.same_shape(array.shape, blob.shape),
-                f"{where} has shape {tuple(array.shape)} there, {blob.shape} in the net; a layer that is to start "
-                "afresh needs a name of its own",
+                f"{where} has shape {tuple(array.shape)} in the file, {blob.shape} in the net; to train this layer "
+                "from new weights, rename it",
             )
             pairs.append((blob, array))
     for blob, array in pairs:
@@ -71,7 +71,10 @@ def copy_layers(net, path, layers):
 
 
 def share_with(net, other):
-    """Let a net's parameters be the memory of those of another's layers of the same names. Raises CaffeError."""
+    """Let layers of a net use the parameters of the layers of the same names in another (ShareTrainedLayersWith).
+
+    Raises CaffeError if shapes or numbers of blobs differ.
+    """
     nodes = {node.name: node for node in net.nodes}
     for source in other.nodes:
         node = nodes.get(source.name)
@@ -80,27 +83,29 @@ def share_with(net, other):
             continue
         blobs, theirs = parameters(node), parameters(source)
         check(
-            len(blobs) == len(theirs), f"layer {source.name!r}: {len(theirs)} parameter blobs there, {len(blobs)} here"
+            len(blobs) == len(theirs),
+            f"layer {source.name!r}: {len(theirs)} parameter blobs in the net to share with, {len(blobs)} in this one",
         )
         for index, (blob, shared) in enumerate(zip(blobs, theirs)):
             check(
                 blob.shape == shared.shape,
-                f"layer {source.name!r}: parameter {index} has shape {shared.shape} there, {blob.shape} here",
+                f"layer {source.name!r}: parameter {index} has shape {shared.shape} in the net to share with, "
+                f"{blob.shape} in this one",
             )
             blob.share_data(shared)
 
 
-def host(memory, shape):
-    """A memory's numbers as an array to read, without making them the memory."""
+def array_of(memory, shape):
+    """The content of a blob's memory as a float32 array of a shape, read only; the memory itself is not converted."""
     return memory.raw(shape).detach().reshape(shape).to("cpu", torch.float32).contiguous().numpy()
 
 
 def write(net, path, with_diff=False):
-    """Write a net's layers and parameters as binary .caffemodel. Raises OSError."""
+    """Write a net's layers and parameters, with_diff also their diffs, as binary .caffemodel. Raises OSError."""
     parts = [caffe_pb2.NetParameter(name=net.name).SerializeToString()]
     for node in net.nodes:
         blobs = [
-            wire.BlobParts(host(b.data_memory, b.shape), host(b.diff_memory, b.shape) if with_diff else None)
+            wire.BlobParts(array_of(b.data_memory, b.shape), array_of(b.diff_memory, b.shape) if with_diff else None)
             for b in parameters(node)
         ]
         parts += wire.nested(wire.NET_LAYER, node.param.SerializeToString(), wire.LAYER_BLOBS, blobs)
@@ -108,7 +113,10 @@ def write(net, path, with_diff=False):
 
 
 def write_hdf5(net, path, with_diff=False):
-    """Write a net's parameters as HDF5: /data/<layer>/<index>, shared blobs only at their owners. Raises OSError."""
+    """Write a net's parameters as HDF5: /data/<layer>/<index>, with_diff also /diff. Raises OSError, CaffeError.
+
+    A shared blob is stored only at its owner, as BVLC Caffe does.
+    """
     owners = {id(blob.data_memory): blob for blob in reversed(net.learnable)}
 
     def fill(file):
@@ -119,16 +127,16 @@ def write_hdf5(net, path, with_diff=False):
                 for index, blob in enumerate(parameters(node)):
                     if owners.get(id(blob.data_memory)) is blob:
                         memory = blob.data_memory if group_name == "data" else blob.diff_memory
-                        layer.create_dataset(str(index), data=host(memory, blob.shape))
+                        layer.create_dataset(str(index), data=array_of(memory, blob.shape))
 
     hdf5.write(path, fill)
 
 
 def save(net, path):
-    """Write a net's parameters as binary .caffemodel, which appears whole or not at all. Raises CaffeError."""
+    """Write a net's parameters as binary .caffemodel, completely or not at all. Raises CaffeError."""
     durable.write_files([(path, lambda partial: write(net, partial))])
 
 
 def save_hdf5(net, path):
-    """The same as HDF5."""
+    """Write a net's parameters as HDF5, completely or not at all. Raises CaffeError."""
     durable.write_files([(path, lambda partial: write_hdf5(net, partial))])

@@ -1,8 +1,8 @@
-"""Blobs in binary messages, read and written without a copy through Python numbers.
+"""Reading and writing of blobs in protobuf's wire format, as arrays.
 
-Weights are hundreds of megabytes of packed floats: protobuf would hold them several times over, and hand them out one
-by one. The layout is protobuf's: fields of (number << 3 | kind), kind 0 varint, 1 eight bytes, 2 length and bytes,
-5 four bytes.
+Weights are hundreds of megabytes of packed floats. The protobuf package would copy them several times and return them
+as Python numbers one by one, so this module decodes and encodes the fields around them itself. A field is a varint
+(number << 3 | kind) and a value; kinds are 0 varint, 1 eight bytes, 2 length and bytes, 5 four bytes.
 """
 
 import mmap
@@ -23,10 +23,11 @@ STATE_HISTORY = caffe_pb2.SolverState.DESCRIPTOR.fields_by_name["history"].numbe
 
 
 class Malformed(Exception):
-    """Bytes that are no message."""
+    """The bytes are no valid message."""
 
 
 def read_varint(data, at):
+    """(value, position after it) of the varint at position `at`. Raises Malformed."""
     value = shift = 0
     while True:
         if at >= len(data) or shift > 63:
@@ -40,7 +41,7 @@ def read_varint(data, at):
 
 
 def fields(data):
-    """The fields of a message: (number, kind, value or memoryview, first byte, byte behind). Raises Malformed."""
+    """Yield the fields of a message: (number, kind, int or memoryview, position, end position). Raises Malformed."""
     at, end = 0, len(data)
     while at < end:
         first = at
@@ -64,7 +65,7 @@ def fields(data):
 
 
 def read_blob(data):
-    """A BlobProto as array, of the shape it gives, old or new. Raises Malformed."""
+    """The data of a BlobProto as an array, in its shape or that of the old fields num to width. Raises Malformed."""
     parts, shape, old = {}, None, {}
     for number, kind, value, _, _ in fields(data):
         if number == BLOB["shape"]:
@@ -88,7 +89,10 @@ def read_blob(data):
 
 
 def split_blobs(data, blobs_number):
-    """(the message without its blobs, its blobs as arrays). Raises Malformed."""
+    """(bytes of a message without its blobs, its blobs as arrays). Raises Malformed.
+
+    blobs_number: number of the field that contains the blobs
+    """
     rest, arrays = [], []
     for number, kind, value, first, end in fields(data):
         if number == blobs_number and kind == BYTES:
@@ -99,14 +103,14 @@ def split_blobs(data, blobs_number):
 
 
 def text(value):
-    """A message's text. protobuf hands out bytes where they are no UTF-8. Raises Malformed."""
+    """Return a text of a message. Raises Malformed for bytes, which protobuf returns for text that is not UTF-8."""
     if not isinstance(value, str):
         raise Malformed
     return value
 
 
 def open_bytes(path):
-    """A file's bytes, mapped; arrays read from them keep the map alive. Raises CaffeError."""
+    """The bytes of a file, mapped into memory as long as arrays refer to them. Raises CaffeError."""
     check(not os.path.exists(path) or os.path.isfile(path), f"{path}: not a file")
     try:
         with open(path, "rb") as file:
@@ -117,7 +121,7 @@ def open_bytes(path):
 
 
 def read_weights(path):
-    """The layers of a .caffemodel with blobs: list of (name, arrays). Raises CaffeError."""
+    """The layers in a binary .caffemodel: list of (name, list of arrays). Raises CaffeError."""
     data = open_bytes(path)
     layers = []
     kinds = {
@@ -137,7 +141,7 @@ def read_weights(path):
 
 
 def read_state(path):
-    """A .solverstate: SolverState without its history, and the history's arrays. Raises CaffeError."""
+    """(SolverState without its histories, the histories as arrays) of a binary .solverstate. Raises CaffeError."""
     data = open_bytes(path)
     try:
         rest, arrays = split_blobs(data, STATE_HISTORY)
@@ -149,6 +153,7 @@ def read_state(path):
 
 
 def varint(value):
+    """A non-negative integer encoded as a varint."""
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)
@@ -158,11 +163,12 @@ def varint(value):
 
 
 def key(number):
+    """The encoded key of field `number` with kind 2, length and bytes."""
     return varint(number << 3 | BYTES)
 
 
 class BlobParts:
-    """A blob as the parts of its message: `parts`, bytes and memoryviews; `size`, their bytes together."""
+    """An encoded BlobProto: `parts`, a list of bytes and memoryviews of the arrays; `size`, their total in bytes."""
 
     def __init__(self, data, diff=None):
         shape = caffe_pb2.BlobShape(dim=data.shape).SerializeToString()
@@ -174,12 +180,15 @@ class BlobParts:
         self.size = sum(len(part) for part in self.parts)
 
     def field(self, number):
-        """The parts of a field that holds the blob."""
+        """The parts of field `number` that contains the blob."""
         return [key(number), varint(self.size), *self.parts]
 
 
 def nested(number, head, blobs_number, blobs):
-    """The parts of a message field: `head`, its serialised other fields, and blobs."""
+    """The parts of field `number` that contains a message.
+
+    head: the serialised fields of the message other than blobs; blobs: list of BlobParts; blobs_number: their field
+    """
     inner = [head] + [part for blob in blobs for part in blob.field(blobs_number)]
     return [key(number), varint(sum(map(len, inner))), *inner]
 

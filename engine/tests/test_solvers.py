@@ -139,7 +139,7 @@ def test_callbacks_and_what_pycaffe_shows_of_a_solver(solver_text, tmp_path):
 
 
 def test_a_snapshot_is_whole_or_not_there(solver_text, tmp_path, monkeypatch):
-    """A write that fails leaves neither a half file nor the old one spoilt."""
+    """A write that fails leaves no incomplete file, and the old file unchanged."""
     from caffe import wire
 
     solver_text(FIXED)

@@ -1,4 +1,4 @@
-"""The layer types; importing this registers them all."""
+"""The layer types. Importing this package registers all of them in TYPES."""
 
 from . import (  # noqa: F401
     affine,

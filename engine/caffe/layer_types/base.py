@@ -1,4 +1,4 @@
-"""What all layers are, and the register of layer types."""
+"""The base classes of layers, and the registry of layer types."""
 
 from ..blob import BlobVec
 from ..errors import CaffeError, check
@@ -7,16 +7,16 @@ TYPES = {}
 
 
 class Layer:
-    """Base of every layer; Python layers derive from it.
+    """Base of all layers, caffe.Layer; users derive their Python layers from it.
 
-    A Python layer has methods setup(bottom, top), reshape(bottom, top), forward(bottom, top) and
-    backward(top, propagate_down, bottom), and finds its param_str (str) and phase (TRAIN = 0, TEST = 1) set. bottom
-    and top are lists of blobs, `self.blobs.add_blob(*shape)` adds a parameter blob.
+    A Python layer has the methods setup(bottom, top), reshape(bottom, top), forward(bottom, top) and
+    backward(top, propagate_down, bottom), where bottom and top are lists of blobs. The attributes param_str (str) and
+    phase (TRAIN = 0, TEST = 1) are set, and `self.blobs.add_blob(*shape)` in setup adds a parameter blob.
 
-    supports_tensors: a class whose forward and backward work on PyTorch tensors as well as on arrays sets this to True.
-    They then get tensors on the device that computes, in `data` and `diff` of bottoms, tops and blobs, and nothing
-    passes through the host. Bottoms' data and tops' diffs are to be read only. BVLC Caffe knows no such
-    attribute and gives such a layer arrays.
+    supports_tensors: a class sets this to True if its forward and backward work on PyTorch tensors as well as on NumPy
+    arrays. In these methods, `data` and `diff` of bottoms, tops and blobs are then float32 tensors on the device, so
+    that nothing is copied to the CPU; the data of bottoms and the diffs of tops are read only. BVLC Caffe ignores the
+    attribute and gives the layer arrays.
     """
 
     supports_tensors = False
@@ -27,14 +27,14 @@ class Layer:
         self.blobs = BlobVec()
 
     def setup(self, bottom, top):
-        """Check parameters and counts of blobs, add parameter blobs."""
+        """Check the parameters and the numbers of blobs, and add parameter blobs. Called once."""
 
     def reshape(self, bottom, top):
-        """Check shapes, shape the tops."""
+        """Check the shapes of the bottoms and reshape the tops. Called after setup and before a forward pass."""
 
 
 def register(*names):
-    """Class decorator: the class is the layer type of these names."""
+    """Class decorator that registers a class as the layer type of these names."""
 
     def add(cls):
         for name in names:
@@ -45,27 +45,28 @@ def register(*names):
 
 
 def layer_type(name, layer):
-    """The class of a layer type; layer: its layer's name, for the error. Raises CaffeError for an unknown one."""
+    """The class of a layer type; layer: name of the layer, for errors. Raises CaffeError for an unknown type."""
     if name not in TYPES:
         raise CaffeError(f"layer {layer!r}: unknown layer type {name!r}; supported are {', '.join(sorted(TYPES))}")
     return TYPES[name]
 
 
 class BuiltIn(Layer):
-    """Base of the engine's own layers, which work on tensors.
+    """Base of the layers that the engine implements, which work on tensors.
 
     param: LayerParameter; phase: TRAIN or TEST
-    bottoms, tops: how many blobs the layer takes: a number, or (least, most or None)
-    shares_tops: the tops are, or may be, the memory of bottoms or hold their content from pass to pass
+    bottoms, tops: number of blobs that the layer takes: an int, or (minimum, maximum), with None for no maximum
+    shares_tops: whether tops can share the memory of bottoms or keep their content between passes, so that the net must
+        not release it before a forward pass
     learns: bool per parameter blob, whether backward computes its gradient; set by the net
     """
 
     bottoms = 1
     tops = 1
-    # Whether a loss layer: its first top has weight 1 by default, and need not be named.
+    # Whether it is a loss layer: its first top has loss weight 1 by default and may be left out of the prototxt.
     is_loss = False
     shares_tops = False
-    # Bottoms that never get a gradient, even with force_backward.
+    # Indices of bottoms for which there is no gradient, even with force_backward.
     no_gradient = ()
 
     def __init__(self, param, phase):
@@ -74,7 +75,7 @@ class BuiltIn(Layer):
         self.learns = []
 
     def check_counts(self, bottom, top):
-        """Raise CaffeError unless the layer has as many bottoms and tops as its type takes."""
+        """Raise CaffeError unless the numbers of bottoms and tops are those that the layer type takes."""
         for what, found, wanted in (("bottom", len(bottom), self.bottoms), ("top", len(top), self.tops)):
             least, most = wanted if isinstance(wanted, tuple) else (wanted, wanted)
             if found < least or (most is not None and found > most):
@@ -87,16 +88,25 @@ class BuiltIn(Layer):
         return f"layer {self.param.name!r}"
 
     def check(self, condition, message):
+        """Raise CaffeError with the layer's name and a message unless the condition holds."""
         check(condition, f"{self.where}: {message}")
 
     def axis(self, axis, blob, end=False):
-        """An axis of a blob; negative ones count from the end. end: whether one past the last is allowed too."""
+        """The index of an axis of a blob; a negative one counts from the end. Raises CaffeError if it is out of range.
+
+        end: whether the index after the last axis is allowed as well
+        """
         axes = len(blob.shape)
         self.check(-axes <= axis < axes + end, f"axis {axis} is out of range for a blob of shape {blob.shape}")
         return axis + axes if axis < 0 else axis
 
     def forward(self, bottom, top):
+        """Compute the data of the tops."""
         raise NotImplementedError
 
     def backward(self, top, propagate_down, bottom):
+        """Compute the diffs of the bottoms (propagate_down: bool per bottom) and add to those of the parameter blobs.
+
+        Raises CaffeError for a layer type without a gradient.
+        """
         raise CaffeError(f"{self.where}: {self.type} has no gradient; set propagate_down: false, or no loss behind it")

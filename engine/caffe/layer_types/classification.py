@@ -1,4 +1,7 @@
-"""Losses of classes, and Accuracy: SoftmaxWithLoss, InfogainLoss, MultinomialLogisticLoss."""
+"""Classification losses and accuracy: SoftmaxWithLoss, InfogainLoss, MultinomialLogisticLoss, Accuracy.
+
+Shapes are written (outer, classes, inner), as in BVLC Caffe: the axes before and after the class axis are flattened.
+"""
 
 import torch
 
@@ -9,24 +12,29 @@ from ..tensors import product
 from .base import BuiltIn, register
 from .losses import LabelLoss, Loss
 
-# The least probability whose logarithm is taken.
-LEAST = 1e-20
+# Probabilities are raised to this value before their logarithm is taken (kLOG_THRESHOLD; softmax: FLT_MIN).
+LOG_THRESHOLD = 1e-20
 SMALLEST_FLOAT = torch.finfo(torch.float32).tiny
 
 
 class ClassLoss(LabelLoss):
-    """Base: scores with classes along an axis, and one label for each place of the other axes."""
+    """Base: bottom 0 has scores with the classes along an axis, bottom 1 a label for each position (outer, inner)."""
 
     def class_axis(self):
+        """The class axis as in the prototxt."""
         return self.param.softmax_param.axis
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)
         shape = bottom[0].shape
-        self.at = self.axis(self.class_axis(), bottom[0])
-        self.outer, self.classes, self.inner = product(shape[: self.at]), shape[self.at], product(shape[self.at + 1 :])
+        self.dim = self.axis(self.class_axis(), bottom[0])
+        self.outer, self.classes, self.inner = (
+            product(shape[: self.dim]),
+            shape[self.dim],
+            product(shape[self.dim + 1 :]),
+        )
         places, labels = self.outer * self.inner, product(bottom[1].shape)
-        self.check(places == labels, f"scores of shape {shape} need {places} labels (axis {self.at}), not {labels}")
+        self.check(places == labels, f"scores of shape {shape} need {places} labels (axis {self.dim}), not {labels}")
         if len(top) > 1:
             top[1].reshape(*shape)
 
@@ -35,7 +43,7 @@ class ClassLoss(LabelLoss):
         return tensor.reshape(self.outer, self.classes, self.inner)
 
     def labels(self, bottom):
-        """Labels (outer, inner), 0 where they do not count, and which count (None: all)."""
+        """(labels, counts), both (outer, inner): labels, 0 if ignored; whether each counts, None if all do."""
         labels = bottom[1].value().reshape(self.outer, self.inner).long()
         if self.ignored is None:
             return labels, None
@@ -43,10 +51,11 @@ class ClassLoss(LabelLoss):
         return labels * counts, counts
 
     def divisor_for(self, counts):
+        """The number by which the sum of the losses is divided; counts: as from `labels`."""
         return self.normaliser(self.outer, self.inner, None if counts is None else counts.sum())
 
     def finish(self, losses, counts, bottom, top):
-        """Hand on the loss of the places (outer, inner) that count and, where asked for, the probabilities."""
+        """Write the normalised sum of the losses (outer, inner) and, if there is a second top, the probabilities."""
         if counts is not None:
             losses = losses * counts
         self.divisor = self.divisor_for(counts)
@@ -55,19 +64,24 @@ class ClassLoss(LabelLoss):
             top[1].put(self.probabilities.reshape(bottom[0].shape).clone())
 
 
-def chosen(rows, labels):
-    """The number of each place's label: rows (outer, classes, inner), labels (outer, inner)."""
+def at_labels(rows, labels):
+    """The values (outer, inner) at the labels (outer, inner) in rows (outer, classes, inner)."""
     return rows.gather(1, labels[:, None])[:, 0]
 
 
 @register("SoftmaxWithLoss")
 class SoftmaxWithLoss(ClassLoss):
+    """Cross-entropy of the softmax of the scores: -log p[label], with the gradient p - onehot(label).
+
+    A second top gives the probabilities.
+    """
+
     tops = (0, 2)
 
     def forward(self, bottom, top):
         self.probabilities = self.rows(bottom[0].value()).softmax(1)
         labels, counts = self.labels(bottom)
-        losses = -chosen(self.probabilities, labels).clamp(min=SMALLEST_FLOAT).log()
+        losses = -at_labels(self.probabilities, labels).clamp(min=SMALLEST_FLOAT).log()
         self.finish(losses, counts, bottom, top)
 
     def backward(self, top, propagate_down, bottom):
@@ -83,9 +97,9 @@ class SoftmaxWithLoss(ClassLoss):
 
 @register("InfogainLoss")
 class InfogainLoss(ClassLoss):
-    """Softmax, then the logarithms of all classes weighted by the label's row of a matrix H.
+    """-sum over classes k of H[label, k] log p[k], where p is the softmax of the scores.
 
-    H is the third bottom, or the blob in the file infogain_loss_param.source.
+    H (classes, classes) is the third bottom, or the BlobProto in the file infogain_loss_param.source.
     """
 
     bottoms = (2, 3)
@@ -113,14 +127,14 @@ class InfogainLoss(ClassLoss):
         self.check(found == self.classes**2, f"the infogain matrix has {found} numbers, not {self.classes}^2")
 
     def gains(self, bottom, labels):
-        """H's row of each place's label, (outer, classes, inner)."""
+        """The rows of H at the labels (outer, inner), as (outer, classes, inner)."""
         matrix = bottom[2].value() if self.stored is None else self.stored.to(labels.device)
         return matrix.reshape(self.classes, self.classes)[labels].movedim(-1, 1)
 
     def forward(self, bottom, top):
         self.probabilities = self.rows(bottom[0].value()).softmax(1)
         labels, counts = self.labels(bottom)
-        losses = -(self.gains(bottom, labels) * self.probabilities.clamp(min=LEAST).log()).sum(1)
+        losses = -(self.gains(bottom, labels) * self.probabilities.clamp(min=LOG_THRESHOLD).log()).sum(1)
         self.finish(losses, counts, bottom, top)
 
     def backward(self, top, propagate_down, bottom):
@@ -137,7 +151,7 @@ class InfogainLoss(ClassLoss):
 
 @register("MultinomialLogisticLoss")
 class MultinomialLogisticLoss(Loss):
-    """Cross-entropy of probabilities against labels, mean over the rows."""
+    """-log p[label], mean over the rows, where bottom 0 holds probabilities p (N, classes)."""
 
     no_gradient = (1,)
 
@@ -146,9 +160,10 @@ class MultinomialLogisticLoss(Loss):
         self.check(product(bottom[1].shape[1:]) == 1, f"one label per row is needed, not shape {bottom[1].shape}")
 
     def operands(self, bottom):
+        """Probabilities (N, classes), labels (N, 1), and the probabilities of the labels (N, 1)."""
         rows = bottom[0].value().reshape(bottom[0].shape[0], -1)
         labels = bottom[1].value().reshape(-1, 1).long()
-        return rows, labels, rows.gather(1, labels).clamp(min=LEAST)
+        return rows, labels, rows.gather(1, labels).clamp(min=LOG_THRESHOLD)
 
     def forward(self, bottom, top):
         rows, _, right = self.operands(bottom)
@@ -164,9 +179,9 @@ class MultinomialLogisticLoss(Loss):
 
 @register("Accuracy")
 class Accuracy(BuiltIn):
-    """Share of labels among the top_k scores of their place; on request that share per class too.
+    """Fraction of positions whose label is among the top_k scores; a second top gives it per class (classes,).
 
-    A tie counts against the label, as in Caffe.
+    As in BVLC Caffe, scores that equal that of the label count as higher.
     """
 
     bottoms = 2
@@ -179,11 +194,15 @@ class Accuracy(BuiltIn):
 
     def reshape(self, bottom, top):
         param, shape = self.param.accuracy_param, bottom[0].shape
-        self.at = self.axis(param.axis, bottom[0])
-        self.outer, self.classes, self.inner = product(shape[: self.at]), shape[self.at], product(shape[self.at + 1 :])
+        self.dim = self.axis(param.axis, bottom[0])
+        self.outer, self.classes, self.inner = (
+            product(shape[: self.dim]),
+            shape[self.dim],
+            product(shape[self.dim + 1 :]),
+        )
         labels, places = product(bottom[1].shape), self.outer * self.inner
         self.check(param.top_k <= self.classes, f"top_k {param.top_k} is more than the {self.classes} classes")
-        self.check(places == labels, f"scores of shape {shape} need {places} labels (axis {self.at}), not {labels}")
+        self.check(places == labels, f"scores of shape {shape} need {places} labels (axis {self.dim}), not {labels}")
         top[0].reshape()
         if len(top) > 1:
             top[1].reshape(self.classes)
@@ -193,8 +212,8 @@ class Accuracy(BuiltIn):
         labels = bottom[1].value().reshape(self.outer, self.inner).long()
         counts = torch.ones_like(labels, dtype=torch.bool) if self.ignored is None else labels != self.ignored
         labels = labels * counts
-        as_good = (rows >= rows.gather(1, labels[:, None])).sum(1)
-        right = ((as_good <= self.param.accuracy_param.top_k) & counts).float()
+        at_least_as_high = (rows >= rows.gather(1, labels[:, None])).sum(1)
+        right = ((at_least_as_high <= self.param.accuracy_param.top_k) & counts).float()
         top[0].put(right.sum() / counts.sum().clamp(min=1))
         if len(top) > 1:
             sums = torch.zeros((2, self.classes), device=right.device)

@@ -1,4 +1,4 @@
-"""Layers that combine or reduce: Eltwise, Reduction, ArgMax, Softmax."""
+"""Layers that combine or reduce blobs: Eltwise, Reduction, ArgMax, Softmax."""
 
 import torch
 
@@ -11,6 +11,8 @@ SUM, PROD = caffe_pb2.EltwiseParameter.SUM, caffe_pb2.EltwiseParameter.PROD
 
 @register("Eltwise")
 class Eltwise(BuiltIn):
+    """SUM (weighted by coeff), PROD or MAX of bottoms of one shape, element by element."""
+
     bottoms = (2, None)
 
     def setup(self, bottom, top):
@@ -36,7 +38,7 @@ class Eltwise(BuiltIn):
             for value in values[2:]:
                 total *= value
         else:
-            # Among the first two a tie goes to the second, later ones must be larger, as in Caffe.
+            # As in BVLC Caffe, the second of two equal bottoms 0 and 1 gets the gradient; later ones must be larger.
             first = values[0] > values[1]
             total, self.winner = torch.where(first, values[0], values[1]), (~first).long()
             for index, value in enumerate(values[2:], 2):
@@ -65,16 +67,16 @@ class Eltwise(BuiltIn):
 
 @register("Reduction")
 class Reduction(BuiltIn):
-    """SUM, ASUM (of absolute values), SUMSQ (of squares) or MEAN over all axes from `axis` on, times coeff."""
+    """SUM, ASUM (sum of absolute values), SUMSQ (sum of squares) or MEAN over all axes from `axis` on, times coeff."""
 
     def reshape(self, bottom, top):
-        self.at = self.axis(self.param.reduction_param.axis, bottom[0])
-        self.size = product(bottom[0].shape[self.at :])
-        top[0].reshape(*bottom[0].shape[: self.at])
+        self.dim = self.axis(self.param.reduction_param.axis, bottom[0])
+        self.size = product(bottom[0].shape[self.dim :])
+        top[0].reshape(*bottom[0].shape[: self.dim])
 
     def forward(self, bottom, top):
         param = self.param.reduction_param
-        rows = bottom[0].value().reshape(*bottom[0].shape[: self.at], -1)
+        rows = bottom[0].value().reshape(*bottom[0].shape[: self.dim], -1)
         kinds = caffe_pb2.ReductionParameter
         if param.operation == kinds.ASUM:
             rows = rows.abs()
@@ -89,7 +91,7 @@ class Reduction(BuiltIn):
         param, kinds = self.param.reduction_param, caffe_pb2.ReductionParameter
         x = bottom[0].value()
         factor = param.coeff / self.size if param.operation == kinds.MEAN else param.coeff
-        dy = (top[0].gradient() * factor).reshape(*bottom[0].shape[: self.at], *[1] * (x.dim() - self.at))
+        dy = (top[0].gradient() * factor).reshape(*bottom[0].shape[: self.dim], *[1] * (x.dim() - self.dim))
         if param.operation == kinds.ASUM:
             gradient = dy * x.sign()
         elif param.operation == kinds.SUMSQ:
@@ -101,18 +103,22 @@ class Reduction(BuiltIn):
 
 @register("ArgMax")
 class ArgMax(BuiltIn):
-    """Places (and, with out_max_val, values) of the top_k largest numbers, of each image or along an axis."""
+    """Indices of the top_k largest numbers, with out_max_val their values.
+
+    With `axis` along that axis: indices or values. Without it over each image: (N, 1, top_k), or (N, 2, top_k) for
+    indices and values.
+    """
 
     def setup(self, bottom, top):
         param = self.param.argmax_param
-        self.at = self.axis(param.axis, bottom[0]) if param.HasField("axis") else None
-        size = bottom[0].shape[self.at] if self.at is not None else product(bottom[0].shape[1:])
+        self.dim = self.axis(param.axis, bottom[0]) if param.HasField("axis") else None
+        size = bottom[0].shape[self.dim] if self.dim is not None else product(bottom[0].shape[1:])
         self.check(1 <= param.top_k <= size, f"argmax_param.top_k must be 1 to {size}, not {param.top_k}")
 
     def reshape(self, bottom, top):
         param, shape = self.param.argmax_param, list(bottom[0].shape)
-        if self.at is not None:
-            shape[self.at] = param.top_k
+        if self.dim is not None:
+            shape[self.dim] = param.top_k
         else:
             axes = max(len(shape), 3)
             shape = [shape[0]] + [1] * (axes - 1)
@@ -123,13 +129,13 @@ class ArgMax(BuiltIn):
 
     def forward(self, bottom, top):
         param, x = self.param.argmax_param, bottom[0].value()
-        rows = x.reshape(x.shape[0], -1) if self.at is None else x.movedim(self.at, -1)
-        # Of equal numbers the last comes first, as in Caffe.
+        rows = x.reshape(x.shape[0], -1) if self.dim is None else x.movedim(self.dim, -1)
+        # As in BVLC Caffe, which sorts pairs (value, index) in descending order, the last of equal numbers comes first.
         order = rows.flip(-1).sort(dim=-1, descending=True, stable=True)
         values = order.values[..., : param.top_k]
         places = (rows.shape[-1] - 1 - order.indices[..., : param.top_k]).float()
-        if self.at is not None:
-            result = (values if param.out_max_val else places).movedim(-1, self.at)
+        if self.dim is not None:
+            result = (values if param.out_max_val else places).movedim(-1, self.dim)
         else:
             result = torch.stack([places, values], 1) if param.out_max_val else places
         top[0].put(result.reshape(top[0].shape).contiguous())
@@ -137,14 +143,16 @@ class ArgMax(BuiltIn):
 
 @register("Softmax")
 class Softmax(BuiltIn):
+    """exp(x) / sum of exp(x) along an axis."""
+
     def reshape(self, bottom, top):
-        self.at = self.axis(self.param.softmax_param.axis, bottom[0])
+        self.dim = self.axis(self.param.softmax_param.axis, bottom[0])
         top[0].reshape(*bottom[0].shape)
 
     def forward(self, bottom, top):
-        top[0].put(bottom[0].value().softmax(self.at))
+        top[0].put(bottom[0].value().softmax(self.dim))
 
     def backward(self, top, propagate_down, bottom):
         if propagate_down[0]:
             y, dy = top[0].value(), top[0].gradient()
-            bottom[0].put_gradient((dy - (dy * y).sum(self.at, keepdim=True)) * y)
+            bottom[0].put_gradient((dy - (dy * y).sum(self.dim, keepdim=True)) * y)

@@ -1,4 +1,7 @@
-"""Convolution and Deconvolution."""
+"""The layers Convolution and Deconvolution. Convolutions with groups use the algorithms of grouped.py.
+
+A layer with several bottoms and tops applies the same filters to each of them.
+"""
 
 import torch
 
@@ -13,7 +16,11 @@ aten = torch.ops.aten
 
 
 class Filter(BuiltIn):
-    """What the two share: parameters, shapes, bias. Several bottoms and tops are as many inputs to one filter."""
+    """Base of both: parameters, shapes, bias, and the computation of all groups in one call.
+
+    Blobs: weights (num_output, channels / group, *kernel), of a Deconvolution (channels, num_output / group, *kernel),
+    and with bias_term a bias (num_output,).
+    """
 
     bottoms = (1, None)
     tops = (1, None)
@@ -23,9 +30,9 @@ class Filter(BuiltIn):
         param = self.param.convolution_param
         self.check(len(bottom) == len(top), f"needs as many tops as bottoms, not {len(top)} and {len(bottom)}")
         self.check(param.num_output > 0, "convolution_param.num_output must be at least 1")
-        self.at = self.axis(param.axis, bottom[0])
-        self.geometry = Geometry(param, len(bottom[0].shape) - self.at - 1, self.where)
-        self.groups, self.outputs, channels = param.group, param.num_output, bottom[0].shape[self.at]
+        self.dim = self.axis(param.axis, bottom[0])
+        self.geometry = Geometry(param, len(bottom[0].shape) - self.dim - 1, self.where)
+        self.groups, self.outputs, channels = param.group, param.num_output, bottom[0].shape[self.dim]
         self.check(self.groups > 0, "convolution_param.group must be at least 1")
         for what, count in (("input channels", channels), ("num_output", self.outputs)):
             self.check(count % self.groups == 0, f"{count} {what} do not divide into {self.groups} groups")
@@ -43,31 +50,33 @@ class Filter(BuiltIn):
         for blob in bottom:
             self.check(blob.shape == shape, f"bottoms differ in shape: {blob.shape}, {shape}")
         self.check(
-            len(shape) == self.at + 1 + len(self.geometry.kernel) and shape[self.at] == self.channels,
-            f"input of shape {shape} has not {self.channels} channels at axis {self.at}",
+            len(shape) == self.dim + 1 + len(self.geometry.kernel) and shape[self.dim] == self.channels,
+            f"input of shape {shape} does not have {self.channels} channels at axis {self.dim}",
         )
-        sizes = shape[self.at + 1 :]
+        sizes = shape[self.dim + 1 :]
         new = self.geometry.deconvolved(sizes) if self.transposed else self.geometry.output(sizes)
         self.check(min(new) > 0, f"kernel {self.geometry.kernel} is larger than the padded input of shape {shape}")
         for blob in top:
-            blob.reshape(*shape[: self.at], self.outputs, *new)
+            blob.reshape(*shape[: self.dim], self.outputs, *new)
 
     def folded(self, tensor, channels, sizes):
-        """A tensor of a blob as (N, channels, sizes), the axes before the channels' as one."""
+        """A tensor of a blob as (N, channels, *sizes), with all axes before the channel axis flattened to N."""
         return tensor.reshape(-1, channels, *sizes)
 
     def operand(self, tensor):
-        """A tensor in the type the product is computed in."""
+        """A tensor converted to the type in which the product is computed."""
         return tensor.to(context.compute_type())
 
     def bias(self):
+        """The bias in that type, or None."""
         return self.operand(self.blobs[1].value()) if len(self.blobs) > 1 else None
 
     def wanted(self, propagate_down):
-        """Which gradients backward computes: to the input, the weights, the bias."""
+        """Which gradients backward computes: list of bool for the input, the weights and the bias."""
         return [propagate_down, self.learns[0], len(self.blobs) > 1 and self.learns[1]]
 
     def add_gradients(self, weight, bias):
+        """Add gradients, or None, to the diffs of the parameter blobs."""
         for blob, gradient in zip(self.blobs, (weight, bias)):
             if gradient is not None:
                 blob.diff_memory.add(gradient.reshape(blob.shape))
@@ -75,18 +84,21 @@ class Filter(BuiltIn):
     # One call for all groups ------------------------------------------------------------------------------
 
     def settings(self):
+        """The arguments of aten.convolution after the bias."""
         geometry = self.geometry
         return (geometry.stride, geometry.pad, geometry.dilation, self.transposed, [0] * len(geometry.pad), self.groups)
 
     def input(self, blob):
+        """The data of a bottom as (N, channels, *sizes); with two spatial axes channels last, which is faster."""
         shape = blob.shape
-        x = self.operand(self.folded(blob.raw(), self.channels, shape[self.at + 1 :]))
+        x = self.operand(self.folded(blob.raw(), self.channels, shape[self.dim + 1 :]))
         return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 and self.channels_last() else x
 
     def channels_last(self):
         return True
 
     def weight(self):
+        """The weights in the type of the product."""
         weight = self.operand(self.blobs[0].value())
         if weight.dim() == 4 and self.groups == 1 and weight.is_cuda:
             weight = weight.contiguous(memory_format=torch.channels_last)
@@ -103,7 +115,7 @@ class Filter(BuiltIn):
             wanted = self.wanted(down)
             if not any(wanted):
                 continue
-            dy = self.operand(self.folded(target.raw_gradient(), self.outputs, target.shape[self.at + 1 :]))
+            dy = self.operand(self.folded(target.raw_gradient(), self.outputs, target.shape[self.dim + 1 :]))
             sizes = [self.outputs] if wanted[2] else None
             gradients = aten.convolution_backward(dy, self.input(source), weight, sizes, *self.settings(), wanted)
             if down:
@@ -113,27 +125,29 @@ class Filter(BuiltIn):
 
 @register("Convolution")
 class Convolution(Filter):
-    """Convolution; groups with their own channels are computed by the algorithms of grouped.py."""
+    """Convolution, with the fastest algorithm of grouped.py if there are groups."""
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)
         positions = product(top[0].shape) // self.outputs
         self.algorithms = [None, None]
-        if self.at == 1:
+        if self.dim == 1:
             self.algorithms = [
                 grouped.choose(self.geometry, self.groups, positions, self.weight_shape, gpu) for gpu in (False, True)
             ]
 
     @property
     def algorithm(self):
-        """How the groups are computed where they are computed now; None: in one call."""
+        """The algorithm of grouped.py for the current device, or None for one call for all groups."""
         return self.algorithms[context.on_gpu()]
 
     def grouped_weight(self):
+        """The weights as (groups, num_output / groups, channels / groups, *kernel)."""
         outputs, *rest = self.weight_shape
         return self.operand(self.blobs[0].value()).view(self.groups, outputs // self.groups, *rest)
 
     def input_blocks(self, blob):
+        """The data of a bottom as blocks; see grouped.py."""
         return self.operand(grouped.blocks(blob.raw(), blob.shape, self.groups))
 
     def forward(self, bottom, top):
@@ -142,7 +156,7 @@ class Convolution(Filter):
             return super().forward(bottom, top)
         weight, bias = self.grouped_weight(), self.bias()
         bias = None if bias is None else bias.view(self.groups, -1)
-        self.kept_weight = weight if weight.dtype != torch.float32 and self.phase == context.TRAIN else None
+        self.cast_weight = weight if weight.dtype != torch.float32 and self.phase == context.TRAIN else None
         for source, target in zip(bottom, top):
             x = self.input_blocks(source)
             images, _, height, width = target.shape
@@ -154,7 +168,7 @@ class Convolution(Filter):
         algorithm = self.algorithm
         if algorithm is None:
             return super().backward(top, propagate_down, bottom)
-        weight = self.grouped_weight() if self.kept_weight is None else self.kept_weight
+        weight = self.grouped_weight() if self.cast_weight is None else self.cast_weight
         for source, target, down in zip(bottom, top, propagate_down):
             wanted = self.wanted(down)
             if not any(wanted):
@@ -168,7 +182,7 @@ class Convolution(Filter):
                 source.put_gradient(grouped.unblock(dx))
 
     def adder(self, index):
-        """A function (group, tensor) that adds a group's gradient to those of parameter blob `index`."""
+        """A function (group, tensor) that adds the gradient of a group to the diff of parameter blob `index`."""
         shape = self.blobs[index].shape
         total, fresh = self.blobs[index].diff_memory.accumulator(shape)
         total = total.view(self.groups, shape[0] // self.groups, *shape[1:])
@@ -184,6 +198,6 @@ class Convolution(Filter):
 
 @register("Deconvolution")
 class Deconvolution(Filter):
-    """The transposed convolution: what a Convolution's backward does to its gradient."""
+    """Transposed convolution: the map that the backward pass of a Convolution applies to its top's diff."""
 
     transposed = True

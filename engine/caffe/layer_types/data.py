@@ -1,4 +1,4 @@
-"""Layers that bring data: Data (LMDB), MemoryData, HDF5Data, DummyData."""
+"""Layers that supply data: Data (LMDB), MemoryData, HDF5Data, DummyData."""
 
 import pathlib
 import weakref
@@ -17,7 +17,7 @@ from .base import BuiltIn, register
 
 
 class Source(BuiltIn):
-    """Base of layers without bottoms."""
+    """Base of the data layers, which have no bottoms and no gradient."""
 
     bottoms = 0
     tops = (1, None)
@@ -26,15 +26,16 @@ class Source(BuiltIn):
         """Nothing to do."""
 
     def seed(self):
+        """A seed for the layer's random numbers, from those of caffe.set_random_seed."""
         return int(torch.randint(2**31 - 1, (), generator=context.generator()))
 
 
 @register("Data")
 class Data(Source):
-    """Images and labels of an LMDB of Datum messages, in the order of the keys, over and over.
+    """Images (N, C, H, W) and labels (N,) of the Datum messages in an LMDB, in the order of the keys, pass after pass.
 
-    With several solvers, solver r of S takes record r mod S in TRAIN, as in Caffe, or with context.shard = "batches"
-    batch r mod S; in TEST every solver reads all.
+    With S solvers, solver r reads in TRAIN the records i with i mod S = r, as in BVLC Caffe, or with
+    set_shard("batches") those batches. In TEST every solver reads all records.
     """
 
     tops = (1, 2)
@@ -52,14 +53,14 @@ class Data(Source):
         ranks, rank = context.solver_count(), context.solver_rank()
         if self.phase == context.TEST:
             ranks, rank = 1, 0
-        run = param.batch_size if context.shard() == "batches" else 1
+        block = param.batch_size if context.shard() == "batches" else 1
         self.loader = Loader(
             *(database, self.transformer, param.batch_size, param.prefetch),
-            **{"skip": skip, "rank": rank, "ranks": ranks, "run": run, "budget": context.decoded_budget()},
+            **{"skip": skip, "rank": rank, "ranks": ranks, "block": block, "budget": context.decoded_budget()},
         )
         weakref.finalize(self, self.loader.close)
         _, image = database.image(database.first(), self.transformer.decode)
-        *_, height, width, _ = self.transformer.place((0, 0, False), image.shape)
+        *_, height, width, _ = self.transformer.window((0, 0, False), image.shape)
         self.transformer.affine(image.shape[2])
         top[0].reshape(param.batch_size, image.shape[2], height, width)
         if len(top) > 1:
@@ -84,7 +85,7 @@ class Data(Source):
 
 @register("MemoryData")
 class MemoryData(Source):
-    """Images and labels that a script hands over with Net.set_input_arrays, batch by batch, over and over."""
+    """Images and labels that a script sets with Net.set_input_arrays, batch by batch, pass after pass."""
 
     tops = 2
 
@@ -101,7 +102,10 @@ class MemoryData(Source):
         self.data = None
 
     def set_arrays(self, data, labels):
-        """data (N, C, H, W), labels (N, ...): float32, N a multiple of the batch size. Raises CaffeError."""
+        """Set data (N, C, H, W) and labels (N, 1, 1, 1), float32 and C-contiguous; N is a multiple of the batch size.
+
+        Raises CaffeError.
+        """
         for name, array in (("data", data), ("labels", labels)):
             self.check(array.dtype == np.float32, f"{name} array must be float32, not {array.dtype}")
             self.check(array.flags.c_contiguous, f"{name} array must be C contiguous")
@@ -125,7 +129,11 @@ class MemoryData(Source):
 
 @register("HDF5Data")
 class HDF5Data(Source):
-    """Rows of data sets named like the tops, from the HDF5 files that the text file `source` lists."""
+    """Rows of the data sets with the names of the tops, from the HDF5 files that the text file `source` lists.
+
+    With `shuffle`, the order of the files, and of the rows in each of them, changes in every pass. Several solvers read
+    rows alternately in TRAIN, as in BVLC Caffe.
+    """
 
     def setup(self, bottom, top):
         param = self.param.hdf5_data_param
@@ -144,10 +152,11 @@ class HDF5Data(Source):
             blob.reshape(param.batch_size, *array.shape[1:])
 
     def shuffled(self, count):
+        """The numbers below `count`, in random order if the layer shuffles."""
         return self.random.permutation(count) if self.param.hdf5_data_param.shuffle else np.arange(count)
 
     def load(self):
-        """Read the file whose turn it is."""
+        """Read the current file. Raises CaffeError."""
         path = self.files[self.order[self.file]]
         try:
             with hdf5.reading(path) as file:
@@ -162,7 +171,7 @@ class HDF5Data(Source):
         self.rows = self.shuffled(counts[0])
 
     def advance(self):
-        """Go on to the next row, the next file, the first file."""
+        """Go to the next row; after the last row of a file to the next file, and after the last file to the first."""
         self.row += 1
         if self.row < len(self.rows):
             return
@@ -193,7 +202,7 @@ class HDF5Data(Source):
 
 @register("DummyData")
 class DummyData(Source):
-    """Blobs filled by fillers: constant ones once, others in every pass."""
+    """Blobs filled by fillers: those of type constant once, others in every forward pass."""
 
     shares_tops = True
 

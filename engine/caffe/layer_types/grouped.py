@@ -1,12 +1,15 @@
-"""Convolutions of several groups, by the algorithm that is fastest for their size.
+"""Algorithms for convolutions with several groups, and the choice of the fastest one.
 
-A grouped convolution in one call is slow on CPU and GPU where the groups are few and wide. Blocks are the tensors
-used here instead: (G, N, C, H, W), each group's images together, channels last. Three algorithms:
+PyTorch's grouped convolution is slow, on CPU and GPU, for a few groups with many channels. The algorithms here work on
+"blocks", tensors (G, N, C, H, W) in which each group is contiguous with channels last; C is the number of channels per
+group. They are
 
-- separate: a convolution per group, for groups with much work on the CPU;
-- batched: windows gathered into rows, then one batched matrix product for all groups, on the GPU and for
-  groups with little work;
-- native: one grouped call, for a channel or two per group, and for other than two spatial axes.
+- Separate: a convolution per group, on the CPU for groups with many operations;
+- Batched: windows gathered into rows (im2col), then one batched matrix product for all groups, on the GPU, and on the
+  CPU for groups with few operations;
+- native: PyTorch's grouped call, for one or two channels per group, and for other than two spatial axes.
+
+In the docstrings C', H', W' belong to the output, and h, w are the size of the kernel.
 """
 
 import torch
@@ -15,14 +18,14 @@ from ..tensors import product
 
 aten = torch.ops.aten
 
-# Multiply-adds per group from which on the CPU takes a convolution per group.
-MUCH_WORK = 1_000_000
-# Channels per group, in and out, up to which the native call is best.
-NARROW = 2
+# Multiply-adds per group from which on Separate is used on the CPU.
+MIN_SEPARATE_WORK = 1_000_000
+# Channels per group, in input and output, up to which the native call is used.
+MAX_NATIVE_CHANNELS = 2
 
 
 def blocks(raw, shape, groups):
-    """Any tensor of a blob of shape (N, G * C, H, W) as blocks (G, N, C, H, W), copied only where it must be."""
+    """The stored tensor of a blob of shape (N, G * C, H, W) as blocks, copied only if its strides require it."""
     split = raw.reshape(shape[0], groups, -1, *shape[2:]).transpose(0, 1)
     if split[0].is_contiguous(memory_format=torch.channels_last):
         return split
@@ -30,32 +33,36 @@ def blocks(raw, shape, groups):
 
 
 def empty_blocks(shape, like):
-    """Blocks (G, N, C, H, W) of undefined numbers."""
+    """Uninitialised blocks of a shape (G, N, C, H, W), in the type and on the device of a tensor."""
     groups, images, channels, height, width = shape
     tensor = torch.empty((groups, images, height, width, channels), dtype=like.dtype, device=like.device)
     return tensor.permute(0, 1, 4, 2, 3)
 
 
 def unblock(tensor):
-    """Blocks as a tensor (N, G, C, H, W), whose elements lie in the blob's order."""
+    """A view of blocks as (N, G, C, H, W), whose elements are in the order of a blob (N, G * C, H, W)."""
     return tensor.transpose(0, 1)
 
 
 class Separate:
-    """A convolution per group."""
+    """A convolution per group; geometry: windows.Geometry."""
 
     def __init__(self, geometry):
         self.settings = (geometry.stride, geometry.pad, geometry.dilation, False, [0] * len(geometry.pad), 1)
 
     def forward(self, x, weight, bias, out):
-        """out (G, N, C', H', W') from x (G, N, C, H, W), weight (G, C', C, h, w), bias (G, C') or None."""
+        """Fill out (G, N, C', H', W') from x (G, N, C, H, W), weight (G, C', C, h, w) and bias (G, C') or None."""
         for group in range(len(x)):
             out[group] = aten.convolution(
                 x[group], weight[group], None if bias is None else bias[group], *self.settings
             )
 
     def backward(self, dy, x, weight, dx, dw, db):
-        """Fill dx, and hand each group's gradients to dw(group, tensor) and db(group, tensor), unless they are None."""
+        """Compute the gradients that are not None, from the gradient dy of the output.
+
+        dx: tensor that is filled with the gradient of the input
+        dw, db: functions (group, tensor) that are called with the gradients of weights and bias of each group
+        """
         wanted = [dx is not None, dw is not None, db is not None]
         for group in range(len(dy)):
             gradients = aten.convolution_backward(
@@ -70,7 +77,7 @@ class Separate:
 
 
 class Batched:
-    """Windows as rows of a matrix per group, multiplied for all groups at once."""
+    """Windows as rows of a matrix per group, multiplied for all groups in one call; geometry: windows.Geometry."""
 
     def __init__(self, geometry):
         self.geometry = geometry
@@ -97,7 +104,7 @@ class Batched:
         return windows.reshape(groups, images * high * wide, -1)
 
     def outputs(self, height, width):
-        """Sizes of the output for a padded input."""
+        """(H', W') for the height and width of a padded input."""
         (down, across), (high, wide) = self.geometry.stride, self.geometry.extents()
         return (height - high) // down + 1, (width - wide) // across + 1
 
@@ -107,12 +114,14 @@ class Batched:
         return weight.permute(0, 3, 4, 2, 1).reshape(weight.shape[0], -1, weight.shape[1])
 
     def forward(self, x, weight, bias, out):
+        """See Separate.forward."""
         result = torch.bmm(self.rows(x), self.matrix(weight))
         if bias is not None:
             result += bias[:, None]
         out.permute(0, 1, 3, 4, 2).copy_(result.view(*out.permute(0, 1, 3, 4, 2).shape))
 
     def backward(self, dy, x, weight, dx, dw, db):
+        """See Separate.backward."""
         flat = dy.permute(0, 1, 3, 4, 2).reshape(dy.shape[0], -1, dy.shape[2])
         if db is not None:
             sums = flat.float().sum(1)
@@ -128,13 +137,16 @@ class Batched:
             self.scatter(torch.bmm(flat, self.matrix(weight).transpose(1, 2)), dy.shape, dx)
 
     def scatter(self, rows, shape, dx):
-        """Add the gradients of windows, (G, N * H' * W', h * w * C), up into dx (G, N, C, H, W)."""
+        """Sum the gradients of windows, (G, N * H' * W', h * w * C), in dx (G, N, C, H, W) (col2im).
+
+        shape: of the output, (G, N, C', H', W')
+        """
         geometry = self.geometry
         (top, left), (down, across), dilation = geometry.pad, geometry.stride, geometry.dilation
         groups, images, channels, height, width = dx.shape
         _, _, _, high, wide = shape
         parts = rows.view(groups, images, high, wide, *geometry.kernel, channels)
-        # Sums of up to h * w numbers: in float32, whatever the type of the parts.
+        # Each element is a sum of up to h * w numbers, so it is computed in float32 for parts of every type.
         total = torch.zeros((groups, images, height + 2 * top, width + 2 * left, channels), device=dx.device)
         for i in range(geometry.kernel[0]):
             for j in range(geometry.kernel[1]):
@@ -145,11 +157,11 @@ class Batched:
 
 
 def choose(geometry, groups, positions, weight_shape, on_gpu):
-    """The algorithm for a convolution: Separate, Batched or None (native).
+    """The algorithm for a convolution: a Separate, a Batched, or None for the native call.
 
-    positions: N * H' * W', at which each filter is applied; weight_shape: (G * C', C, h, w) of the whole layer
+    positions: N * H' * W', the number of positions of each filter; weight_shape: (G * C', C, h, w)
     """
-    if groups == 1 or len(geometry.kernel) != 2 or weight_shape[0] // groups <= NARROW >= weight_shape[1]:
+    if groups == 1 or len(geometry.kernel) != 2 or weight_shape[0] // groups <= MAX_NATIVE_CHANNELS >= weight_shape[1]:
         return None
     work = positions * product(weight_shape) // groups
-    return Separate(geometry) if work >= MUCH_WORK and not on_gpu else Batched(geometry)
+    return Separate(geometry) if work >= MIN_SEPARATE_WORK and not on_gpu else Batched(geometry)

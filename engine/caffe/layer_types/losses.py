@@ -1,6 +1,7 @@
-"""Losses of scores against other numbers: Euclidean, SigmoidCrossEntropy, Hinge, Contrastive; and their base.
+"""EuclideanLoss, SigmoidCrossEntropyLoss, HingeLoss and ContrastiveLoss, and the base classes of all losses.
 
-Losses are float32 in every precision. The gradient of a loss is scaled by its top's diff, its loss weight.
+Losses are float32 in every precision. Their gradients are multiplied by the loss weight, which the net stores in the
+diff of the top. Rows are the N items of axis 0.
 """
 
 import torch
@@ -13,7 +14,7 @@ KINDS = caffe_pb2.LossParameter
 
 
 class Loss(BuiltIn):
-    """Base: a scalar top whose weight is 1 unless the net says otherwise."""
+    """Base: two bottoms with as many rows, and a scalar top whose loss weight is 1 by default."""
 
     bottoms = 2
     tops = (0, 1)
@@ -25,17 +26,18 @@ class Loss(BuiltIn):
         top[0].reshape()
 
     def scale(self, top):
-        """What every gradient is multiplied by: a tensor, so that nobody waits for the device."""
+        """The loss weight as a scalar tensor; converting it to a Python number would wait for the device."""
         return top[0].gradient().reshape(())
 
     def no_label_gradient(self, propagate_down):
+        """Raise CaffeError if a gradient for the labels is wanted."""
         self.check(not propagate_down[1], f"{self.type} has no gradient to its labels; set propagate_down: false there")
 
 
 class LabelLoss(Loss):
-    """Base: labels, of which `ignore_label` does not count, and what the sum is divided by.
+    """Base: losses with ignore_label and the normalisation of loss_param.
 
-    default_kind: the normalisation where loss_param says nothing
+    default_kind: the normalisation if loss_param does not give one
     """
 
     no_gradient = (1,)
@@ -51,20 +53,25 @@ class LabelLoss(Loss):
         else:
             self.kind = self.default_kind
 
-    def normaliser(self, images, places, valid):
-        """images: rows of the batch; places: labels per row; valid: how many labels count, or None for all."""
+    def normaliser(self, images, labels, valid):
+        """The number by which the sum of the losses is divided (GetNormalizer in BVLC Caffe), at least 1.
+
+        images: rows of the batch; labels: number of labels per row
+        valid: number of labels that are not ignored, a tensor, or None for all
+        NONE: 1; BATCH_SIZE: images; VALID: valid; FULL: images * labels
+        """
         if self.kind == KINDS.NONE:
             return 1.0
         if self.kind == KINDS.BATCH_SIZE:
             return max(float(images), 1.0)
         if self.kind == KINDS.VALID and valid is not None:
             return valid.clamp(min=1)
-        return max(float(images * places), 1.0)
+        return max(float(images * labels), 1.0)
 
 
 @register("EuclideanLoss")
 class EuclideanLoss(Loss):
-    """Half the squared distance, mean over the rows."""
+    """Half the squared Euclidean distance of the rows of two bottoms, mean over the rows."""
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)
@@ -85,7 +92,10 @@ class EuclideanLoss(Loss):
 
 @register("SigmoidCrossEntropyLoss")
 class SigmoidCrossEntropyLoss(LabelLoss):
-    """Cross-entropy of sigmoid(score) against targets from 0 to 1; a sum per row, mean over rows by default."""
+    """Cross-entropy of sigmoid(x) and targets t from 0 to 1: max(x, 0) - x t + log(1 + exp(-|x|)).
+
+    By default the sum of a row, mean over the rows. A second top gives the losses element by element.
+    """
 
     tops = (0, 2)
     default_kind = KINDS.BATCH_SIZE
@@ -125,16 +135,20 @@ class SigmoidCrossEntropyLoss(LabelLoss):
 
 @register("HingeLoss")
 class HingeLoss(Loss):
-    """One against all: margins of 1 short of the right side, as L1 or L2 norm, mean over the rows."""
+    """One-against-all hinge loss: sum over classes of max(0, 1 + s x), squared for norm L2, mean over the rows.
+
+    The sign s is -1 for the class of the label and 1 for the others.
+    """
 
     no_gradient = (1,)
 
     def signs(self, bottom, rows):
-        """-1 at each row's label, 1 elsewhere."""
+        """The signs (N, classes): -1 at the label of each row, 1 elsewhere."""
         signs = torch.ones_like(rows)
         return signs.scatter_(1, bottom[1].value().reshape(-1, 1).long(), -1)
 
     def margins(self, bottom):
+        """(max(0, 1 + s x), s), both (N, classes)."""
         rows = bottom[0].value().reshape(bottom[0].shape[0], -1)
         signs = self.signs(bottom, rows)
         return (1 + signs * rows).clamp(min=0), signs
@@ -156,12 +170,15 @@ class HingeLoss(Loss):
 
 @register("ContrastiveLoss")
 class ContrastiveLoss(Loss):
-    """Pairs that belong together (label 1) as near, others as far as a margin."""
+    """Contrastive loss of pairs of vectors with distance d (Hadsell et al., 2006), half of the mean over the rows.
+
+    For similar pairs (label 1) d^2, for others max(0, margin - d)^2, with legacy_version max(0, margin - d^2).
+    """
 
     bottoms = 3
     no_gradient = (2,)
-    # What Caffe adds to a distance before dividing by it.
-    LEAST = 1e-4
+    # Added to a distance before a division by it, as in BVLC Caffe.
+    EPSILON = 1e-4
 
     def setup(self, bottom, top):
         for blob in bottom[:2]:
@@ -194,7 +211,7 @@ class ContrastiveLoss(Loss):
             far = -near.float()
         else:
             distance = self.squared.sqrt()
-            far = -(param.margin - distance).clamp(min=0) / (distance + self.LEAST)
+            far = -(param.margin - distance).clamp(min=0) / (distance + self.EPSILON)
         factor = torch.where(self.similar, torch.ones_like(far), far)[:, None]
         for index, sign in enumerate((1, -1)):
             if propagate_down[index]:

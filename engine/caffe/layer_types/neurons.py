@@ -1,4 +1,4 @@
-"""Layers that work element by element: activations, Power and its kin, Dropout, Threshold."""
+"""Layers that work element by element (NeuronLayer in BVLC Caffe): activations, Power, Exp, Log, Dropout, Threshold."""
 
 import math
 
@@ -13,10 +13,10 @@ aten = torch.ops.aten
 
 
 class Neuron(BuiltIn):
-    """Base: one bottom, one top of its shape, maybe the same blob.
+    """Base: one bottom and one top of its shape, which may be the same blob.
 
-    evaluate(x) gives y; slope(x, y, dy) the gradient. Both get tensors in whatever order the bottom lies, in float32
-    unless `any_type`.
+    Subclasses define y = evaluate(x) and dx = gradient(x, y, dy). The tensors have the strides of the stored bottom.
+    any_type: whether they may have other types than float32
     """
 
     any_type = False
@@ -25,6 +25,7 @@ class Neuron(BuiltIn):
         top[0].reshape(*bottom[0].shape)
 
     def tensor(self, tensor):
+        """A tensor in a type that the layer supports."""
         return tensor if self.any_type else tensor.float()
 
     def forward(self, bottom, top):
@@ -33,15 +34,17 @@ class Neuron(BuiltIn):
     def backward(self, top, propagate_down, bottom):
         if propagate_down[0]:
             x, y, dy = (self.tensor(t) for t in (bottom[0].raw(), top[0].raw(), top[0].raw_gradient()))
-            bottom[0].put_gradient(self.slope(x, like(y, x), like(dy, x)))
+            bottom[0].put_gradient(self.gradient(x, like(y, x), like(dy, x)))
 
 
 @register("ReLU")
 class ReLU(Neuron):
+    """max(x, 0) + negative_slope min(x, 0)."""
+
     any_type = True
 
     def setup(self, bottom, top):
-        self.leak = self.param.relu_param.negative_slope
+        self.negative_slope = self.param.relu_param.negative_slope
         self.in_place = False
 
     def reshape(self, bottom, top):
@@ -49,13 +52,13 @@ class ReLU(Neuron):
         self.in_place = top[0] is bottom[0]
 
     def evaluate(self, x):
-        if self.leak:
-            return aten.leaky_relu(x, self.leak)
+        if self.negative_slope:
+            return aten.leaky_relu(x, self.negative_slope)
         return aten.relu_(x) if self.in_place else aten.relu(x)
 
-    def slope(self, x, y, dy):
-        if self.leak:
-            return aten.leaky_relu_backward(dy, x, self.leak, False)
+    def gradient(self, x, y, dy):
+        if self.negative_slope:
+            return aten.leaky_relu_backward(dy, x, self.negative_slope, False)
         if self.in_place and dy.dtype == x.dtype:
             return aten.threshold_backward.grad_input(dy, x, 0, grad_input=dy)
         return aten.threshold_backward(dy, x.to(dy.dtype), 0)
@@ -63,6 +66,8 @@ class ReLU(Neuron):
 
 @register("PReLU")
 class PReLU(Neuron):
+    """max(x, 0) + a min(x, 0), where a is learned per channel, with channel_shared for all. Default filler: 0.25."""
+
     def setup(self, bottom, top):
         self.check(len(bottom[0].shape) >= 2, f"PReLU needs at least 2 axes, not {bottom[0].shape}")
         param = self.param.prelu_param
@@ -73,6 +78,7 @@ class PReLU(Neuron):
             self.blobs[0].data[...] = 0.25
 
     def weight(self, axes):
+        """The parameter a, in a shape that broadcasts to a blob with `axes` axes."""
         return self.blobs[0].value().reshape([-1] + [1] * (axes - 2))
 
     def forward(self, bottom, top):
@@ -95,28 +101,34 @@ class PReLU(Neuron):
 
 @register("ELU")
 class ELU(Neuron):
+    """x if x > 0, else alpha (exp(x) - 1)."""
+
     def evaluate(self, x):
         return aten.elu(x, self.param.elu_param.alpha)
 
-    def slope(self, x, y, dy):
+    def gradient(self, x, y, dy):
         return torch.where(x > 0, dy, dy * (y + self.param.elu_param.alpha))
 
 
 @register("Sigmoid")
 class Sigmoid(Neuron):
+    """1 / (1 + exp(-x))."""
+
     def evaluate(self, x):
         return torch.sigmoid(x)
 
-    def slope(self, x, y, dy):
+    def gradient(self, x, y, dy):
         return aten.sigmoid_backward(dy, y)
 
 
 @register("TanH")
 class TanH(Neuron):
+    """tanh(x)."""
+
     def evaluate(self, x):
         return torch.tanh(x)
 
-    def slope(self, x, y, dy):
+    def gradient(self, x, y, dy):
         return aten.tanh_backward(dy, y)
 
 
@@ -128,7 +140,7 @@ class Swish(Neuron):
         self.input = x.clone()
         return x * torch.sigmoid(self.param.swish_param.beta * x)
 
-    def slope(self, x, y, dy):
+    def gradient(self, x, y, dy):
         x, beta = like(self.input, x), self.param.swish_param.beta
         s = torch.sigmoid(beta * x)
         return dy * (s + beta * x * s * (1 - s))
@@ -136,17 +148,19 @@ class Swish(Neuron):
 
 @register("BNLL")
 class BNLL(Neuron):
-    """log(1 + exp(x))."""
+    """log(1 + exp(x)). The gradient limits x to 50, as BVLC Caffe does (kBNLL_THRESHOLD)."""
 
     def evaluate(self, x):
         return x.clamp(min=0) + torch.log1p(torch.exp(-x.abs()))
 
-    def slope(self, x, y, dy):
+    def gradient(self, x, y, dy):
         return dy * torch.sigmoid(x.clamp(max=50))
 
 
 @register("AbsVal")
 class AbsVal(Neuron):
+    """|x|; not in place."""
+
     def reshape(self, bottom, top):
         self.check(top[0] is not bottom[0], "AbsVal does not allow in-place computation")
         super().reshape(bottom, top)
@@ -154,16 +168,18 @@ class AbsVal(Neuron):
     def evaluate(self, x):
         return x.abs()
 
-    def slope(self, x, y, dy):
+    def gradient(self, x, y, dy):
         return dy * torch.sign(x)
 
 
 @register("Clip")
 class Clip(Neuron):
+    """x, limited to the range from min to max."""
+
     def evaluate(self, x):
         return x.clamp(self.param.clip_param.min, self.param.clip_param.max)
 
-    def slope(self, x, y, dy):
+    def gradient(self, x, y, dy):
         low, high = self.param.clip_param.min, self.param.clip_param.max
         return dy * ((x >= low) & (x <= high))
 
@@ -181,13 +197,14 @@ class Power(Neuron):
             return torch.full_like(x, 1.0 if self.power == 0 else self.shift**self.power)
         if self.scale != 1:
             y = x * self.scale
-            return self.raised(y.add_(self.shift) if self.shift else y)
-        return self.raised(x + self.shift)
+            return self.to_power(y.add_(self.shift) if self.shift else y)
+        return self.to_power(x + self.shift)
 
-    def raised(self, y):
+    def to_power(self, y):
+        """y ^ power."""
         return y if self.power == 1 else y.pow(self.power)
 
-    def slope(self, x, y, dy):
+    def gradient(self, x, y, dy):
         factor = self.power * self.scale
         if self.power == 1 or factor == 0:
             return dy * factor
@@ -198,7 +215,7 @@ class Power(Neuron):
 
 @register("Exp")
 class Exp(Neuron):
-    """base ^ (shift + scale x)."""
+    """base ^ (shift + scale x); base -1 stands for e."""
 
     def setup(self, bottom, top):
         param = self.param.exp_param
@@ -211,13 +228,13 @@ class Exp(Neuron):
     def evaluate(self, x):
         return torch.exp(x * self.inner) * self.outer
 
-    def slope(self, x, y, dy):
+    def gradient(self, x, y, dy):
         return dy * y * self.inner
 
 
 @register("Log")
 class Log(Neuron):
-    """Logarithm to a base of shift + scale x."""
+    """The logarithm of shift + scale x to a base; base -1 stands for e."""
 
     def setup(self, bottom, top):
         param = self.param.log_param
@@ -230,13 +247,13 @@ class Log(Neuron):
     def evaluate(self, x):
         return torch.log(x * self.scale + self.shift) * self.factor
 
-    def slope(self, x, y, dy):
+    def gradient(self, x, y, dy):
         return dy * (self.scale * self.factor / (x * self.scale + self.shift))
 
 
 @register("Threshold")
 class Threshold(Neuron):
-    """1 where x is above the threshold, 0 elsewhere."""
+    """1 if x is above the threshold, else 0; without a gradient."""
 
     def evaluate(self, x):
         return (x > self.param.threshold_param.threshold).float()
@@ -260,5 +277,5 @@ class Dropout(Neuron):
         self.mask = torch.empty_like(x).bernoulli_(1 - self.ratio).div_(1 - self.ratio)
         return x * self.mask
 
-    def slope(self, x, y, dy):
+    def gradient(self, x, y, dy):
         return dy * like(self.mask, dy) if self.phase == context.TRAIN else dy.clone()

@@ -1,4 +1,4 @@
-"""Layers that scale by what lies around: LRN, BatchNorm, MVN."""
+"""Normalisation layers: LRN, BatchNorm, MVN."""
 
 import torch
 
@@ -12,9 +12,10 @@ aten = torch.ops.aten
 
 @register("LRN")
 class LRN(BuiltIn):
-    """x / (k + alpha / n * sum of n squares) ^ beta, over neighbouring channels or cells.
+    """Local response normalisation, with a neighbourhood of local_size channels or local_size ^ 2 cells of a channel.
 
-    In bfloat16 too the squares are summed in float32.
+    ACROSS_CHANNELS: x / (k + alpha mean(x^2)) ^ beta; WITHIN_CHANNEL, without k: x / (1 + alpha mean(x^2)) ^ beta
+    The squares are summed in float32 in every precision.
     """
 
     def setup(self, bottom, top):
@@ -28,17 +29,17 @@ class LRN(BuiltIn):
         top[0].reshape(*bottom[0].shape)
 
     def mean(self, x):
-        """Means over the neighbourhoods; beyond the border there are zeros, which within a channel do not count."""
+        """Means over the neighbourhoods of all elements. As in BVLC Caffe, zeros outside the blob count in the mean."""
         half = self.size // 2
         if self.across:
-            # Channels as the rows of maps one cell wide.
+            # The channels become the rows of a map, so that pooling with an n x 1 kernel averages over channels.
             shape = x.shape
             rows = x.reshape(shape[0], 1, shape[1], -1)
             return aten.avg_pool2d(rows, [self.size, 1], [1, 1], [half, 0], False, True).view(shape)
         return aten.avg_pool2d(x, [self.size] * 2, [1, 1], [half] * 2, False, True)
 
     def mean_gradient(self, dy):
-        """The gradient of `mean`: neighbourhoods are symmetric, so it is the mean itself."""
+        """The gradient of `mean`, which is `mean` itself, because the neighbourhoods are symmetric."""
         return self.mean(dy)
 
     def forward(self, bottom, top):
@@ -62,22 +63,26 @@ class LRN(BuiltIn):
 
 @register("BatchNorm")
 class BatchNorm(BuiltIn):
-    """(x - mean) / sqrt(variance + eps) per channel: of the batch in TRAIN, of the running statistics in TEST.
+    """(x - mean) / sqrt(variance + eps) per channel.
 
-    blobs: sum of means, sum of variances, and the factor both are to be divided by
+    Mean and variance are those of the batch in TRAIN, and the running averages in TEST or with use_global_stats.
+    Blobs, which are statistics and not learned: weighted sums of means (C,) and of unbiased variances (C,), and the sum
+    of the weights (1,), by which both are divided.
     """
 
     def setup(self, bottom, top):
         param = self.param.batch_norm_param
         self.channels = 1 if len(bottom[0].shape) == 1 else bottom[0].shape[1]
         self.eps, self.fraction = param.eps, param.moving_average_fraction
-        self.running = param.use_global_stats if param.HasField("use_global_stats") else self.phase == context.TEST
+        self.use_global_stats = (
+            param.use_global_stats if param.HasField("use_global_stats") else self.phase == context.TEST
+        )
         for shape in ((self.channels,), (self.channels,), (1,)):
             self.blobs.add_blob(*shape)
-        # The statistics are kept by the layer itself, not learned.
+        # lr_mult 0, because the layer itself updates the statistics.
         for spec in self.param.param:
             if spec.HasField("lr_mult") and spec.lr_mult != 0:
-                raise CaffeError(f"{self.where}: BatchNorm's blobs are statistics; give them lr_mult: 0")
+                raise CaffeError(f"{self.where}: the blobs of BatchNorm are statistics; give them lr_mult: 0")
         while len(self.param.param) < 3:
             self.param.param.add()
         for spec in self.param.param:
@@ -86,16 +91,16 @@ class BatchNorm(BuiltIn):
     def reshape(self, bottom, top):
         shape = bottom[0].shape
         found = 1 if len(shape) == 1 else shape[1]
-        self.check(found == self.channels, f"input of shape {shape} has not {self.channels} channels")
+        self.check(found == self.channels, f"input of shape {shape} does not have {self.channels} channels")
         top[0].reshape(*shape)
 
     def view(self, x):
-        """(N, C, everything else)."""
+        """A tensor as (N, C, all other axes flattened)."""
         return x.reshape(x.shape[0], self.channels, -1)
 
     def forward(self, bottom, top):
         x = self.view(bottom[0].value())
-        if self.running:
+        if self.use_global_stats:
             factor = self.blobs[2].value()
             factor = torch.where(factor == 0, factor, 1 / factor)
             mean, variance = self.blobs[0].value() * factor, self.blobs[1].value() * factor
@@ -109,14 +114,14 @@ class BatchNorm(BuiltIn):
             self.blobs[1].put(self.blobs[1].value() * self.fraction + variance * unbiased)
         self.deviation = (variance + self.eps).sqrt()
         self.normal = (x - mean[:, None]) / self.deviation[:, None]
-        # A later layer may work in place on the top.
+        # A copy, because a layer that works in place on the top would change the values that backward needs.
         top[0].put(self.normal.reshape(bottom[0].shape).clone())
 
     def backward(self, top, propagate_down, bottom):
         if not propagate_down[0]:
             return
         dy = self.view(top[0].gradient())
-        if not self.running:
+        if not self.use_global_stats:
             y = self.normal
             dy = dy - dy.mean((0, 2))[:, None] - y * (dy * y).mean((0, 2))[:, None]
         bottom[0].put_gradient((dy / self.deviation[:, None]).reshape(bottom[0].shape))
@@ -124,23 +129,27 @@ class BatchNorm(BuiltIn):
 
 @register("MVN")
 class MVN(BuiltIn):
-    """Mean 0 and, unless normalize_variance is false, variance 1 of every image's channel (or image)."""
+    """(x - mean) / (sqrt(variance) + eps) over each channel of each image, or with across_channels over each image.
+
+    With normalize_variance: false, only the mean is subtracted.
+    """
 
     def setup(self, bottom, top):
         param = self.param.mvn_param
-        self.eps, self.scales, self.across = param.eps, param.normalize_variance, param.across_channels
+        self.eps, self.normalize_variance, self.across = param.eps, param.normalize_variance, param.across_channels
 
     def reshape(self, bottom, top):
         top[0].reshape(*bottom[0].shape)
 
     def rows(self, tensor, blob):
+        """A tensor of a blob as a matrix whose rows are normalised."""
         shape = blob.shape
         return tensor.reshape(shape[0] if self.across else shape[0] * shape[1], -1)
 
     def forward(self, bottom, top):
         x = self.rows(bottom[0].value(), bottom[0])
         y = x - x.mean(1, keepdim=True)
-        if self.scales:
+        if self.normalize_variance:
             self.deviation = y.square().mean(1, keepdim=True).sqrt() + self.eps
             y = y / self.deviation
         self.normal = y
@@ -151,6 +160,6 @@ class MVN(BuiltIn):
             return
         dy, y = self.rows(top[0].gradient(), top[0]), self.normal
         dx = dy - dy.mean(1, keepdim=True)
-        if self.scales:
+        if self.normalize_variance:
             dx = (dx - y * (dy * y).mean(1, keepdim=True)) / self.deviation
         bottom[0].put_gradient(dx.reshape(bottom[0].shape))

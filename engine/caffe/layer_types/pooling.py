@@ -1,4 +1,8 @@
-"""Pooling: MAX and AVE over windows, sizes rounded up as Caffe does, or over whole maps."""
+"""The layer Pooling: MAX and AVE, with BVLC Caffe's output sizes, padding and divisors.
+
+PyTorch rounds sizes down by default and limits the padding to half a window. Where its rules differ from Caffe's, the
+input is padded here first.
+"""
 
 import torch
 
@@ -8,14 +12,14 @@ from .base import BuiltIn, register
 aten = torch.ops.aten
 
 MAX, AVE = caffe_pb2.PoolingParameter.MAX, caffe_pb2.PoolingParameter.AVE
-# Smaller than any float32 of a map: what Caffe fills padding with.
+# The padding of MAX pooling: the lowest float32, -FLT_MAX in BVLC Caffe.
 LOWEST = torch.finfo(torch.float32).min
 
 
 def maps(raw):
-    """Any tensor of a blob (N, C, H, W) as (M, C', H, W) without a copy where possible.
+    """The stored tensor of a blob with four axes as images (N, C, H, W) for PyTorch's pooling, without a copy.
 
-    Blocks of groups (N, G, C, H, W) become G * N images.
+    A tensor (N, G, C, H, W) from a convolution with groups becomes G * N images. Other numbers of axes give None.
     """
     if raw.dim() == 5:
         return raw.transpose(0, 1).flatten(0, 1)
@@ -23,7 +27,7 @@ def maps(raw):
 
 
 def unmapped(tensor, raw):
-    """The inverse of `maps` for a result (M, C', H', W') of the tensor `raw`."""
+    """The inverse of `maps`: images computed from the stored tensor `raw`, with the axes of `raw`."""
     if raw.dim() == 5:
         return tensor.unflatten(0, (raw.shape[1], raw.shape[0])).transpose(0, 1)
     return tensor
@@ -31,23 +35,29 @@ def unmapped(tensor, raw):
 
 @register("Pooling")
 class Pooling(BuiltIn):
+    """MAX or AVE over windows, or with global_pooling over each map.
+
+    A second top of MAX gives the index of the maximum in its map, row * width + column. The divisor of AVE counts
+    padding, as in BVLC Caffe.
+    """
+
     tops = (1, 2)
 
     def setup(self, bottom, top):
         param = self.param.pooling_param
         self.check(len(bottom[0].shape) == 4, f"Pooling needs a blob of 4 axes, not {bottom[0].shape}")
         self.check(param.pool in (MAX, AVE), "pooling_param.pool: STOCHASTIC is not supported; use MAX or AVE")
-        self.check(len(top) == 1 or param.pool == MAX, "only MAX pooling has a second top, the places of the largest")
-        self.whole = param.global_pooling
+        self.check(len(top) == 1 or param.pool == MAX, "only MAX pooling has a second top, the indices of the maxima")
+        self.is_global = param.global_pooling
         sized = param.HasField("kernel_size") or param.HasField("kernel_h") or param.HasField("kernel_w")
-        if self.whole:
-            self.check(not sized, "pooling_param: with global_pooling the kernel is the whole map; leave its size out")
+        if self.is_global:
+            self.check(not sized, "pooling_param: with global_pooling, remove the size of the kernel")
         else:
             self.check(sized, "pooling_param needs kernel_size, or kernel_h and kernel_w, or global_pooling: true")
         self.kernel, self.stride, self.pad = (
             self.pair(param, field, default) for field, default in (("kernel_size", 0), ("stride", 1), ("pad", 0))
         )
-        if self.whole:
+        if self.is_global:
             self.check(self.pad == [0, 0] and self.stride == [1, 1], "global_pooling takes stride 1 and pad 0")
         else:
             self.check(min(self.kernel) > 0 and min(self.stride) > 0, "kernel and stride must be at least 1")
@@ -55,6 +65,7 @@ class Pooling(BuiltIn):
             self.check(fits, f"pad {self.pad} must be less than the kernel {self.kernel}")
 
     def pair(self, param, field, default):
+        """[vertical, horizontal] values of a field, or of its two fields with _h and _w. Raises CaffeError for both."""
         short = {"kernel_size": "kernel"}.get(field, field)
         if param.HasField(f"{short}_h") or param.HasField(f"{short}_w"):
             self.check(not param.HasField(field), f"pooling_param: give {field}, or {short}_h and {short}_w, not both")
@@ -62,7 +73,10 @@ class Pooling(BuiltIn):
         return [getattr(param, field)] * 2 if param.HasField(field) else [default] * 2
 
     def output(self, size, kernel, stride, pad):
-        """Rounded up (or down, as round_mode says), without a window that starts in the padding behind."""
+        """The output size along an axis, rounded as round_mode says (default: up).
+
+        As in BVLC Caffe, if there is padding, a last window that begins after the map is dropped.
+        """
         up = self.param.pooling_param.round_mode == caffe_pb2.PoolingParameter.CEIL
         count = (size + 2 * pad - kernel + (stride - 1 if up else 0)) // stride + 1
         if pad and (count - 1) * stride >= size + pad:
@@ -72,23 +86,24 @@ class Pooling(BuiltIn):
     def reshape(self, bottom, top):
         shape = bottom[0].shape
         self.check(len(shape) == 4, f"Pooling needs a blob of 4 axes, not {shape}")
-        if self.whole:
+        if self.is_global:
             self.kernel = list(shape[2:])
         sizes = [self.output(*sides) for sides in zip(shape[2:], self.kernel, self.stride, self.pad)]
         self.check(min(sizes) > 0, f"kernel {self.kernel} is larger than the padded map of shape {shape}")
         for blob in top:
             blob.reshape(*shape[:2], *sizes)
-        # Cells behind the map that the last windows reach into.
+        # Number of rows and columns after the map that the last windows cover.
         self.overhang = [
             max((count - 1) * stride + kernel - pad - size, 0)
             for count, size, kernel, stride, pad in zip(sizes, shape[2:], self.kernel, self.stride, self.pad)
         ]
-        # PyTorch pads by half a window at most and drops windows that start behind the map; Caffe does not.
+        # PyTorch pads by at most half a window and drops windows that begin after the map; Caffe does neither.
         starts_inside = all((n - 1) * s < size + p for n, s, size, p in zip(sizes, self.stride, shape[2:], self.pad))
-        self.plain = starts_inside and all(2 * pad <= kernel for pad, kernel in zip(self.pad, self.kernel))
-        self.rounds_up = self.overhang != [0, 0] and any(o > p for o, p in zip(self.overhang, self.pad))
+        self.pads_natively = starts_inside and all(2 * pad <= kernel for pad, kernel in zip(self.pad, self.kernel))
+        self.ceil_mode = self.overhang != [0, 0] and any(o > p for o, p in zip(self.overhang, self.pad))
 
     def input(self, bottom):
+        """(stored tensor of the bottom, the same as images)."""
         raw = bottom[0].raw()
         x = maps(raw)
         if x is None or raw.shape[-2:] != bottom[0].shape[2:]:
@@ -96,18 +111,19 @@ class Pooling(BuiltIn):
         return raw, x
 
     def windows(self):
-        return (self.kernel, self.stride, self.pad if self.plain else [0, 0])
+        """Kernel, stride and padding for PyTorch."""
+        return (self.kernel, self.stride, self.pad if self.pads_natively else [0, 0])
 
     def padded(self, x, value):
-        """x with its padding and overhang filled, where PyTorch cannot do it itself."""
-        if self.plain:
+        """x, padded with a value if PyTorch cannot pad it as Caffe does."""
+        if self.pads_natively:
             return x
         (top, left), (below, right) = self.pad, self.overhang
         return torch.nn.functional.pad(x, (left, right, top, below), value=value)
 
     def cropped(self, dx, x):
         """The gradient of `padded`."""
-        if self.plain:
+        if self.pads_natively:
             return dx
         top, left = self.pad
         return dx[:, :, top : top + x.shape[2], left : left + x.shape[3]].contiguous()
@@ -116,29 +132,29 @@ class Pooling(BuiltIn):
         raw, x = self.input(bottom)
         if self.param.pooling_param.pool == AVE:
             y = self.average(x)
-        elif self.whole:
+        elif self.is_global:
             flat = x.flatten(2)
-            y, self.places = flat.max(2, keepdim=True)
+            y, self.argmax = flat.max(2, keepdim=True)
             y = y.unsqueeze(3)
         else:
-            y, self.places = aten.max_pool2d_with_indices(
-                self.padded(x, LOWEST), *self.windows(), [1, 1], self.plain and self.rounds_up
+            y, self.argmax = aten.max_pool2d_with_indices(
+                self.padded(x, LOWEST), *self.windows(), [1, 1], self.pads_natively and self.ceil_mode
             )
         if len(top) > 1:
-            top[1].put(unmapped(self.unpadded_places(x, y.shape), raw))
+            top[1].put(unmapped(self.unpadded_argmax(x, y.shape), raw))
         top[0].put(unmapped(y, raw))
 
-    def unpadded_places(self, x, shape):
-        """Places of the largest as numbers of cells in the map."""
-        places = self.places.view(shape)
-        if not self.plain:
+    def unpadded_argmax(self, x, shape):
+        """The indices of the maxima in the map without padding, as float32 of a shape."""
+        argmax = self.argmax.view(shape)
+        if not self.pads_natively:
             width = x.shape[3] + self.pad[1] + self.overhang[1]
-            rows, columns = places // width - self.pad[0], places % width - self.pad[1]
-            places = rows * x.shape[3] + columns
-        return places.float()
+            rows, columns = argmax // width - self.pad[0], argmax % width - self.pad[1]
+            argmax = rows * x.shape[3] + columns
+        return argmax.float()
 
     def divisors(self, x):
-        """Cells of every window that lie in the map or its padding, (H', W')."""
+        """The number of cells of each window in the map and its padding, (H', W')."""
         sides = []
         for size, kernel, stride, pad, over in zip(x.shape[2:], self.kernel, self.stride, self.pad, self.overhang):
             count = (size + pad + over - kernel) // stride + 1
@@ -147,20 +163,22 @@ class Pooling(BuiltIn):
         return (sides[0][:, None] * sides[1]).to(x.dtype)
 
     def average(self, x):
-        if self.plain:
-            return aten.avg_pool2d(x, *self.windows(), self.rounds_up, True)
+        """AVE pooling of images."""
+        if self.pads_natively:
+            return aten.avg_pool2d(x, *self.windows(), self.ceil_mode, True)
         padded = self.padded(x, 0)
         sums = aten.avg_pool2d(padded, *self.windows(), False, True, 1)
         return sums / self.divisors(x)
 
     def average_gradient(self, dy, x):
-        if self.plain:
-            return aten.avg_pool2d_backward(dy, x, *self.windows(), self.rounds_up, True, None)
+        """The gradient of `average`."""
+        if self.pads_natively:
+            return aten.avg_pool2d_backward(dy, x, *self.windows(), self.ceil_mode, True, None)
         padded = self.padded(x, 0)
         return aten.avg_pool2d_backward(dy / self.divisors(x), padded, *self.windows(), False, True, 1)
 
     def output_gradient(self, top, raw):
-        """The top's diff as maps that go with those of the bottom `raw`."""
+        """The top's diff as images that correspond to those of the bottom's stored tensor `raw`."""
         dy = top.raw_gradient()
         if dy.dim() == raw.dim() and dy.shape[-2:] == top.shape[2:]:
             return maps(dy)
@@ -168,7 +186,7 @@ class Pooling(BuiltIn):
             dy = dy.reshape(top.shape)
         sizes = (*raw.shape[:-2], *top.shape[2:])
         if sizes[-3] == dy.shape[-3]:
-            # Channels stay last, where they are.
+            # The channels are last in memory during the reshape, so that a tensor with channels last is not copied.
             return maps(dy.movedim(-3, -1).reshape(*sizes[:-3], *sizes[-2:], sizes[-3]).movedim(-1, -3))
         return maps(dy.reshape(sizes))
 
@@ -179,12 +197,12 @@ class Pooling(BuiltIn):
         dy = self.output_gradient(top[0], raw).to(x.dtype)
         if self.param.pooling_param.pool == AVE:
             dx = self.cropped(self.average_gradient(dy, x), x)
-        elif self.whole:
-            dx = torch.zeros_like(x).flatten(2).scatter_(2, self.places, dy.flatten(2)).view(x.shape)
+        elif self.is_global:
+            dx = torch.zeros_like(x).flatten(2).scatter_(2, self.argmax, dy.flatten(2)).view(x.shape)
         else:
             padded = self.padded(x, LOWEST)
             dx = aten.max_pool2d_with_indices_backward(
-                dy, padded, *self.windows(), [1, 1], self.plain and self.rounds_up, self.places
+                dy, padded, *self.windows(), [1, 1], self.pads_natively and self.ceil_mode, self.argmax
             )
             dx = self.cropped(dx, x)
         bottom[0].put_gradient(unmapped(dx, raw))

@@ -1,4 +1,4 @@
-"""InnerProduct and Embed."""
+"""The layers InnerProduct and Embed, which have a weight matrix."""
 
 import torch
 
@@ -9,9 +9,10 @@ from .base import BuiltIn, register
 
 
 class Matrix(BuiltIn):
-    """What the two share: a weight matrix, and a bias per output."""
+    """Base: blobs are a weight matrix and, with bias_term, a bias (num_output,)."""
 
     def make_blobs(self, param, shape):
+        """Add and fill the blobs; shape: of the weight matrix. Raises CaffeError."""
         self.check(param.num_output > 0, f"{self.type}: num_output must be at least 1")
         self.blobs.add_blob(*shape)
         fill(self.blobs[0], param.weight_filler)
@@ -22,24 +23,29 @@ class Matrix(BuiltIn):
 
 @register("InnerProduct")
 class InnerProduct(Matrix):
+    """y = x W^T + b, where the axes of the bottom from `axis` on are flattened to K inputs.
+
+    W is (num_output, K), with `transpose` (K, num_output).
+    """
+
     def setup(self, bottom, top):
         param = self.param.inner_product_param
-        self.at = self.axis(param.axis, bottom[0])
-        self.inputs = product(bottom[0].shape[self.at :])
+        self.dim = self.axis(param.axis, bottom[0])
+        self.inputs = product(bottom[0].shape[self.dim :])
         shape = (self.inputs, param.num_output) if param.transpose else (param.num_output, self.inputs)
         self.make_blobs(param, shape)
 
     def reshape(self, bottom, top):
         shape = bottom[0].shape
-        found = product(shape[self.at :])
+        found = product(shape[self.dim :])
         self.check(
             found == self.inputs,
-            f"input of shape {shape} has {found} numbers from axis {self.at} on, not {self.inputs}",
+            f"input of shape {shape} has {found} numbers from axis {self.dim} on, not {self.inputs}",
         )
-        top[0].reshape(*shape[: self.at], self.param.inner_product_param.num_output)
+        top[0].reshape(*shape[: self.dim], self.param.inner_product_param.num_output)
 
     def operands(self, bottom):
-        """Input (M, K) and weights (N, K), in the type the product is computed in."""
+        """Input (M, K) and weights (num_output, K), in the type in which the product is computed."""
         kind = context.compute_type()
         x = bottom[0].raw().reshape(bottom[0].shape).reshape(-1, self.inputs).to(kind)
         weight = self.blobs[0].value().to(kind)
@@ -65,7 +71,7 @@ class InnerProduct(Matrix):
 
 @register("Embed")
 class Embed(Matrix):
-    """Rows of a matrix, chosen by index."""
+    """Row x of a matrix (input_dim, num_output) for each integer x in the bottom, plus a bias."""
 
     no_gradient = (0,)
 

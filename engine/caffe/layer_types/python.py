@@ -1,4 +1,4 @@
-"""Layers written in Python by users."""
+"""The layer Python, which runs a class that a user has written."""
 
 import importlib
 import sys
@@ -10,7 +10,11 @@ from .base import BuiltIn, Layer, register
 
 @register("Python")
 class PythonLayer(BuiltIn):
-    """Runs an object of the user's class; its forward and backward see arrays, or tensors where it supports them."""
+    """Runs an object of the user's class, a subclass of caffe.Layer.
+
+    Its forward and backward get NumPy arrays as in pycaffe, or tensors if the class sets supports_tensors.
+    Raises CaffeError if module or class is missing.
+    """
 
     bottoms = (0, None)
     tops = (0, None)
@@ -20,14 +24,15 @@ class PythonLayer(BuiltIn):
         super().__init__(param, phase)
         self.object = self.find_class()(param)
         self.object.param_str, self.object.phase = param.python_param.param_str, phase
-        if "blobs" not in vars(self.object):  # its own __init__ did not call ours
+        if "blobs" not in vars(self.object):  # its __init__ does not call that of Layer
             Layer.__init__(self.object)
         self.blobs = self.object.blobs
 
     def find_class(self):
+        """Import the user's class. Raises CaffeError, and what the module raises when it is imported."""
         name, cls = self.param.python_param.module, self.param.python_param.layer
         self.check(
-            name and not name.startswith("."), f"python_param names the module {name!r}; give one by its full name"
+            name and not name.startswith("."), f"python_param.module is {name!r}; give the full name of a module"
         )
         try:
             module = importlib.import_module(name)
@@ -39,11 +44,14 @@ class PythonLayer(BuiltIn):
             raise CaffeError(f"{self.where}: no module {name!r}; searched (PYTHONPATH adds to it): {searched}")
         found = getattr(module, cls, None)
         if not (isinstance(found, type) and issubclass(found, Layer)):
-            raise CaffeError(f"{self.where}: module {name!r} ({module.__file__}) has no class {cls!r} of caffe.Layer")
+            raise CaffeError(
+                f"{self.where}: module {name!r} ({module.__file__}) has no class {cls!r} derived from caffe.Layer"
+            )
         return found
 
     @property
     def supports_tensors(self):
+        """Whether the user's class works on tensors."""
         return self.object.supports_tensors
 
     def setup(self, bottom, top):
@@ -70,6 +78,7 @@ class PythonLayer(BuiltIn):
                 blob.diff_memory.changed()
 
     def with_tensors(self, method, *arguments):
+        """Call a method of the user's object while its parameter blobs give tensors."""
         self.blobs.tensors = True
         try:
             method(*arguments)

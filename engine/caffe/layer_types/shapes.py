@@ -1,4 +1,4 @@
-"""Layers that only move numbers: Split, Reshape, Flatten, Concat, Slice, Tile, Crop, Silence, Input, Parameter."""
+"""Layers that only move data: Split, Reshape, Flatten, Concat, Slice, Tile, Crop, Silence, Input, Parameter."""
 
 import torch
 
@@ -8,7 +8,7 @@ from .base import BuiltIn, register
 
 @register("Split")
 class Split(BuiltIn):
-    """The same data for several readers; the gradient is the sum of theirs."""
+    """Gives the same data to several layers, and sums their gradients. Net inserts it; see graph.insert_splits."""
 
     tops = (1, None)
     shares_tops = True
@@ -30,7 +30,7 @@ class Split(BuiltIn):
             bottom[0].put_gradient(parts[0].clone() if parts else torch.zeros_like(bottom[0].value()))
             return
         if any(part.shape != parts[0].shape for part in parts):
-            # The sum lies as the first part does: that is the reader with most to read, usually.
+            # The sum gets the shape and strides of the first part, the gradient of the first layer that reads the blob.
             parts = [part.reshape(parts[0].shape) for part in parts]
         total = parts[0] + parts[1]
         for part in parts[2:]:
@@ -39,11 +39,12 @@ class Split(BuiltIn):
 
 
 class View(BuiltIn):
-    """Base of layers whose top is the bottom's memory under another shape."""
+    """Base of layers whose top has the bottom's memory in another shape."""
 
     shares_tops = True
 
     def share(self, bottom, top):
+        """Give the top the memories of the bottom. Raises CaffeError if they are the same blob."""
         self.check(top[0] is not bottom[0], f"{self.type} cannot work in place")
         top[0].share_data(bottom[0])
         top[0].share_diff(bottom[0])
@@ -57,7 +58,10 @@ class View(BuiltIn):
 
 @register("Reshape")
 class Reshape(View):
-    """reshape_param: shape, whose dims may be 0 (the bottom's) or once -1 (the rest), for axes from `axis` on."""
+    """Replaces num_axes axes from `axis` on by reshape_param.shape, in which 0 copies the bottom's size.
+
+    One size may be -1; it is computed from the number of elements.
+    """
 
     def reshape(self, bottom, top):
         param, shape = self.param.reshape_param, bottom[0].shape
@@ -71,20 +75,26 @@ class Reshape(View):
         self.check(dims.count(-1) <= 1, "reshape_param.shape can have one dim of -1 only")
         for index, dim in enumerate(dims):
             if dim == 0:
-                self.check(start + index < axes, f"dim 0 at place {index} copies an axis that shape {shape} has not")
+                self.check(
+                    start + index < axes, f"dim 0 at place {index} copies an axis that shape {shape} does not have"
+                )
                 dims[index] = shape[start + index]
         new = [*shape[:start], *dims, *shape[end:]]
         if -1 in new:
-            known = product(dim for dim in new if dim != -1)
-            self.check(known and product(shape) % known == 0, f"shape {shape} does not divide into {new}")
-            new[new.index(-1)] = product(shape) // known
-        self.check(product(new) == product(shape), f"shape {shape} has not as many numbers as {tuple(new)}")
+            others = product(dim for dim in new if dim != -1)
+            self.check(others and product(shape) % others == 0, f"shape {shape} does not divide into {new}")
+            new[new.index(-1)] = product(shape) // others
+        self.check(
+            product(new) == product(shape), f"shapes {shape} and {tuple(new)} differ in their number of elements"
+        )
         top[0].reshape(*new)
         self.share(bottom, top)
 
 
 @register("Flatten")
 class Flatten(View):
+    """Flattens the axes from `axis` to `end_axis` inclusive to one."""
+
     def reshape(self, bottom, top):
         shape, param = bottom[0].shape, self.param.flatten_param
         start, end = self.axis(param.axis, bottom[0]), self.axis(param.end_axis, bottom[0])
@@ -95,6 +105,8 @@ class Flatten(View):
 
 @register("Concat")
 class Concat(BuiltIn):
+    """Concatenates bottoms along an axis."""
+
     bottoms = (1, None)
 
     def setup(self, bottom, top):
@@ -103,22 +115,22 @@ class Concat(BuiltIn):
 
     def reshape(self, bottom, top):
         param, shape = self.param.concat_param, list(bottom[0].shape)
-        self.at = self.axis(param.concat_dim if param.HasField("concat_dim") else param.axis, bottom[0])
+        self.dim = self.axis(param.concat_dim if param.HasField("concat_dim") else param.axis, bottom[0])
         for blob in bottom:
             other = list(blob.shape)
             fits = len(other) == len(shape) and all(
-                a == b for axis, (a, b) in enumerate(zip(other, shape)) if axis != self.at
+                a == b for axis, (a, b) in enumerate(zip(other, shape)) if axis != self.dim
             )
-            self.check(fits, f"shapes to concatenate along axis {self.at} differ: {tuple(other)}, {tuple(shape)}")
-        self.sizes = [blob.shape[self.at] for blob in bottom]
-        shape[self.at] = sum(self.sizes)
+            self.check(fits, f"shapes to concatenate along axis {self.dim} differ: {tuple(other)}, {tuple(shape)}")
+        self.sizes = [blob.shape[self.dim] for blob in bottom]
+        shape[self.dim] = sum(self.sizes)
         top[0].reshape(*shape)
 
     def forward(self, bottom, top):
-        top[0].put(torch.cat([blob.value() for blob in bottom], self.at))
+        top[0].put(torch.cat([blob.value() for blob in bottom], self.dim))
 
     def backward(self, top, propagate_down, bottom):
-        parts = top[0].gradient().split(self.sizes, self.at)
+        parts = top[0].gradient().split(self.sizes, self.dim)
         for blob, part, wanted in zip(bottom, parts, propagate_down):
             if wanted:
                 blob.put_gradient(part.clone())
@@ -126,6 +138,8 @@ class Concat(BuiltIn):
 
 @register("Slice")
 class Slice(BuiltIn):
+    """Splits a bottom along an axis, at slice_point or into equal parts."""
+
     tops = (1, None)
 
     def setup(self, bottom, top):
@@ -134,8 +148,8 @@ class Slice(BuiltIn):
 
     def reshape(self, bottom, top):
         param, shape = self.param.slice_param, list(bottom[0].shape)
-        self.at = self.axis(param.slice_dim if param.HasField("slice_dim") else param.axis, bottom[0])
-        total, points = shape[self.at], list(param.slice_point)
+        self.dim = self.axis(param.slice_dim if param.HasField("slice_dim") else param.axis, bottom[0])
+        total, points = shape[self.dim], list(param.slice_point)
         if points:
             self.check(
                 len(points) == len(top) - 1, f"{len(top)} tops need {len(top) - 1} slice_point, not {len(points)}"
@@ -145,49 +159,53 @@ class Slice(BuiltIn):
             self.sizes = [high - low for low, high in zip(bounds, bounds[1:])]
         else:
             self.check(
-                total % len(top) == 0, f"{total} numbers along axis {self.at} do not divide into {len(top)} tops"
+                total % len(top) == 0,
+                f"{total} numbers along axis {self.dim} do not divide into {len(top)} tops",
             )
             self.sizes = [total // len(top)] * len(top)
         for blob, size in zip(top, self.sizes):
-            shape[self.at] = size
+            shape[self.dim] = size
             blob.reshape(*shape)
 
     def forward(self, bottom, top):
-        for blob, part in zip(top, bottom[0].value().split(self.sizes, self.at)):
+        for blob, part in zip(top, bottom[0].value().split(self.sizes, self.dim)):
             blob.put(part.clone())
 
     def backward(self, top, propagate_down, bottom):
         if propagate_down[0]:
-            bottom[0].put_gradient(torch.cat([blob.gradient() for blob in top], self.at))
+            bottom[0].put_gradient(torch.cat([blob.gradient() for blob in top], self.dim))
 
 
 @register("Tile")
 class Tile(BuiltIn):
+    """Repeats a bottom `tiles` times along an axis."""
+
     def reshape(self, bottom, top):
         param, shape = self.param.tile_param, list(bottom[0].shape)
         self.check(param.HasField("tiles") and param.tiles > 0, "tile_param.tiles must be at least 1")
-        self.at, self.tiles = self.axis(param.axis, bottom[0]), param.tiles
-        shape[self.at] *= self.tiles
+        self.dim, self.tiles = self.axis(param.axis, bottom[0]), param.tiles
+        shape[self.dim] *= self.tiles
         top[0].reshape(*shape)
 
     def forward(self, bottom, top):
         x = bottom[0].value()
         if not is_dense(x):
             x = x.contiguous()
-        # The copies are consecutive in memory, so that a grouped convolution finds each group's images together.
+        # The copies follow each other in memory. For tiles along the channels they are the blocks of grouped.py, which
+        # a convolution with as many groups then uses without a copy.
         copies = torch.empty_strided((self.tiles, *x.shape), (x.numel(), *x.stride()), device=x.device)
-        top[0].put(copies.copy_(x.expand_as(copies)).movedim(0, self.at))
+        top[0].put(copies.copy_(x.expand_as(copies)).movedim(0, self.dim))
 
     def backward(self, top, propagate_down, bottom):
         if propagate_down[0]:
             shape = list(bottom[0].shape)
-            shape.insert(self.at, self.tiles)
-            bottom[0].put_gradient(top[0].raw_gradient().reshape(shape).float().sum(self.at))
+            shape.insert(self.dim, self.tiles)
+            bottom[0].put_gradient(top[0].raw_gradient().reshape(shape).float().sum(self.dim))
 
 
 @register("Crop")
 class Crop(BuiltIn):
-    """The part of bottom 0 with the sizes of bottom 1, from `axis` on."""
+    """The part of bottom 0, at `offset`, that has the sizes of bottom 1 in the axes from `axis` on."""
 
     bottoms = 2
     no_gradient = (1,)
@@ -199,32 +217,35 @@ class Crop(BuiltIn):
         self.check(len(offsets) in (0, 1, axes), f"crop_param.offset: give none, one or {axes}, not {len(offsets)}")
         if len(offsets) < 2:
             offsets = (offsets or [0]) * axes
-        self.check(len(bottom[1].shape) == len(shape), f"blobs of shapes {tuple(shape)} and {bottom[1].shape}")
-        self.place = [slice(None)] * start
+        self.check(
+            len(bottom[1].shape) == len(shape),
+            f"shapes {tuple(shape)} and {bottom[1].shape} differ in their number of axes",
+        )
+        self.slices = [slice(None)] * start
         for axis, offset in zip(range(start, len(shape)), offsets):
             size = bottom[1].shape[axis]
             self.check(
                 size + offset <= shape[axis],
-                f"{size} from {offset} on do not lie within axis {axis} of {bottom[0].shape}",
+                f"size {size} at offset {offset} does not fit into axis {axis} of shape {bottom[0].shape}",
             )
-            self.place.append(slice(offset, offset + size))
+            self.slices.append(slice(offset, offset + size))
             shape[axis] = size
-        self.place = tuple(self.place)
+        self.slices = tuple(self.slices)
         top[0].reshape(*shape)
 
     def forward(self, bottom, top):
-        top[0].put(bottom[0].value()[self.place].clone())
+        top[0].put(bottom[0].value()[self.slices].clone())
 
     def backward(self, top, propagate_down, bottom):
         if propagate_down[0]:
             diff = torch.zeros(bottom[0].shape, device=top[0].raw_gradient().device)
-            diff[self.place] = top[0].gradient()
+            diff[self.slices] = top[0].gradient()
             bottom[0].put_gradient(diff)
 
 
 @register("Silence")
 class Silence(BuiltIn):
-    """Takes blobs nobody else reads, so that they are no outputs."""
+    """Reads blobs that no other layer reads, so that they are not outputs of the net."""
 
     bottoms = (1, None)
     tops = 0
@@ -240,7 +261,7 @@ class Silence(BuiltIn):
 
 @register("Input")
 class Input(BuiltIn):
-    """Blobs that the user fills."""
+    """Blobs that the user fills before a forward pass."""
 
     bottoms = 0
     tops = (1, None)
@@ -264,7 +285,7 @@ class Input(BuiltIn):
 
 @register("Parameter")
 class Parameter(BuiltIn):
-    """A learned blob as top."""
+    """A top that is a learned parameter blob."""
 
     bottoms = 0
     shares_tops = True

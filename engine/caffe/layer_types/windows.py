@@ -1,4 +1,4 @@
-"""Kernel, stride, padding and dilation of convolutions and poolings, as their messages give them."""
+"""Kernel, stride, padding and dilation of a convolution, read from its ConvolutionParameter."""
 
 from ..errors import check
 
@@ -6,9 +6,11 @@ MAX_AXES = 3
 
 
 def spatial(param, field, axes, default, where):
-    """One value per spatial axis of a ConvolutionParameter's field (kernel_size, stride, pad or dilation).
+    """The values of a field (kernel_size, stride, pad or dilation) of a ConvolutionParameter, a list with one per axis.
 
-    The field has none (the default), one for all or one per axis; kernel, stride and pad may come as _h and _w.
+    axes: number of spatial axes; where: the layer, for errors
+    The field can have no value (the default), one for all axes, or one per axis. Instead of kernel_size, stride and pad
+    there can be fields that end in _h and _w. Raises CaffeError for other combinations.
     """
     short = {"kernel_size": "kernel"}.get(field, field)
     pair = [f"{short}_h", f"{short}_w"]
@@ -22,9 +24,10 @@ def spatial(param, field, axes, default, where):
 
 
 class Geometry:
-    """How a convolution's windows lie: lists kernel, stride, pad, dilation, and the first spatial axis's number - 1.
+    """The windows of a convolution: lists kernel, stride, pad and dilation, with a value per spatial axis.
 
-    Raises CaffeError for windows that cannot be.
+    param: ConvolutionParameter; axes: number of spatial axes; where: the layer, for errors
+    Raises CaffeError for invalid values.
     """
 
     def __init__(self, param, axes, where):
@@ -37,18 +40,18 @@ class Geometry:
         check(all(self.stride) and all(self.dilation), f"{where}: stride and dilation must be at least 1")
 
     def extents(self):
-        """Cells a window spans, dilation included, per axis."""
+        """The size of a window, dilation included, per axis."""
         return [d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation)]
 
     def output(self, sizes):
-        """Sizes of a convolution's output, rounded down."""
+        """The spatial sizes of a convolution's output for those of its input; rounded down."""
         return [
             (size + 2 * pad - extent) // stride + 1
             for size, pad, extent, stride in zip(sizes, self.pad, self.extents(), self.stride)
         ]
 
     def deconvolved(self, sizes):
-        """Sizes of a deconvolution's output."""
+        """The spatial sizes of a deconvolution's output for those of its input."""
         return [
             stride * (size - 1) + extent - 2 * pad
             for size, pad, extent, stride in zip(sizes, self.pad, self.extents(), self.stride)
