@@ -81,11 +81,11 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, words):
         """The flags of a command line. An unknown flag ends the program with an error that suggests the nearest one."""
-        flags, rest = self.parse_known_args(words)
-        for word in rest:
+        for word in words:  # checked here, because argparse would take -solve for -solver
             name = word.lstrip("-").partition("=")[0]
-            if word.startswith("-") and not is_number(word):
+            if word.startswith("-") and not is_number(word) and name not in (*FLAGS, "h", "help", "version"):
                 self.error(f"unknown flag -{name}{nearest(name, FLAGS, '-')}; caffe --help lists the flags")
+        flags, rest = self.parse_known_args(words)
         if rest:
             self.error(f"{rest[0]!r} does not belong to a flag; usage: caffe COMMAND -flag value -flag value ...")
         return flags

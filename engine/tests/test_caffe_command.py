@@ -125,6 +125,7 @@ def test_test_and_time_print_what_a_real_caffe_prints(folder):
         (["trian"], "unknown action 'trian', did you mean train?"),
         (["train", "-speed", "9"], "unknown flag -speed"),
         (["train", "-sovler", "solver.prototxt"], "unknown flag -sovler, did you mean -solver?"),
+        (["train", "-solve", "solver.prototxt"], "unknown flag -solve, did you mean -solver?"),
         (["train", "--snapshots=a"], "unknown flag -snapshots, did you mean -snapshot?"),
         (["train", "-solver", "solver.prototxt", "cascade"], "'cascade' does not belong to a flag"),
         (["test", "-iterations", "many"], "invalid int value: 'many'"),
