@@ -40,12 +40,12 @@ FLAGS = {
     "gpu": (
         str,
         "",
-        "The numbers of the GPUs to use, separated by ',', or all. Default: as the solver says, or CPU.",
+        "The numbers of the GPUs to use, separated by ',', or all (default: as the solver says, or CPU).",
     ),
     "iterations": (int, 50, "For test and time: the number of batches."),
     "level": (int, 0, "For the include and exclude rules of the net: the level."),
     "model": (str, "", "For test and time: the net, a prototxt."),
-    "phase": (str, "", "For time: TRAIN (the default) or TEST."),
+    "phase": (str, "", "For time: TRAIN or TEST (default: TRAIN)."),
     "sighup_effect": (str, "snapshot", "For train: the effect of SIGHUP, which is snapshot, stop or none."),
     "sigterm_effect": (str, "stop", "For train: the effect of SIGTERM, which is snapshot, stop or none."),
     "sigint_effect": (str, "stop", "For train: the effect of SIGINT (Ctrl-C), which is snapshot, stop or none."),
@@ -58,8 +58,8 @@ FLAGS = {
     "decoded_mb": (
         int,
         -1,
-        "A data set whose decoded images fit into this many MiB is kept on the device; 0 keeps none. "
-        "Default: a third of the free memory of a GPU, 0 on the CPU.",
+        "A data set whose decoded images fit into this many MiB is kept on the device; 0 keeps none "
+        "(default: a third of the free memory of a GPU, 0 on the CPU).",
     ),
 }
 
@@ -72,10 +72,9 @@ class Parser(argparse.ArgumentParser):
         self.formatter_class = argparse.RawDescriptionHelpFormatter
         self.add_argument("command", nargs="?", help=argparse.SUPPRESS)
         for name, (kind, default, text) in FLAGS.items():
-            default_text = f" (default {default})" if default not in ("", -1) else ""
-            self.add_argument(
-                f"-{name}", f"--{name}", type=kind, default=default, metavar=name.upper(), help=text + default_text
-            )
+            if default not in ("", -1):
+                text = f"{text.rstrip('.')} (default: {default})."
+            self.add_argument(f"-{name}", f"--{name}", type=kind, default=default, metavar=name.upper(), help=text)
         self.add_argument("-help", action="help", help="Show this help.")
         self.add_argument("-version", action="version", version="caffe version 1.0.0 (PyTorch engine)")
 
