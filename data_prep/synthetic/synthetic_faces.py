@@ -193,7 +193,7 @@ def _start_worker():
 
 def _write_faces(folder, images, job, workers):
     """Write all images; returns the results of `_write_face` in the order of the images."""
-    progress = partial(tqdm, total=images, unit="face", desc="rendering")
+    progress = partial(tqdm, total=images, unit="face", desc="rendering", disable=None)
     if workers == 1:
         return list(progress(map(job, range(images))))
     # Not forked, because OpenCV's threads, once started in the parent, hang in a forked child.
