@@ -187,6 +187,8 @@ def start_under_caffe(name, command, words):
         wanted = "torch"
     engine = engines.choose(wanted, device)
     engines.ensure(engine)
+    if name == "export":
+        engines.ensure_packages("onnx", "onnx", "ONNX and ONNX Runtime")
     if not engine.runs_here():
         environment = engine.environment(recorded.threads if recorded else 0)
         program = str(engine.python)

@@ -140,11 +140,20 @@ def ensure(engine):
         return
     if not engine.python.exists():
         raise ToolError("there is no .venv yet; run `make doctor` in the project's folder, which makes it")
-    if not list((REPOSITORY / ".venv").glob("lib/python3*/site-packages/torch/__init__.py")):
-        print("installing PyTorch into .venv", flush=True)
-        pip = [str(engine.python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", ".[engine]"]
+    ensure_packages("engine", "torch", "PyTorch")
+
+
+def ensure_packages(extra, package, title):
+    """Install the packages of an extra of pyproject.toml into .venv if `package`, one of them, is missing there.
+
+    title: what is installed, for messages. Raises ToolError.
+    """
+    if not list((REPOSITORY / ".venv").glob(f"lib/python3*/site-packages/{package}/__init__.py")):
+        print(f"installing {title} into .venv", flush=True)
+        python = str(Engine("torch").python)
+        pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", f".[{extra}]"]
         if subprocess.run(pip, cwd=str(REPOSITORY)).returncode:
-            raise ToolError("PyTorch could not be installed into .venv; see pip's messages above")
+            raise ToolError(f"{title} could not be installed into .venv; see pip's messages above")
 
 
 def check_device(engine, device):
