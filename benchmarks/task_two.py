@@ -75,29 +75,30 @@ class Features:
 
 
 def mean_boxes(lmdb, attributes):
-    """The mean true box of each attribute on the test faces, (A, 4) in conv3 cells; None without boxes."""
+    """The mean true box of each attribute on the test faces, (A, 4) in conv3 cells; None where one has no box."""
     boxes = localisation.read_boxes(lmdb, "test", len(networks.read_labels(lmdb, "test", len(attributes))))
-    if not boxes:
+    if not boxes or not all(any(name in one for one in boxes) for name in attributes):
         return None
     mean = [np.mean([one[name] for one in boxes if name in one], axis=0) for name in attributes]
     edges = regions.cells_to_image(np.arange(table1.MAP_SIZE + 1.0))
     return np.interp(mean, edges, np.arange(table1.MAP_SIZE + 1.0))
 
 
-def rectangles(net, boxes):
-    """dict region -> function of a response (n, A, 4, 4) to rectangles (n, A, 4) in conv3 cells."""
-    average, measured = (blob.data.copy() for blob in net.params["region_mapper"])
-    theoretical = np.broadcast_to(regions.theoretical_rectangles(), measured.shape).astype(np.float32)
-    threshold, weight = regions.DEFAULTS["threshold"], regions.DEFAULTS["average_weight"]
+def rectangles(mapper, boxes):
+    """dict region -> function of a response (n, A, 4, 4) to rectangles (n, A, 4) in conv3 cells.
+
+    mapper: localisation.Mapper of the run; boxes: as mean_boxes gives them
+    """
+    theoretical = np.broadcast_to(regions.theoretical_rectangles(), mapper.rectangles.shape).astype(np.float32)
     whole = np.array([[0, 0, table1.MAP_SIZE, table1.MAP_SIZE]], np.float32)
 
     def mapped(of_points):
-        return lambda response: regions.regions(response, average, of_points, threshold, weight)
+        return lambda response: regions.regions(response, mapper.average, of_points, mapper.threshold, mapper.weight)
 
     def fixed(same):
         return lambda response: np.broadcast_to(same, (*response.shape[:2], 4)).astype(np.float32)
 
-    kinds = {"region": mapped(measured), "theoretical": mapped(theoretical), "whole map": fixed(whole)}
+    kinds = {"region": mapped(mapper.rectangles), "theoretical": mapped(theoretical), "whole map": fixed(whole)}
     if boxes is not None:
         kinds["mean true box"] = fixed(boxes)
     return kinds
@@ -116,9 +117,8 @@ def extract(net, kinds, lmdb, split, faces, mirrored):
             conv3 = torch.from_numpy(out["conv3"].reshape(len(given), labels.shape[1], -1, *out["conv3"].shape[2:]))
             roi = {}
             for name, of in kinds.items():
-                warped = bilinear.warp(conv3, torch.from_numpy(np.array(of(out["response"]), np.float32)), WARP, torch)[
-                    0
-                ]
+                rois = torch.from_numpy(np.array(of(out["response"]), np.float32))
+                warped, _, _ = bilinear.warp(conv3, rois, WARP, torch)
                 roi[name] = bilinear.max_pool(warped, POOL, torch).numpy().astype(np.float16)
             parts.append((conv7 * (-1, 1), out["max_d"], roi))
             bar.update(len(some))
@@ -243,7 +243,8 @@ def compare(given):
     run = runs.Run.read(given.run)
     net = networks.load(run.deploy("region"), run.weights("average"))
     data = read_data(run.data.lmdb)
-    kinds = rectangles(net, mean_boxes(run.data.lmdb, data.attributes))
+    mapper = localisation.Mapper.of(net, run.deploy("region"))
+    kinds = rectangles(mapper, mean_boxes(run.data.lmdb, data.attributes))
     splits = {
         split: extract(net, kinds, run.data.lmdb, split, given.faces if split == "train" else 0, split == "train")
         for split in SPLITS

@@ -32,12 +32,14 @@ class Command:
 
     module: name of a module with `add_arguments(parser)` and `run(arguments) -> exit status`; summary: for the help
     caffe: None if it needs no Caffe, "run" for the Caffe of the run, "torch" for the engine
+    packages: arguments of engines.ensure_packages for what it needs beside its Caffe
     settings: dict of Makefile settings to options. "" stands for words that are added unchanged, "*" for positional
     arguments, "*celeba" for a data set of that layout; an option that ends in "*" takes several words.
     """
 
-    def __init__(self, module, summary, caffe=None, settings=None):
+    def __init__(self, module, summary, caffe=None, settings=None, packages=None):
         self.module, self.summary, self.caffe, self.settings = module, summary, caffe, settings or {}
+        self.packages = packages
 
 
 RUN = {"RUN": "--run", "CAFFE": "--caffe", "DEVICE": "--device"}
@@ -84,6 +86,7 @@ COMMANDS = {
         "write a run's cascade as an ONNX file",
         caffe="torch",
         settings={"RUN": "--run", "EXPORT": ""},
+        packages=("onnx", "onnx", "ONNX and ONNX Runtime"),
     ),
     "ablation": Command(
         "tools.evaluate.ablation",
@@ -187,8 +190,8 @@ def start_under_caffe(name, command, words):
         wanted = "torch"
     engine = engines.choose(wanted, device)
     engines.ensure(engine)
-    if name == "export":
-        engines.ensure_packages("onnx", "onnx", "ONNX and ONNX Runtime")
+    if command.packages:
+        engines.ensure_packages(*command.packages)
     if not engine.runs_here():
         environment = engine.environment(recorded.threads if recorded else 0)
         program = str(engine.python)
