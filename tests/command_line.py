@@ -5,6 +5,8 @@ import subprocess
 import sys
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+# What the small run of conftest.py is trained for.
+ATTRIBUTES = ["Eyeglasses", "Male"]
 # Enough iterations for two snapshots, far too few to learn anything.
 SOLVER = "max_iter=4,snapshot=2,display=1,test_interval=2,test_iter=1,average_loss=1,base_lr=0.002"
 

@@ -5,13 +5,11 @@ import os
 os.environ.setdefault("GLOG_minloglevel", "2")
 
 import pytest  # noqa: E402
-from command_line import SOLVER, face_cascade  # noqa: E402
+from command_line import ATTRIBUTES, SOLVER, face_cascade  # noqa: E402
 
 from data_prep.build.builder import build  # noqa: E402
 from data_prep.sources.opening import open_source  # noqa: E402
 from data_prep.synthetic import synthetic_faces  # noqa: E402
-
-ATTRIBUTES = ["Eyeglasses", "Male"]
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ATTRIBUTES
+from command_line import ATTRIBUTES
 from test_docs import FENCE, REPOSITORY
 
 COMMAND = pathlib.Path(sys.executable).with_name("face-cascade")
