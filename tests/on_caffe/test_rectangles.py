@@ -47,34 +47,36 @@ def test_scan_of_a_flat_map_is_the_whole_map():
     assert rectangles.scan_rectangle(np.ones((4, 6))) == (0, 0, 6, 4)
 
 
-def test_evidence_is_gradient_times_activation_above_the_mean_negative_face():
-    """Compared with the definition: first the mean negative face, then all faces and their mirror images."""
+def test_evidence_is_the_mean_gradient_times_the_difference_of_the_classes():
+    """Compared with the definition, on all faces and their mirror images at once."""
     rng = np.random.default_rng(1)
     faces, attributes, channels, size = 12, 2, 3, 4
     activation = rng.normal(size=(faces, attributes, channels, size, size))
     gradient = rng.normal(size=activation.shape)
-    negative = np.arange(faces) % 2 == 0
-    fired = rng.random((faces, attributes, 16)) < 0.2
-    fired[negative] = False
+    positive = rng.random((faces, attributes)) < 0.6
+    fired = (rng.random((faces, attributes, 16)) < 0.2) & positive[..., np.newaxis]
     fired[..., 5] = False
     evidence = rectangles.Evidence(attributes, channels, size)
     for part in (slice(0, 4), slice(4, 12)):
-        kind = np.repeat(negative[part, np.newaxis], attributes, axis=1)
-        evidence.add(activation[part], gradient[part], fired[part], kind)
+        evidence.add_faces(activation[part], positive[part])
+        evidence.add_gradients(gradient[part], fired[part])
     maps = evidence.maps()
     assert maps.shape == (2, 17, 4, 4)
-    mirrored = [np.concatenate([part, part[..., ::-1]]) for part in (activation, gradient)]
-    negatives = np.concatenate([negative, negative])
+    np.testing.assert_array_equal(evidence.faces, [(~positive).sum(axis=0), positive.sum(axis=0)])
+    mirrored = np.concatenate([activation, activation[..., ::-1]])
     for attribute in range(attributes):
-        seen, slope = (part[:, attribute] for part in mirrored)
-        of_view = (slope * (seen - seen[negatives].mean(axis=0))).sum(axis=1)
-        of_face = of_view[:faces] + of_view[faces:]
+        of_class = np.tile(positive[:, attribute], 2)
+        seen = mirrored[:, attribute]
+        difference = seen[of_class].mean(axis=0) - seen[~of_class].mean(axis=0)
         for row in range(17):
             chosen = fired[:, attribute].any(axis=-1) if row == 16 else fired[:, attribute, row]
             assert evidence.firings[attribute, row] == chosen.sum()
-            expected = np.maximum(of_face[chosen].sum(axis=0), 0)
-            expected = expected / max(expected.sum(), 1e-12)
-            np.testing.assert_allclose(maps[attribute, row], expected, atol=1e-5)
+            if not chosen.any():
+                assert not maps[attribute, row].any()
+                continue
+            gained = (gradient[chosen, attribute].mean(axis=0) * difference).sum(axis=0)
+            expected = np.maximum(gained + gained[:, ::-1], 0)
+            np.testing.assert_allclose(maps[attribute, row], expected / expected.sum(), atol=1e-5)
     assert not maps[:, 5].any()
 
 

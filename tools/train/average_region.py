@@ -43,6 +43,35 @@ class Measured:
     firings: np.ndarray = None
 
 
+class Positives:
+    """Positive faces of several batches as one batch, so that no time is spent on what negative faces do not need.
+
+    put: pool1 of positive faces; fill: take the next batch of them
+    """
+
+    def __init__(self, batch, attributes):
+        self.batch, self.waiting = batch, [[] for _ in range(attributes)]
+
+    def put(self, activation, positive):
+        """Add the positive faces of an activation (b, A, ...)."""
+        for face, attribute in zip(*np.nonzero(positive)):
+            self.waiting[attribute].append(activation[face, attribute].copy())
+
+    def full(self):
+        """Whether an attribute has a batch of faces."""
+        return max(map(len, self.waiting)) >= self.batch
+
+    def fill(self, activation):
+        """Write the next faces to activation (b, A, ...): which places hold one, (b, A) bool."""
+        filled = np.zeros(activation.shape[:2], bool)
+        for attribute, waiting in enumerate(self.waiting):
+            for face, array in enumerate(waiting[: self.batch]):
+                activation[face, attribute] = array
+            filled[: len(waiting), attribute] = True
+            del waiting[: self.batch]
+        return filled
+
+
 def measure(net, faces, threshold, with_maps=True):
     """Measure a region train_val net in the TRAIN phase: a Measured.
 
@@ -50,47 +79,49 @@ def measure(net, faces, threshold, with_maps=True):
     wanted. Ends early, with a warning, where batches hold too few positives of an attribute.
     """
     batch, attributes = net.blobs["d"].data.shape[:2]
+    names = list(net._layer_names)
+    after = names[names.index(rectangles.BLOB) + 1]
+    channels, size = net.blobs[rectangles.BLOB].data.shape[1:3]
+    evidence = rectangles.Evidence(attributes, channels, size) if with_maps else None
     total, seen, images, done = np.zeros((attributes, 4, 4)), np.zeros(attributes, int), 0, 0
-    levels = {}
-    for name in rectangles.LEVELS if with_maps else ():
-        channels, size = net.blobs[name].data.shape[1:3]
-        levels[name] = rectangles.Evidence(attributes, channels, size)
+    waiting = Positives(batch, attributes)
     with tqdm(total=faces, unit="face", desc="average region", disable=None) as bar:
         while seen.min() < faces and images < PATIENCE * faces:
-            net.forward(end="d")
+            net.forward(end=rectangles.BLOB)
             positive = net.blobs["label"].data == 1
-            response = 1 / (1 + np.exp(-net.blobs["d"].data))
-            total += (response * positive[..., np.newaxis, np.newaxis]).sum(axis=0)
-            seen += positive.sum(axis=0)
-            images += batch
+            # Batches are laid out image by image: record i * A + a is image i of attribute a.
+            activation = net.blobs[rectangles.BLOB].data.reshape(batch, attributes, channels, size, size)
             if with_maps:
-                fired = (response > threshold).reshape(batch, attributes, -1) & positive[..., np.newaxis]
-                add_evidence(net, levels, fired, ~positive)
+                evidence.add_faces(activation, positive)
+            waiting.put(activation, positive)
+            images += batch
+            if not waiting.full() and images < PATIENCE * faces:
+                continue
+            filled = waiting.fill(activation)
+            net.forward(start=after, end="d")
+            response = 1 / (1 + np.exp(-net.blobs["d"].data))
+            total += (response * filled[..., np.newaxis, np.newaxis]).sum(axis=0)
+            seen += filled.sum(axis=0)
+            if with_maps:
+                fired = (response > threshold).reshape(batch, attributes, -1) & filled[..., np.newaxis]
+                evidence.add_gradients(gradient(net, fired).reshape(activation.shape), fired)
             before, done = done, min(int(seen.min()), faces)
             bar.update(done - before)
             if bar.disable and 4 * done // faces > 4 * before // faces:  # no terminal: a line for each quarter
                 print(f"average: {done} of {faces} faces for each attribute", flush=True)
     found = Measured(total / np.maximum(seen, 1)[:, np.newaxis, np.newaxis], seen)
     if with_maps:
-        found.maps = sum(level.maps() for level in levels.values())
-        found.firings = levels[rectangles.LEVELS[0]].firings
+        found.maps, found.firings = evidence.maps(), evidence.firings
     return found
 
 
-def add_evidence(net, levels, fired, negative):
-    """Add the faces that a net has just seen to the Evidence of levels, a dict blob -> Evidence.
-
-    fired: (b, A, 16) bool, the points that fire, none on negatives; negative: (b, A) bool
-    """
+def gradient(net, fired):
+    """The gradient at pool1, (b * A, C, H, W), of each face's mean score over the points that fire, (b, A, 16)."""
     # Each face counts alike, however many of its points fire.
     share = fired / np.maximum(fired.sum(axis=-1, keepdims=True), 1)
     net.blobs["d"].diff[...] = share.reshape(net.blobs["d"].data.shape)
     net.backward(start="d", end="conv2")
-    for name, evidence in levels.items():
-        # Batches are laid out image by image: record i * A + a is image i of attribute a.
-        shape = (*negative.shape, *net.blobs[name].data.shape[1:])
-        activation, gradient = (array.reshape(shape) for array in (net.blobs[name].data, net.blobs[name].diff))
-        evidence.add(activation, gradient, fired, negative)
+    return net.blobs[rectangles.BLOB].diff
 
 
 def write(weights, out, average, rectangles):

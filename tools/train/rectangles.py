@@ -1,10 +1,10 @@
 """From what task one sees in training faces to the rectangle of each response point: arithmetic, no Caffe.
 
-The evidence for an attribute at a place of a positive face is the gradient of the score of the points that fire,
-times what the face's activation there has more than the mean negative face, summed over channels (gradient times
-input minus baseline, Shrikumar et al. 2017). Its mean over faces shows the attribute; that of gradient times
-activation alone shows the whole face. It is taken where cells are 8 pixels wide, on the 27 x 27 maps of pool1 and
-conv2, and its rectangle is that of Kulldorff's spatial scan statistic (1997), which has no size to be set.
+The evidence for an attribute at a place is the mean gradient of the score of the points that fire, on positive faces,
+times the difference of the mean positive and the mean negative activation there, summed over channels: to first
+order, how much of the score a mean negative face would gain there by becoming a mean positive one. It is large where
+the classes differ and task one makes use of it. It is taken on pool1, whose cells are 8 pixels wide; its rectangle is
+that of Kulldorff's spatial scan statistic (1997), which has no size to be set.
 """
 
 import numpy as np
@@ -13,40 +13,36 @@ from models import table1
 from python_layers import receptive_field
 from python_layers.regions import theoretical_rectangles
 
-LEVELS = ("pool1", "conv2")  # their cells lie at the same places
+BLOB = "pool1"
 POINTS = table1.RESPONSE_SIZE**2
 
 
 class Evidence:
-    """Sums over faces from which the evidence of each response point follows, for one level.
+    """Sums over training faces from which the evidence of each response point follows.
 
-    add: batches of faces; maps: the evidence. Sums are kept by channel, so that the mean negative face may be known
-    last: the mean of g (x - m) over faces is the mean of g x less the mean of g times m.
+    add_faces and add_gradients: batches of faces; maps: the evidence
     """
 
     def __init__(self, attributes, channels, size):
-        # Row POINTS is over all faces, the others over those for which a point fires. Rows that no face adds to
-        # take no memory.
+        # Row POINTS is over all positive faces, the others over those for which a point fires. Rows that no face
+        # adds to take no memory.
         self.gradients = np.zeros((attributes, POINTS + 1, channels, size, size), np.float32)
-        self.products = np.zeros((attributes, POINTS + 1, size, size))
         self.firings = np.zeros((attributes, POINTS + 1), int)
-        self.activations = np.zeros((attributes, channels, size, size))
-        self.negatives = np.zeros(attributes, int)
+        # Index 0 is of negative faces, 1 of positive ones.
+        self.activations = np.zeros((2, attributes, channels, size, size))
+        self.faces = np.zeros((2, attributes), int)
 
-    def add(self, activation, gradient, fired, negative):
-        """Add a batch of b faces of each attribute.
+    def add_faces(self, activation, positive):
+        """Add the activation (b, A, C, H, W) of faces, positive (b, A) or not."""
+        for face, attribute in np.ndindex(positive.shape):
+            self.activations[int(positive[face, attribute]), attribute] += activation[face, attribute]
+        self.faces += (~positive).sum(axis=0), positive.sum(axis=0)
 
-        activation, gradient: (b, A, C, H, W), the gradient that of the mean score of the points that fire; fired:
-        (b, A, 16) bool, the points that fire, none on negatives; negative: (b, A) bool
-        """
-        for face, attribute in zip(*np.nonzero(negative)):
-            self.activations[attribute] += activation[face, attribute]
-        self.negatives += negative.sum(axis=0)
+    def add_gradients(self, gradient, fired):
+        """Add the gradient (b, A, C, H, W) of the mean score of the points that fire (b, A, 16) on positive faces."""
         for face, attribute in zip(*np.nonzero(fired.any(axis=-1))):
-            product = (gradient[face, attribute] * activation[face, attribute]).sum(axis=0)
             for row in [*np.flatnonzero(fired[face, attribute]), POINTS]:
                 self.gradients[attribute, row] += gradient[face, attribute]
-                self.products[attribute, row] += product
                 self.firings[attribute, row] += 1
 
     def maps(self):
@@ -55,11 +51,11 @@ class Evidence:
         Maps are symmetric: a mirrored face has the same labels, so evidence at one side counts at the other side too.
         Task one may look at one side only.
         """
-        negatives = np.maximum(self.negatives, 1)[:, np.newaxis, np.newaxis, np.newaxis]
-        baseline = both_sides(self.activations) / (2 * negatives)
-        above = self.products - np.einsum("apchw,achw->aphw", self.gradients, baseline)
-        positive = np.maximum(both_sides(above), 0)
-        return positive / np.maximum(positive.sum(axis=(2, 3), keepdims=True), 1e-12)
+        faces = np.maximum(self.faces, 1)[..., np.newaxis, np.newaxis, np.newaxis]
+        negative, positive = both_sides(self.activations) / faces
+        gained = np.einsum("apchw,achw->aphw", self.gradients, positive - negative)
+        gained = np.maximum(both_sides(gained), 0)
+        return gained / np.maximum(gained.sum(axis=(2, 3), keepdims=True), 1e-12)
 
 
 def both_sides(maps):
@@ -91,12 +87,12 @@ def scan_rectangle(mass):
 
 def to_conv3(rectangle):
     """A rectangle in cells of the 27 x 27 maps as one in cells of conv3, clipped to its map."""
-    (_, fine, first), (_, coarse, origin) = (_centres(rows) for rows in (_PATHS["pool1"], _PATHS["conv3"]))
+    (_, fine, first), (_, coarse, origin) = (_centres(rows) for rows in (_PATHS[BLOB], _PATHS["conv3"]))
     centres = first + fine * (np.asarray(rectangle, float) - 0.5)  # edges lie half-way between centres
     return np.clip((centres - origin) / coarse + 0.5, 0, table1.MAP_SIZE)
 
 
-_PATHS = {"pool1": table1.SHARED[:2], "conv3": (*table1.SHARED, table1.CONV3)}
+_PATHS = {BLOB: table1.SHARED[:2], "conv3": (*table1.SHARED, table1.CONV3)}
 
 
 def _centres(rows):
@@ -108,10 +104,9 @@ def _centres(rows):
 def measured(maps, firings, min_firings):
     """Rectangles (A, 4, 4, 4) of the response points in conv3 cells.
 
-    maps: (A, 17, H, W), evidence as Evidence.maps gives it, of one level or summed over levels; firings: faces of
-    each (A, 17). A point has the rectangle of the mean of its own map and the attribute's, and below min_firings
-    faces that of the attribute's. An attribute below min_firings faces, or without any evidence, keeps the receptive
-    fields.
+    maps: (A, 17, H, W), evidence as Evidence.maps gives it; firings: faces of each (A, 17). A point has the rectangle
+    of the mean of its own map and the attribute's, and below min_firings faces that of the attribute's. An attribute
+    below min_firings faces, or without any evidence, keeps the receptive fields.
     """
     found = np.tile(theoretical_rectangles().reshape(POINTS, 4), (len(maps), 1, 1))
     for attribute, own in enumerate(maps):
