@@ -24,6 +24,7 @@ def multiply_adds(rows, channels):
     return total
 
 
+CONV1 = multiply_adds(table1.SHARED[:1], 3)
 SHARED = multiply_adds(table1.SHARED, 3)
 CONV3 = multiply_adds([table1.CONV3], table1.SHARED[-1].channels)
 TASK_ONE = multiply_adds(table1.TASK_ONE, table1.CONV3.channels)
@@ -40,9 +41,10 @@ def work(run, stage, iterations=None):
     attributes = len(run.attributes)
     if stage == "average":
         average = run.settings.average
-        # Half of a batch is positive. Measured rectangles need gradients of activations, not of weights.
+        # Half of a batch is positive; negative faces need conv1 only. Measured rectangles need gradients of
+        # activations behind it, not of weights.
         passes = 2 if average.rectangles == "measured" else 1
-        return 2 * average.faces * attributes * passes * PER_IMAGE["region"]
+        return average.faces * attributes * (2 * CONV1 + passes * (PER_IMAGE["region"] - CONV1))
     if iterations is None:
         iterations = int(run.solver_fields(stage)["max_iter"])
     return TRAINING * iterations * run.network().batch * attributes * PER_IMAGE[stage]
