@@ -79,8 +79,6 @@ def measure(net, faces, threshold, with_maps=True):
     wanted. Ends early, with a warning, where batches hold too few positives of an attribute.
     """
     batch, attributes = net.blobs["d"].data.shape[:2]
-    names = list(net._layer_names)
-    after = names[names.index(rectangles.BLOB) + 1]
     channels, size = net.blobs[rectangles.BLOB].data.shape[1:3]
     evidence = rectangles.Evidence(attributes, channels, size) if with_maps else None
     total, seen, images, done = np.zeros((attributes, 4, 4)), np.zeros(attributes, int), 0, 0
@@ -98,7 +96,7 @@ def measure(net, faces, threshold, with_maps=True):
             if not waiting.full() and images < PATIENCE * faces:
                 continue
             filled = waiting.fill(activation)
-            net.forward(start=after, end="d")
+            net.forward(start=rectangles.NEXT_LAYER, end="d")
             response = 1 / (1 + np.exp(-net.blobs["d"].data))
             total += (response * filled[..., np.newaxis, np.newaxis]).sum(axis=0)
             seen += filled.sum(axis=0)
@@ -120,7 +118,7 @@ def gradient(net, fired):
     # Each face counts alike, however many of its points fire.
     share = fired / np.maximum(fired.sum(axis=-1, keepdims=True), 1)
     net.blobs["d"].diff[...] = share.reshape(net.blobs["d"].data.shape)
-    net.backward(start="d", end="conv2")
+    net.backward(start="d", end=rectangles.NEXT_LAYER)
     return net.blobs[rectangles.BLOB].diff
 
 

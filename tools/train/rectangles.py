@@ -13,7 +13,7 @@ from models import table1
 from python_layers import receptive_field
 from python_layers.regions import theoretical_rectangles
 
-BLOB = "pool1"
+BLOB, NEXT_LAYER = (row.name for row in table1.SHARED[1:3])  # pool1, and what computes from it
 POINTS = table1.RESPONSE_SIZE**2
 
 
