@@ -242,8 +242,12 @@ class Graph:
 
         Raises CaffeError, and what Python layers raise.
         """
+        return float(self.forward_layers(range(start, end + 1)))
+
+    def forward_layers(self, indices):
+        """Like forward_range for any layers, but returns a tensor on the device, or 0 without losses; does not wait."""
         losses = []
-        for index in range(start, end + 1):
+        for index in indices:
             node = self.nodes[index]
             for call in self.before_forward_calls:
                 call(index)
@@ -254,7 +258,7 @@ class Graph:
                 call(index)
             if self.debug_info:
                 self._describe_forward(node)
-        return float(sum(losses))
+        return sum(losses)
 
     def backward_range(self, start, end):
         """Run the layers from index `start` down to `end` inclusive backward, if they need it.

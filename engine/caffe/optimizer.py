@@ -77,7 +77,8 @@ class Optimizer:
         gradients = [blob.diff_memory.contiguous(blob.shape).view(-1) for blob in self.net.learnable]
         # PyTorch sums the squares of a tensor sequentially in float32. For millions of elements the relative error is
         # 1e-4, so the norm is computed from the norms of shorter pieces.
-        parts = [part for gradient in gradients for part in gradient.split(NORM_PART)]
+        # A GPU sums in many short pieces anyway.
+        parts = gradients if context.on_gpu() else [p for gradient in gradients for p in gradient.split(NORM_PART)]
         norm = float(torch.stack(torch._foreach_norm(parts)).norm())
         if not norm > limit:
             return 1.0

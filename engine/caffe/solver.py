@@ -7,6 +7,7 @@ import time
 from . import context, durable, glog, prototxt, snapshot, solver_param, testing, weights
 from .errors import CaffeError, check
 from .optimizer import Optimizer
+from .passes import Passes
 from .proto import caffe_pb2
 from .solver_param import read_solver
 from .updates import find_rule
@@ -49,6 +50,8 @@ class Solver:
         self.iter = 0
         self.net = solver_param.train_net(param)
         self.test_nets = list(solver_param.test_nets(param)) if context.solver_rank() == 0 else []
+        # With iter_size, the first pass of an iteration sets the gradients, and the others add to them.
+        self.passes = Passes(self.net) if param.iter_size == 1 else Passes(self.net, recorder=None)
         self.optimizer = Optimizer(param, self.net, rule)
         self._callbacks = []
         self._losses, self._smoothed = [], 0.0
@@ -117,7 +120,7 @@ class Solver:
         Raises CaffeError if the loss is not finite or a snapshot cannot be written.
         """
         param, net = self._param, self.net
-        start, last = self.iter, len(net.nodes) - 1
+        start = self.iter
         stop = start + iterations
         self._losses, self._smoothed = [], 0.0
         since, displayed = time.perf_counter(), start
@@ -137,8 +140,7 @@ class Solver:
             net.debug_info = bool(display and param.debug_info)
             loss = 0.0
             for _ in range(param.iter_size):
-                loss += net.forward_range(0, last)
-                net.backward_range(last, 0)
+                loss += self.passes.run()
             self._smooth(self._check_loss(loss / param.iter_size), start)
             if display:
                 lapse = time.perf_counter() - since

@@ -4,6 +4,7 @@ import caffe
 import numpy as np
 import pytest
 from parity import build, compare, relative, replay
+from recorder import Recorder
 
 from data_prep.attributes import PAPER_ATTRIBUTES
 from data_prep.build import build_lmdb
@@ -141,3 +142,23 @@ def test_snapshots_are_resumed_across_engines(cascade_solver, ending, bvlc, tmp_
     early = again.net.params["early_stopping"][1].data.copy()
     assert (early[:, 1] == 5).all()
     np.testing.assert_allclose(steps(again, 2), theirs["losses"][:, 0], rtol=1e-3)
+
+
+@pytest.mark.parametrize("net_name", NETWORKS)
+def test_passes_as_a_graph_equal_passes_layer_by_layer(net_name, options, tmp_path):
+    (tmp_path / "net.prototxt").write_text(network(net_name, options))
+    trained = []
+    for recorder in (None, Recorder):
+        path = tmp_path / "solver.prototxt"
+        path.write_text(SOLVER.format(net=tmp_path / "net.prototxt", prefix=tmp_path / "snapshot"))
+        trainer = caffe.SGDSolver(str(path))
+        trainer.passes.recorder = recorder
+        trainer.step(6)
+        assert trainer.passes.recorder is recorder and bool(trainer.passes.graph) == bool(recorder)
+        trained.append(trainer.net)
+    plain, replayed = trained
+    for name, blob in plain.blobs.items():
+        np.testing.assert_array_equal(replayed.blobs[name].data, blob.data, err_msg=name)
+    for name, blobs in plain.params.items():
+        for blob, other in zip(blobs, replayed.params[name]):
+            np.testing.assert_array_equal(other.data, blob.data, err_msg=name)
