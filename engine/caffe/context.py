@@ -52,6 +52,7 @@ def set_mode_gpu():
     """Compute from now on on the GPU that set_device chose, 0 by default. Raises CaffeError if there is no GPU."""
     check(torch.cuda.is_available(), "Cannot use GPU: PyTorch finds none on this machine; use set_mode_cpu")
     _state.gpu = True
+    set_precision(_state.precision)  # PyTorch's own default for convolutions on a GPU is tf32
 
 
 def set_device(device_id):

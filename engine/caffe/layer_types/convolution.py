@@ -100,7 +100,7 @@ class Filter(BuiltIn):
     def weight(self):
         """The weights in the type of the product."""
         weight = self.operand(self.blobs[0].value())
-        if weight.dim() == 4 and self.groups == 1 and weight.is_cuda:
+        if weight.dim() == 4 and weight.is_cuda:
             weight = weight.contiguous(memory_format=torch.channels_last)
         return weight
 
@@ -182,7 +182,7 @@ class Convolution(Filter):
                 source.put_gradient(grouped.unblock(dx))
 
     def adder(self, index):
-        """A function (group, tensor) that adds the gradient of a group to the diff of parameter blob `index`."""
+        """A function (group, tensor) that adds the gradient of groups to the diff of parameter blob `index`."""
         shape = self.blobs[index].shape
         total, fresh = self.blobs[index].diff_memory.accumulator(shape)
         total = total.view(self.groups, shape[0] // self.groups, *shape[1:])

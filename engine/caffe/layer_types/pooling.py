@@ -180,11 +180,14 @@ class Pooling(BuiltIn):
     def output_gradient(self, top, raw):
         """The top's diff as images that correspond to those of the bottom's stored tensor `raw`."""
         dy = top.raw_gradient()
-        if dy.dim() == raw.dim() and dy.shape[-2:] == top.shape[2:]:
+        if dy.shape == (*raw.shape[:-2], *top.shape[2:]):
             return maps(dy)
         if dy.shape[-2:] != top.shape[2:]:
             dy = dy.reshape(top.shape)
         sizes = (*raw.shape[:-2], *top.shape[2:])
+        if dy.shape[-3] % sizes[-3] == 0:  # all groups of channels beside each other
+            dy = dy.unflatten(-3, (-1, sizes[-3]))
+            dy = dy.flatten(0, -4)
         if sizes[-3] == dy.shape[-3]:
             # The channels are last in memory during the reshape, so that a tensor with channels last is not copied.
             return maps(dy.movedim(-3, -1).reshape(*sizes[:-3], *sizes[-2:], sizes[-3]).movedim(-1, -3))
