@@ -1,6 +1,7 @@
 """Balanced, augmented mini-batches, cropped during training: Caffe Python layer `BalancedData` (section 3.4.1)."""
 
 import pathlib
+import weakref
 
 import caffe
 import numpy as np
@@ -9,17 +10,18 @@ from data_prep.geometry import PATCH_SIZE
 from data_prep.plan.balance import SAMPLE, Plan
 from data_prep.store import manifest
 from data_prep.store.databases import read_labels
+from python_layers import arrays
 from python_layers.parameters import check_count, is_whole, logs_errors, read_parameters
 from python_layers.prefetch import Pool
 
 SPLITS = ("train", "val", "test")
-DEFAULTS = {"source": "data/lmdb", "batch": 4, "split": None, "seed": None, "workers": 2, "ahead": 2}
+DEFAULTS = {"source": "data/lmdb", "batch": 4, "split": None, "seed": None, "workers": None, "ahead": 2}
 CHECKS = {
     "source": (lambda v: isinstance(v, str), "the folder of LMDBs in the compact form"),
     "batch": (lambda v: is_whole(v, 1), "a whole number of images; even for training, per attribute"),
     "split": (lambda v: v is None or v in SPLITS, f"one of {', '.join(SPLITS)}"),
     "seed": (lambda v: v is None or is_whole(v, 0), "a whole number >= 0"),
-    "workers": (lambda v: is_whole(v, 1), "a whole number of processes >= 1"),
+    "workers": (lambda v: v is None or is_whole(v, 1), "a whole number of processes >= 1"),
     "ahead": (lambda v: is_whole(v, 1), "a whole number of batches >= 1"),
 }
 # A float32 is exact only for whole numbers up to 2^24, so the position is stored in digits.
@@ -56,11 +58,14 @@ class BalancedData(caffe.Layer):
       batch    4            TRAIN: b, images per attribute, even; TEST: images
       split    null         "train" (balanced), "val" or "test" (in order); null: train in TRAIN, val in TEST
       seed     null         seed of sampling and augmentation; null: the folder's own
-      workers  2            processes that prepare batches
+      workers  null         processes that prepare batches; null: one per core, but no more than 16 or one for
+                            every 16 images of a batch, and at least two
       ahead    2            batches they prepare in advance
 
     Raises ValueError for wrong parameters, PrefetchError for an unreadable face.
     """
+
+    supports_tensors = True
 
     @logs_errors
     def setup(self, bottom, top):
@@ -84,7 +89,7 @@ class BalancedData(caffe.Layer):
             self.blobs[0].data[...] = 0
         self.position = self.next = 0
         self.ahead, self.workers = given["ahead"], given["workers"]
-        self.pool = None
+        self.pool, self.wait_for_copy = None, lambda: None
 
     def _read(self):
         """The Manifest of the folder, and the split's labels (N, A) bool."""
@@ -121,22 +126,24 @@ class BalancedData(caffe.Layer):
         if self.pool is None:  # not in setup, because BVLC Caffe never releases a Python layer, nor then its workers
             path = self.folder / f"{self.split}_images"
             self.pool = Pool(path, self.images, self.workers, self.ahead, self.frame)
+            if not isinstance(top[0].data, np.ndarray):
+                weakref.finalize(self.pool, arrays.lock_pages(self.pool.pixels, top[0].data.device))
         if self.split == "train":
-            position = from_digits(self.blobs[0].data)
+            position = from_digits(self.blobs[0].data.tolist())
             if position != self.position:  # a snapshot was restored
                 self.pool.forget()
                 self.position = self.next = position
+        self.wait_for_copy()
         while len(self.pool) <= self.ahead:
             self.pool.ask(self.samples(self.next))
             self.next += 1
-        samples, top[0].data[...] = self.pool.take()
-        if self.split == "train":
-            top[1].data[...] = samples["label"]
-        else:
-            top[1].data[...] = self.labels[samples["image"], :, np.newaxis, np.newaxis]
+        samples, pixels = self.pool.take()
+        labels = samples["label"] if self.split == "train" else self.labels[samples["image"], :, None, None]
+        self.wait_for_copy = arrays.fill(top[0].data, pixels)
+        arrays.fill(top[1].data, labels.astype(np.float32))
         self.position += 1
         if self.split == "train":
-            self.blobs[0].data[...] = to_digits(self.position)
+            arrays.fill(self.blobs[0].data, to_digits(self.position))
 
     def backward(self, top, propagate_down, bottom):
         pass

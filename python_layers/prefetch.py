@@ -27,7 +27,7 @@ from data_prep.store.environment import key, open_lmdb
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 IMAGE = 3 * PATCH_SIZE * PATCH_SIZE  # bytes
-_REQUEST = struct.Struct("<II")  # slot, samples that follow
+_REQUEST = struct.Struct("<II")  # place of the first image, samples that follow
 _REPLY = struct.Struct("<I")  # bytes of an error that follow; 0: done
 
 
@@ -41,13 +41,15 @@ class PrefetchError(RuntimeError):
 class Pool:
     """Worker processes that crop the faces of an LMDB.
 
-    path: LMDB of encoded faces; batch: images per request; workers: number of processes; ahead: number of requests that
-    may be pending; frame: positions of the eyes in the images, as in geometry.framed
+    path: LMDB of encoded faces; batch: images per request; workers: number of processes, None for as many as usual;
+    ahead: number of requests that may be pending; frame: positions of the eyes in the images, as in geometry.framed
+    pixels: the memory of all batches, (ahead + 1, batch, 3, 224, 224) uint8
     Raises PrefetchError when a worker cannot be started.
     """
 
     def __init__(self, path, batch, workers, ahead, frame=None):
         self.batch, self.slots = batch, ahead + 1
+        workers = workers or usual_workers(batch)
         memory = os.memfd_create("faces")
         try:
             os.ftruncate(memory, self.slots * batch * IMAGE)
@@ -55,8 +57,8 @@ class Pool:
             self._workers = [_start(path, batch, self.slots, memory, frame) for _ in range(workers)]
         finally:
             os.close(memory)
-        self._pixels = np.frombuffer(self._map, np.uint8).reshape(self.slots, batch, 3, PATCH_SIZE, PATCH_SIZE)
-        self._waiting = collections.deque()  # (worker, slot, samples), in the order of the requests
+        self.pixels = np.frombuffer(self._map, np.uint8).reshape(self.slots, batch, 3, PATCH_SIZE, PATCH_SIZE)
+        self._waiting = collections.deque()  # (slot, samples), in the order of the requests
         self._asked = 0
         self.close = weakref.finalize(self, _stop, self._workers)
 
@@ -65,15 +67,17 @@ class Pool:
         return len(self._waiting)
 
     def ask(self, samples):
-        """Request a batch: (batch,) of SAMPLE."""
-        worker = self._workers[self._asked % len(self._workers)]
+        """Request a batch: (batch,) of SAMPLE. Each worker prepares an equal part of it."""
         slot = self._asked % self.slots
-        try:  # if the worker has ended, `take` reports it
-            worker.stdin.write(_REQUEST.pack(slot, len(samples)) + samples.tobytes())
-            worker.stdin.flush()
-        except OSError:
-            pass
-        self._waiting.append((worker, slot, samples))
+        bounds = [len(samples) * index // len(self._workers) for index in range(len(self._workers) + 1)]
+        for worker, start, end in zip(self._workers, bounds, bounds[1:]):
+            try:  # if the worker has ended, `take` reports it
+                worker.stdin.write(_REQUEST.pack(slot * self.batch + start, end - start))
+                worker.stdin.write(samples[start:end].tobytes())
+                worker.stdin.flush()
+            except OSError:
+                pass
+        self._waiting.append((slot, samples))
         self._asked += 1
 
     def take(self):
@@ -81,19 +85,21 @@ class Pool:
 
         Raises PrefetchError.
         """
-        worker, slot, samples = self._waiting.popleft()
-        size = worker.stdout.read(_REPLY.size)
-        if len(size) < _REPLY.size:
-            raise PrefetchError(_gone(worker))
-        (length,) = _REPLY.unpack(size)
-        if length:
-            raise PrefetchError(worker.stdout.read(length).decode())
-        return samples, self._pixels[slot]
+        slot, samples = self._waiting.popleft()
+        errors = [error for error in map(_answer, self._workers) if error]
+        if errors:
+            raise PrefetchError(errors[0])
+        return samples, self.pixels[slot]
 
     def forget(self):
         """Discard all pending requests."""
         while self._waiting:
             self.take()
+
+
+def usual_workers(batch):
+    """The number of workers for batches of so many images: one per core, 2 to 16, and no more than 1 for 16 images."""
+    return max(2, min(len(os.sched_getaffinity(0)), 16, batch // 16))
 
 
 def interpreter():
@@ -122,6 +128,15 @@ def _start(path, batch, slots, memory, frame):
         )
     except OSError as error:
         raise PrefetchError(f"cannot start {program}: {error.strerror}")
+
+
+def _answer(worker):
+    """Wait for a worker to finish its oldest request; returns the message of an error, "" for none."""
+    size = worker.stdout.read(_REPLY.size)
+    if len(size) < _REPLY.size:
+        return _gone(worker)
+    (length,) = _REPLY.unpack(size)
+    return worker.stdout.read(length).decode()
 
 
 def _gone(worker):
@@ -192,7 +207,7 @@ def serve(path, frame, batch, slots, memory):
     sys.stdout = sys.stderr
     try:
         shared = mmap.mmap(memory, slots * batch * IMAGE)
-        pixels = np.frombuffer(shared, np.uint8).reshape(slots, batch, 3, PATCH_SIZE, PATCH_SIZE)
+        pixels = np.frombuffer(shared, np.uint8).reshape(slots * batch, 3, PATCH_SIZE, PATCH_SIZE)
         environment, broken = open_lmdb(path), ""
     except (OSError, ValueError) as error:
         broken = str(error)
@@ -200,13 +215,13 @@ def serve(path, frame, batch, slots, memory):
         request = requests.read(_REQUEST.size)
         if len(request) < _REQUEST.size:
             return
-        slot, count = _REQUEST.unpack(request)
+        place, count = _REQUEST.unpack(request)
         samples = np.frombuffer(requests.read(count * SAMPLE.itemsize), SAMPLE)
         failure = broken
         if not broken:
             try:
                 with environment.begin(buffers=True) as transaction:
-                    cut(transaction, samples, frame, pixels[slot, : len(samples)])
+                    cut(transaction, samples, frame, pixels[place : place + count])
             except (ValueError, lmdb.Error) as error:
                 failure = f"{path}: {error}"
         try:
