@@ -99,7 +99,7 @@ class Batches:
         else:
             self.plain = plain_samples(np.random.default_rng(seed), len(self.labels))
         self.size, self.number = size, 0
-        self.pool = Pool(pathlib.Path(lmdb) / "train_images", size, 2, 2, kept.frame)
+        self.pool = Pool(pathlib.Path(lmdb) / "train_images", size, None, 2, kept.frame)
 
     def samples(self):
         self.number += 1
@@ -115,7 +115,7 @@ class Batches:
         mask = torch.ones_like(labels)
         if self.form == "balanced":
             mask = torch.eye(self.attributes).repeat(self.per_attribute, 1)
-        return images(torch.from_numpy(pixels.copy())), labels, mask
+        return torch.from_numpy(pixels.copy()), labels, mask
 
 
 def images(pixels):
@@ -123,15 +123,16 @@ def images(pixels):
     return ((pixels.float() - 112) / 64).contiguous(memory_format=torch.channels_last)
 
 
-def train(batches, iterations, rate, precision, seed):
+def train(batches, iterations, rate, precision, seed, device):
     """A ResNet-18 trained by SGD with momentum, the rate falling to 0 along half a cosine."""
     torch.manual_seed(seed)
-    net = resnet18(batches.attributes).train()
+    net = resnet18(batches.attributes).train().to(device, memory_format=torch.channels_last)
     solver = torch.optim.SGD(net.parameters(), rate, 0.9, weight_decay=5e-4, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(solver, iterations)
     for _ in tqdm(range(iterations), unit="batch", desc=f"ResNet-18, {batches.form}, rate {rate:g}", disable=None):
-        x, labels, mask = batches.take()
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        x, labels, mask = (tensor.to(device) for tensor in batches.take())
+        x = images(x)
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
             scores = net(x).float()
         losses = nn.functional.binary_cross_entropy_with_logits(scores, labels, mask, reduction="sum")
         solver.zero_grad(set_to_none=True)
@@ -150,7 +151,7 @@ def scores_of(net, lmdb, split, count):
     with torch.no_grad(), tqdm(total=len(labels), unit="face", desc=split, disable=None) as bar:
         for some in networks.batches(patches, 64):
             pixels = torch.from_numpy(np.stack(some).transpose(0, 3, 1, 2).copy())
-            parts.append(net(images(pixels)).numpy())
+            parts.append(net(images(pixels.to(net[-1].weight.device))).cpu().numpy())
             bar.update(len(some))
     return np.concatenate(parts), labels
 
@@ -189,6 +190,7 @@ def main():
         default="float32",
         help="The arithmetic of the convolutions (default: float32).",
     )
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="The device (default: cpu).")
     add("--faces", type=int, default=0, metavar="N", help="Use only the first N faces of a split (default: 0, all).")
     given = parser.parse_args()
     try:
@@ -206,7 +208,7 @@ def compare(given):
     def trained(rate, seed):
         batches = Batches(given.lmdb, given.sampling, given.batch, seed)
         begin = time.monotonic()
-        net = train(batches, -(-given.images // batches.size), rate, given.precision, seed)
+        net = train(batches, -(-given.images // batches.size), rate, given.precision, seed, given.device)
         print(f"rate {rate:g}, seed {seed}: {(time.monotonic() - begin) / 60:.1f} min", flush=True)
         val, labels = scores_of(net, given.lmdb, "val", given.faces)
         threshold = calibration.tune(val, labels, prior)

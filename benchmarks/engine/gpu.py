@@ -1,7 +1,8 @@
 """Training speed on a GPU: the engine against plain PyTorch, from tensors on the device and from an LMDB.
 
     make bench-gpu                                        # both networks, 20 attributes, b = 4
-    make bench-gpu BENCH="--lmdb data/lmdb"               # a stream LMDB of real faces in place of noise
+    make bench-gpu BENCH="--lmdb data/lmdb"               # LMDBs of real faces, of either form, in place of noise
+    make bench-gpu BENCH="--source tensors --no-compile"  # the networks alone, without minutes of torch.compile
     make bench-gpu BENCH="--device cpu --attributes 2 --batch 2 --steps 1 --rounds 1"    # a test of the script
 
 Every contestant trains (forward, backward, update) in bfloat16; their steps are interleaved in one process. A table
@@ -30,7 +31,7 @@ from benchmarks.engine import nets  # noqa: E402
 from benchmarks.engine.reference import Training  # noqa: E402
 from benchmarks.measure import interleaved, load  # noqa: E402
 from data_prep.attributes import PAPER_ATTRIBUTES  # noqa: E402
-from data_prep.store import databases  # noqa: E402
+from data_prep.store import databases, manifest  # noqa: E402
 from models import generate  # noqa: E402
 from models.options import NetworkOptions  # noqa: E402
 
@@ -38,11 +39,13 @@ from models.options import NetworkOptions  # noqa: E402
 class Tensors:
     """The engine on tensors that are on the device."""
 
-    def __init__(self, net, names, batch):
+    def __init__(self, net, names, batch, graph):
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "net.prototxt"
             path.write_text(nets.input_net(net, names, batch))
             self.solver = solver.SGDSolver(solver_parameters(path))
+        if not graph:
+            self.solver.passes.recorder = None
         rng = np.random.default_rng(0)
         for name, low, high in (("data", 0, 256), ("label_flat", 0, 2)):
             blob = self.solver.net.blobs[name]
@@ -53,7 +56,7 @@ class Tensors:
 
 
 class Database(Tensors):
-    """The engine on an LMDB; cached: decoded on the device after its first pass."""
+    """The engine on LMDBs; cached: decoded on the device after its first pass, in the stream form."""
 
     def __init__(self, net, folder, cached):
         context.set_decoded_budget(max(context.decoded_budget(), 1 << 30) if cached else 0)
@@ -138,13 +141,14 @@ def synchronise(device):
         torch.cuda.synchronize()
 
 
-def pytorch_forms(device):
+def pytorch_forms(device, compiles):
     """Forms of the loop in plain PyTorch, of which the best one counts: name -> settings of Training."""
     forms = {}
     for kind, grouped in (("separate", False), ("grouped", True)):
         if device == "cuda":
             forms[f"PyTorch, {kind}, graph"] = {"grouped": grouped, "graphed": True}
-            forms[f"PyTorch, {kind}, compiled"] = {"grouped": grouped, "compiled": True}
+            if compiles:
+                forms[f"PyTorch, {kind}, compiled"] = {"grouped": grouped, "compiled": True}
         else:
             forms[f"PyTorch, {kind}"] = {"grouped": grouped}
     return forms
@@ -153,11 +157,15 @@ def pytorch_forms(device):
 def contestants(net, source, arguments, folder):
     """Pairs (name, object with step()) for a source, "tensors" or "LMDB"; reference loops are called PyTorch ...."""
     count, batch, device = arguments.attributes, arguments.batch, arguments.device
-    for name, form in pytorch_forms(device).items():
+    compact = source == "LMDB" and not (folder / "train").exists()
+    for name, form in pytorch_forms(device, not arguments.no_compile).items() if not compact else ():
         training = Training(net, count, batch, "bfloat16", device, **form)
         yield name, training if source == "tensors" else PyTorchDatabase(training, folder, count, batch)
     if source == "tensors":
-        yield "engine", Tensors(net, PAPER_ATTRIBUTES[:count], batch)
+        yield "engine, layer by layer", Tensors(net, PAPER_ATTRIBUTES[:count], batch, graph=False)
+        yield "engine", Tensors(net, PAPER_ATTRIBUTES[:count], batch, graph=True)
+    elif compact:
+        yield "engine, cropped during training", Database(net, folder, cached=False)
     else:
         yield "engine, decoded every time", Database(net, folder, cached=False)
         yield "engine, cached on the device", Database(net, folder, cached=True)
@@ -186,7 +194,7 @@ def run(net, arguments, folder, rate):
     work = nets.operations(net, arguments.attributes, arguments.batch)
     print(f"\ntraining of {net}, {images} images and {work / 1e9:.0f} GFLOP an iteration, bfloat16", flush=True)
     found = {}
-    for source in ("tensors", "LMDB"):
+    for source in (arguments.source,) if arguments.source else ("tensors", "LMDB"):
         rivals = dict(contestants(net, source, arguments, folder))
         for rival in rivals.values():  # compiles, fills caches, reads what is cached once
             measure(rival, max(arguments.steps, arguments.batches + 1), arguments.device)
@@ -196,7 +204,7 @@ def run(net, arguments, folder, rate):
     print(f"{'':12s}{'':34s}{'images/s':>12s}{'of rate':>10s}{'x PyTorch':>12s}{'waits':>8s}")
     for source, results in found.items():
         speeds = {n: images * arguments.steps / statistics.median(s for s, _ in r) for n, r in results.items()}
-        best = max(speed for name, speed in speeds.items() if name.startswith("PyTorch"))
+        best = max((speed for name, speed in speeds.items() if name.startswith("PyTorch")), default=float("nan"))
         for name, speed in speeds.items():
             share = statistics.median(wait for _, wait in results[name]) if source == "LMDB" else 0
             cells = f"{speed:12.1f}{work / images * speed / rate:10.0%}{speed / best:12.2f}{share:8.1%}"
@@ -235,8 +243,10 @@ def main():
         "--lmdb",
         type=pathlib.Path,
         metavar="FOLDER",
-        help="A stream LMDB folder with as many attributes (default: noise).",
+        help="An LMDB folder of either form with as many attributes (default: noise in the stream form).",
     )
+    add("--source", choices=("tensors", "LMDB"), help="Measure only with this source of images (default: both).")
+    add("--no-compile", action="store_true", help="Leave out torch.compile (default: measure it too).")
     add("--net", choices=("region", "cascade"), help="Measure only this network (default: both).")
     arguments = parser.parse_args()
     if arguments.device == "cuda":
@@ -251,12 +261,12 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
         if arguments.lmdb:
-            options = NetworkOptions(
-                PAPER_ATTRIBUTES[: arguments.attributes], arguments.batch, lmdb=str(arguments.lmdb)
-            )
-            generate.write(folder, options)
-            (folder / "train").symlink_to((arguments.lmdb / "train").resolve())
-        else:
+            form = manifest.read(arguments.lmdb).form
+            names = PAPER_ATTRIBUTES[: arguments.attributes]
+            generate.write(folder, NetworkOptions(names, arguments.batch, lmdb=str(arguments.lmdb), form=form))
+            if form == "stream":
+                (folder / "train").symlink_to((arguments.lmdb / "train").resolve())
+        elif arguments.source != "tensors":
             nets.write_training(folder, arguments.attributes, arguments.batch, 1, arguments.batches)
         for net in (arguments.net,) if arguments.net else ("region", "cascade"):
             run(net, arguments, folder, rate)

@@ -1,8 +1,8 @@
 """The networks in plain PyTorch, as fast as we can write them: the reference for the engine.
 
-Channels last, bfloat16 by autocast, a convolution per attribute (or grouped ones, on the GPU sometimes faster), the
-responses of all attributes at once, only the gradients that are needed. There is no early stopping, which favours these
-loops.
+Channels last, bfloat16 by autocast, a convolution per attribute (or grouped ones, on the GPU faster), on the GPU the
+pixels of 4 x 4 squares as channels of conv1, the responses of all attributes at once, only the gradients that are
+needed. There is no early stopping, which favours these loops.
 """
 
 import torch
@@ -60,11 +60,18 @@ class Region(nn.Module):
     def features(self, images):
         """The maps of conv3."""
         x = images * 0.015625 - 1.75
-        for layer in (self.conv1, self.conv2):
+        for layer in (self.packed_conv1 if x.is_cuda else self.conv1, self.conv2):
             x = F.max_pool2d(F.relu(layer(x), inplace=True), 3, 2, ceil_mode=True)
         if self.grouped:
             return self.conv3(x.reshape(-1, self.attributes * x.shape[1], *x.shape[2:]))
         return self.conv3([x[index :: self.attributes] for index in range(self.attributes)])
+
+    def packed_conv1(self, x):
+        """conv1 over 4 x 4 squares of pixels as channels, which a GPU computes faster than 3 channels."""
+        side = CONV1.stride
+        squares = F.pixel_unshuffle(x, side).contiguous(memory_format=torch.channels_last)
+        weight = F.pad(self.conv1.weight, (0, -CONV1.kernel % side) * 2)
+        return F.conv2d(squares, F.pixel_unshuffle(weight, side), self.conv1.bias)
 
     def joined(self, maps):
         """Maps as one tensor (b, A, C, H, W)."""
