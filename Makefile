@@ -16,7 +16,7 @@ PIP := $(BIN)/pip install -q --disable-pip-version-check
 # What can be set on the command line. The values reach face-cascade through the environment, unexpanded: no shell and
 # no further expansion by make ever sees them.
 SETTINGS := DATA CELEBA LFWA ATTRIBUTES LMDB FORM RECORDS AUGMENT BUILD CHECK RUN BATCH SOLVER RECTANGLES SEED GENERATE \
-  TRAIN CAFFE DEVICE PRECISION THREADS RESTART AVERAGE EVALUATE WEIGHTS IMAGES PREDICT REPORT EXPORT ABLATION BENCH N \
+  TRAIN CAFFE DEVICE PRECISION THREADS RESTART START_FROM AVERAGE EVALUATE WEIGHTS IMAGES PREDICT REPORT EXPORT ABLATION BENCH N \
   CAFFE_ARCHIVE CAFFE_DEBS CAFFE_ROOT
 define pass
 export FACE_CASCADE_MAKE_$(1) := $$(value $(1))
@@ -43,6 +43,7 @@ Settings (after the target, as NAME=value; a run keeps its own, so give them onc
   RECTANGLES=measured     or theoretical (the paper)     RESTART=1        repeat the stages
   CAFFE=auto              or bvlc, torch                 DEVICE=cpu       or cuda, cuda:N, cuda:0,1
   PRECISION=float32       or tf32, bfloat16              THREADS=         CPU threads, one per core
+  START_FROM=FILE         first weights, of other data
   IMAGES='a.jpg "b c/"'   photos, folders, videos        WEIGHTS=NAME=FILE  others to evaluate
   BUILD= CHECK= GENERATE= TRAIN= AVERAGE= EVALUATE= PREDICT= REPORT= EXPORT= ABLATION= BENCH=
                           further options of lmdb, check-data, the networks, caffe train, and so on

@@ -20,6 +20,9 @@ from models.prototxt import (
     reshape,
 )
 
+# Layers whose blobs are the state of one training or belong to its data, and so do not enter another training.
+STATE_LAYERS = ("region_mapper", "early_stopping", "balanced_data")
+
 
 def convolution(row, bottom, groups=1, filler='type: "msra"', relu=True, rate=1):
     """A row of table 1 as a (grouped) Convolution, with its ReLU. rate: factor of the learning rate."""

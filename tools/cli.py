@@ -57,7 +57,11 @@ COMMANDS = {
         "verify LMDBs against their data set",
         settings={"LMDB": "*", "CHECK": ""},
     ),
-    "train": Command("tools.train.command", "train the stages of a run", settings={**TRAINING, "RESTART": "--restart"}),
+    "train": Command(
+        "tools.train.command",
+        "train the stages of a run",
+        settings={**TRAINING, "START_FROM": "--start-from", "RESTART": "--restart"},
+    ),
     "average": Command(
         "tools.train.average_region",
         "measure the average region of a run",

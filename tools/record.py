@@ -14,6 +14,8 @@ STATES = ("running", "interrupted", "failed", "done")
 ENGINES = ("bvlc", "torch")
 PRECISIONS = ("float32", "tf32", "bfloat16")
 RECTANGLES = ("theoretical", "measured")
+# Settings that records of earlier commits do not have.
+ADDED = ("start_from", "start_checksum")
 DEVICE = re.compile(r"cpu|cuda(:\d+(,\d+)*)?")
 
 
@@ -42,6 +44,8 @@ class Settings:
 
     network: the fields of models.options.NetworkOptions that do not come from the data; solver: dict stage -> dict
     field -> text, changes to the files in solver/; device: "cpu", "cuda:0" or "cuda:0,1"; threads: 0 for one per core
+    start_from: path of the weights that region and whole_face start from, "" for random ones; start_checksum: its
+    SHA-256
     """
 
     network: dict = dataclasses.field(default_factory=dict)
@@ -52,6 +56,8 @@ class Settings:
     precision: str = "float32"
     device: str = "cpu"
     threads: int = 0
+    start_from: str = ""
+    start_checksum: str = ""
 
 
 @dataclasses.dataclass
@@ -94,7 +100,8 @@ def parse(record, path):
         raise ValueError(f"{path}: data: damaged, key 'attributes' must be a list of names")
     given = files.member(record, "settings", dict, path)
     average = fields(Average, files.member(given, "average", dict, f"{path}: settings"), f"{path}: settings: average")
-    settings = fields(Settings, {**given, "average": average}, f"{path}: settings")
+    added = {key: given.get(key, "") for key in ADDED}
+    settings = fields(Settings, {**given, **added, "average": average}, f"{path}: settings")
     _check_solver(settings.solver, f"{path}: settings: solver")
     _check_solver({stage: {"random_seed": settings.seed} for stage in TRAINED}, f"{path}: settings: seed")
     if not DEVICE.fullmatch(settings.device):

@@ -164,6 +164,8 @@ class Run:
         inputs.update(engine=self.settings.engine, precision=self.settings.precision, solvers=self.solvers())
         if name == "cascade":
             inputs["weights with the average region"] = self.start("average")
+        elif self.settings.start_from:
+            inputs["initial weights"] = self.settings.start_checksum
         return inputs
 
     def start(self, name):

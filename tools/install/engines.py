@@ -37,7 +37,7 @@ ENGINE_FLAGS = (*BVLC_FLAGS, "precision", "shard", "decoded_mb")
 GIVEN = {
     "solver": "a stage has its own solver; change its fields with --solver",
     "snapshot": "to resume an interrupted stage, run the same command again",
-    "weights": "a stage starts from the weights of the stage before it",
+    "weights": "a stage starts from the weights of the stage before it, the first one from those of --start-from",
     "model": "a stage has its own network",
     "phase": "training has one phase",
     "sigint_effect": "Ctrl-C stops a training with a snapshot",

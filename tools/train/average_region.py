@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data_prep import files
+from models.networks import STATE_LAYERS
 from python_layers.regions import theoretical_rectangles
 from tools import networks, record
 from tools import run as runs
@@ -125,7 +126,7 @@ def gradient(net, fired):
 def write(weights, out, average, rectangles):
     """Write a copy of the weights with the blobs of layer region_mapper set. Raises ToolError, OSError."""
     message = networks.read_weights(weights)
-    kept = [layer for layer in message.layer if layer.name not in ("region_mapper", "early_stopping", "balanced_data")]
+    kept = [layer for layer in message.layer if layer.name not in STATE_LAYERS]
     del message.layer[:]
     message.layer.extend(kept)
     layer = message.layer.add(name="region_mapper", type="Python")

@@ -10,8 +10,11 @@ stage that was interrupted (Ctrl-C, kill, power cut), run the same command again
 """
 
 import dataclasses
+import os
+import pathlib
 import shlex
 
+from data_prep import files
 from data_prep.spelling import suggestion
 from models import options, solvers
 from tools import record
@@ -32,6 +35,12 @@ def add_arguments(parser):
         help="The stages to train: region, average, cascade or whole_face (default: region average cascade).",
     )
     add_run_arguments(parser)
+    parser.add_argument(
+        "--start-from",
+        metavar="FILE",
+        help="The .caffemodel that region and whole_face start from: of the same attributes, such as a cascade trained "
+        "on another data set (default: random weights).",
+    )
     parser.add_argument(
         "--restart",
         action="store_true",
@@ -139,6 +148,11 @@ def apply(run, arguments):
         if arguments.threads < 1:
             raise ToolError(f"--threads must be at least 1, not {arguments.threads}")
         settings.threads = arguments.threads
+    start_from = getattr(arguments, "start_from", None)
+    if start_from:
+        if not pathlib.Path(start_from).is_file():
+            raise ToolError(f"--start-from {start_from}: no such file")
+        settings.start_from, settings.start_checksum = os.path.abspath(start_from), files.sha256(start_from)
     if arguments.rectangles:
         settings.average.rectangles = arguments.rectangles
     try:

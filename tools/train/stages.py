@@ -171,7 +171,7 @@ def train_stage(run, name, call, later=()):
 
 def watch(run, name, call, snapshot, last, later):
     """Run `caffe train` for a stage, from a Snapshot or None, with its progress: a training.Ended."""
-    from tools.train import progress, training
+    from tools.train import initial, progress, training
 
     stage = run.stages[name]
     words = [str(call.engine.caffe.absolute()), "train", f"-solver={name}/solver.prototxt", "-sighup_effect=stop"]
@@ -181,6 +181,10 @@ def watch(run, name, call, snapshot, last, later):
         print(f"{name}: resuming at iteration {snapshot.iteration}", flush=True)
     elif name == "cascade":
         words.append(f"-weights={os.path.relpath(run.weights('average'), run.folder)}")
+    elif run.settings.start_from:
+        weights = run.place(name) / "initial.caffemodel"
+        initial.copy(run.settings.start_from, run.settings.start_checksum, weights)
+        words.append(f"-weights={os.path.relpath(weights, run.folder)}")
     first, earlier, begun = snapshot.iteration if snapshot else 0, stage.seconds, time.monotonic()
 
     def rest_of_run(each):
