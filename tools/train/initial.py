@@ -18,7 +18,7 @@ def copy(source, checksum, target):
     if not pathlib.Path(source).is_file():
         raise ToolError(f"{source}: missing; the run starts from these weights (--start-from)")
     if files.sha256(source) != checksum:
-        raise ToolError(f"{source}: changed since the run was told to start from it; give --start-from again")
+        raise ToolError(f"{source}: changed since --start-from named it; give --start-from again")
     net = caffe_pb2.NetParameter()
     try:
         net.ParseFromString(pathlib.Path(source).read_bytes())

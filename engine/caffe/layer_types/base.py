@@ -16,7 +16,8 @@ class Layer:
     supports_tensors: a class sets this to True if its forward and backward work on PyTorch tensors as well as on NumPy
     arrays. In these methods, `data` and `diff` of bottoms, tops and blobs are then float32 tensors on the device, so
     that nothing is copied to the CPU; the data of bottoms and the diffs of tops are read only. BVLC Caffe ignores the
-    attribute and gives the layer arrays.
+    attribute and gives the layer arrays. On a GPU the solver replays what forward and backward computed once (see
+    passes.py), so the layer keeps its state in parameter blobs, and brings no values to the CPU.
     """
 
     supports_tensors = False
