@@ -67,6 +67,13 @@ def main():
     add("--alpha", type=float, default=1.0, help="The weight of task one's loss in eq. 6 (default: 1).")
     add("--beta", type=float, default=1.0, help="The weight of task two's loss in eq. 6 (default: 1).")
     add(
+        "--task-two-loss",
+        type=float,
+        metavar="WEIGHT",
+        default=0.0,
+        help="The weight of a further loss, on task two's own score, which the paper does not have (default: 0, none).",
+    )
+    add(
         "--threshold",
         type=float,
         default=0.5,

@@ -273,18 +273,30 @@ def loss_two(options):
     return layer("loss_attribute", "SigmoidCrossEntropyLoss", bottoms, ["loss_attribute"], weight)
 
 
+def loss_of_task_two(options):
+    """A loss of task two's own score, which the paper does not have: in eq. 4 task two is only corrected by what task
+    one's scores leave over."""
+    weight = f"loss_weight: {number(options.task_two_loss)}"
+    return layer("loss_task_two", "SigmoidCrossEntropyLoss", ["score_two_training", "label"], ["loss_task_two"], weight)
+
+
 def losses(net, options):
     """Early stopping, the losses and, in TEST, the accuracies."""
     text = banner("losses (eq. 1, 4, 6), after early stopping (section 3.4.2)")
     # Score -> form and weight of its loss.
     one, two = ("max_d", (options.l1, options.alpha)), ("logits", ("log", options.beta))
     scores = dict({"region": [one], "cascade": [two, one], "whole_face": [two]}[net])
+    if net == "cascade" and options.task_two_loss:
+        text += reshape("score_two", "max_conv6-t2", "score_two", 0, len(options.attributes))
+        scores["score_two"] = "log", options.task_two_loss
     forms, weights = (list(values) for values in zip(*scores.values()))
     text += early_stopping(options, list(scores), forms, weights)
     if "max_d" in scores:
         text += loss_one(options) + accuracy("max_d", "accuracy_region", options)
     if "logits" in scores:
         text += loss_two(options) + accuracy("logits", "accuracy_attribute", options)
+    if "score_two" in scores:
+        text += loss_of_task_two(options)
     return text
 
 

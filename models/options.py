@@ -18,7 +18,7 @@ _ALL = ("attributes", "batch", "lmdb", "early_stopping_range", "test_batch", "fo
 # again; the other options do not affect it.
 FIELDS_OF = {
     "region": (*_ALL, "l1", "alpha"),
-    "cascade": (*_ALL, "l1", "alpha", "beta", "threshold", "average_weight", "roi_gradient"),
+    "cascade": (*_ALL, "l1", "alpha", "beta", "task_two_loss", "threshold", "average_weight", "roi_gradient"),
     "whole_face": (*_ALL, "beta"),
 }
 
@@ -42,6 +42,7 @@ class NetworkOptions:
     lmdb: folder with train, val_images and val_labels
     l1: form of eq. 1, "log" (cross-entropy of the largest response) or "linear" (as printed)
     alpha, beta: weights of the two tasks' losses, eq. 6
+    task_two_loss: weight of a further loss, on task two's own score, which the paper does not have; 0 = none
     threshold: response above which a point belongs to the region (section 3.2)
     average_weight: share of the average response in the revised response; 0 = no revision
     roi_gradient: "none" (thresholding has zero gradient) or "soft" (an estimate, see RegionMapper)
@@ -56,6 +57,7 @@ class NetworkOptions:
     l1: str = "log"
     alpha: float = 1.0
     beta: float = 1.0
+    task_two_loss: float = 0.0
     threshold: float = 0.5
     average_weight: float = 0.5
     roi_gradient: str = "none"
@@ -73,6 +75,7 @@ class NetworkOptions:
         for name, most in (
             ("alpha", _LARGEST_WEIGHT),
             ("beta", _LARGEST_WEIGHT),
+            ("task_two_loss", _LARGEST_WEIGHT),
             ("threshold", 1),
             ("average_weight", 1),
             ("early_stopping_range", _LARGEST_WEIGHT),

@@ -66,7 +66,7 @@ def observe(losses, window, state, vibration, ceiling):
 class EarlyStopping(caffe.Layer):
     """Blocks the gradient of an attribute in mini-batches whose loss is below that attribute's epsilon.
 
-    bottom  one or two scores (b, A), before the sigmoid (logits, max d), then label (b, A), 0 or 1
+    bottom  one to three scores (b, A), before the sigmoid (logits, max d), then label (b, A), 0 or 1
     top     the same scores, unchanged; optionally the number of attributes that train in this mini-batch, (1,);
             optionally 1 for each attribute that trains and 0 for each that is stopped, (A,)
     blobs[0]  (A, window): the losses of the last mini-batches
@@ -98,7 +98,7 @@ class EarlyStopping(caffe.Layer):
 
     @logs_errors
     def setup(self, bottom, top):
-        check_count(self, "bottom", bottom, (2, 3), "one or two scores, label")
+        check_count(self, "bottom", bottom, (2, 3, 4), "one to three scores, label")
         self.scores = len(bottom) - 1
         what = "the scores, attributes training, each attribute's"
         check_count(self, "top", top, (self.scores, self.scores + 1, self.scores + 2), what)

@@ -26,6 +26,7 @@ OTHERS = {
     "l1": "linear",
     "alpha": 2.0,
     "beta": 0.3,
+    "task_two_loss": 0.5,
     "threshold": 0.4,
     "average_weight": 0.0,
     "roi_gradient": "soft",

@@ -128,6 +128,7 @@ def test_a_missing_record_and_changed_data_are_reported(run, lmdb, tmp_path):
         ("batch", 8, {"region", "cascade", "whole_face"}),
         ("l1", "linear", {"region", "cascade"}),
         ("beta", 2.0, {"cascade", "whole_face"}),
+        ("task_two_loss", 0.5, {"cascade"}),
         ("average_weight", 0.0, {"cascade"}),
         ("threshold", 0.4, {"cascade", "average"}),
         ("test_batch", 5, set()),

@@ -157,6 +157,8 @@ class Run:
             return inputs
         network = self.network().to_dict()
         fields = [field for field in options.FIELDS_OF[name] if field not in ("lmdb", "test_batch")]
+        if not network["task_two_loss"]:  # records of earlier commits do not have it
+            fields = [field for field in fields if field != "task_two_loss"]
         inputs.update((f"network.{field}", network[field]) for field in fields)
         for field, value in self.solver_fields(name).items():
             if field not in NOT_WEIGHTS:

@@ -51,12 +51,12 @@ def distance(scores, labels):
     return abs(labels - 1 / (1 + np.exp(-scores.astype(np.float64)))).mean(axis=0)
 
 
+@pytest.mark.parametrize("l1, own", (("log", 0), ("linear", 0), ("log", 0.75)))
 @pytest.mark.parametrize("net_name", NETWORKS)
-@pytest.mark.parametrize("l1", ("log", "linear"))
-def test_early_stopping_watches_the_weighted_losses_of_each_attribute(lmdb_folder, tmp_path, net_name, l1):
+def test_early_stopping_watches_the_weighted_losses_of_each_attribute(lmdb_folder, tmp_path, net_name, l1, own):
     """An attribute's loss in the window is alpha L1 + beta L2 (eq. 6), and so is the net's loss, summed over them."""
     alpha, beta = 2.5, 0.25
-    options = NetworkOptions(ATTRIBUTES, batch=B, lmdb=lmdb_folder, l1=l1, alpha=alpha, beta=beta)
+    options = NetworkOptions(ATTRIBUTES, batch=B, lmdb=lmdb_folder, l1=l1, alpha=alpha, beta=beta, task_two_loss=own)
     path = tmp_path / "train_val.prototxt"
     path.write_text(network(net_name, options))
     net = caffe.Net(str(path), caffe.TRAIN)
@@ -70,6 +70,10 @@ def test_early_stopping_watches_the_weighted_losses_of_each_attribute(lmdb_folde
     if net_name != "region":
         expected += beta * cross_entropy(blobs["logits"], blobs["label"])
         total += beta * blobs["loss_attribute"]
+    if net_name == "cascade" and own:
+        expected += own * cross_entropy(blobs["max_conv6-t2"].reshape(B, -1), blobs["label"])
+        total += own * blobs["loss_task_two"]
+    assert ("loss_task_two" in blobs) == (net_name == "cascade" and own > 0)
     np.testing.assert_allclose(net.params["early_stopping"][0].data[:, 0], expected, rtol=1e-4)
     np.testing.assert_allclose(expected.sum(), total, rtol=1e-4)
 

@@ -108,6 +108,12 @@ def add_network_arguments(parser):
     )
     add("--alpha", type=float, help="The weight of task one's loss in eq. 6 (default: 1).")
     add("--beta", type=float, help="The weight of task two's loss in eq. 6 (default: 1).")
+    add(
+        "--task-two-loss",
+        type=float,
+        metavar="WEIGHT",
+        help="The weight of a further loss, on task two's own score, which the paper does not have (default: 0, none).",
+    )
     add("--threshold", type=float, help="The response, 0 to 1, above which a point is in the region (default: 0.5).")
     add(
         "--average-weight",
