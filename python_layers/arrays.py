@@ -47,14 +47,15 @@ def fill(target, values):
     return copied.synchronize
 
 
-def lock_pages(array, device):
+def lock_pages(array, target):
     """Lock an array's memory in place, so that a GPU copies it five times as fast and while the CPU goes on.
 
-    device: a torch.device; nothing is done for others than GPUs. Returns a function that releases the memory.
+    target: where `fill` will copy it; nothing is done unless that is on a GPU. Returns a function that releases the
+    memory.
     """
-    torch = sys.modules["torch"]
-    if device.type != "cuda":
+    if isinstance(target, np.ndarray) or target.device.type != "cuda":
         return lambda: None
+    torch = sys.modules["torch"]
     runtime, address = torch.cuda.cudart(), array.ctypes.data
     torch.cuda.check_error(runtime.cudaHostRegister(address, array.nbytes, 0))
     return lambda: runtime.cudaHostUnregister(address)

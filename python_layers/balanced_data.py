@@ -126,8 +126,7 @@ class BalancedData(caffe.Layer):
         if self.pool is None:  # not in setup, because BVLC Caffe never releases a Python layer, nor then its workers
             path = self.folder / f"{self.split}_images"
             self.pool = Pool(path, self.images, self.workers, self.ahead, self.frame)
-            if not isinstance(top[0].data, np.ndarray):
-                weakref.finalize(self.pool, arrays.lock_pages(self.pool.pixels, top[0].data.device))
+            weakref.finalize(self.pool, arrays.lock_pages(self.pool.pixels, top[0].data))
         if self.split == "train":
             position = from_digits(self.blobs[0].data.tolist())
             if position != self.position:  # a snapshot was restored

@@ -3,10 +3,10 @@
 import pathlib
 
 from caffe.proto import caffe_pb2
-from google.protobuf.message import DecodeError
 
 from data_prep import files
 from models.networks import STATE_LAYERS
+from tools import networks
 from tools.errors import ToolError
 
 
@@ -19,12 +19,6 @@ def copy(source, checksum, target):
         raise ToolError(f"{source}: missing; the run starts from these weights (--start-from)")
     if files.sha256(source) != checksum:
         raise ToolError(f"{source}: changed since --start-from named it; give --start-from again")
-    net = caffe_pb2.NetParameter()
-    try:
-        net.ParseFromString(pathlib.Path(source).read_bytes())
-    except DecodeError:
-        raise ToolError(f"{source}: not a .caffemodel, or cut short")
-    if not any(layer.blobs for layer in net.layer):
-        raise ToolError(f"{source}: no weights in it")
+    net = networks.read_weights(source)
     kept = caffe_pb2.NetParameter(name=net.name, layer=[layer for layer in net.layer if layer.name not in STATE_LAYERS])
     files.write_bytes(target, kept.SerializeToString())

@@ -186,11 +186,9 @@ class Pooling(BuiltIn):
             dy = dy.reshape(top.shape)
         sizes = (*raw.shape[:-2], *top.shape[2:])
         if dy.shape[-3] % sizes[-3] == 0:  # all groups of channels beside each other
-            dy = dy.unflatten(-3, (-1, sizes[-3]))
-            dy = dy.flatten(0, -4)
-        if sizes[-3] == dy.shape[-3]:
+            dy = dy.unflatten(-3, (-1, sizes[-3])).movedim(-3, -1)
             # The channels are last in memory during the reshape, so that a tensor with channels last is not copied.
-            return maps(dy.movedim(-3, -1).reshape(*sizes[:-3], *sizes[-2:], sizes[-3]).movedim(-1, -3))
+            return maps(dy.reshape(*sizes[:-3], *sizes[-2:], sizes[-3]).movedim(-1, -3))
         return maps(dy.reshape(sizes))
 
     def backward(self, top, propagate_down, bottom):
