@@ -212,14 +212,13 @@ def scores(net, features, region):
 # Comparison -------------------------------------------------------------------------------------------------
 
 
-def scored(val, test, splits, prior):
-    """scoring.Scored of test scores, with thresholds tuned on validation scores."""
-    threshold = calibration.tune(val, splits["val"].labels, prior)
-    return scoring.Scored(test, splits["test"].labels, prior, threshold)
+def scored(val, test, labels, prior):
+    """scoring.Scored of test scores, with thresholds tuned on validation scores. labels: dict split -> (F, A)."""
+    return scoring.Scored(test, labels["test"], prior, calibration.tune(val, labels["val"], prior))
 
 
-def row(name, region, ones, reference):
-    """A row of the table: means over the seeds of Scored `ones`, and their difference to a Scored."""
+def measures(ones, reference):
+    """Columns of a table: means over the seeds of Scored `ones`, and their difference to a Scored of task one."""
     key = calibration.TUNED, "accuracy"
     low, high = metrics.interval(np.mean([one.resampled_difference(reference, key) for one in ones], axis=0))
 
@@ -227,8 +226,6 @@ def row(name, region, ones, reference):
         return float(np.mean([scoring.with_mean(one.values[key])[-1] for one in ones]))
 
     return {
-        "answer": name,
-        "region": region,
         "accuracy": mean(*key),
         "balanced accuracy": mean(calibration.TUNED, "balanced_accuracy"),
         "average precision": mean(None, scoring.PRECISION),
@@ -249,8 +246,9 @@ def compare(given):
         split: extract(net, kinds, run.data.lmdb, split, given.faces if split == "train" else 0, split == "train")
         for split in SPLITS
     }
-    one = scored(splits["val"].score, splits["test"].score, splits, data.prior)
-    table = [row("task one, frozen", "", [one], one)]
+    labels = {split: features.labels for split, features in splits.items()}
+    one = scored(splits["val"].score, splits["test"].score, labels, data.prior)
+    table = [{"answer": "task one, frozen", "region": "", **measures([one], one)}]
     cases = [("task two alone", ALONE, kind) for kind in kinds]
     cases += [(name, head, "region") for name, head in HEADS.items()]
     cases += [(name, HEADS[name], "whole map") for name in list(HEADS)[:2]]
@@ -260,11 +258,11 @@ def compare(given):
         (answers, twos) = ([], [])
         for net in nets:
             val, test = (scores(net, splits[split], kind) for split in SPLITS[1:])
-            answers.append(scored(val[0], test[0], splits, data.prior))
-            twos.append(scored(val[1], test[1], splits, data.prior))
-        table.append(row(name, kind, answers, one))
+            answers.append(scored(val[0], test[0], labels, data.prior))
+            twos.append(scored(val[1], test[1], labels, data.prior))
+        table.append({"answer": name, "region": kind, **measures(answers, one)})
         if head.first:
-            table.append(row("  task two's score in it", kind, twos, one))
+            table.append({"answer": "  task two's score in it", "region": kind, **measures(twos, one)})
             weights = torch.stack([net.weight.detach() for net in nets]).mean(dim=(0, 1)).tolist()
             table[-2]["head"] = " ".join(f"{weight:.2f}" for weight in weights)
     return table
