@@ -22,31 +22,30 @@ from models import table1
 from tools import networks
 from tools import run as runs
 from tools.errors import ToolError
-from tools.evaluate import tables
-from tools.evaluate.evaluation import read_data
+from tools.evaluate import evaluation, tables
+from tools.predict.command import count
 
-SPLITS = ("val", "test")
-TASK_TWO = [line.name for line in table1.TASK_TWO]
-SHARED = [line.name for line in (*table1.SHARED, table1.CONV3)]
-FACES = 16  # in one forward pass
+# Part of the network -> its layers with weights.
+PARTS = {
+    "shared layers": [row.name for row in (*table1.SHARED, table1.CONV3)],
+    "task one": [row.name for row in table1.TASK_ONE],
+    "task two": [row.name for row in table1.TASK_TWO],
+    "head": ["head"],
+}
 
 
-def parts(net, lmdb, split):
+def scores(net, data, split):
     """Scores on all faces of a split: dict name -> (F, A), and labels (F, A) bool."""
-    labels = networks.read_labels(lmdb, split, networks.attributes_of(net))
-    weight = net.params["head"][0].data.reshape(labels.shape[1], 3)
-    found = []
-    with tqdm(total=len(labels), unit="face", desc=split, disable=None) as bar:
-        for images in networks.batches(networks.patches(lmdb, split), FACES):
-            out = networks.forward(net, images, ("vector", "max_d", "logits"))
-            found.append((out["vector"].reshape(len(images), -1, 3), out["max_d"], out["logits"]))
-            bar.update(len(images))
-    vector, one, answer = map(np.concatenate, zip(*found))
+    outputs, labels = evaluation.responses(
+        net, data, split, evaluation.EvaluateSettings(), ("vector", "max_d", "logits")
+    )
+    two = outputs["vector"].reshape(*labels.shape, 3)[..., 2]
+    weight = net.params["head"][0].data.reshape(-1, 3)[:, 2]
     return {
-        "task one inside": one,
-        "answer": answer,
-        "answer without task two": answer - vector[..., 2] * weight[:, 2],
-        "task two": vector[..., 2],
+        "task one inside": outputs["max_d"],
+        "answer": outputs["logits"],
+        "answer without task two": outputs["logits"] - two * weight,
+        "task two": two,
     }, labels
 
 
@@ -57,25 +56,24 @@ def gradient_norms(net, batches):
         net.clear_param_diffs()
         net.forward()
         net.backward()
-        squares = dict.fromkeys(("shared layers", "task one", "task two", "head"), 0.0)
-        for name, blobs in net.params.items():
-            part = "shared layers" if name in SHARED else "task two" if name in TASK_TWO else "task one"
-            squares["head" if name == "head" else part] += sum(
-                float(np.square(blob.diff, dtype=np.float64).sum()) for blob in blobs
-            )
-        norms.append([value**0.5 for value in (*squares.values(), sum(squares.values()))])
-    return dict(zip((*squares, "together"), np.mean(norms, axis=0).tolist()))
+        norms.append(
+            [
+                np.linalg.norm([np.linalg.norm(blob.diff) for name in names for blob in net.params.get(name, ())])
+                for names in PARTS.values()
+            ]
+        )
+    together = np.linalg.norm(norms, axis=1)
+    return {**dict(zip(PARTS, np.mean(norms, axis=0).tolist())), "together": float(together.mean())}
 
 
 def compare(given):
     """The tables of scores and of gradients, lists of rows. Raises ToolError, OSError."""
     run = runs.Run.read(given.run)
-    weights, prior = given.weights or run.weights("cascade"), read_data(run.data.lmdb).prior
-    net = networks.load(run.deploy("cascade"), weights)
-    scores, labels = {}, {}
-    for split in SPLITS:
-        scores[split], labels[split] = parts(net, run.data.lmdb, split)
-    ones = {name: scored(scores["val"][name], scores["test"][name], labels, prior) for name in scores["test"]}
+    weights, data = given.weights or run.weights("cascade"), evaluation.read_data(run.data.lmdb)
+    net, found, labels = networks.load(run.deploy("cascade"), weights), {}, {}
+    for split in evaluation.SPLITS:
+        found[split], labels[split] = scores(net, data, split)
+    ones = {name: scored(found["val"][name], found["test"][name], labels, data.prior) for name in found["test"]}
     table = [{"score": name, **measures([one], ones["task one inside"])} for name, one in ones.items()]
     training = networks.load(run.place("cascade") / "train_val.prototxt", weights, caffe.TRAIN)
     return table, [gradient_norms(training, given.batches)]
@@ -86,7 +84,7 @@ def main():
     add = parser.add_argument
     add("run", type=pathlib.Path, help="A run whose stage cascade is done.")
     add("--weights", type=pathlib.Path, help="Weights of the same network, such as a snapshot (default: the run's).")
-    add("--batches", type=int, default=8, help="Training batches for the gradient's norms (default: 8).")
+    add("--batches", type=count, default=8, help="Training batches for the gradient's norms (default: 8).")
     given = parser.parse_args()
     try:
         written = compare(given)

@@ -15,7 +15,7 @@ from tools.errors import ToolError
 from tools.evaluate import calibration, localisation, metrics, results, scoring
 
 SPLITS = ("val", "test")
-REGIONS = ("rois_image", "response")
+BLOBS = (*results.SCORES.values(), "rois_image", "response")
 
 
 @dataclasses.dataclass
@@ -68,9 +68,12 @@ def read_data(lmdb):
     return Data(pathlib.Path(lmdb), manifests.checksum(lmdb), list(manifest.attributes), prior, manifest.kind or "")
 
 
-def responses(net, data, split, settings):
-    """Scores and regions of a split: dict blob -> (N, ...) array, and the labels (N, A) bool. Raises ToolError."""
-    blobs = [name for name in (*results.SCORES.values(), *REGIONS) if name in net.blobs]
+def responses(net, data, split, settings, blobs=BLOBS):
+    """Scores and regions of a split: dict blob -> (N, ...) array, and the labels (N, A) bool. Raises ToolError.
+
+    blobs: names of the blobs to keep; those that the net does not have are left out
+    """
+    blobs = [name for name in blobs if name in net.blobs]
     labels = networks.read_labels(data.lmdb, split, len(data.attributes))[: settings.faces or None]
     images = (patch for _, patch in zip(range(len(labels)), networks.patches(data.lmdb, split)))
     parts = []
