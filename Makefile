@@ -142,7 +142,7 @@ test-page: .venv/ready-test ## the page in headless Chromium, which must be inst
 	$(Q)$(PIP) -e '.[page]'
 	$(BIN)/python -m pytest -q -c tests/page/pytest.ini tests/page
 
-bench: .venv/ready-test .caffe/bin/caffe ## speed and memory of both engines and of plain PyTorch: BENCH="--only speed"
+bench: .venv/ready-test .caffe/bin/caffe ## speed and memory of both engines and of plain PyTorch: BENCH="--nets region"
 	$(Q)printf '%s' "$$FACE_CASCADE_MAKE_BENCH" | xargs $(BIN)/python -m benchmarks.engine
 
 bench-gpu: .venv/ready-engine ## training speed on a GPU: the engine and plain PyTorch

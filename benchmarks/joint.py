@@ -4,9 +4,10 @@
     python -m benchmarks.joint build/run --weights other.caffemodel
 
 The head (eq. 4) makes the answer from three numbers: task one's scores of absence and presence, and task two's score.
-Measured on the test split, with thresholds from the validation split: each score by itself, and the answer without
-task two's. Training batches give the norm of the gradient by part of the network: gradients are clipped together, so
-that a part with a small norm learns slowly. Printed and written to joint.csv and gradients.csv in the run.
+Measured on the test split, with thresholds from the validation split: each score by itself, the answer without task
+two's, and how much better than each of them the answer is, with 95 % intervals. Training batches give the norm of the
+gradient by part of the network: gradients are clipped together, so that a part with a small norm learns slowly. Printed
+and written to joint.csv and gradients.csv in the run.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import caffe
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.task_two import measures, scored
+from benchmarks.task_two import difference, measures, scored
 from models import table1
 from tools import networks
 from tools import run as runs
@@ -74,7 +75,10 @@ def compare(given):
     for split in evaluation.SPLITS:
         found[split], labels[split] = scores(net, data, split)
     ones = {name: scored(found["val"][name], found["test"][name], labels, data.prior) for name in found["test"]}
-    table = [{"score": name, **measures([one], ones["task one inside"])} for name, one in ones.items()]
+    table = [
+        {"score": name, **measures([one]), **difference("answer minus this", [ones["answer"]], one)}
+        for name, one in ones.items()
+    ]
     training = networks.load(run.place("cascade") / "train_val.prototxt", weights, caffe.TRAIN)
     return table, [gradient_norms(training, given.batches)]
 

@@ -52,6 +52,7 @@ class Head:
 
 
 ALONE = Head(None)
+ACCURACY = calibration.TUNED, "accuracy"
 HEADS = {
     "head as in the cascade": Head(),
     "and a loss of task two's own": Head(own=1.0),
@@ -217,22 +218,24 @@ def scored(val, test, labels, prior):
     return scoring.Scored(test, labels["test"], prior, calibration.tune(val, labels["val"], prior))
 
 
-def measures(ones, reference):
-    """Columns of a table: means over the seeds of Scored `ones`, and their difference to a Scored of task one."""
-    key = calibration.TUNED, "accuracy"
-    low, high = metrics.interval(np.mean([one.resampled_difference(reference, key) for one in ones], axis=0))
+def measures(ones):
+    """Columns of a table: means over the seeds of Scored `ones`."""
 
     def mean(*key):
         return float(np.mean([scoring.with_mean(one.values[key])[-1] for one in ones]))
 
     return {
-        "accuracy": mean(*key),
+        "accuracy": mean(*ACCURACY),
         "balanced accuracy": mean(calibration.TUNED, "balanced_accuracy"),
         "average precision": mean(None, scoring.PRECISION),
-        "difference to task one": float(np.mean([one.difference(reference, key)[0] for one in ones])),
-        "low": float(low),
-        "high": float(high),
     }
+
+
+def difference(title, ones, reference):
+    """Columns of a table: accuracy of Scored `ones`, one per seed, less that of a Scored, and its 95 % interval."""
+    low, high = metrics.interval(np.mean([one.resampled_difference(reference, ACCURACY) for one in ones], axis=0))
+    value = np.mean([one.difference(reference, ACCURACY)[0] for one in ones])
+    return {title: float(value), "low": float(low), "high": float(high)}
 
 
 def compare(given):
@@ -248,7 +251,12 @@ def compare(given):
     }
     labels = {split: features.labels for split, features in splits.items()}
     one = scored(splits["val"].score, splits["test"].score, labels, data.prior)
-    table = [{"answer": "task one, frozen", "region": "", **measures([one], one)}]
+    table = []
+
+    def add(name, kind, ones):
+        table.append({"answer": name, "region": kind, **measures(ones), **difference("minus task one", ones, one)})
+
+    add("task one, frozen", "", [one])
     cases = [("task two alone", ALONE, kind) for kind in kinds]
     cases += [(name, head, "region") for name, head in HEADS.items()]
     cases += [(name, HEADS[name], "whole map") for name in list(HEADS)[:2]]
@@ -260,9 +268,9 @@ def compare(given):
             val, test = (scores(net, splits[split], kind) for split in SPLITS[1:])
             answers.append(scored(val[0], test[0], labels, data.prior))
             twos.append(scored(val[1], test[1], labels, data.prior))
-        table.append({"answer": name, "region": kind, **measures(answers, one)})
+        add(name, kind, answers)
         if head.first:
-            table.append({"answer": "  task two's score in it", "region": kind, **measures(twos, one)})
+            add("  task two's score in it", kind, twos)
             weights = torch.stack([net.weight.detach() for net in nets]).mean(dim=(0, 1)).tolist()
             table[-2]["head"] = " ".join(f"{weight:.2f}" for weight in weights)
     return table

@@ -1,5 +1,6 @@
-"""Draw the pictures of docs/architecture.md: `python docs/draw.py` writes their SVG files beside it."""
+"""Draw the pictures of docs/: `python docs/draw.py` writes their SVG files beside it."""
 
+import csv
 import html
 import pathlib
 
@@ -7,6 +8,7 @@ FOLDER = pathlib.Path(__file__).resolve().parent
 STYLE = (
     "text{font:14px sans-serif;fill:#1b1b1b}.small{font-size:12px;fill:#444}.bold{font-weight:bold}"
     "rect{stroke:#444;rx:5}path{stroke:#444;fill:none;marker-end:url(#tip)}"
+    "path.grid{stroke:#ddd;marker-end:none}.curve{fill:none;stroke-width:2}"
 )
 TIP = (
     '<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
@@ -56,9 +58,19 @@ FOLDERS = (
     ("engine: caffe", ("Caffe on PyTorch",)),
 )
 
+# The learning curves: colour and dashes of each, by the start of its name.
+CURVES = {
+    "task one inside the cascade": ("#1f6fb4", ""),
+    "cascade, answer": ("#1f6fb4", "2 3"),
+    "task one alone": ("#2a8f3c", ""),
+    "whole face": ("#d1640f", ""),
+    "whole face, doubled rates": ("#d1640f", "6 3"),
+    "task one inside, from CelebA's weights": ("#8a3fa8", ""),
+}
 
-def text(x, y, words, kind=""):
-    return f'<text x="{x}" y="{y}" text-anchor="middle" class="{kind}">{html.escape(words)}</text>'
+
+def text(x, y, words, kind="", anchor="middle"):
+    return f'<text x="{x}" y="{y}" text-anchor="{anchor}" class="{kind}">{html.escape(words)}</text>'
 
 
 def box(x, y, width, height, fill):
@@ -111,7 +123,40 @@ def folders():
     return svg(780, y + 16, "Folders, and what each may import", parts)
 
 
-PICTURES = {"face_to_answer.svg": face_to_answer, "folders.svg": folders}
+def learning_curves():
+    """Training losses from learning_curves.csv: a panel for each data set, all with one vertical scale."""
+    panels = {}
+    with open(FOLDER / "learning_curves.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            point = int(row["images_per_attribute"]), float(row["loss"])
+            panels.setdefault(row["data"], {}).setdefault(row["curve"], []).append(point)
+    width, top, bottom, low, high = 390, 46, 316, 0.3, 0.8
+    parts = []
+    for number, (title, curves) in enumerate(panels.items()):
+        left, last = 60 + number * 450, max(x for points in curves.values() for x, _ in points)
+        parts.append(text(left + width / 2, 28, title, "bold"))
+        for tick in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
+            y = bottom - (tick - low) / (high - low) * (bottom - top)
+            parts.append(f'<path class="grid" d="M{left} {y:.1f}H{left + width}"/>')
+            parts.append(text(left - 8, f"{y + 4:.1f}", f"{tick}", "small", "end"))
+        for tick in range(0, last + 1, 10000 if last > 25000 else 5000):
+            parts.append(text(f"{left + tick / last * width:.1f}", bottom + 18, f"{tick:,}", "small"))
+        parts.append(text(left + width / 2, bottom + 38, "training images per attribute", "small"))
+        for place, (name, points) in enumerate(curves.items()):
+            colour, dashes = CURVES[name]
+            style = f'class="curve" style="stroke:{colour};stroke-dasharray:{dashes or "none"}"'
+            along = " ".join(
+                f"{left + x / last * width:.1f},{bottom - (y - low) / (high - low) * (bottom - top):.1f}"
+                for x, y in points
+            )
+            y = top + 12 + 18 * place
+            parts.append(f'<polyline points="{along}" {style}/>')
+            parts.append(f'<polyline points="{left + 150},{y - 4} {left + 178},{y - 4}" {style}/>')
+            parts.append(text(left + 184, y, name, "small", "start"))
+    return svg(930, 366, "Training loss per attribute, over the training images seen", parts)
+
+
+PICTURES = {"face_to_answer.svg": face_to_answer, "folders.svg": folders, "learning_curves.svg": learning_curves}
 
 
 if __name__ == "__main__":

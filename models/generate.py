@@ -97,8 +97,8 @@ def main():
         type=float,
         metavar="RANGE",
         default=0.1,
-        help="The standard deviation of an attribute's recent losses below which early stopping takes effect; 0 "
-        "switches it off (default: 0.1).",
+        help="Early stopping takes effect when the standard deviation of an attribute's last 200 losses is at most "
+        "this, and their mean is below half the loss of chance; 0 switches it off (default: 0.1).",
     )
     add("--test-batch", type=int, default=20, metavar="N", help="Images per mini-batch in validation (default: 20).")
     add(

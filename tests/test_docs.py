@@ -72,7 +72,9 @@ def parse(name, words):
     if command.caffe == "run" and "--caffe" not in parser._option_string_actions:
         parser.add_argument("--caffe")
     try:
-        parser.parse_args(words)
+        arguments = parser.parse_args(words)
+        if name == "ablation":
+            module.names_of(arguments.variants)
     except SystemExit as ended:
         assert ended.code == 0, f"face-cascade {name} {shlex.join(words)}: options or values that it does not know"
 

@@ -95,7 +95,7 @@ COMMANDS = {
     "ablation": Command(
         "tools.evaluate.ablation",
         "train and compare the paper's variants under one budget",
-        settings={**TRAINING, "ABLATION": ""},
+        settings={**TRAINING, "SEED": "--seeds", "ABLATION": ""},
     ),
     "demo": Command(
         "tools.demo", "run every step on synthetic faces, in minutes", settings={**RUN, "RESTART": "--restart"}

@@ -1,4 +1,4 @@
-"""Verify that a folder of LMDBs is complete and holds what the paper asks for.
+"""Verify that a folder of LMDBs is complete and agrees with its data set and its manifest.
 
     face-cascade check data/lmdb
     face-cascade check data/lmdb --source /elsewhere/CelebA
@@ -6,8 +6,9 @@
 
 The checks: every database is complete; every batch is 1:1 for every attribute; labels agree with the data set; images
 and labels are in the same order; patches are crops of the right faces, shifted by at most 5 % (--sample of them); only
-the class that should be is augmented; no face of the validation or test split is in training, by name or by content.
-Each check prints one line; the exit status is 1 if one fails. Contact sheets are written to --out: look at them.
+the classes that --augment named are augmented; no face of the validation or test split is in training, by name or by
+content. Each check prints one line; the exit status is 1 if one fails. Contact sheets are written to --out: look at
+them.
 """
 
 import argparse

@@ -211,7 +211,7 @@ def table(rows_of):
 
 def add_arguments(parser):
     """Add the options of `face-cascade ablation` to a parser."""
-    command.add_run_arguments(parser, "build/ablation")
+    command.add_run_arguments(parser, "build/ablation", "the runs of all variants and the tables")
     add = parser.add_argument
     add(
         "--iterations",
@@ -224,13 +224,14 @@ def add_arguments(parser):
         "--seeds",
         default="1,2,3",
         metavar="S,S,...",
-        help="The seeds of the initial weights, separated by commas, in place of --seed (default: 1,2,3).",
+        help="The seeds of the initial weights, separated by commas (default: 1,2,3).",
     )
     add(
         "--variants",
         default=",".join(VARIANTS),
         metavar="NAMES",
-        help="The variants to train, separated by commas (default: all).",
+        help=f"The variants to train, separated by commas, of: {', '.join(VARIANTS)} (default: all). The others are "
+        "compared with the first.",
     )
     add(
         "--learning-rates",

@@ -36,6 +36,9 @@ def add_arguments(parser):
     )
     add_run_arguments(parser)
     parser.add_argument(
+        "--seed", type=int, help="The seed of the initial weights; change it to see the spread of results (default: 1)."
+    )
+    parser.add_argument(
         "--start-from",
         metavar="FILE",
         help="The .caffemodel that region and whole_face start from: of the same attributes, such as a cascade trained "
@@ -48,14 +51,14 @@ def add_arguments(parser):
     )
 
 
-def add_run_arguments(parser, folder="build/run"):
-    """Add the options that a run's record keeps, for all commands that train. folder: the default of --run."""
+def add_run_arguments(parser, folder="build/run", holds="the run and its record"):
+    """Add the options of all commands that train. folder: the default of --run; holds: what is in it."""
     add = parser.add_argument
     add(
         "--run",
         default=folder,
         metavar="FOLDER",
-        help=f"The folder of the run and its record (default: {folder}).",
+        help=f"The folder of {holds} (default: {folder}).",
     )
     add("--lmdb", metavar="FOLDER", help="The LMDB folder to train on (default: the record's, else data/lmdb).")
     add(
@@ -64,9 +67,6 @@ def add_run_arguments(parser, folder="build/run"):
         metavar="CHANGES",
         help="Changes to solver fields, of all stages or of one, separated by commas, such as "
         "base_lr=0.005,region.max_iter=500 (default: none, the values in solver/).",
-    )
-    add(
-        "--seed", type=int, help="The seed of the initial weights; change it to see the spread of results (default: 1)."
     )
     add(
         "--rectangles",
@@ -79,7 +79,7 @@ def add_run_arguments(parser, folder="build/run"):
         "--caffe",
         choices=engines.CHOICES,
         help="The Caffe to train with: bvlc is BVLC Caffe on the CPU, torch the engine on PyTorch, auto is torch for a "
-        "GPU or a precision other than float32, else bvlc (default: auto).",
+        "GPU, a precision other than float32, or where BVLC Caffe cannot be installed, else bvlc (default: auto).",
     )
     add("--device", help="The device: cpu, cuda, cuda:N, or cuda:0,1 for two GPUs (default: cpu).")
     add(
@@ -130,8 +130,8 @@ def add_network_arguments(parser):
         "--early-stopping-range",
         type=float,
         metavar="RANGE",
-        help="The standard deviation of an attribute's recent losses below which early stopping takes effect; 0 "
-        "switches it off (default: 0.1).",
+        help="Early stopping takes effect when the standard deviation of an attribute's last 200 losses is at most "
+        "this, and their mean is below half the loss of chance; 0 switches it off (default: 0.1).",
     )
     add("--test-batch", type=int, metavar="N", help="Images per mini-batch in validation (default: 20).")
 
@@ -143,7 +143,7 @@ def apply(run, arguments):
     _, from_flags = engines.check_flags("torch", flags)
     device = arguments.device or from_flags.get("device")
     precision = arguments.precision or from_flags.get("precision")
-    for name, value in (("device", device), ("precision", precision), ("seed", arguments.seed)):
+    for name, value in (("device", device), ("precision", precision), ("seed", getattr(arguments, "seed", None))):
         if value is not None:
             setattr(settings, name, value)
     if settings.seed < 0:
