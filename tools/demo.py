@@ -118,7 +118,8 @@ def compare(run, call, pictures):
         print(f"not compared with BVLC Caffe: {error}", flush=True)
         return None
     words = ["predict", "--run", str(run.folder), "--out", str(out), "--no-pictures", "--aligned", *pictures]
-    stages.tool(run, stages.Call(bvlc, lock=call.lock), words)
+    # The record names the engine that trained, and predict would use that one.
+    stages.tool(run, stages.Call(bvlc, lock=call.lock), [*words, "--caffe=bvlc", "--device=cpu"])
     ours, theirs = (probabilities(run.folder / name) for name in ("predictions", out.name))
     largest = max(abs(one - other) for one, other in zip(ours, theirs))
     return (
