@@ -11,6 +11,8 @@ import time
 import numpy as np
 import pytest
 
+from data_prep.build.builder import build
+from data_prep.sources.opening import open_source
 from data_prep.store import manifest
 from tools import record
 from tools import run as runs
@@ -81,7 +83,7 @@ def test_settings_differ_by_variant_and_seed(small_lmdb, tmp_path):
     assert whole.settings.average.rectangles == "measured"
 
 
-def test_natural_batches_come_from_the_same_data_and_settings(small_lmdb, tmp_path):
+def test_natural_batches_come_from_the_same_data_and_settings(small_faces, small_lmdb, tmp_path):
     ablation.natural_data(small_lmdb, tmp_path / "natural")
     made, natural = manifest.read(small_lmdb), manifest.read(tmp_path / "natural")
     assert made.sampling == "balanced" and natural.sampling == "natural"
@@ -89,6 +91,14 @@ def test_natural_batches_come_from_the_same_data_and_settings(small_lmdb, tmp_pa
     before = manifest.checksum(tmp_path / "natural")
     ablation.natural_data(small_lmdb, tmp_path / "natural")  # they exist already
     assert manifest.checksum(tmp_path / "natural") == before
+    # The same data set, built anew for other attributes or with other settings.
+    for number, (attributes, augment) in enumerate((("Male", "both"), ("Male", "none"))):
+        lmdb = tmp_path / f"lmdb-{number}"
+        build(open_source(small_faces), lmdb, [attributes], manifest.Settings(augment=augment))
+        ablation.natural_data(lmdb, tmp_path / "natural")
+        natural = manifest.read(tmp_path / "natural")
+        assert natural.attributes == [attributes] and natural.settings.augment == augment
+        assert natural.sampling == "natural"
 
 
 def test_table_holds_means_and_standard_deviations(small_lmdb, tmp_path):
@@ -114,6 +124,11 @@ def test_table_holds_means_and_standard_deviations(small_lmdb, tmp_path):
 def test_variants_are_checked(text, words):
     with pytest.raises(ToolError, match=words):
         ablation.names_of(text)
+
+
+def test_a_seed_or_variant_that_is_named_twice_is_trained_once():
+    assert ablation.seeds_of("2,1,2") == [2, 1]
+    assert ablation.names_of("cascade, whole_face,cascade") == ["cascade", "whole face"]
 
 
 def command(lmdb, folder, iterations, variants):

@@ -11,7 +11,7 @@ from data_prep.store import manifest
 from tools import record
 from tools import run as runs
 from tools.errors import ToolError
-from tools.train import stages
+from tools.train import estimate, stages
 
 ATTRIBUTES = ["Eyeglasses", "Male"]
 
@@ -194,3 +194,82 @@ def test_a_second_training_in_a_run_is_refused(tmp_path):
         assert descriptor is not None
         with runs.locked(tmp_path) as inner:  # what a command starts does not wait for it
             assert inner is None
+
+
+def test_a_refused_command_leaves_the_lock_of_a_folder_without_a_record(tmp_path):
+    """As the demo, which renders faces before there is a run."""
+    folder = tmp_path / "new"
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "locked\n"
+        for _ in range(2):
+            with pytest.raises(ToolError, match=f"process {holder.pid} works on this run"):
+                with runs.locked(folder):
+                    pass
+    finally:
+        holder.kill()
+        holder.wait()
+    with runs.locked(folder):
+        pass
+    assert not folder.exists()
+
+
+def test_the_cascade_does_not_start_from_an_average_region_of_other_settings(run):
+    done(run, "average")
+    assert stages.plan(run, ["cascade"]) == [("cascade", "start")]
+    run.settings.average.rectangles = "theoretical"
+    wanted = "average region.*average.rectangles was measured, now theoretical.*face-cascade average --run .* --restart"
+    with pytest.raises(ToolError, match=wanted):
+        stages.plan(run, ["cascade"])
+    run.settings.average.rectangles = "measured"
+    done(run, "region", b"trained anew")
+    with pytest.raises(ToolError, match="weights of region differs"):
+        stages.plan(run, ["cascade"], restart=True)
+
+
+def test_a_training_without_a_record_is_not_discarded(run):
+    snapshot = run.place("cascade") / "cascade_iter_20000.caffemodel"
+    snapshot.parent.mkdir()
+    snapshot.write_bytes(b"weights")
+    done(run, "average")
+    with pytest.raises(ToolError, match="cascade: holds files of a training that .*run.json does not know.*--restart"):
+        stages.plan(run, ["cascade"])
+    assert stages.plan(run, ["cascade"], restart=True) == [("cascade", "start")]
+    snapshot.unlink()
+    assert stages.plan(run, ["cascade"]) == [("cascade", "start")]
+    # A folder of something else, such as models/.
+    (run.folder / runs.NAME).unlink()
+    run.stages = {}
+    (run.place("region") / "train_val.prototxt").write_text("layer {}")
+    with pytest.raises(ToolError, match="region: holds files of a training"):
+        stages.plan(run, ["region"])
+
+
+def test_no_stage_of_other_data_stays_in_a_run(run, lmdb, monkeypatch):
+    for name in ("average", "cascade"):
+        done(run, name)
+    run.stages["evaluate"] = record.Stage({"data": run.data.checksum}, "done")
+    run.place("evaluate").mkdir()
+    run.write()
+    manifest.write(lmdb, manifest.Manifest(attributes=["Smiling", "Young"], form="compact"))
+    run.data = runs.read_data(lmdb)
+    with pytest.raises(ToolError, match="stages of other data than .*: average, cascade; name them too"):
+        stages.train(run, ["region"], None, restart=True)
+    assert runs.Run.read(run.folder).attributes == ATTRIBUTES and run.weights("cascade").exists()
+
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "train_stage", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stages.train(run, ["region", "average", "cascade"], None, restart=True)
+    left = runs.Run.read(run.folder)
+    assert left.attributes == ["Smiling", "Young"] and not left.stages
+    assert not left.place("cascade").exists() and not left.place("evaluate").exists()
+
+
+def test_images_of_gradients_added_over_several_passes_are_counted(run):
+    once, work = run.images("region"), estimate.work(run, "region")
+    run.settings.solver["region"]["iter_size"] = "4"
+    assert run.images("region") == 4 * once and run.images_of("region", 3) == 3 * 4 * 4
+    assert estimate.work(run, "region") == 4 * work

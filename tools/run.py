@@ -186,13 +186,21 @@ class Run:
             name: {"random_seed": str(self.settings.seed), **self.settings.solver.get(name, {})} for name in TRAINED
         }
 
+    def device(self):
+        """The device for tools that use one only: the first of the run's."""
+        return self.settings.device.split(",")[0]
+
     def solvers(self):
         """How many solvers train together: the number of GPUs, 1 on the CPU."""
         return self.settings.device.count(",") + 1
 
+    def images_of(self, name, iterations):
+        """Training images per attribute that so many iterations of a stage see."""
+        return iterations * int(self.solver_fields(name)["iter_size"]) * self.network().batch * self.solvers()
+
     def images(self, name):
         """Training images per attribute that a stage sees, including those of the stages that it starts from."""
-        own = int(self.solver_fields(name)["max_iter"]) * self.network().batch * self.solvers()
+        own = self.images_of(name, int(self.solver_fields(name)["max_iter"]))
         return own + (self.images("region") if name == "cascade" else 0)
 
 
@@ -233,14 +241,17 @@ def locked(folder, wait=60.0):
     if os.environ.get(LOCK_HELD) == str(folder.resolve()):
         yield None
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    path, held = folder / ".lock", False
+    descriptor = open_lock(path)
     try:
         deadline, said = time.monotonic() + wait, False
-        while True:
+        while not held:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                held = path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
+                if not held:  # its last holder removed the file, so another process may lock a new one
+                    os.close(descriptor)
+                    descriptor = open_lock(path)
             except BlockingIOError:
                 owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
                 if alive(owner) or time.monotonic() > deadline:
@@ -258,11 +269,17 @@ def locked(folder, wait=60.0):
         yield descriptor
     finally:
         os.environ.pop(LOCK_HELD, None)
-        if not (folder / NAME).exists():  # no run was created, so remove the empty folder
+        if held and not (folder / NAME).exists():  # no run was created, so remove the empty folder
             with contextlib.suppress(OSError):
-                (folder / ".lock").unlink()
+                path.unlink()
                 folder.rmdir()
         os.close(descriptor)
+
+
+def open_lock(path):
+    """A descriptor of a lock file, which is made if it does not exist, with its folder. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
 
 
 def alive(owner):

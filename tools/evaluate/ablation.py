@@ -121,13 +121,15 @@ class Ablation:
         rate = f", learning rates x {factor:g}" if trial or factor != 1 else ""
         print(f"\n{name}, seed {seed}{rate}: {run.folder}", flush=True)
         with runs.locked(run.folder) as lock:
+            # The folder belongs to this ablation: stages of other data, budgets or settings are repeated.
+            for stage in stages.of_other_data(run):
+                stages.clear(run, stage)
             for stage in VARIANTS[name].stages:
                 share(run, stage, others)
-                # A stage with an earlier budget, other data or other settings is repeated.
-                stale = stage in run.stages and stages.differences(
+                kept = stage in run.stages and not stages.differences(
                     run.stages[stage].inputs, stages.normal(run.inputs(stage))
                 )
-                stages.train(run, [stage], dataclasses.replace(call, lock=lock), restart=bool(stale))
+                stages.train(run, [stage], dataclasses.replace(call, lock=lock), restart=not kept)
             split = ["--split", "val"] if trial else []
             stages.tool(run, call, ["evaluate", "--run", str(run.folder), *split])
         return runs.Run.read(run.folder)
@@ -181,13 +183,15 @@ def natural_data(lmdb, out):
         wanted = manifest.read(lmdb)
         if wanted.source is None:
             raise ToolError(f"{lmdb}: its manifest names no data set, so natural batches cannot be built from it")
+        settings = dataclasses.replace(wanted.settings, sampling="natural", dropped=0)
         if manifest.exists(out):
-            if manifest.read(out).source == wanted.source:
+            built = manifest.read(out)
+            same = dataclasses.replace(built.settings, dropped=0) == settings
+            if same and all(getattr(built, key) == getattr(wanted, key) for key in ("source", "attributes", "form")):
                 return
-            shutil.rmtree(out)  # built from other data; the folder belongs to this ablation
+            shutil.rmtree(out)  # built from other data or with other settings; the folder belongs to this ablation
         kind, path, chosen = wanted.source.kind, wanted.source.path, wanted.source.options
         source = reopen(kind, path, chosen, pathlib.Path(lmdb) / manifest.NAME)
-        settings = dataclasses.replace(wanted.settings, sampling="natural", dropped=0)
         build(source, out, wanted.attributes, settings, wanted.form)
     except (ValueError, OSError, RuntimeError) as error:
         raise ToolError(f"natural batches could not be built ({error}); leave out 'natural batches' with --variants")
@@ -244,7 +248,7 @@ def add_arguments(parser):
 
 def names_of(text):
     """The variants named in an option. Raises ToolError for an unknown name, or none."""
-    names = [name.strip().replace("_", " ") for name in text.split(",") if name.strip()]
+    names = list(dict.fromkeys(name.strip().replace("_", " ") for name in text.split(",") if name.strip()))
     for name in names:
         if name not in VARIANTS:
             raise ToolError(f"--variants: unknown variant {name!r}{suggestion(name, VARIANTS, 'variants')}")
@@ -256,7 +260,7 @@ def names_of(text):
 def seeds_of(text):
     """The seeds named in an option. Raises ToolError unless they are whole numbers of at least 0."""
     try:
-        seeds = [int(seed) for seed in text.split(",") if seed.strip()]
+        seeds = list(dict.fromkeys(int(seed) for seed in text.split(",") if seed.strip()))
     except ValueError:
         raise ToolError(f"--seeds must be whole numbers separated by commas, not {text!r}")
     if not seeds or min(seeds) < 0:

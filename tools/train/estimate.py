@@ -47,7 +47,8 @@ def work(run, stage, iterations=None):
         return average.faces * attributes * (2 * CONV1 + passes * (PER_IMAGE["region"] - CONV1))
     if iterations is None:
         iterations = int(run.solver_fields(stage)["max_iter"])
-    return TRAINING * iterations * run.network().batch * attributes * PER_IMAGE[stage]
+    images = run.images_of(stage, iterations) // run.solvers()
+    return TRAINING * images * attributes * PER_IMAGE[stage]
 
 
 def seconds(run, stages):

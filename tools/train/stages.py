@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import time
 
@@ -18,7 +19,7 @@ from models import networks, solvers
 from tools.errors import Reported, ToolError
 from tools.install import engines
 from tools.record import TRAINED, Stage
-from tools.run import LOCK_HELD, command
+from tools.run import LOCK_HELD, NAME, command
 from tools.train import estimate
 
 # The stage whose weights each stage starts from.
@@ -40,8 +41,8 @@ class Call:
 def plan(run, names, restart=False):
     """The actions for stages of a run: list of (name, "done", "resume" or "start"), in order.
 
-    restart: repeat all of them. Raises ToolError if a stage was trained from other inputs, or the stage that it starts
-    from is not done.
+    restart: repeat all of them. Raises ToolError if a stage was trained from other inputs, the stage that it starts
+    from is not done or is the average region of other settings, or there is a training that the record does not know.
     """
     actions = {}
     for name in (name for name in ORDER if name in names):
@@ -50,9 +51,15 @@ def plan(run, names, restart=False):
         if before and before not in actions and not run.done(before):
             state = run.stages[before].state if before in run.stages else "not begun"
             raise ToolError(f"{run.folder}: {name} starts from {before}, which is {state}; run: {command(run, before)}")
+        if not stage and not restart and unknown(run, name):
+            raise ToolError(
+                f"{run.place(name)}: holds files of a training that {run.folder / NAME} does not know; give --restart "
+                "to discard them (make: RESTART=1), or another folder with --run (make: RUN=)"
+            )
         kept = stage and (stage.state == "done" or any(run.place(name).glob("*_iter_*")))
         if restart or not kept:  # there are no results that could be lost
             actions[name] = "start"
+            check_average(run, name, actions)
             continue
         differing = differences(stage.inputs, normal(run.inputs(name)))
         if changing and not differing:
@@ -65,7 +72,28 @@ def plan(run, names, restart=False):
         actions[name] = "done" if stage.state == "done" else "resume"
         if actions[name] == "done":
             run.weights(name)  # raises ToolError if the file is missing or was changed
+        else:
+            check_average(run, name, actions)
     return list(actions.items())
+
+
+def check_average(run, name, actions):
+    """Raise ToolError if a stage would start from an average region of other settings or of another task one."""
+    before = BEFORE[name]
+    if before != "average" or before in actions:
+        return
+    differing = differences(run.stages[before].inputs, normal(run.inputs(before)))
+    if differing:
+        raise ToolError(
+            f"{run.folder}: {name} starts from the average region, which was made with other settings: "
+            f"{'; '.join(differing[:4])}. Repeat it first: {command(run, before)} --restart"
+        )
+
+
+def unknown(run, name):
+    """Whether the folder of a stage without a record holds snapshots, or anything at all where there is no record."""
+    kind = "*_iter_*" if run.exists(run.folder) else "*"
+    return any(run.place(name).glob(kind))
 
 
 def differences(recorded, now):
@@ -88,11 +116,20 @@ def train(run, names, call, restart=False):
     """Run the stages that are not done, in order, and record them; returns their names. Raises ToolError, OSError."""
     actions = plan(run, names, restart)
     todo = [name for name, action in actions if action != "done"]
+    stale = of_other_data(run)
+    kept = [name for name in ORDER if name in stale and name not in todo]
+    if kept:
+        raise ToolError(
+            f"{run.folder}: stages of other data than {run.data.lmdb}: {', '.join(kept)}; name them too, to repeat "
+            "them, or give another folder with --run (make: RUN=)"
+        )
     for name, action in actions:
         if action == "done":
             print(f"{name}: already done, nothing to do ({run.folder / run.stages[name].weights})", flush=True)
     if todo:
         run.check_data()
+    for name in stale:
+        clear(run, name)
     run.write()
     announce(run, todo)
     for number, name in enumerate(todo):
@@ -103,6 +140,11 @@ def train(run, names, call, restart=False):
         else:
             train_stage(run, name, call, todo[number + 1 :])
     return todo
+
+
+def of_other_data(run):
+    """The stages of a run's record that were made from other data than the run has now: list of names."""
+    return [name for name, stage in run.stages.items() if stage.inputs.get("data") != run.data.checksum]
 
 
 def announce(run, names):
@@ -174,8 +216,8 @@ def watch(run, name, call, snapshot, last, later):
     from tools.train import initial, progress, training
 
     stage = run.stages[name]
-    words = [str(call.engine.caffe.absolute()), "train", f"-solver={name}/solver.prototxt", "-sighup_effect=stop"]
-    words += training_flags(run, call)
+    words = [str(call.engine.caffe.absolute()), "train", f"-solver={name}/solver.prototxt", *training_flags(run, call)]
+    words.append(f"-sighup_effect={'stop' if signal.SIGHUP in training.stopping() else 'none'}")
     if snapshot:
         words.append(f"-snapshot={name}/{snapshot.state.name}")
         print(f"{name}: resuming at iteration {snapshot.iteration}", flush=True)
@@ -192,7 +234,7 @@ def watch(run, name, call, snapshot, last, later):
 
     def reported(iteration):  # the record of the time is kept, so that a kill costs half a minute of it at most
         spent = time.monotonic() - begun
-        images = (iteration - first) * run.network().batch * len(run.attributes) * run.solvers()
+        images = run.images_of(name, iteration - first) * len(run.attributes)
         stage.images_per_second = images / spent
         if earlier + spent > stage.seconds + 30:
             stage.seconds = earlier + spent
@@ -265,6 +307,11 @@ def tool(run, call, words):
     if done.returncode:
         if done.returncode == INTERRUPTED:
             raise KeyboardInterrupt
+        if done.returncode < 0:
+            raise ToolError(
+                f"face-cascade {words[0]} was killed by signal {-done.returncode} (is there enough memory?); run the "
+                "same command again to resume"
+            )
         raise Reported(f"face-cascade {words[0]} failed for {run.folder}")
 
 
