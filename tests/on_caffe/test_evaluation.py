@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 
 import caffe
 import cv2
@@ -184,6 +185,21 @@ def test_regions_of_responses_equal_those_of_the_net(trained):
     assert compared
 
 
+def test_a_quick_look_leaves_the_calibration_by_all_faces(weights, lmdb_folder, tmp_path):
+    file = weights["alone"][1]
+
+    def calibrated(**changes):
+        settings = dataclasses.replace(SETTINGS, **changes)
+        evaluate.evaluate_files({"alone": weights["alone"]}, lmdb_folder, tmp_path / "out", settings)
+        return calibration.read(file)
+
+    assert calibrated(faces=3).faces == 3  # better than none
+    whole = calibrated(faces=0)
+    assert whole.faces == 0
+    assert calibrated(faces=3) == whole
+    assert results.read(tmp_path / "out").faces == 3
+
+
 # A run ------------------------------------------------------------------------------------------------------
 
 
@@ -326,3 +342,23 @@ def test_weights_files_given_on_the_command_line_are_compared(run, trained, tmp_
     assert set(results.read(out).networks) == {"a", "region"}
     assert "evaluate" not in runs.Run.read(run.folder).stages
     assert pathlib.Path(results.read(out).lmdb) == pathlib.Path(run.data.lmdb)
+
+
+def test_weights_of_a_run_keep_the_calibration_by_its_own_data(run, tmp_path):
+    evaluate.evaluate(run, SETTINGS)
+    file = run.weights("region")
+    kept = calibration.read(file)
+    other = tmp_path / "other"
+    shutil.copytree(run.data.lmdb, other)
+    write_manifest(other, form="stream")
+    result = evaluate.evaluate_files({"region": (run.deploy("region"), file)}, other, tmp_path / "out", SETTINGS)
+    assert result.data != kept.data and calibration.read(file) == kept
+
+
+@pytest.mark.parametrize("option", ("lmdb", "models", "out"))
+def test_options_for_weights_are_refused_for_a_run(run, option):
+    """Once ignored: --lmdb printed the numbers of the run's own data."""
+    parser = argparse.ArgumentParser()
+    evaluate.add_arguments(parser)
+    with pytest.raises(ToolError, match=f"--{option} belongs to --weights; a run is evaluated on its own data"):
+        evaluate.run(parser.parse_args(["--run", str(run.folder), f"--{option}", "elsewhere"]))

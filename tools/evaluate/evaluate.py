@@ -14,7 +14,8 @@ differences are paired.
 Written to RUN/evaluation or OUT: tables.txt and evaluation.csv (all numbers), evaluation.json and NAME.npz (read by
 report), and, where a network maps regions, regions.png (found regions; white: true boxes) and NAME-figure4.png (as the
 paper's). Thresholds, priors and the calibration of probabilities go to calibration.json beside the weights, for predict
-and export.
+and export; those of a run only if they are of its own data, and those of a quick look (--faces) only if there are none
+of all faces.
 """
 
 import dataclasses
@@ -32,7 +33,7 @@ from tools.evaluate.evaluation import SPLITS, EvaluateSettings, Evaluation, read
 from tools.evaluate.tables import write_csv
 from tools.train.stages import commit
 
-DEFAULT_RUN = "build/run"
+DEFAULT_RUN, OUT = "build/run", "build/evaluation"
 
 
 def evaluate_files(weights, lmdb, out, settings=None, device="cpu"):
@@ -97,7 +98,7 @@ def evaluate(run, settings=None, device=None, restart=False):
     run: tools.run.Run; device: the first of the run's by default; restart: evaluate even so. Writes RUN/evaluation and
     enters stage "evaluate" into the run's record. Returns the EvaluationResult. Raises ToolError, OSError.
     """
-    settings, device = settings or EvaluateSettings(), device or run.settings.device.split(",")[0]
+    settings, device = settings or EvaluateSettings(), device or run.device()
     settings.check()
     networks.use_device(device)
     with runs.locked(run.folder):
@@ -208,9 +209,8 @@ def add_arguments(parser):
     add("--lmdb", metavar="FOLDER", help="With --weights: the folder of LMDBs (default: the run's, else data/lmdb).")
     add(
         "--out",
-        default="build/evaluation",
         metavar="FOLDER",
-        help="With --weights: the folder to write to (default: build/evaluation).",
+        help=f"With --weights: the folder to write to (default: {OUT}).",
     )
     add("--split", default=default.split, choices=SPLITS, help=f"The split to evaluate on (default: {default.split}).")
     add(
@@ -241,7 +241,7 @@ def add_arguments(parser):
         help=f"Faces per forward pass; lower it to save memory (default: {default.batch}).",
     )
     add("--restart", action="store_true", help="Evaluate a run again even if nothing has changed (default: reuse).")
-    add("--device", help="The device: cpu, cuda or cuda:N (default: the run's).")
+    add("--device", help="The device: cpu, cuda or cuda:N (default: the run's, else cpu).")
 
 
 def run(arguments):
@@ -249,13 +249,17 @@ def run(arguments):
     names = [field.name for field in dataclasses.fields(EvaluateSettings)]
     settings = EvaluateSettings(**{name: getattr(arguments, name) for name in names})
     if not arguments.weights:
+        for name in ("models", "lmdb", "out"):
+            if getattr(arguments, name) is not None:
+                raise ToolError(f"--{name} belongs to --weights; a run is evaluated on its own data, in its own folder")
         evaluate(runs.Run.read(arguments.run or DEFAULT_RUN), settings, arguments.device, arguments.restart)
         return 0
     made = runs.Run.read(arguments.run) if arguments.run else None
     weights = named_weights(arguments.weights, arguments.models or arguments.run or "models")
-    lmdb, out = arguments.lmdb or (made.data.lmdb if made else "data/lmdb"), pathlib.Path(arguments.out)
+    lmdb, out = arguments.lmdb or (made.data.lmdb if made else "data/lmdb"), pathlib.Path(arguments.out or OUT)
     with runs.locked(out):
-        result = evaluate_files(weights, lmdb, out, settings, arguments.device or "cpu")
+        device = arguments.device or (made.device() if made else "cpu")
+        result = evaluate_files(weights, lmdb, out, settings, device)
     print(f"{summary.short(result)}\n{listing(out)}")
     return 0
 

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from data_prep.files import sha256
 from data_prep.store import manifest as manifests
 from tools import networks
+from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import calibration, localisation, metrics, results, scoring
 
@@ -98,7 +99,7 @@ class Evaluation:
 
     Attributes: network (its kind), checksum (of the weights), rate (faces/s, reading included), blobs (dict blob ->
     (N, ...)), labels (N, A), calibration, scored (dict score -> scoring.Scored), mapper (localisation.Mapper or None).
-    Writes calibration.json where none fits. Raises ToolError, OSError.
+    Writes calibration.json where none fits, see is_for_users. Raises ToolError, OSError.
     """
 
     def __init__(self, model, weights, data, settings):
@@ -139,8 +140,20 @@ class Evaluation:
         if settings.split != "val":
             outputs, labels = responses(net, self.data, "val", settings)
         new.scores = calibration.make({blob: outputs[blob] for blob in blobs}, labels, self.data.prior, settings.tune)
-        calibration.write(self.weights, new)
+        if self.is_for_users(new, kept):
+            calibration.write(self.weights, new)
         return new
+
+    def is_for_users(self, new, kept):
+        """Whether a Calibration belongs into calibration.json, in place of the one kept there (or None).
+
+        Not there: that of other data than those of the run that the weights are of, and that of some validation faces
+        where there is one of all.
+        """
+        folder = pathlib.Path(self.weights).absolute().parent.parent
+        if runs.Run.exists(folder) and runs.Run.read(folder).data.checksum != new.data:
+            return False
+        return not (new.faces and kept and kept.data == new.data and not kept.faces)
 
     def save(self, path):
         """Write scores, labels and what regions need as an .npz file. Raises OSError."""
