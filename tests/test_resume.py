@@ -117,6 +117,16 @@ def test_a_stopped_training_leaves_a_snapshot_and_its_command_resumes(engine, ho
     assert [iteration for iteration, _ in losses] == list(range(LAST + 1))
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_closed_terminal_does_not_stop_a_training_under_nohup(engine, small_lmdb, undisturbed, tmp_path):
+    run = tmp_path / "a run"
+    process, text = started(["nohup", sys.executable, "-m", "tools.cli", *words(small_lmdb, run, engine)])
+    os.killpg(process.pid, signal.SIGHUP)
+    text += process.communicate(timeout=240)[0]
+    assert process.returncode == 0 and "resuming" not in text, text
+    same(weights(run), weights(undisturbed(engine)))
+
+
 def wait_for(condition, seconds=60):
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:

@@ -1,7 +1,8 @@
 """Running `caffe train`: it is started, watched through its log, and stopped with a snapshot on request.
 
 The program writes its log to a file instead of a pipe, so the log is complete however this process ends. When this
-process ends, the kernel signals the program to stop with a snapshot. Ctrl-C, SIGTERM and a closed terminal do the same.
+process ends, the kernel signals the program to stop with a snapshot. Ctrl-C, SIGTERM and a closed terminal do the same;
+under nohup a closed terminal stops nothing.
 """
 
 import contextlib
@@ -14,7 +15,6 @@ import time
 
 LIBC = ctypes.CDLL(None)
 PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +30,12 @@ class Ended:
     broken: tuple = None
 
 
+def stopping():
+    """The signals that stop a training: SIGHUP too, unless it is ignored, as under nohup."""
+    hang_up = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
+    return [signal.SIGINT, signal.SIGTERM, *hang_up]
+
+
 def run(command, log, progress, environment, keep=(), folder=None):
     """Run a training to its end; returns an Ended.
 
@@ -43,7 +49,7 @@ def run(command, log, progress, environment, keep=(), folder=None):
         asked.append(number)
 
     with contextlib.ExitStack() as stack:
-        for number in STOPPING:
+        for number in stopping():
             stack.callback(signal.signal, number, signal.signal(number, stop))
         output = stack.enter_context(open(log, "ab"))
         start = output.tell()
@@ -87,7 +93,7 @@ def _stop_with_parent():
     """Called in the new process: have it stop with a snapshot when the process that started it ends."""
     LIBC.prctl(PARENT_DEATH_SIGNAL, signal.SIGINT)
     # Shells start background jobs with SIGINT ignored.
-    for number in STOPPING:
+    for number in stopping():
         signal.signal(number, signal.SIG_DFL)
 
 
