@@ -241,6 +241,27 @@ def test_settings_with_an_open_quotation_are_reported_in_one_line():
         check(make(target, f"{setting}=bob's photo.jpg"), f"{setting}=bob's photo.jpg: no closing quotation")
 
 
+def test_restart_of_make_is_a_switch(monkeypatch):
+    from tools import cli
+    from tools.errors import ToolError
+
+    def words(value):
+        monkeypatch.setenv(f"{cli.PREFIX}RESTART", value)
+        return cli.with_make_settings(cli.COMMANDS["train"], [])
+
+    for value in ("1", "yes", "TRUE"):
+        assert words(value) == ["--restart"]
+    for value in ("0", "no", "False", ""):
+        assert words(value) == []
+    with pytest.raises(ToolError, match="RESTART=2: must be 1, yes or true, or 0, no or false"):
+        words("2")
+
+
+def test_commands_of_make_are_shown_on_request():
+    for value, shown in (("1", True), ("yes", True), ("0", False), ("no", False), ("", False)):
+        assert ("echo hello" in make("doctor", f"V={value}", "CASCADE=echo hello").stdout) == shown, value
+
+
 def test_settings_with_blanks_reach_the_command(small_lmdb, tmp_path):
     done = make("train", f"LMDB={small_lmdb}", f"RUN={tmp_path / 'a run'}", "SOLVER=region.max_itr=3")
     check(done, "did you mean max_iter?")

@@ -218,7 +218,7 @@ def with_make_settings(command, words):
         elif not option:
             added += split(value, setting)
         elif option == "--restart":
-            added.append(option)
+            added += [option] if is_on(value, setting) else []
         elif option.endswith("*"):
             positionals += [option[:-1], *split(value, setting)]
         else:
@@ -226,6 +226,13 @@ def with_make_settings(command, words):
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         del os.environ[name]  # they apply to this command, not to those that it starts
     return [*added, *words, *positionals]
+
+
+def is_on(value, setting):
+    """Whether the value of a Makefile setting switches it on. Raises ToolError."""
+    if value.lower() not in ("1", "yes", "true", "0", "no", "false"):
+        raise ToolError(f"{setting}={value}: must be 1, yes or true, or 0, no or false")
+    return value.lower() in ("1", "yes", "true")
 
 
 def split(value, setting):
