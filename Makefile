@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 
 PYTHON ?= python3
-Q := $(if $(V),,@)
+Q := $(if $(filter-out 0 no false,$(V)),,@)
 BIN := .venv/bin
 CASCADE := FACE_CASCADE_FROM_MAKE=1 $(BIN)/face-cascade
 PIP := $(BIN)/pip install -q --disable-pip-version-check

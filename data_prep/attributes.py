@@ -74,10 +74,15 @@ PAPER_ATTRIBUTES = (
 )
 
 
-# Names become parts of file names, prototxts and comma-separated options.
-_NAME = re.compile(r"\w[\w.+-]*")
+# Names become parts of file names, of comments in prototxts, and of comma-separated options.
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_. -]{0,62}[A-Za-z0-9_-])?")
+# The rule in words, for messages: "'a+b' cannot be a name; " and this.
+NAMES = (
+    "at most 64 letters from A to Z, digits, blanks and _ - . can, with a letter, digit or _ first and no blank or "
+    "full stop last"
+)
 
 
 def is_name(name):
-    """True for a string that can name an attribute: letters, digits and "_", and after the first also ". + -"."""
-    return isinstance(name, str) and len(name) <= 100 and _NAME.fullmatch(name) is not None
+    """Whether a value can name an attribute; NAMES says which can."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None

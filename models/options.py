@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import re
 
 from data_prep import attributes as names
 from data_prep.spelling import did_you_mean, either
@@ -22,8 +21,6 @@ FIELDS_OF = {
     "whole_face": (*_ALL, "beta"),
 }
 
-# Attribute names appear in comments of prototxts, in file names, and between commas on the command line.
-_ATTRIBUTE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,63}")
 # A blob of Caffe holds at most this many numbers; these bounds of the batches follow from table 1.
 _LARGEST_BLOB = 2**31 - 1
 _SHARED_NUMBERS = max(row.channels * row.output**2 for row in table1.SHARED)
@@ -126,8 +123,7 @@ class NetworkOptions:
 def check_attributes(attributes):
     """Attribute names as a tuple of str. Raises ValueError, one line.
 
-    At least one name, none twice; letters, digits, blanks and _ - . with a letter, digit or _ first and no blank or
-    full stop last, at most 64 characters.
+    At least one name, none twice, see data_prep.attributes.is_name.
     """
     if isinstance(attributes, str) or not hasattr(attributes, "__iter__"):
         raise ValueError(f"attributes: must be a list of names, not {attributes!r}")
@@ -135,11 +131,8 @@ def check_attributes(attributes):
     if not attributes:
         raise ValueError("attributes: give at least one name, for example Eyeglasses")
     for name in attributes:
-        if not isinstance(name, str) or not _ATTRIBUTE.fullmatch(name) or name[-1] in " .":
-            raise ValueError(
-                f"attributes: {name!r} cannot be a name; at most 64 letters, digits, blanks and _ - . can, "
-                "with a letter, digit or _ first and no blank or full stop last"
-            )
+        if not names.is_name(name):
+            raise ValueError(f"attributes: {name!r} cannot be a name; {names.NAMES}")
         if attributes.count(name) > 1:
             raise ValueError(f"attributes: {name} is given twice")
     if len(attributes) > MOST_ATTRIBUTES:

@@ -127,6 +127,10 @@ def put(row, column, value):
         (put(0, 3, "Wears Mask"), "'Wears_Mask' is named twice"),
         (put(0, 3, "a/b"), "'a/b' cannot name an attribute"),
         (put(0, 3, ""), "'' cannot name an attribute"),
+        (put(0, 3, "Trägt Brille"), "'Trägt_Brille' cannot name an attribute; at most 64 letters from A to Z, digits"),
+        (put(0, 3, "a+b"), "'a+b' cannot name an attribute"),
+        (put(0, 3, "Hat."), "'Hat.' cannot name an attribute"),
+        (put(0, 3, "a" * 80), "aaa' cannot name an attribute"),
         (
             lambda rows: (put(0, 3, "split")(rows), put(1, 3, "testing")(rows)),
             "faces.csv:2: split 'testing'; splits are train, val, test or 0, 1, 2",

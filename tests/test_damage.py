@@ -16,6 +16,7 @@ import scipy.io
 
 from data_prep.build import build_lmdb, builder
 from data_prep.sources import image_header, lfwa
+from data_prep.sources.opening import open_source
 from data_prep.synthetic import synthetic_faces
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -267,7 +268,7 @@ def test_damage_is_reported_in_one_line(sources, tmp_path, capfd, layout, kind):
 def test_text_files_of_other_operating_systems_are_read(sources, tmp_path, name, change):
     shutil.copytree(sources / "celeba", tmp_path / "copy")
     write(name, change)(tmp_path / "copy")
-    one, other = (build_lmdb.open_source(folder) for folder in (sources / "celeba", tmp_path / "copy"))
+    one, other = (open_source(folder) for folder in (sources / "celeba", tmp_path / "copy"))
     assert one.names == other.names and one.attributes == other.attributes
     assert (one.labels == other.labels).all() and (one.partition == other.partition).all()
 
@@ -278,14 +279,14 @@ def test_unusual_images_are_converted_on_request(sources, tmp_path, kind):
     CELEBA[kind][0](tmp_path / "copy")
     arguments = [str(tmp_path / "copy"), "--form", "compact", "--attributes", "Male", "--convert"]
     assert build_lmdb.main([*arguments, "--out", str(tmp_path / "lmdb")]) == 0
-    plain = build_lmdb.open_source(sources / "celeba")
+    plain = open_source(sources / "celeba")
     plain.open()
     expected = plain.image(6)
     if kind == "rotated by Exif":
         expected = cv2.rotate(expected, cv2.ROTATE_90_CLOCKWISE)
     if kind == "grey":
         expected = np.repeat(expected[..., :1], 3, axis=2)
-    stored = build_lmdb.open_source(tmp_path / "copy")
+    stored = open_source(tmp_path / "copy")
     stored.convert = True
     stored.open()
     assert abs(stored.image(6).astype(int) - expected).mean() < 4

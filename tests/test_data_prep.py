@@ -19,7 +19,7 @@ from caffe.proto import caffe_pb2
 
 from data_prep import geometry
 from data_prep.attributes import PAPER_ATTRIBUTES
-from data_prep.build import build_lmdb, estimate, examine
+from data_prep.build import build_lmdb, builder, estimate, examine
 from data_prep.sources.images import DataError
 from data_prep.sources.opening import open_source
 from data_prep.store import databases, manifest
@@ -52,7 +52,7 @@ SETTINGS = Settings(records=50, augment="minority")
 
 
 def build(folder, out, form="stream", attributes=ATTRIBUTES, **options):
-    return build_lmdb.build(open_source(folder), out, attributes, dataclasses.replace(SETTINGS, **options), form)
+    return builder.build(open_source(folder), out, attributes, dataclasses.replace(SETTINGS, **options), form)
 
 
 def read(path):
@@ -126,7 +126,7 @@ def test_encodings_hold_the_same_faces(source, tmp_path):
 def test_equal_seeds_give_equal_bytes_with_any_number_of_workers(source, tmp_path):
     for name, seed, workers in (("a", 1, 1), ("b", 1, 3), ("c", 2, 1)):
         settings = dataclasses.replace(SETTINGS, seed=seed, shards=2)
-        build_lmdb.build(open_source(source), tmp_path / name, ATTRIBUTES, settings, "stream", workers)
+        builder.build(open_source(source), tmp_path / name, ATTRIBUTES, settings, "stream", workers)
     one, same, other = (digest(tmp_path / name) for name in "abc")
     assert one == same and one["train/data.mdb"] != other["train/data.mdb"]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_prep import geometry
-from data_prep.build import build_lmdb
+from data_prep.build import build_lmdb, builder
 from data_prep.sources.opening import open_source
 from data_prep.store import databases, manifest
 from data_prep.synthetic import synthetic_faces
@@ -68,7 +68,7 @@ def test_both_layouts_give_the_same_faces(faces):
 @pytest.mark.parametrize("form", manifest.FORMS)
 def test_both_layouts_give_the_same_patches_and_boxes(faces, tmp_path, form):
     lfwa = opened(faces / "lfwa", validation=0.3)
-    made = build_lmdb.build(lfwa, tmp_path / "lmdb", list(SHARES), manifest.Settings(encoding="png"), form)
+    made = builder.build(lfwa, tmp_path / "lmdb", list(SHARES), manifest.Settings(encoding="png"), form)
     assert made.frame == manifest.read(tmp_path / "lmdb").frame == ((103.0, 112.0), (146.0, 112.0))
     celeba = opened(faces / "celeba")
     members = np.flatnonzero(lfwa.partition == 2)

@@ -54,6 +54,7 @@ TRAIN = {
     "misspelt stage of a solver": (["--solver", "casade.max_iter=300"], "did you mean cascade?"),
     "misspelt solver field": (["--solver", "region.max_itr=300"], "did you mean max_iter?"),
     "solver field that is not a number": (["--solver", "base_lr=nan"], "base_lr"),
+    "flags with an open quotation": (["--flags='"], "--flags ': no closing quotation"),
     "misspelt flag": (["--flags=-gpus 0"], "no flag -gpus; did you mean -gpu?"),
     "odd batch": (["--batch", "3"], "even number from 2"),
     "huge batch": (["--batch", "10000000"], "even number from 2"),
@@ -88,6 +89,56 @@ def test_commands_before_training_name_the_missing_step(command, tmp_path):
     done = face_cascade(command, "--run", tmp_path / "run", *words, *caffe)
     first = ("no evaluation.json in it", "face-cascade evaluate")  # a folder without a record may hold an evaluation
     check(done, first if command == "report" else ("no run in it", "face-cascade train"))
+
+
+CHOOSING = {
+    "unknown device": (["evaluate", "--device", "foo"], "unknown device 'foo'"),
+    "unknown Caffe": (["evaluate", "--caffe", "foo"], "unknown Caffe 'foo'"),
+    "run without a folder": (["evaluate", "--run"], ("argument --run: expected one argument", "--help")),
+    "run of another version": (["evaluate"], "written by another version of face-cascade (1, not 2)"),
+    "run of another version, predict": (["predict", "photo.jpg"], "written by another version of face-cascade"),
+    "run of another version, average": (["average"], "written by another version of face-cascade"),
+    "run of another version, export": (["export"], "written by another version of face-cascade"),
+    "damaged run": (["evaluate"], "damaged, not readable as JSON"),
+}
+
+
+@pytest.mark.parametrize("kind", CHOOSING)
+def test_mistakes_that_prevent_the_choice_of_a_caffe_are_reported_in_one_line(kind, small_run, tmp_path):
+    words, expected = CHOOSING[kind]
+    run = small_run
+    if "run of" in kind or kind == "damaged run":
+        run = tmp_path / "run"
+        run.mkdir()
+        (run / "run.json").write_text("{" if kind == "damaged run" else '{"version": 1}')
+    check(face_cascade(words[0], *([] if words[-1] == "--run" else ["--run", run]), *words[1:]), expected)
+
+
+def test_a_failed_installation_of_a_caffe_is_reported_in_one_line(monkeypatch, capsys, small_run):
+    from tools import cli
+    from tools.install import engines, install_caffe
+
+    def install():
+        raise install_caffe.InstallError("no network")
+
+    monkeypatch.setattr(engines, "REPOSITORY", small_run)  # in which no Caffe is installed
+    monkeypatch.setattr(install_caffe, "install_here", install)
+    assert cli.main(["evaluate", "--caffe", "bvlc", "--run", str(small_run)]) == 1
+    assert capsys.readouterr().err.startswith("error: BVLC Caffe could not be installed: no network; or use")
+
+
+@pytest.mark.parametrize("words", (["evaluate"], ["predict", "photo.jpg"], ["average"], ["export"]))
+def test_a_missing_run_is_reported_before_a_caffe_is_installed(words, monkeypatch, capsys, tmp_path):
+    from tools import cli
+    from tools.install import engines
+
+    monkeypatch.setattr(engines, "ensure", lambda engine: pytest.fail("installed"))
+    assert cli.main([*words, "--run", str(tmp_path / "typo")]) == 1
+    assert "typo: no run in it" in capsys.readouterr().err
+
+
+def test_an_evaluation_that_is_not_there_is_reported_in_one_line():
+    check(face_cascade("report", "--evaluation", "/nope"), ("/nope: no evaluation.json in it", "face-cascade evaluate"))
 
 
 def test_an_unknown_command_gets_a_suggestion():
@@ -183,6 +234,32 @@ def test_values_given_to_make_are_never_executed(tmp_path):
     ):
         done = make(target, f"{setting}={hostile}", *(["RUN=" + str(tmp_path / "run")] if setting != "RUN" else []))
         assert done.returncode != 0 and not mark.exists(), (target, setting)
+
+
+def test_settings_with_an_open_quotation_are_reported_in_one_line():
+    for target, setting in (("predict", "IMAGES"), ("predict", "PREDICT"), ("evaluate", "WEIGHTS")):
+        check(make(target, f"{setting}=bob's photo.jpg"), f"{setting}=bob's photo.jpg: no closing quotation")
+
+
+def test_restart_of_make_is_a_switch(monkeypatch):
+    from tools import cli
+    from tools.errors import ToolError
+
+    def words(value):
+        monkeypatch.setenv(f"{cli.PREFIX}RESTART", value)
+        return cli.with_make_settings(cli.COMMANDS["train"], [])
+
+    for value in ("1", "yes", "TRUE"):
+        assert words(value) == ["--restart"]
+    for value in ("0", "no", "False", ""):
+        assert words(value) == []
+    with pytest.raises(ToolError, match="RESTART=2: must be 1, yes or true, or 0, no or false"):
+        words("2")
+
+
+def test_commands_of_make_are_shown_on_request():
+    for value, shown in (("1", True), ("yes", True), ("0", False), ("no", False), ("", False)):
+        assert ("echo hello" in make("doctor", f"V={value}", "CASCADE=echo hello").stdout) == shown, value
 
 
 def test_settings_with_blanks_reach_the_command(small_lmdb, tmp_path):

@@ -4,6 +4,7 @@ import os
 import socket
 import struct
 import sys
+import types
 import zlib
 
 import cv2
@@ -45,6 +46,50 @@ def test_a_video_gives_a_photo_per_second_and_a_broken_one_a_problem(tmp_path):
     for missing in (tmp_path / "nowhere", tmp_path / "nothing"):
         with pytest.raises(FileNotFoundError):
             photos.find([missing])
+
+
+def camera(monkeypatch, rate=25):
+    """Replace OpenCV's cameras by one that opens in 2 seconds of a clock of its own; returns that clock, a list."""
+    clock = [100.0]
+
+    class Capture:
+        def __init__(self, _):
+            self.frames = 0
+            self.release = lambda: None
+            self.isOpened = lambda: True
+            self.get = lambda _: 64.0
+
+        def grab(self):
+            self.frames += 1
+            clock[0] += 1 / rate if self.frames > 1 else 2
+            return self.frames < 1000
+
+        def retrieve(self):
+            return True, np.full((64, 64, 3), self.frames % 256, np.uint8)
+
+    monkeypatch.setattr(cv2, "VideoCapture", Capture)
+    monkeypatch.setattr(photos, "time", types.SimpleNamespace(monotonic=lambda: clock[0]))
+    return clock
+
+
+@pytest.mark.parametrize(
+    "every, moments", ((0, (0, 0.04, 0.08)), (0.5, (0, 0.52, 1.0)), (5, (0, 5, 10)), (1, (0, 1, 2)))
+)
+def test_frames_of_a_camera_are_taken_by_the_clock(monkeypatch, every, moments):
+    camera(monkeypatch)
+    given = list(photos.read(photos.find(["0"]), every, frames=3))
+    assert [photo.moment for photo in given] == pytest.approx(moments, abs=0.041)
+    assert [photo.name for photo in given][0] == "camera 0#0.00"
+    rate, count = photos.answered_frames(0, every, 3)
+    assert rate == min(25, 1 / every if every else 25) and count == 3
+
+
+def test_a_camera_skips_frames_while_one_is_processed(monkeypatch):
+    clock, moments = camera(monkeypatch), []
+    for photo in photos.video(0, 1, 4):
+        moments.append(photo.moment)
+        clock[0] += 1.5
+    assert moments == pytest.approx([0, 1.5, 3.0, 4.5], abs=0.2)
 
 
 def test_a_video_of_frames_of_900_million_pixels_is_never_decoded(tmp_path, monkeypatch):

@@ -17,8 +17,9 @@ from tools import record
 from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import localisation, metrics, results
-from tools.report import compare, curves, groups, headline, page, report, training
+from tools.report import card, compare, curves, groups, headline, page, report, training
 from tools.report.opened import Opened
+from tools.train import estimate
 
 HOSTILE = """"><img src=x onerror=alert(1)><b>'&amp;<!--"""
 NETWORKS = ["region", "cascade", "whole_face"]
@@ -436,3 +437,12 @@ def test_a_summary_without_the_whole_face_network_says_what_is_missing(evaluatio
     assert headline.answer(opened).endswith(
         ("so no difference is shown.", "so the cascade is more accurate.", "so the cascade is less accurate.")
     )
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_model_card_counts_the_operations_of_each_network(network):
+    text = card.operations(network, 20)
+    counts = [float(count) for count in re.findall(r"(?:shared|conv3|one|two) (\d+\.\d\d)", text)]
+    whole = estimate.SHARED + 20 * (estimate.PER_IMAGE[network] - estimate.SHARED)
+    assert sum(counts) == pytest.approx(whole / 1e9, abs=0.02) and "billion" in text
+    assert ("task one" in text) == (network != "whole_face") and ("task two" in text) == (network != "region")

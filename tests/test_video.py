@@ -45,6 +45,15 @@ def test_missing_frames_of_a_video_are_filled(tmp_path):
     assert len(found) == 6
 
 
+@pytest.mark.parametrize("ending", video.CODECS)
+@pytest.mark.parametrize("every", (900, 5000))
+def test_a_video_with_very_few_frames_is_written_whole(tmp_path, ending, every):
+    """Encoders refuse such rates, VP8 those with a small picture only when it is written."""
+    small = [frame(every * n)._replace(view=np.zeros((48, 64, 3), np.uint8), shape=(48, 64, 3)) for n in range(3)]
+    _, found, rate = written(tmp_path / f"a{ending}", small, 1 / every)
+    assert len(found) == 2 * every * rate + 1  # the video lasts as long as its source
+
+
 def test_cards_keep_their_places():
     screen = video.Screen(["Male"], STYLE, (540, 800, 3))
     assert len(screen.slots) == 3

@@ -19,6 +19,7 @@ import signal
 import sys
 
 from data_prep.spelling import did_you_mean
+from tools.errors import Reported, ToolError
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 # Makefile settings reach this program as FACE_CASCADE_MAKE_<SETTING>, never through a shell.
@@ -138,6 +139,10 @@ def main(words=None):
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except Reported:
+        return 1
+    except (ToolError, OSError) as error:
+        return failed(str(error))
     except KeyboardInterrupt:
         if NESTED not in os.environ:  # otherwise the command that started this one prints it
             print("error: interrupted; run the same command again to resume", file=sys.stderr)
@@ -145,7 +150,10 @@ def main(words=None):
 
 
 def run(name, words):
-    """Parse the words of a command and run it under the Caffe that it needs; returns the exit status."""
+    """Parse the words of a command and run it under the Caffe that it needs; returns the exit status.
+
+    Raises ToolError, OSError.
+    """
     command = COMMANDS[name]
     os.environ.setdefault("GLOG_minloglevel", "2")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -155,37 +163,30 @@ def run(name, words):
         module = importlib.import_module(command.module)
     except ImportError as error:
         return failed(f"{error}; run `make doctor` in {REPOSITORY}, then use .venv/bin/face-cascade there")
-    from tools.errors import Reported, ToolError
-
     parser = Parser(prog=f"face-cascade {name}", description=module.__doc__)
     module.add_arguments(parser)
     if command.caffe == "run" and "--caffe" not in parser._option_string_actions:
         parser.add_argument("--caffe", help="The Caffe to compute with: bvlc, torch or auto (default: the run's).")
-    arguments = parser.parse_args(words)
-    try:
-        return module.run(arguments) or 0
-    except BrokenPipeError:
-        raise
-    except Reported:
-        return 1
-    except (ToolError, OSError) as error:
-        return failed(str(error))
+    return module.run(parser.parse_args(words)) or 0
 
 
 def start_under_caffe(name, command, words):
     """Replace this process by the same command under the Python of the Caffe it needs, unless it is that one.
 
-    Raises ToolError when that Caffe cannot be used or installed.
+    Raises ToolError when that Caffe cannot be used or installed, or the run that the command needs cannot be read.
     """
     from tools.install import engines
     from tools.run import Run
 
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = Parser(prog=f"face-cascade {name}", add_help=False)
     for option in ("--caffe", "--device", "--run"):
         parser.add_argument(option)
+    parser.add_argument("--weights", nargs="*")
     known, _ = parser.parse_known_args(words)
     folder = known.run or DEFAULT_RUN
-    recorded = Run.read(folder).settings if Run.exists(folder) else None
+    # Only a command on bare files of weights needs no run. One that is missing is reported before a Caffe is installed.
+    needed = known.run or not known.weights
+    recorded = Run.read(folder).settings if needed or Run.exists(folder) else None
     wanted = known.caffe or (recorded.engine if recorded else "auto")
     if command.caffe == "torch":
         wanted = "torch"
@@ -203,7 +204,7 @@ def start_under_caffe(name, command, words):
 
 
 def with_make_settings(command, words):
-    """The words of a command line, preceded by the options that the Makefile's settings stand for."""
+    """The words of a command line, preceded by the options that the Makefile's settings stand for. Raises ToolError."""
     added, positionals = [], []
     for setting, option in command.settings.items():
         value = os.environ.get(PREFIX + setting, "")
@@ -213,18 +214,35 @@ def with_make_settings(command, words):
             added += ["--expect", option[1:]]
             positionals.append(value)
         elif option == "*":
-            positionals += [value] if os.path.exists(value) else shlex.split(value)
+            positionals += [value] if os.path.exists(value) else split(value, setting)
         elif not option:
-            added += shlex.split(value)
+            added += split(value, setting)
         elif option == "--restart":
-            added.append(option)
+            added += [option] if is_on(value, setting) else []
         elif option.endswith("*"):
-            positionals += [option[:-1], *shlex.split(value)]
+            positionals += [option[:-1], *split(value, setting)]
         else:
             added.append(f"{option}={value}")
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         del os.environ[name]  # they apply to this command, not to those that it starts
     return [*added, *words, *positionals]
+
+
+def is_on(value, setting):
+    """Whether the value of a Makefile setting switches it on. Raises ToolError."""
+    if value.lower() not in ("1", "yes", "true", "0", "no", "false"):
+        raise ToolError(f"{setting}={value}: must be 1, yes or true, or 0, no or false")
+    return value.lower() in ("1", "yes", "true")
+
+
+def split(value, setting):
+    """The words in the value of a Makefile setting, divided as a shell does. Raises ToolError."""
+    try:
+        return shlex.split(value)
+    except ValueError as error:
+        raise ToolError(
+            f"{setting}={value}: {str(error).lower()}; put names with blanks or quotation marks into quotation marks"
+        )
 
 
 def overview():

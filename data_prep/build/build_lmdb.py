@@ -31,9 +31,6 @@ from data_prep.plan.forms import Job
 from data_prep.sources.images import DataError
 from data_prep.sources.opening import open_source
 from data_prep.store import manifest
-from data_prep.store.databases import image_datum, label_datum, write_lmdb
-
-__all__ = ["add_arguments", "build", "image_datum", "label_datum", "main", "open_source", "run", "write_lmdb"]
 
 
 def add_arguments(parser):

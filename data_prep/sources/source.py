@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from data_prep import geometry, spelling
-from data_prep.attributes import CELEBA_ATTRIBUTES, is_name
+from data_prep.attributes import CELEBA_ATTRIBUTES, NAMES, is_name
 from data_prep.sources import image_header
 from data_prep.sources.images import DataError
 
@@ -155,7 +155,7 @@ def canonical(names, where, spellings=CELEBA_ATTRIBUTES):
         if name in spelt[:index]:
             raise DataError(f"{where}: attribute {name!r} is named twice")
         if not is_name(name):
-            raise DataError(f"{where}: {name[:60]!r} cannot name an attribute; use letters, digits, _ . + -")
+            raise DataError(f"{where}: {name[:60]!r} cannot name an attribute; {NAMES}")
     return spelt
 
 

@@ -7,7 +7,7 @@ from parity import build, compare, relative, replay
 from recorder import Recorder
 
 from data_prep.attributes import PAPER_ATTRIBUTES
-from data_prep.build import build_lmdb
+from data_prep.store import databases
 from models.networks import network
 from models.options import NETWORKS, NetworkOptions
 
@@ -23,12 +23,12 @@ def write_databases(folder, attributes):
         return (rng.uniform(0, 160, (224, 224, 3)) + 80 * label).astype(np.uint8)
 
     labels = [record // attributes % 2 for record in range(4 * B * attributes)]
-    train = [build_lmdb.image_datum(image(label), "png", label) for label in labels]
-    build_lmdb.write_lmdb(folder / "train", train, len(train), "train")
+    train = [databases.image_datum(image(label), "png", label) for label in labels]
+    databases.write_lmdb(folder / "train", train, len(train), "train")
     rows = rng.integers(0, 2, (6, attributes))
-    images = [build_lmdb.image_datum(image(row.mean()), "png") for row in rows]
-    build_lmdb.write_lmdb(folder / "val_images", images, len(rows), "images")
-    build_lmdb.write_lmdb(folder / "val_labels", map(build_lmdb.label_datum, rows), len(rows), "labels")
+    images = [databases.image_datum(image(row.mean()), "png") for row in rows]
+    databases.write_lmdb(folder / "val_images", images, len(rows), "images")
+    databases.write_lmdb(folder / "val_labels", map(databases.label_datum, rows), len(rows), "labels")
 
 
 def options_for(attributes, folder):

@@ -10,8 +10,6 @@ from tools.evaluate import results
 TABLE = pathlib.Path(__file__).with_name("table2.csv")
 # The methods that results are compared with: the paper's own, and the best of the others.
 OURS, RIVAL = "Paper", "LNets+ANet"
-# Mean accuracies, in percent, of the experiments in section 4 that have no row in table 2.
-WHOLE_FACE = {"celeba": 89.0, "lfwa": 86.3}
 NOTE = (
     "Published means over different attributes are not comparable: the paper sets its means over 20 attributes beside "
     "LNets+ANet's 87 (CelebA) and 84 (LFWA), which are over all 40; over the same 20 LNets+ANet has {rival:.2f} here."

@@ -147,7 +147,8 @@ def write(folder, result):
 
 def read(folder):
     """The EvaluationResult in a folder. Raises ToolError when there is none, or a damaged one."""
-    path = pathlib.Path(folder) / NAME
+    folder = pathlib.Path(folder)
+    path = folder / NAME
     try:
         record = files.read_json(path)
         version = files.member(record, "version", int, path)
@@ -156,7 +157,8 @@ def read(folder):
         result = json_records.parse(EvaluationResult, record, path)
         _check(result, path)
     except FileNotFoundError:
-        raise ToolError(f"{folder}: no {NAME} in it; evaluate first: face-cascade evaluate --run {folder.parent}")
+        of_run = f" --run {folder.parent}" if folder.name == "evaluation" else ""
+        raise ToolError(f"{folder}: no {NAME} in it; evaluate first: face-cascade evaluate{of_run}")
     except ValueError as error:
         raise ToolError(f"{error}; evaluate again")
     except OSError as error:

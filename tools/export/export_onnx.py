@@ -22,7 +22,7 @@ from data_prep import geometry
 from data_prep.files import write_bytes
 from tools import networks, record
 from tools import run as runs
-from tools.errors import ToolError, standalone
+from tools.errors import ToolError
 from tools.evaluate import calibration, json_records
 from tools.export import answer_graph, page, patch_graph, precision
 from tools.export.graph import Exporter
@@ -216,7 +216,3 @@ def run(arguments):
     outputs = ", ".join(output.name for output in exported.graph.output)
     print(f"{out}: {out.stat().st_size / 1e6:.0f} MB; attributes {', '.join(attributes)}; outputs {outputs}")
     return 0
-
-
-if __name__ == "__main__":
-    standalone(__doc__, add_arguments, run)

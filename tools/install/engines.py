@@ -9,7 +9,6 @@ import dataclasses
 import importlib.util
 import os
 import pathlib
-import re
 import subprocess
 import sys
 
@@ -43,7 +42,6 @@ GIVEN = {
     "sigint_effect": "Ctrl-C stops a training with a snapshot",
     "sighup_effect": "a closed terminal stops a training with a snapshot",
 }
-DEVICE = re.compile(r"cpu|cuda(:\d+(,\d+)*)?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +85,8 @@ def choose(wanted, device="cpu", precision="float32", find_obstacle=None):
     """
     if wanted not in CHOICES:
         raise ToolError(f"unknown Caffe {wanted!r}; choose one of {', '.join(CHOICES)}")
+    from tools.record import DEVICE  # here, because doctor imports this module where packages may be missing
+
     if not DEVICE.fullmatch(device):
         raise ToolError(f"unknown device {device!r}; give cpu, cuda, cuda:N, or cuda:0,1 to train on several GPUs")
     if wanted == "bvlc" and device != "cpu" and cpu_build():

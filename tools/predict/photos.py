@@ -98,8 +98,8 @@ def unusable(path):
 def read(found, every=1.0, frames=0):
     """Photos of what `find` found, in order, each read when it is asked for.
 
-    every: seconds between the frames of a video that are looked at, 0: every frame; frames: of each video or camera
-    at most, 0: all
+    every: seconds between the frames of a video or camera that are looked at, 0: every frame; frames: of each video or
+    camera at most, 0: all
     """
     for path, problem in found:
         if problem:
@@ -163,19 +163,22 @@ def video(source, every, frames):
         yield Photo(name, None, f"frames of {problem}")
         return
     rate = frame_rate(capture)
-    step = 1 if camera else max(1, round(rate * every))
-    number = given = 0
-    start = time.monotonic()
+    step = max(1, round(rate * every))
+    number = given = due = 0
     try:
         while not frames or given < frames:
             with quiet():
                 if not capture.grab():
                     break
-                good, image = capture.retrieve() if number % step == 0 else (False, None)
-            if good:
-                given += 1
+                if number == 0:
+                    start = time.monotonic()  # a camera may take seconds to its first frame
                 # A camera skips frames while the last one is answered.
                 moment = time.monotonic() - start if camera else number / rate
+                wanted = moment >= due if camera else number % step == 0
+                good, image = capture.retrieve() if wanted else (False, None)
+            if good:
+                given += 1
+                due = every * (moment // every + 1) if every else 0
                 yield Photo(f"{name}#{moment:.2f}", image, None, moment)
             number += 1
     finally:
@@ -193,7 +196,7 @@ def frame_rate(capture):
 def answered_frames(source, every, frames=0):
     """Frames per second that `video` gives of a source, and how many in all, 0 if unknown."""
     if isinstance(source, int):
-        return CAMERA_RATE, frames
+        return min(CAMERA_RATE, 1 / every) if every else CAMERA_RATE, frames
     with quiet():
         capture = cv2.VideoCapture(os.fsencode(source).decode(errors="replace"))
         rate, count = frame_rate(capture), capture.get(cv2.CAP_PROP_FRAME_COUNT)

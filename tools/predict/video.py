@@ -17,19 +17,21 @@ from tools.predict.tracking import Tracker
 
 # Ending of the file -> codec that every OpenCV package has: MPEG-4, Motion JPEG, VP8 (web browsers play VP8 of these).
 CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
+# The lowest rate of a file: OpenCV opens none below 0.001, and VP8 writes no frame where a second has too few bits.
+LOWEST_RATE = 0.01
 
 
 class AnnotatedVideo:
     """Writes an annotated video. Raises ToolError where it cannot be written.
 
-    path: the file, its ending one of CODECS; rate: frames per second; names: the attributes; decide: see
-    tracking.Tracker; style: a cards.Style
+    path: the file, its ending one of CODECS; rate: frames per second, raised to LOWEST_RATE; names: the attributes;
+    decide: see tracking.Tracker; style: a cards.Style
 
     The file is written under another name and takes its own when it is closed; one that was there stays until then.
     """
 
     def __init__(self, path, rate, names, decide, style):
-        self.path, self.rate = pathlib.Path(path), rate
+        self.path, self.rate = pathlib.Path(path), max(rate, LOWEST_RATE)
         if self.path.suffix.lower() not in CODECS:
             raise ToolError(f"--video {photos.shown(path)}: give a file that ends in {', '.join(CODECS)}")
         self.names, self.style, self.tracker = names, style, Tracker(decide)
@@ -45,7 +47,7 @@ class AnnotatedVideo:
         if self.writer is None:
             self._open(prediction.view)
         picture = self.screen.draw(prediction)
-        # Frames that a camera skipped, or that could not be decoded, are filled with the next one.
+        # Frames that a camera skipped, that could not be decoded, or that a raised rate needs are filled with the next.
         due = round(prediction.photo.moment * self.rate) + 1
         for _ in range(max(1, due - self.frames)):
             self.writer.write(picture)

@@ -5,6 +5,7 @@ import shlex
 from models import table1
 from tools import networks
 from tools.report import page
+from tools.train import estimate
 
 INTENDED = "studying and reproducing the paper; not for decisions about a person"
 LIMITS = "aligned, roughly frontal faces; the probabilities hold for faces like those of the validation split"
@@ -15,8 +16,9 @@ LICENCE = {
     "people; a model of them must not decide about anybody.",
 }
 MILLION = 1e6
-# Multiply-adds of one face, in millions, of the parts of table 1: shared, and of each attribute.
-SHARED, TASK_ONE, TASK_TWO = 549.5, 528.6, 12.9
+# The parts of table 1 that a network has for each attribute, and their multiply-adds of one face.
+PARTS = {"conv3": estimate.CONV3, "task one": estimate.TASK_ONE, "task two": estimate.TASK_TWO}
+USED = {"region": ("conv3", "task one"), "cascade": tuple(PARTS), "whole_face": ("conv3", "task two")}
 
 
 def speed(network):
@@ -27,11 +29,8 @@ def speed(network):
 
 def operations(network, attributes):
     """Multiply-adds of one face, in words. network: "region", "cascade" or "whole_face"; attributes: their number."""
-    parts = {"shared": SHARED, "task one": TASK_ONE * attributes, "task two": TASK_TWO * attributes}
-    used = {"region": ("shared", "task one"), "cascade": tuple(parts)}.get(network)
-    if used is None:
-        return "not counted for this network"
-    shown = "; ".join(f"{key} {parts[key] / 1000:.2f}" for key in used)
+    counts = {"shared": estimate.SHARED, **{part: PARTS[part] * attributes for part in USED[network]}}
+    shown = "; ".join(f"{part} {count / 1e9:.2f}" for part, count in counts.items())
     return f"{shown} billion (10^9) multiply-adds per face, of the layers in table 1"
 
 

@@ -7,7 +7,6 @@ from tools.report import charts, page
 
 POINTS = 60  # of a curve at most
 BINS = 10
-SHARES = charts.Axis("", 0, 1)
 
 
 def details(opened):

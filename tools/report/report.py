@@ -12,7 +12,7 @@ import pathlib
 from data_prep.files import write_bytes
 from tools import record
 from tools import run as runs
-from tools.errors import ToolError, standalone
+from tools.errors import ToolError
 from tools.report import compare, headline, page
 from tools.report.attributes import beside_the_paper, per_attribute
 from tools.report.card import MILLION, card
@@ -124,7 +124,3 @@ def run(arguments):
         out = report(chosen, arguments.evaluation, arguments.out)
     print(f"{out}: {out.stat().st_size / MILLION:.1f} MB; open it in a browser")
     return 0
-
-
-if __name__ == "__main__":
-    standalone(__doc__, add_arguments, run)

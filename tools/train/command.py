@@ -139,7 +139,10 @@ def add_network_arguments(parser):
 def apply(run, arguments):
     """Update a run's settings with the options given; returns the Call for its stages. Raises ToolError."""
     settings = run.settings
-    flags = shlex.split(arguments.flags)
+    try:
+        flags = shlex.split(arguments.flags)
+    except ValueError as error:
+        raise ToolError(f"--flags {arguments.flags}: {str(error).lower()}")
     _, from_flags = engines.check_flags("torch", flags)
     device = arguments.device or from_flags.get("device")
     precision = arguments.precision or from_flags.get("precision")
