@@ -219,5 +219,6 @@ def test_names_weights_and_prototxt_are_taken_from_a_run(folder, weights, tmp_pa
     assert json.loads(metadata["attributes"]) == ATTRIBUTES
     with pytest.raises(ToolError, match="stage cascade is not begun"):
         exported("--run", run.folder)
-    with pytest.raises(ToolError, match="--names belongs to --weights"):
-        exported("--run", run.folder, "--names", "A,B")
+    for option in ("--names", "--models", "--lmdb"):
+        with pytest.raises(ToolError, match=f"{option} belongs to --weights"):
+            exported("--run", run.folder, option, "A,B")

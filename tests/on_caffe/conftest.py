@@ -8,7 +8,7 @@ import json  # noqa: E402
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
-from shared import ATTRIBUTES, BATCHES, B, caffe_train, run_tool  # noqa: E402
+from shared import ATTRIBUTES, BATCHES, B, caffe_train, face_cascade  # noqa: E402
 
 from data_prep.store import databases  # noqa: E402
 from models import generate  # noqa: E402
@@ -67,8 +67,8 @@ def region_weights(run_folder):
 def start(run_folder, region_weights):
     """Weights of task one with measured regions: what the cascade is trained from."""
     out = run_folder / "measured.caffemodel"
-    done = run_tool(
-        "train.average_region",
+    done = face_cascade(
+        "average",
         *("--rectangles", "measured", "--min-firings", "1", "--faces", "6", "--threshold", "0"),
         *("--model", run_folder / "region/train_val.prototxt", "--weights", region_weights, "--out", out),
     )

@@ -11,7 +11,8 @@ from caffe.proto import caffe_pb2
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 # The program that belongs to the Caffe this Python imports: BVLC's or engine/caffe.
-CAFFE = str(REPOSITORY / (".caffe" if hasattr(caffe, "_caffe") else ".venv") / "bin/caffe")
+ENGINE = "bvlc" if hasattr(caffe, "_caffe") else "torch"
+CAFFE = str(REPOSITORY / (".caffe" if ENGINE == "bvlc" else ".venv") / "bin/caffe")
 ATTRIBUTES = ["Eyeglasses", "Male"]
 BATCHES, B = 3, 2
 
@@ -22,8 +23,9 @@ def caffe_train(*arguments):
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=str(REPOSITORY))
 
 
-def run_tool(name, *arguments):
-    command = [sys.executable, "-m", f"tools.{name}", *map(str, arguments)]
+def face_cascade(command, *arguments):
+    """Run a command of face-cascade with this Caffe."""
+    command = [sys.executable, "-m", "tools.cli", command, "--caffe", ENGINE, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=str(REPOSITORY))
 
 

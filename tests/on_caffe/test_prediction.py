@@ -11,7 +11,7 @@ import caffe
 import cv2
 import numpy as np
 import pytest
-from shared import ATTRIBUTES, REPOSITORY, run_tool
+from shared import ATTRIBUTES, ENGINE, REPOSITORY, face_cascade
 
 import tools.predict
 from data_prep import geometry
@@ -26,7 +26,6 @@ from tools.predict.predictor import Predictor
 from tools.record import Settings, Stage
 from tools.run import Run
 
-ENGINE = "bvlc" if networks.is_bvlc() else "torch"
 RENDER = """
 import sys, numpy as np
 from data_prep.synthetic.synthetic_faces import draw_face
@@ -118,7 +117,15 @@ PROBLEMS = {
 
 def predict(*arguments):
     """Run face-cascade predict in a separate process."""
-    return run_tool("cli", "predict", "--caffe", ENGINE, *arguments)
+    return face_cascade("predict", *arguments)
+
+
+@pytest.mark.parametrize("option", ("--names", "--models"))
+def test_options_for_weights_are_refused_for_a_run(run, photo_folder, option):
+    done = predict("--run", run.folder, option, "Male,Young", photo_folder)
+    assert done.returncode == 1 and done.stderr == (
+        f"error: {option} belongs to --weights; a run has networks and names of its own\n"
+    )
 
 
 def test_command_predicts_for_readable_photos_and_names_the_others(run, photo_folder, tmp_path):

@@ -27,7 +27,7 @@ from data_prep.files import sha256, write_bytes
 from data_prep.pictures import write_image
 from tools import networks, record
 from tools import run as runs
-from tools.errors import ToolError, standalone
+from tools.errors import ToolError
 from tools.evaluate import calibration, localisation, metrics, pictures, published, results, scoring, summary
 from tools.evaluate.evaluation import SPLITS, EvaluateSettings, Evaluation, read_data
 from tools.evaluate.tables import write_csv
@@ -262,7 +262,3 @@ def run(arguments):
         result = evaluate_files(weights, lmdb, out, settings, device)
     print(f"{summary.short(result)}\n{listing(out)}")
     return 0
-
-
-if __name__ == "__main__":
-    standalone(__doc__, add_arguments, run)

@@ -51,9 +51,9 @@ def add_arguments(parser):
     add(
         "--batch",
         type=count,
-        default=16,
         metavar="N",
-        help="Faces per forward pass; lower it to save memory (default: 16).",
+        help="Faces per forward pass; lower it to save memory (default: 16; with a camera 1, to answer every frame at "
+        "once).",
     )
     add(
         "--no-pictures",
@@ -124,7 +124,6 @@ def add_arguments(parser):
     add(
         "--models",
         type=pathlib.Path,
-        default="models",
         metavar="FOLDER",
         help="The folder of the prototxts (default: models).",
     )
@@ -159,18 +158,21 @@ def run(arguments):
     """Run `face-cascade predict`: the exit status, 0 if every photo got an answer. Raises ToolError, OSError."""
     if arguments.weights and arguments.run:
         raise ToolError("give --run or --weights, not both")
+    for name in () if arguments.weights else ("models", "names"):
+        if getattr(arguments, name) is not None:
+            raise ToolError(f"--{name} belongs to --weights; a run has networks and names of its own")
     folder = None if arguments.weights else arguments.run or pathlib.Path("build/run")
     out = arguments.out or (folder / "predictions" if folder else pathlib.Path("build/predictions"))
     found = photos.find(arguments.photos)
     if arguments.video:
         check_video(found, arguments.video)
-    device = arguments.device or (Run.read(folder).settings.device.split(",")[0] if folder else "cpu")
+    device = arguments.device or (Run.read(folder).device() if folder else "cpu")
     finder = None
     if not arguments.aligned:
         finder = face_finder.FaceFinder(arguments.detector, arguments.min_face_size, arguments.detection_size)
     predictor = Predictor(
         weights=arguments.weights,
-        models=arguments.models,
+        models=arguments.models or "models",
         attributes=split(arguments.names),
         run=folder,
         only=split(arguments.attributes),
@@ -182,7 +184,8 @@ def run(arguments):
     if not predictor.calibrated:
         print("note: probabilities are not calibrated; run face-cascade evaluate for that", file=sys.stderr)
     every = arguments.every or (0 if arguments.video else 1)
-    results = predictor.stream(photos.read(found, every, arguments.frames or 0), arguments.batch)
+    batch = arguments.batch or (1 if any(isinstance(one.path, int) for one in found) else 16)
+    results = predictor.stream(photos.read(found, every, arguments.frames or 0), batch)
     style = cards.Style(arguments.min_confidence, predictor.calibrated, arguments.all_regions)
     try:
         if arguments.video:

@@ -23,7 +23,7 @@ from models.networks import STATE_LAYERS
 from python_layers.regions import theoretical_rectangles
 from tools import networks, record
 from tools import run as runs
-from tools.errors import ToolError, standalone
+from tools.errors import ToolError
 from tools.train import rectangles, stages
 
 # Natural batches hold few positives of a rare attribute: after this many images per face asked for, those are enough.
@@ -250,7 +250,3 @@ def run(arguments):
         networks.use_device((arguments.device or made.settings.device).split(",")[0])
         average_stage(made, arguments.restart)
     return 0
-
-
-if __name__ == "__main__":
-    standalone(__doc__, add_arguments, run)
