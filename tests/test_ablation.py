@@ -18,7 +18,7 @@ from tools import record
 from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import ablation, comparison, results, scoring
-from tools.train import stages
+from tools.train.plan import normal
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
@@ -33,7 +33,7 @@ def pretend(run, name):
     place.mkdir(parents=True, exist_ok=True)
     path = place / f"{name}_iter_1.caffemodel"
     path.write_bytes(f"{name} of {run.folder}".encode())
-    stage = record.Stage(stages.normal(run.inputs(name)), "done", f"{name}/{path.name}", runs.files.sha256(path))
+    stage = record.Stage(normal(run.inputs(name)), "done", f"{name}/{path.name}", runs.files.sha256(path))
     stage.images = run.images("region" if name == "average" else name)
     run.stages[name] = stage
     run.write()

@@ -11,7 +11,7 @@ from data_prep.store import manifest
 from tools import record
 from tools import run as runs
 from tools.errors import ToolError
-from tools.train import estimate, stages
+from tools.train import estimate, plan, stages
 
 ATTRIBUTES = ["Eyeglasses", "Male"]
 
@@ -41,7 +41,7 @@ def done(made, name, content=b"weights"):
     place.mkdir(parents=True, exist_ok=True)
     path = place / f"{name}.caffemodel"
     path.write_bytes(content)
-    stage = record.Stage(stages.normal(made.inputs(name)), "done", f"{name}/{path.name}", runs.files.sha256(path), 7)
+    stage = record.Stage(plan.normal(made.inputs(name)), "done", f"{name}/{path.name}", runs.files.sha256(path), 7)
     made.stages[name] = stage
 
 
@@ -146,29 +146,29 @@ def test_solver_fields_for_display_only_do_not_invalidate_a_stage(run):
     run.settings.solver["region"].update(display="1", snapshot="5", test_interval="3", average_loss="2")
     assert run.inputs("region") == before
     run.settings.solver["region"]["base_lr"] = "0.002"
-    assert stages.differences(before, run.inputs("region")) == ["solver.base_lr was 0.01, now 0.002"]
+    assert plan.differences(before, run.inputs("region")) == ["solver.base_lr was 0.01, now 0.002"]
 
 
 def test_plan_names_the_difference_and_the_remedy(run):
-    assert stages.plan(run, ["region"]) == [("region", "done")]
-    assert stages.plan(run, ["region"], restart=True) == [("region", "start")]
-    assert stages.plan(run, ["region", "average", "cascade"])[1:] == [("average", "start"), ("cascade", "start")]
+    assert plan.actions(run, ["region"]) == [("region", "done")]
+    assert plan.actions(run, ["region"], restart=True) == [("region", "start")]
+    assert plan.actions(run, ["region", "average", "cascade"])[1:] == [("average", "start"), ("cascade", "start")]
     run.settings.solver["region"]["max_iter"] = "9"
     with pytest.raises(ToolError, match="region was made with other settings: solver.max_iter was 7, now 9.*--restart"):
-        stages.plan(run, ["region"])
+        plan.actions(run, ["region"])
     with pytest.raises(ToolError, match="cascade starts from average, which is not begun; run: face-cascade average"):
-        stages.plan(run, ["cascade"])
+        plan.actions(run, ["cascade"])
 
 
 def test_a_stage_made_from_earlier_weights_is_not_done(run):
     done(run, "average")
-    assert stages.plan(run, ["average"]) == [("average", "done")]
+    assert plan.actions(run, ["average"]) == [("average", "done")]
     done(run, "region", b"trained anew")
     with pytest.raises(ToolError, match="average was made with other settings: weights of region differs"):
-        stages.plan(run, ["average"])
+        plan.actions(run, ["average"])
     run.stages["region"].state = "interrupted"
     with pytest.raises(ToolError, match="average was made with other settings"):
-        stages.plan(run, ["region", "average"])
+        plan.actions(run, ["region", "average"])
 
 
 HOLD = """
@@ -216,15 +216,15 @@ def test_a_refused_command_leaves_the_lock_of_a_folder_without_a_record(tmp_path
 
 def test_the_cascade_does_not_start_from_an_average_region_of_other_settings(run):
     done(run, "average")
-    assert stages.plan(run, ["cascade"]) == [("cascade", "start")]
+    assert plan.actions(run, ["cascade"]) == [("cascade", "start")]
     run.settings.average.rectangles = "theoretical"
     wanted = "average region.*average.rectangles was measured, now theoretical.*face-cascade average --run .* --restart"
     with pytest.raises(ToolError, match=wanted):
-        stages.plan(run, ["cascade"])
+        plan.actions(run, ["cascade"])
     run.settings.average.rectangles = "measured"
     done(run, "region", b"trained anew")
     with pytest.raises(ToolError, match="weights of region differs"):
-        stages.plan(run, ["cascade"], restart=True)
+        plan.actions(run, ["cascade"], restart=True)
 
 
 def test_a_training_without_a_record_is_not_discarded(run):
@@ -233,16 +233,16 @@ def test_a_training_without_a_record_is_not_discarded(run):
     snapshot.write_bytes(b"weights")
     done(run, "average")
     with pytest.raises(ToolError, match="cascade: holds files of a training that .*run.json does not know.*--restart"):
-        stages.plan(run, ["cascade"])
-    assert stages.plan(run, ["cascade"], restart=True) == [("cascade", "start")]
+        plan.actions(run, ["cascade"])
+    assert plan.actions(run, ["cascade"], restart=True) == [("cascade", "start")]
     snapshot.unlink()
-    assert stages.plan(run, ["cascade"]) == [("cascade", "start")]
+    assert plan.actions(run, ["cascade"]) == [("cascade", "start")]
     # A folder of something else, such as models/.
     (run.folder / runs.NAME).unlink()
     run.stages = {}
     (run.place("region") / "train_val.prototxt").write_text("layer {}")
     with pytest.raises(ToolError, match="region: holds files of a training"):
-        stages.plan(run, ["region"])
+        plan.actions(run, ["region"])
 
 
 def test_no_stage_of_other_data_stays_in_a_run(run, lmdb, monkeypatch):

@@ -32,7 +32,7 @@ from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import comparison, results
 from tools.evaluate.tables import show, write_csv
-from tools.train import command, stages
+from tools.train import command, plan, stages
 
 # LMDBs with natural batches, a folder below the ablation's.
 NATURAL = "natural_lmdb"
@@ -122,12 +122,12 @@ class Ablation:
         print(f"\n{name}, seed {seed}{rate}: {run.folder}", flush=True)
         with runs.locked(run.folder) as lock:
             # The folder belongs to this ablation: stages of other data, budgets or settings are repeated.
-            for stage in stages.of_other_data(run):
+            for stage in plan.of_other_data(run):
                 stages.clear(run, stage)
             for stage in VARIANTS[name].stages:
                 share(run, stage, others)
-                kept = stage in run.stages and not stages.differences(
-                    run.stages[stage].inputs, stages.normal(run.inputs(stage))
+                kept = stage in run.stages and not plan.differences(
+                    run.stages[stage].inputs, plan.normal(run.inputs(stage))
                 )
                 stages.train(run, [stage], dataclasses.replace(call, lock=lock), restart=not kept)
             split = ["--split", "val"] if trial else []
@@ -154,7 +154,7 @@ class Ablation:
 
 def share(run, stage, others):
     """Take over a stage that another run has finished with the same inputs; its weights are linked, not copied."""
-    wanted = stages.normal(run.inputs(stage))
+    wanted = plan.normal(run.inputs(stage))
     if run.done(stage) and run.stages[stage].inputs == wanted:
         return
     for other in others:

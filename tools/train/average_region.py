@@ -24,7 +24,7 @@ from python_layers.regions import theoretical_rectangles
 from tools import networks, record
 from tools import run as runs
 from tools.errors import ToolError
-from tools.train import rectangles, stages
+from tools.train import plan, rectangles, stages
 
 # Natural batches hold few positives of a rare attribute: after this many images per face asked for, those are enough.
 PATIENCE = 50
@@ -159,13 +159,13 @@ def average(model, weights, out, settings, threshold):
 
 def average_stage(run, restart=False):
     """The stage `average` of a run, unless it is done. Raises ToolError, OSError."""
-    ((_, action),) = stages.plan(run, ["average"], restart)
+    ((_, action),) = plan.actions(run, ["average"], restart)
     if action == "done":
         print(f"average: done already, nothing to do ({run.weights('average')})")
         return
     run.check_data()
     weights = run.weights("region")
-    stage = run.stages["average"] = record.Stage(stages.normal(run.inputs("average")))
+    stage = run.stages["average"] = record.Stage(plan.normal(run.inputs("average")))
     stage.made_with = {"engine": "bvlc" if hasattr(caffe, "_caffe") else "torch", "commit": stages.commit()}
     run.write()
     stages.write_networks(run, ["region"])

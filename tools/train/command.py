@@ -21,7 +21,7 @@ from tools import record
 from tools import run as runs
 from tools.errors import ToolError
 from tools.install import engines
-from tools.train import stages
+from tools.train import plan, stages
 
 DEFAULT_STAGES = ("region", "average", "cascade")
 
@@ -205,8 +205,8 @@ def open_run(arguments):
 def check_stages(names):
     """The stages named, by default all of the cascade's. Raises ToolError for an unknown stage."""
     for name in names:
-        if name not in stages.ORDER:
-            raise ToolError(f"unknown stage {name!r}{suggestion(name, stages.ORDER, 'stages')}")
+        if name not in plan.ORDER:
+            raise ToolError(f"unknown stage {name!r}{suggestion(name, plan.ORDER, 'stages')}")
     return names or DEFAULT_STAGES
 
 

@@ -6,7 +6,6 @@ stage is resumed from its newest complete snapshot. A stage with other inputs is
 
 import dataclasses
 import functools
-import json
 import os
 import platform
 import shutil
@@ -19,12 +18,9 @@ from models import networks, solvers
 from tools.errors import Reported, ToolError
 from tools.install import engines
 from tools.record import TRAINED, Stage
-from tools.run import LOCK_HELD, NAME, command
-from tools.train import estimate
+from tools.run import LOCK_HELD
+from tools.train import estimate, plan
 
-# The stage whose weights each stage starts from.
-BEFORE = {"region": None, "average": "region", "cascade": "average", "whole_face": None}
-ORDER = ("region", "average", "cascade", "whole_face")
 INTERRUPTED = 130  # exit status of a command that was interrupted
 AVERAGE_WEIGHTS = "average/average.caffemodel"
 
@@ -38,97 +34,16 @@ class Call:
     lock: int = None
 
 
-def plan(run, names, restart=False):
-    """The actions for stages of a run: list of (name, "done", "resume" or "start"), in order.
-
-    restart: repeat all of them. Raises ToolError if a stage was trained from other inputs, the stage that it starts
-    from is not done or is the average region of other settings, or there is a training that the record does not know.
-    """
-    actions = {}
-    for name in (name for name in ORDER if name in names):
-        before, stage = BEFORE[name], run.stages.get(name)
-        changing = before in actions and actions[before] != "done"
-        if before and before not in actions and not run.done(before):
-            state = run.stages[before].state if before in run.stages else "not begun"
-            raise ToolError(f"{run.folder}: {name} starts from {before}, which is {state}; run: {command(run, before)}")
-        if not stage and not restart and unknown(run, name):
-            raise ToolError(
-                f"{run.place(name)}: holds files of a training that {run.folder / NAME} does not know; give --restart "
-                "to discard them (make: RESTART=1), or another folder with --run (make: RUN=)"
-            )
-        kept = stage and (stage.state == "done" or any(run.place(name).glob("*_iter_*")))
-        if restart or not kept:  # there are no results that could be lost
-            actions[name] = "start"
-            check_average(run, name, actions)
-            continue
-        differing = differences(stage.inputs, normal(run.inputs(name)))
-        if changing and not differing:
-            differing = [f"{before} is not the one it started from"]
-        if differing:
-            raise ToolError(
-                f"{run.folder}: {name} was made with other settings: {'; '.join(differing[:4])}. "
-                f"Give --restart to repeat it (make: RESTART=1), or another folder with --run (make: RUN=)"
-            )
-        actions[name] = "done" if stage.state == "done" else "resume"
-        if actions[name] == "done":
-            run.weights(name)  # raises ToolError if the file is missing or was changed
-        else:
-            check_average(run, name, actions)
-    return list(actions.items())
-
-
-def check_average(run, name, actions):
-    """Raise ToolError if a stage would start from an average region of other settings or of another task one."""
-    before = BEFORE[name]
-    if before != "average" or before in actions:
-        return
-    differing = differences(run.stages[before].inputs, normal(run.inputs(before)))
-    if differing:
-        raise ToolError(
-            f"{run.folder}: {name} starts from the average region, which was made with other settings: "
-            f"{'; '.join(differing[:4])}. Repeat it first: {command(run, before)} --restart"
-        )
-
-
-def unknown(run, name):
-    """Whether the folder of a stage without a record holds snapshots, or anything at all where there is no record."""
-    kind = "*_iter_*" if run.exists(run.folder) else "*"
-    return any(run.place(name).glob(kind))
-
-
-def differences(recorded, now):
-    """The differences of two dicts of inputs: list of sentences."""
-    parts = []
-    for key in dict.fromkeys([*recorded, *now]):
-        before, after = recorded.get(key), now.get(key)
-        if before != after:
-            long = any(len(str(value)) > 40 for value in (before, after))
-            parts.append(f"{key} differs" if long else f"{key} was {before}, now {after}")
-    return parts
-
-
-def normal(inputs):
-    """Inputs in the types that they have when read back from JSON."""
-    return json.loads(json.dumps(inputs))
-
-
 def train(run, names, call, restart=False):
     """Run the stages that are not done, in order, and record them; returns their names. Raises ToolError, OSError."""
-    actions = plan(run, names, restart)
+    actions = plan.actions(run, names, restart)
     todo = [name for name, action in actions if action != "done"]
-    stale = of_other_data(run)
-    kept = [name for name in ORDER if name in stale and name not in todo]
-    if kept:
-        raise ToolError(
-            f"{run.folder}: stages of other data than {run.data.lmdb}: {', '.join(kept)}; name them too, to repeat "
-            "them, or give another folder with --run (make: RUN=)"
-        )
     for name, action in actions:
         if action == "done":
             print(f"{name}: already done, nothing to do ({run.folder / run.stages[name].weights})", flush=True)
     if todo:
         run.check_data()
-    for name in stale:
+    for name in plan.of_other_data(run):
         clear(run, name)
     run.write()
     announce(run, todo)
@@ -140,11 +55,6 @@ def train(run, names, call, restart=False):
         else:
             train_stage(run, name, call, todo[number + 1 :])
     return todo
-
-
-def of_other_data(run):
-    """The stages of a run's record that were made from other data than the run has now: list of names."""
-    return [name for name, stage in run.stages.items() if stage.inputs.get("data") != run.data.checksum]
 
 
 def announce(run, names):
@@ -192,7 +102,7 @@ def train_stage(run, name, call, later=()):
     snapshot, damaged = snapshots.newest_whole(place, name, net)
     for sentence in damaged:
         print(f"passed over a snapshot: {sentence}", flush=True)
-    stage = run.stages.setdefault(name, Stage(normal(run.inputs(name))))
+    stage = run.stages.setdefault(name, Stage(plan.normal(run.inputs(name))))
     if not (snapshot and snapshot.iteration >= last):
         stage.state, stage.message, stage.made_with = "running", "", made_with(run, call)
         run.write()
