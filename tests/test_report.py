@@ -338,6 +338,32 @@ def test_runs_that_cannot_be_compared_are_reported_in_one_line(tmp_path):
         report.comparison(tmp_path / "a", tmp_path / "missing")
 
 
+@pytest.mark.parametrize("state", ("running", "interrupted", "failed"))
+def test_a_stage_that_is_being_repeated_is_reported_in_one_line(tmp_path, state):
+    """Once a defect: the comparison ended in a traceback, and the report left out what the run was trained with."""
+    names = ["region", "cascade"]
+    for number, word in enumerate(("a", "b")):
+        _, result = evaluation_files.make(tmp_path / word, ["Male", "Smiling"], names, seed=number)
+        run = run_of(tmp_path / word, result, names)
+    run.stages["cascade"] = record.Stage({}, state)
+    run.write()
+    words = f"b/evaluation: stage cascade is {state}, .* evaluate again: face-cascade evaluate --run"
+    with pytest.raises(ToolError, match=words):
+        report.comparison(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(ToolError, match=words):
+        report.report(tmp_path / "b")
+
+
+def test_a_comparison_needs_evaluations_of_the_runs_own_weights(tmp_path):
+    """The record may name other weights than evaluation.json, for instance after a folder was copied over another."""
+    _, result = evaluation_files.make(tmp_path, ["Male", "Smiling"], ["region"])
+    run = run_of(tmp_path, result, ["region"])
+    run.stages["region"].checksum = run.stages["evaluate"].inputs["weights of region"] = "another"
+    run.write()
+    with pytest.raises(ToolError, match="evaluation is of other weights than those of the run"):
+        report.comparison(tmp_path, tmp_path)
+
+
 @pytest.mark.parametrize("lost", ("manifest", "weights", "arrays", "images", "no weights"))
 def test_files_that_changed_since_the_evaluation_are_refused_in_one_line(evaluation, lost):
     folder, result = evaluation

@@ -54,9 +54,16 @@ def check_run(run, evaluation):
     """Raise ToolError where an evaluation is not of the weights that a run has now."""
     if not run.done("evaluate"):
         raise ToolError(f"{run.folder}: not evaluated yet; run: {runs.command(run, 'evaluate')}")
+    inputs = run.stages["evaluate"].inputs
     for stage in record.TRAINED:
-        inputs = run.stages["evaluate"].inputs
-        if run.done(stage) and inputs.get(f"weights of {stage}") != run.stages[stage].checksum:
+        evaluated = inputs.get(f"weights of {stage}")
+        if evaluated and not run.done(stage):
+            state = run.stages[stage].state if stage in run.stages else "not begun"
+            raise ToolError(
+                f"{evaluation}: stage {stage} is {state}, so the weights that were evaluated are no longer those of "
+                f"the run; when it is done, evaluate again: {runs.command(run, 'evaluate')}"
+            )
+        if run.done(stage) and evaluated != run.stages[stage].checksum:
             raise ToolError(
                 f"{evaluation}: {stage} was trained after it was evaluated; run: {runs.command(run, 'evaluate')}"
             )
@@ -87,8 +94,14 @@ def comparison(one, two, out=None):
     """
     opened = []
     for folder in map(pathlib.Path, (one, two)):
-        check_run(runs.Run.read(folder), folder / "evaluation")
+        run = runs.Run.read(folder)
+        check_run(run, folder / "evaluation")
         opened.append(Opened(folder / "evaluation", folder))
+        if opened[-1].run is None:
+            raise ToolError(
+                f"{folder}: its evaluation is of other weights than those of the run, so it cannot be compared; "
+                f"evaluate again: {runs.command(run, 'evaluate')}"
+            )
     out = pathlib.Path(out) if out else pathlib.Path(two) / "comparison.html"
     text = compare.make(*opened)
     out.parent.mkdir(parents=True, exist_ok=True)
