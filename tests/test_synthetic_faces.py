@@ -275,3 +275,12 @@ def test_command_writes_into_an_empty_folder(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "img_align_celeba").iterdir())) == 2
+
+
+def test_a_link_to_an_empty_folder_is_kept_and_its_folder_filled(tmp_path):
+    """Once a defect: the faces were rendered, then lost because the folder could not replace the link."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to("disk")
+    synthetic_faces.generate(tmp_path / "out", 1, 0, workers=1)
+    assert (tmp_path / "out").is_symlink()
+    assert len(list((tmp_path / "disk" / "img_align_celeba").iterdir())) == 1

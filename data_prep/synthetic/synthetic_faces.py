@@ -211,7 +211,8 @@ def generate(out, images, seed, prevalence=None, correlated=False, workers=None,
     Nothing is left behind after an error or interruption. Raises ValueError for bad arguments, FileExistsError if `out`
     is not empty.
     """
-    out, workers = Path(out), os.cpu_count() or 1 if workers is None else workers
+    out = Path(out).resolve()  # of a link its target, because a folder cannot be renamed over a link
+    workers = os.cpu_count() or 1 if workers is None else workers
     for name, value in (("images", images), ("workers", workers)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}")
@@ -221,7 +222,7 @@ def generate(out, images, seed, prevalence=None, correlated=False, workers=None,
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out}: exists and is not empty; choose another folder, or remove it first")
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.resolve().with_name(f"{out.resolve().name}.part-{os.getpid()}")
+    temporary = out.with_name(f"{out.name}.part-{os.getpid()}")
     try:
         folder = temporary / LAYOUTS[layout].images
         folder.mkdir(parents=True)
