@@ -3,7 +3,7 @@
 import pytest
 
 from tools.errors import ToolError
-from tools.install import engines
+from tools.install import engines, install_caffe
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,30 @@ def test_valid_flags_are_passed_on():
 def test_unknown_flags_are_named_before_anything_starts(engine, flags, words):
     with pytest.raises(ToolError, match=words):
         engines.check_flags(engine, flags)
+
+
+def test_a_caffe_that_fails_its_check_does_not_count_as_installed(tmp_path, monkeypatch):
+    """Once a defect: its start scripts stayed, or replaced working ones, and the next training took them."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # the start scripts would find the engine's caffe in it
+    clone, build, target = tmp_path / "clone", tmp_path / "build", tmp_path / "clone/.caffe/bin"
+    for folder in (clone, build / "bin", build / "python/caffe"):
+        folder.mkdir(parents=True)
+    for file in ("bin/caffe", "python/cv2.py", "python/lmdb.py"):
+        (build / file).touch()
+    (clone / "python_layers.py").touch()  # the start scripts find it in their clone
+
+    def install(is_broken):
+        (build / "python/caffe/__init__.py").write_text("raise ImportError('no protobuf')" * is_broken)
+        install_caffe.install_here(root=build, target=target)
+
+    with pytest.raises(install_caffe.InstallError, match="no protobuf"):
+        install(is_broken=True)
+    assert list(target.parent.iterdir()) == []
+    install(is_broken=False)
+    working = {script.name: script.read_text() for script in target.iterdir()}
+    assert set(working) == {"caffe", "python"} and f'exec "{build}/bin/caffe"' in working["caffe"]
+    build = build.rename(tmp_path / "other")
+    with pytest.raises(install_caffe.InstallError, match="no protobuf"):
+        install(is_broken=True)
+    assert {script.name: script.read_text() for script in target.iterdir()} == working
+    assert list(target.parent.iterdir()) == [target]

@@ -223,14 +223,11 @@ fi
 
 
 def write_wrappers(target, programs, settings):
-    """Write a start script per program: `programs` maps a name to (program, extra shell lines)."""
-    target.mkdir(parents=True, exist_ok=True)
+    """Write a start script per program: `programs` and `settings` map a name to its program and extra shell lines."""
     for name, program in programs.items():
         wrapper = target / name
-        partial = wrapper.with_suffix(".partial")
-        partial.write_text(WRAPPER.format(program=program, settings=settings.get(name, "")))
-        partial.chmod(0o755)
-        partial.replace(wrapper)
+        wrapper.write_text(WRAPPER.format(program=program, settings=settings.get(name, "")))
+        wrapper.chmod(0o755)
 
 
 def wrap_packages(final, target):
@@ -256,16 +253,24 @@ def wrap_own_build(root, target):
 
 
 def install_here(archive=None, debs=None, root=None, target=REPOSITORY / ".caffe/bin"):
-    """Install BVLC Caffe for this clone and try it: start scripts in folder `target`. Raises InstallError, OSError.
+    """Install BVLC Caffe for this clone and try it: start scripts in folder `target`, which a failure leaves as it was.
 
     archive, debs: where the packages come from, see `install`; root: a user's own build, which is used instead
+    Raises InstallError, OSError.
     """
-    if root:
-        wrap_own_build(root.resolve(), target)
-    else:
-        wrap_packages(install(cache_folder(), archive, debs), target)
-    python = str(target / "python")
-    run([python, "-c", "import cv2, caffe, lmdb, python_layers"], f"importing caffe with {python}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Tried in a folder beside `target`, because `target` may hold start scripts that work, and `caffe` in it means that
+    # Caffe is installed.
+    with tempfile.TemporaryDirectory(prefix=f"{target.name}.partial-", dir=str(target.parent)) as made:
+        partial = pathlib.Path(made)
+        if root:
+            wrap_own_build(root.resolve(), partial)
+        else:
+            wrap_packages(install(cache_folder(), archive, debs), partial)
+        run([str(partial / "python"), "-c", "import cv2, caffe, lmdb, python_layers"], "importing caffe")
+        target.mkdir(exist_ok=True)
+        for wrapper in sorted(partial.iterdir(), key=lambda wrapper: wrapper.name == "caffe"):  # `caffe` last
+            wrapper.replace(target / wrapper.name)
 
 
 def main():
