@@ -158,6 +158,26 @@ def test_threshold_and_average_region_change_the_answer_and_the_map(tab):
     assert cells.all_inner_texts() != with_average
 
 
+def test_a_slider_moved_while_faces_are_searched_leaves_the_answer_to_the_new_picture(tab, folder, tmp_path):
+    """Once a defect: the number of the face that had been chosen was applied to the faces of the new picture."""
+    example = Image.open(folder / "examples/1.png")
+    three = Image.new("RGB", (3 * example.width, example.height))
+    for place in range(3):
+        three.paste(example, (place * example.width, 0))
+    three.save(tmp_path / "three.png")
+    shown(tab, lambda: tab.locator("#file").set_input_files(tmp_path / "three.png"))
+    shown(tab, lambda: tab.locator("#faces input").nth(2).check(force=True))
+    assert tab.locator("#status").inner_text() == "3 faces; answers are for face 3."
+    tab.evaluate("""() => new MutationObserver(() => {
+        if (document.getElementById("status").textContent === "Looking for faces ...") {
+            document.getElementById("threshold").dispatchEvent(new Event("input"));
+        }
+    }).observe(document.getElementById("status"), { childList: true })""")
+    shown(tab, lambda: tab.locator("#file").set_input_files(folder / "examples/2.png"))
+    tab.wait_for_selector("#status:has-text('1 face.')", timeout=LOADED)
+    assert tab.locator("#problem").is_hidden()
+
+
 def test_works_by_keyboard(tab):
     """From the first control on, Tab and Enter reach an example, Tab and arrows an attribute."""
     for _ in range(20):

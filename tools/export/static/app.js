@@ -10,7 +10,8 @@ let picture = null; // ImageData of the photo that is shown
 let faces = [], face = 0, answers = null, attribute = 0;
 let stream = null; // of the camera, while it is on
 let finding = 0; // milliseconds that the search of the picture took
-let newest = 0; // number of the latest picture: results for older ones are dropped
+let newest = 0; // number of the latest picture: faces found in older ones are dropped
+let current = 0; // number of the picture that `faces` were found in: answers for other ones are dropped
 
 // Messages --------------------------------------------------------------------------------------------------------------
 
@@ -89,9 +90,9 @@ async function show(shown, aligned, detectionSize = settings.photos.detectionSiz
   newest += 1;
   const mine = newest;
   if (!stream) say(aligned ? "" : "Looking for faces ...");
-  const found = await ask("find", { picture: shown, aligned, detectionSize });
+  const found = await ask("find", { number: mine, picture: shown, aligned, detectionSize });
   if (mine !== newest) return;
-  [picture, faces, face, finding] = [shown, found.faces, 0, found.milliseconds];
+  [picture, faces, face, finding, current] = [shown, found.faces, 0, found.milliseconds, mine];
   if (!stream || !faces.length) answers = null;
   drawFaces();
   if (!faces.length) {
@@ -111,14 +112,14 @@ async function answer() {
   try {
     while (again && faces.length) {
       again = false;
-      const mine = newest;
+      const mine = current;
       const averageWeight = average.checked ? settings.region.averageWeight : 0;
       if (!answers && !stream) say("Answering ...");
-      const result = await ask("answer", { face, threshold: Number(threshold.value), averageWeight });
-      if (mine !== newest) continue;
+      const result = await ask("answer", { number: mine, face, threshold: Number(threshold.value), averageWeight });
+      if (!result || mine !== current) continue;
       answers = result.answers;
       element("times").textContent = `Times: finding faces ${finding.toFixed(0)} ms, answering ${result.milliseconds.toFixed(0)} ms.`;
-      say(summary());
+      if (mine === newest) say(summary()); // otherwise the next picture is being searched
       drawAll();
     }
   } finally {

@@ -8,7 +8,8 @@ import { Finder } from "./finder.js";
 const RUNTIME = "onnxruntime-web/ort-wasm-simd-threaded.wasm";
 const here = new URL(".", import.meta.url).href;
 let sessions, settings, finder;
-let faces = []; // of the last picture; with `features` once they are computed
+let faces = []; // of the latest picture; with `features` once they are computed
+let current = 0; // its number
 
 const tasks = {
   /** Load everything. Returns the settings. */
@@ -38,23 +39,26 @@ const tasks = {
   },
 
   /** Find the faces of a picture, or take it as one that is aligned. Returns them without what only this thread needs. */
-  async find({ picture, aligned, detectionSize }) {
+  async find({ number, picture, aligned, detectionSize }) {
     const began = performance.now();
+    let found;
     if (aligned) {
       const { width, height } = picture;
       const toPhoto = [[1, 0, 0], [0, 1, 0]];
-      faces = [{ box: [0, 0, width, height], score: null, rotation: 0, warning: "", toPhoto, picture }];
+      found = [{ box: [0, 0, width, height], score: null, rotation: 0, warning: "", toPhoto, picture }];
     } else {
-      faces = await finder.faces(picture, detectionSize);
+      found = await finder.faces(picture, detectionSize);
     }
-    const shown = faces.map(({ box, score, rotation, warning, toPhoto, picture: { width, height, data } }) => (
+    if (number > current) [faces, current] = [found, number]; // the search of an older picture may end later
+    const shown = found.map(({ box, score, rotation, warning, toPhoto, picture: { width, height, data } }) => (
       { box, score, rotation, warning, toPhoto, picture: { width, height, data: data.slice() } }
     ));
     return { faces: shown, milliseconds: performance.now() - began };
   },
 
-  /** Answers for one of the faces: arrays by the names of the network's outputs. */
-  async answer({ face, threshold, averageWeight }) {
+  /** Answers for a face of picture `number`: arrays by the names of the network's outputs; null if it is not the latest. */
+  async answer({ number, face, threshold, averageWeight }) {
+    if (number !== current) return null;
     const began = performance.now();
     const one = faces[face];
     if (!one.features) {
