@@ -221,6 +221,35 @@ def test_camera_runs_and_stops(tab):
     assert tab.evaluate("document.getElementById('video').srcObject === null")
 
 
+def test_a_camera_that_is_not_wanted_any_more_is_stopped(tab):
+    """Once a defect: a second click before the permission opened a second stream, and the first was never stopped."""
+    tab.evaluate("""() => {
+        const media = navigator.mediaDevices, real = media.getUserMedia.bind(media);
+        const permission = new EventTarget(), opened = [];
+        media.getUserMedia = (options) => {
+            const permitted = new Promise((resolve) => permission.addEventListener("given", resolve));
+            opened.push(permitted.then(() => real(options)));
+            return opened.at(-1);
+        };
+        globalThis.permit = async () => {
+            permission.dispatchEvent(new Event("given"));
+            await Promise.all(opened);
+        };
+        globalThis.active = async () => (await Promise.all(opened)).map((stream) => stream.active);
+    }""")
+    camera = tab.locator("#camera")
+    camera.dblclick()
+    tab.evaluate("permit()")
+    tab.wait_for_selector("#status:has-text('No face in sight')", timeout=LOADED)
+    camera.click()
+    assert not any(tab.evaluate("active()"))
+    camera.click()
+    shown(tab, tab.locator(".example").nth(0).click)  # a picture is chosen while the browser asks
+    tab.evaluate("permit()")
+    assert not any(tab.evaluate("active()")) and camera.inner_text() == "Use the camera"
+    assert tab.locator("#status").inner_text() == "1 face."
+
+
 def test_a_missing_camera_is_reported_in_one_message(launch, server):
     with launch() as browser:
         tab = browser.new_page()

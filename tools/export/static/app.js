@@ -9,6 +9,7 @@ let settings;
 let picture = null; // ImageData of the photo that is shown
 let faces = [], face = 0, answers = null, attribute = 0;
 let stream = null; // of the camera, while it is on
+let asked = null; // promise of the stream, while the browser asks the user for permission
 let finding = 0; // milliseconds that the search of the picture took
 let newest = 0; // number of the latest picture: faces found in older ones are dropped
 let current = 0; // number of the picture that `faces` were found in: answers for other ones are dropped
@@ -145,27 +146,41 @@ async function startCamera() {
   if (!navigator.mediaDevices?.getUserMedia) {
     throw new Problem("This browser gives the camera only to pages from https:// or from localhost.");
   }
+  if (asked) return;
   say("Waiting for the camera ...");
+  const mine = navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" }, audio: false });
+  asked = mine;
+  let opened;
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" }, audio: false });
+    opened = await mine;
   } catch (error) {
+    if (asked !== mine) return;
+    asked = null;
     throw new Problem(CAMERA_PROBLEMS[error.name] ?? `The camera could not be started (${error.message}).`);
   }
+  if (asked !== mine) { // a picture was opened meanwhile
+    stop(opened);
+    return;
+  }
+  [stream, asked] = [opened, null];
   drawCameraButton();
   video.srcObject = stream;
   await video.play();
-  const mine = stream;
-  while (stream === mine && mine.active) {
+  while (stream === opened && opened.active) {
     const shown = pixels(video, video.videoWidth, video.videoHeight, settings.camera.longestSide);
     await show(shown, false, settings.camera.detectionSize);
     await new Promise((resolve) => { requestAnimationFrame(resolve); });
   }
-  if (stream === mine) stopCamera();
+  if (stream === opened) stopCamera();
+}
+
+function stop(opened) {
+  opened.getTracks().forEach((track) => track.stop());
 }
 
 function stopCamera() {
-  stream?.getTracks().forEach((track) => track.stop());
-  stream = null;
+  if (stream) stop(stream);
+  [stream, asked] = [null, null];
   video.srcObject = null;
   drawCameraButton();
 }
