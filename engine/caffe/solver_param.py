@@ -1,5 +1,6 @@
 """The parameters of a solver: reading and checking a SolverParameter, and building the nets that it names."""
 
+import os
 import pathlib
 import tempfile
 
@@ -35,8 +36,15 @@ class SolverParam:
 
 
 def read_solver(path):
-    """A SolverParameter from a prototxt. Raises CaffeError."""
-    return upgrade_solver(prototxt.read_text(path, caffe_pb2.SolverParameter()))
+    """A SolverParameter from a prototxt; without snapshot_prefix this is the path without its extension, as in BVLC.
+
+    Raises CaffeError.
+    """
+    param = upgrade_solver(prototxt.read_text(path, caffe_pb2.SolverParameter()))
+    if not param.snapshot_prefix:
+        param.snapshot_prefix = os.path.splitext(path)[0]
+        glog.info(f"snapshot_prefix was not specified and is set to {param.snapshot_prefix}")
+    return param
 
 
 def check_solver(param):
@@ -55,9 +63,9 @@ def check_solver(param):
 
 def check_prefix(param):
     """Raise CaffeError, before training, if snapshots cannot be written: no snapshot_prefix, or no writable folder."""
-    if not param.snapshot_prefix:
-        check(not param.snapshot, "the solver has snapshot, but no snapshot_prefix; add snapshot_prefix")
+    if not (param.snapshot or param.snapshot_after_train):
         return
+    check(param.snapshot_prefix, "the solver writes snapshots, but has no snapshot_prefix; add snapshot_prefix")
     check("\0" not in param.snapshot_prefix, f"snapshot_prefix {param.snapshot_prefix!r} cannot be the name of a file")
     folder = pathlib.Path(param.snapshot_prefix).parent
     try:
