@@ -1,7 +1,6 @@
 """The parameters of a solver: reading and checking a SolverParameter, and building the nets that it names."""
 
 import os
-import pathlib
 import tempfile
 
 from . import glog, prototxt
@@ -36,14 +35,19 @@ class SolverParam:
 
 
 def read_solver(path):
-    """A SolverParameter from a prototxt; without snapshot_prefix this is the path without its extension, as in BVLC.
+    """A SolverParameter from a prototxt.
 
-    Raises CaffeError.
+    As in BVLC Caffe, a missing snapshot_prefix becomes the path without its extension, and one that is a folder gets
+    the file's name without its extension appended. Raises CaffeError.
     """
     param = upgrade_solver(prototxt.read_text(path, caffe_pb2.SolverParameter()))
-    if not param.snapshot_prefix:
-        param.snapshot_prefix = os.path.splitext(path)[0]
+    prefix, own = param.snapshot_prefix, os.path.splitext(path)[0]
+    if not prefix:
+        param.snapshot_prefix = own
         glog.info(f"snapshot_prefix was not specified and is set to {param.snapshot_prefix}")
+    elif os.path.isdir(prefix):
+        param.snapshot_prefix = os.path.join(prefix, os.path.basename(own))
+        glog.info(f"snapshot_prefix was a directory and is replaced to {param.snapshot_prefix}")
     return param
 
 
@@ -67,15 +71,16 @@ def check_prefix(param):
         return
     check(param.snapshot_prefix, "the solver writes snapshots, but has no snapshot_prefix; add snapshot_prefix")
     check("\0" not in param.snapshot_prefix, f"snapshot_prefix {param.snapshot_prefix!r} cannot be the name of a file")
-    folder = pathlib.Path(param.snapshot_prefix).parent
+    # Not pathlib, for which "folder/" is a file in the current folder.
+    folder = os.path.split(param.snapshot_prefix)[0] or os.curdir
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        if folder.is_dir():
+        if os.path.isdir(folder):
             raise CaffeError(f"snapshot_prefix {param.snapshot_prefix!r}: {folder}: {error.strerror}")
         raise CaffeError(
-            f"snapshot_prefix {param.snapshot_prefix!r}: there is no folder {str(folder)!r}; create it with "
+            f"snapshot_prefix {param.snapshot_prefix!r}: there is no folder {folder!r}; create it with "
             f"mkdir -p {folder}"
         )
 
