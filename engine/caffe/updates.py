@@ -94,8 +94,9 @@ class SGD(Rule):
 
     def apply(self, weights, gradients, histories, rate, decay, scale, iteration):
         momentum = self.param.momentum
-        # PyTorch's fused step has no history without momentum, and supports L2 only.
-        if momentum == 0 or self.param.regularization_type != "L2":
+        # PyTorch's fused step has no history without momentum, supports L2 only, and divides by 1 / scale. The scale is
+        # 0 for clip_gradients 0, and where the norm of the gradients overflows.
+        if momentum == 0 or scale == 0 or self.param.regularization_type != "L2":
             return super().apply(weights, gradients, histories, rate, decay, scale, iteration)
         (history,) = histories
         # In one pass over memory PyTorch computes h = m h + (1 - dampening) g and weight -= lr h. With lr = 1 and
