@@ -47,7 +47,9 @@ def learning_rate(param, iteration, step=0):
     if policy == "poly":
         return base * (1 - iteration / param.max_iter) ** param.power, step
     if policy == "sigmoid":
-        return base / (1 + math.exp(-gamma * (iteration - param.stepsize))), step
+        exponent = -gamma * (iteration - param.stepsize)
+        # From 89 on the exponential overflows in BVLC Caffe's float32, which gives the rate 0; Python would raise.
+        return (base / (1 + math.exp(exponent)) if exponent < 89 else 0.0), step
     names = "fixed, step, exp, inv, multistep, poly, sigmoid"
     raise CaffeError(f"unknown lr_policy {policy!r}; supported are {names}")
 

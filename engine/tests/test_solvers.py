@@ -38,6 +38,7 @@ CASES = {
     "multistep": 'lr_policy: "multistep" gamma: 0.5 stepvalue: 1 stepvalue: 3 stepvalue: 6',
     "poly": 'lr_policy: "poly" power: 1.5',
     "sigmoid": 'lr_policy: "sigmoid" gamma: 0.5 stepsize: 3',
+    "sigmoid that starts at 0": 'lr_policy: "sigmoid" gamma: 1 stepsize: 1000',
 }
 
 
