@@ -121,6 +121,8 @@ def test_test_and_time_print_what_a_real_caffe_prints(folder):
         (["test", "-weights", "x"], "test needs a model"),
         (["time"], "time needs a model"),
         (["time", "-model", "net.prototxt", "-phase", "NOW"], "TRAIN"),
+        (["time", "-model", "net.prototxt", "-iterations", "0"], "-iterations must be at least 1, not 0"),
+        (["test", "-model", "net.prototxt", "-weights", "x", "-iterations", "0"], "-iterations must be at least 1"),
         (["fly"], "unknown action 'fly'"),
         (["trian"], "unknown action 'trian', did you mean train?"),
         (["train", "-speed", "9"], "unknown flag -speed"),
