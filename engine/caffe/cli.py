@@ -113,7 +113,9 @@ def gpus(flags):
     if not flags.gpu:
         return []
     if flags.gpu == "all":
-        return list(range(torch.cuda.device_count()))
+        count = torch.cuda.device_count()
+        check(count, "Cannot use GPU: PyTorch finds none on this machine")
+        return list(range(count))
     try:
         return [int(number) for number in flags.gpu.split(",")]
     except ValueError:
