@@ -37,11 +37,7 @@ GLOG_minloglevel=1 suppresses the log. Python layers are found in the current fo
 
 # Flag -> (type, default, help). BVLC Caffe does not have the last three.
 FLAGS = {
-    "gpu": (
-        str,
-        "",
-        "The numbers of the GPUs to use, separated by ',', or all (default: as the solver says, or CPU).",
-    ),
+    "gpu": (str, "", "The GPUs to use: numbers separated by ',', or all (default: as the solver says, or CPU)."),
     "iterations": (int, 50, "For test and time: the number of batches."),
     "level": (int, 0, "For the include and exclude rules of the net: the level."),
     "model": (str, "", "For test and time: the net, a prototxt."),
@@ -117,7 +113,9 @@ def gpus(flags):
     if not flags.gpu:
         return []
     if flags.gpu == "all":
-        return list(range(torch.cuda.device_count()))
+        count = torch.cuda.device_count()
+        check(count, "Cannot use GPU: PyTorch finds none on this machine")
+        return list(range(count))
     try:
         return [int(number) for number in flags.gpu.split(",")]
     except ValueError:
@@ -222,6 +220,7 @@ def test(flags):
 
     check(flags.model, "test needs a model: caffe test -model net.prototxt -weights net.caffemodel")
     check(flags.weights, "test needs weights: caffe test -model net.prototxt -weights net.caffemodel")
+    check(flags.iterations >= 1, f"-iterations must be at least 1, not {flags.iterations}")
     use_device(gpus(flags)[:1])
     net = Net(flags.model, context.TEST, level=flags.level, stages=stages(flags), weights=flags.weights)
     glog.info(f"Running for {flags.iterations} iterations.")
@@ -247,6 +246,7 @@ def measure(flags):
 
     check(flags.model, "time needs a model: caffe time -model net.prototxt")
     check(flags.phase in ("", "TRAIN", "TEST"), f"-phase takes TRAIN or TEST, not {flags.phase!r}")
+    check(flags.iterations >= 1, f"-iterations must be at least 1, not {flags.iterations}")
     use_device(gpus(flags)[:1])
     phase = context.TEST if flags.phase == "TEST" else context.TRAIN
     net = Net(flags.model, phase, level=flags.level, stages=stages(flags))

@@ -61,9 +61,9 @@ def delete_partials(prefix):
 
     Files of a process that still runs are kept.
     """
-    prefix = pathlib.Path(prefix)
+    folder, name = os.path.split(prefix)
     deleted = []
-    for path in prefix.parent.glob(f".{glob.escape(prefix.name)}_iter_*.partial"):
+    for path in pathlib.Path(folder).glob(f".{glob.escape(name)}_iter_*.partial"):
         match = PARTIAL.match(path.name)
         if match and not is_running(int(match["process"])):
             path.unlink(missing_ok=True)

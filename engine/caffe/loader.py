@@ -108,6 +108,7 @@ class Loader:
         self.database, self.transformer, self.size = database, transformer, size
         self.order = {"skip": skip, "rank": rank, "ranks": ranks, "block": block}
         self.budget = budget
+        self.shape = None  # of the first image; only images of this shape are cached
         self.queue = queue.Queue(max(ahead, 1))
         self.stopped = threading.Event()
         self.thread = None
@@ -182,14 +183,31 @@ class Loader:
             self._put(error)
 
     def _assemble(self, records, pool):
-        """The Batch of these records; not cropped if it is to be cached."""
-        transformer = self.transformer
+        """The Batch of these records; not cropped if it is to be cached. Raises CaffeError for images of two sizes."""
         # Crops and mirroring are sampled here, in the order of the records, and so do not depend on the threads.
-        samples = [transformer.sample() for _ in records]
-        _, first = self.database.image(records[0], transformer.decode)
+        samples = [self.transformer.sample() for _ in records]
+        _, first = self.database.image(records[0], self.transformer.decode)
+        if self._is_cached(first):
+            batch, other = self._fill(records, samples, first, False, pool)
+            if other is None:
+                return batch
+            self._stop_caching("images of different sizes")
+        batch, other = self._fill(records, samples, first, True, pool)
+        if other is not None:
+            raise CaffeError(
+                f"{self.database.path}: images of one batch differ in size: {other[1::-1]} and "
+                f"{tuple(batch.images.shape[2:0:-1])}; use crop_size"
+            )
+        return batch
+
+    def _fill(self, records, samples, first, cropped, pool):
+        """A Batch of these records, and the shape of an image that does not fit into it because it differs, or None.
+
+        samples: a Transformer.sample per record; first: the first image; cropped: whether to crop the images
+        """
+        transformer = self.transformer
         window = transformer.window(samples[0], first.shape)
-        uncropped = self._is_cached(first)
-        example = torch.from_numpy((first if uncropped else transformer.crop(first, window)).copy())
+        example = torch.from_numpy((transformer.crop(first, window) if cropped else first).copy())
         images = torch.empty((self.size, *example.shape), dtype=example.dtype, pin_memory=context.on_gpu())
         array = images.numpy()
         windows, labels = [None] * self.size, torch.empty(self.size)
@@ -197,27 +215,30 @@ class Loader:
         def work(index):
             datum, image = self.database.image(records[index], transformer.decode)
             windows[index] = transformer.window(samples[index], image.shape)
-            part = image if uncropped else transformer.crop(image, windows[index])
+            part = transformer.crop(image, windows[index]) if cropped else image
             if part.shape != array.shape[1:]:
-                raise CaffeError(
-                    f"{self.database.path}: images of one batch differ in size: {part.shape[1::-1]} and "
-                    f"{array.shape[2:0:-1]}; use crop_size"
-                )
+                return part.shape
             array[index] = part
             labels[index] = datum.label
+            return None
 
-        list(pool.map(work, range(self.size)))
-        return Batch(images, labels, windows if uncropped else None)
+        others = [shape for shape in pool.map(work, range(self.size)) if shape is not None]
+        return Batch(images, labels, None if cropped else windows), others[0] if others else None
 
     def _is_cached(self, image):
-        """Whether images of this size and type are cached: they must be bytes, and all must fit into the budget."""
-        if self.cache is None or self.cache.complete():
+        """Whether a batch with this first image is cached: bytes, all of one shape, that all fit into the budget."""
+        # The budget comes first: without one, `next` may drop the cache at any time.
+        if not self.budget or self.cache is None or self.cache.complete():
             return False
+        self.shape = self.shape or image.shape
         total = self.cache.count * image.nbytes
-        if total > self.budget or image.dtype != "uint8":
-            glog.info(
-                f"{self.database.path}: {total >> 20} MiB decoded, over the budget; it is decoded again in every pass"
-            )
-            self.budget = 0
-            return False
+        if image.shape != self.shape:
+            self._stop_caching("images of different sizes")
+        elif total > self.budget or image.dtype != "uint8":
+            self._stop_caching(f"{total >> 20} MiB decoded, over the budget")
         return bool(self.budget)
+
+    def _stop_caching(self, reason):
+        """Crop all batches from now on; `next` drops the cache at the first of them."""
+        glog.info(f"{self.database.path}: {reason}; it is decoded again in every pass")
+        self.budget = 0

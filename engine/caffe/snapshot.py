@@ -4,6 +4,7 @@ This module does not import PyTorch, so that a program can quickly find the snap
 """
 
 import dataclasses
+import os
 import pathlib
 import re
 
@@ -116,11 +117,12 @@ def is_whole(path):
 
 def states(prefix):
     """The .solverstate files with a snapshot_prefix: list of (iteration, path), highest iteration first."""
-    prefix = pathlib.Path(prefix)
-    pattern = re.compile(re.escape(prefix.name) + r"_iter_(\d+)\.solverstate(\.h5)?")
-    if not prefix.parent.is_dir():
+    folder, name = os.path.split(prefix)
+    folder = pathlib.Path(folder)
+    pattern = re.compile(re.escape(name) + r"_iter_(\d+)\.solverstate(\.h5)?")
+    if not folder.is_dir():
         return []
-    matches = ((pattern.fullmatch(path.name), path) for path in prefix.parent.iterdir())
+    matches = ((pattern.fullmatch(path.name), path) for path in folder.iterdir())
     return sorted(((int(match[1]), str(path)) for match, path in matches if match), reverse=True)
 
 

@@ -41,7 +41,7 @@ class Solver:
         solver_param.check_solver(param)
         if param.random_seed >= 0:
             context.set_random_seed(param.random_seed + context.solver_rank())
-        if context.solver_rank() == 0 and (param.snapshot or param.snapshot_after_train):
+        if context.solver_rank() == 0:
             solver_param.check_prefix(param)
         glog.info("Initializing solver from parameters:\n" + prototxt.to_text(param))
         if context.solver_rank() == 0 and param.snapshot_prefix:

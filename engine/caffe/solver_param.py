@@ -1,6 +1,6 @@
 """The parameters of a solver: reading and checking a SolverParameter, and building the nets that it names."""
 
-import pathlib
+import os
 import tempfile
 
 from . import glog, prototxt
@@ -35,8 +35,20 @@ class SolverParam:
 
 
 def read_solver(path):
-    """A SolverParameter from a prototxt. Raises CaffeError."""
-    return upgrade_solver(prototxt.read_text(path, caffe_pb2.SolverParameter()))
+    """A SolverParameter from a prototxt.
+
+    As in BVLC Caffe, a missing snapshot_prefix becomes the path without its extension, and one that is a folder gets
+    the file's name without its extension appended. Raises CaffeError.
+    """
+    param = upgrade_solver(prototxt.read_text(path, caffe_pb2.SolverParameter()))
+    prefix, own = param.snapshot_prefix, os.path.splitext(path)[0]
+    if not prefix:
+        param.snapshot_prefix = own
+        glog.info(f"snapshot_prefix was not specified and is set to {param.snapshot_prefix}")
+    elif os.path.isdir(prefix):
+        param.snapshot_prefix = os.path.join(prefix, os.path.basename(own))
+        glog.info(f"snapshot_prefix was a directory and is replaced to {param.snapshot_prefix}")
+    return param
 
 
 def check_solver(param):
@@ -55,19 +67,20 @@ def check_solver(param):
 
 def check_prefix(param):
     """Raise CaffeError, before training, if snapshots cannot be written: no snapshot_prefix, or no writable folder."""
-    if not param.snapshot_prefix:
-        check(not param.snapshot, "the solver has snapshot, but no snapshot_prefix; add snapshot_prefix")
+    if not (param.snapshot or param.snapshot_after_train):
         return
+    check(param.snapshot_prefix, "the solver writes snapshots, but has no snapshot_prefix; add snapshot_prefix")
     check("\0" not in param.snapshot_prefix, f"snapshot_prefix {param.snapshot_prefix!r} cannot be the name of a file")
-    folder = pathlib.Path(param.snapshot_prefix).parent
+    # Not pathlib, for which "folder/" is a file in the current folder.
+    folder = os.path.split(param.snapshot_prefix)[0] or os.curdir
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        if folder.is_dir():
+        if os.path.isdir(folder):
             raise CaffeError(f"snapshot_prefix {param.snapshot_prefix!r}: {folder}: {error.strerror}")
         raise CaffeError(
-            f"snapshot_prefix {param.snapshot_prefix!r}: there is no folder {str(folder)!r}; create it with "
+            f"snapshot_prefix {param.snapshot_prefix!r}: there is no folder {folder!r}; create it with "
             f"mkdir -p {folder}"
         )
 

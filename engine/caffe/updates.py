@@ -47,7 +47,9 @@ def learning_rate(param, iteration, step=0):
     if policy == "poly":
         return base * (1 - iteration / param.max_iter) ** param.power, step
     if policy == "sigmoid":
-        return base / (1 + math.exp(-gamma * (iteration - param.stepsize))), step
+        exponent = -gamma * (iteration - param.stepsize)
+        # From 89 on the exponential overflows in BVLC Caffe's float32, which gives the rate 0; Python would raise.
+        return (base / (1 + math.exp(exponent)) if exponent < 89 else 0.0), step
     names = "fixed, step, exp, inv, multistep, poly, sigmoid"
     raise CaffeError(f"unknown lr_policy {policy!r}; supported are {names}")
 
@@ -94,8 +96,9 @@ class SGD(Rule):
 
     def apply(self, weights, gradients, histories, rate, decay, scale, iteration):
         momentum = self.param.momentum
-        # PyTorch's fused step has no history without momentum, and supports L2 only.
-        if momentum == 0 or self.param.regularization_type != "L2":
+        # PyTorch's fused step has no history without momentum, supports L2 only, and divides by 1 / scale. The scale is
+        # 0 for clip_gradients 0, and where the norm of the gradients overflows.
+        if momentum == 0 or scale == 0 or self.param.regularization_type != "L2":
             return super().apply(weights, gradients, histories, rate, decay, scale, iteration)
         (history,) = histories
         # In one pass over memory PyTorch computes h = m h + (1 - dampening) g and weight -= lr h. With lr = 1 and

@@ -121,6 +121,8 @@ def test_test_and_time_print_what_a_real_caffe_prints(folder):
         (["test", "-weights", "x"], "test needs a model"),
         (["time"], "time needs a model"),
         (["time", "-model", "net.prototxt", "-phase", "NOW"], "TRAIN"),
+        (["time", "-model", "net.prototxt", "-iterations", "0"], "-iterations must be at least 1, not 0"),
+        (["test", "-model", "net.prototxt", "-weights", "x", "-iterations", "0"], "-iterations must be at least 1"),
         (["fly"], "unknown action 'fly'"),
         (["trian"], "unknown action 'trian', did you mean train?"),
         (["train", "-speed", "9"], "unknown flag -speed"),
@@ -140,6 +142,25 @@ def test_errors_are_one_line_and_exit_code_1(arguments, words, folder):
     assert not list(folder.glob("*.caffemodel"))
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "-solver", "solver.prototxt"],
+        ["test", "-model", "net.prototxt", "-weights", "tiny.caffemodel"],
+        ["time", "-model", "net.prototxt"],
+        ["device_query"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_all_gpus_of_a_machine_without_one_is_an_error(arguments, folder):
+    """And not a run on the CPU, which takes long and looks as if it used a GPU."""
+    done = run(OURS, folder, *arguments, "-gpu", "all", CUDA_VISIBLE_DEVICES="")
+    errors = [line for line in done.stderr.splitlines() if not re.match(PATTERNS["head"], line)]
+    assert done.returncode == 1, done.stderr
+    assert errors == ["error: Cannot use GPU: PyTorch finds none on this machine"]
+    assert "Use CPU" not in done.stderr and not list(folder.glob("*.caffemodel"))
+
+
 def test_an_error_of_a_python_layer_names_the_layer(folder):
     (folder / "my_layer.py").write_text(
         "import caffe\nclass Mine(caffe.Layer):\n    def setup(self, bottom, top):\n"
@@ -157,5 +178,5 @@ def test_help_teaches(folder):
     done = run(OURS, folder, "--help")
     assert done.returncode == 0 and "-precision" in done.stdout and "commands:" in done.stdout
     assert run(OURS, folder).returncode == 0
-    done = run(OURS, folder, "device_query", "-gpu", "all")
-    assert done.returncode == 0 and "Querying GPUs all" in done.stderr
+    done = run(OURS, folder, "device_query")
+    assert done.returncode == 0 and "Querying GPUs" in done.stderr

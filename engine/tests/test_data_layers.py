@@ -192,6 +192,32 @@ def test_a_data_set_that_fits_is_cached_decoded(transform, tmp_path):
     assert results[0][0][0].shape == results[1][5][0].shape
 
 
+@pytest.mark.parametrize("other", (1, 4), ids=("in the first batch", "in a later batch"))
+@pytest.mark.parametrize("phase, transform", [(caffe.TRAIN, "mirror: true"), (caffe.TEST, "mean_value: 5")])
+def test_images_of_different_sizes_are_cropped_and_not_cached(phase, transform, other, bvlc, tmp_path):
+    """With crop_size they form batches, with a budget for decoded images as without one, and as in BVLC Caffe."""
+    source = images()
+    source[other] = images(size=(12, 8))[other]
+    write(tmp_path / "db", map(encoded, source, [".png"] * COUNT, range(COUNT)))
+    text = net_text(tmp_path / "db", transform=f"crop_size: 6 {transform}")
+    results = []
+    try:
+        for budget in (0, 1 << 20):
+            caffe.set_decoded_budget(budget)
+            caffe.set_random_seed(5)
+            net = build(tmp_path, text, phase)
+            results.append(batches(net, 6))
+            assert net.layers[0].loader.cache is None
+    finally:
+        caffe.set_decoded_budget(None)
+    np.testing.assert_equal(results[1], results[0])
+    if phase == caffe.TEST:  # the crops of TRAIN are random
+        expected, _ = bvlc.code(BATCHES, path=str(tmp_path / "net.prototxt"), phase=phase)
+        for number, (x, t) in enumerate(results[1][:3]):
+            np.testing.assert_array_equal(x, expected[f"x{number}"])
+            np.testing.assert_array_equal(t, expected[f"t{number}"])
+
+
 def test_readers_end_with_their_net(tmp_path):
     write(tmp_path / "db", MAKERS["png"]())
     net = build(tmp_path, net_text(tmp_path / "db"))

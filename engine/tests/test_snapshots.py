@@ -10,8 +10,11 @@ import h5py
 import numpy as np
 import pytest
 from caffe import durable, snapshot
-from tiny import NET, OURS, SHORT, environment, run, write
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
+from tiny import NET, OURS, SHORT, THEIRS, environment, needs_bvlc, run, write
 
+WITHOUT_PREFIX = SHORT.replace('snapshot: 2 snapshot_prefix: "tiny"', "")
 HDF5 = "snapshot_format: HDF5\n"
 
 
@@ -79,6 +82,70 @@ def test_files_are_synced_before_they_get_their_names_and_the_weights_first(tmp_
         *[("sync", ".weights."), ("sync", ".state." + calls[1][1][7:])],
         *[("replace", "weights"), folder, ("replace", "state"), folder],
     ]
+
+
+@needs_bvlc
+@pytest.mark.parametrize("interval", ("", "snapshot: 2"), ids=("at the end", "interval"))
+def test_without_a_prefix_snapshots_get_the_name_of_the_solver(interval, tmp_path):
+    """As with BVLC Caffe, beside the solver and with its name."""
+    names = []
+    for command in (OURS, THEIRS):
+        folder = tmp_path / str(len(names))
+        (folder / "solvers.d").mkdir(parents=True)
+        write(folder, WITHOUT_PREFIX + interval)
+        (folder / "solver.prototxt").rename(folder / "solvers.d/mine.prototxt")
+        done = run(command, folder, "train", "-solver", "solvers.d/mine.prototxt")
+        assert done.returncode == 0 and "was not specified and is set to solvers.d/mine" in done.stderr, done.stderr
+        names.append({path.relative_to(folder) for path in folder.rglob("*_iter_*")})
+    assert names[0] == names[1] and len(names[0]) == (6 if interval else 2)
+
+
+@needs_bvlc
+@pytest.mark.parametrize("prefix", ("snaps", "snaps/"))
+def test_a_prefix_that_is_a_folder_gets_the_name_of_the_solver(prefix, tmp_path):
+    """As with BVLC Caffe, in the folder."""
+    names = []
+    for command in (OURS, THEIRS):
+        folder = tmp_path / str(len(names))
+        (folder / "snaps").mkdir(parents=True)
+        write(folder, SHORT.replace("tiny", prefix))
+        done = run(command, folder, "train", "-solver", "solver.prototxt")
+        assert done.returncode == 0 and "is replaced to snaps/solver" in done.stderr, done.stderr
+        names.append({path.relative_to(folder) for path in folder.rglob("*_iter_*")})
+    assert names[0] == names[1] and len(names[0]) == 6
+
+
+def test_a_prefix_in_a_missing_folder_is_an_error_before_training(tmp_path):
+    """A slash at the end makes the whole prefix the folder."""
+    write(tmp_path, SHORT.replace("tiny", "nowhere/"))
+    done = run(OURS, tmp_path, "train", "-solver", "solver.prototxt")
+    assert done.returncode == 1 and "there is no folder 'nowhere'" in done.stderr, done.stderr
+    assert "Starting Optimization" not in done.stderr
+
+
+def test_a_prefix_that_ends_with_a_slash_names_files_in_the_folder(tmp_path, monkeypatch):
+    """A SolverParameter without a file keeps such a prefix; its snapshots and incomplete files are found."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path)
+    (tmp_path / "snaps").mkdir()
+    dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True).stdout.strip()
+    partial = tmp_path / f"snaps/._iter_2.caffemodel.{dead}.partial"
+    partial.write_bytes(b"x")
+    caffe.SGDSolver(text_format.Parse(SHORT.replace("tiny", "snaps/"), caffe_pb2.SolverParameter())).solve()
+    assert not partial.exists()
+    assert snapshot.newest("snaps/") == "snaps/_iter_6.solverstate"
+
+
+def test_a_solver_without_file_and_prefix_is_an_error_before_training(tmp_path, monkeypatch):
+    """Only if it would write snapshots; a SolverParameter without a file has no name to write them under."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path)
+    param = text_format.Parse(WITHOUT_PREFIX, caffe_pb2.SolverParameter())
+    with pytest.raises(caffe.CaffeError, match="no snapshot_prefix"):
+        caffe.SGDSolver(param)
+    param.snapshot_after_train = False
+    caffe.SGDSolver(param).solve()
+    assert not list(tmp_path.glob("*_iter_*"))
 
 
 DIVERGING = SHORT.replace("base_lr: 0.1", "base_lr: 1e30").replace("snapshot: 2", "snapshot: 1")

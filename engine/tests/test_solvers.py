@@ -38,6 +38,7 @@ CASES = {
     "multistep": 'lr_policy: "multistep" gamma: 0.5 stepvalue: 1 stepvalue: 3 stepvalue: 6',
     "poly": 'lr_policy: "poly" power: 1.5',
     "sigmoid": 'lr_policy: "sigmoid" gamma: 0.5 stepsize: 3',
+    "sigmoid that starts at 0": 'lr_policy: "sigmoid" gamma: 1 stepsize: 1000',
 }
 
 
@@ -195,3 +196,28 @@ def test_norm_of_many_numbers(tmp_path):
     first = float(blob.diff[0])
     solver.apply_update()
     np.testing.assert_allclose(blob.data[0], -first / norm, rtol=1e-6)
+
+
+CLIPPED_TO_ZERO = """
+solver = caffe.get_solver(case["path"])
+found = []
+for fill in (1, 1e30, 1):
+    for blob in solver.net.params["a"]:
+        blob.diff[...] = fill
+    solver.apply_update()
+    found += [solver.net.params["a"][0].data.copy(), solver.net.params["a"][0].diff.copy()]
+result["found"] = np.array(found)
+"""
+
+
+@pytest.mark.parametrize("more", ("clip_gradients: 5", "clip_gradients: 0", "clip_gradients: 5 weight_decay: 0.1"))
+def test_gradients_that_are_clipped_to_zero(more, solver_text, bvlc, tmp_path):
+    """The float32 norm of the second gradient is infinite, so the factor is 0; the momentum stays."""
+    solver_text(FIXED + f"momentum: 0.9 {more}")
+    text = NET.replace('"xavier"', '"constant" value: 0.1')
+    (tmp_path / "net.prototxt").write_text(text)
+    path = str(tmp_path / "solver.prototxt")
+    expected, _ = bvlc.code(CLIPPED_TO_ZERO, path=path)
+    space = {"caffe": caffe, "np": np, "case": {"path": path}, "result": {}}
+    exec(CLIPPED_TO_ZERO, space)
+    np.testing.assert_allclose(space["result"]["found"], expected["found"], rtol=1e-4, atol=1e-7)
