@@ -123,7 +123,7 @@ def compare(run, call, pictures):
     ours, theirs = (probabilities(run.folder / name) for name in ("predictions", out.name))
     largest = max(abs(one - other) for one, other in zip(ours, theirs))
     return (
-        f"BVLC Caffe:     same weights, same faces; largest difference among {len(ours)} probabilities: {largest:.1g}"
+        f"BVLC Caffe:     same weights, same faces; largest difference among {len(ours)} probabilities: {largest:.4f}"
     )
 
 
