@@ -58,7 +58,7 @@ FOLDERS = (
     ("engine: caffe", ("Caffe on PyTorch",)),
 )
 
-# The learning curves: colour and dashes of each, by the start of its name.
+# The learning curves: colour and dashes of each, by its name.
 CURVES = {
     "task one inside the cascade": ("#1f6fb4", ""),
     "cascade, answer": ("#1f6fb4", "2 3"),
@@ -132,23 +132,28 @@ def learning_curves():
             panels.setdefault(row["data"], {}).setdefault(row["curve"], []).append(point)
     width, top, bottom, low, high = 390, 46, 316, 0.3, 0.8
     parts = []
+
+    def down(loss):
+        return bottom - (loss - low) / (high - low) * (bottom - top)
+
     for number, (title, curves) in enumerate(panels.items()):
         left, last = 60 + number * 450, max(x for points in curves.values() for x, _ in points)
+
+        def across(images, left=left, last=last):
+            return left + images / last * width
+
         parts.append(text(left + width / 2, 28, title, "bold"))
         for tick in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
-            y = bottom - (tick - low) / (high - low) * (bottom - top)
+            y = down(tick)
             parts.append(f'<path class="grid" d="M{left} {y:.1f}H{left + width}"/>')
             parts.append(text(left - 8, f"{y + 4:.1f}", f"{tick}", "small", "end"))
         for tick in range(0, last + 1, 10000 if last > 25000 else 5000):
-            parts.append(text(f"{left + tick / last * width:.1f}", bottom + 18, f"{tick:,}", "small"))
+            parts.append(text(f"{across(tick):.1f}", bottom + 18, f"{tick:,}", "small"))
         parts.append(text(left + width / 2, bottom + 38, "training images per attribute", "small"))
         for place, (name, points) in enumerate(curves.items()):
             colour, dashes = CURVES[name]
             style = f'class="curve" style="stroke:{colour};stroke-dasharray:{dashes or "none"}"'
-            along = " ".join(
-                f"{left + x / last * width:.1f},{bottom - (y - low) / (high - low) * (bottom - top):.1f}"
-                for x, y in points
-            )
+            along = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in points)
             y = top + 12 + 18 * place
             parts.append(f'<polyline points="{along}" {style}/>')
             parts.append(f'<polyline points="{left + 150},{y - 4} {left + 178},{y - 4}" {style}/>')

@@ -1,5 +1,6 @@
 """The record of a run: writing and reading, errors for damage, inputs of stages, locks."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -180,16 +181,21 @@ with run.locked(sys.argv[1]):
 """
 
 
-def test_a_second_training_in_a_run_is_refused(tmp_path):
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+@contextlib.contextmanager
+def held(folder):
+    """Another process holds the lock of a folder meanwhile; yields a pattern of the error that others get."""
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout.readline() == "locked\n"
-        with pytest.raises(ToolError, match=f"process {holder.pid} works on this run"):
-            with runs.locked(tmp_path):
-                pass
+        yield f"process {holder.pid} works on this run"
     finally:
         holder.kill()
         holder.wait()
+
+
+def test_a_second_training_in_a_run_is_refused(tmp_path):
+    with held(tmp_path) as refusal, pytest.raises(ToolError, match=refusal), runs.locked(tmp_path):
+        pass
     with runs.locked(tmp_path) as descriptor:
         assert descriptor is not None
         with runs.locked(tmp_path) as inner:  # what a command starts does not wait for it
@@ -199,16 +205,10 @@ def test_a_second_training_in_a_run_is_refused(tmp_path):
 def test_a_refused_command_leaves_the_lock_of_a_folder_without_a_record(tmp_path):
     """As the demo, which renders faces before there is a run."""
     folder = tmp_path / "new"
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert holder.stdout.readline() == "locked\n"
+    with held(folder) as refusal:
         for _ in range(2):
-            with pytest.raises(ToolError, match=f"process {holder.pid} works on this run"):
-                with runs.locked(folder):
-                    pass
-    finally:
-        holder.kill()
-        holder.wait()
+            with pytest.raises(ToolError, match=refusal), runs.locked(folder):
+                pass
     with runs.locked(folder):
         pass
     assert not folder.exists()

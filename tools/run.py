@@ -213,6 +213,13 @@ def command(run, name):
     return f"face-cascade {name if name in ('average', 'evaluate') else f'train {name}'} --run {folder}"
 
 
+def refuse_for_run(arguments, names, reason):
+    """Raise ToolError if an option that belongs to bare weights was given for a run. reason: what a run has instead."""
+    for name in names:
+        if getattr(arguments, name) is not None:
+            raise ToolError(f"--{name} belongs to --weights; {reason}")
+
+
 def read_data(lmdb):
     """The Data of an LMDB folder. Raises ToolError."""
     try:

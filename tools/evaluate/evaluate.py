@@ -249,9 +249,8 @@ def run(arguments):
     names = [field.name for field in dataclasses.fields(EvaluateSettings)]
     settings = EvaluateSettings(**{name: getattr(arguments, name) for name in names})
     if not arguments.weights:
-        for name in ("models", "lmdb", "out"):
-            if getattr(arguments, name) is not None:
-                raise ToolError(f"--{name} belongs to --weights; a run is evaluated on its own data, in its own folder")
+        reason = "a run is evaluated on its own data, in its own folder"
+        runs.refuse_for_run(arguments, ("models", "lmdb", "out"), reason)
         evaluate(runs.Run.read(arguments.run or DEFAULT_RUN), settings, arguments.device, arguments.restart)
         return 0
     made = runs.Run.read(arguments.run) if arguments.run else None

@@ -191,9 +191,7 @@ def run(arguments):
         model = networks.deploy(arguments.models or arguments.run or "models", weights)
         attributes = attribute_names(weights, made, arguments.lmdb, names)
     else:
-        for name in ("models", "lmdb", "names"):
-            if getattr(arguments, name) is not None:
-                raise ToolError(f"--{name} belongs to --weights; a run has networks and names of its own")
+        runs.refuse_for_run(arguments, ("models", "lmdb", "names"), "a run has networks and names of its own")
         made = runs.Run.read(arguments.run or DEFAULT_RUN)
         weights, model = made.weights(arguments.stage), made.deploy(arguments.stage)
         attributes = attribute_names(weights, made)

@@ -24,7 +24,7 @@ import sys
 from tools.errors import ToolError
 from tools.predict import cards, face_finder, output, photos, video
 from tools.predict.predictor import MIN_CONFIDENCE, Predictor
-from tools.run import Run
+from tools.run import Run, refuse_for_run
 
 
 def add_arguments(parser):
@@ -158,9 +158,8 @@ def run(arguments):
     """Run `face-cascade predict`: the exit status, 0 if every photo got an answer. Raises ToolError, OSError."""
     if arguments.weights and arguments.run:
         raise ToolError("give --run or --weights, not both")
-    for name in () if arguments.weights else ("models", "names"):
-        if getattr(arguments, name) is not None:
-            raise ToolError(f"--{name} belongs to --weights; a run has networks and names of its own")
+    if not arguments.weights:
+        refuse_for_run(arguments, ("models", "names"), "a run has networks and names of its own")
     folder = None if arguments.weights else arguments.run or pathlib.Path("build/run")
     out = arguments.out or (folder / "predictions" if folder else pathlib.Path("build/predictions"))
     found = photos.find(arguments.photos)

@@ -31,21 +31,20 @@ def actions(run, names, restart=False):
         kept = stage and (stage.state == "done" or any(run.place(name).glob("*_iter_*")))
         if restart or not kept:  # there are no results that could be lost
             planned[name] = "start"
-            check_average(run, name, planned)
-            continue
-        differing = differences(stage.inputs, normal(run.inputs(name)))
-        if changing and not differing:
-            differing = [f"{before} is not the one it started from"]
-        if differing:
-            raise ToolError(
-                f"{run.folder}: {name} was made with other settings: {'; '.join(differing[:4])}. "
-                f"Give --restart to repeat it (make: RESTART=1), or another folder with --run (make: RUN=)"
-            )
-        planned[name] = "done" if stage.state == "done" else "resume"
+        else:
+            differing = differences(stage.inputs, normal(run.inputs(name)))
+            if changing and not differing:
+                differing = [f"{before} is not the one it started from"]
+            if differing:
+                raise ToolError(
+                    f"{run.folder}: {name} was made with other settings: {'; '.join(differing[:4])}. "
+                    f"Give --restart to repeat it (make: RESTART=1), or another folder with --run (make: RUN=)"
+                )
+            planned[name] = "done" if stage.state == "done" else "resume"
         if planned[name] == "done":
             run.weights(name)  # raises ToolError if the file is missing or was changed
-        else:
-            check_average(run, name, planned)
+        elif before == "average" and before not in planned:
+            check_average(run, name)
     left = [name for name in of_other_data(run) if name in ORDER and planned.get(name) != "start"]
     if left:
         raise ToolError(
@@ -55,16 +54,13 @@ def actions(run, names, restart=False):
     return list(planned.items())
 
 
-def check_average(run, name, planned):
+def check_average(run, name):
     """Raise ToolError if a stage would start from an average region of other settings or of another task one."""
-    before = BEFORE[name]
-    if before != "average" or before in planned:
-        return
-    differing = differences(run.stages[before].inputs, normal(run.inputs(before)))
+    differing = differences(run.stages["average"].inputs, normal(run.inputs("average")))
     if differing:
         raise ToolError(
             f"{run.folder}: {name} starts from the average region, which was made with other settings: "
-            f"{'; '.join(differing[:4])}. Repeat it first: {command(run, before)} --restart"
+            f"{'; '.join(differing[:4])}. Repeat it first: {command(run, 'average')} --restart"
         )
 
 
