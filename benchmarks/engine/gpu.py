@@ -3,11 +3,12 @@
     make bench-gpu                                        # both networks, 20 attributes, b = 4
     make bench-gpu BENCH="--lmdb data/lmdb"               # LMDBs of real faces, of either form, in place of noise
     make bench-gpu BENCH="--source tensors --no-compile"  # the networks alone, without minutes of torch.compile
+    make bench-gpu BENCH="--precision tf32"               # the arithmetic: bfloat16, tf32 or float32
     make bench-gpu BENCH="--device cpu --attributes 2 --batch 2 --steps 1 --rounds 1"    # a test of the script
 
-Every contestant trains (forward, backward, update) in bfloat16; their steps are interleaved in one process. A table
-shows images per second, the share of the card's measured matrix rate, the ratio to the best loop of plain PyTorch for
-the same source, and the share of time that the step waited for data.
+Every contestant trains (forward, backward, update); their steps are interleaved in one process. A table shows images
+per second, the share of the card's measured rate of matrix products in the same arithmetic, the ratio to the best loop
+of plain PyTorch for the same source, and the share of time that the step waited for data.
 """
 
 import argparse
@@ -122,10 +123,10 @@ class PyTorchDatabase:
 
 
 def matrix_rate(device):
-    """The device's rate of bfloat16 products of matrices, FLOP/s: the best of several sizes."""
-    best = 0.0
+    """The device's rate of products of matrices in the precision set, FLOP/s: the best of several sizes."""
+    best, kind = 0.0, context.compute_type()
     for size in (2048, 4096, 8192) if device == "cuda" else (1024, 2048):
-        a, b = (torch.randn(size, size, device=device).to(torch.bfloat16) for _ in range(2))
+        a, b = (torch.randn(size, size, device=device).to(kind) for _ in range(2))
         for _ in range(5):
             synchronise(device)
             begin = time.perf_counter()
@@ -159,7 +160,7 @@ def contestants(net, source, arguments, folder):
     count, batch, device = arguments.attributes, arguments.batch, arguments.device
     compact = source == "LMDB" and not (folder / "train").exists()
     for name, form in pytorch_forms(device, not arguments.no_compile).items() if not compact else ():
-        training = Training(net, count, batch, "bfloat16", device, **form)
+        training = Training(net, count, batch, arguments.precision, device, **form)
         yield name, training if source == "tensors" else PyTorchDatabase(training, folder, count, batch)
     if source == "tensors":
         yield "engine, layer by layer", Tensors(net, PAPER_ATTRIBUTES[:count], batch, graph=False)
@@ -192,7 +193,10 @@ def run(net, arguments, folder, rate):
     """Measure one network and print its table."""
     images = arguments.attributes * arguments.batch
     work = nets.operations(net, arguments.attributes, arguments.batch)
-    print(f"\ntraining of {net}, {images} images and {work / 1e9:.0f} GFLOP an iteration, bfloat16", flush=True)
+    print(
+        f"\ntraining of {net} in {arguments.precision}, {images} images and {work / 1e9:.0f} GFLOP an iteration",
+        flush=True,
+    )
     found = {}
     for source in (arguments.source,) if arguments.source else ("tensors", "LMDB"):
         rivals = dict(contestants(net, source, arguments, folder))
@@ -230,6 +234,12 @@ def main():
         help="The number of attributes (default: 20).",
     )
     add("--batch", type=int, default=4, metavar="N", help="Images per attribute in a mini-batch (default: 4).")
+    add(
+        "--precision",
+        choices=context.PRECISIONS,
+        default="bfloat16",
+        help="The arithmetic of convolutions and inner products (default: bfloat16).",
+    )
     add("--rounds", type=int, default=5, metavar="N", help="The number of rounds after the warm-up (default: 5).")
     add("--steps", type=int, default=20, metavar="N", help="Iterations of each contestant in a round (default: 20).")
     add(
@@ -254,10 +264,10 @@ def main():
             parser.error("PyTorch finds no GPU here; --device cpu shows that the script runs")
         caffe.set_device(0)
         caffe.set_mode_gpu()
-    caffe.set_precision("bfloat16")
+    caffe.set_precision(arguments.precision)
     rate = matrix_rate(arguments.device)
     name = torch.cuda.get_device_name() if arguments.device == "cuda" else f"CPU, {load()}"
-    print(f"{name}, PyTorch {torch.__version__}: {rate / 1e12:.2f} TFLOP/s of bfloat16 products")
+    print(f"{name}, PyTorch {torch.__version__}: {rate / 1e12:.2f} TFLOP/s in {arguments.precision}")
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
         if arguments.lmdb:
