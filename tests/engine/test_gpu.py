@@ -54,9 +54,11 @@ def test_every_blob_and_gradient_equals_the_cpus(net_name, options, tmp_path, gp
             assert relative(nets[1].params[name][index].diff, blob.diff) < 5e-3, (name, index)
 
 
-@pytest.mark.parametrize("precision, bound", (("float32", 1e-4), ("bfloat16", 0.02)))
+@pytest.mark.parametrize("precision, bound", (("float32", 1e-6), ("bfloat16", 0.02)))
 @pytest.mark.parametrize("net_name", NETWORKS)
-def test_a_cuda_graph_trains_like_the_layers(net_name, precision, bound, options, tmp_path, gpu):  # noqa: F811
+def test_a_cuda_graph_trains_like_the_layers(net_name, precision, bound, options, tmp_path, gpu, monkeypatch):  # noqa: F811
+    # The default algorithms sum in any order: two trainings layer by layer differ by up to 0.02 after these iterations.
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     gpu(True)
     caffe.set_precision(precision)
     (tmp_path / "net.prototxt").write_text(network(net_name, options))
