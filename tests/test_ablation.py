@@ -1,5 +1,6 @@
 """The ablation: one budget for every variant, stages shared if their inputs are equal, training, tables."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -17,7 +18,7 @@ from data_prep.store import manifest
 from tools import record
 from tools import run as runs
 from tools.errors import ToolError
-from tools.evaluate import ablation, comparison, results, scoring
+from tools.evaluate import ablation, calibration, comparison, results, scoring
 from tools.train.plan import normal
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
@@ -164,7 +165,8 @@ def test_an_ablation_is_resumed_and_trained_again_with_another_budget(small_lmdb
     assert {row["images per attribute"] for row in rows(folder).values()} == {16}
 
     differences = json.loads((folder / "ablation.json").read_text())["differences"]
-    assert [row["minus"] for row in differences] == ["the task one inside it", "no average region"]
+    pairs = itertools.product(("the task one inside it", "no average region"), calibration.DECISIONS)
+    assert [(row["minus"], row["decision"]) for row in differences] == list(pairs)
     assert (folder / "differences.csv").exists()
 
     words = command(small_lmdb, folder, 12, "cascade")
@@ -195,17 +197,23 @@ def test_factors_of_learning_rates_are_checked(text):
 
 
 def test_differences_over_seeds_have_the_expected_means_and_intervals():
-    """Ten faces, one attribute: with one seed the first variant is correct on two more faces, with one on none."""
+    """Ten faces, one attribute: with one seed the first variant is correct on two more faces, with one on none.
+
+    No score exceeds the tuned threshold, so that all are equal under this decision.
+    """
     labels = np.tile([[False], [True]], (5, 1))
     right = np.where(labels, 1.0, -1.0)
     wrong = right * np.array([-1, -1, 1, 1, 1, 1, 1, 1, 1, 1])[:, np.newaxis]
 
     def scored(scores):
-        return scoring.Scored(scores, labels, np.array([0.5]), np.array([0.0]), resampled=400)
+        return scoring.Scored(scores, labels, np.array([0.5]), np.array([2.0]), resampled=400)
 
     ours = [{"task one": scored(wrong), "full network": scored(right)} for _ in range(2)]
     theirs = [{"full network": scored(wrong)}, {"full network": scored(right)}]
-    inside, other = comparison.rows({"ours": ours, "theirs": theirs}, "ours")
+    found = comparison.rows({"ours": ours, "theirs": theirs}, "ours")
+    assert [row["decision"] for row in found] == [*calibration.DECISIONS] * 2
+    assert all(row["accuracy"] == 0 for row in found if row["decision"] == "tuned")
+    inside, other = (row for row in found if row["decision"] == "prior-corrected")
     assert inside["minus"] == "the task one inside it" and inside["accuracy"] == pytest.approx(0.2)
     assert other["accuracy"] == pytest.approx(0.1) and other["accuracy by seed"] == "+0.2000 +0.0000"
     # Of ten resampled faces, two in ten differ in one seed of two: binomial(10, 0.2) / 20.

@@ -30,7 +30,7 @@ from data_prep.store import manifest
 from tools import record
 from tools import run as runs
 from tools.errors import ToolError
-from tools.evaluate import comparison, results
+from tools.evaluate import calibration, comparison, results
 from tools.evaluate.tables import show, write_csv
 from tools.train import command, plan, stages
 
@@ -137,7 +137,8 @@ class Ablation:
     def search(self, names, seed, factors, call):
         """Try each variant with each factor of the learning rates: (dict variant -> best factor, rows, Runs made).
 
-        The best one has the highest mean accuracy on the validation split. rows: what was tried, list of dicts
+        The best one has the highest mean accuracy on the validation split, prior-corrected: thresholds tuned on
+        the same faces would favour some by chance. rows: what was tried, list of dicts
         """
         chosen, rows, made = {}, [], []
         for name in names:
@@ -146,7 +147,7 @@ class Ablation:
                 run = self.make(name, seed, call, made, factor, trial=True)
                 made.append(run)
                 network = results.read(run.folder / "evaluation-val").networks[VARIANTS[name].stages[-1]]
-                scores[factor] = results.rows(network)[-1].accuracy
+                scores[factor] = results.rows(network, calibration.PRIOR_CORRECTED)[-1].accuracy
                 rows.append({"variant": name, "learning rates x": factor, "validation accuracy": scores[factor]})
             chosen[name] = max(scores, key=scores.get)
         return chosen, rows, made
@@ -242,7 +243,8 @@ def add_arguments(parser):
         default="1",
         metavar="FACTORS",
         help="Factors of the solvers' learning rates to try for each variant with the first seed, separated by commas. "
-        "The factor with the best accuracy on the validation split is used for all seeds (default: 1, no search).",
+        "The factor with the best accuracy on the validation split, prior-corrected, is used for all seeds "
+        "(default: 1, no search).",
     )
 
 

@@ -19,8 +19,8 @@ from tools.evaluate import json_records, metrics
 NAME = "calibration.json"
 # With fewer validation faces of either class a fit is too uncertain, and the training prior is used instead.
 LEAST = 5
-TUNED = "tuned"
-DECISIONS = ("p > 0.5", "prior-corrected", TUNED)
+PRIOR_CORRECTED, TUNED = "prior-corrected", "tuned"
+DECISIONS = ("p > 0.5", PRIOR_CORRECTED, TUNED)
 
 
 @dataclasses.dataclass

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tools.evaluate import metrics, results, scoring
-from tools.evaluate.calibration import TUNED
+from tools.evaluate.calibration import DECISIONS
 from tools.evaluate.evaluation import read_data
 
 MEASURES = ("accuracy", "balanced_accuracy")
@@ -28,16 +28,17 @@ def scores_of(run, network):
     return scored
 
 
-def difference(ones, others):
+def difference(ones, others, decision):
     """Mean difference of two lists of scoring.Scored, one per seed, of the same faces: dict column -> number.
 
-    The value is the mean over seeds of the difference of the means over attributes, thresholds tuned on validation.
+    decision: one of calibration.DECISIONS
+    The value is the mean over seeds of the difference of the means over attributes.
     The interval holds 95 % of bootstrap resamples of the faces, the same ones for all seeds and variants, each averaged
     over the seeds; it says what other test faces would change. What other seeds would change is `by seed`.
     """
     columns = {}
     for measure in MEASURES:
-        key = TUNED, measure
+        key = decision, measure
         pairs = list(zip(ones, others))
         by_seed = [one.difference(other, key)[0] for one, other in pairs]
         low, high = metrics.interval(np.mean([one.resampled_difference(other, key) for one, other in pairs], axis=0))
@@ -50,15 +51,15 @@ def difference(ones, others):
 def rows(scored, reference):
     """How much better the reference variant is than each other one, and than the task one inside it: list of dicts.
 
+    There is one for each decision.
     scored: dict variant -> list, one per seed, of what scores_of returns; reference: a variant
     """
-    own = [list(one.values())[-1] for one in scored[reference]]
-    table = []
+    answers = {name: [list(one.values())[-1] for one in ones] for name, ones in scored.items()}
+    own = answers.pop(reference)
     if len(scored[reference][0]) > 1:
-        inside = [one["task one"] for one in scored[reference]]
-        table.append({"variant": reference, "minus": "the task one inside it", **difference(own, inside)})
-    for name, ones in scored.items():
-        if name != reference:
-            answers = [list(one.values())[-1] for one in ones]
-            table.append({"variant": reference, "minus": name, **difference(own, answers)})
-    return table
+        answers = {"the task one inside it": [one["task one"] for one in scored[reference]], **answers}
+    return [
+        {"variant": reference, "minus": name, "decision": decision, **difference(own, others, decision)}
+        for name, others in answers.items()
+        for decision in DECISIONS
+    ]
