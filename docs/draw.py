@@ -64,7 +64,7 @@ CURVES = {
     "cascade, answer": ("#1f6fb4", "2 3"),
     "task one alone": ("#2a8f3c", ""),
     "whole face": ("#d1640f", ""),
-    "whole face, a quarter of that rate": ("#d1640f", "6 3"),
+    "whole face, rates in solver/": ("#d1640f", "6 3"),
     "task one alone, from CelebA's weights": ("#8a3fa8", ""),
 }
 
