@@ -28,8 +28,8 @@ from tools.train import command, stages
 FACES, SEED = 2000, 1
 PREVALENCE = {"Eyeglasses": 0.3, "Wearing_Hat": 0.3, "Mustache": 0.3}
 SHOWN = 8  # faces in the prediction step
-# A schedule for laptops, far too short for photos. At four times the rates of solver/ regions are as good as after twice as
-# many iterations at those, and accuracy is 0.95 to 0.96 in place of 0.98.
+# A schedule for laptops, far too short for photos. At four times the rates of solver/ regions are as good as after
+# twice as many iterations at those, and accuracy is 0.95 to 0.96 in place of 0.98.
 SOLVER = {
     "region": {"base_lr": "0.04", "max_iter": "140", "stepsize": "112"},
     "cascade": {"base_lr": "0.02", "max_iter": "65", "stepsize": "52"},
