@@ -55,7 +55,7 @@ def undisturbed(small_lmdb, tmp_path_factory):
     return run_of
 
 
-def started(command, **options):
+def started(command):
     """A process in its own session, with its output in a pipe, after its third iteration."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
     process = subprocess.Popen(
@@ -66,6 +66,8 @@ def started(command, **options):
         text=True,
         env=environment,
         start_new_session=True,
+        # Under nohup the tests ignore SIGHUP, and so would this process.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     text = ""
     for line in process.stdout:
