@@ -29,7 +29,7 @@ from python_layers import bilinear, regions
 from tools import networks
 from tools import run as runs
 from tools.errors import ToolError
-from tools.evaluate import calibration, localisation, metrics, scoring, tables
+from tools.evaluate import calibration, localisation, scoring, tables
 from tools.evaluate.evaluation import read_data
 
 SPLITS = ("train", "val", "test")
@@ -238,9 +238,8 @@ def difference(title, ones, reference):
     """
     columns = {}
     for name, key in (("accuracy", ACCURACY), ("average precision", (None, scoring.PRECISION))):
-        low, high = metrics.interval(np.mean([one.resampled_difference(reference, key) for one in ones], axis=0))
-        value = np.mean([one.difference(reference, key)[0] for one in ones])
-        columns.update({f"{title}: {name}": float(value), f"{name} low": float(low), f"{name} high": float(high)})
+        by_seed, low, high = scoring.over_seeds(ones, [reference] * len(ones), key)
+        columns.update({f"{title}: {name}": float(np.mean(by_seed)), f"{name} low": low, f"{name} high": high})
     return columns
 
 

@@ -308,7 +308,7 @@ def run(arguments):
             record_of = {"iterations": arguments.iterations, "seeds": seeds, "rows": rows, "differences": differences}
             files.write_json(folder / "ablation.json", {**record_of, "learning rates": tried})
     if tried:
-        print("\nlearning rates tried, with the first seed")
+        print("\nlearning rates tried, with the first seed; validation accuracy is prior-corrected")
         show(tried)
     print(f"\n{arguments.iterations} iterations per variant, {len(seeds)} seeds; thresholds tuned on validation")
     show(rows)

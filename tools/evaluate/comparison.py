@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tools.evaluate import metrics, results, scoring
+from tools.evaluate import results, scoring
 from tools.evaluate.calibration import DECISIONS
 from tools.evaluate.evaluation import read_data
 
@@ -38,12 +38,9 @@ def difference(ones, others, decision):
     """
     columns = {}
     for measure in MEASURES:
-        key = decision, measure
-        pairs = list(zip(ones, others))
-        by_seed = [one.difference(other, key)[0] for one, other in pairs]
-        low, high = metrics.interval(np.mean([one.resampled_difference(other, key) for one, other in pairs], axis=0))
+        by_seed, low, high = scoring.over_seeds(ones, others, (decision, measure))
         columns[measure] = float(np.mean(by_seed))
-        columns[f"{measure} low"], columns[f"{measure} high"] = float(low), float(high)
+        columns[f"{measure} low"], columns[f"{measure} high"] = low, high
         columns[f"{measure} by seed"] = " ".join(f"{value:+.4f}" for value in by_seed)
     return columns
 

@@ -77,6 +77,17 @@ def number(value):
     return float(value) if np.isfinite(value) else None
 
 
+def over_seeds(ones, others, key):
+    """`difference` of two lists of Scored of the same faces, one per seed: those of the seeds, low, high.
+
+    low, high: of the mean over the seeds, on the same resamples of the faces for all of them
+    """
+    pairs = list(zip(ones, others))
+    by_seed = [one.difference(other, key)[0] for one, other in pairs]
+    low, high = metrics.interval(np.mean([one.resampled_difference(other, key) for one, other in pairs], axis=0))
+    return by_seed, float(low), float(high)
+
+
 def differences(scored):
     """results.Difference of all pairs of a dict name -> Scored, each with thresholds tuned on validation."""
     rows, names = [], list(scored)
