@@ -211,17 +211,17 @@ def compare(given):
         net = train(batches, -(-given.images // batches.size), rate, given.precision, seed, given.device)
         print(f"rate {rate:g}, seed {seed}: {(time.monotonic() - begin) / 60:.1f} min", flush=True)
         val, labels = scores_of(net, given.lmdb, "val", given.faces)
-        threshold = calibration.tune(val, labels, prior)
-        return net, threshold, float(np.nanmean(metrics.accuracy(val > threshold, labels)))
+        threshold, _, _ = calibration.fit(val, labels, prior)
+        return net, (val, labels), float(np.nanmean(metrics.accuracy(val > threshold, labels)))
 
     nets = {(rate, seeds[0]): trained(rate, seeds[0]) for rate in rates}
     rate = max(rates, key=lambda rate: nets[rate, seeds[0]][2])
     for tried in rates:
         print(f"rate {tried:g}: validation accuracy {nets[tried, seeds[0]][2]:.4f}")
     for seed in seeds:
-        net, threshold, _ = nets.get((rate, seed)) or trained(rate, seed)
+        net, validation, _ = nets.get((rate, seed)) or trained(rate, seed)
         scores, labels = scores_of(net, given.lmdb, "test", given.faces)
-        for row in scoring.Scored(scores, labels, prior, threshold).rows("ResNet-18", data.attributes):
+        for row in scoring.Scored(scores, labels, prior, validation).rows("ResNet-18", data.attributes):
             if row.attribute == results.MEAN:
                 print(
                     f"ResNet-18, {given.sampling}, seed {seed}, {PATCH_SIZE} x {PATCH_SIZE}, {row.decision}: accuracy "

@@ -55,17 +55,17 @@ def make(folder, attributes, names, word="plain", boxes=False, seed=0):
         arrays = {"average": average, "rectangles": rectangles, "threshold": 0.5, "average_weight": 0.5}
         path = results.arrays_path(out, name)
         regions = mapper.regions(response)
-        if kind == "whole_face":
-            results.write_arrays(path, labels=labels, **blobs)
-        else:
-            results.write_arrays(path, labels=labels, response=response, rois_image=regions, **blobs, **arrays)
+        arrays = {} if kind == "whole_face" else {**arrays, "response": response, "rois_image": regions}
+        validation = {f"validation_{blob}": values for blob, values in blobs.items()}
+        results.write_arrays(path, labels=labels, validation_labels=labels, **blobs, **validation, **arrays)
         found = {localisation.RAW: mapper.regions(response, revise=False), localisation.REVISED: regions}
         file = folder / f"{kind} {word}.caffemodel"
         weights_file(file)
         rows = []
         for title, blob in results.SCORES.items():
             if blob in blobs:
-                scored[name] = scoring.Scored(blobs[blob], labels, np.full(count, 0.5), np.zeros(count), 20)
+                validation = blobs[blob], labels
+                scored[name] = scoring.Scored(blobs[blob], labels, np.full(count, 0.5), validation, resampled=20)
                 rows += scored[name].rows(title, attributes)
         networks[name] = results.NetworkResult(
             file=str(file),
@@ -90,7 +90,8 @@ def make(folder, attributes, names, word="plain", boxes=False, seed=0):
         split="test",
         faces=FACES,
         attributes=list(attributes),
-        tuned_for=f"accuracy {word}",
+        prior=[0.5] * count,
+        tuned_for="accuracy",
         resamples=20,
         synthetic_faces=True,
         networks=networks,

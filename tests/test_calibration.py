@@ -24,31 +24,62 @@ def test_three_decisions_have_the_expected_thresholds():
     assert found == {"p > 0.5": [0, 1, 1], "prior-corrected": [0, 0, 1], "tuned": [1, 1, 1]}
 
 
-def test_threshold_lies_between_the_expected_scores():
-    scores = column(-9, -8, -7, -6, -5, 1, 2, 3, 4, 5)
-    labels = column(0, 0, 0, 0, 1, 0, 1, 1, 1, 1) > 0
-    # One face is wrong from 1.5 on, or from -5.5 on: the first of the best thresholds is chosen, midway between scores.
-    assert calibration.tune(scores, labels, PRIOR) == [-5.5]
+def random_scores(faces=200):
+    """Scores and labels of three attributes; 30 % are present."""
+    rng = np.random.default_rng(1)
+    labels = rng.random((faces, 3)) < 0.3
+    return rng.normal(size=(faces, 3)) * [1, 2, 5] + labels * [2, 1, 8], labels
+
+
+def test_threshold_for_accuracy_is_where_the_probability_is_one_half():
+    scores, labels = random_scores()
+    threshold, slope, offset = calibration.fit(scores, labels, np.full(3, 0.3))
+    np.testing.assert_allclose(calibration.probability(threshold, slope, offset), 0.5)
+    # Equal spreads on both sides of 3, so that this is where the classes meet.
+    scores, labels = column(*[1, 2, 3, 3.5, 4] * 4, *[2, 2.5, 3, 4, 5] * 4), column(*[0] * 20, *[1] * 20) > 0
+    np.testing.assert_allclose(calibration.fit(scores, labels, PRIOR)[0], 3, atol=1e-6)
     # With too few positives, the threshold is that of the prior.
-    np.testing.assert_allclose(calibration.tune(scores[:4], labels[:4], PRIOR), np.log([4]))
+    threshold, slope, offset = calibration.fit(scores[:24], labels[:24], PRIOR)
+    np.testing.assert_allclose([*threshold, *slope, *offset], [np.log(4), 1, -np.log(4)])
 
 
 @pytest.mark.parametrize("measure", metrics.MEASURES)
-def test_no_threshold_is_better(measure):
-    rng = np.random.default_rng(1)
-    labels = rng.random((80, 2)) < 0.3
-    scores = np.round(rng.normal(size=(80, 2)) + labels, 1)
-    tuned = calibration.tune(scores, labels, np.array([0.3, 0.3]), measure)
-    of = metrics.MEASURES[measure]
-    best = np.nanmax([of(metrics.count(scores > t, labels)) for t in np.arange(-5, 6, 0.05)], axis=0)
-    np.testing.assert_allclose(of(metrics.count(scores > tuned, labels)), best, rtol=1e-6)
+def test_no_threshold_has_a_better_expected_value(measure):
+    scores, labels = random_scores()
+    threshold, slope, offset = calibration.fit(scores, labels, np.full(3, 0.3), measure)
+    p = calibration.probability(scores, slope, offset)
+
+    def expected(threshold):
+        """The measure of the expected counts, if p are the probabilities of "present"."""
+        present = scores > threshold
+        cells = p * present, (1 - p) * present, p * ~present, (1 - p) * ~present
+        return metrics.MEASURES[measure](metrics.Counts(*(cell.sum(axis=0) for cell in cells)))
+
+    best = np.nanmax([expected(each) for each in np.sort(scores, axis=0)], axis=0)
+    assert (expected(threshold) >= best - 1e-9).all()
+
+
+@pytest.mark.parametrize("measure", metrics.MEASURES)
+def test_a_fit_to_resamples_equals_fits_to_the_faces_drawn(measure):
+    scores, labels = random_scores()
+    labels[:, 2] = np.arange(200) < 6  # in some of the resamples too few for a fit
+    scores[:6, 2] += 10
+    prior = np.array([0.3, 0.3, 0.1])
+    (weights,) = metrics.resamples(200, 20)
+    found = calibration.fit(scores, labels, prior, measure, weights)
+    few = weights[:, :6].sum(axis=1) < calibration.LEAST
+    assert 0 < few.sum() < 20 and (found[1][few, 2] == 1).all() and (found[1][~few, 2] != 1).all()
+    for number, counts in enumerate(weights.astype(int)):
+        drawn = np.repeat(np.arange(200), counts)
+        for part, alone in zip(found, calibration.fit(scores[drawn], labels[drawn], prior, measure)):
+            np.testing.assert_allclose(part[number], alone, rtol=1e-3)
 
 
 def test_probabilities_equal_those_of_scikit_learn():
     rng = np.random.default_rng(2)
     truth = rng.normal(size=(4000, 1)) * 2
     labels = rng.random((4000, 1)) < 1 / (1 + np.exp(-(1.5 * truth - 2)))
-    slope, offset = calibration.fit(truth, labels, PRIOR)
+    _, slope, offset = calibration.fit(truth, labels, PRIOR)
     model = sklearn.linear_model.LogisticRegression(C=np.inf).fit(truth, labels.ravel())
     # Platt's targets are a little above 0 and below 1, so the two differ in the third digit.
     np.testing.assert_allclose([slope[0], offset[0]], [model.coef_[0, 0], model.intercept_[0]], rtol=2e-2)
@@ -60,11 +91,16 @@ def test_probabilities_equal_those_of_scikit_learn():
 
 def test_probabilities_stay_finite_for_separable_and_for_constant_scores():
     labels = column(*[0] * 20, *[1] * 20) > 0
-    slope, offset = calibration.fit(np.where(labels, 1000.0, -1000.0), labels, PRIOR)
+    threshold, slope, offset = calibration.fit(np.where(labels, 1000.0, -1000.0), labels, PRIOR)
     p = calibration.probability(column(-1000, 1000), slope, offset)
     assert p[0] < 0.1 and p[1] > 0.9 and np.isfinite([*slope, *offset]).all()
-    slope, offset = calibration.fit(np.where(labels, -1.0, 1.0), labels, PRIOR)  # scores in the wrong order
-    np.testing.assert_allclose(calibration.probability(column(-1, 1), slope, offset), 0.5)
+    np.testing.assert_allclose(threshold, 0, atol=1e-3)
+    fitted = calibration.fit(np.where(labels, -1.0, 1.0), labels, PRIOR)  # scores in the wrong order
+    np.testing.assert_allclose(calibration.probability(column(-1, 1), *fitted[1:]), 0.5, atol=1e-3)
+    assert np.isfinite(calibration.fit(np.zeros((40, 1)), labels, PRIOR)).all()
+    # A misordered attribute is decided for its more frequent class.
+    threshold, _, _ = calibration.fit(np.where(labels, -1.0, 1.0)[5:], labels[5:], PRIOR)
+    assert threshold < -100
 
 
 def test_calibration_is_stored_beside_the_weights(tmp_path):
@@ -104,7 +140,7 @@ def test_accuracies_are_listed_beside_the_published_ones():
     rng = np.random.default_rng(0)
     attributes = ["Male", "Eyeglasses", "Own_Attribute"]
     labels = rng.random((40, 3)) < 0.5
-    scored = scoring.Scored(rng.normal(size=(40, 3)), labels, np.full(3, 0.5), np.zeros(3), 10)
+    scored = scoring.Scored(rng.normal(size=(40, 3)), labels, np.full(3, 0.5), resampled=10)
     rows = [row for row in scored.rows("task one", attributes) if row.decision == "tuned"]
     male, glasses, mean = published.beside({"mine": rows}, "celeba")
     assert [male.attribute, glasses.attribute, mean.attribute] == ["Male", "Eyeglasses", results.MEAN]

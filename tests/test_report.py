@@ -321,10 +321,15 @@ def test_comparison_shows_the_differences_of_two_runs(tmp_path, capsys):
 
 def test_differences_equal_those_over_the_faces():
     rng = np.random.default_rng(0)
-    first, second = rng.random((300, 2)) < 0.7, rng.random((300, 2)) < 0.9
-    for are_paired in (True, False):
-        value, low, high = compare.differences(first, second, are_paired, 300)
-        assert value[:2] == pytest.approx(second.mean(axis=0) - first.mean(axis=0))
+    right = rng.random((300, 2)) < 0.7, rng.random((300, 2)) < 0.9
+    for seeds in ((0, 0), (0, 2)):
+        samples = [
+            np.concatenate([weights @ one / 300 for weights in metrics.resamples(300, 300, seed)])
+            for one, seed in zip(right, seeds)
+        ]
+        value, low, high = compare.differences(*zip(right, samples))
+        assert value[:2] == pytest.approx(right[1].mean(axis=0) - right[0].mean(axis=0))
+        assert value[2] == pytest.approx(value[:2].mean())
         assert (low < value).all() and (value < high).all() and low[-1] > 0
 
 
@@ -411,8 +416,9 @@ def test_a_report_is_refused_unless_the_evaluation_is_of_the_current_weights(eva
 def test_edited_evaluations_give_a_page_or_a_one_line_error(evaluation, key, value):
     folder, result = evaluation
     results.write(folder, dataclasses.replace(result, **{key: value}))
-    if key == "faces":
-        with pytest.raises(ToolError, match="damaged, array"):
+    refusals = {"faces": "damaged, array", "tuned_for": "damaged, key 'tuned for' must be one of"}
+    if key in refusals:
+        with pytest.raises(ToolError, match=refusals[key]):
             report.make(folder)
     else:
         assert "Model card" in report.make(folder)

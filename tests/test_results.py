@@ -96,7 +96,7 @@ def test_missing_and_wrong_keys_are_named(folder):
         (("networks", "cascade", "calibration", "logits", "slope"), [1.0], "key 'slope' must have 2 entries"),
         (("faces",), True, "key 'faces'"),
         (("networks", "cascade", "surprise"), 1, "unknown key 'surprise'"),
-        (("attributes",), ["Male"], "key 'threshold' must have 1 entries"),
+        (("attributes",), ["Male"], "key 'prior' must hold"),
         (("networks",), {}, "'networks' is empty"),
     ):
         path.write_text(json.dumps(changed(record, place, value)))

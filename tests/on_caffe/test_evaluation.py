@@ -20,7 +20,7 @@ from models.options import NetworkOptions
 from tools import networks, record
 from tools import run as runs
 from tools.errors import ToolError
-from tools.evaluate import calibration, evaluate, evaluation, localisation, results
+from tools.evaluate import calibration, evaluate, evaluation, localisation, results, scoring
 
 ATTRIBUTES = ["Eyeglasses", "Male"]
 LABELS = np.array([[0, 1], [1, 0], [1, 1], [0, 0], [1, 1]])
@@ -110,7 +110,7 @@ def test_numbers_regions_and_calibration_follow_from_the_outputs_of_the_net(weig
     assert "balanced" in text and "Eyeglasses" in text and "IoU" in text
 
 
-def test_calibration_is_repeated_for_other_data_settings_or_weights(weights, lmdb_folder, tmp_path):
+def test_calibration_is_of_the_data_and_settings_of_the_last_evaluation(weights, lmdb_folder, tmp_path):
     """Once a defect: after a change of the data the old calibration was used."""
     weights = {"alone": weights["alone"]}
     file = weights["alone"][1]
@@ -122,13 +122,34 @@ def test_calibration_is_repeated_for_other_data_settings_or_weights(weights, lmd
     first = calibrated()
     marked = dataclasses.replace(first, scores={"max_d": calibration.ScoreCalibration([7.0] * 2, [1.0] * 2, [0.0] * 2)})
     calibration.write(file, marked)
-    assert calibrated().scores == marked.scores  # the same weights, data and settings: used again
-    assert calibrated(dataclasses.replace(SETTINGS, split="val", resamples=20)).scores == marked.scores
+    assert calibrated() == first
+    assert calibrated(dataclasses.replace(SETTINGS, split="val", resamples=20)) == first
     write_manifest(lmdb_folder, form="stream")
     second = calibrated()
     assert second.scores == first.scores and second.data != first.data
-    calibration.write(file, dataclasses.replace(second, scores=marked.scores))
-    assert calibrated(dataclasses.replace(SETTINGS, tune="f1")).scores == first.scores
+    assert calibrated(dataclasses.replace(SETTINGS, tune="f1")).tuned_for == "f1"
+
+
+def test_validation_scores_are_kept_for_intervals(weights, lmdb_folder, tmp_path):
+    model, file = weights["both"]
+    net = networks.load(model, file)
+    patches = list(networks.patches(lmdb_folder, "val"))
+    expected = networks.forward(net, patches, ["max_d", "logits"])
+    for split in evaluation.SPLITS:
+        settings = dataclasses.replace(SETTINGS, split=split)
+        result = evaluate.evaluate_files({"both": weights["both"]}, lmdb_folder, tmp_path / split, settings)
+        arrays = results.read_arrays(tmp_path / split, "both", result)
+        kept = {key for key in arrays if key.startswith("validation_")}
+        if split == "val":
+            assert not kept
+            np.testing.assert_allclose(arrays["logits"], expected["logits"], rtol=1e-5)
+        else:
+            assert kept == {"validation_labels", "validation_max_d", "validation_logits"}
+            for name, values in expected.items():
+                np.testing.assert_allclose(arrays[f"validation_{name}"], values, rtol=1e-5)
+        of_files = scoring.of_arrays(arrays, "logits", result)
+        row = results.rows(result.networks["both"])[-1]
+        assert [row.accuracy, row.accuracy_low] == [part[-1] for part in of_files.cells(("tuned", "accuracy"))[:2]]
 
 
 def test_wrong_databases_are_reported_in_one_line(weights, lmdb_folder, tmp_path):

@@ -1,15 +1,16 @@
 """Thresholds and calibrated probabilities, fitted on the validation split and stored beside the weights.
 
 Training batches are balanced and faces are not, so a score above 0 is not the best decision. calibration.json holds,
-for each file of weights in its folder: the training priors, and per score and attribute the threshold that is best on
-the validation split, and slope and offset from the score to the logit of a probability (Platt 1999). A calibration is
-valid for the weights, data and settings that it was fitted with, and is reused only if all of them are the same.
+for each file of weights in its folder: the training priors, and per score and attribute slope and offset from the score
+to the logit of a probability (Platt 1999), and the threshold that is best if these probabilities are right; for
+accuracy that is where the probability is 0.5. A calibration is valid for the weights and data that it was fitted with.
 """
 
 import dataclasses
 import pathlib
 
 import numpy as np
+import scipy.special
 
 from data_prep import files
 from data_prep.files import sha256
@@ -52,78 +53,110 @@ class Calibration:
     tuned_for: str
     scores: dict[str, ScoreCalibration]
 
-    def made_with(self):
-        """The inputs that this calibration depends on."""
-        return self.weights, self.data, self.attributes, self.prior, self.faces, self.tuned_for
-
 
 def decide(scores, prior, threshold):
     """The decisions of one score under each of DECISIONS: dict name -> (N, A) bool.
 
-    scores: (N, A) logits of balanced training; prior: share of positives in training, (A,); threshold: (A,)
+    scores: (N, A) logits of balanced training; prior: share of positives in training, (A,); threshold: (A,), or
+    (R, A) of R resamples: then the tuned decisions are (R, N, A)
     """
     corrected = scores + metrics.prior_shift(prior) > 0
-    return dict(zip(DECISIONS, (scores > 0, corrected, scores > threshold)))
+    return dict(zip(DECISIONS, (scores > 0, corrected, scores > threshold[..., np.newaxis, :])))
 
 
-def tune(scores, labels, prior, measure="accuracy"):
-    """Thresholds (A,) that give the best value of a measure on the validation split.
+def enough(labels, weights=None):
+    """Whether validation labels (N, A) have enough faces of both classes: (A,) bool, (R, A) for weights (R, N)."""
+    counts = metrics.count(labels, labels, weights)
+    return np.minimum(counts.tp, counts.tn) >= LEAST
 
-    scores: (N, A); labels: (N, A) bool; prior: (A,), decides for attributes with too few faces of a class
-    measure: name in metrics.MEASURES. A threshold is midway between the scores that it separates.
+
+def fit(scores, labels, prior, measure="accuracy", weights=None):
+    """Fit a line from score to logit, and the threshold that follows from it: threshold, slope, offset, (A,) each.
+
+    sigmoid(slope * score + offset) is the probability of "present" (Platt 1999). If these probabilities are right, the
+    threshold gives the best expected value of the measure. All validation faces determine it; that which is best on the
+    validation faces themselves is determined by the few next to it, and is less accurate (docs/evaluation.md).
+    An attribute with too few validation faces of a class gets slope 1 and the shift of the training prior.
+
+    scores: (N, A); labels: (N, A) bool; prior: (A,); measure: name in metrics.MEASURES
+    weights: how often each face counts, (R, N) for R resamples, which give arrays (R, A); None for once each
     """
-    thresholds = -metrics.prior_shift(prior)
-    for index in np.flatnonzero(enough(labels)):
-        order = np.argsort(scores[:, index], kind="stable")
-        score, label = scores[order, index].astype(np.float64), labels[order, index]
-        # Cut k decides "present" for the sorted scores from index k on.
-        cuts = np.flatnonzero(np.append(True, np.append(np.diff(score) > 0, True)))
-        below = np.append(0, np.cumsum(label))[cuts]
-        fn, tn = below, cuts - below
-        tp, fp = label.sum() - fn, (~label).sum() - tn
-        best = cuts[np.nanargmax(metrics.MEASURES[measure](metrics.Counts(tp, fp, fn, tn)))]
-        edges = np.concatenate([[score[0] - 1], score, [score[-1] + 1]])
-        thresholds[index] = (edges[best] + edges[best + 1]) / 2
-    return thresholds
+    of_resamples = np.ones((1, len(labels))) if weights is None else weights.astype(np.float64)
+    usable = enough(labels, of_resamples)
+    slope, offset = np.ones(usable.shape), np.tile(metrics.prior_shift(prior), (len(usable), 1))
+    threshold = -offset
+    for index in np.flatnonzero(usable.any(axis=0)):
+        score, rows = scores[:, index].astype(np.float64), usable[:, index]
+        line = _line(score, labels[:, index], of_resamples[rows])
+        slope[rows, index], offset[rows, index] = line.T
+        cut = _cut(score, line, of_resamples[rows], measure)
+        threshold[rows, index] = (np.log(cut / (1 - cut)) - line[:, 1]) / line[:, 0]
+    fitted = threshold, slope, offset
+    return tuple(part[0] for part in fitted) if weights is None else fitted
 
 
-def enough(labels):
-    """Whether validation labels (N, A) have enough faces of both classes, (A,) bool."""
-    return np.minimum(labels.sum(axis=0), (~labels).sum(axis=0)) >= LEAST
+def _line(score, label, weights):
+    """Slope and offset (R, 2) of one attribute: score (N,), label (N,) bool, weights (R, N)."""
+    # Scores in units of their spread make Newton's step well conditioned.
+    centre, spread = score.mean(), max(score.std(), 1e-6)
+    inputs = (score - centre) / spread
+    all_faces = _newton(inputs, label, np.ones((1, len(label))), np.array([[1, np.log(label.sum() / (~label).sum())]]))
+    line = _newton(inputs, label, weights, all_faces)
+    # A negative slope means that the score misorders the faces: it is ignored, but for the threshold to be finite.
+    misordered = line[:, 0] < 1e-3
+    line[misordered, 0] = 1e-3
+    line[misordered, 1] = np.log((weights @ label) / (weights @ ~label))[misordered]
+    slope = line[:, 0] / spread
+    return np.stack([slope, line[:, 1] - slope * centre], axis=1)
 
 
-def fit(scores, labels, prior):
-    """Slope and offset (A,), so that sigmoid(slope * score + offset) is the probability of "present" (Platt 1999).
+def _newton(inputs, label, weights, start):
+    """The line (R, 2) with the least cross-entropy to Platt's smoothed targets, by Newton's method from a line `start`.
 
-    Newton's method minimises the cross-entropy to Platt's smoothed targets. An attribute with too few validation faces
-    of a class gets slope 1 and the shift of the training prior.
+    inputs: (N,); label: (N,) bool; weights: (R, N)
     """
-    slope, offset = np.ones(scores.shape[1]), metrics.prior_shift(prior)
-    for index in np.flatnonzero(enough(labels)):
-        score, label = scores[:, index].astype(np.float64), labels[:, index]
-        positive, negative = label.sum(), (~label).sum()
-        target = np.where(label, (positive + 1) / (positive + 2), 1 / (negative + 2))
-        # Scores in units of their spread make Newton's step well conditioned; a little weight decay keeps the slope
-        # finite if the scores separate the classes.
-        centre, spread = score.mean(), max(score.std(), 1e-6)
-        inputs = np.stack([(score - centre) / spread, np.ones_like(score)], axis=1)
-        line = np.array([1.0, np.log(positive / negative)])
-        for _ in range(50):
-            p = 1 / (1 + np.exp(-np.clip(inputs @ line, -500, 500)))
-            gradient = inputs.T @ (p - target) + 1e-3 * line
-            curvature = (inputs * (p * (1 - p))[:, np.newaxis]).T @ inputs + 1e-3 * np.eye(2)
-            step = np.linalg.solve(curvature, gradient)
-            line -= step * min(1, 4 / np.abs(step).max())
-            if np.abs(step).max() < 1e-9:
-                break
-        if line[0] < 0:  # a negative slope means that the score misorders the faces: it is ignored
-            line = np.array([0, np.log(positive / negative)])
-        slope[index], offset[index] = line[0] / spread, line[1] - line[0] * centre / spread
-    return slope, offset
+    positive, negative = weights @ label, weights @ ~label
+    high, low = (positive + 1) / (positive + 2), 1 / (negative + 2)
+    targets = (
+        high * (weights @ (label * inputs)) + low * (weights @ (~label * inputs)),
+        high * positive + low * negative,
+    )
+    line, decay = np.tile(start, (len(weights) // len(start), 1)), 1e-3  # keeps the slope finite for separable classes
+    for _ in range(50):
+        p = scipy.special.expit(line[:, :1] * inputs + line[:, 1:])
+        expected = weights * p
+        curve = expected * (1 - p)
+        gradient = np.stack([expected @ inputs - targets[0], expected.sum(axis=1) - targets[1]], axis=1) + decay * line
+        mixed = curve @ inputs
+        curvature = np.stack([curve @ inputs**2, mixed, mixed, curve.sum(axis=1)], axis=1)
+        step = np.linalg.solve(curvature.reshape(-1, 2, 2) + decay * np.eye(2), gradient[..., np.newaxis])[..., 0]
+        longest = np.abs(step).max(axis=1, keepdims=True)
+        line = line - step * 4 / np.maximum(longest, 4)
+        if longest.max() < 1e-4:  # the error after a step is of the order of its square
+            break
+    return line
+
+
+def _cut(score, line, weights, measure):
+    """The probability (R,) above which "present" gives the best expected value of a measure.
+
+    score: (N,); line: slopes and offsets (R, 2); weights: (R, N)
+    """
+    if measure == "accuracy":
+        return np.full(len(line), 0.5)
+    p = probability(score, line[:, :1], line[:, 1:])
+    expected = (weights * p).sum(axis=1)
+    if measure == "balanced_accuracy":
+        return expected / weights.sum(axis=1)
+    # Half of the best expected F1 (Lipton, Elkan and Narayanaswamy 2014), which has the most probable faces "present".
+    order = np.argsort(-p, axis=1, kind="stable")
+    number = np.cumsum(np.take_along_axis(weights, order, axis=1), axis=1)
+    found = np.cumsum(np.take_along_axis(weights * p, order, axis=1), axis=1)
+    return (found / (number + expected[:, np.newaxis])).max(axis=1)
 
 
 def probability(scores, slope, offset):
-    """Calibrated probabilities (N, A) of scores (N, A)."""
+    """Calibrated probabilities of scores (N, A), or of any shape that slope and offset go with."""
     return 1 / (1 + np.exp(-np.clip(slope * scores + offset, -500, 500)))
 
 
@@ -134,9 +167,7 @@ def make(scores, labels, prior, measure):
     """
     made = {}
     for name, values in scores.items():
-        slope, offset = fit(values, labels, prior)
-        threshold = tune(values, labels, prior, measure)
-        made[name] = ScoreCalibration(threshold.tolist(), slope.tolist(), offset.tolist())
+        made[name] = ScoreCalibration(*(part.tolist() for part in fit(values, labels, prior, measure)))
     return made
 
 

@@ -4,9 +4,6 @@ import numpy as np
 
 from tools.evaluate import results, scoring
 from tools.evaluate.calibration import DECISIONS
-from tools.evaluate.evaluation import read_data
-
-MEASURES = ("accuracy", "balanced_accuracy")
 
 
 def scores_of(run, network):
@@ -17,28 +14,22 @@ def scores_of(run, network):
     folder = run.place("evaluate")
     result = results.read(folder)
     arrays = results.read_arrays(folder, network, result)
-    prior = read_data(run.data.lmdb).prior
-    scored = {}
-    for title, blob in results.SCORES.items():
-        if blob in arrays:
-            threshold = np.array(result.networks[network].calibration[blob].threshold)
-            scored[title] = scoring.Scored(
-                arrays[blob], arrays["labels"].astype(bool), prior, threshold, result.resamples
-            )
-    return scored
+    return {title: scoring.of_arrays(arrays, blob, result) for title, blob in results.SCORES.items() if blob in arrays}
 
 
 def difference(ones, others, decision):
     """Mean difference of two lists of scoring.Scored, one per seed, of the same faces: dict column -> number.
 
-    decision: one of calibration.DECISIONS
+    decision: one of calibration.DECISIONS; average precision needs none
     The value is the mean over seeds of the difference of the means over attributes.
-    The interval holds 95 % of bootstrap resamples of the faces, the same ones for all seeds and variants, each averaged
-    over the seeds; it says what other test faces would change. What other seeds would change is `by seed`.
+    The interval holds 95 % of bootstrap resamples of the test and validation faces, the same ones for all seeds and
+    variants, each averaged over the seeds; it says what other faces would change. What other seeds would change is
+    `by seed`.
     """
     columns = {}
-    for measure in MEASURES:
-        by_seed, low, high = scoring.over_seeds(ones, others, (decision, measure))
+    for key in ((decision, "accuracy"), (decision, "balanced_accuracy"), (None, scoring.PRECISION)):
+        by_seed, low, high = scoring.over_seeds(ones, others, key)
+        measure = key[1].replace("_", " ")
         columns[measure] = float(np.mean(by_seed))
         columns[f"{measure} low"], columns[f"{measure} high"] = low, high
         columns[f"{measure} by seed"] = " ".join(f"{value:+.4f}" for value in by_seed)

@@ -8,8 +8,8 @@ All trained stages of a run are compared, or the files given with --weights; the
 Training batches are balanced and the test set is not, so three decisions are reported: p > 0.5; the logit corrected by
 the prior of the training set (prior-corrected); thresholds tuned on the validation split (tuned). For each decision:
 accuracy, balanced accuracy (mean of the accuracies on positives and on negatives) and F1; and average precision, which
-needs no decision. Intervals hold 95 % of bootstrap resamples of the faces; all scores see the same resamples, so that
-differences are paired.
+needs no decision. Intervals hold 95 % of bootstrap resamples of the faces, those of the validation split included; all
+scores see the same resamples, so that differences are paired.
 
 Written to RUN/evaluation or OUT: tables.txt and evaluation.csv (all numbers), evaluation.json and NAME.npz (read by
 report), and, where a network maps regions, regions.png (found regions; white: true boxes) and NAME-figure4.png (as the
@@ -63,6 +63,7 @@ def evaluate_files(weights, lmdb, out, settings=None, device="cpu"):
         split=settings.split,
         faces=len(first.labels),
         attributes=data.attributes,
+        prior=data.prior.tolist(),
         tuned_for=settings.tune,
         resamples=settings.resamples,
         synthetic_faces=boxes is not None,
@@ -224,7 +225,8 @@ def add_arguments(parser):
         "--tune",
         default=default.tune,
         choices=tuple(metrics.MEASURES),
-        help=f"The measure for which thresholds are tuned on the validation split (default: {default.tune}).",
+        help="The measure that thresholds are tuned for, by probabilities fitted on the validation split (default: "
+        f"{default.tune}, which is best where the probability is 0.5).",
     )
     add(
         "--resamples",

@@ -98,8 +98,9 @@ class Evaluation:
     """One file of weights on a split. model: its deploy prototxt; data: Data; settings: EvaluateSettings
 
     Attributes: network (its kind), checksum (of the weights), rate (faces/s, reading included), blobs (dict blob ->
-    (N, ...)), labels (N, A), calibration, scored (dict score -> scoring.Scored), mapper (localisation.Mapper or None).
-    Writes calibration.json where none fits, see is_for_users. Raises ToolError, OSError.
+    (N, ...)), labels (N, A), validation (dict blob -> (M, ...), with "labels"; for the validation split the same dict
+    as blobs), calibration, scored (dict score -> scoring.Scored), mapper (localisation.Mapper or None).
+    Writes calibration.json, see is_for_users. Raises ToolError, OSError.
     """
 
     def __init__(self, model, weights, data, settings):
@@ -111,13 +112,18 @@ class Evaluation:
         start = time.perf_counter()
         self.blobs, self.labels = responses(net, data, settings.split, settings)
         self.rate = len(self.labels) / (time.perf_counter() - start)
-        self.calibration = self.calibrate(net, settings)
+        scores = [blob for blob in results.SCORES.values() if blob in self.blobs]
+        self.validation, labels = self.blobs, self.labels
+        if settings.split != "val":
+            self.validation, labels = responses(net, data, "val", settings, scores)
+            self.validation["labels"] = labels
+        self.calibration = self.calibrate({blob: self.validation[blob] for blob in scores}, labels, settings)
         self.scored = {}
         for title, blob in results.SCORES.items():
-            if blob in self.blobs:
-                threshold = np.array(self.calibration.scores[blob].threshold)
+            if blob in scores:
+                validation = None if settings.split == "val" else (self.validation[blob], labels)
                 self.scored[title] = scoring.Scored(
-                    self.blobs[blob], self.labels, data.prior, threshold, settings.resamples
+                    self.blobs[blob], self.labels, data.prior, validation, settings.tune, settings.resamples
                 )
         self.mapper = localisation.Mapper.of(net, model) if "region_mapper" in net.params else None
 
@@ -126,21 +132,18 @@ class Evaluation:
         """The Scored of the network's final output."""
         return list(self.scored.values())[-1]
 
-    def calibrate(self, net, settings):
-        """The Calibration of these weights on this data: that of calibration.json if it fits, else a new one."""
-        prior = self.data.prior.tolist()
+    def calibrate(self, scores, labels, settings):
+        """The Calibration by the validation faces: scores, dict blob -> (M, A); labels (M, A)."""
         new = calibration.Calibration(
-            self.checksum, self.data.checksum, self.attributes, prior, settings.faces, settings.tune, {}
+            self.checksum,
+            self.data.checksum,
+            self.attributes,
+            self.data.prior.tolist(),
+            settings.faces,
+            settings.tune,
+            calibration.make(scores, labels, self.data.prior, settings.tune),
         )
-        kept = calibration.read(self.weights)
-        blobs = [blob for blob in results.SCORES.values() if blob in self.blobs]
-        if kept and kept.made_with() == new.made_with() and set(blobs) <= set(kept.scores):
-            return kept
-        outputs, labels = self.blobs, self.labels
-        if settings.split != "val":
-            outputs, labels = responses(net, self.data, "val", settings)
-        new.scores = calibration.make({blob: outputs[blob] for blob in blobs}, labels, self.data.prior, settings.tune)
-        if self.is_for_users(new, kept):
+        if self.is_for_users(new, calibration.read(self.weights)):
             calibration.write(self.weights, new)
         return new
 
@@ -158,6 +161,8 @@ class Evaluation:
     def save(self, path):
         """Write scores, labels and what regions need as an .npz file. Raises OSError."""
         arrays = {"labels": self.labels, **self.blobs}
+        if self.validation is not self.blobs:
+            arrays.update((f"validation_{name}", values) for name, values in self.validation.items())
         if self.mapper:
             arrays.update(average=self.mapper.average, rectangles=self.mapper.rectangles)
             arrays.update(threshold=self.mapper.threshold, average_weight=self.mapper.weight)

@@ -16,10 +16,17 @@ def count(decisions, labels, weights=None):
     """Counts of decisions (N, A) bool against labels (N, A) bool.
 
     weights: how often each face counts, (N,), or (R, N) for R resamples; None for once each
+    decisions: also (R, N, A), those of each resample
     """
     weights = np.ones(len(labels), np.float32) if weights is None else weights
-    cells = (decisions & labels, decisions & ~labels, ~decisions & labels, ~decisions & ~labels)
-    return Counts(*(weights @ cell.astype(np.float32) for cell in cells))
+
+    def total(cell):
+        cell = cell.astype(np.float32)
+        return weights @ cell if cell.ndim == 2 else (weights[:, np.newaxis] @ cell)[:, 0]
+
+    present, tp, positive = total(decisions), total(decisions & labels), total(labels)
+    faces = weights.sum(axis=-1, keepdims=True)
+    return Counts(tp, present - tp, positive - tp, faces - present - positive + tp)
 
 
 def share(part, whole):

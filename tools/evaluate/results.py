@@ -13,10 +13,10 @@ from data_prep.store import manifest
 from models import table1
 from models.options import NETWORKS
 from tools.errors import ToolError
-from tools.evaluate import calibration, json_records, localisation
+from tools.evaluate import calibration, json_records, localisation, metrics
 
 NAME = "evaluation.json"
-VERSION = 3
+VERSION = 4
 # Score of a network -> blob of its deploy net; the last one that a network has is its answer.
 SCORES = {"task one": "max_d", "full network": "logits"}
 MEAN = "mean"
@@ -51,7 +51,10 @@ class Row:
 
 @dataclasses.dataclass
 class Difference:
-    """Means of the tuned answer of one network less those of another, with 95 % intervals of paired resamples."""
+    """Means of the tuned answer of one network less those of another, with 95 % intervals of paired resamples.
+
+    Average precision needs no decision.
+    """
 
     network: str
     minus: str
@@ -64,6 +67,9 @@ class Difference:
     f1: typing.Optional[float] = json_records.key("F1")
     f1_low: typing.Optional[float] = json_records.key("F1 low")
     f1_high: typing.Optional[float] = json_records.key("F1 high")
+    average_precision: typing.Optional[float]
+    average_precision_low: typing.Optional[float]
+    average_precision_high: typing.Optional[float]
 
 
 @dataclasses.dataclass
@@ -101,8 +107,8 @@ class EvaluationResult:
     """An evaluation of one or more networks on a split.
 
     date: of the evaluation, UTC; commit: of the project then; lmdb, data: the LMDB folder and its manifest's checksum;
-    source: kind of data set, "" where unknown; faces: evaluated; tuned_for: what thresholds were tuned for; networks:
-    by the name they were given
+    source: kind of data set, "" where unknown; faces: evaluated; prior: of each attribute, see evaluation.Data;
+    tuned_for: the measure that thresholds were tuned for; networks: by the name they were given
     """
 
     version: int
@@ -114,6 +120,7 @@ class EvaluationResult:
     split: str
     faces: int
     attributes: list[str]
+    prior: list[float]
     tuned_for: str
     resamples: int
     synthetic_faces: bool
@@ -172,6 +179,10 @@ def _check(result, path):
         raise ValueError(f"{path}: damaged, key {'networks' if result.attributes else 'attributes'!r} is empty")
     if result.split not in manifest.SPLITS:
         raise ValueError(f"{path}: damaged, key 'split' must be one of {', '.join(manifest.SPLITS)}")
+    if len(result.prior) != len(result.attributes) or not all(0 < share < 1 for share in result.prior):
+        raise ValueError(f"{path}: damaged, key 'prior' must hold a share in (0, 1) per attribute")
+    if result.tuned_for not in metrics.MEASURES:
+        raise ValueError(f"{path}: damaged, key 'tuned for' must be one of {', '.join(metrics.MEASURES)}")
     expected = [*result.attributes, MEAN]
     for name, network in result.networks.items():
         where = f"{path}: networks: {name}"
@@ -249,7 +260,8 @@ def write_arrays(path, **arrays):
 def read_arrays(folder, name, result):
     """Scores, labels and responses of a network of an EvaluationResult: dict name -> array, shapes checked.
 
-    labels (N, A) bool; by blob: max_d, logits (N, A), rois_image (N, A, 4), response (N, A, 4, 4); and of the
+    labels (N, A) bool; by blob: max_d, logits (N, A), rois_image (N, A, 4), response (N, A, 4, 4); unless the split is
+    the validation split, validation_labels, validation_max_d and validation_logits of its faces (M, A); and of the
     RegionMapper: average (A, 4, 4), rectangles (A, 4, 4, 4), threshold, average_weight. Raises ToolError.
     """
     path = arrays_path(folder, name)
@@ -264,6 +276,10 @@ def read_arrays(folder, name, result):
         raise ToolError(f"{path}: damaged, no readable arrays ({error}); evaluate again")
     faces, attributes, size = result.faces, len(result.attributes), table1.RESPONSE_SIZE
     shapes = {"labels": (faces, attributes), SCORES[answer(result.networks[name])]: (faces, attributes)}
+    if result.split != "val":
+        rows = arrays["validation_labels"].shape[:1] if "validation_labels" in arrays else (1,)
+        of_faces = ["labels", *(blob for blob in SCORES.values() if blob in arrays)]
+        shapes.update((f"validation_{key}", (*rows, attributes)) for key in of_faces)
     if "average" in arrays:
         shapes.update(response=(faces, attributes, size, size), rois_image=(faces, attributes, 4))
         shapes.update(average=(attributes, size, size), rectangles=(attributes, size, size, 4))

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tools.evaluate import metrics, results
-from tools.evaluate.calibration import TUNED, decide
+from tools.evaluate import calibration, metrics, results
+from tools.evaluate.calibration import TUNED
 
 PRECISION = "average_precision"
 SUFFIXES = ("", "_low", "_high")
@@ -12,28 +12,37 @@ SUFFIXES = ("", "_low", "_high")
 class Scored:
     """One score of one network on a split: its measures, and the same on resamples of the faces.
 
-    score: (N, A) logits; labels: (N, A) bool; prior, threshold: (A,); resampled: number of resamples, the same ones
-    for all scores of a split, so that differences between scores are paired
+    score: (N, A) logits; labels: (N, A) bool; prior: (A,); validation: the scores and labels, (M, A) each, that
+    thresholds are tuned on, None where they are those of this split; measure: what they are tuned for; resampled:
+    number of resamples; seed: of the resamples. With the same seed they are the same for all scores of a split, so that
+    differences between scores are paired.
+    The faces that thresholds are tuned on are resampled too, so that intervals include what the choice of the
+    thresholds adds.
     Attributes: values, dict (decision, measure) -> (A,); samples, the same of the resamples -> (R, A). Average
-    precision needs no decision: None.
+    precision needs no decision: None. decided: the tuned decisions, (N, A) bool.
     """
 
-    def __init__(self, score, labels, prior, threshold, resampled=1000):
-        decisions = decide(score, prior, threshold)
+    def __init__(self, score, labels, prior, validation=None, measure="accuracy", resampled=1000, seed=0):
+        tuned_on = (score, labels) if validation is None else validation
+        threshold, _, _ = calibration.fit(*tuned_on, prior, measure)
+        decisions = calibration.decide(score, prior, threshold)
         self.values, samples, self.labels = {}, {}, labels
         for decision, decided in decisions.items():
             counts = metrics.count(decided, labels)
-            for name, measure in metrics.MEASURES.items():
-                self.values[decision, name] = measure(counts)
+            for name, of in metrics.MEASURES.items():
+                self.values[decision, name] = of(counts)
         self.values[None, PRECISION] = metrics.average_precision(score, labels)
-        for weights in metrics.resamples(len(labels), resampled):
-            for decision, decided in decisions.items():
+        drawn = metrics.resamples(len(labels), resampled, seed)
+        validation_drawn = metrics.resamples(len(tuned_on[1]), resampled, seed + 1)
+        for weights, others in zip(drawn, validation_drawn):
+            thresholds, _, _ = calibration.fit(*tuned_on, prior, measure, weights if validation is None else others)
+            for decision, decided in calibration.decide(score, prior, thresholds).items():
                 counts = metrics.count(decided, labels, weights)
-                for name, measure in metrics.MEASURES.items():
-                    samples.setdefault((decision, name), []).append(measure(counts))
+                for name, of in metrics.MEASURES.items():
+                    samples.setdefault((decision, name), []).append(of(counts))
             samples.setdefault((None, PRECISION), []).append(metrics.average_precision(score, labels, weights))
         self.samples = {key: np.concatenate(parts) for key, parts in samples.items()}
-        self.decisions = list(decisions)
+        self.decisions, self.decided = list(decisions), decisions[TUNED]
 
     def rows(self, title, attributes):
         """results.Row per attribute, then of the mean, and in each group per decision."""
@@ -65,6 +74,19 @@ class Scored:
         return with_mean(self.samples[key])[:, -1] - with_mean(other.samples[key])[:, -1]
 
 
+def of_arrays(arrays, blob, result, resampled=None, seed=0):
+    """The Scored of one blob of a network that was evaluated.
+
+    arrays: as results.read_arrays gives them; result: its results.EvaluationResult; resampled: None for as many
+    resamples as there
+    """
+    validation = None
+    if result.split != "val":
+        validation = arrays[f"validation_{blob}"], arrays["validation_labels"].astype(bool)
+    labels, prior = arrays["labels"].astype(bool), np.array(result.prior)
+    return Scored(arrays[blob], labels, prior, validation, result.tuned_for, resampled or result.resamples, seed)
+
+
 def with_mean(values):
     """Values (..., A) and, behind them, their mean over the finite ones."""
     finite = np.isfinite(values)
@@ -94,8 +116,8 @@ def differences(scored):
     for place, minus in enumerate(names):
         for name in names[place + 1 :]:
             measures = {}
-            for measure in metrics.MEASURES:
-                cells = scored[name].difference(scored[minus], (TUNED, measure))
+            for decision, measure in [*((TUNED, measure) for measure in metrics.MEASURES), (None, PRECISION)]:
+                cells = scored[name].difference(scored[minus], (decision, measure))
                 measures.update({f"{measure}{suffix}": number(v) for suffix, v in zip(SUFFIXES, cells)})
             rows.append(results.Difference(name, minus, **measures))
     return rows

@@ -5,11 +5,13 @@ import dataclasses
 import numpy as np
 
 from tools.errors import ToolError
-from tools.evaluate import metrics
+from tools.evaluate import metrics, scoring
+from tools.evaluate.calibration import TUNED
 from tools.report import charts, headline, page
 
 KINDS = ("cascade", "whole_face", "region")
 RESAMPLES = 1000
+OTHER_SEED = 2  # of the resamples of a run on other faces
 
 
 def shared(one, two):
@@ -33,34 +35,23 @@ def paired(one, two):
     return same and one.result.data == two.result.data and np.array_equal(one.labels, two.labels)
 
 
-def right(opened, name, attributes):
-    """Whether each answer of a network is right, (N, A) bool, of these attributes."""
-    decisions, _ = opened.answers(name)
+def columns(opened, name, attributes, seed):
+    """Tuned answers of a network to these attributes: whether each is right, (N, A) bool, and accuracies of resamples.
+
+    seed: of the resamples, (R, A)
+    """
     places = [opened.attributes.index(attribute) for attribute in attributes]
-    return (decisions == opened.labels)[:, places]
+    scored = opened.scored(name, RESAMPLES, seed)
+    return (scored.decided == scored.labels)[:, places], scored.samples[TUNED, "accuracy"][:, places]
 
 
-def differences(first, second, are_paired, resampled=RESAMPLES):
+def differences(first, second):
     """Accuracy of `second` less that of `first`: value, low, high, (A + 1,) each, the mean last.
 
-    first, second: whether answers are right, (N, A) bool; are_paired: both are of the same faces
+    first, second: as `columns` returns them, with the same seed where both are of the same faces
     """
-
-    def samples(answers, seed):
-        answers = answers.astype(np.float32)
-        parts = [
-            weights @ answers / weights.sum(axis=1, keepdims=True)
-            for weights in metrics.resamples(len(answers), resampled, seed)
-        ]
-        return np.concatenate(parts)
-
-    difference = samples(second, 0) - samples(first, 0 if are_paired else 1)
-    value = second.mean(axis=0) - first.mean(axis=0)
-    both = [
-        np.append(value, value.mean()),
-        np.concatenate([difference, difference.mean(axis=1, keepdims=True)], axis=1),
-    ]
-    return both[0], *metrics.interval(both[1])
+    value = second[0].mean(axis=0) - first[0].mean(axis=0)
+    return scoring.with_mean(value), *metrics.interval(scoring.with_mean(second[1] - first[1]))
 
 
 def settings(one, two):
@@ -113,8 +104,9 @@ def make(one, two):
         raise ToolError(f"{one.folder} and {two.folder}: no attribute in common, so there is nothing to compare")
     are_paired, sections, text = paired(one, two), {}, ""
     for names in shared(one, two):
-        first, second = (right(opened, name, attributes) for opened, name in zip((one, two), names))
-        cells = differences(first, second, are_paired)
+        seeds = (0, 0 if are_paired else OTHER_SEED)
+        sides = [columns(opened, name, attributes, seed) for opened, name, seed in zip((one, two), names, seeds)]
+        cells, (first, second) = differences(*sides), (side[0] for side in sides)
         each = [(*map(float, part),) for part in zip(*cells)]
         rows, dots = [], []
         shown = [*map(page.human, attributes), "Mean"]

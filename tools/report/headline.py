@@ -42,7 +42,7 @@ def facts(opened):
         )
     rows["Decisions"] = (
         f"thresholds tuned for {result.tuned_for} on the validation split; 95 % intervals of {result.resamples:,} "
-        "bootstrap resamples of the faces"
+        "bootstrap resamples of the test and validation faces"
     )
     rows["Intended use"] = INTENDED
     return rows
@@ -186,6 +186,7 @@ def differences(opened):
     """Table of the differences between all pairs of networks."""
     rows = []
     for row in opened.result.differences:
-        measures = [page.measure(row, key) for key in ("accuracy", "balanced_accuracy", "f1")]
+        measures = [page.measure(row, key) for key in ("accuracy", "balanced_accuracy", "f1", "average_precision")]
         rows.append([f"{label(row.network)} minus {label(row.minus)}", *measures])
-    return page.table(["Difference", "Accuracy", "Balanced accuracy", "F1"], rows, words="Differences between networks")
+    heads = ["Difference", "Accuracy", "Balanced accuracy", "F1", "Average precision"]
+    return page.table(heads, rows, words="Differences between networks")

@@ -10,7 +10,7 @@ from data_prep.store import manifest
 from tools import networks
 from tools import run as runs
 from tools.errors import ToolError
-from tools.evaluate import calibration, localisation, results
+from tools.evaluate import calibration, localisation, results, scoring
 from tools.report import page
 
 
@@ -64,6 +64,11 @@ class Opened:
     def scores(self, name):
         """Scores (N, A) that a network answers with."""
         return self.arrays[name][results.SCORES[results.answer(self.result.networks[name])]]
+
+    def scored(self, name, resampled, seed):
+        """The scoring.Scored of these scores; resampled, seed: number and seed of the resamples of the faces."""
+        blob = results.SCORES[results.answer(self.result.networks[name])]
+        return scoring.of_arrays(self.arrays[name], blob, self.result, resampled, seed)
 
     def thresholds(self, name):
         """Thresholds (A,) of these scores, tuned on validation."""
