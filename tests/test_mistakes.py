@@ -63,6 +63,7 @@ TRAIN = {
     "GPU with BVLC": (["--device", "cuda", "--caffe", "bvlc"], ("CPU", "torch")),
     "precision with BVLC": (["--precision", "bfloat16", "--caffe", "bvlc"], "float32 only"),
     "no threads": (["--threads", "0"], "--threads must be at least 1"),
+    "snapshots": (["--keep-snapshots", "-1"], "--keep-snapshots must be at least 0"),
 }
 
 

@@ -169,6 +169,34 @@ def test_the_command_killed_alone_lets_caffe_stop_with_a_snapshot(small_lmdb, un
     same(weights(run), weights(undisturbed(engine)))
 
 
+@pytest.mark.parametrize("engine", ("bvlc", "torch"))
+def test_only_the_newest_snapshots_are_kept(engine, small_lmdb, undisturbed, tmp_path):
+    run, solver = tmp_path / "run", SOLVER.replace("snapshot=1000", "snapshot=10")
+    done = face_cascade(*words(small_lmdb, run, engine, solver), "--keep-snapshots", "2")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (run / "region").glob("region_iter_*")) == [
+        f"region_iter_{number}.{ending}" for number in (30, 40) for ending in ("caffemodel", "solverstate")
+    ]
+    same(weights(run), weights(undisturbed(engine)))
+
+
+def test_pruning_leaves_what_is_newer_and_what_is_no_pair(tmp_path):
+    for name in ("1.solverstate", "1.caffemodel", "2.solverstate", "2.caffemodel", "3.caffemodel"):
+        (tmp_path / f"a_iter_{name}").write_bytes(b"")
+    for name in ("9.solverstate", "9.caffemodel"):
+        (tmp_path / f"a_iter_{name}").write_bytes(b"")
+
+    def left():
+        return "".join(sorted({path.stem.removeprefix("a_iter_") for path in tmp_path.iterdir()}))
+
+    snapshots.prune(tmp_path, "a", 0, 9)
+    assert left() == "1239"
+    snapshots.prune(tmp_path, "a", 1, 2)
+    assert left() == "239"
+    snapshots.prune(tmp_path, "a", 1, 9)
+    assert left() == "39"
+
+
 def copied(source, folder):
     """A copy of a run whose task one is not done yet, with its two snapshots."""
     run = folder / "run"

@@ -82,6 +82,7 @@ DAMAGE = {
     "number as attribute": (change(["data", "attributes"], [1]), "'attributes' must be a list of names"),
     "engine": (change(["settings", "engine"], "caffe2"), "'engine' must be one of bvlc, torch"),
     "threads": (change(["settings", "threads"], "two"), "'threads' must be a number, not \"two\""),
+    "snapshots": (change(["settings", "keep_snapshots"], -1), "'keep_snapshots' must be at least 0"),
     "unknown key": (change(["settings", "colour"], 1), "unknown key 'colour'"),
     "min_firings": (change(["settings", "average", "min_firings"], None), "'min_firings' must be a number, not null"),
     "stage": (change(["stages", "regoin"], {}), "unknown stage"),

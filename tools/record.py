@@ -14,8 +14,8 @@ STATES = ("running", "interrupted", "failed", "done")
 ENGINES = ("bvlc", "torch")
 PRECISIONS = ("float32", "tf32", "bfloat16")
 RECTANGLES = ("theoretical", "measured")
-# Settings that records of earlier commits do not have.
-ADDED = ("start_from", "start_checksum")
+# Settings that records of earlier commits do not have, and what they trained with.
+ADDED = {"start_from": "", "start_checksum": "", "keep_snapshots": 0}
 DEVICE = re.compile(r"cpu|cuda(:\d+(,\d+)*)?")
 
 
@@ -45,7 +45,7 @@ class Settings:
     network: the fields of models.options.NetworkOptions that do not come from the data; solver: dict stage -> dict
     field -> text, changes to the files in solver/; device: "cpu", "cuda:0" or "cuda:0,1"; threads: 0 for one per core
     start_from: path of the weights that region and whole_face start from, "" for random ones; start_checksum: its
-    SHA-256
+    SHA-256; keep_snapshots: how many of a stage are kept, 0 for all
     """
 
     network: dict = dataclasses.field(default_factory=dict)
@@ -56,6 +56,7 @@ class Settings:
     precision: str = "float32"
     device: str = "cpu"
     threads: int = 0
+    keep_snapshots: int = 3
     start_from: str = ""
     start_checksum: str = ""
 
@@ -100,12 +101,13 @@ def parse(record, path):
         raise ValueError(f"{path}: data: damaged, key 'attributes' must be a list of names")
     given = files.member(record, "settings", dict, path)
     average = fields(Average, files.member(given, "average", dict, f"{path}: settings"), f"{path}: settings: average")
-    added = {key: given.get(key, "") for key in ADDED}
-    settings = fields(Settings, {**given, **added, "average": average}, f"{path}: settings")
+    settings = fields(Settings, {**ADDED, **given, "average": average}, f"{path}: settings")
     _check_solver(settings.solver, f"{path}: settings: solver")
     _check_solver({stage: {"random_seed": settings.seed} for stage in TRAINED}, f"{path}: settings: seed")
     if not DEVICE.fullmatch(settings.device):
         raise ValueError(f"{path}: settings: damaged, key 'device' is {settings.device[:60]!r}, not a device")
+    if settings.keep_snapshots < 0:
+        raise ValueError(f"{path}: settings: damaged, key 'keep_snapshots' must be at least 0")
     for key, allowed in (("engine", ENGINES), ("precision", PRECISIONS)):
         if getattr(settings, key) not in allowed:
             raise ValueError(f"{path}: settings: damaged, key {key!r} must be one of {', '.join(allowed)}")

@@ -90,6 +90,13 @@ def add_run_arguments(parser, folder="build/run", holds="the run and its record"
     )
     add("--threads", type=int, metavar="N", help="The number of CPU threads (default: one per core).")
     add(
+        "--keep-snapshots",
+        type=int,
+        metavar="N",
+        help="Keep only the N newest snapshots of each stage, 0 for all (default: 3; a snapshot of twenty attributes "
+        "takes 0.6 GB).",
+    )
+    add(
         "--flags",
         default="",
         help='Further flags for `caffe train`, such as --flags="-shard batches" (default: none).',
@@ -157,6 +164,10 @@ def apply(run, arguments):
         if arguments.threads < 1:
             raise ToolError(f"--threads must be at least 1, not {arguments.threads}")
         settings.threads = arguments.threads
+    if arguments.keep_snapshots is not None:
+        if arguments.keep_snapshots < 0:
+            raise ToolError(f"--keep-snapshots must be at least 0, not {arguments.keep_snapshots}")
+        settings.keep_snapshots = arguments.keep_snapshots
     start_from = getattr(arguments, "start_from", None)
     if start_from:
         if not pathlib.Path(start_from).is_file():

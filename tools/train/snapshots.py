@@ -38,6 +38,14 @@ def pairs(folder, prefix):
     return sorted(snapshots, key=lambda pair: -pair.iteration)
 
 
+def prune(folder, prefix, keep, iteration):
+    """Of the pairs up to an iteration, delete all but the `keep` newest; 0 keeps all. Raises OSError."""
+    older = [pair for pair in pairs(folder, prefix) if pair.iteration <= iteration]
+    for pair in older[keep:] if keep else []:
+        pair.state.unlink()
+        pair.weights.unlink()
+
+
 def newest_whole(folder, prefix, net):
     """The newest complete Snapshot (None if there is none), and a list of sentences about the newer, damaged ones.
 

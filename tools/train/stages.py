@@ -109,6 +109,7 @@ def train_stage(run, name, call, later=()):
         ended = watch(run, name, call, snapshot, last, later)
         snapshot, _ = snapshots.newest_whole(place, name, net)
         judge(run, name, snapshot, last, ended)
+        snapshots.prune(place, name, run.settings.keep_snapshots, snapshot.iteration)
         asked = ended.asked
     stage.state, stage.message = "done", ""
     stage.weights, stage.checksum = f"{name}/{snapshot.weights.name}", files.sha256(snapshot.weights)
@@ -123,7 +124,7 @@ def train_stage(run, name, call, later=()):
 
 def watch(run, name, call, snapshot, last, later):
     """Run `caffe train` for a stage, from a Snapshot or None, with its progress: a training.Ended."""
-    from tools.train import initial, progress, training
+    from tools.train import initial, progress, snapshots, training
 
     stage = run.stages[name]
     words = [str(call.engine.caffe.absolute()), "train", f"-solver={name}/solver.prototxt", *training_flags(run, call)]
@@ -146,6 +147,8 @@ def watch(run, name, call, snapshot, last, later):
         spent = time.monotonic() - begun
         images = run.images_of(name, iteration - first) * len(run.attributes)
         stage.images_per_second = images / spent
+        if run.settings.keep_snapshots:  # and one more, because the newest one may be incomplete
+            snapshots.prune(run.place(name), name, run.settings.keep_snapshots + 1, iteration)
         if earlier + spent > stage.seconds + 30:
             stage.seconds = earlier + spent
             run.write()
