@@ -232,7 +232,7 @@ def measures(ones):
 
 
 def difference(title, ones, reference):
-    """Columns of a table: Scored `ones`, one per seed, less a Scored, with 95 % intervals over the test faces.
+    """Columns of a table: Scored `ones`, one per seed, less a Scored, with 95 % intervals over the faces.
 
     Of the tuned accuracy and of average precision, which does not depend on the choice of thresholds.
     """

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import scipy.optimize
 import sklearn.linear_model
 
 from data_prep.files import sha256
@@ -98,9 +99,44 @@ def test_probabilities_stay_finite_for_separable_and_for_constant_scores():
     fitted = calibration.fit(np.where(labels, -1.0, 1.0), labels, PRIOR)  # scores in the wrong order
     np.testing.assert_allclose(calibration.probability(column(-1, 1), *fitted[1:]), 0.5, atol=1e-3)
     assert np.isfinite(calibration.fit(np.zeros((40, 1)), labels, PRIOR)).all()
-    # A misordered attribute is decided for its more frequent class.
-    threshold, _, _ = calibration.fit(np.where(labels, -1.0, 1.0)[5:], labels[5:], PRIOR)
-    assert threshold < -100
+
+
+@pytest.mark.parametrize("measure", metrics.MEASURES)
+@pytest.mark.parametrize("positives", (10, 20, 30))
+def test_misordered_scores_get_one_answer_for_all_faces(measure, positives):
+    """Once a defect: reversed scores were decided by a threshold in their middle, each of them wrongly."""
+    labels = column(*[0] * (40 - positives), *[1] * positives) > 0
+    scores = np.where(labels, -1.0, 1.0) + np.linspace(0, 0.5, 40)[:, np.newaxis]
+    threshold, _, _ = calibration.fit(scores, labels, PRIOR, measure)
+    decided = np.unique(scores > threshold)
+    assert len(decided) == 1
+    if measure == "accuracy":
+        assert positives == 20 or decided[0] == (positives > 20)
+
+
+def test_the_line_has_the_least_loss_also_for_scores_that_hardly_vary():
+    """Once a defect: Newton's steps went back and forth, and the line of the start was returned."""
+    rng = np.random.default_rng(4)
+
+    def loss(line, score, target):
+        logit = line[0] * score + line[1]
+        return np.sum(np.logaddexp(0, logit) - target * logit)
+
+    scores = np.where(rng.random((471, 40)) < 0.97, 0.0, 5 * rng.normal(size=(471, 40)))
+    labels = rng.random((471, 40)) < 0.3
+    _, slopes, offsets = calibration.fit(scores, labels, np.full(40, 0.3))
+    rising = 0
+    for score, label, slope, offset in zip(scores.T, labels.T, slopes, offsets):
+        positive, negative = label.sum(), (~label).sum()
+        target = np.where(label, (positive + 1) / (positive + 2), 1 / (negative + 2))
+        start = [0, np.log(positive / negative)]
+        best = scipy.optimize.minimize(loss, start, (score, target), method="BFGS")
+        if best.x[0] > 0.01:
+            rising += 1
+            assert loss((slope, offset), score, target) == pytest.approx(best.fun, abs=1e-3)
+        elif best.x[0] < 0:
+            assert slope < 0.01
+    assert 10 < rising < 30
 
 
 def test_calibration_is_stored_beside_the_weights(tmp_path):

@@ -313,7 +313,7 @@ def run(arguments):
     print(f"\n{arguments.iterations} iterations per variant, {len(seeds)} seeds; thresholds tuned on validation")
     show(rows)
     if differences:
-        print("\ndifferences, with 95 % intervals over resampled test faces, and those of each seed")
+        print("\ndifferences, with 95 % intervals over resampled test and validation faces, and those of each seed")
         show(differences)
     print(f"{folder}: ablation.csv, differences.csv, ablation.json")
     return 0

@@ -6,6 +6,7 @@ to the logit of a probability (Platt 1999), and the threshold that is best if th
 accuracy that is where the probability is 0.5. A calibration is valid for the weights and data that it was fitted with.
 """
 
+import concurrent.futures
 import dataclasses
 import pathlib
 
@@ -53,6 +54,15 @@ class Calibration:
     tuned_for: str
     scores: dict[str, ScoreCalibration]
 
+    def equals(self, other):
+        """Whether another Calibration has the same inputs, and numbers that differ by rounding only."""
+        fields = [{**dataclasses.asdict(one), "scores": None} for one in (self, other)]
+        numbers = [{name: dataclasses.astuple(score) for name, score in one.scores.items()} for one in (self, other)]
+        return fields[0] == fields[1] and all(
+            name in numbers[0] and np.allclose(numbers[0][name], values, rtol=1e-4, atol=1e-4)
+            for name, values in numbers[1].items()
+        )
+
 
 def decide(scores, prior, threshold):
     """The decisions of one score under each of DECISIONS: dict name -> (N, A) bool.
@@ -74,65 +84,77 @@ def fit(scores, labels, prior, measure="accuracy", weights=None):
     """Fit a line from score to logit, and the threshold that follows from it: threshold, slope, offset, (A,) each.
 
     sigmoid(slope * score + offset) is the probability of "present" (Platt 1999). If these probabilities are right, the
-    threshold gives the best expected value of the measure. All validation faces determine it; that which is best on the
-    validation faces themselves is determined by the few next to it, and is less accurate (docs/evaluation.md).
+    threshold gives the best expected value of the measure. A threshold chosen by its accuracy on the validation faces
+    depends on the few faces next to it, and is less accurate (docs/evaluation.md).
     An attribute with too few validation faces of a class gets slope 1 and the shift of the training prior.
 
     scores: (N, A); labels: (N, A) bool; prior: (A,); measure: name in metrics.MEASURES
     weights: how often each face counts, (R, N) for R resamples, which give arrays (R, A); None for once each
     """
     of_resamples = np.ones((1, len(labels))) if weights is None else weights.astype(np.float64)
-    usable = enough(labels, of_resamples)
-    slope, offset = np.ones(usable.shape), np.tile(metrics.prior_shift(prior), (len(usable), 1))
-    threshold = -offset
-    for index in np.flatnonzero(usable.any(axis=0)):
-        score, rows = scores[:, index].astype(np.float64), usable[:, index]
-        line = _line(score, labels[:, index], of_resamples[rows])
-        slope[rows, index], offset[rows, index] = line.T
-        cut = _cut(score, line, of_resamples[rows], measure)
-        threshold[rows, index] = (np.log(cut / (1 - cut)) - line[:, 1]) / line[:, 0]
-    fitted = threshold, slope, offset
-    return tuple(part[0] for part in fitted) if weights is None else fitted
+    usable, shift = enough(labels, of_resamples), metrics.prior_shift(prior)
+
+    def fit_one(index):
+        found = np.tile([-shift[index], 1.0, shift[index]], (len(usable), 1))
+        rows = usable[:, index]
+        if rows.any():
+            found[rows] = _fitted(scores[:, index].astype(np.float64), labels[:, index], of_resamples[rows], measure)
+        return found
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        fitted = np.stack(list(pool.map(fit_one, range(labels.shape[1]))), axis=-1).swapaxes(0, 1)
+    return tuple(fitted[:, 0] if weights is None else fitted)
 
 
-def _line(score, label, weights):
-    """Slope and offset (R, 2) of one attribute: score (N,), label (N,) bool, weights (R, N)."""
+def _fitted(score, label, weights, measure):
+    """Threshold, slope and offset (R, 3) of one attribute: score (N,), label (N,) bool, weights (R, N)."""
     # Scores in units of their spread make Newton's step well conditioned.
     centre, spread = score.mean(), max(score.std(), 1e-6)
     inputs = (score - centre) / spread
-    all_faces = _newton(inputs, label, np.ones((1, len(label))), np.array([[1, np.log(label.sum() / (~label).sum())]]))
-    line = _newton(inputs, label, weights, all_faces)
-    # A negative slope means that the score misorders the faces: it is ignored, but for the threshold to be finite.
+    start = np.array([[1, np.log(label.sum() / (~label).sum())]])
+    all_faces = _newton(inputs, label, np.ones((1, len(label))), start, 1e-6)
+    line = _newton(inputs, label, weights, all_faces, 1e-2)
+    # A negative slope means that the score misorders the faces: then all faces get the same answer, and nearly the same
+    # probability. The slope stays positive, because higher scores mean "present" everywhere.
+    share = weights @ label / weights.sum(axis=1)
     misordered = line[:, 0] < 1e-3
-    line[misordered, 0] = 1e-3
-    line[misordered, 1] = np.log((weights @ label) / (weights @ ~label))[misordered]
+    flat = np.stack([np.full_like(share, 1e-3), np.log(share / (1 - share))], axis=1)
+    line = np.where(misordered[:, np.newaxis], flat, line)
+    cut = _cut(inputs, line, weights, measure)
+    threshold = (np.log(cut / (1 - cut)) - line[:, 1]) / line[:, 0]
+    beyond = 1000 * np.abs(inputs).max() + 1
+    threshold = np.where(misordered, np.where(share > cut, -beyond, beyond), threshold)
     slope = line[:, 0] / spread
-    return np.stack([slope, line[:, 1] - slope * centre], axis=1)
+    return np.stack([centre + spread * threshold, slope, line[:, 1] - slope * centre], axis=1)
 
 
-def _newton(inputs, label, weights, start):
+def _newton(inputs, label, weights, start, tolerance):
     """The line (R, 2) with the least cross-entropy to Platt's smoothed targets, by Newton's method from a line `start`.
 
-    inputs: (N,); label: (N,) bool; weights: (R, N)
+    inputs: (N,); label: (N,) bool; weights: (R, N); tolerance: the last step is shorter, and the error after it of the
+    order of its square
     """
     positive, negative = weights @ label, weights @ ~label
     high, low = (positive + 1) / (positive + 2), 1 / (negative + 2)
-    targets = (
-        high * (weights @ (label * inputs)) + low * (weights @ (~label * inputs)),
-        high * positive + low * negative,
-    )
-    line, decay = np.tile(start, (len(weights) // len(start), 1)), 1e-3  # keeps the slope finite for separable classes
-    for _ in range(50):
+    powers = np.stack([inputs**2, inputs, np.ones_like(inputs)], axis=1)
+    # Sums of targets times inputs, and of targets.
+    targets = high[:, np.newaxis] * (weights @ (powers[:, 1:] * label[:, np.newaxis]))
+    targets += low[:, np.newaxis] * (weights @ (powers[:, 1:] * ~label[:, np.newaxis]))
+    decay = 1e-3  # keeps the slope finite for separable classes
+    line = np.tile(start, (len(weights) // len(start), 1))
+    step, longest = np.zeros_like(line), np.full((len(line), 1), 4.0)
+    for _ in range(100):
         p = scipy.special.expit(line[:, :1] * inputs + line[:, 1:])
         expected = weights * p
-        curve = expected * (1 - p)
-        gradient = np.stack([expected @ inputs - targets[0], expected.sum(axis=1) - targets[1]], axis=1) + decay * line
-        mixed = curve @ inputs
-        curvature = np.stack([curve @ inputs**2, mixed, mixed, curve.sum(axis=1)], axis=1)
-        step = np.linalg.solve(curvature.reshape(-1, 2, 2) + decay * np.eye(2), gradient[..., np.newaxis])[..., 0]
-        longest = np.abs(step).max(axis=1, keepdims=True)
-        line = line - step * 4 / np.maximum(longest, 4)
-        if longest.max() < 1e-4:  # the error after a step is of the order of its square
+        gradient = expected @ powers[:, 1:] - targets + decay * line
+        curvature = ((expected * (1 - p)) @ powers)[:, [0, 1, 1, 2]].reshape(-1, 2, 2) + decay * np.eye(2)
+        wanted = np.linalg.solve(curvature, gradient[..., np.newaxis])[..., 0]
+        # Steps that turn back went too far: from there on they are at most half as long.
+        longest = np.where((wanted * step).sum(axis=1, keepdims=True) < 0, longest / 2, longest)
+        length = np.abs(wanted).max(axis=1, keepdims=True)
+        step = wanted * longest / np.maximum(length, longest)
+        line = line - step
+        if length.max() < tolerance:
             break
     return line
 

@@ -225,8 +225,8 @@ def add_arguments(parser):
         "--tune",
         default=default.tune,
         choices=tuple(metrics.MEASURES),
-        help="The measure that thresholds are tuned for, by probabilities fitted on the validation split (default: "
-        f"{default.tune}, which is best where the probability is 0.5).",
+        help="The measure that thresholds are tuned for, from probabilities calibrated on the validation split "
+        f"(default: {default.tune}; the threshold is then where the probability is 0.5).",
     )
     add(
         "--resamples",

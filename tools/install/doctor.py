@@ -14,7 +14,7 @@ import sys
 from tools.install import engines, install_caffe
 
 # Gigabytes that the whole of CelebA in compact form, and the snapshots of a full training, take.
-DISK = 40
+DISK = 7
 TORCH = """
 import torch
 print(torch.__version__)

@@ -42,7 +42,7 @@ def facts(opened):
         )
     rows["Decisions"] = (
         f"thresholds tuned for {result.tuned_for} on the validation split; 95 % intervals of {result.resamples:,} "
-        "bootstrap resamples of the test and validation faces"
+        f"bootstrap resamples of the {'test and ' * (result.split == 'test')}validation faces"
     )
     rows["Intended use"] = INTENDED
     return rows

@@ -42,8 +42,8 @@ def prune(folder, prefix, keep, iteration):
     """Of the pairs up to an iteration, delete all but the `keep` newest; 0 keeps all. Raises OSError."""
     older = [pair for pair in pairs(folder, prefix) if pair.iteration <= iteration]
     for pair in older[keep:] if keep else []:
-        pair.state.unlink()
-        pair.weights.unlink()
+        pair.state.unlink(missing_ok=True)
+        pair.weights.unlink(missing_ok=True)
 
 
 def newest_whole(folder, prefix, net):

@@ -147,7 +147,8 @@ def watch(run, name, call, snapshot, last, later):
         spent = time.monotonic() - begun
         images = run.images_of(name, iteration - first) * len(run.attributes)
         stage.images_per_second = images / spent
-        if run.settings.keep_snapshots:  # and one more, because the newest one may be incomplete
+        # One more than is wanted, because the newest one may be incomplete; after a broken loss all are.
+        if run.settings.keep_snapshots and not shown.broken:
             snapshots.prune(run.place(name), name, run.settings.keep_snapshots + 1, iteration)
         if earlier + spent > stage.seconds + 30:
             stage.seconds = earlier + spent
