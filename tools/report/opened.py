@@ -61,19 +61,21 @@ class Opened:
         """True boxes as localisation.read_boxes gives them, None where the data set has none. Raises ToolError."""
         return localisation.read_boxes(self.result.lmdb, self.result.split, len(self.labels))
 
+    def blob(self, name):
+        """The blob that holds the scores that a network answers with."""
+        return results.SCORES[results.answer(self.result.networks[name])]
+
     def scores(self, name):
-        """Scores (N, A) that a network answers with."""
-        return self.arrays[name][results.SCORES[results.answer(self.result.networks[name])]]
+        """These scores, (N, A)."""
+        return self.arrays[name][self.blob(name)]
 
     def scored(self, name, resampled, seed):
         """The scoring.Scored of these scores; resampled, seed: number and seed of the resamples of the faces."""
-        blob = results.SCORES[results.answer(self.result.networks[name])]
-        return scoring.of_arrays(self.arrays[name], blob, self.result, resampled, seed)
+        return scoring.of_arrays(self.arrays[name], self.blob(name), self.result, resampled, seed)
 
     def thresholds(self, name):
         """Thresholds (A,) of these scores, tuned on validation."""
-        network = self.result.networks[name]
-        return np.array(network.calibration[results.SCORES[results.answer(network)]].threshold)
+        return np.array(self.result.networks[name].calibration[self.blob(name)].threshold)
 
     def weights(self, name):
         """The file of weights of a network. Raises ToolError where it has changed since it was evaluated."""
@@ -87,8 +89,7 @@ class Opened:
 
     def answers(self, name):
         """Decisions (N, A) bool, tuned on validation, and calibrated probabilities (N, A) of a network."""
-        network = self.result.networks[name]
-        score = network.calibration[results.SCORES[results.answer(network)]]
+        score = self.result.networks[name].calibration[self.blob(name)]
         with np.errstate(over="ignore", invalid="ignore"):
             line = np.array(score.slope), np.array(score.offset)
             probabilities = np.nan_to_num(calibration.probability(self.scores(name), *line), nan=0.5)
