@@ -2,12 +2,14 @@
 
     python -m benchmarks.joint build/run
     python -m benchmarks.joint build/run --weights other.caffemodel
+    python -m benchmarks.joint build/run --whole-face build/whole
 
 The head (eq. 4) makes the answer from three numbers: task one's scores of absence and presence, and task two's score.
 Measured on the test split, with thresholds from the validation split: each score by itself, the answer without task
 two's, and how much better than each of them the answer is, with 95 % intervals. Training batches give the norm of the
-gradient by part of the network: gradients are clipped together, so that a part with a small norm learns slowly. Printed
-and written to joint.csv and gradients.csv in the run.
+gradient by part of the network: gradients are clipped together, so that a part with a small norm learns slowly. With
+--whole-face: what a second network adds that was trained by itself, that is the mean of its score and of task one's,
+less task one's. Printed and written to joint.csv, gradients.csv and whole_face.csv in the run.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from tools import networks
 from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import evaluation, tables
+from tools.evaluate.evaluation import EvaluateSettings
 from tools.predict.command import count
 
 # Part of the network -> its layers with weights.
@@ -37,9 +40,7 @@ PARTS = {
 
 def scores(net, data, split):
     """Scores on all faces of a split: dict name -> (F, A), and labels (F, A) bool."""
-    outputs, labels = evaluation.responses(
-        net, data, split, evaluation.EvaluateSettings(), ("vector", "max_d", "logits")
-    )
+    outputs, labels = evaluation.responses(net, data, split, EvaluateSettings(), ("vector", "max_d", "logits"))
     two = outputs["vector"].reshape(*labels.shape, 3)[..., 2]
     weight = net.params["head"][0].data.reshape(-1, 3)[:, 2]
     return {
@@ -67,8 +68,25 @@ def gradient_norms(net, batches):
     return {**dict(zip(PARTS, np.mean(norms, axis=0).tolist())), "together": float(together.mean())}
 
 
+def second_network(run, data, found, labels):
+    """The table of the mean of two networks' scores: task one's inside the cascade, and the whole face's of a Run.
+
+    found: dict split -> what `scores` returns for the cascade; labels: dict split -> (F, A). Raises ToolError, OSError.
+    """
+    if run.data.checksum != data.checksum:
+        raise ToolError(f"--whole-face {run.folder}: was trained on other data than {data.lmdb}")
+    net, settings, means = networks.load(run.deploy("whole_face"), run.weights("whole_face")), EvaluateSettings(), {}
+    for split, of in found.items():
+        outputs, _ = evaluation.responses(net, data, split, settings, ("logits",))
+        means[split] = (of["task one inside"] + outputs["logits"]) / 2
+    one = scored(found["val"]["task one inside"], found["test"]["task one inside"], labels, data.prior)
+    both = scored(means["val"], means["test"], labels, data.prior)
+    row = {"score": "mean of task one inside and the whole face", **measures([both])}
+    return [{**row, **difference("this minus task one inside", [both], one)}]
+
+
 def compare(given):
-    """The tables of scores and of gradients, lists of rows. Raises ToolError, OSError."""
+    """The tables to write, dict file name -> list of rows. Raises ToolError, OSError."""
     run = runs.Run.read(given.run)
     weights, data = given.weights or run.weights("cascade"), evaluation.read_data(run.data.lmdb)
     net, found, labels = networks.load(run.deploy("cascade"), weights), {}, {}
@@ -80,7 +98,10 @@ def compare(given):
         for name, one in ones.items()
     ]
     training = networks.load(run.place("cascade") / "train_val.prototxt", weights, caffe.TRAIN)
-    return table, [gradient_norms(training, given.batches)]
+    written = {"joint.csv": table, "gradients.csv": [gradient_norms(training, given.batches)]}
+    if given.whole_face:
+        written["whole_face.csv"] = second_network(runs.Run.read(given.whole_face), data, found, labels)
+    return written
 
 
 def main():
@@ -88,11 +109,16 @@ def main():
     add = parser.add_argument
     add("run", type=pathlib.Path, help="A run whose stage cascade is done.")
     add("--weights", type=pathlib.Path, help="Weights of the same network, such as a snapshot (default: the run's).")
+    add(
+        "--whole-face",
+        type=pathlib.Path,
+        metavar="RUN",
+        help="A run on the same data whose stage whole_face is done, such as RUN itself (default: none).",
+    )
     add("--batches", type=count, default=8, help="Training batches for the gradient's norms (default: 8).")
     given = parser.parse_args()
     try:
-        written = compare(given)
-        for name, table in zip(("joint.csv", "gradients.csv"), written):
+        for name, table in compare(given).items():
             tables.show(table)
             tables.write_csv(given.run / name, table)
             print(given.run / name)
