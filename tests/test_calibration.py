@@ -76,6 +76,19 @@ def test_a_fit_to_resamples_equals_fits_to_the_faces_drawn(measure):
             np.testing.assert_allclose(part[number], alone, rtol=1e-3)
 
 
+@pytest.mark.parametrize("measure", metrics.MEASURES)
+def test_a_fit_to_resamples_of_many_faces_groups_them_and_is_nearly_the_same(measure):
+    scores, labels = random_scores(3000)
+    scores[0] = 100  # one outlier, which widens all groups
+    (weights,) = metrics.resamples(3000, 5)
+    found = calibration.fit(scores, labels, np.full(3, 0.3), measure, weights)
+    for number, counts in enumerate(weights.astype(int)):
+        drawn = np.repeat(np.arange(3000), counts)
+        alone = calibration.fit(scores[drawn], labels[drawn], np.full(3, 0.3), measure)
+        assert (np.abs(found[0][number] - alone[0]) < 0.02 * scores.std(axis=0)).all()
+        np.testing.assert_allclose(found[1][number], alone[1], rtol=0.02)
+
+
 def test_probabilities_equal_those_of_scikit_learn():
     rng = np.random.default_rng(2)
     truth = rng.normal(size=(4000, 1)) * 2

@@ -59,6 +59,19 @@ def test_resampled_measures_equal_those_of_the_repeated_faces():
             np.testing.assert_allclose(measure(metrics.Counts(*(part[row] for part in counts))), expected, rtol=1e-6)
 
 
+def test_counts_at_thresholds_equal_those_of_the_decisions():
+    scores, labels = random_split(faces=60, attributes=3)
+    scores = np.round(scores, 1)  # equal scores, and scores equal to a threshold
+    (weights,) = metrics.resamples(60, 4, seed=3)
+    own = np.array([[0.3, 99, -99]] * 3 + [[-0.5, 0.2, 0.1]])  # also above and below all scores
+    precision, counts = metrics.at_thresholds(scores, labels, {"same": np.array([0, 0.5, -0.1]), "own": own}, weights)
+    np.testing.assert_array_equal(precision, metrics.average_precision(scores, labels, weights))
+    np.testing.assert_array_equal(counts["same"], metrics.count(scores > [0, 0.5, -0.1], labels, weights))
+    for row, threshold in enumerate(own):
+        expected = metrics.count(scores > threshold, labels, weights[row])
+        np.testing.assert_array_equal([part[row] for part in counts["own"]], np.broadcast_arrays(*expected))
+
+
 def test_an_interval_contains_the_mean_as_often_as_its_level_states():
     """Accuracy of 200 coins that show heads with 0.8: its interval holds 0.8 in about 95 % of trials."""
     rng = np.random.default_rng(0)

@@ -20,6 +20,9 @@ from tools.evaluate import json_records, metrics
 NAME = "calibration.json"
 # With fewer validation faces of either class a fit is too uncertain, and the training prior is used instead.
 LEAST = 5
+# In fits to resamples of more than MANY faces, those are one group whose scores are in the same interval of this width,
+# in standard deviations of the scores. It moves thresholds by far less than other faces would.
+MANY, GROUP = 1000, 1 / 32
 PRIOR_CORRECTED, TUNED = "prior-corrected", "tuned"
 DECISIONS = ("p > 0.5", PRIOR_CORRECTED, TUNED)
 
@@ -63,14 +66,20 @@ class Calibration:
         )
 
 
-def decide(scores, prior, threshold):
-    """The decisions of one score under each of DECISIONS: dict name -> (N, A) bool.
+def thresholds(prior, tuned):
+    """The score above which each of DECISIONS says "present": dict name -> (A,), of the tuned one as it is given.
 
-    scores: (N, A) logits of balanced training; prior: share of positives in training, (A,); threshold: (A,), or
-    (R, A) of R resamples: then the tuned decisions are (R, N, A)
+    prior: share of positives in training, (A,); tuned: (A,), or (R, A) of R resamples
     """
-    corrected = scores + metrics.prior_shift(prior) > 0
-    return dict(zip(DECISIONS, (scores > 0, corrected, scores > threshold[..., np.newaxis, :])))
+    return dict(zip(DECISIONS, (np.zeros(len(prior)), -metrics.prior_shift(prior), tuned)))
+
+
+def decide(scores, prior, tuned):
+    """The decisions of scores (N, A), logits of balanced training, under each of DECISIONS: dict name -> (N, A) bool.
+
+    prior, tuned: as of `thresholds`, (A,) each
+    """
+    return {name: scores > threshold for name, threshold in thresholds(prior, tuned).items()}
 
 
 def enough(labels, weights=None):
@@ -89,6 +98,7 @@ def fit(scores, labels, prior, measure="accuracy", weights=None):
 
     scores: (N, A); labels: (N, A) bool; prior: (A,); measure: name in metrics.MEASURES
     weights: how often each face counts, (R, N) for R resamples, which give arrays (R, A); None for once each
+    To save time, many faces are then put into groups of nearly equal scores (see GROUP).
     """
     of_resamples = np.ones((1, len(labels))) if weights is None else weights.astype(np.float64)
     usable, shift = enough(labels, of_resamples), metrics.prior_shift(prior)
@@ -97,7 +107,9 @@ def fit(scores, labels, prior, measure="accuracy", weights=None):
         found = np.tile([-shift[index], 1.0, shift[index]], (len(usable), 1))
         rows = usable[:, index]
         if rows.any():
-            found[rows] = _fitted(scores[:, index].astype(np.float64), labels[:, index], of_resamples[rows], measure)
+            width = GROUP if weights is not None and len(labels) > MANY else 0
+            parts = _grouped(scores[:, index].astype(np.float64), labels[:, index], of_resamples[rows], width)
+            found[rows] = _fitted(*parts, measure)
         return found
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -105,21 +117,47 @@ def fit(scores, labels, prior, measure="accuracy", weights=None):
     return tuple(fitted[:, 0] if weights is None else fitted)
 
 
-def _fitted(score, label, weights, measure):
-    """Threshold, slope and offset (R, 3) of one attribute: score (N,), label (N,) bool, weights (R, N)."""
+def _grouped(score, label, weights, width):
+    """Faces in groups of nearly equal score.
+
+    score: (N,); label: (N,) bool; weights: (R, N); width: of a group, in standard deviations; 0: each face is a group
+    Returns the mean score of each group, (G,), and how many faces and how many positives are in it: of the split,
+    (1, G) each, and of the resamples, (R, G) each.
+    """
+    once = np.ones((1, len(score)))
+    if not width * score.std():
+        return score, (once, once * label), (weights, weights * label)
+    order = np.argsort(score, kind="stable")
+    score, label, weights = score[order], label[order], weights[:, order]
+    group = np.floor((score - score.mean()) / (width * score.std()))
+    starts = np.flatnonzero(np.append(True, np.diff(group) > 0))
+
+    def sums(values):
+        return np.add.reduceat(values, starts, axis=-1)
+
+    faces = sums(once)
+    return sums(score) / faces[0], (faces, sums(once * label)), (sums(weights), sums(weights * label))
+
+
+def _fitted(score, split, resamples, measure):
+    """Threshold, slope and offset (R, 3) of one attribute; arguments: what _grouped returns."""
+    faces, positives = resamples
     # Scores in units of their spread make Newton's step well conditioned.
-    centre, spread = score.mean(), max(score.std(), 1e-6)
+    weight = split[0][0] / split[0].sum()
+    centre = weight @ score
+    spread = max(np.sqrt(weight @ (score - centre) ** 2), 1e-6)
     inputs = (score - centre) / spread
-    start = np.array([[1, np.log(label.sum() / (~label).sum())]])
-    all_faces = _newton(inputs, label, np.ones((1, len(label))), start, 1e-6)
-    line = _newton(inputs, label, weights, all_faces, 1e-2)
+    positive = split[1].sum()
+    start = np.array([[1, np.log(positive / (split[0].sum() - positive))]])
+    all_faces = _newton(inputs, *split, start, 1e-6)
+    line = _newton(inputs, faces, positives, all_faces, 1e-2)
     # A negative slope means that the score misorders the faces: then all faces get the same answer, and nearly the same
     # probability. The slope stays positive, because higher scores mean "present" everywhere.
-    share = weights @ label / weights.sum(axis=1)
+    share = positives.sum(axis=1) / faces.sum(axis=1)
     misordered = line[:, 0] < 1e-3
     flat = np.stack([np.full_like(share, 1e-3), np.log(share / (1 - share))], axis=1)
     line = np.where(misordered[:, np.newaxis], flat, line)
-    cut = _cut(inputs, line, weights, measure)
+    cut = _cut(inputs, line, faces, measure)
     threshold = (np.log(cut / (1 - cut)) - line[:, 1]) / line[:, 0]
     beyond = 1000 * np.abs(inputs).max() + 1
     threshold = np.where(misordered, np.where(share > cut, -beyond, beyond), threshold)
@@ -127,24 +165,24 @@ def _fitted(score, label, weights, measure):
     return np.stack([centre + spread * threshold, slope, line[:, 1] - slope * centre], axis=1)
 
 
-def _newton(inputs, label, weights, start, tolerance):
+def _newton(inputs, faces, positives, start, tolerance):
     """The line (R, 2) with the least cross-entropy to Platt's smoothed targets, by Newton's method from a line `start`.
 
-    inputs: (N,); label: (N,) bool; weights: (R, N); tolerance: the last step is shorter, and the error after it of the
-    order of its square
+    inputs: (G,); faces, positives: how many of them have each input, (R, G); tolerance: the last step is shorter, and
+    the error after it of the order of its square
     """
-    positive, negative = weights @ label, weights @ ~label
+    negatives = faces - positives
+    positive, negative = positives.sum(axis=1), negatives.sum(axis=1)
     high, low = (positive + 1) / (positive + 2), 1 / (negative + 2)
     powers = np.stack([inputs**2, inputs, np.ones_like(inputs)], axis=1)
     # Sums of targets times inputs, and of targets.
-    targets = high[:, np.newaxis] * (weights @ (powers[:, 1:] * label[:, np.newaxis]))
-    targets += low[:, np.newaxis] * (weights @ (powers[:, 1:] * ~label[:, np.newaxis]))
+    targets = high[:, np.newaxis] * (positives @ powers[:, 1:]) + low[:, np.newaxis] * (negatives @ powers[:, 1:])
     decay = 1e-3  # keeps the slope finite for separable classes
-    line = np.tile(start, (len(weights) // len(start), 1))
+    line = np.tile(start, (len(faces) // len(start), 1))
     step, longest = np.zeros_like(line), np.full((len(line), 1), 4.0)
     for _ in range(100):
         p = probability(inputs, line[:, :1], line[:, 1:])
-        expected = weights * p
+        expected = faces * p
         gradient = expected @ powers[:, 1:] - targets + decay * line
         curvature = ((expected * (1 - p)) @ powers)[:, [0, 1, 1, 2]].reshape(-1, 2, 2) + decay * np.eye(2)
         wanted = np.linalg.solve(curvature, gradient[..., np.newaxis])[..., 0]
@@ -158,21 +196,21 @@ def _newton(inputs, label, weights, start, tolerance):
     return line
 
 
-def _cut(score, line, weights, measure):
+def _cut(score, line, faces, measure):
     """The probability (R,) above which "present" gives the best expected value of a measure.
 
-    score: (N,); line: slopes and offsets (R, 2); weights: (R, N)
+    score: (G,); line: slopes and offsets (R, 2); faces: how many have each score, (R, G)
     """
     if measure == "accuracy":
         return np.full(len(line), 0.5)
     p = probability(score, line[:, :1], line[:, 1:])
-    expected = (weights * p).sum(axis=1)
+    expected = (faces * p).sum(axis=1)
     if measure == "balanced_accuracy":
-        return expected / weights.sum(axis=1)
+        return expected / faces.sum(axis=1)
     # Half of the best expected F1 (Lipton, Elkan and Narayanaswamy 2014), which has the most probable faces "present".
     order = np.argsort(-p, axis=1, kind="stable")
-    number = np.cumsum(np.take_along_axis(weights, order, axis=1), axis=1)
-    found = np.cumsum(np.take_along_axis(weights * p, order, axis=1), axis=1)
+    number = np.cumsum(np.take_along_axis(faces, order, axis=1), axis=1)
+    found = np.cumsum(np.take_along_axis(faces * p, order, axis=1), axis=1)
     return (found / (number + expected[:, np.newaxis])).max(axis=1)
 
 

@@ -1,10 +1,12 @@
 """Measures of decisions, scores and regions, computed on arrays.
 
-Each measure of decisions is a function of the four counts of a confusion matrix. It therefore applies to a split and to
-its bootstrap resamples (Efron 1979), whose counts are one matrix product.
+Each measure of decisions is a function of the four counts of a confusion matrix, and so applies to a split and to its
+bootstrap resamples (Efron 1979). Counts and average precision of resamples are read off the cumulative numbers of faces
+and of positives over falling scores, so that 1,000 resamples of 20,000 faces take seconds.
 """
 
 import collections
+import concurrent.futures
 
 import numpy as np
 
@@ -16,16 +18,14 @@ def count(decisions, labels, weights=None):
     """Counts of decisions (N, A) bool against labels (N, A) bool.
 
     weights: how often each face counts, (N,), or (R, N) for R resamples; None for once each
-    decisions: also (R, N, A), those of each resample
     """
     weights = np.ones(len(labels), np.float32) if weights is None else weights
+    present, tp, positive = (weights @ cell.astype(np.float32) for cell in (decisions, decisions & labels, labels))
+    return _counts(tp, present, positive, weights.sum(axis=-1, keepdims=True))
 
-    def total(cell):
-        cell = cell.astype(np.float32)
-        return weights @ cell if cell.ndim == 2 else (weights[:, np.newaxis] @ cell)[:, 0]
 
-    present, tp, positive = total(decisions), total(decisions & labels), total(labels)
-    faces = weights.sum(axis=-1, keepdims=True)
+def _counts(tp, present, positive, faces):
+    """The Counts from true positives, and numbers of positive decisions, of positives and of all faces."""
     return Counts(tp, present - tp, positive - tp, faces - present - positive + tp)
 
 
@@ -75,17 +75,54 @@ def average_precision(scores, labels, weights=None):
     weights: as in `count`. NaN for an attribute that is never present.
     """
     weights = np.ones(len(labels), np.float32) if weights is None else weights
-    columns = []
-    for score, label in zip(scores.T, labels.T):
-        order = np.argsort(-score, kind="stable")
-        ends = np.append(np.diff(score[order]) != 0, True)  # equal scores form one step
-        weight = weights[..., order]
-        above = np.cumsum(weight, axis=-1)[..., ends]
-        found = np.cumsum(weight * label[order], axis=-1)[..., ends]
-        steps = np.diff(found, axis=-1, prepend=0)
-        total = (steps * found / np.maximum(above, 1)).sum(axis=-1)
-        columns.append(share(total, found[..., -1]))
-    return np.stack(columns, axis=-1)
+    columns = zip(scores.T, labels.T)
+    return np.stack([_precision(*_cumulated(*column, weights)[1:]) for column in columns], axis=-1)
+
+
+def at_thresholds(scores, labels, thresholds, weights):
+    """Average precision (R, A) of R resamples, and the Counts, of arrays (R, A), of the decisions `score > threshold`.
+
+    scores: (N, A); labels: (N, A) bool; thresholds: dict decision -> (A,), or (R, A) if each resample has its own
+    weights: (R, N), as in `count`. Returns the array, and a dict decision -> Counts.
+    """
+    each = {name: np.broadcast_to(values, (len(weights), scores.shape[1])) for name, values in thresholds.items()}
+
+    def one(place):
+        steps, above, found = _cumulated(scores[:, place], labels[:, place], weights)
+        cells = []
+        for values in each.values():
+            index = np.searchsorted(-steps, -values[:, place])[:, np.newaxis]  # how many of the scores exceed it
+            present, tp = (
+                np.where(index > 0, np.take_along_axis(part, np.maximum(index - 1, 0), axis=1), 0)[:, 0]
+                for part in (above, found)
+            )
+            cells.append(_counts(tp, present, found[:, -1], above[:, -1]))
+        return _precision(above, found), cells
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        precisions, cells = zip(*pool.map(one, range(scores.shape[1])))
+    counts = (Counts(*np.stack(of_decision).transpose(1, 2, 0)) for of_decision in zip(*cells))
+    return np.stack(precisions, axis=-1), dict(zip(each, counts))
+
+
+def _cumulated(score, label, weights):
+    """The T distinct scores, falling, and how many faces and how many positives have at least each: (..., T) each.
+
+    score: (N,); label: (N,) bool; weights: (N,) or (R, N)
+    """
+    order = np.argsort(-score, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))  # equal scores form one step
+    weight = weights[..., order]
+    above, found = (np.cumsum(part, axis=-1) for part in (weight, weight * label[order]))
+    if len(ends) < len(score):
+        above, found = above[..., ends], found[..., ends]
+    return score[order][ends], above, found
+
+
+def _precision(above, found):
+    """Average precision from the cumulative numbers of faces and of positives, (..., T) each."""
+    steps = np.diff(found, axis=-1, prepend=0)
+    return share((steps * found / np.maximum(above, 1)).sum(axis=-1), found[..., -1])
 
 
 def curve(score, label):

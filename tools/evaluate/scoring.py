@@ -1,6 +1,7 @@
 """The rows of an evaluation: every score of every network under every decision, with bootstrap intervals."""
 
 import numpy as np
+from tqdm import tqdm
 
 from tools.evaluate import calibration, metrics, results
 from tools.evaluate.calibration import TUNED
@@ -34,13 +35,15 @@ class Scored:
         self.values[None, PRECISION] = metrics.average_precision(score, labels)
         drawn = metrics.resamples(len(labels), resampled, seed)
         validation_drawn = metrics.resamples(len(tuned_on[1]), resampled, seed + 1)
-        for weights, others in zip(drawn, validation_drawn):
-            thresholds, _, _ = calibration.fit(*tuned_on, prior, measure, weights if validation is None else others)
-            for decision, decided in calibration.decide(score, prior, thresholds).items():
-                counts = metrics.count(decided, labels, weights)
-                for name, of in metrics.MEASURES.items():
-                    samples.setdefault((decision, name), []).append(of(counts))
-            samples.setdefault((None, PRECISION), []).append(metrics.average_precision(score, labels, weights))
+        with tqdm(total=resampled, desc="resamples", delay=2, leave=False, disable=None) as bar:
+            for weights, others in zip(drawn, validation_drawn):
+                tuned, _, _ = calibration.fit(*tuned_on, prior, measure, weights if validation is None else others)
+                precision, counts = metrics.at_thresholds(score, labels, calibration.thresholds(prior, tuned), weights)
+                samples.setdefault((None, PRECISION), []).append(precision)
+                for decision, cells in counts.items():
+                    for name, of in metrics.MEASURES.items():
+                        samples.setdefault((decision, name), []).append(of(cells))
+                bar.update(len(weights))
         self.samples = {key: np.concatenate(parts) for key, parts in samples.items()}
         self.decisions, self.decided = list(decisions), decisions[TUNED]
 
