@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import shutil
+import types
 
 import caffe
 import cv2
@@ -150,6 +151,65 @@ def test_validation_scores_are_kept_for_intervals(weights, lmdb_folder, tmp_path
         of_files = scoring.of_arrays(arrays, "logits", result)
         row = results.rows(result.networks["both"])[-1]
         assert [row.accuracy, row.accuracy_low] == [part[-1] for part in of_files.cells(("tuned", "accuracy"))[:2]]
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """done: the splits that networks are computed on, a list that grows; limit: its length at which Ctrl-C comes."""
+    passes, responses = types.SimpleNamespace(done=[], limit=None), evaluation.responses
+
+    def counted(net, data, split, *rest):
+        if len(passes.done) == passes.limit:
+            raise KeyboardInterrupt
+        passes.done.append(split)
+        return responses(net, data, split, *rest)
+
+    monkeypatch.setattr(evaluation, "responses", counted)
+    return passes
+
+
+def test_outputs_of_an_earlier_evaluation_are_used_again(weights, lmdb_folder, tmp_path, passes, capsys):
+    def computed(restart=False, **changes):
+        passes.done.clear()
+        settings = dataclasses.replace(SETTINGS, **changes)
+        result = evaluate.evaluate_files(weights, lmdb_folder, tmp_path / "out", settings, restart=restart)
+        assert results.read(tmp_path / "out") == result
+        return result, list(passes.done)
+
+    first, splits = computed()
+    assert splits == ["test", "val"] * 2 and "used again" not in capsys.readouterr().out
+    other, splits = computed(tune="f1", resamples=20, batch=3)
+    assert splits == [] and (other.tuned_for, other.resamples) == ("f1", 20)
+    assert capsys.readouterr().out.count("which had the same inputs") == 2
+    again, splits = computed()
+    assert splits == [] and again.networks == first.networks
+    assert computed(restart=True)[1] == ["test", "val"] * 2
+    assert computed(faces=3)[1] == ["test", "val"] * 2
+    assert computed()[1] == ["test", "val"] * 2
+    message = networks.read_weights(weights["alone"][1])
+    message.name = "other"
+    weights["alone"][1].write_bytes(message.SerializeToString())
+    assert computed()[1] == ["test", "val"]
+    model = tmp_path / "deploy.prototxt"
+    model.write_text(weights["both"][0].read_text() + "\n# other\n")
+    weights["both"] = model, weights["both"][1]
+    assert computed()[1] == ["test", "val"]
+
+
+def test_an_interrupted_evaluation_keeps_the_last_one_and_goes_on(weights, lmdb_folder, tmp_path, passes):
+    out, quick = tmp_path / "out", dataclasses.replace(SETTINGS, faces=3)
+    first = evaluate.evaluate_files(weights, lmdb_folder, out, SETTINGS)
+    passes.done.clear()
+    passes.limit = 3  # between the splits of the second network
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.evaluate_files(weights, lmdb_folder, out, quick)
+    assert results.read(out) == first
+    for name in weights:
+        assert len(results.read_arrays(out, name, first)["labels"]) == 5
+    passes.done.clear()
+    passes.limit = None
+    assert evaluate.evaluate_files(weights, lmdb_folder, out, quick).faces == 3
+    assert passes.done == ["test", "val"] and not list(out.glob(".*"))
 
 
 def test_wrong_databases_are_reported_in_one_line(weights, lmdb_folder, tmp_path):

@@ -16,10 +16,14 @@ report), and, where a network maps regions, regions.png (found regions; white: t
 paper's). Thresholds, priors and the calibration of probabilities go to calibration.json beside the weights, for predict
 and export; those of a run only if they are of its own data, and those of a quick look (--faces) only if there are none
 of all faces.
+
+If an evaluation was interrupted, or another stage was trained, or --tune or --resamples are others, run the command
+again: outputs that were computed before from the same weights and data are used.
 """
 
 import dataclasses
 import datetime
+import os
 import pathlib
 import time
 
@@ -36,23 +40,35 @@ from tools.train.stages import commit
 DEFAULT_RUN, OUT = "build/run", "build/evaluation"
 
 
-def evaluate_files(weights, lmdb, out, settings=None, device="cpu"):
+def evaluate_files(weights, lmdb, out, settings=None, device="cpu", restart=False):
     """Evaluate files of weights and write everything into folder `out`; returns the EvaluationResult.
 
-    weights: dict name -> (deploy prototxt, .caffemodel); lmdb: LMDB folder. Raises ToolError, OSError.
+    weights: dict name -> (deploy prototxt, .caffemodel); lmdb: LMDB folder; restart: compute outputs of networks also
+    where the files in `out` have those of the same inputs. Raises ToolError, OSError.
     """
     settings, out = settings or EvaluateSettings(), pathlib.Path(out)
     settings.check()
     networks.use_device(device)
     data = read_data(lmdb)
-    evaluations = {name: Evaluation(model, file, data, settings) for name, (model, file) in weights.items()}
+    evaluations = {}
+    for name, (model, file) in weights.items():
+        path, unfinished = results.arrays_path(out, name), results.arrays_path(out, name, complete=False)
+        kept = () if restart else (path, unfinished)
+        evaluations[name] = one = Evaluation(model, file, data, settings, device, kept)
+        if one.path is None:
+            out.mkdir(parents=True, exist_ok=True)
+            results.write_arrays(unfinished, **one.arrays)
+            one.path = unfinished
+        else:
+            print(f"{name}: the outputs of the earlier evaluation are used, which had the same inputs", flush=True)
+        one.score(settings)
     first = next(iter(evaluations.values()))
     boxes = localisation.read_boxes(lmdb, settings.split, len(first.labels))
-    out.mkdir(parents=True, exist_ok=True)
     measured = {}
     for name, evaluation in evaluations.items():
-        evaluation.save(results.arrays_path(out, name))
-        measured[name] = evaluation.result(results.arrays_path(out, name), boxes, device)
+        path = results.arrays_path(out, name)
+        os.replace(evaluation.path, path)
+        measured[name] = evaluation.result(path, boxes)
     result = results.EvaluationResult(
         version=results.VERSION,
         date=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -113,7 +129,7 @@ def evaluate(run, settings=None, device=None, restart=False):
         weights = {stage: (run.deploy(stage), run.weights(stage)) for stage in stages}
         if settings.split != "test":  # the stage is the test split's; another one has a folder of its own
             out = run.folder / f"evaluation-{settings.split}"
-            result = evaluate_files(weights, run.data.lmdb, out, settings, device)
+            result = evaluate_files(weights, run.data.lmdb, out, settings, device, restart)
             print(f"{summary.short(result)}\n{listing(out)}")
             return result
         inputs = {"data": run.data.checksum}
@@ -131,7 +147,7 @@ def evaluate(run, settings=None, device=None, restart=False):
         run.write()
         start = time.monotonic()
         try:
-            result = evaluate_files(weights, run.data.lmdb, out, settings, device)
+            result = evaluate_files(weights, run.data.lmdb, out, settings, device, restart)
             stage.state, stage.checksum = "done", sha256(out / results.NAME)
         except KeyboardInterrupt:
             stage.state = "interrupted"
@@ -242,7 +258,11 @@ def add_arguments(parser):
         metavar="N",
         help=f"Faces per forward pass; lower it to save memory (default: {default.batch}).",
     )
-    add("--restart", action="store_true", help="Evaluate a run again even if nothing has changed (default: reuse).")
+    add(
+        "--restart",
+        action="store_true",
+        help="Compute everything again (default: outputs of networks that were computed before are used again).",
+    )
     add("--device", help="The device: cpu, cuda or cuda:N (default: the run's, else cpu).")
 
 
@@ -260,6 +280,6 @@ def run(arguments):
     lmdb, out = arguments.lmdb or (made.data.lmdb if made else "data/lmdb"), pathlib.Path(arguments.out or OUT)
     with runs.locked(out):
         device = arguments.device or (made.device() if made else "cpu")
-        result = evaluate_files(weights, lmdb, out, settings, device)
+        result = evaluate_files(weights, lmdb, out, settings, device, arguments.restart)
     print(f"{summary.short(result)}\n{listing(out)}")
     return 0

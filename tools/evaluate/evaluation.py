@@ -69,13 +69,18 @@ def read_data(lmdb):
     return Data(pathlib.Path(lmdb), manifests.checksum(lmdb), list(manifest.attributes), prior, manifest.kind or "")
 
 
+def read_labels(data, split, settings):
+    """The labels of the faces of a split that the settings ask for, (N, A) bool. Raises ToolError."""
+    return networks.read_labels(data.lmdb, split, len(data.attributes))[: settings.faces or None]
+
+
 def responses(net, data, split, settings, blobs=BLOBS):
     """Scores and regions of a split: dict blob -> (N, ...) array, and the labels (N, A) bool. Raises ToolError.
 
     blobs: names of the blobs to keep; those that the net does not have are left out
     """
     blobs = [name for name in blobs if name in net.blobs]
-    labels = networks.read_labels(data.lmdb, split, len(data.attributes))[: settings.faces or None]
+    labels = read_labels(data, split, settings)
     images = (patch for _, patch in zip(range(len(labels)), networks.patches(data.lmdb, split)))
     parts = []
     with tqdm(total=len(labels), unit="face", desc=split, disable=None) as bar:
@@ -94,38 +99,66 @@ def responses(net, data, split, settings, blobs=BLOBS):
     return outputs, labels
 
 
-class Evaluation:
-    """One file of weights on a split. model: its deploy prototxt; data: Data; settings: EvaluateSettings
+def engine():
+    """The name of the Caffe that this process computes with."""
+    return "BVLC Caffe" if networks.is_bvlc() else "engine on PyTorch"
 
-    Attributes: network (its kind), checksum (of the weights), rate (faces/s, reading included), blobs (dict blob ->
-    (N, ...)), labels (N, A), validation (dict blob -> (M, ...), with "labels"; for the validation split the same dict
-    as blobs), calibration, scored (dict score -> scoring.Scored), mapper (localisation.Mapper or None).
+
+class Evaluation:
+    """One file of weights on a split. model: its deploy prototxt; data: Data; settings: EvaluateSettings; device: its
+    name; kept: paths of .npz files of earlier evaluations, which are used again if they had the same inputs
+
+    Attributes: network (its kind), checksum (of the weights), arrays (what NAME.npz holds), path (the file among `kept`
+    that they are from, or None), blobs (dict blob -> (N, ...)), labels (N, A), calibration, scored (dict score ->
+    scoring.Scored), mapper (localisation.Mapper or None).
     Writes calibration.json, see is_for_users. Raises ToolError, OSError.
     """
 
-    def __init__(self, model, weights, data, settings):
+    def __init__(self, model, weights, data, settings, device="cpu", kept=()):
         net = networks.load(model, weights)
         if networks.attributes_of(net) != len(data.attributes):
             raise ToolError(f"{model} is not for the {len(data.attributes)} attributes of {data.lmdb}")
         self.weights, self.network, self.checksum = weights, networks.net_of(weights), sha256(weights)
-        self.data, self.attributes = data, data.attributes
-        start = time.perf_counter()
-        self.blobs, self.labels = responses(net, data, settings.split, settings)
-        self.rate = len(self.labels) / (time.perf_counter() - start)
-        scores = [blob for blob in results.SCORES.values() if blob in self.blobs]
-        self.validation, labels = self.blobs, self.labels
-        if settings.split != "val":
-            self.validation, labels = responses(net, data, "val", settings, scores)
-            self.validation["labels"] = labels
-        self.calibration = self.calibrate({blob: self.validation[blob] for blob in scores}, labels, settings)
-        self.scored = {}
-        for title, blob in results.SCORES.items():
-            if blob in scores:
-                validation = None if settings.split == "val" else (self.validation[blob], labels)
-                self.scored[title] = scoring.Scored(
-                    self.blobs[blob], self.labels, data.prior, validation, settings.tune, settings.resamples
-                )
+        self.data, self.attributes, self.device = data, data.attributes, device
         self.mapper = localisation.Mapper.of(net, model) if "region_mapper" in net.params else None
+        inputs = [self.checksum, sha256(model), data.checksum, settings.split, settings.faces, engine(), device]
+        inputs = [str(value) for value in inputs]
+        self.arrays, self.path = results.kept_arrays(kept, inputs)
+        if self.arrays is None or not np.array_equal(
+            self.arrays["labels"], read_labels(data, settings.split, settings)
+        ):
+            self.arrays, self.path = {results.INPUTS: inputs, **self.compute(net, settings)}, None
+        self.blobs = {name: self.arrays[name] for name in BLOBS if name in self.arrays}
+        self.labels = self.arrays["labels"]
+
+    def compute(self, net, settings):
+        """The outputs of the net, labels, and what regions need: dict name -> array."""
+        start = time.perf_counter()
+        blobs, labels = responses(net, self.data, settings.split, settings)
+        rate = len(labels) / (time.perf_counter() - start)
+        arrays = {**blobs, "labels": labels, "faces_per_second": rate}
+        if settings.split != "val":
+            scores = [blob for blob in results.SCORES.values() if blob in blobs]
+            validation, labels = responses(net, self.data, "val", settings, scores)
+            arrays.update((f"validation_{name}", values) for name, values in validation.items())
+            arrays["validation_labels"] = labels
+        if self.mapper:
+            arrays.update(average=self.mapper.average, rectangles=self.mapper.rectangles)
+            arrays.update(threshold=self.mapper.threshold, average_weight=self.mapper.weight)
+        return arrays
+
+    def score(self, settings):
+        """Set calibration and scored."""
+        of_validation = "" if settings.split == "val" else "validation_"
+        scores = {title: blob for title, blob in results.SCORES.items() if blob in self.blobs}
+        labels = self.arrays[f"{of_validation}labels"]
+        validation = {blob: self.arrays[f"{of_validation}{blob}"] for blob in scores.values()}
+        self.calibration, self.scored = self.calibrate(validation, labels, settings), {}
+        for title, blob in scores.items():
+            tuned_on = (validation[blob], labels) if of_validation else None
+            self.scored[title] = scoring.Scored(
+                self.blobs[blob], self.labels, self.data.prior, tuned_on, settings.tune, settings.resamples
+            )
 
     @property
     def answer(self):
@@ -161,17 +194,7 @@ class Evaluation:
             return False
         return not (new.faces and kept and kept.data == new.data and not kept.faces)
 
-    def save(self, path):
-        """Write scores, labels and what regions need as an .npz file. Raises OSError."""
-        arrays = {"labels": self.labels, **self.blobs}
-        if self.validation is not self.blobs:
-            arrays.update((f"validation_{name}", values) for name, values in self.validation.items())
-        if self.mapper:
-            arrays.update(average=self.mapper.average, rectangles=self.mapper.rectangles)
-            arrays.update(threshold=self.mapper.threshold, average_weight=self.mapper.weight)
-        results.write_arrays(path, **arrays)
-
-    def result(self, arrays, boxes, device):
+    def result(self, arrays, boxes):
         """The NetworkResult. arrays: the .npz file; boxes: as localisation.read_boxes gives them."""
         regions = None
         if self.mapper and boxes:
@@ -182,10 +205,10 @@ class Evaluation:
             file=os.path.relpath(self.weights, pathlib.Path(arrays).parent),
             checksum=self.checksum,
             network=self.network,
-            engine="BVLC Caffe" if networks.is_bvlc() else "engine on PyTorch",
-            device=device,
+            engine=engine(),
+            device=self.device,
             cores=len(os.sched_getaffinity(0)),
-            faces_per_second=self.rate,
+            faces_per_second=float(self.arrays["faces_per_second"]),
             arrays=sha256(arrays),
             calibration=self.calibration.scores,
             rows=[row for title, scored in self.scored.items() for row in scored.rows(title, self.attributes)],

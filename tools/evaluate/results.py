@@ -20,6 +20,9 @@ VERSION = 4
 # Score of a network -> blob of its deploy net; the last one that a network has is its answer.
 SCORES = {"task one": "max_d", "full network": "logits"}
 MEAN = "mean"
+INPUTS = "inputs"  # in NAME.npz: what its arrays were made from, and by what
+# What the reader of a damaged .npz file raises.
+UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclasses.dataclass
@@ -246,15 +249,30 @@ def means(run):
 # Arrays -----------------------------------------------------------------------------------------------------
 
 
-def arrays_path(folder, name):
-    """The .npz file of a network of an evaluation."""
-    return pathlib.Path(folder) / f"{name}.npz"
+def arrays_path(folder, name, complete=True):
+    """The .npz file of a network of an evaluation; complete: False while other networks are still to be evaluated."""
+    return pathlib.Path(folder) / f"{'' if complete else '.'}{name}.npz"
 
 
 def write_arrays(path, **arrays):
     """Write arrays as a compressed .npz file, completely or not at all. Raises OSError."""
     with files.replacing(path) as file:
         np.savez_compressed(file, **arrays)
+
+
+def kept_arrays(paths, inputs):
+    """The arrays of the first of some .npz files that was made from these inputs, list of strings, and its path.
+
+    None, None if there is none.
+    """
+    for path in paths:
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                if file[INPUTS].tolist() == inputs:
+                    return {key: file[key] for key in file.files}, path
+        except UNREADABLE:
+            continue
+    return None, None
 
 
 def read_arrays(folder, name, result):
@@ -272,7 +290,7 @@ def read_arrays(folder, name, result):
             arrays = {key: file[key] for key in file.files}
     except OSError as error:
         raise ToolError(f"{path}: {error.strerror or error}; evaluate again")
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except UNREADABLE as error:
         raise ToolError(f"{path}: damaged, no readable arrays ({error}); evaluate again")
     faces, attributes, size = result.faces, len(result.attributes), table1.RESPONSE_SIZE
     shapes = {"labels": (faces, attributes), SCORES[answer(result.networks[name])]: (faces, attributes)}

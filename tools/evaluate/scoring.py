@@ -35,7 +35,7 @@ class Scored:
         self.values[None, PRECISION] = metrics.average_precision(score, labels)
         drawn = metrics.resamples(len(labels), resampled, seed)
         validation_drawn = metrics.resamples(len(tuned_on[1]), resampled, seed + 1)
-        with tqdm(total=resampled, desc="resamples", delay=2, leave=False, disable=None) as bar:
+        with tqdm(total=resampled, desc="resamples", leave=False, disable=None) as bar:
             for weights, others in zip(drawn, validation_drawn):
                 tuned, _, _ = calibration.fit(*tuned_on, prior, measure, weights if validation is None else others)
                 precision, counts = metrics.at_thresholds(score, labels, calibration.thresholds(prior, tuned), weights)
