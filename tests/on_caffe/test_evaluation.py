@@ -177,10 +177,10 @@ def test_outputs_of_an_earlier_evaluation_are_used_again(weights, lmdb_folder, t
         return result, list(passes.done)
 
     first, splits = computed()
-    assert splits == ["test", "val"] * 2 and "used again" not in capsys.readouterr().out
+    assert splits == ["test", "val"] * 2 and "not computed again" not in capsys.readouterr().out
     other, splits = computed(tune="f1", resamples=20, batch=3)
     assert splits == [] and (other.tuned_for, other.resamples) == ("f1", 20)
-    assert capsys.readouterr().out.count("which had the same inputs") == 2
+    assert capsys.readouterr().out.count("not computed again") == 2
     again, splits = computed()
     assert splits == [] and again.networks == first.networks
     assert computed(restart=True)[1] == ["test", "val"] * 2

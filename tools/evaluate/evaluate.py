@@ -60,7 +60,7 @@ def evaluate_files(weights, lmdb, out, settings=None, device="cpu", restart=Fals
             results.write_arrays(unfinished, **one.arrays)
             one.path = unfinished
         else:
-            print(f"{name}: the outputs of the earlier evaluation are used, which had the same inputs", flush=True)
+            print(f"{name}: computed before from the same weights and data, so it is not computed again", flush=True)
         one.score(settings)
     first = next(iter(evaluations.values()))
     boxes = localisation.read_boxes(lmdb, settings.split, len(first.labels))
