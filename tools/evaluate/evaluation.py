@@ -121,8 +121,8 @@ class Evaluation:
         self.weights, self.network, self.checksum = weights, networks.net_of(weights), sha256(weights)
         self.data, self.attributes, self.device = data, data.attributes, device
         self.mapper = localisation.Mapper.of(net, model) if "region_mapper" in net.params else None
-        inputs = [self.checksum, sha256(model), data.checksum, settings.split, settings.faces, engine(), device]
-        inputs = [str(value) for value in inputs]
+        inputs = self.checksum, sha256(model), data.checksum, settings.split, settings.faces, engine(), device
+        inputs = [str(value) for value in (results.VERSION, *inputs)]
         self.arrays, self.path = results.kept_arrays(kept, inputs)
         if self.arrays is None or not np.array_equal(
             self.arrays["labels"], read_labels(data, settings.split, settings)
