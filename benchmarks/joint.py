@@ -73,8 +73,6 @@ def second_network(run, data, found, labels):
 
     found: dict split -> what `scores` returns for the cascade; labels: dict split -> (F, A). Raises ToolError, OSError.
     """
-    if run.data.checksum != data.checksum:
-        raise ToolError(f"--whole-face {run.folder}: was trained on other data than {data.lmdb}")
     net, settings, means = networks.load(run.deploy("whole_face"), run.weights("whole_face")), EvaluateSettings(), {}
     for split, of in found.items():
         outputs, _ = evaluation.responses(net, data, split, settings, ("logits",))
@@ -89,6 +87,11 @@ def compare(given):
     """The tables to write, dict file name -> list of rows. Raises ToolError, OSError."""
     run = runs.Run.read(given.run)
     weights, data = given.weights or run.weights("cascade"), evaluation.read_data(run.data.lmdb)
+    if given.whole_face:  # what is wrong with it is said before the minutes of work
+        other = runs.Run.read(given.whole_face)
+        other.weights("whole_face")
+        if other.data.checksum != data.checksum:
+            raise ToolError(f"--whole-face {other.folder}: was trained on other data than {data.lmdb}")
     net, found, labels = networks.load(run.deploy("cascade"), weights), {}, {}
     for split in evaluation.SPLITS:
         found[split], labels[split] = scores(net, data, split)
@@ -100,7 +103,7 @@ def compare(given):
     training = networks.load(run.place("cascade") / "train_val.prototxt", weights, caffe.TRAIN)
     written = {"joint.csv": table, "gradients.csv": [gradient_norms(training, given.batches)]}
     if given.whole_face:
-        written["whole_face.csv"] = second_network(runs.Run.read(given.whole_face), data, found, labels)
+        written["whole_face.csv"] = second_network(other, data, found, labels)
     return written
 
 

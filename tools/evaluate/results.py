@@ -280,7 +280,8 @@ def read_arrays(folder, name, result):
 
     labels (N, A) bool; by blob: max_d, logits (N, A), rois_image (N, A, 4), response (N, A, 4, 4); unless the split is
     the validation split, validation_labels, validation_max_d and validation_logits of its faces (M, A); and of the
-    RegionMapper: average (A, 4, 4), rectangles (A, 4, 4, 4), threshold, average_weight. Raises ToolError.
+    RegionMapper: average (A, 4, 4), rectangles (A, 4, 4, 4), threshold, average_weight; inputs (strings, see
+    kept_arrays) and faces_per_second. Raises ToolError.
     """
     path = arrays_path(folder, name)
     try:
