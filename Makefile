@@ -10,22 +10,36 @@ SHELL := /bin/bash
 PYTHON ?= python3
 Q := $(if $(filter-out 0 no false,$(V)),,@)
 BIN := .venv/bin
-CASCADE := FACE_CASCADE_FROM_MAKE=1 $(BIN)/face-cascade
+CASCADE := $(BIN)/face-cascade
 PIP := $(BIN)/pip install -q --disable-pip-version-check
 
-# What can be set on the command line. The values reach face-cascade through the environment, unexpanded: no shell and
-# no further expansion by make ever sees them.
-SETTINGS := DATA CELEBA LFWA ATTRIBUTES LMDB FORM RECORDS AUGMENT BUILD CHECK RUN BATCH SOLVER RECTANGLES SEED GENERATE \
-  TRAIN CAFFE DEVICE PRECISION THREADS RESTART START_FROM AVERAGE EVALUATE WEIGHTS IMAGES PREDICT REPORT EXPORT ABLATION BENCH N \
-  CAFFE_ARCHIVE CAFFE_DEBS CAFFE_ROOT
+# What can be set on the command line. The values reach the recipes as ARG_NAME in the environment, unexpanded, and are
+# only used inside of quotation marks: no shell and no further expansion by make ever interprets them. ARGS is the one
+# exception: it is part of the command, as if typed there.
+SETTINGS := CELEBA LFWA DATA LMDB ATTRIBUTES BATCH RUN IMAGES CAFFE_ARCHIVE CAFFE_DEBS CAFFE_ROOT
 define pass
-export FACE_CASCADE_MAKE_$(1) := $$(value $(1))
+export ARG_$(1) := $$(value $(1))
 unexport $(1)
 endef
 $(foreach setting,$(SETTINGS),$(eval $(call pass,$(setting))))
+typed := $(strip $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $(v))),$(v))))
+unknown := $(filter-out $(SETTINGS) ARGS PYTHON V MAKEFLAGS MAKEOVERRIDES -*-%,$(typed))
+ifneq ($(unknown),)
+$(error unknown setting $(firstword $(unknown)); settings are $(SETTINGS), ARGS, PYTHON and V (make help explains))
+endif
+# The option $(1) with the value of setting $(2), or nothing.
+option = $(if $(value $(2)),$(1)="$$ARG_$(2)")
+run = $(call option,--run,RUN)
+data = $(if $(value CELEBA),--expect=celeba "$$ARG_CELEBA")$(if $(value LFWA),--expect=lfwa "$$ARG_LFWA")$(if \
+  $(value DATA),"$$ARG_DATA")
 
-.PHONY: help caffe lmdb check-data models train train-region average train-cascade train-whole-face evaluate predict \
-  report onnx page ablation demo doctor test test-page bench bench-gpu fuzz lint proto clean
+# An environment that was copied or moved with its clone still names the old place: it is set up again.
+ifeq ($(shell [ ! -e .venv/ready ] || [ -L .venv ] || [ "$$(cat .venv/ready)" = "$$PWD" ] || echo moved),moved)
+$(shell rm -rf .venv)
+endif
+
+.PHONY: help caffe lmdb check-data models train average evaluate predict report onnx page ablation demo doctor test \
+  test-all bench lint proto clean
 
 define HELP
 
@@ -33,30 +47,25 @@ Real faces, from a CelebA download to predictions:
   make lmdb CELEBA=/path/to/CelebA ATTRIBUTES=Eyeglasses,Smiling,Male
   make train && make evaluate && make predict IMAGES=/path/to/photos
 
-Settings (after the target, as NAME=value; a run keeps its own, so give them once):
-  LMDB=data/lmdb          folder of the databases        RUN=build/run    folder of the run and its record
-  DATA=, CELEBA=, LFWA=   folder of the data set, or a CSV file (DATA)
-  ATTRIBUTES=A,B          attributes (the paper's 20)    FORM=compact     or stream, for Caffe's own Data layer
-  RECORDS=10000           stream: images per class       AUGMENT=both     or minority (the paper), none
-  BATCH=4                 images per attribute           SEED=1           of the first weights
-  SOLVER=region.max_iter=500,base_lr=0.005               changes to the solvers
-  RECTANGLES=measured     or theoretical (the paper)     RESTART=1        repeat the stages
-  CAFFE=auto              or bvlc, torch                 DEVICE=cpu       or cuda, cuda:N, cuda:0,1
-  PRECISION=float32       or tf32, bfloat16              THREADS=         CPU threads, one per core
-  START_FROM=FILE         first weights, of other data
-  IMAGES='a.jpg "b c/"'   photos, folders, videos        WEIGHTS=NAME=FILE  others to evaluate
-  BUILD= CHECK= GENERATE= TRAIN= AVERAGE= EVALUATE= PREDICT= REPORT= EXPORT= ABLATION= BENCH=
-                          further options of lmdb, check-data, the networks, caffe train, and so on
-  CAFFE_ROOT= CAFFE_DEBS= CAFFE_ARCHIVE=                 where `make caffe` takes BVLC Caffe from
+Settings (after the target, as NAME=value):
+  CELEBA=, LFWA=, DATA=   the data set: its folder, or a CSV file (DATA)
+  ATTRIBUTES=A,B          attributes (the paper's 20)
+  LMDB=data/lmdb          folder of the databases
+  RUN=build/run           folder of the run; it keeps its settings, so give them once
+  BATCH=4                 images per attribute in a mini-batch
+  IMAGES='a.jpg "b c/"'   photos, folders, videos
+  ARGS="..."              any options of the command: make train ARGS="--width 1/4 --precision bfloat16";
+                          .venv/bin/face-cascade COMMAND --help explains them
+  CAFFE_ROOT=, CAFFE_DEBS=, CAFFE_ARCHIVE=   where `make caffe` takes BVLC Caffe from
   V=1                     show the commands              PYTHON=python3   the Python that makes .venv
-`make doctor` prints what is installed and what is missing; .venv/bin/face-cascade COMMAND --help explains all options.
+`make doctor` prints what is installed and what is missing.
 endef
 export HELP
 
 help: ## print this list
 	@echo 'face-cascade: face attributes, and the region of the face that each is found in'
 	@echo
-	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 25
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 	@echo "$$HELP"
 
 .venv/ready: pyproject.toml engine/pyproject.toml
@@ -65,7 +74,7 @@ help: ## print this list
 	$(PYTHON) -m venv .venv || { echo 'error: $(PYTHON) cannot make a virtual environment; on Debian: apt install python3-venv' >&2; exit 1; }
 	$(PIP) -e .
 	$(PIP) --no-deps -e ./engine
-	touch $@
+	pwd > $@
 
 .venv/ready-engine: .venv/ready
 	$(Q)$(PIP) -e '.[engine]'
@@ -85,71 +94,52 @@ help: ## print this list
 caffe: ## install a real BVLC Caffe (CAFFE_ARCHIVE=, CAFFE_DEBS= or CAFFE_ROOT= to choose its source)
 	$(Q)$(PYTHON) tools/install/install_caffe.py
 
-lmdb: .venv/ready ## balanced, augmented training data: CELEBA=, LFWA= or DATA=<folder or CSV> [ATTRIBUTES=A,B]
-	$(Q)$(CASCADE) data
+lmdb: .venv/ready ## training data: CELEBA=, LFWA= or DATA=<folder or CSV> [ATTRIBUTES=A,B] [LMDB=data/lmdb]
+	$(Q)$(CASCADE) data $(data) $(call option,--attributes,ATTRIBUTES) $(call option,--out,LMDB) $(ARGS)
 
 check-data: .venv/ready ## verify that LMDB= holds what the paper asks for
-	$(Q)$(CASCADE) check
+	$(Q)$(CASCADE) check "$${ARG_LMDB:-data/lmdb}" $(ARGS)
 
-models: .venv/ready ## rewrite the committed prototxts in models/
-	$(Q)$(BIN)/python -m models.generate
+models: .venv/ready ## rewrite models/ and solver/ for the data in LMDB=, or for ATTRIBUTES= [BATCH=4]
+	$(Q)$(CASCADE) models $(call option,--attributes,ATTRIBUTES) $(call option,--batch,BATCH) $(call option,--lmdb,LMDB) $(ARGS)
 
 train: .venv/ready ## all stages of RUN=: task one, average region, cascade
-	$(Q)$(CASCADE) train
+	$(Q)$(CASCADE) train $(run) $(call option,--batch,BATCH) $(call option,--lmdb,LMDB) $(ARGS)
 
-train-region: .venv/ready ## stage 1: task one alone
-	$(Q)$(CASCADE) train region
-
-average: .venv/ready ## stage 2: average region into the weights (RECTANGLES=measured or theoretical)
-	$(Q)$(CASCADE) average
-
-train-cascade: .venv/ready ## stage 3: both tasks, from the weights of `make average`
-	$(Q)$(CASCADE) train cascade
-
-train-whole-face: .venv/ready ## ablation: task two on the whole face
-	$(Q)$(CASCADE) train whole_face
+average: .venv/ready ## after caffe train -solver solver/region.prototxt: build/average.caffemodel [RUN= for a run's]
+	$(Q)$(CASCADE) average $(or $(run),--run=.) $(ARGS)
 
 evaluate: .venv/ready ## accuracies and regions on the test split, of every stage of RUN= that is done
-	$(Q)$(CASCADE) evaluate
+	$(Q)$(CASCADE) evaluate $(run) $(ARGS)
 
-predict: .venv/ready ## attributes of the faces in your photos: IMAGES="file or folder ..." [PREDICT=--aligned]
-	$(Q)$(CASCADE) predict
+predict: .venv/ready ## attributes of the faces in your photos: IMAGES="file or folder ..."
+	$(Q)xargs -a <(printf '%s' "$$ARG_IMAGES") $(CASCADE) predict $(run) $(ARGS)
 
-report: .venv/ready ## report.html in RUN=, from make evaluate: numbers, curves, regions, examples, model card
-	$(Q)$(CASCADE) report
+report: .venv/ready ## report.html in RUN=: numbers, curves, regions, examples, model card
+	$(Q)$(CASCADE) report $(run) $(ARGS)
 
 onnx: .venv/ready-onnx ## the cascade of RUN= as an ONNX file, to run without Caffe
-	$(Q)$(CASCADE) export
+	$(Q)$(CASCADE) export $(run) $(ARGS)
 
 page: .venv/ready-onnx ## a web page that runs the cascade of RUN= in the browser: the folder build/page
-	$(Q)$(CASCADE) export --page build/page
+	$(Q)$(CASCADE) export $(run) --page build/page $(ARGS)
 
-ablation: .venv/ready ## the paper's variants under one budget, over seeds: ABLATION="--seeds 1,2"
-	$(Q)$(CASCADE) ablation
+ablation: .venv/ready ## the paper's variants under one budget, over seeds: ARGS="--seeds 1,2"
+	$(Q)$(CASCADE) ablation $(run) $(call option,--batch,BATCH) $(call option,--lmdb,LMDB) $(ARGS)
 
 demo: .venv/ready ## every step on synthetic faces, in minutes
-	$(Q)$(CASCADE) demo
+	$(Q)$(CASCADE) demo $(run) $(ARGS)
 
 doctor: .venv/ready ## print what is installed, what is missing, and how to install it
 	$(Q)$(CASCADE) doctor
 
-test: .venv/ready-test .caffe/bin/caffe lint ## run all tests
+test: .venv/ready-test .caffe/bin/caffe lint ## all essential tests, on the engine and on BVLC Caffe
 	$(Q)$(BIN)/python -m pytest
 	$(BIN)/python -m pytest -q -c tests/on_caffe/pytest.ini tests/on_caffe
 	.caffe/bin/python -m pytest -q -c tests/on_caffe/pytest.ini tests/on_caffe
 
-test-page: .venv/ready-test ## the page in headless Chromium, which must be installed: apt install chromium
-	$(Q)$(PIP) -e '.[page]'
-	$(BIN)/python -m pytest -q -c tests/page/pytest.ini tests/page
-
-bench: .venv/ready-test .caffe/bin/caffe ## speed and memory of both engines and of plain PyTorch: BENCH="--nets region"
-	$(Q)printf '%s' "$$FACE_CASCADE_MAKE_BENCH" | xargs $(BIN)/python -m benchmarks.engine
-
-bench-gpu: .venv/ready-engine ## training speed on a GPU: the engine and plain PyTorch
-	$(Q)printf '%s' "$$FACE_CASCADE_MAKE_BENCH" | xargs $(BIN)/python -m benchmarks.engine.gpu
-
-fuzz: .venv/ready-test ## damage every kind of file that is read, N=5000 times, and look for crashes, hangs and tracebacks
-	$(Q)$(BIN)/python tests/robustness/fuzz.py --mutations "$${FACE_CASCADE_MAKE_N:-5000}"
+bench: .venv/ready-test .caffe/bin/caffe ## speed and memory of both Caffes and of plain PyTorch: ARGS="--nets region"
+	$(Q)$(BIN)/python -m benchmarks.engine $(ARGS)
 
 lint: .venv/ready-test ## check the code's style
 	$(Q)$(BIN)/ruff check .

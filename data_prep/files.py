@@ -1,17 +1,32 @@
 """Files: checksums, JSON with errors that name file and key, and writes that leave a complete file or none."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
 import os
 import pathlib
+import stat
+
+
+def opened(path):
+    """A regular file, opened for reading bytes; a pipe or device, which may never end, is refused. Raises OSError."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return open(path, "rb")
+
+
+def read_bytes(path):
+    """The content of a regular file. Raises OSError."""
+    with opened(path) as file:
+        return file.read()
 
 
 def sha256(path):
-    """The SHA-256 checksum of a file, as hexadecimal digits. Raises OSError."""
+    """The SHA-256 checksum of a regular file, as hexadecimal digits. Raises OSError."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with opened(path) as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
@@ -55,7 +70,7 @@ def read_json(path, kind=dict):
     """
     path = pathlib.Path(path)
     try:
-        value = json.loads(path.read_bytes().decode(), parse_constant=_no_number)
+        value = json.loads(read_bytes(path).decode(), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: damaged, not readable as JSON ({error})")
     if not isinstance(value, kind):

@@ -1,140 +1,110 @@
-"""Write the prototxts of the three networks, and solver files that refer to them.
+"""Write the prototxts and solvers of the three networks: models/*/*.prototxt and solver/*.prototxt.
 
-    python -m models.generate                                # models/*/: the paper's twenty attributes
-    python -m models.generate --attributes Eyeglasses,Male --batch 8 --lmdb build/lmdb --out build/run
+  face-cascade models                                   for the attributes of data/lmdb, or the paper's twenty
+  face-cascade models --attributes Eyeglasses,Male --batch 8 --width 1/4
+  face-cascade models --solver region.max_iter=5000,cascade.max_iter=2500
 
-The first command rewrites the committed files. The second writes OUT/{region,cascade,whole_face}/ with
-train_val.prototxt, deploy.prototxt and solver.prototxt for any attributes. Each solver is the one in solver/ with the
-paths of OUT and the changes of --solver.
+Any Caffe trains them: see "with Caffe's own commands" in README.md. `git checkout models solver` brings back the
+committed files, which are those of table 1 for the paper's twenty attributes. `face-cascade train` writes the same
+files into the folder of its run.
 """
 
-import argparse
 import pathlib
 import sys
 
-from data_prep.attributes import PAPER_ATTRIBUTES
 from data_prep.files import write_bytes
+from data_prep.settings import add_options, given
 from data_prep.store import manifest
 from models import solvers
 from models.networks import network
-from models.options import L1_FORMS, NETWORKS, ROI_GRADIENTS, NetworkOptions
+from models.options import NETWORKS, NetworkOptions
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+AVERAGE = "average.caffemodel"
 
 
-def write(folder, options, solver_changes=None):
-    """Write the prototxts of the three networks below `folder`.
+def in_repository(net):
+    """The places of a network's files, and of what its training reads and writes, relative to the repository's root."""
+    return {
+        "net": f"models/{net}/train_val.prototxt",
+        "deploy": f"models/{net}/deploy.prototxt",
+        "solver": f"solver/{net}.prototxt",
+        "snapshot_prefix": f"build/{net}",
+        "weights": f"build/{AVERAGE}" if net == "cascade" else "",
+    }
 
-    options: NetworkOptions; solver_changes: as for solvers.check_changes, None to write no solvers
+
+def in_run(net):
+    """The same relative to the folder of a run."""
+    return {
+        "net": f"{net}/train_val.prototxt",
+        "deploy": f"{net}/deploy.prototxt",
+        "solver": f"{net}/solver.prototxt",
+        "snapshot_prefix": f"{net}/{net}",
+        "weights": f"average/{AVERAGE}" if net == "cascade" else "",
+    }
+
+
+def write(root, options, solver_changes=None, nets=NETWORKS, places=in_run):
+    """Write prototxts and solvers of networks below a folder.
+
+    options: NetworkOptions; solver_changes: as for solvers.check_changes; places: function net -> dict as of in_run
     Raises ValueError before anything is written, OSError.
     """
     texts = {}
-    for net in NETWORKS:
-        place = pathlib.Path(folder) / net
-        texts[place / "train_val.prototxt"] = network(net, options)
-        texts[place / "deploy.prototxt"] = network(net, options, deploy=True)
-        if solver_changes is not None:
-            count = len(options.attributes)
-            texts[place / "solver.prototxt"] = solvers.text(net, place.as_posix(), solver_changes, count)
+    for net in nets:
+        paths = places(net)
+        texts[paths["net"]] = network(net, options)
+        texts[paths["deploy"]] = network(net, options, deploy=True)
+        texts[paths["solver"]] = solvers.text(net, paths, solver_changes, len(options.attributes))
     for path, text in texts.items():
+        path = pathlib.Path(root) / path
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, text.encode())
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add(
-        "--attributes",
-        metavar="A,B,...",
-        help="The attributes, separated by commas (default: those of the manifest in --lmdb, else the paper's twenty).",
-    )
-    add(
-        "--batch",
-        type=int,
-        default=4,
-        metavar="N",
-        help="Images per attribute in a mini-batch, an even number (default: 4).",
-    )
-    add("--lmdb", default="data/lmdb", metavar="FOLDER", help="The LMDB folder to train on (default: data/lmdb).")
-    add(
-        "--l1",
-        default="log",
-        choices=L1_FORMS,
-        help="The form of L1, eq. 1: log is the cross-entropy of the largest response, linear is as printed "
-        "(default: log).",
-    )
-    add("--alpha", type=float, default=1.0, help="The weight of task one's loss in eq. 6 (default: 1).")
-    add("--beta", type=float, default=1.0, help="The weight of task two's loss in eq. 6 (default: 1).")
-    add(
-        "--task-two-loss",
-        type=float,
-        metavar="WEIGHT",
-        default=0.0,
-        help="The weight of a further loss, on task two's own score, which the paper does not have (default: 0, none).",
-    )
-    add(
-        "--threshold",
-        type=float,
-        default=0.5,
-        help="The response, 0 to 1, above which a point is in the region (default: 0.5).",
-    )
-    add(
-        "--average-weight",
-        type=float,
-        metavar="SHARE",
-        default=0.5,
-        help="The share of the average response in the revised response, 0 to 1; 0 switches it off (default: 0.5).",
-    )
-    add(
-        "--roi-gradient",
-        default="none",
-        choices=ROI_GRADIENTS,
-        help="The gradient through the thresholding: none, as in the paper, or soft, an estimate (default: none).",
-    )
-    add(
-        "--early-stopping-range",
-        type=float,
-        metavar="RANGE",
-        default=0.1,
-        help="Early stopping takes effect when the standard deviation of an attribute's last 200 losses is at most "
-        "this, and their mean is below half the loss of chance; 0 switches it off (default: 0.1).",
-    )
-    add("--test-batch", type=int, default=20, metavar="N", help="Images per mini-batch in validation (default: 20).")
-    add(
-        "--form",
-        choices=manifest.FORMS,
-        help="The form of the training data (default: that of the manifest in --lmdb, else stream).",
-    )
-    add(
-        "--out",
-        metavar="FOLDER",
-        help="The folder to write networks and solvers to (default: models/, without solvers).",
-    )
-    add(
+def add_arguments(parser):
+    """Add the options of `face-cascade models` to a parser."""
+    add_options(parser, NetworkOptions)
+    parser.add_argument(
         "--solver",
         default="",
         metavar="CHANGES",
         help="Changes to solver fields, of all networks or of one, separated by commas, such as "
         "base_lr=0.005,region.max_iter=500 (default: none, the values in solver/).",
     )
-    arguments = vars(parser.parse_args())
-    out, changes = arguments.pop("out"), arguments.pop("solver")
-    named = arguments["attributes"] and [name for name in arguments["attributes"].split(",") if name]
+
+
+def run(arguments):
+    """`face-cascade models`: the exit status."""
     try:
-        lmdb = manifest.read(arguments["lmdb"]) if out and manifest.exists(arguments["lmdb"]) else None
-        arguments["attributes"] = named or (lmdb.attributes if lmdb else PAPER_ATTRIBUTES)
-        arguments["form"] = arguments["form"] or (lmdb.form if lmdb else "stream")
-        for key in ("attributes", "form") if lmdb else ():
-            if getattr(lmdb, key) != arguments[key]:
-                raise ValueError(f"{key}: {arguments['lmdb']} holds {getattr(lmdb, key)}, not {arguments[key]}")
-        options = NetworkOptions(**arguments)
-        write(out or REPOSITORY / "models", options, solvers.parse_changes(changes) if out else None)
+        options, built = chosen_options(arguments)
+        changes = solvers.parse_changes(arguments.solver)
+        changes = {net: {"random_seed": options.seed, **changes[net]} for net in NETWORKS}
+        if not pathlib.Path(in_repository("region")["solver"]).exists():
+            raise ValueError(
+                f"no models/ and solver/ in the current folder; run it in the project's folder, {REPOSITORY}"
+            )
+        write(".", options, changes, places=in_repository)
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    what = f"{', '.join(NETWORKS)} for {len(options.attributes)} attributes, b = {options.batch}"
-    print(f"{out or 'models'}: {what}")
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    names, count = ",".join(options.attributes), len(options.attributes)
+    print(f"models/, solver/: {', '.join(NETWORKS)}; {count} attributes, b = {options.batch}, width {options.width:g}")
+    data = "" if built else f"make lmdb CELEBA=/path/to/CelebA ATTRIBUTES={names}; then "
+    print(f"next: {data}caffe train -solver solver/region.prototxt, with .caffe/bin/caffe or .venv/bin/caffe")
+    return 0
 
 
-if __name__ == "__main__":
-    main()
+def chosen_options(arguments):
+    """The NetworkOptions asked for, and the Manifest of the data, None without. Raises ValueError, OSError."""
+    values = given(arguments, NetworkOptions)
+    lmdb = values.get("lmdb", NetworkOptions.lmdb)
+    if not manifest.exists(lmdb):
+        return NetworkOptions(**values), None
+    built = manifest.read(lmdb)
+    values = {"attributes": built.attributes, "form": built.form, **values}
+    for name in ("attributes", "form"):
+        if getattr(built, name) != values[name]:
+            raise ValueError(f"--{name}: {lmdb} holds {getattr(built, name)}, not {values[name]}")
+    return NetworkOptions(**values), built

@@ -4,6 +4,8 @@
 of the same name have the same weights in all three.
 """
 
+import re
+
 from data_prep import geometry
 from models import table1
 from models.prototxt import (
@@ -20,8 +22,19 @@ from models.prototxt import (
     reshape,
 )
 
-# Layers whose blobs are the state of one training or belong to its data, and so do not enter another training.
-STATE_LAYERS = ("region_mapper", "early_stopping", "balanced_data")
+# Layers whose blobs are the state of one stage of training; joint training has its own. POSITION holds the place in the
+# sequence of mini-batches, where joint training goes on; a training on other data starts without it.
+STATE_LAYERS, POSITION = ("region_mapper", "early_stopping"), "balanced_data"
+
+
+# The comment of all prototxts that names the attributes.
+ATTRIBUTES = "{} attributes: {}"
+
+
+def attributes_of(text):
+    """The attributes that the text of a prototxt names in its comment, in order; [] if there is none."""
+    found = re.search(rf"^# {ATTRIBUTES.format('[0-9]+', '(.+)')}$", text, re.MULTILINE)
+    return found[1].split(", ") if found else []
 
 
 def convolution(row, bottom, groups=1, filler='type: "msra"', relu=True, rate=1):
@@ -41,6 +54,11 @@ def convolution(row, bottom, groups=1, filler='type: "msra"', relu=True, rate=1)
     if relu:
         text += layer(f"relu_{row.name}", "ReLU", [row.name], [row.name])
     return text
+
+
+def small_weights(options):
+    """The filler of the layers that give scores: larger where fewer channels enter, so that scores vary alike."""
+    return f'type: "gaussian" std: {number(round(0.02 / options.width**0.5, 4))}'
 
 
 def data_layers(options):
@@ -80,6 +98,8 @@ def compact_layers(options):
 
     def source(name, phase, size, *body):
         parameters = {"source": options.lmdb, "batch": size}
+        if phase == "TRAIN":
+            parameters.update(seed=options.seed, attributes=list(options.attributes))
         tops = ["data", "label_flat"]
         return python(name, "balanced_data", "BalancedData", [], tops, parameters, in_phase(phase), *body)
 
@@ -97,7 +117,7 @@ def input_layer():
 
 def trunk(options, deploy):
     """Rows conv1 to conv3 of table 1. Top: conv3 (images, A * 384, 13, 13)."""
-    count, batch = len(options.attributes), options.batch
+    count, batch, table = len(options.attributes), options.batch, table1.scaled(options.width)
     mean, scale = geometry.PIXEL_MEAN, geometry.PIXEL_SCALE
     text = banner(
         "shared by all attributes",
@@ -106,15 +126,15 @@ def trunk(options, deploy):
     power = block("power_param", f"scale: {number(1 / scale)}", f"shift: {number(-mean / scale)}")
     text += layer("normalise", "Power", ["data"], ["pixels"], power)
     bottom = "pixels"
-    for row in table1.SHARED:
+    for row in table.shared:
         if row.name.startswith("pool"):
             size = block("pooling_param", "pool: MAX", f"kernel_size: {row.kernel}", f"stride: {row.stride}")
             text += layer(row.name, "Pooling", [bottom], [row.name], size)
         else:
             text += convolution(row, bottom)
         bottom = row.name
-    channels, size = table1.SHARED[-1].channels, table1.SHARED[-1].output
-    text += banner("one group of channels per attribute", f"{count} attributes: " + ", ".join(options.attributes))
+    channels, size = table.shared[-1].channels, table.shared[-1].output
+    text += banner("one group of channels per attribute", ATTRIBUTES.format(count, ", ".join(options.attributes)))
     tile = block("tile_param", "axis: 1", f"tiles: {count}")
     if deploy:
         text += layer("per_attribute", "Tile", ["pool2"], ["per_attribute"], tile)
@@ -122,19 +142,19 @@ def trunk(options, deploy):
         dims = (batch, count * channels, size, size)
         text += reshape("per_attribute", "pool2", "per_attribute", *dims, phase="TRAIN")
         text += layer("per_attribute", "Tile", ["pool2"], ["per_attribute"], in_phase("TEST"), tile)
-    return text + convolution(table1.CONV3, "per_attribute", count)
+    return text + convolution(table.conv3, "per_attribute", count)
 
 
 def task_one(options):
     """Rows conv4 to conv7 and the response map. Tops: conv7 (b, 2 * A, 4, 4), d (b, A, 4, 4), max_d (b, A)."""
-    count, size = len(options.attributes), table1.RESPONSE_SIZE
+    count, size, rows = len(options.attributes), table1.RESPONSE_SIZE, table1.scaled(options.width).task_one
     text = banner("task one: finds the region (section 3.2)")
     bottom = "conv3"
-    for row in table1.TASK_ONE[:-1]:
+    for row in rows[:-1]:
         text += convolution(row, bottom, count)
         bottom = row.name
     # Small initial weights, because the largest of sixteen scores would otherwise start far above zero.
-    text += convolution(table1.TASK_ONE[-1], bottom, count, 'type: "gaussian" std: 0.02', relu=False)
+    text += convolution(rows[-1], bottom, count, small_weights(options), relu=False)
     text += banner("response map", "d = score present - score absent, for each point; max_d is the largest d.")
     text += reshape("pair", "conv7", "pair", 0, count, 2, -1)
     text += layer("scores", "Slice", ["pair"], ["absent", "present"], block("slice_param", "axis: 2"))
@@ -171,16 +191,16 @@ def task_two(options, rois, rate):
 
     rois: list with the name of the regions' blob, empty for the whole map; rate: factor of the learning rate
     """
-    count = len(options.attributes)
+    count, rows = len(options.attributes), table1.scaled(options.width).task_two
     place = "region" if rois else "whole map"
     text = banner(f"task two: recognises the attribute on the {place} (section 3.3)")
     text += python("roi_warp", "roi_warp", "RoIWarp", ["conv3", *rois], ["roi"], {"warp": 10, "pool": 2})
     bottom = "roi"
-    for row in table1.TASK_TWO[:-1]:
+    for row in rows[:-1]:
         text += convolution(row, bottom, count, rate=rate)
         bottom = row.name
-    text += convolution(table1.TASK_TWO[-1], bottom, count, 'type: "gaussian" std: 0.02', relu=False, rate=rate)
-    last = table1.TASK_TWO[-1].name
+    text += convolution(rows[-1], bottom, count, small_weights(options), relu=False, rate=rate)
+    last = rows[-1].name
     return text + global_max("pool_t2", last, f"max_{last}")
 
 

@@ -4,10 +4,12 @@ The solver of a stage has the stage's name and trains the network of that name. 
 dict stage -> dict field -> text; parse_changes reads them from text such as base_lr=0.01,region.max_iter=500.
 """
 
+import math
 import pathlib
 import re
 
 from caffe.proto import caffe_pb2
+from google.protobuf import text_format
 from google.protobuf.descriptor import FieldDescriptor
 
 from data_prep.spelling import did_you_mean, either, suggestion
@@ -16,7 +18,7 @@ from models.prototxt import number, quoted
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "solver"
 STAGES = NETWORKS
-DESCRIPTOR = caffe_pb2.SolverParameter.DESCRIPTOR
+FIELDS = caffe_pb2.SolverParameter.DESCRIPTOR.fields_by_name
 _LINE = re.compile(r'(?P<field>\w+): *(?P<value>"[^"]*"|[^\s#]+)')
 
 _NETWORK = "the run's networks are written from its own options"
@@ -39,20 +41,14 @@ CHOICES = {
 }
 # Fields that may be given several times; Caffe's other repeated ones need exactly one value with these networks.
 REPEATED = ("stepvalue",)
-# Characters of one change.
-LONGEST_CHANGE = 300
-_INT = 2**31 - 1
-_FLOAT = 3.4e38
-# Smallest and largest value of a field; _WHOLE and _REAL are the ranges of all other fields.
+# Smallest and largest value of a field; (0, infinity) of all others.
 RANGES = {
-    **dict.fromkeys(("max_iter", "stepsize", "stepvalue", "iter_size", "average_loss"), (1, _INT)),
-    **dict.fromkeys(("test_iter", "test_interval"), (1, _INT)),
+    **dict.fromkeys(("max_iter", "stepsize", "stepvalue", "iter_size", "average_loss"), (1, math.inf)),
+    **dict.fromkeys(("test_iter", "test_interval"), (1, math.inf)),
     **dict.fromkeys(("momentum", "momentum2", "rms_decay"), (0, 0.999999)),
-    "power": (-_FLOAT, _FLOAT),
-    "random_seed": (-1, 2**63 - 1),  # -1: from the clock
+    "power": (-math.inf, math.inf),
+    "random_seed": (-1, math.inf),  # -1: from the clock
 }
-_WHOLE = (0, _INT)
-_REAL = (0, _FLOAT)
 
 
 def parse_changes(text):
@@ -64,52 +60,40 @@ def parse_changes(text):
     """
     pairs = []
     for change in filter(None, (part.strip() for part in text.split(","))):
-        if len(change) > LONGEST_CHANGE or not change.isprintable():
-            raise ValueError(f"{change[:60]!r}: not a solver change; give field=value, such as max_iter=500")
-        name, equals, value = change.partition("=")
-        if not equals or not name.strip() or not value.strip():
-            raise ValueError(f"{change}: give solver changes as field=value or stage.field=value, such as max_iter=500")
-        pairs.append((name.strip(), value.strip()))
-    return _by_stage(pairs)
+        name, equals, value = (part.strip() for part in change.partition("="))
+        if not (name and equals and value and change.isprintable()):
+            raise ValueError(
+                f"{change[:60]!r}: give solver changes as field=value or stage.field=value, such as max_iter=500"
+            )
+        pairs.append((name, value))
+    return check_changes(pairs)
 
 
 def check_changes(changes):
-    """Check changes given as a dict; returns a dict as parse_changes does.
-
-    changes: dict stage -> dict field -> value, or field or "stage.field" -> value. Raises ValueError.
-    """
-    pairs = []
-    for name, value in changes.items():
-        if isinstance(value, dict):
-            pairs += [(f"{name}.{field}", _words(inner)) for field, inner in value.items()]
-        else:
-            pairs.append((name, _words(value)))
-    return _by_stage(pairs)
-
-
-def _words(value):
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _by_stage(pairs):
-    """Check pairs (name, text); returns dict stage -> dict field -> text, with blanks between repeated values."""
+    """Check changes given as pairs (name, text), or as the dict of dicts that is returned. Raises ValueError."""
+    if isinstance(changes, dict):
+        for stage in changes:
+            _check_stage(stage)
+        pairs = [(f"{stage}.{field}", text) for stage, fields in changes.items() for field, text in fields.items()]
+    else:
+        pairs = changes
     general, special = {}, {stage: {} for stage in STAGES}
     for name, words in pairs:
         stage, dot, field = name.rpartition(".")
         if dot:
             _check_stage(stage, f"{name}: ")
-        value = _checked(name, field, words)
+        value = _checked(name, field, str(words))
         target = special[stage] if dot else general
         if field in REPEATED and field in target:
             target[field] += f" {value}"
         elif target.setdefault(field, value) != value:
             raise ValueError(f"{name}: given twice, as {target[field]} and {value}")
-    changes = {stage: {**general, **special[stage]} for stage in STAGES}
+    found = {stage: {**general, **special[stage]} for stage in STAGES}
     for stage in STAGES:
-        steps = list(map(int, changes[stage].get("stepvalue", "").split()))
+        steps = list(map(int, found[stage].get("stepvalue", "").split()))
         if steps != sorted(set(steps)):
-            raise ValueError(f"{stage}.stepvalue: iterations must increase, not {changes[stage]['stepvalue']}")
-    return changes
+            raise ValueError(f"{stage}.stepvalue: iterations must increase, not {found[stage]['stepvalue']}")
+    return found
 
 
 def _check_stage(stage, where=""):
@@ -122,68 +106,79 @@ def _checked(name, field, words):
 
     name: the field as the user wrote it, for the error. Raises ValueError.
     """
-    if field not in DESCRIPTOR.fields_by_name:
-        hint = did_you_mean(field, [other for other in DESCRIPTOR.fields_by_name if other not in FIXED])
+    if field not in FIELDS:
+        hint = did_you_mean(field, [other for other in FIELDS if other not in FIXED])
         hint = hint or "; fields are base_lr, max_iter, stepsize, snapshot and others"
         raise ValueError(f"{name}: Caffe's solver has no field {field!r}{hint}")
     if field in FIXED:
         raise ValueError(f"{name}: cannot be changed here; {FIXED[field]}")
-    choices = _choices(field)
-    if choices and words not in choices:
-        raise ValueError(f"{name}: must be {either(choices)}, not {words!r}{did_you_mean(words, choices)}")
-    if choices or (field == "clip_gradients" and words == "-1"):  # -1: no clipping
-        return words
-    kind = float if _is_float(field) else int
-    least, most = RANGES.get(field, _REAL if kind is float else _WHOLE)
     values = words.split() if field in REPEATED else [words]
-    for value in values:
-        if not _is_number(value, kind, least, most) or (field == "clip_gradients" and kind(value) == 0):
-            what = f"a number from {least:g} to {most:g}" if kind is float else f"a whole number from {least} to {most}"
-            if field == "clip_gradients":
-                what = "a number above 0, or -1 for no clipping"
-            raise ValueError(f"{name}: must be {what}, not {value!r}")
-    return " ".join(values)
+    message = caffe_pb2.SolverParameter()
+    try:
+        text_format.Merge("\n".join(_line(field, value) for value in values), message)
+        fits = [found.name for found, _ in message.ListFields()] == [field]
+    except text_format.ParseError:
+        fits = False
+    choices = CHOICES.get(field) or _choices(field)
+    if choices:
+        if words not in choices:
+            raise ValueError(f"{name}: must be {either(choices)}, not {words!r}{did_you_mean(words, choices)}")
+        return words
+    least, most = RANGES.get(field, (0, math.inf))
+    whole = FIELDS[field].cpp_type != FieldDescriptor.CPPTYPE_FLOAT
+    found = getattr(message, field)
+    numbers = list(found) if field in REPEATED or hasattr(found, "append") else [found]
+    # Python reads 1_0 as a number, and Caffe does not.
+    fits = fits and "_" not in words and len(numbers) == len(values)
+    fits = fits and all(math.isfinite(x) and least <= x <= most for x in numbers)
+    if field == "clip_gradients":
+        if words == "-1" or (fits and numbers[0] > 0):
+            return words
+        raise ValueError(f"{name}: must be a number above 0, or -1 for no clipping, not {words!r}")
+    if not fits:
+        ends = f"from {least:g} to {most:g}" if most < math.inf else f"of at least {least:g}"
+        raise ValueError(f"{name}: must be {'a whole number' if whole else 'a number'} {ends}, not {words!r}")
+    return " ".join(map(str, numbers)) if whole else words  # in decimal, because 010 is 8 in a prototxt
 
 
 def _choices(field):
     """The values that a field accepts if they are words; empty for a number."""
-    described = DESCRIPTOR.fields_by_name[field]
-    if described.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+    if FIELDS[field].cpp_type == FieldDescriptor.CPPTYPE_BOOL:
         return ("true", "false")
-    if described.cpp_type == FieldDescriptor.CPPTYPE_ENUM:
-        return tuple(value.name for value in described.enum_type.values)
-    return CHOICES.get(field, ())
+    if FIELDS[field].cpp_type == FieldDescriptor.CPPTYPE_ENUM:
+        return tuple(value.name for value in FIELDS[field].enum_type.values)
+    return ()
 
 
-def _is_float(field):
-    return DESCRIPTOR.fields_by_name[field].cpp_type == FieldDescriptor.CPPTYPE_FLOAT
+def text(stage, paths, changes, attributes):
+    """The solver prototxt of a stage: the file in solver/ with other paths and changed values, comments included.
 
-
-def _is_number(text, kind, least, most):
-    """Whether a text is a number of the kind within its range, in a spelling that prototxts and Python accept."""
-    spelling = r"-?(0|[1-9]\d*)" if kind is int else r"-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
-    return len(text) <= 40 and bool(re.fullmatch(spelling, text, re.ASCII)) and least <= kind(text) <= most
-
-
-def text(stage, folder, changes, attributes):
-    """The solver prototxt of a stage in a run.
-
-    stage: "region", "cascade" or "whole_face"; folder: that of the stage's train_val.prototxt and snapshots
+    stage: "region", "cascade" or "whole_face"; paths: dict of `solver`, where the text will lie, of the fields net and
+    snapshot_prefix, and of weights, "" for none, all as the program that trains is to see them
     changes: as for check_changes, or None; attributes: their number. Raises ValueError.
     """
-    places = {"net": f"{folder}/train_val.prototxt", "snapshot_prefix": f"{folder}/{stage}"}
-    lines = [
-        f"# Stage {stage} of a run: solver/{stage}.prototxt, which explains the values, with the changes of this run."
-    ]
-    lines += [f"{field}: {quoted(place)}" for field, place in places.items()]
-    lines += [_line(field, words) for field, words in _values(stage, changes, attributes).items()]
-    return "\n".join(lines) + "\n"
+    values = _values(stage, changes, attributes)
+    values.update((field, path) for field, path in paths.items() if field in FIELDS)
+    if not paths["weights"]:
+        del values["weights"]
+    lines, clip = [], clipping(attributes)
+    for line in _template(stage):
+        found = _LINE.match(line)
+        if not found:
+            lines.append(line.replace(f"solver/{stage}.prototxt", paths["solver"]))
+            continue
+        field, value = found["field"], values.pop(found["field"], None)
+        if value is not None:
+            # A comment explains the value in solver/ and goes with it; those of paths and of this rule stay true.
+            kept = value == found["value"].strip('"') or field in paths or (field == "clip_gradients" and value == clip)
+            lines.append(_line(field, value) + (line[found.end() :] if kept else ""))
+    return "\n".join([*lines, *(_line(field, value) for field, value in values.items())]) + "\n"
 
 
 def fields(stage, changes, attributes):
     """The values of a stage's solver: dict field -> number, bool, str or (stepvalue) list of numbers.
 
-    Used for a run's record and time estimates, hence without net and snapshot_prefix, and always with iter_size.
+    Used for a run's record and time estimates, hence without paths, and always with iter_size.
     Arguments as in `text`. Raises ValueError.
     """
     values = {"iter_size": "1", **_values(stage, changes, attributes)}
@@ -198,24 +193,27 @@ def clipping(attributes):
     return number(round(0.5 * attributes**0.5, 2))
 
 
+def _template(stage):
+    return (FOLDER / f"{stage}.prototxt").read_text(encoding="utf-8").splitlines()
+
+
 def _values(stage, changes, attributes):
     """The fields of solver/<stage>.prototxt with the changes, without paths: dict field -> text."""
     _check_stage(stage)
-    matches = map(_LINE.match, (FOLDER / f"{stage}.prototxt").read_text(encoding="utf-8").splitlines())
+    matches = map(_LINE.match, _template(stage))
     values = {match["field"]: match["value"].strip('"') for match in matches if match and match["field"] not in FIXED}
     return {**values, "clip_gradients": clipping(attributes), **check_changes(changes or {})[stage]}
 
 
 def _line(field, words):
     """The prototxt line of a field with its value, or of a repeated field with all its values."""
-    if DESCRIPTOR.fields_by_name[field].cpp_type == FieldDescriptor.CPPTYPE_STRING:
+    if FIELDS[field].cpp_type == FieldDescriptor.CPPTYPE_STRING:
         return f"{field}: {quoted(words)}"
     return " ".join(f"{field}: {value}" for value in words.split())
 
 
 def _typed(field, words):
-    choices = _choices(field)
-    if choices:
-        return words == "true" if choices == ("true", "false") else words
-    kind = float if _is_float(field) else int
+    if field in CHOICES or _choices(field):
+        return words == "true" if _choices(field) == ("true", "false") else words
+    kind = float if FIELDS[field].cpp_type == FieldDescriptor.CPPTYPE_FLOAT else int
     return [kind(value) for value in words.split()] if field in REPEATED else kind(words)

@@ -15,9 +15,13 @@ from python_layers.parameters import check_count, is_whole, logs_errors, read_pa
 from python_layers.prefetch import Pool
 
 SPLITS = ("train", "val", "test")
-DEFAULTS = {"source": "data/lmdb", "batch": 4, "split": None, "seed": None, "workers": None, "ahead": 2}
+DEFAULTS = {
+    **{"source": "data/lmdb", "attributes": None, "batch": 4, "split": None},
+    **{"seed": None, "workers": None, "ahead": 2},
+}
 CHECKS = {
     "source": (lambda v: isinstance(v, str), "the folder of LMDBs in the compact form"),
+    "attributes": (lambda v: v is None or isinstance(v, list), "a list of names"),
     "batch": (lambda v: is_whole(v, 1), "a whole number of images; even for training, per attribute"),
     "split": (lambda v: v is None or v in SPLITS, f"one of {', '.join(SPLITS)}"),
     "seed": (lambda v: v is None or is_whole(v, 0), "a whole number >= 0"),
@@ -38,6 +42,33 @@ def from_digits(digits):
     return sum(int(digit) * BASE**place for place, digit in enumerate(digits))
 
 
+def read_folder(folder, split, attributes=None):
+    """The Manifest of a folder in the compact form, and the labels (N, A) bool of a split.
+
+    attributes: the names that a net needs, in order; None for any. Raises ValueError, one line with the remedy.
+    """
+    folder = pathlib.Path(folder)
+    try:
+        prepared = manifest.read(folder)
+        if prepared.form != "compact":
+            raise ValueError(
+                f"{folder} holds the {prepared.form} form, and the net reads the compact one; write networks for this "
+                f"data: make models LMDB={folder}"
+            )
+        if attributes not in (None, prepared.attributes):
+            there, wanted = ", ".join(prepared.attributes), ", ".join(attributes)
+            raise ValueError(
+                f"{folder} holds {there}, and the net is for {wanted}; write networks for this data: make models "
+                f"LMDB={folder}"
+            )
+        labels = read_labels(folder / f"{split}_labels", len(prepared.attributes))
+        if not len(labels):
+            raise ValueError(f"{folder / split}_labels: no record in it")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"BalancedData: {error}")
+    return prepared, labels
+
+
 class BalancedData(caffe.Layer):
     """Faces and labels from the compact form: the same tops as a Data layer on the stream form.
 
@@ -55,6 +86,7 @@ class BalancedData(caffe.Layer):
 
     param_str, JSON:
       source   "data/lmdb"  folder of the LMDBs
+      attributes  null      the attributes that the net is for, in order; null: those of the folder
       batch    4            TRAIN: b, images per attribute, even; TEST: images
       split    null         "train" (balanced), "val" or "test" (in order); null: train in TRAIN, val in TEST
       seed     null         seed of sampling and augmentation; null: the folder's own
@@ -74,7 +106,7 @@ class BalancedData(caffe.Layer):
         given = read_parameters(self, DEFAULTS, CHECKS)
         self.split = given["split"] or SPLITS[int(self.phase)]
         self.folder = pathlib.Path(given["source"])
-        prepared, self.labels = self._read()
+        prepared, self.labels = read_folder(self.folder, self.split, given["attributes"])
         attributes, self.frame = prepared.attributes, prepared.frame
         self.size = given["batch"]
         self.images = self.size
@@ -90,20 +122,6 @@ class BalancedData(caffe.Layer):
         self.position = self.next = 0
         self.ahead, self.workers = given["ahead"], given["workers"]
         self.pool, self.wait_for_copy = None, lambda: None
-
-    def _read(self):
-        """The Manifest of the folder, and the split's labels (N, A) bool."""
-        try:
-            prepared = manifest.read(self.folder)
-            if prepared.form != "compact":
-                what = f"holds the {prepared.form} form, not the compact one"
-                raise ValueError(f"{self.folder} {what}; make lmdb FORM=compact writes that")
-            labels = read_labels(self.folder / f"{self.split}_labels", len(prepared.attributes))
-            if not len(labels):
-                raise ValueError(f"{self.folder / self.split}_labels: no record in it")
-        except (OSError, ValueError) as error:
-            raise ValueError(f"BalancedData: {error}")
-        return prepared, labels
 
     @logs_errors
     def reshape(self, bottom, top):

@@ -73,10 +73,10 @@ class EarlyStopping(caffe.Layer):
     blobs[1]  (A, 3): epsilon (0 until it is fixed), losses observed, mini-batches stopped
 
     In TRAIN, forward adds each attribute's loss to its window: the mean over b, summed over the scores with their
-    weights (alpha L1 + beta L2, eq. 6). When the window is full, its standard deviation is at most `range`, and its
-    mean is below `ceiling` times the chance level, epsilon of that attribute is fixed to the window's mean. From then
-    on backward passes no gradient for an attribute whose mini-batch loss is below its epsilon; a mini-batch above it
-    still trains. In TEST the layer is the identity and changes no state.
+    weights (alpha L1 + beta L2, eq. 6). When the window is full, its standard deviation is at most `range` times the
+    sum of these weights, and its mean is below `ceiling` times the chance level, epsilon of that attribute is fixed to
+    the window's mean. From then on backward passes no gradient for an attribute whose mini-batch loss is below its
+    epsilon; a mini-batch above it still trains. In TEST the layer is the identity and changes no state.
 
     The standard deviation is used because losses of mini-batches of b = 4 have single large values, which alone would
     determine the difference of the largest and smallest loss. The ceiling is needed because losses also vary little at
@@ -84,7 +84,8 @@ class EarlyStopping(caffe.Layer):
 
     param_str, JSON:
       window   200   number of mini-batches whose losses are observed
-      range    0.1   largest standard deviation at which epsilon is fixed; 0 switches early stopping off
+      range    0.1   largest standard deviation at which epsilon is fixed, for losses whose weights have the sum 1;
+                     0 switches early stopping off
       ceiling  0.5   the mean must be below this share of the chance level (ln 2 per log loss, 1/2 per linear loss)
       forms    ["log", ...]  form of each score's loss: "log" (cross-entropy) or "linear" (|y - sigmoid|)
       weights  [1, ...]      weight of each score's loss
@@ -110,7 +111,7 @@ class EarlyStopping(caffe.Layer):
             if len(values) != self.scores:
                 raise ValueError(f"EarlyStopping: {key} must have one entry per score ({self.scores}), not {values}")
         chance = sum(weight * CHANCE[form] for weight, form in zip(self.weights, self.forms))
-        self.ceiling = parameters["ceiling"] * chance
+        self.ceiling, self.vibration = parameters["ceiling"] * chance, parameters["range"] * sum(self.weights)
         self.check_shapes(bottom)
         attributes = bottom[0].shape[1]
         self.blobs.add_blob(attributes, parameters["window"])
@@ -144,7 +145,7 @@ class EarlyStopping(caffe.Layer):
                 for index, (weight, form) in enumerate(zip(self.weights, self.forms))
             )
             window, state = self.blobs[0].data, self.blobs[1].data
-            self.training = observe(losses, window, state, self.parameters["range"], self.ceiling)
+            self.training = observe(losses, window, state, self.vibration, self.ceiling)
         if len(top) > self.scores:
             top[self.scores].data[...] = self.training.sum()
         if len(top) > self.scores + 1:

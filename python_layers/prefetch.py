@@ -4,14 +4,13 @@ Processes are needed because Caffe's own program holds the interpreter lock of i
 that threads would never run. A worker is a new interpreter that gets requests through a pipe and writes pixels into
 anonymous shared memory. However this process ends, the pipes close, the workers exit, and the memory is released.
 
-    python -m python_layers.prefetch    # a worker; started by Pool only
+A worker is this module, run as a program by Pool.
 """
 
 import collections
 import json
 import mmap
 import os
-import pathlib
 import struct
 import subprocess
 import sys
@@ -21,11 +20,11 @@ import cv2
 import lmdb
 import numpy as np
 
+from data_prep import start
 from data_prep.geometry import PATCH_SIZE, framed, patch
 from data_prep.plan.balance import SAMPLE
 from data_prep.store.environment import key, open_lmdb
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 IMAGE = 3 * PATCH_SIZE * PATCH_SIZE  # bytes
 _REQUEST = struct.Struct("<II")  # place of the first image, samples that follow
 _REPLY = struct.Struct("<I")  # bytes of an error that follow; 0: done
@@ -70,10 +69,10 @@ class Pool:
         """Request a batch: (batch,) of SAMPLE. Each worker prepares an equal part of it."""
         slot = self._asked % self.slots
         bounds = [len(samples) * index // len(self._workers) for index in range(len(self._workers) + 1)]
-        for worker, start, end in zip(self._workers, bounds, bounds[1:]):
+        for worker, first, end in zip(self._workers, bounds, bounds[1:]):
             try:  # if the worker has ended, `take` reports it
-                worker.stdin.write(_REQUEST.pack(slot * self.batch + start, end - start))
-                worker.stdin.write(samples[start:end].tobytes())
+                worker.stdin.write(_REQUEST.pack(slot * self.batch + first, end - first))
+                worker.stdin.write(samples[first:end].tobytes())
                 worker.stdin.flush()
             except OSError:
                 pass
@@ -113,9 +112,7 @@ def interpreter():
 
 def _start(path, batch, slots, memory, frame):
     program = interpreter()
-    search = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    command = [program, "-m", "python_layers.prefetch", str(path), json.dumps(frame)]
-    command += map(str, (batch, slots, memory))
+    command = start.command(program, "python_layers.prefetch", path, json.dumps(frame), batch, slots, memory)
     try:
         return subprocess.Popen(
             command,
@@ -124,7 +121,7 @@ def _start(path, batch, slots, memory, frame):
             pass_fds=[memory],
             # In a session of its own, so that Ctrl-C reaches Caffe, which takes its snapshot, but not the workers.
             start_new_session=True,
-            env=dict(os.environ, PYTHONPATH=search, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"),
+            env=dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"),
         )
     except OSError as error:
         raise PrefetchError(f"cannot start {program}: {error.strerror}")

@@ -13,7 +13,7 @@ ATTRIBUTES = ["Eyeglasses", "Male"]
 
 def write_networks(folder):
     """The prototxts of all networks for ATTRIBUTES."""
-    generate.write(folder, NetworkOptions(ATTRIBUTES, batch=2))
+    generate.write(folder, NetworkOptions(ATTRIBUTES, batch=2, width=1 / 16))
 
 
 def write_weights(model, path, gain=20):

@@ -4,6 +4,8 @@ import pathlib
 import subprocess
 import sys
 
+from data_prep import start
+
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 # What the small run of conftest.py is trained for.
 ATTRIBUTES = ["Eyeglasses", "Male"]
@@ -14,4 +16,4 @@ SOLVER = "max_iter=4,snapshot=2,display=1,test_interval=2,test_iter=1,average_lo
 def face_cascade(*words, **options):
     """Run the command line: a CompletedProcess with its output as text."""
     options = {"cwd": REPOSITORY, "capture_output": True, "text": True, **options}
-    return subprocess.run([sys.executable, "-m", "tools.cli", *map(str, words)], **options)
+    return subprocess.run(start.command(sys.executable, "tools.cli", *words), **options)

@@ -32,7 +32,20 @@ def small_lmdb(small_faces):
 def small_run(small_lmdb, tmp_path_factory):
     """A run that `face-cascade train` made from these LMDBs, with the engine."""
     folder = tmp_path_factory.mktemp("runs") / "small run"
-    words = ["--run", folder, "--lmdb", small_lmdb, "--batch", 2, "--caffe", "torch", "--test-batch", 6]
+    words = [
+        "--run",
+        folder,
+        "--lmdb",
+        small_lmdb,
+        "--batch",
+        2,
+        "--caffe",
+        "torch",
+        "--test-batch",
+        6,
+        "--width",
+        "1/16",
+    ]
     done = face_cascade("train", *words, "--rectangles", "theoretical", f"--solver={SOLVER}")
     assert done.returncode == 0, done.stderr[-3000:]
     return folder

@@ -58,7 +58,7 @@ def make(folder, attributes, names, word="plain", boxes=False, seed=0):
         arrays = {} if kind == "whole_face" else {**arrays, "response": response, "rois_image": regions}
         validation = {f"validation_{blob}": values for blob, values in blobs.items()}
         results.write_arrays(path, labels=labels, validation_labels=labels, **blobs, **validation, **arrays)
-        found = {localisation.RAW: mapper.regions(response, revise=False), localisation.REVISED: regions}
+        found = {results.RAW: mapper.regions(response, revise=False), results.REVISED: regions}
         file = folder / f"{kind} {word}.caffemodel"
         weights_file(file)
         rows = []

@@ -21,6 +21,7 @@ from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import results
 from tools.install import engines
+from tools.locking import locked
 from tools.predict import output
 from tools.report import report
 from tools.train import command, stages
@@ -76,7 +77,7 @@ def run(arguments):
     engine = engines.choose(arguments.caffe, arguments.device)
     engines.ensure(engine)
     engines.check_device(engine, arguments.device)
-    with runs.locked(folder) as lock:
+    with locked(folder) as lock:
         faces, lmdb = prepare(folder)
         settings = record.Settings(engine=engine.name, device=arguments.device)
         settings.solver = {name: {**SHARED, **SOLVER.get(name, {})} for name in record.TRAINED}
@@ -93,7 +94,7 @@ def run(arguments):
         stages.tool(made, call, ["predict", "--run", str(folder), "--aligned", *pictures])
         compared = compare(made, call, pictures)
         print("step 6 of 6: report", flush=True)
-        out = report.report(folder)  # in this Python: BVLC Caffe's has no templates
+        out = report.report(runs.Run.read(folder))  # in this Python: BVLC Caffe's has no templates
         print(f"{out}: open it in a browser")
     summary(folder)
     if compared:
@@ -137,14 +138,14 @@ def probabilities(folder):
 
 def summary(folder):
     """Print the results of the demo and the next commands."""
-    means = results.means(folder)
-    cascade, alone = means["cascade"], means["region"]
+    networks = results.read(folder / "evaluation").networks
+    cascade, alone = (results.rows(networks[name])[-1] for name in ("cascade", "region"))
     print(
-        f"\ncascade:        accuracy {cascade.accuracy:.3f} (95 % interval {cascade.low:.3f} to {cascade.high:.3f}), "
-        f"balanced accuracy {cascade.balanced:.3f}"
+        f"\ncascade:        accuracy {cascade.accuracy.value:.3f} (95 % interval {cascade.accuracy.low:.3f} to "
+        f"{cascade.accuracy.high:.3f}), balanced accuracy {cascade.balanced_accuracy.value:.3f}"
     )
     print(
-        f"task one alone: accuracy {alone.accuracy:.3f}, balanced accuracy {alone.balanced:.3f}; "
+        f"task one alone: accuracy {alone.accuracy.value:.3f}, balanced accuracy {alone.balanced_accuracy.value:.3f}; "
         f"always the more frequent answer: accuracy {cascade.majority:.3f}"
     )
     print(f"look at:        {folder}/report.html, {folder}/evaluation/regions.png, {folder}/predictions/")

@@ -1,6 +1,6 @@
 """Run the networks: load deploy nets safely, feed them faces of an LMDB folder. Needs a Caffe (.caffe/bin/python)."""
 
-import json
+import functools
 import pathlib
 import re
 import tempfile
@@ -9,21 +9,20 @@ import caffe
 import numpy as np
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
-from google.protobuf.message import DecodeError
 
 from data_prep.geometry import PATCH_SIZE
 from data_prep.store import databases
 from data_prep.store import manifest as manifests
-from models import table1
+from data_prep.store.manifest import FORMS
+from models.networks import POSITION, STATE_LAYERS, network
+from models.options import L1_FORMS, NETWORKS, NetworkOptions
 from python_layers import regions
+from tools import model_files
 from tools.errors import ToolError
 
 PATCH_AREA = PATCH_SIZE**2
-CONV3_CHANNELS = table1.CONV3.channels
-# Network -> layer that only its weights have; the first of these that is there decides.
-MARKS = {"cascade": "head", "whole_face": "head_whole", "region": "conv7"}
 # Layers whose weights a file may lack.
-OPTIONAL = ("early_stopping", "region_mapper", "balanced_data")
+OPTIONAL = (*STATE_LAYERS, POSITION)
 DEVICE = re.compile(r"cpu|cuda(?::(\d+))?")
 
 
@@ -71,42 +70,6 @@ def built_for_gpus():
 # Weights and nets -------------------------------------------------------------------------------------------
 
 
-def read_weights(path):
-    """A .caffemodel as NetParameter. Raises ToolError when it is missing, cut short, damaged or holds no weights."""
-    message = caffe_pb2.NetParameter()
-    try:
-        message.ParseFromString(pathlib.Path(path).read_bytes())
-    except OSError as error:
-        raise ToolError(f"{path}: {error.strerror}")
-    except DecodeError:
-        raise ToolError(f"{path}: not a .caffemodel, or cut short; use another snapshot")
-    if not any(layer.blobs for layer in message.layer):
-        raise ToolError(f"{path}: no weights in it; use another snapshot")
-    for layer in message.layer:
-        for blob in layer.blobs:
-            values = len(blob.data) or len(blob.double_data)
-            if values != np.prod(blob.shape.dim, dtype=np.int64):
-                raise ToolError(
-                    f"{path}: damaged, layer {layer.name} has {values} values in a blob of shape "
-                    f"{tuple(blob.shape.dim)}; use another snapshot"
-                )
-    return message
-
-
-def net_of(weights):
-    """The network a .caffemodel belongs to: "region", "cascade" or "whole_face". Raises ToolError."""
-    layers = {layer.name for layer in read_weights(weights).layer if layer.blobs}
-    for net, mark in MARKS.items():
-        if mark in layers:
-            return net
-    raise ToolError(f"{weights}: of none of the project's networks; no layer {', '.join(MARKS.values())} in it")
-
-
-def deploy(models, weights):
-    """The deploy prototxt for a .caffemodel in a folder of networks such as models/. Raises ToolError."""
-    return pathlib.Path(models) / net_of(weights) / "deploy.prototxt"
-
-
 def load(model, weights, phase=caffe.TEST, weight_gradients=True):
     """A net with its weights. Raises ToolError where Caffe would end the interpreter, or ignore it.
 
@@ -116,10 +79,22 @@ def load(model, weights, phase=caffe.TEST, weight_gradients=True):
     weight_gradients: whether backward computes gradients of all weights. Without, it takes half the time: only the
     first convolution keeps its own, so that gradients reach down to it.
     """
-    if not pathlib.Path(model).exists():
-        raise ToolError(f"{model}: no such file")
-    stored = {layer.name: [tuple(blob.shape.dim) for blob in layer.blobs] for layer in read_weights(weights).layer}
-    net = caffe.Net(str(model), phase) if weight_gradients else frozen(model, phase)
+    description = checked(model)
+    stored = {
+        layer.name: [tuple(blob.shape.dim) for blob in layer.blobs] for layer in model_files.read_weights(weights).layer
+    }
+    wrong = model_files.misfit(description, weights)
+    if wrong:
+        raise ToolError(wrong)
+    if not weight_gradients:
+        freeze(description)
+    with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as file:
+        file.write(text_format.MessageToString(description))
+        file.flush()
+        try:
+            net = caffe.Net(file.name, phase)
+        except (RuntimeError, ValueError) as error:
+            raise ToolError(f"{model}: no net can be made of it ({error})")
     for name, blobs in net.params.items():
         shapes = [tuple(blob.data.shape) for blob in blobs]
         if name not in stored and name in OPTIONAL:
@@ -137,50 +112,59 @@ def load(model, weights, phase=caffe.TEST, weight_gradients=True):
     return net
 
 
-def frozen(model, phase):
-    """A net whose layers after the first that learns have learning rates of 0, so that Caffe skips their gradients."""
-    net = description(model)
+def checked(model):
+    """A prototxt as NetParameter whose layers are only those of the project's networks. Raises ToolError.
+
+    Others could write files (HDF5Output) or run any Python module, and a run may come from a stranger.
+    """
+    net, allowed = model_files.read(model), kinds()
+    for layer in net.layer:
+        kind = kind_of(layer)
+        if kind not in allowed:
+            raise ToolError(
+                f"{model}: layer {layer.name} is of type {' '.join(filter(None, kind))}, which no "
+                "network of the project has"
+            )
+    return net
+
+
+def kind_of(layer):
+    """Type of a layer, and module and class of a Python layer."""
+    return layer.type, layer.python_param.module, layer.python_param.layer
+
+
+@functools.lru_cache(maxsize=1)
+def kinds():
+    """The kinds of all layers that the generator writes."""
+    texts = [
+        network(net, NetworkOptions(form=form, l1=l1), deploy)
+        for net in NETWORKS
+        for form in FORMS
+        for l1 in L1_FORMS
+        for deploy in (False, True)
+    ]
+    return {kind_of(layer) for text in texts for layer in text_format.Parse(text, caffe_pb2.NetParameter()).layer}
+
+
+def freeze(net):
+    """Give the layers after the first that learns learning rates of 0, so that Caffe skips their gradients."""
     learning = [layer for layer in net.layer if any(param.lr_mult for param in layer.param)]
     for layer in learning[1:]:
         for param in layer.param:
             param.lr_mult = 0
-    with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as file:
-        file.write(text_format.MessageToString(net))
-        file.flush()
-        return caffe.Net(file.name, phase)
-
-
-def description(model):
-    """A prototxt as NetParameter. Raises ToolError."""
-    net = caffe_pb2.NetParameter()
-    try:
-        text_format.Merge(pathlib.Path(model).read_text(), net)
-    except OSError as error:
-        raise ToolError(f"{model}: {error.strerror}")
-    except (text_format.ParseError, ValueError) as error:
-        raise ToolError(f"{model}: not a prototxt of a net ({error})")
-    return net
-
-
-def layer_parameters(layer, defaults):
-    """Parameters of a Python layer of a prototxt (LayerParameter), defaults filled in: a dict. Raises ToolError."""
-    try:
-        return {**defaults, **json.loads(layer.python_param.param_str or "{}")}
-    except (ValueError, TypeError) as error:
-        raise ToolError(f"layer {layer.name}: param_str must be a JSON object ({error})")
 
 
 def region_mapper_parameters(model):
     """Parameters of a deploy prototxt's RegionMapper, defaults filled in: a dict. Raises ToolError."""
-    for layer in description(model).layer:
+    for layer in model_files.read(model).layer:
         if layer.python_param.layer == "RegionMapper":
-            return layer_parameters(layer, regions.DEFAULTS)
+            return model_files.parameters(layer, regions.DEFAULTS)
     raise ToolError(f"{model}: no layer RegionMapper in it")
 
 
 def attributes_of(net):
     """The number of attributes of a deploy net."""
-    return net.blobs["conv3"].data.shape[1] // CONV3_CHANNELS
+    return net.blobs["logits" if "logits" in net.blobs else "max_d"].data.shape[1]
 
 
 def forward(net, images, blobs):

@@ -1,68 +1,69 @@
-"""The record of a run: its data and settings, and the state of each of its stages.
+"""A run: the folder of one training, from which every command reads attributes, networks, weights and calibration.
 
-A run is a folder, and `run.json` in it is its record, from which every tool reads attributes, networks, weights and
-calibration. Settings are given once; the record supplies those that a command leaves out. A stage is not repeated while
-its inputs are the same, and weights that were trained from other inputs are never used.
-
-    RUN/run.json           this record
-    RUN/region/            task one: prototxts, train.log, snapshots
+    RUN/run.json           its record: data, settings, and the state of each stage (tools/record.py)
+    RUN/region/            task one: prototxts, solver, train.log, snapshots
     RUN/average/           weights of task one with the average region, from which the cascade starts
     RUN/cascade/           both tasks
     RUN/whole_face/        the ablation without regions
     RUN/evaluation/        what `face-cascade evaluate` measured
+
+Settings are given once; the record supplies those that a command leaves out. Weights that were trained from other
+inputs than the record says are never used. Networks that were trained with Caffe's own commands are a run too, without
+a record: the project's folder, with models/, solver/ and build/ (tools/by_hand.py).
 """
 
-import contextlib
-import dataclasses
-import fcntl
 import os
 import pathlib
 import shlex
-import time
 
-from data_prep import files
+from data_prep import files, settings
 from data_prep.store import environment, manifest
-from models import options, solvers
+from models import generate, options, solvers
 from tools.errors import ToolError
-from tools.record import TRAINED, VERSION, Data, Settings, parse
+from tools.record import TRAINED, VERSION, Data, Record, Settings
 
+REPOSITORY = generate.REPOSITORY
 NAME = "run.json"
-# Set for the tools that a command starts, so that they do not wait for the lock that the command holds.
-LOCK_HELD = "FACE_CASCADE_LOCKED_RUN"
-# Set by the Makefile's recipes, so that messages name its commands.
-FROM_MAKE = "FACE_CASCADE_FROM_MAKE"
-# Solver fields that change what is shown or kept, not the weights.
-NOT_WEIGHTS = (
-    *("display", "average_loss", "debug_info", "snapshot", "snapshot_format", "snapshot_after_train", "snapshot_diff"),
-    *("test_iter", "test_interval", "test_initialization", "test_compute_loss", "net", "snapshot_prefix"),
-)
+DEFAULT = "build/run"
+# Stages in the order in which their weights answer for photos; the average region belongs to task one.
+ANSWERING = ("cascade", "average", "region", "whole_face")
 
 
 class Run:
     """One run: its folder, Data, Settings and Stages.
 
-    Raises ToolError for a folder that holds no run or a damaged record.
+    places: function network -> dict of its files, as models.generate.in_run; output: the folder for what commands write
+    recorded: whether run.json keeps its state
     """
 
+    recorded = True
+
     def __init__(self, folder, data, settings, stages=None):
-        self.folder = pathlib.Path(folder)
+        self.folder = self.output = pathlib.Path(folder)
         self.data, self.settings, self.stages = data, settings, stages or {}
 
     # Reading and writing ------------------------------------------------------------------------------------
 
     @classmethod
     def read(cls, folder):
-        """The run in a folder. Raises ToolError."""
+        """The run in a folder, with or without a record. Raises ToolError."""
         path = pathlib.Path(folder) / NAME
         try:
-            record = files.read_json(path)
-            run = cls(folder, *parse(record, path))
-        except FileNotFoundError:
-            raise ToolError(
-                f"{folder}: no run in it ({NAME} is missing); train first: face-cascade train --run {folder}"
-            )
+            value = files.read_json(path)
+            version = value.get("version")
+            if version != VERSION:
+                raise ValueError(
+                    f"{path}: written by another version of face-cascade ({version}, not {VERSION}); "
+                    "train in another run (--run)"
+                )
+            found = settings.from_json(Record, value, path)
+        except (FileNotFoundError, NotADirectoryError):
+            from tools import by_hand
+
+            return by_hand.read(folder)
         except (OSError, ValueError) as error:
             raise ToolError(str(error))
+        run = cls(folder, found.data, found.settings, found.stages)
         try:
             run.network()
         except ToolError as error:
@@ -77,154 +78,149 @@ class Run:
     @classmethod
     def create(cls, folder, lmdb, settings=None):
         """A new run on an LMDB folder; nothing is written yet. Raises ToolError."""
-        return cls(folder, read_data(lmdb), settings or Settings())
+        return cls(folder, read_data(lmdb, folder), settings or Settings())
 
     def write(self):
         """Write the record, completely or not at all. Raises OSError."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        record = {
-            "version": VERSION,
-            "data": dataclasses.asdict(self.data),
-            "settings": dataclasses.asdict(self.settings),
-            "stages": {name: dataclasses.asdict(stage) for name, stage in self.stages.items()},
-        }
-        files.write_json(self.folder / NAME, record)
+        if self.recorded:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            record = Record(VERSION, self.data, self.settings, self.stages)
+            files.write_json(self.folder / NAME, settings.to_json(record))
 
-    # What tools read ----------------------------------------------------------------------------------------
+    # What commands read -------------------------------------------------------------------------------------
 
     @property
     def attributes(self):
         return self.data.attributes
 
+    @property
+    def lmdb(self):
+        """The LMDB folder, as a path from the current folder."""
+        return resolved(self.data.lmdb, self.folder)
+
     def network(self):
         """The NetworkOptions of this run. Raises ToolError."""
         try:
             return options.NetworkOptions(
-                attributes=tuple(self.attributes), lmdb=self.data.lmdb, form=self.data.form, **self.settings.network
+                attributes=tuple(self.attributes),
+                lmdb=self.data.lmdb,
+                form=self.data.form,
+                seed=self.settings.seed,
+                **self.settings.network,
             )
         except (TypeError, ValueError) as error:
             raise ToolError(str(error))
 
+    def places(self, name):
+        """The places of a network's files relative to the run's folder, see models.generate."""
+        places = generate.in_run(name)
+        if self.settings.start_from and name != "cascade":
+            places["weights"] = f"{name}/initial.caffemodel"
+        return places
+
     def place(self, stage):
         """The folder of a stage."""
-        return self.folder / ("evaluation" if stage == "evaluate" else stage)
+        return self.output / ("evaluation" if stage == "evaluate" else stage)
+
+    def train_val(self, stage):
+        """The train_val prototxt of a trained network."""
+        return self.folder / self.places(stage)["net"]
 
     def deploy(self, stage):
-        """The deploy prototxt of a trained network; the region net also stands for the average region."""
-        return self.place("region" if stage == "average" else stage) / "deploy.prototxt"
+        """The deploy prototxt of a trained network; that of region also serves the average region. Raises ToolError.
+
+        It must be the one that the stage was trained with: an edited one would change answers without a word.
+        """
+        path = self.folder / self.places("region" if stage == "average" else stage)["deploy"]
+        wanted = self.stages[stage].deploy if stage in self.stages else None
+        if wanted and (not path.is_file() or files.sha256(path) != wanted):
+            raise ToolError(
+                f"{path}: {'changed since' if path.exists() else 'missing, though'} {stage} was done; "
+                f"run {self.command(stage)} --restart, or bring the file back"
+            )
+        return path
 
     def done(self, name):
         """Whether a stage is done."""
         return name in self.stages and self.stages[name].state == "done"
 
+    def answering(self):
+        """The stage whose weights answer for photos: the first of ANSWERING that is done."""
+        return next((stage for stage in ANSWERING if self.done(stage)), ANSWERING[0])
+
+    def evaluated(self):
+        """The networks that can be evaluated: dict network -> the stage whose weights stand for it.
+
+        Task one has the average region in its weights once that has been measured.
+        """
+        stages = {name: name for name in TRAINED if self.done(name)}
+        return {**stages, "region": "average"} if "region" in stages and self.done("average") else stages
+
     def weights(self, name):
         """The weights file of a stage that is done, its checksum verified. Raises ToolError."""
         if not self.done(name):
             state = self.stages[name].state if name in self.stages else "not begun"
-            raise ToolError(f"{self.folder}: stage {name} is {state}, so it has no weights; run: {command(self, name)}")
-        path = self.folder / self.stages[name].weights
+            raise ToolError(f"{self.folder}: stage {name} is {state}, so it has no weights; run: {self.command(name)}")
+        path = inside(self.folder, self.stages[name].weights)
         if not path.exists():
             raise ToolError(
-                f"{path}: missing, though {NAME} says that {name} is done; run {command(self, name)} --restart"
+                f"{path}: missing, though {NAME} says that {name} is done; run {self.command(name)} --restart"
             )
         if files.sha256(path) != self.stages[name].checksum:
-            raise ToolError(f"{path}: changed since {name} was done; run {command(self, name)} --restart")
+            raise ToolError(f"{path}: changed since {name} was done; run {self.command(name)} --restart")
         return path
 
     def check_data(self):
         """Raise ToolError if the LMDB folder is missing, damaged, or holds other data than the run was trained on."""
-        found = read_data(self.data.lmdb)
+        found = read_data(self.lmdb, self.folder)
         try:
-            for path in sorted(pathlib.Path(self.data.lmdb).glob("*/data.mdb")):
+            for path in sorted(self.lmdb.glob("*/data.mdb")):
                 environment.open_lmdb(path.parent).close()  # Caffe's own Data layer would end with a bus error
         except OSError as error:
             raise ToolError(str(error))
         if found.checksum != self.data.checksum:
             raise ToolError(
-                f"{self.data.lmdb}: the data changed since {self.folder} was made; train in another run "
+                f"{self.lmdb}: the data changed since {self.folder} was made; train in another run "
                 "(--run), or give --restart to make this one anew"
             )
-
-    # Inputs of stages ---------------------------------------------------------------------------------------
-
-    def inputs(self, name):
-        """The inputs that the result of a training stage or of the average region depends on: flat dict of JSON."""
-        inputs = {"data": self.data.checksum}
-        if name == "average":
-            inputs.update((f"average.{key}", value) for key, value in dataclasses.asdict(self.settings.average).items())
-            inputs["network.threshold"] = self.network().threshold
-            inputs["weights of region"] = self.start("region")
-            return inputs
-        network = self.network().to_dict()
-        fields = [field for field in options.FIELDS_OF[name] if field not in ("lmdb", "test_batch")]
-        if not network["task_two_loss"]:  # records of earlier commits do not have it
-            fields = [field for field in fields if field != "task_two_loss"]
-        inputs.update((f"network.{field}", network[field]) for field in fields)
-        for field, value in self.solver_fields(name).items():
-            if field not in NOT_WEIGHTS:
-                inputs[f"solver.{field}"] = value
-        inputs.update(engine=self.settings.engine, precision=self.settings.precision, solvers=self.solvers())
-        if name == "cascade":
-            inputs["weights with the average region"] = self.start("average")
-        elif self.settings.start_from:
-            inputs["initial weights"] = self.settings.start_checksum
-        return inputs
-
-    def start(self, name):
-        """Checksum of the weights of a stage that another one starts from; None if there are none yet."""
-        return self.stages[name].checksum if self.done(name) else None
-
-    def solver_fields(self, name):
-        """The solver of a stage with all changes: dict field -> value."""
-        changes = dict(self.settings.solver.get(name, {}))
-        changes.setdefault("random_seed", str(self.settings.seed))
-        return solvers.fields(name, changes, len(self.attributes))
-
-    def solver_changes(self):
-        """Stage -> field -> text, with the seed."""
-        return {
-            name: {"random_seed": str(self.settings.seed), **self.settings.solver.get(name, {})} for name in TRAINED
-        }
 
     def device(self):
         """The device for tools that use one only: the first of the run's."""
         return self.settings.device.split(",")[0]
 
-    def solvers(self):
-        """How many solvers train together: the number of GPUs, 1 on the CPU."""
-        return self.settings.device.count(",") + 1
+    def solver_changes(self):
+        """Changes to the solvers, with the seed: dict stage -> dict field -> text."""
+        return {
+            name: {"random_seed": str(self.settings.seed), **self.settings.solver.get(name, {})} for name in TRAINED
+        }
 
-    def images_of(self, name, iterations):
-        """Training images per attribute that so many iterations of a stage see."""
-        return iterations * int(self.solver_fields(name)["iter_size"]) * self.network().batch * self.solvers()
+    def solver_fields(self, name):
+        """The solver of a stage with all changes: dict field -> value."""
+        return solvers.fields(name, {name: self.solver_changes()[name]}, len(self.attributes))
 
-    def images(self, name):
-        """Training images per attribute that a stage sees, including those of the stages that it starts from."""
-        own = self.images_of(name, int(self.solver_fields(name)["max_iter"]))
-        return own + (self.images("region") if name == "cascade" else 0)
-
-
-def command(run, name):
-    """The command that runs a stage of a run, as text."""
-    folder = shlex.quote(str(run.folder))
-    if os.environ.get(FROM_MAKE):
-        word = name if name in ("average", "evaluate") else f"train-{name.replace('_', '-')}"
-        return f"make {word} RUN={folder}"
-    return f"face-cascade {name if name in ('average', 'evaluate') else f'train {name}'} --run {folder}"
+    def command(self, name):
+        """The command that runs a stage of this run, as text."""
+        words = [name] if name in ("average", "evaluate") else ["train", name]
+        folder = [] if str(self.folder) == DEFAULT else ["--run", shlex.quote(str(self.folder))]
+        return " ".join(["face-cascade", *words, *folder])
 
 
-def refuse_for_run(arguments, names, reason):
-    """Raise ToolError if an option that belongs to bare weights was given for a run. reason: what a run has instead."""
-    for name in names:
-        if getattr(arguments, name) is not None:
-            raise ToolError(f"--{name} belongs to --weights; {reason}")
+def add_argument(parser, holds="of the run", default=DEFAULT):
+    """Add the option --run to a parser. holds: what is in the folder, for the help."""
+    parser.add_argument(
+        "--run",
+        default=default,
+        metavar="FOLDER",
+        help=f"The folder {holds}; . is the project's folder, for networks trained with Caffe's own commands "
+        f"(default: {default}).",
+    )
 
 
-def read_data(lmdb):
-    """The Data of an LMDB folder. Raises ToolError."""
+def read_data(lmdb, folder):
+    """The Data of an LMDB folder for a run in a folder. Raises ToolError."""
     try:
         found = manifest.read(lmdb)
-        return Data(os.path.abspath(lmdb), manifest.checksum(lmdb), list(found.attributes), found.form)
+        return Data(portable(lmdb, folder), manifest.checksum(lmdb), list(found.attributes), found.form)
     except FileNotFoundError:
         raise ToolError(
             f"{lmdb}: no LMDBs in it; build them first: make lmdb CELEBA=/path/to/CelebA, or face-cascade data"
@@ -233,68 +229,27 @@ def read_data(lmdb):
         raise ToolError(str(error))
 
 
-# Locks ------------------------------------------------------------------------------------------------------
+# Paths in the record ----------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def locked(folder, wait=60.0):
-    """Context manager that locks a run's folder against a second training, average region or evaluation.
-
-    The lock is a file descriptor that a training started inside inherits, so it lasts as long as that training,
-    however this process ends. wait: seconds that a training whose command was killed gets to write its last snapshot.
-    Yields the descriptor, or None if the command that started this one holds the lock. Raises ToolError.
-    """
-    folder = pathlib.Path(folder)
-    if os.environ.get(LOCK_HELD) == str(folder.resolve()):
-        yield None
-        return
-    path, held = folder / ".lock", False
-    descriptor = open_lock(path)
-    try:
-        deadline, said = time.monotonic() + wait, False
-        while not held:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                held = path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
-                if not held:  # its last holder removed the file, so another process may lock a new one
-                    os.close(descriptor)
-                    descriptor = open_lock(path)
-            except BlockingIOError:
-                owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
-                if alive(owner) or time.monotonic() > deadline:
-                    who = f"process {owner}" if owner else "another process"
-                    raise ToolError(
-                        f"{folder}: {who} works on this run; wait for it, stop it, or use another --run (make: RUN=)"
-                    )
-                if not said:
-                    print(f"{folder}: an earlier training is writing its last snapshot; waiting for it", flush=True)
-                said = True
-                time.sleep(0.2)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        os.environ[LOCK_HELD] = str(folder.resolve())
-        yield descriptor
-    finally:
-        os.environ.pop(LOCK_HELD, None)
-        if held and not (folder / NAME).exists():  # no run was created, so remove the empty folder
-            with contextlib.suppress(OSError):
-                path.unlink()
-                folder.rmdir()
-        os.close(descriptor)
+def portable(path, folder):
+    """A path as a run's record keeps it: relative to the run's folder where both are in this clone, else absolute."""
+    path, folder = os.path.abspath(path), os.path.abspath(folder)
+    both = all(os.path.commonpath([REPOSITORY, other]) == str(REPOSITORY) for other in (path, folder))
+    return os.path.relpath(path, folder) if both else path
 
 
-def open_lock(path):
-    """A descriptor of a lock file, which is made if it does not exist, with its folder. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+def resolved(path, folder):
+    """A path from a run's record, as a path from the current folder."""
+    path = pathlib.Path(path)
+    return path if path.is_absolute() else pathlib.Path(os.path.normpath(pathlib.Path(folder) / path))
 
 
-def alive(owner):
-    """Whether the process with this number (text) is running."""
-    try:
-        os.kill(int(owner), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True
+def inside(folder, path):
+    """A file below a folder, of which only the path below it is recorded. Raises ToolError when it is elsewhere."""
+    ends = os.path.abspath(folder), os.path.abspath(folder / path)
+    if os.path.commonpath(ends) != ends[0]:
+        raise ToolError(
+            f"{folder / NAME}: names {path}, which is not inside of the run; a run's weights are in its folder"
+        )
+    return folder / path

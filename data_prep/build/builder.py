@@ -1,7 +1,6 @@
 """Build a folder of LMDBs from a data set. The folder appears complete or not at all, even after a kill."""
 
 import contextlib
-import csv
 import dataclasses
 import fcntl
 import hashlib
@@ -18,9 +17,10 @@ from data_prep.build import estimate, examine, sheets
 from data_prep.build.prepared import Prepared
 from data_prep.files import replacing, sha256, write_json
 from data_prep.plan.forms import Job
+from data_prep.settings import to_json
 from data_prep.sources.images import DataError
 from data_prep.sources.source import SPLITS
-from data_prep.store import manifest
+from data_prep.store import image_list, manifest
 from data_prep.store.databases import count, in_order, write_lmdb
 
 BOXES = "test_boxes.json"
@@ -82,6 +82,7 @@ def _build(source, out, work, attributes, settings, form, workers):
         source=_origin(source, members, hashes, size),
         settings=dataclasses.replace(settings, dropped=len(dropped)),
         frame=source.frame,
+        synthetic=source.synthetic,
     )
     clear_unless_same(work, description)
     written = sum(file.stat().st_size for file in work.glob("*/data.mdb"))
@@ -104,14 +105,12 @@ def _build(source, out, work, attributes, settings, form, workers):
             np.save(file, job.samples)
     if source.boxes:
         write_json(work / BOXES, [test_boxes(source, index) for index in job.members["test"]])
-    by_image = np.zeros((len(source.names), hashes.shape[1]), np.uint8)
-    by_image[members] = hashes
-    write_images(work / "images.csv", source, job.members, by_image)
+    image_list.write(work, listing(source, job.members, members, hashes))
     built = dataclasses.replace(
         description,
         splits={split: split_counts(labels, attributes) for split, labels in job.labels.items()},
         train_records=len(job.members["train"] if job.samples is None else job.samples),
-        means=examine.mean_pixel(source, job.members["train"], workers),
+        checksums=manifest.checksums(work),
     )
     manifest.write(work, built)
     data = Prepared(work, source)
@@ -145,7 +144,7 @@ def _origin(source, members, hashes, size):
 
 def clear_unless_same(work, description):
     """Empty the folder of an interrupted build unless its data and settings are the same."""
-    path, text = work / "settings.json", json.dumps(description.to_json(), indent=1)
+    path, text = work / "settings.json", json.dumps(to_json(description), indent=1)
     try:
         same = path.read_text() == text
     except (FileNotFoundError, UnicodeDecodeError):
@@ -173,11 +172,11 @@ def split_counts(labels, attributes):
     return manifest.Split(len(labels), dict(zip(attributes, labels.sum(axis=0).tolist())))
 
 
-def write_images(path, source, members, hashes):
-    """Write images.csv: which image each record of the image databases is, and its content hash (row of `hashes`)."""
-    with replacing(path, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["split", "number", "name", "blake2b"])
-        for split, indices in members.items():
-            for number, index in enumerate(indices):
-                writer.writerow([split, number, source.names[index], hashes[index].tobytes().hex()])
+def listing(source, of_splits, members, hashes):
+    """The ImageList of a build. of_splits: dict split -> numbers of images; hashes: those of the images `members`."""
+    by_image = np.zeros((len(source.names), hashes.shape[1]), np.uint8)
+    by_image[members] = hashes
+    rows = np.concatenate(list(of_splits.values()))
+    parts = np.repeat(list(SPLITS.values()), [len(of_splits[split]) for split in SPLITS]).astype(np.uint8)
+    persons = [source.persons[row] if source.persons else "" for row in rows]
+    return image_list.ImageList([source.names[row] for row in rows], persons, by_image[rows], parts)

@@ -1,13 +1,10 @@
 """Examine every image before anything is written: is it usable, and is an equal image in another split?"""
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
-from data_prep.geometry import patch
 from data_prep.sources.source import DIGEST, SPLITS, content_hash
 from data_prep.store.databases import in_order
-from data_prep.store.manifest import Means
 
 
 def digests(source, members, workers):
@@ -60,10 +57,3 @@ def describe(source, pair, members, parts):
     """One pair of duplicates in words."""
     names = list(SPLITS)
     return " and ".join(f"{source.names[members[place]]} ({names[parts[place]]})" for place in pair)
-
-
-def mean_pixel(source, members, workers, most=500):
-    """The Means over the centre patches of at most `most` of the images `members`, chosen at even distances."""
-    chosen = members[np.linspace(0, len(members) - 1, min(most, len(members))).astype(int)]
-    means = list(in_order(lambda index: cv2.mean(patch(source.face(index)))[:3], chosen, workers))
-    return Means(len(chosen), np.mean(means, axis=0).round(3).tolist())

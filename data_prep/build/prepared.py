@@ -1,6 +1,5 @@
 """Reading back a folder of LMDBs that `build` wrote."""
 
-import csv
 import pathlib
 
 import numpy as np
@@ -8,8 +7,8 @@ import numpy as np
 from data_prep.geometry import framed, patch
 from data_prep.plan import balance
 from data_prep.sources.images import DataError
-from data_prep.sources.source import DIGEST, SPLITS
-from data_prep.store import manifest
+from data_prep.sources.source import SPLITS
+from data_prep.store import image_list, manifest
 from data_prep.store.databases import chosen, decoded, read_labels
 
 
@@ -33,12 +32,13 @@ class Prepared:
         self.attributes, self.settings = self.manifest.attributes, self.manifest.settings
         self.stream = self.manifest.form == "stream"
         self.solvers = self.settings.shards if self.stream else 1
-        self.names, self.hashes, self.parts = read_images(self.folder / "images.csv")
+        self.images = image_list.read(self.folder)
+        self.names, self.hashes, self.parts = self.images.names, self.images.hashes, self.images.parts
         self._labels = {}
 
     def members(self, split):
         """Rows of images.csv that belong to a split."""
-        return np.flatnonzero(self.parts == SPLITS[split])
+        return self.images.members(split)
 
     def number(self, name):
         """The number of an image in the data set, by its name; None if the data set has no image of that name."""
@@ -116,22 +116,3 @@ class Prepared:
             except ValueError:
                 image = None
             yield number, image, datum.data
-
-
-def read_images(path):
-    """Read images.csv: names (list), hashes (N, 16) uint8, splits (N,). Raises OSError, DataError."""
-    names, hashes, parts = [], bytearray(), bytearray()
-    try:
-        with open(path, newline="") as file:
-            for row in csv.DictReader(file):
-                digest = bytes.fromhex(row["blake2b"])
-                if len(digest) != DIGEST:
-                    raise ValueError(f"checksum {row['blake2b'][:40]!r}")
-                names.append(row["name"])
-                hashes += digest
-                parts.append(SPLITS[row["split"]])
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: damaged, not a text file in UTF-8")
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise DataError(f"{path}: damaged ({error!r})")
-    return names, np.frombuffer(hashes, np.uint8).reshape(-1, DIGEST), np.frombuffer(parts, np.uint8)

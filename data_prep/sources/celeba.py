@@ -14,6 +14,7 @@ IMAGES = ("img_align_celeba", "img_align_celeba.zip", "img_align_celeba_png", "i
 LABELS = ("list_attr_celeba.txt", "list_attr_celeba.csv")
 PARTITION = ("list_eval_partition.txt", "list_eval_partition.csv")
 BOXES = "list_true_boxes.csv"
+PERSONS = "identity_CelebA.txt"  # not part of all downloads
 # CSV files of CelebA's layout, in the download and its widespread variants; all others are the user's own tables.
 TABLES = (LABELS[1], PARTITION[1], BOXES, "list_bbox_celeba.csv", "list_landmarks_align_celeba.csv")
 # The official download sorts its files into these.
@@ -57,6 +58,7 @@ def read(folder, images=None, need_images=True):
         [label_file, partition_file],
         lambda index: f"{label_file.name}:{rows[index]}",
         read_boxes(boxes) if boxes else None,
+        read_persons(find(folder, (PERSONS,)), names),
     )
 
 
@@ -147,6 +149,18 @@ def read_partition(path, names):
     if len(missing):
         raise DataError(f"{path}: {names[missing[0]]} has labels but no row here ({len(missing)} images have none)")
     return partition
+
+
+def read_persons(path, names):
+    """Read identity_CelebA.txt: for each name the person, or None without a file that names all. Raises DataError."""
+    if path is None:
+        return None
+    found = {}
+    for row, fields in rows_of(path):
+        if len(fields) != 2:
+            raise DataError(f"{path}:{row}: expected an image name and the number of a person")
+        found[fields[0]] = fields[1]
+    return [found[name] for name in names] if all(name in found for name in names) else None
 
 
 def read_boxes(path):

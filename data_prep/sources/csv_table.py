@@ -62,6 +62,7 @@ def read(path, images=None, need_images=True, seed=0):
         [path],
         lambda index: f"{path.name}:{numbers[index]}",
         read_boxes(boxes) if boxes.exists() else None,
+        person,
     )
 
 

@@ -65,10 +65,16 @@ def read(folder, images=None, need_images=True, validation=0.1, seed=0):
         files,
         lambda i: f"{ANNOTATION}:name {i + 1}",
         known_boxes,
+        [person_of(name) for name in names],
     )
     source.frame = tuple(map(tuple, geometry.LFW_EYES.tolist()))
     source.size = (geometry.LFW_SIZE, geometry.LFW_SIZE)
     return source
+
+
+def person_of(name):
+    """The person of an image's name."""
+    return name.rpartition("/")[0]
 
 
 def find_images(folder, name=None):
@@ -118,7 +124,7 @@ def read_indices(path, names):
     """Read indices_train_test.mat: (N,) of TRAIN and TEST. Raises DataError unless the two make up all images."""
     variables = read_mat(path)
     partition = np.full(len(names), 255, dtype=np.uint8)
-    people, person = np.unique([name.rpartition("/")[0] for name in names], return_inverse=True)
+    people, person = np.unique(list(map(person_of, names)), return_inverse=True)
     by_image = "indices_img_train" in variables or "indices_img_test" in variables
     unit, count = ("img", len(names)) if by_image else ("identity", len(people))
     for part, value in (("train", TRAIN), ("test", TEST)):
@@ -146,7 +152,7 @@ def split_validation(partition, names, share, seed):
     """
     if not 0 < share < 1:
         raise DataError(f"the validation share must lie between 0 and 1, not {share}")
-    person = np.array([name.rpartition("/")[0] for name in names])
+    person = np.array(list(map(person_of, names)))
     people = np.setdiff1d(person[partition == TRAIN], person[partition == TEST])
     order = np.argsort(np.random.PCG64([seed, len(people)]).random_raw(len(people)), kind="stable")
     chosen = people[order[: max(1, round(share * len(people)))]]

@@ -1,23 +1,22 @@
 """Reading MATLAB files: with scipy.io up to version 7, with h5py for version 7.3, which is HDF5 (as in LFWA).
 
-Both readers can crash or hang on a damaged file, so they run in a process of their own:
-
-    python -m data_prep.sources.mat FILE    # writes the variables to standard output; started by read_mat only
+Both readers can crash, hang or ask for all memory on a damaged file, so they run in a process of their own: this module
+as a program, started by read_mat.
 """
 
 import io
-import os
-import pathlib
+import resource
 import subprocess
 import sys
 
 import numpy as np
 
+from data_prep import files, start
 from data_prep.sources.images import DataError
 
 NUMBERS = "biuf"  # kinds of NumPy's types that are real numbers
-TIMEOUT = 300  # seconds; LFWA's files take one
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+TIMEOUT = 60  # seconds; LFWA's files take one
+MEMORY = 2 << 30  # bytes; LFWA's files take a tenth
 
 
 def read_mat(path):
@@ -28,14 +27,12 @@ def read_mat(path):
     Raises DataError when the file is missing or is not a MATLAB file.
     """
     try:
-        with open(path, "rb"):
-            pass
+        files.opened(path).close()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}")
-    search = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "data_prep.sources.mat", str(path)]
+    command = start.command(sys.executable, "data_prep.sources.mat", path)
     try:
-        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT, env=dict(os.environ, PYTHONPATH=search))
+        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
         raise DataError(f"{path}: not a complete MATLAB file (its reader did not finish within {TIMEOUT} s)")
     if done.returncode:
@@ -49,8 +46,8 @@ def read_mat(path):
 def write_variables(path, stream):
     """Write the variables of a .mat file to a binary stream, as an .npz; lists of str become arrays of text."""
     with open(path, "rb") as file:
-        start = file.read(520)
-    variables = _version_73(path) if b"\x89HDF\r\n\x1a\n" in (start[:8], start[512:]) else _version_7(path)
+        head = file.read(520)
+    variables = _version_73(path) if b"\x89HDF\r\n\x1a\n" in (head[:8], head[512:]) else _version_7(path)
     held = io.BytesIO()
     arrays = {name: np.array(value, str) if isinstance(value, list) else value for name, value in variables.items()}
     np.savez(held, **{f"_{name}": value for name, value in arrays.items()})  # savez has an argument "file"
@@ -112,6 +109,7 @@ def _characters(file, item):
 
 
 if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     try:
         write_variables(sys.argv[1], sys.stdout.buffer)
     except Exception as error:  # the readers raise errors of every kind for damaged files

@@ -5,7 +5,6 @@ import pathlib
 import numpy as np
 
 from data_prep.attributes import PAPER_ATTRIBUTES
-from data_prep.files import member
 from data_prep.sources import celeba, csv_table, lfwa
 from data_prep.sources.images import DataError
 
@@ -105,9 +104,7 @@ def reopen(kind, path, options, where):
     """
     if kind not in NAMES:
         raise ValueError(f"{where}: damaged, key 'kind' is {kind[:40]!r}, none of {', '.join(NAMES)}")
-    kinds = {"images": (str, type(None)), "validation": (int, float), "seed": int, "frame": (str, list)}
-    given = {key: member(options, key, kinds[key], where) for key in kinds if key in options}
     try:
-        return open_source(path, expect=kind, **given)
+        return open_source(path, expect=kind, **options)
     except (TypeError, OverflowError) as error:
         raise ValueError(f"{where}: damaged, key 'options' ({error})")

@@ -10,10 +10,10 @@ from data_prep import geometry, spelling
 from data_prep.attributes import CELEBA_ATTRIBUTES, NAMES, is_name
 from data_prep.sources import image_header
 from data_prep.sources.images import DataError
+from data_prep.store.image_list import DIGEST, SPLITS
 
-TRAIN, VAL, TEST = range(3)
-SPLITS = {"train": TRAIN, "val": VAL, "test": TEST}
-DIGEST = 16  # bytes of a content hash
+SYNTHETIC = "synthetic_faces.json"  # in the folder of rendered faces
+TRAIN, VAL, TEST = SPLITS.values()
 
 
 def content_hash(data):
@@ -29,6 +29,8 @@ class Source:
     VAL, TEST
     images: an object of data_prep.sources.images, or None if they are missing (sufficient for a dry run only)
     files: the label files, for checksums; row: function index -> "file:row" of an image's labels
+    persons: N texts that tell who is on an image, or None where the data set does not say
+    synthetic: whether the faces are rendered ones, which data_prep.synthetic marks by a file beside the labels
     boxes: dict name -> dict attribute -> (x1, y1, x2, y2) in pixels of the image, or empty
     default_frame: left and right eye (2, 2) in pixels of the images, None for aligned pictures
     size: width and height that all images must have for the default frame to be valid, or None
@@ -36,11 +38,12 @@ class Source:
     Set by the builder: convert, whether images other than plain 8-bit colour are converted instead of rejected.
     """
 
-    def __init__(self, kind, path, names, attributes, labels, partition, images, files, row, boxes=None):
+    def __init__(self, kind, path, names, attributes, labels, partition, images, files, row, boxes=None, persons=None):
         self.kind, self.path = kind, pathlib.Path(path)
         self.names, self.attributes, self.labels, self.partition = names, attributes, labels, partition
         self.images, self.files, self.row = images, files, row
-        self.boxes = boxes or {}
+        self.boxes, self.persons = boxes or {}, persons
+        self.synthetic = (files[0].parent / SYNTHETIC).exists()
         self.default_attributes = attributes
         self.frame = self.size = None
         self.convert = False

@@ -8,53 +8,71 @@ import numpy as np
 
 from data_prep import files, geometry
 from data_prep.attributes import is_name
+from data_prep.settings import from_json, setting, to_json
 
 NAME = "manifest.json"
-FORMS = ("stream", "compact")
+FORMS = ("compact", "stream")
 SPLITS = ("train", "val", "test")
+KINDS = ("celeba", "lfwa", "csv")
 ENCODINGS = ("jpg", "png", "raw")
-AUGMENT = ("minority", "both", "none")
+AUGMENT = ("both", "minority", "none")
 SAMPLING = ("balanced", "natural")
-_NUMBER = (int, float)
-_OPTIONAL = (int, type(None))
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
     """The data set that the folder was made from.
 
-    kind: "celeba", "lfwa" or "csv"; path: its folder or CSV file; options: the other arguments of open_source
-    files: label file -> {"bytes", "sha256"}; images: {"path", "count", "bytes", "blake2b"}
+    path: its folder or CSV file; options: the other arguments of open_source; files: label file -> {"bytes", "sha256"};
+    images: {"path", "count", "bytes", "blake2b"}
     """
 
-    kind: str
-    path: str
-    options: dict = dataclasses.field(default_factory=dict)
-    files: dict = dataclasses.field(default_factory=dict)
-    images: dict = dataclasses.field(default_factory=dict)
+    kind: str = setting(choices=KINDS)
+    path: str = setting()
+    options: dict = setting(factory=dict)
+    files: dict = setting(factory=dict)
+    images: dict = setting(factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The settings that training data is made with.
+    """The settings that training data is made with. dropped: images left out of training as duplicates."""
 
-    records: stream form: largest number of rounds of the plan, 0 for as many as the largest class has images
-    seed: of sampling and augmentation; augment, sampling: see plan.balance.Plan
-    encoding: stream form: of the patches, one of ENCODINGS; shards: stream form: number of solvers that share it
-    convert: whether images other than plain 8-bit colour are converted instead of rejected
-    keep_duplicates: whether training images that are also in the validation or test split are kept
-    dropped: number of such images that were left out
-    """
-
-    records: int = 10000
-    seed: int = 0
-    encoding: str = "jpg"
-    augment: str = "both"
-    shards: int = 1
-    sampling: str = "balanced"
-    convert: bool = False
-    keep_duplicates: bool = False
-    dropped: int = 0
+    records: int = setting(
+        10000,
+        "Stream form: the largest number of training images per attribute and class, 0 for all; lower it to save disk "
+        "space",
+        least=0,
+    )
+    seed: int = setting(0, "The seed of splits, and in the stream form of sampling and augmentation", least=0)
+    encoding: str = setting(
+        "jpg",
+        "Stream form: how patches are stored; png and raw are lossless but 5 and 9 times as large",
+        choices=ENCODINGS,
+    )
+    augment: str = setting(
+        "both",
+        "The class whose patches are shifted by up to 5 % and mirrored: both; minority, the rarer class, as in the "
+        "paper; or none",
+        choices=AUGMENT,
+    )
+    shards: int = setting(
+        1, "Stream form: the number of solvers (GPUs of one Caffe) that will share the stream", least=1
+    )
+    sampling: str = setting(
+        "balanced",
+        "How batches are sampled: balanced gives every attribute as many positives as negatives; natural gives each "
+        "class as often as it occurs, for comparison",
+        choices=SAMPLING,
+    )
+    convert: bool = setting(
+        False,
+        "Convert grey, CMYK, 16-bit, transparent and rotated images to upright 8-bit colour instead of stopping",
+    )
+    keep_duplicates: bool = setting(
+        False, "Keep training images that are also in the validation or test split, instead of leaving them out"
+    )
+    dropped: int = setting(0, least=0)
 
 
 DEFAULTS = Settings()
@@ -64,37 +82,51 @@ DEFAULTS = Settings()
 class Split:
     """The number of images of one split, and of those with each attribute."""
 
-    images: int
-    positive: dict[str, int]
+    images: int = setting(least=0)
+    positive: dict[str, int] = setting(least=0)
 
 
-@dataclasses.dataclass(frozen=True)
-class Means:
-    """Mean blue, green and red (0 to 255) over the centre patches of some training faces."""
+def _frame_fault(eyes):
+    if eyes is None or (len(eyes) == 2 and all(len(eye) == 2 for eye in eyes) and eyes[0] != eyes[1]):
+        return None
+    return "must be two different points [x, y], the left and the right eye"
 
-    faces: int
-    bgr: list[float]
+
+def _attributes_fault(names):
+    wrong = next((name for name in names if not is_name(name)), None)
+    if wrong is not None:
+        return f"holds {wrong[:60]!r}, which is not a name of an attribute"
+    return None if names and len(set(names)) == len(names) else "must be a list of different names"
 
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What a folder of LMDBs holds; every field but `attributes` has a default.
+    """What a folder of LMDBs holds; all but `attributes` has defaults. Raises ValueError for impossible counts.
 
     form: "stream" or "compact"; attributes: their A names, in the order of the labels
     source: None where the folder was not made from a data set; splits: dict "train", "val", "test" -> Split
-    train_records: records of the training database; means: Means or None
+    train_records: records of the training database
     frame: left and right eye ((x, y), (x, y)) in pixels of the data set's images, which geometry.framed moves to
     CelebA's positions; None if the images are already aligned
+    synthetic: whether the faces are rendered; checksums: SHA-256 of the folder's other files, by their path in it
     """
 
-    attributes: list[str]
-    form: str = "stream"
+    attributes: list[str] = setting(fault=_attributes_fault)
+    form: str = setting("stream", choices=FORMS)
     source: Optional[Source] = None
     settings: Settings = DEFAULTS
-    splits: dict[str, Split] = dataclasses.field(default_factory=dict)
-    train_records: Optional[int] = None
-    means: Optional[Means] = None
-    frame: Optional[tuple[tuple[float, float], tuple[float, float]]] = None
+    splits: dict[str, Split] = setting(factory=dict)
+    train_records: Optional[int] = setting(None, least=0)
+    frame: Optional[tuple[tuple[float, ...], ...]] = setting(None, fault=_frame_fault)
+    synthetic: bool = False
+    checksums: dict[str, str] = setting(factory=dict)
+
+    def __post_init__(self):
+        for name, split in self.splits.items():
+            if name not in SPLITS:
+                raise ValueError(f"key 'splits' has {name[:60]!r}, none of {', '.join(SPLITS)}")
+            if set(split.positive) != set(self.attributes) or max(split.positive.values(), default=0) > split.images:
+                raise ValueError(f"the numbers of positives of split {name} do not fit attributes and images")
 
     @property
     def sampling(self):
@@ -111,18 +143,12 @@ class Manifest:
         """Share of positives of each attribute in the training images, (A,). Raises ValueError if it is not known."""
         train = self.splits.get("train")
         if train is None or not train.images:
-            raise ValueError(f"{NAME}: key 'train' is missing, so the share of positives is not known")
+            raise ValueError(f"{NAME}: split 'train' is missing, so the share of positives is not known")
         return np.array([train.positive[name] for name in self.attributes]) / train.images
 
     def patch(self, image):
         """The centre patch (224, 224, 3) of an image (height, width, 3) of the folder's image databases."""
         return geometry.patch(geometry.framed(image, self.frame)) if self.form == "compact" else image
-
-    def to_json(self):
-        """The manifest as a dict for JSON, in which each split is a key beside the others."""
-        value = dataclasses.asdict(self)
-        value.update(value.pop("splits"))
-        return value
 
 
 def exists(folder):
@@ -131,13 +157,29 @@ def exists(folder):
 
 
 def checksum(folder):
-    """The SHA-256 checksum of a folder's manifest. Raises OSError."""
+    """The SHA-256 checksum of a folder's manifest, and so of all that its checksums cover. Raises OSError."""
     return files.sha256(pathlib.Path(folder) / NAME)
+
+
+def checksums(folder):
+    """The SHA-256 checksums of the files in a folder of LMDBs: dict path below it -> checksum. Raises OSError."""
+    folder = pathlib.Path(folder)
+    paths = [*folder.glob("*/data.mdb"), *folder.glob("*.csv"), *folder.glob("*.json"), *folder.glob("*.npy")]
+    names = sorted(path.relative_to(folder).as_posix() for path in paths)
+    return {name: files.sha256(folder / name) for name in names if name not in (NAME, "settings.json")}
+
+
+def check_files(folder, manifest):
+    """Raise OSError for the first file of a folder of LMDBs that is missing or not as it was built."""
+    folder = pathlib.Path(folder)
+    for name, expected in manifest.checksums.items():
+        if files.sha256(folder / name) != expected:
+            raise OSError(f"{folder / name}: changed or damaged since it was built; build the LMDBs again")
 
 
 def write(folder, manifest):
     """Write a Manifest, completely or not at all. Raises OSError."""
-    files.write_json(pathlib.Path(folder) / NAME, manifest.to_json())
+    files.write_json(pathlib.Path(folder) / NAME, to_json(manifest))
 
 
 def read(folder):
@@ -148,109 +190,8 @@ def read(folder):
     """
     path = pathlib.Path(folder) / NAME
     try:
-        value = files.read_json(path)
+        return from_json(Manifest, files.read_json(path), path, complete=False)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: missing; face-cascade data (make lmdb) writes it")
     except OSError as error:
         raise OSError(f"{path}: {error.strerror}")
-    attributes = _attributes(value, path)
-    return Manifest(
-        attributes=attributes,
-        form=_choice(value, "form", FORMS, path, "stream"),
-        source=_source(value, path),
-        settings=_settings(value, path),
-        splits={name: _split(value[name], attributes, f"{path}: {name}") for name in SPLITS if name in value},
-        train_records=_count(value, "train_records", path, _OPTIONAL) if "train_records" in value else None,
-        means=_means(value, path),
-        frame=_frame(value, path),
-    )
-
-
-def _attributes(value, path):
-    names = files.member(value, "attributes", list, path)
-    wrong = next((name for name in names if not is_name(name)), None)
-    if wrong is not None or not names or len(set(names)) != len(names):
-        what = "name of an attribute" if wrong is not None else "list of different names"
-        raise ValueError(f"{path}: damaged, key 'attributes' holds {str(wrong or names)[:60]!r}, which is not a {what}")
-    return names
-
-
-def _choice(value, key, choices, where, default):
-    if key not in value:
-        return default
-    chosen = files.member(value, key, str, where)
-    if chosen not in choices:
-        raise ValueError(f"{where}: damaged, key {key!r} is {chosen[:60]!r}, none of {', '.join(choices)}")
-    return chosen
-
-
-def _count(value, key, where, kind=int):
-    number = files.member(value, key, kind, where)
-    if number is not None and number < 0:
-        raise ValueError(f"{where}: damaged, key {key!r} is {number}, less than 0")
-    return number
-
-
-def _part(value, key, path):
-    """The dict under a key, empty if it is missing or null, and its location for errors."""
-    if value.get(key) is None:
-        return None, None
-    return files.member(value, key, dict, path), f"{path}: {key}"
-
-
-def _source(value, path):
-    part, where = _part(value, "source", path)
-    if part is None:
-        return None
-    words = [files.member(part, key, str, where) for key in ("kind", "path")]
-    return Source(
-        *words, *(files.member({key: {}, **part}, key, dict, where) for key in ("options", "files", "images"))
-    )
-
-
-def _settings(value, path):
-    part, where = _part(value, "settings", path)
-    if part is None:
-        return DEFAULTS
-    defaults = dataclasses.asdict(DEFAULTS)
-    given = {key: part.get(key, default) for key, default in defaults.items()}
-    for key in ("records", "seed", "shards", "dropped"):
-        _count(given, key, where)
-    for key, choices in (("encoding", ENCODINGS), ("augment", AUGMENT), ("sampling", SAMPLING)):
-        _choice(given, key, choices, where, None)
-    for key in ("convert", "keep_duplicates"):
-        files.member(given, key, bool, where)
-    if given["shards"] < 1:
-        raise ValueError(f"{where}: damaged, key 'shards' is 0, less than 1")
-    return Settings(**given)
-
-
-def _split(part, attributes, where):
-    images = _count(part, "images", where)
-    positive = files.member(part, "positive", dict, where, len(attributes))
-    for name in attributes:
-        if _count(positive, name, f"{where}: positive") > images:
-            raise ValueError(f"{where}: damaged, key {name!r} is {positive[name]}, more than its {images} images")
-    return Split(images, positive)
-
-
-def _means(value, path):
-    part, where = _part(value, "means", path)
-    if part is None:
-        return None
-    bgr = files.member(part, "bgr", list, where, 3)
-    numbers = [files.member({"bgr": number}, "bgr", _NUMBER, where) for number in bgr]
-    if not all(0 <= number <= 255 for number in numbers):
-        raise ValueError(f"{where}: damaged, key 'bgr' is {numbers}, which must lie in [0, 255]")
-    return Means(_count(part, "faces", where), numbers)
-
-
-def _frame(value, path):
-    if value.get("frame") is None:
-        return None
-    eyes = files.member(value, "frame", list, path, 2)
-    points = [files.member({"frame": eye}, "frame", list, path, 2) for eye in eyes]
-    points = tuple(tuple(files.member({"frame": side}, "frame", _NUMBER, path) for side in eye) for eye in points)
-    if points[0] == points[1]:
-        raise ValueError(f"{path}: damaged, key 'frame' has both eyes at the same point")
-    return points

@@ -5,7 +5,9 @@ import numpy as np
 
 from data_prep import geometry
 from data_prep.attributes import CELEBA_ATTRIBUTES
+from data_prep.files import write_json
 from data_prep.sources import celeba, lfwa
+from data_prep.sources.source import SYNTHETIC
 
 LANDMARKS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
 
@@ -79,6 +81,11 @@ class Lfwa:
 
 
 LAYOUTS = {"celeba": CelebA, "lfwa": Lfwa}
+
+
+def mark_synthetic(folder, count):
+    """Write the file that tells that the faces of a folder are rendered."""
+    write_json(folder / SYNTHETIC, {"synthetic faces": count, "rendered by": "data_prep.synthetic.synthetic_faces"})
 
 
 def write_boxes(folder, faces):

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from data_prep import geometry
 from data_prep.attributes import CELEBA_ATTRIBUTES
 from data_prep.synthetic import face_drawing
-from data_prep.synthetic.layouts import LAYOUTS, write_boxes
+from data_prep.synthetic.layouts import LAYOUTS, mark_synthetic, write_boxes
 
 # Shares of positives in percent, close to CelebA's, in the order of CELEBA_ATTRIBUTES.
 _PERCENT = (
@@ -231,6 +231,7 @@ def generate(out, images, seed, prevalence=None, correlated=False, workers=None,
         faces = _write_faces(folder, images, job, min(workers, images))
         LAYOUTS[layout].write(temporary, faces)
         write_boxes(temporary, faces)
+        mark_synthetic(temporary, len(faces))
         os.replace(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -169,7 +169,7 @@ class Signals:
 
 def train(flags):
     """The command `train`. Returns the exit status; raises CaffeError."""
-    from . import glog, parallel, solver
+    from . import glog, parallel, solver, solver_param
     from .proto import caffe_pb2
 
     check(flags.solver, "train needs a solver: caffe train -solver solver.prototxt")
@@ -187,11 +187,12 @@ def train(flags):
         numbers = [param.device_id]
     if len(numbers) > 1 and not parallel.launched():
         return parallel.launch(numbers)
+    if flags.weights or flags.snapshot:
+        param.ClearField("weights")
+        param.weights.extend(filter(None, flags.weights.split(",")))
+    solver_param.check_weights(param, flags.solver)
     with parallel.process_group(numbers):
         use_device(parallel.own_gpu(numbers))
-        if flags.weights:
-            param.ClearField("weights")
-            param.weights.extend(flags.weights.split(","))
         trainer = solver.get_solver_for(param)
         trainer.action = parallel.agreed_action(Signals(flags.sigint_effect, flags.sighup_effect, flags.sigterm_effect))
         parallel.attach(trainer)
@@ -324,7 +325,7 @@ def main(arguments=None):
         terminal.write(f"error: unknown action {flags.command!r}{hint}; the commands are {', '.join(COMMANDS)}\n")
         return 1
     # BVLC Caffe finds the modules of Python layers through PYTHONPATH only; here the current folder comes first.
-    if os.getcwd() not in sys.path:
+    if os.getcwd() not in sys.path and not sys.flags.safe_path:  # PYTHONSAFEPATH=1 keeps to the installed modules
         sys.path.insert(0, os.getcwd())
     try:
         prepare(flags)

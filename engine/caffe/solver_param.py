@@ -66,7 +66,7 @@ def check_solver(param):
 
 
 def check_prefix(param):
-    """Raise CaffeError, before training, if snapshots cannot be written: no snapshot_prefix, or no writable folder."""
+    """Raise CaffeError, before training, if snapshots cannot be written; creates their folder."""
     if not (param.snapshot or param.snapshot_after_train):
         return
     check(param.snapshot_prefix, "the solver writes snapshots, but has no snapshot_prefix; add snapshot_prefix")
@@ -74,15 +74,24 @@ def check_prefix(param):
     # Not pathlib, for which "folder/" is a file in the current folder.
     folder = os.path.split(param.snapshot_prefix)[0] or os.curdir
     try:
+        os.makedirs(folder, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        if os.path.isdir(folder):
-            raise CaffeError(f"snapshot_prefix {param.snapshot_prefix!r}: {folder}: {error.strerror}")
-        raise CaffeError(
-            f"snapshot_prefix {param.snapshot_prefix!r}: there is no folder {folder!r}; create it with "
-            f"mkdir -p {folder}"
-        )
+        raise CaffeError(f"snapshot_prefix {param.snapshot_prefix!r}: {folder}: {error.strerror}")
+
+
+def check_weights(param, path):
+    """Raise CaffeError, before nets are built, unless the files that a training starts from exist.
+
+    path: of the solver's prototxt. The error quotes the comment behind its field `weights`, which may name the remedy.
+    """
+    for name in (part.strip() for value in param.weights for part in value.split(",")):
+        if not os.path.isfile(name):
+            with open(path, encoding="utf-8") as file:
+                lines = [line for line in file if line.startswith("weights:") and name in line and "#" in line]
+            hint = f"; {path} says: {lines[0].partition('#')[2].strip()}" if lines else ""
+            raise CaffeError(f"{name}: no such file to start from{hint}")
 
 
 def build(source, phase, state=None):

@@ -9,6 +9,8 @@ import caffe
 import numpy as np
 from caffe.proto import caffe_pb2
 
+from data_prep import start
+
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 # The program that belongs to the Caffe this Python imports: BVLC's or engine/caffe.
 ENGINE = "bvlc" if hasattr(caffe, "_caffe") else "torch"
@@ -17,15 +19,15 @@ ATTRIBUTES = ["Eyeglasses", "Male"]
 BATCHES, B = 3, 2
 
 
-def caffe_train(*arguments):
+def caffe_train(*arguments, folder=None):
     environment = dict(os.environ, GLOG_minloglevel="0")
     command = [CAFFE, "train", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=str(REPOSITORY))
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=str(folder or REPOSITORY))
 
 
 def face_cascade(command, *arguments):
     """Run a command of face-cascade with this Caffe."""
-    command = [sys.executable, "-m", "tools.cli", command, "--caffe", ENGINE, *map(str, arguments)]
+    command = start.command(sys.executable, "tools.cli", command, "--caffe", ENGINE, *arguments)
     return subprocess.run(command, capture_output=True, text=True, cwd=str(REPOSITORY))
 
 

@@ -5,7 +5,9 @@
   face-cascade ablation --learning-rates 0.5,1,2      each variant with the rate that is best on validation
 
 Variants: the cascade; task one alone; task two on the whole face; and the cascade without the average region, with
-theoretical rectangles, with L1 as printed in eq. 1 (linear), without early stopping, and on natural batches.
+theoretical rectangles, with the whole map, another attribute's rectangles or random ones in place of the region (the
+same network, so that these show what the region is worth), with L1 as printed in eq. 1 (linear), without early
+stopping, and on natural batches.
 
 All variants have one budget: each sees --iterations mini-batches in all its stages together. The cascade trains task
 one for five eighths of them and both tasks for the rest. The learning rate is divided by 10 after 75 % of each stage.
@@ -15,6 +17,7 @@ are not repeated. To resume an interrupted ablation, run the same command again.
 seeds), differences.csv (the first variant less each other one, with intervals) and ablation.json (both).
 """
 
+import copy
 import dataclasses
 import os
 import pathlib
@@ -32,11 +35,12 @@ from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import calibration, comparison, results
 from tools.evaluate.tables import show, write_csv
+from tools.locking import HELD, locked
 from tools.train import command, plan, stages
+from tools.train.inputs import differences, inputs, last_iteration
 
 # LMDBs with natural batches, a folder below the ablation's.
 NATURAL = "natural_lmdb"
-MEASURES = ("accuracy", "balanced", "f1", "average_precision")
 # Share of the budget for training task one before joint training.
 ALONE = 5 / 8
 
@@ -57,6 +61,9 @@ VARIANTS = {
     "whole face": Variant(("whole_face",)),
     "no average region": Variant(network={"average_weight": 0.0}),
     "theoretical rectangles": Variant(rectangles="theoretical"),
+    "whole map": Variant(rectangles="whole"),
+    "rectangles of another attribute": Variant(rectangles="other"),
+    "random rectangles": Variant(rectangles="random"),
     "linear L1": Variant(network={"l1": "linear"}),
     "no early stopping": Variant(network={"early_stopping_range": 0.0}),
     "natural batches": Variant(natural=True),
@@ -96,7 +103,7 @@ class Ablation:
         """
         variant = VARIANTS[name]
         folder = self.folder / (f"rate-{factor:g}" if trial else f"seed-{seed}") / name.replace(" ", "_")
-        settings = record.copied(self.settings)
+        settings = copy.deepcopy(self.settings)
         settings.seed = seed
         settings.network.update(variant.network)
         settings.average.rectangles = variant.rectangles or settings.average.rectangles
@@ -120,15 +127,13 @@ class Ablation:
         run = self.run_of(name, seed, factor, trial)
         rate = f", learning rates x {factor:g}" if trial or factor != 1 else ""
         print(f"\n{name}, seed {seed}{rate}: {run.folder}", flush=True)
-        with runs.locked(run.folder) as lock:
+        with locked(run.folder) as lock:
             # The folder belongs to this ablation: stages of other data, budgets or settings are repeated.
             for stage in plan.of_other_data(run):
                 stages.clear(run, stage)
             for stage in VARIANTS[name].stages:
                 share(run, stage, others)
-                kept = stage in run.stages and not plan.differences(
-                    run.stages[stage].inputs, plan.normal(run.inputs(stage))
-                )
+                kept = stage in run.stages and not differences(run.stages[stage].inputs, inputs(run, stage))
                 stages.train(run, [stage], dataclasses.replace(call, lock=lock), restart=not kept)
             split = ["--split", "val"] if trial else []
             stages.tool(run, call, ["evaluate", "--run", str(run.folder), *split])
@@ -147,7 +152,7 @@ class Ablation:
                 run = self.make(name, seed, call, made, factor, trial=True)
                 made.append(run)
                 network = results.read(run.folder / "evaluation-val").networks[VARIANTS[name].stages[-1]]
-                scores[factor] = results.rows(network, calibration.PRIOR_CORRECTED)[-1].accuracy
+                scores[factor] = results.rows(network, calibration.PRIOR_CORRECTED)[-1].accuracy.value
                 rows.append({"variant": name, "learning rates x": factor, "validation accuracy": scores[factor]})
             chosen[name] = max(scores, key=scores.get)
         return chosen, rows, made
@@ -155,11 +160,13 @@ class Ablation:
 
 def share(run, stage, others):
     """Take over a stage that another run has finished with the same inputs; its weights are linked, not copied."""
-    wanted = plan.normal(run.inputs(stage))
+    wanted = inputs(run, stage)
     if run.done(stage) and run.stages[stage].inputs == wanted:
         return
     for other in others:
-        if other.done(stage) and other.stages[stage].inputs == wanted:
+        # The length of a training is not among its inputs, because it can be continued.
+        long = stage == "average" or last_iteration(run, stage) == last_iteration(other, stage)
+        if other.done(stage) and other.stages[stage].inputs == wanted and long:
             source = other.weights(stage)
             stages.clear(run, stage)
             target = run.folder / other.stages[stage].weights
@@ -199,17 +206,22 @@ def natural_data(lmdb, out):
 
 
 def table(rows_of):
-    """Rows of a dict variant -> list of (Run, results.Means), one per seed: means and standard deviations."""
+    """Rows of a dict variant -> list of Runs, one per seed: means over the seeds and standard deviations."""
     rows = []
-    for name, pairs in rows_of.items():
-        run, _ = pairs[0]
+    for name, made in rows_of.items():
+        run = made[0]
         stage = VARIANTS[name].stages[-1]
-        row = {"variant": name, "seeds": len(pairs), "images per attribute": run.stages[stage].images}
+        row = {"variant": name, "seeds": len(made), "images per attribute": run.stages[stage].images}
         row["images in all"] = run.stages[stage].images * len(run.attributes)
-        for measure in MEASURES:
-            values = np.array([getattr(means, measure) for _, means in pairs])
-            row[measure] = float(values.mean())
-            row[f"{measure} spread"] = float(values.std(ddof=1)) if len(values) > 1 else None
+        networks = [results.read(one.place("evaluate")).networks[stage] for one in made]
+        for decision in (calibration.PRIOR_CORRECTED, calibration.TUNED):
+            means = [results.rows(network, decision)[-1] for network in networks]
+            for measure in results.NAMES:
+                values = np.array([getattr(mean, measure).value for mean in means], float)
+                heading = measure.replace("_", " ")
+                title = heading if measure == "average_precision" else f"{heading}, {decision}"
+                row[title] = float(values.mean())
+                row[f"{title}, spread"] = float(values.std(ddof=1)) if len(values) > 1 else None
         rows.append(row)
     return rows
 
@@ -290,10 +302,10 @@ def run(arguments):
     folder = pathlib.Path(arguments.run)
     pattern = runs.Run.create(folder, arguments.lmdb or "data/lmdb")
     call = command.apply(pattern, arguments)
-    ablation = Ablation(folder, pattern.data.lmdb, pattern.settings, arguments.iterations)
+    ablation = Ablation(folder, pattern.lmdb, pattern.settings, arguments.iterations)
     rows_of = {name: [] for name in names}
-    with runs.locked(folder):
-        os.environ.pop(runs.LOCK_HELD, None)
+    with locked(folder):
+        os.environ.pop(HELD, None)
         chosen, tried, trials = dict.fromkeys(names, factors[0]), [], []
         if len(factors) > 1:
             chosen, tried, trials = ablation.search(names, seeds[0], factors, call)
@@ -302,7 +314,7 @@ def run(arguments):
             for name in names:
                 made = ablation.make(name, seed, call, others, chosen[name])
                 others.append(made)
-                rows_of[name].append((made, results.means(made.folder)[VARIANTS[name].stages[-1]]))
+                rows_of[name].append(made)
             # After each seed, so that an interruption leaves whole seeds.
             rows, differences = conclude(folder, rows_of, names[0])
             record_of = {"iterations": arguments.iterations, "seeds": seeds, "rows": rows, "differences": differences}
@@ -324,8 +336,7 @@ def conclude(folder, rows_of, reference):
     rows = table(rows_of)
     write_csv(folder / "ablation.csv", rows)
     scored = {
-        name: [comparison.scores_of(run, VARIANTS[name].stages[-1]) for run, _ in pairs]
-        for name, pairs in rows_of.items()
+        name: [comparison.scores_of(run, VARIANTS[name].stages[-1]) for run in made] for name, made in rows_of.items()
     }
     differences = comparison.rows(scored, reference)
     if differences:

@@ -14,8 +14,10 @@ import numpy as np
 
 from data_prep import files
 from data_prep.files import sha256
+from data_prep.settings import from_json, setting, to_json
+from models.options import attributes_fault
 from tools.errors import ToolError
-from tools.evaluate import json_records, metrics
+from tools.evaluate import metrics
 
 NAME = "calibration.json"
 # With fewer validation faces of either class a fit is too uncertain, and the training prior is used instead.
@@ -39,22 +41,32 @@ class ScoreCalibration:
     offset: list[float]
 
 
+NEUTRAL = ScoreCalibration(0.0, 1.0, 0.0)  # of weights that are not calibrated: the network's own probabilities
+
+
 @dataclasses.dataclass
 class Calibration:
     """The calibration of a file of weights, and the inputs it was fitted with.
 
     weights: checksum of the file; data: checksum of the LMDB folder's manifest; prior: shares of positives in training
-    (A,), 0.5 if the scores need no correction; faces: number of validation faces used, 0 for all
-    tuned_for: name in metrics.MEASURES; scores: dict blob of the deploy net -> ScoreCalibration
+    (A,), 0.5 if the scores need no correction; faces: number of validation faces used, 0 for all; scores: by blob of
+    the deploy net; synthetic: whether the network was trained on rendered faces. Raises ValueError where these do not
+    fit.
     """
 
     weights: str
     data: str
-    attributes: list[str]
-    prior: list[float]
-    faces: int
-    tuned_for: str
-    scores: dict[str, ScoreCalibration]
+    attributes: list[str] = setting(fault=attributes_fault)
+    prior: list[float] = setting(least=0, most=1)
+    faces: int = setting(least=0)
+    tuned_for: str = setting(choices=tuple(metrics.MEASURES))
+    scores: dict[str, ScoreCalibration] = setting()
+    synthetic: bool = False
+
+    def __post_init__(self):
+        if len(self.prior) != len(self.attributes):
+            raise ValueError(f"key 'prior' must have {len(self.attributes)} entries")
+        check(self.scores, self.attributes, "scores")
 
     def equals(self, other):
         """Whether another Calibration has the same inputs, and numbers that differ by rounding only."""
@@ -86,6 +98,19 @@ def enough(labels, weights=None):
     """Whether validation labels (N, A) have enough faces of both classes: (A,) bool, (R, A) for weights (R, N)."""
     counts = metrics.count(labels, labels, weights)
     return np.minimum(counts.tp, counts.tn) >= LEAST
+
+
+def of_answer(weights, net, attributes):
+    """The blob whose scores a deploy net answers with, its ScoreCalibration, and the Calibration, None without one.
+
+    weights: path of the .caffemodel; net: the loaded net; attributes: their names. Raises ToolError.
+    """
+    score, entry = "logits" if "logits" in net.blobs else "max_d", read(weights, list(attributes))
+    if entry and score not in entry.scores:
+        raise ToolError(
+            f"{pathlib.Path(weights).with_name(NAME)}: damaged, lacks {score!r}; remove it and evaluate again"
+        )
+    return score, entry.scores[score] if entry else NEUTRAL, entry
 
 
 def fit(scores, labels, prior, measure="accuracy", weights=None):
@@ -233,7 +258,7 @@ def make(scores, labels, prior, measure):
 def write(weights, calibration):
     """Store a Calibration in calibration.json beside a file of weights. Raises ToolError, OSError."""
     path = pathlib.Path(weights).with_name(NAME)
-    files.write_json(path, {**_entries(path), pathlib.Path(weights).name: json_records.dump(calibration)})
+    files.write_json(path, {**_entries(path), pathlib.Path(weights).name: to_json(calibration)})
 
 
 def read(weights, attributes=None):
@@ -246,15 +271,7 @@ def read(weights, attributes=None):
     if name not in entries:
         return None
     try:
-        entry = json_records.parse(Calibration, entries[name], f"{path}: {name}")
-        check(entry.scores, entry.attributes, f"{path}: {name}")
-        if len(entry.prior) != len(entry.attributes):
-            raise ValueError(f"{path}: {name}: damaged, key 'prior' must have {len(entry.attributes)} entries")
-        wrong = next((word for word in entry.attributes if not word.strip() or not word.isprintable()), None)
-        if wrong is not None:
-            raise ValueError(f"{path}: {name}: damaged, key 'attributes' holds {wrong[:60]!r}, which is not a name")
-        if not all(0 <= share <= 1 for share in entry.prior):
-            raise ValueError(f"{path}: {name}: damaged, key 'prior' must hold shares in [0, 1]")
+        entry = from_json(Calibration, entries[name], f"{path}: {name}")
     except ValueError as error:
         raise ToolError(f"{error}; remove the file and evaluate again")
     fits = entry.weights == sha256(weights) and attributes in (None, entry.attributes)
@@ -266,7 +283,7 @@ def check(scores, attributes, where):
     for name, score in scores.items():
         for field in dataclasses.fields(score):
             if len(getattr(score, field.name)) != len(attributes):
-                raise ValueError(f"{where}: {name}: damaged, key {field.name!r} must have {len(attributes)} entries")
+                raise ValueError(f"{where}: {name}: key {field.name!r} must have {len(attributes)} entries")
 
 
 def _entries(path):
@@ -274,5 +291,5 @@ def _entries(path):
         return files.read_json(path)
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise ToolError(f"{error}; remove the file and evaluate again")

@@ -22,16 +22,18 @@ def difference(ones, others, decision):
 
     decision: one of calibration.DECISIONS; average precision needs none
     The value is the mean over seeds of the difference of the means over attributes.
-    The interval holds 95 % of bootstrap resamples of the test and validation faces, the same ones for all seeds and
-    variants, each averaged over the seeds; it says what other faces would change. What other seeds would change is
-    `by seed`.
+    The interval is that of bootstrap resamples of the test and validation persons, the same ones for all seeds and
+    variants, each averaged over the seeds: what other faces would change. "Seeds too": seeds are resampled as well.
+    `by seed` lists the difference of each.
     """
     columns = {}
     for key in ((decision, "accuracy"), (decision, "balanced_accuracy"), (None, scoring.PRECISION)):
-        by_seed, low, high = scoring.over_seeds(ones, others, key)
+        by_seed, faces, both = scoring.over_seeds(ones, others, key)
         measure = key[1].replace("_", " ")
         columns[measure] = float(np.mean(by_seed))
-        columns[f"{measure} low"], columns[f"{measure} high"] = low, high
+        columns[f"{measure} low"], columns[f"{measure} high"] = faces
+        if len(by_seed) > 1:
+            columns[f"{measure} low, seeds too"], columns[f"{measure} high, seeds too"] = both
         columns[f"{measure} by seed"] = " ".join(f"{value:+.4f}" for value in by_seed)
     return columns
 

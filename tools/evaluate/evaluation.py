@@ -9,35 +9,13 @@ import numpy as np
 from tqdm import tqdm
 
 from data_prep.files import sha256
+from data_prep.store import image_list
 from data_prep.store import manifest as manifests
-from tools import networks
-from tools import run as runs
+from tools import model_files, networks
 from tools.errors import ToolError
-from tools.evaluate import calibration, localisation, metrics, results, scoring
+from tools.evaluate import calibration, localisation, results, scoring
 
-SPLITS = ("val", "test")
 BLOBS = (*results.SCORES.values(), "rois_image", "response")
-
-
-@dataclasses.dataclass
-class EvaluateSettings:
-    """The user's settings. faces: number of faces of each split to use, 0 for all; batch: faces per forward pass."""
-
-    split: str = "test"
-    faces: int = 0
-    tune: str = "accuracy"
-    resamples: int = 1000
-    batch: int = 16
-
-    def check(self):
-        """Raise ToolError for a setting outside its range."""
-        if self.split not in SPLITS:
-            raise ToolError(f"--split {self.split}: must be {' or '.join(SPLITS)}")
-        if self.tune not in metrics.MEASURES:
-            raise ToolError(f"--tune {self.tune}: must be {', '.join(metrics.MEASURES)}")
-        for name, least in (("faces", 0), ("resamples", 1), ("batch", 1)):
-            if getattr(self, name) < least:
-                raise ToolError(f"--{name} {getattr(self, name)}: must be at least {least}")
 
 
 @dataclasses.dataclass
@@ -45,7 +23,8 @@ class Data:
     """The LMDB folder that networks are evaluated on.
 
     checksum: that of its manifest; prior: share of positives (A,) that logits are corrected for: the training set's, or
-    0.5 for natural batches, whose scores need no correction; source: kind of data set, "" if unknown
+    0.5 for natural batches, whose scores need no correction; source: kind of data set, "" if unknown; synthetic:
+    whether its faces are rendered
     """
 
     lmdb: pathlib.Path
@@ -53,6 +32,7 @@ class Data:
     attributes: list[str]
     prior: np.ndarray
     source: str
+    synthetic: bool
 
 
 def read_data(lmdb):
@@ -66,12 +46,25 @@ def read_data(lmdb):
             raise ToolError(f"{lmdb}: {error}")
     if not ((prior > 0) & (prior < 1)).all():
         raise ToolError(f"{lmdb}: an attribute has no positive or no negative training image; build the LMDBs again")
-    return Data(pathlib.Path(lmdb), manifests.checksum(lmdb), list(manifest.attributes), prior, manifest.kind or "")
+    kind = manifest.kind or ""
+    attributes = list(manifest.attributes)
+    return Data(pathlib.Path(lmdb), manifests.checksum(lmdb), attributes, prior, kind, manifest.synthetic)
 
 
 def read_labels(data, split, settings):
     """The labels of the faces of a split that the settings ask for, (N, A) bool. Raises ToolError."""
     return networks.read_labels(data.lmdb, split, len(data.attributes))[: settings.faces or None]
+
+
+def read_groups(data, split, settings):
+    """For each face of a split the number of its person, (N,), or None where persons are unknown. Raises ToolError."""
+    try:
+        groups = image_list.read(data.lmdb).groups(split)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ToolError(str(error))
+    return None if groups is None else groups[: settings.faces or None]
 
 
 def responses(net, data, split, settings, blobs=BLOBS):
@@ -118,7 +111,7 @@ class Evaluation:
         net = networks.load(model, weights)
         if networks.attributes_of(net) != len(data.attributes):
             raise ToolError(f"{model} is not for the {len(data.attributes)} attributes of {data.lmdb}")
-        self.weights, self.network, self.checksum = weights, networks.net_of(weights), sha256(weights)
+        self.weights, self.network, self.checksum = weights, model_files.network_of(weights), sha256(weights)
         self.data, self.attributes, self.device = data, data.attributes, device
         self.mapper = localisation.Mapper.of(net, model) if "region_mapper" in net.params else None
         inputs = self.checksum, sha256(model), data.checksum, settings.split, settings.faces, engine(), device
@@ -137,11 +130,14 @@ class Evaluation:
         blobs, labels = responses(net, self.data, settings.split, settings)
         rate = len(labels) / (time.perf_counter() - start)
         arrays = {**blobs, "labels": labels, "faces_per_second": rate}
+        groups = {"groups": read_groups(self.data, settings.split, settings)}
         if settings.split != "val":
             scores = [blob for blob in results.SCORES.values() if blob in blobs]
             validation, labels = responses(net, self.data, "val", settings, scores)
             arrays.update((f"validation_{name}", values) for name, values in validation.items())
             arrays["validation_labels"] = labels
+            groups["validation_groups"] = read_groups(self.data, "val", settings)
+        arrays.update((name, numbers) for name, numbers in groups.items() if numbers is not None)
         if self.mapper:
             arrays.update(average=self.mapper.average, rectangles=self.mapper.rectangles)
             arrays.update(threshold=self.mapper.threshold, average_weight=self.mapper.weight)
@@ -155,10 +151,14 @@ class Evaluation:
         validation = {blob: self.arrays[f"{of_validation}{blob}"] for blob in scores.values()}
         self.calibration, self.scored = self.calibrate(validation, labels, settings), {}
         for title, blob in scores.items():
-            tuned_on = (validation[blob], labels) if of_validation else None
-            self.scored[title] = scoring.Scored(
-                self.blobs[blob], self.labels, self.data.prior, tuned_on, settings.tune, settings.resamples
-            )
+            tuned_on = scoring.faces(self.arrays, blob, of_validation) if of_validation else None
+            faces = scoring.faces(self.arrays, blob)
+            self.scored[title] = scoring.Scored(faces, self.data.prior, tuned_on, settings.tune, settings.resamples)
+
+    @property
+    def persons(self):
+        """How many persons are on the faces, 0 where that is not known."""
+        return int(self.arrays["groups"].max()) + 1 if "groups" in self.arrays else 0
 
     @property
     def answer(self):
@@ -175,6 +175,7 @@ class Evaluation:
             settings.faces,
             settings.tune,
             calibration.make(scores, labels, self.data.prior, settings.tune),
+            self.data.synthetic,
         )
         kept = calibration.read(self.weights)
         if kept and kept.equals(new):  # written with other devices or batches: the last digits may differ
@@ -186,12 +187,8 @@ class Evaluation:
     def is_for_users(self, new, kept):
         """Whether a Calibration belongs into calibration.json, in place of the one kept there (or None).
 
-        Not there: that of other data than those of the run that the weights are of, and that of some validation faces
-        where there is one of all.
+        Not there: that of some validation faces where there is one of all.
         """
-        folder = pathlib.Path(self.weights).absolute().parent.parent
-        if runs.Run.exists(folder) and runs.Run.read(folder).data.checksum != new.data:
-            return False
         return not (new.faces and kept and kept.data == new.data and not kept.faces)
 
     def result(self, arrays, boxes):
@@ -199,7 +196,7 @@ class Evaluation:
         regions = None
         if self.mapper and boxes:
             raw = self.mapper.regions(self.blobs["response"], revise=False)
-            rois = {localisation.RAW: raw, localisation.REVISED: self.blobs["rois_image"]}
+            rois = {results.RAW: raw, results.REVISED: self.blobs["rois_image"]}
             regions = localisation.rows(rois, boxes, self.attributes)
         return results.NetworkResult(
             file=os.path.relpath(self.weights, pathlib.Path(arrays).parent),

@@ -1,6 +1,5 @@
 """Regions of raw and revised responses, measured against the true boxes of attributes."""
 
-import dataclasses
 import math
 import pathlib
 
@@ -10,26 +9,9 @@ from data_prep import files
 from python_layers import regions
 from tools import networks
 from tools.errors import ToolError
-from tools.evaluate import json_records, metrics
+from tools.evaluate import metrics, results
 
 MEASURES = {"iou": metrics.iou, "coverage": metrics.coverage, "pointing_game": metrics.pointing_game}
-RAW, REVISED = "raw", "revised"
-
-
-@dataclasses.dataclass
-class RegionRow:
-    """Measures of one attribute's regions against true boxes; attribute "mean" holds the means over attributes.
-
-    response: RAW or REVISED by the average region; faces: positives with a true box; area: share of the patch
-    """
-
-    attribute: str
-    response: str
-    faces: int
-    iou: float = json_records.key("IoU")
-    coverage: float = json_records.key("box coverage")
-    pointing_game: float = json_records.key("pointing-game accuracy")
-    area: float = json_records.key("region area")
 
 
 class Mapper:
@@ -66,7 +48,7 @@ class Mapper:
 def read_boxes(folder, split, faces):
     """True boxes of the first faces of a split: for each a dict attribute -> x1 y1 x2 y2 in pixels of the patch.
 
-    Returns None if the LMDB folder has no boxes (only synthetic faces have). Raises ToolError, OSError.
+    Returns None if the LMDB folder has no boxes. Raises ToolError, OSError.
     """
     path = pathlib.Path(folder) / f"{split}_boxes.json"
     try:
@@ -92,8 +74,8 @@ def is_box(value):
 def rows(regions, boxes, attributes):
     """RegionRows: one per attribute and kind of response, each kind followed by its means.
 
-    regions: dict RAW or REVISED -> (N, A, 4) in pixels of the patch; boxes: for each image a dict attribute -> true
-    box, which only positives have
+    regions: dict results.RAW or REVISED -> (N, A, 4) in pixels of the patch; boxes: for each image a dict attribute
+    -> true box, which only positives have
     """
     return [row for response, rois in regions.items() for row in _rows(response, rois, boxes, attributes)]
 
@@ -109,8 +91,8 @@ def _rows(response, rois, boxes, attributes):
         true, region = true[visible], rois[images, index][visible]
         measures = {name: float(measure(region, true).mean()) for name, measure in MEASURES.items()}
         area = float(metrics.area(region).mean() / networks.PATCH_AREA)
-        measured.append(RegionRow(attribute, response, len(true), **measures, area=area))
+        measured.append(results.RegionRow(attribute, response, len(true), **measures, area=area))
     if measured:
         means = {name: float(np.mean([getattr(row, name) for row in measured])) for name in (*MEASURES, "area")}
-        measured.append(RegionRow("mean", response, sum(row.faces for row in measured), **means))
+        measured.append(results.RegionRow(results.MEAN, response, sum(row.faces for row in measured), **means))
     return measured

@@ -7,6 +7,7 @@ and of positives over falling scores, so that 1,000 resamples of 20,000 faces ta
 
 import collections
 import concurrent.futures
+import statistics
 
 import numpy as np
 
@@ -137,21 +138,41 @@ def curve(score, label):
     return np.append(0, tp), np.append(0, fp)
 
 
-def resamples(faces, number, seed=0, size=50):
-    """Yield bootstrap resamples of a split: counts of each face, arrays (up to `size`, N), `number` rows in total."""
-    rng = np.random.RandomState(seed)
+def resamples(groups, number, seed=0, size=50):
+    """Yield bootstrap resamples of a split: counts of each face, arrays (up to `size`, N), `number` rows in total.
+
+    groups: (N,), the number of each face's person, who are resampled with all their faces; where persons are not known,
+    each face is a group of its own
+    """
+    rng, persons = np.random.RandomState(seed), int(groups.max()) + 1
     for start in range(0, number, size):
         rows = min(size, number - start)
-        drawn = rng.randint(faces, size=(rows, faces)) + faces * np.arange(rows)[:, np.newaxis]
-        yield np.bincount(drawn.ravel(), minlength=rows * faces).reshape(rows, faces).astype(np.float32)
+        drawn = rng.randint(persons, size=(rows, persons)) + persons * np.arange(rows)[:, np.newaxis]
+        counts = np.bincount(drawn.ravel(), minlength=rows * persons).reshape(rows, persons)
+        yield counts[:, groups].astype(np.float32)
 
 
-def interval(values, confidence=0.95):
-    """Ends of the central interval that holds the share `confidence` of resampled values (R, ...): two arrays (...)."""
-    tail = (1 - confidence) / 2
-    finite = np.where(np.isfinite(values).any(axis=0), values, 0)
-    ends = np.nanquantile(finite, [tail, 1 - tail], axis=0)
-    return tuple(np.where(np.isfinite(values).any(axis=0), end, np.nan) for end in ends)
+def interval(value, resampled, confidence=0.95):
+    """Ends of the bias-corrected interval of a measure (Efron 1981): two arrays (...).
+
+    value: as measured, (...); resampled: on resamples of the faces, (R, ...). Where the values of resamples lie to one
+    side of the measured one, as with thresholds that are chosen anew for each, plain percentiles would be off by twice
+    that.
+    """
+    value, normal = np.asarray(value, float), statistics.NormalDist()
+    ends = np.full((2, *value.shape), np.nan)
+    for place in np.ndindex(value.shape):
+        finite = resampled[(slice(None), *place)]
+        finite = np.sort(finite[np.isfinite(finite)])
+        if not len(finite) or not np.isfinite(value[place]):
+            continue
+        below = (np.searchsorted(finite, value[place]) + np.searchsorted(finite, value[place], "right")) / 2
+        bias = normal.inv_cdf(min(max(below / len(finite), 0.03), 0.97))  # so that the interval holds the value
+        tail = normal.inv_cdf((1 + confidence) / 2)
+        shares = [normal.cdf(2 * bias - tail), normal.cdf(2 * bias + tail)]
+        low, high = np.quantile(finite, shares)
+        ends[(slice(None), *place)] = min(low, value[place]), max(high, value[place])
+    return tuple(ends)
 
 
 def majority(labels):

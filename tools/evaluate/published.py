@@ -46,7 +46,7 @@ def beside(networks, kind):
     """
     table = rows(kind)
     measured = {
-        f"{name} (here)": {row.attribute: row.accuracy for row in answer if row.attribute != results.MEAN}
+        f"{name} (here)": {row.attribute: row.accuracy.value for row in answer if row.attribute != results.MEAN}
         for name, answer in networks.items()
     }
     columns = {**measured, **{f"{method} (published)": table[method] for method in (RIVAL, OURS) if method in table}}

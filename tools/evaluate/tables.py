@@ -4,17 +4,29 @@ import csv
 import dataclasses
 
 from data_prep import files
-from tools.evaluate import json_records
+from tools.evaluate.results import NAMES as MEASURES
+
+
+def heading(field):
+    """The heading of a dataclass field in tables."""
+    return field.metadata.get("heading", field.name.replace("_", " "))
 
 
 def as_dicts(rows):
-    """Rows as dicts: records by the headings of their fields."""
-    return [
-        {json_records.words(field): getattr(row, field.name) for field in dataclasses.fields(row)}
-        if dataclasses.is_dataclass(row)
-        else row
-        for row in rows
-    ]
+    """Rows as dicts: records by the headings of their fields, an Estimate as its value, low and high."""
+    return [_flat(row) if dataclasses.is_dataclass(row) else row for row in rows]
+
+
+def _flat(row):
+    cells = {}
+    # Fields of a base class, the measures, come last.
+    for field in sorted(dataclasses.fields(row), key=lambda field: field.name in MEASURES):
+        value, name = getattr(row, field.name), heading(field)
+        if dataclasses.is_dataclass(value):
+            cells.update({name: value.value, f"{name} low": value.low, f"{name} high": value.high})
+        else:
+            cells[name] = value
+    return cells
 
 
 def text(value):

@@ -5,7 +5,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from models import table1
 from python_layers import regions, roi_warp
-from tools import networks
+from tools import model_files
 from tools.errors import ToolError
 
 
@@ -124,7 +124,7 @@ class Exporter:
 
     def _region_mapper(self, layer):
         """Section 3.2, as python_layers.regions.regions computes it."""
-        parameters = networks.layer_parameters(layer, regions.DEFAULTS)
+        parameters = model_files.parameters(layer, regions.DEFAULTS)
         average, rectangles = self.weights[layer.name]
         attributes, points = len(average), table1.RESPONSE_SIZE**2
         w, threshold = (
@@ -164,7 +164,7 @@ class Exporter:
 
     def _roi_warp(self, layer):
         """Eq. 3, as python_layers.bilinear has it: wy F wx^T of every channel, then max-pool."""
-        parameters = networks.layer_parameters(layer, roi_warp.DEFAULTS)
+        parameters = model_files.parameters(layer, roi_warp.DEFAULTS)
         samples, pool = parameters["warp"], parameters["pool"]
         _, channels, height, width = self.shapes[layer.bottom[0]]
         if len(layer.bottom) > 1:

@@ -59,7 +59,7 @@ def bvlc():
 def torch():
     """List of (good, name, words) about the engine on PyTorch and GPUs."""
     engine = engines.Engine("torch")
-    done = subprocess.run([str(engine.python), "-c", TORCH], capture_output=True, text=True)
+    done = subprocess.run([str(engine.python), "-I", "-c", TORCH], capture_output=True, text=True)
     if done.returncode:
         words = (
             "PyTorch is not installed; make .venv/ready-engine installs it, and so does the first command that needs it"

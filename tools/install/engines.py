@@ -12,11 +12,15 @@ import pathlib
 import subprocess
 import sys
 
+from data_prep import start
 from data_prep.spelling import did_you_mean
+from tools import locking
 from tools.errors import ToolError
 from tools.install import install_caffe
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+# Set for a command that was started again under another Python, which happens once at the most.
+STARTED = "FACE_CASCADE_STARTED"
 CHOICES = ("auto", "bvlc", "torch")
 NAMES = {"bvlc": "BVLC Caffe", "torch": "the engine on PyTorch"}
 # Flags of `caffe train`; the engine has more. Those in GIVEN are set by the run itself.
@@ -71,7 +75,7 @@ class Engine:
 
     def environment(self, threads=0):
         """The environment for its programs. threads: number of CPU threads, 0 for one per core."""
-        made = dict(os.environ)
+        made = dict(os.environ, GLOG_minloglevel="2", PYTHONSAFEPATH="1")
         if threads:
             made.update(OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
         return made
@@ -83,21 +87,13 @@ def choose(wanted, device="cpu", precision="float32", find_obstacle=None):
     wanted: "auto", "bvlc" or "torch"; find_obstacle: function that returns why BVLC Caffe cannot run here, or None
     Raises ToolError if the engine asked for does not support the device or the precision.
     """
-    if wanted not in CHOICES:
-        raise ToolError(f"unknown Caffe {wanted!r}; choose one of {', '.join(CHOICES)}")
-    from tools.record import DEVICE  # here, because doctor imports this module where packages may be missing
-
-    if not DEVICE.fullmatch(device):
-        raise ToolError(f"unknown device {device!r}; give cpu, cuda, cuda:N, or cuda:0,1 to train on several GPUs")
     if wanted == "bvlc" and device != "cpu" and cpu_build():
         raise ToolError(
-            f"BVLC Caffe here is a build for the CPU and cannot use {device}; leave out --caffe, or give --caffe torch "
-            "(make: CAFFE=torch)"
+            f"BVLC Caffe here is a build for the CPU and cannot use {device}; leave out --caffe, or give --caffe torch"
         )
     if wanted == "bvlc" and precision != "float32":
         raise ToolError(
-            f"BVLC Caffe computes in float32 only, not {precision}; leave out --caffe, or give --caffe torch "
-            "(make: CAFFE=torch)"
+            f"BVLC Caffe computes in float32 only, not {precision}; leave out --caffe, or give --caffe torch"
         )
     if wanted != "auto":
         return Engine(wanted)
@@ -134,8 +130,7 @@ def ensure(engine):
                 install_caffe.install_here()
             except (install_caffe.InstallError, OSError) as error:
                 raise ToolError(
-                    f"BVLC Caffe could not be installed: {error}; or use the engine on PyTorch: --caffe torch "
-                    "(make: CAFFE=torch)"
+                    f"BVLC Caffe could not be installed: {error}; or use the engine on PyTorch: --caffe torch"
                 )
         return
     if not engine.python.exists():
@@ -156,13 +151,36 @@ def ensure_packages(extra, package, title):
             raise ToolError(f"{title} could not be installed into .venv; see pip's messages above")
 
 
+def face_cascade(engine, words, threads=0, holds=None):
+    """Run a command of face-cascade with the Python of an Engine; returns its exit status.
+
+    words: the command and its arguments; holds: folder of a run that the caller has locked
+    """
+    environment = engine.environment(threads)
+    if holds is not None:
+        environment[locking.HELD] = str(pathlib.Path(holds).resolve())
+    return subprocess.run(start.command(engine.python, "tools.cli", *words), env=environment).returncode
+
+
+def continue_with(engine, words, threads=0):
+    """Replace this process, once, by the same command under the Python of an Engine. Raises ToolError."""
+    environment = engine.environment(threads)
+    if os.environ.get(STARTED):
+        raise ToolError(
+            f"{engine.python} does not find {NAMES[engine.name]} of {REPOSITORY} but of another copy of the project; "
+            "run `make doctor` there, which sets the environment up again"
+        )
+    program, *rest = start.command(engine.python, "tools.cli", *words)
+    os.execve(program, [program, *rest], {**environment, STARTED: engine.name})
+
+
 def check_device(engine, device):
     """Raise ToolError if the engine does not find the device on this machine."""
     if device == "cpu" or engine.name == "bvlc":
         return
     code = "import torch; print(torch.cuda.device_count())"
     done = subprocess.run(
-        [str(engine.python), "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [str(engine.python), "-I", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     count = int(done.stdout.strip() or 0) if done.returncode == 0 else 0
     wrong = [number for number in gpus(device) if number >= count]
@@ -192,9 +210,7 @@ def check_flags(engine, flags):
             raise ToolError(f"{word!r} is not a flag of caffe train; flags have the form -name value")
         if name not in names:
             if name in ENGINE_FLAGS:
-                raise ToolError(
-                    f"BVLC Caffe has no flag -{name}; choose the engine on PyTorch: --caffe torch (CAFFE=torch)"
-                )
+                raise ToolError(f"BVLC Caffe has no flag -{name}; choose the engine on PyTorch: --caffe torch")
             hint = did_you_mean(f"-{name}", [f"-{other}" for other in names])
             raise ToolError(f"caffe train has no flag -{name}{hint}")
         if name in GIVEN:

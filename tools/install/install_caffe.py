@@ -41,7 +41,7 @@ PACKAGES = (
 )
 PROGRAMS = ("caffe", "convert_imageset", "compute_image_mean", "extract_features", "caffe-gtest")
 # Part of the cache folder's name: raise it when the way of installing changes.
-RECIPE = "bvlc-caffe-1.0-bullseye-3"
+RECIPE = "bvlc-caffe-1.0-bullseye-4"
 NOT_UNPACKED = ("doc", "icons", "locale", "man", "javascript", "perl", "X11", "zoneinfo", "lintian", "bug")
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
@@ -178,6 +178,13 @@ def link_programs(root, final):
         run([*patchelf, "--remove-rpath", str(library)], f"preparing {library.name}")
 
 
+def mend_pycaffe(root):
+    """Make caffe.io.load_image work: Debian 11's scikit-image has renamed an argument that pycaffe uses."""
+    path = root / "usr/lib/python3/dist-packages/caffe/io.py"
+    text = path.read_text()
+    path.write_text(text.replace("as_grey=", "as_gray="))
+
+
 def install(cache, archive=None, debs=None):
     """Install into `cache` unless that is done already; return the folder. Raises InstallError."""
     final = cache / RECIPE
@@ -202,6 +209,7 @@ def install(cache, archive=None, debs=None):
             root = work / "root"
             unpack(files, root)
             link_programs(root, final)
+            mend_pycaffe(root)
             root.rename(final)
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -218,7 +226,12 @@ export OPENBLAS_NUM_THREADS="${{OPENBLAS_NUM_THREADS:-$(nproc)}}"
 if [ -z "${{OPENBLAS_CORETYPE:-}}" ] && grep -qm1 avx2 /proc/cpuinfo; then
   export OPENBLAS_CORETYPE=Haswell
 fi
-{settings}exec "{program}" "$@"
+{settings}{check}exec "{program}" "$@"
+"""
+# Before BVLC Caffe aborts with a stack trace: one line where a solver, its data or its first weights do not fit.
+CHECK = """if [ "${{1:-}}" = train ]; then
+  "$(dirname "$0")/python" "$repository/data_prep/start.py" tools.train.before "$@" || exit 1
+fi
 """
 
 
@@ -226,7 +239,8 @@ def write_wrappers(target, programs, settings):
     """Write a start script per program: `programs` and `settings` map a name to its program and extra shell lines."""
     for name, program in programs.items():
         wrapper = target / name
-        wrapper.write_text(WRAPPER.format(program=program, settings=settings.get(name, "")))
+        check = CHECK.format() if name == "caffe" else ""
+        wrapper.write_text(WRAPPER.format(program=program, settings=settings.get(name, ""), check=check))
         wrapper.chmod(0o755)
 
 
@@ -277,7 +291,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def given(setting):  # on make's command line; it reaches this program through the environment
-        return os.environ.get(f"FACE_CASCADE_MAKE_{setting}") or None
+        return os.environ.get(f"ARG_{setting}") or None
 
     add = parser.add_argument
     add(

@@ -11,6 +11,9 @@ import numpy as np
 from data_prep.geometry import ALIGNED_HEIGHT, ALIGNED_WIDTH
 from data_prep.pictures import COLOURS, INK, PAPER, dashed, padded, rectangle, shortened, text, text_width, wrapped
 
+# Share of right answers below which an answer is shown as uncertain.
+MIN_CONFIDENCE = 0.8
+
 # Pixels along the longer side of the photo as drawn; a row of cards is at most as wide as that or WIDEST. Height of a
 # card's face, and where there are more than FEW; cards of one overlay at most.
 LONGEST, WIDEST, FACE, SMALL_FACE, FEW, CARDS = 1200, 1280, 210, 110, 6, 36

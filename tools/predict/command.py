@@ -21,22 +21,17 @@ import math
 import pathlib
 import sys
 
+from tools import run as runs
 from tools.errors import ToolError
 from tools.predict import cards, face_finder, output, photos, video
-from tools.predict.predictor import MIN_CONFIDENCE, Predictor
-from tools.run import Run, refuse_for_run
+from tools.predict.cards import MIN_CONFIDENCE
 
 
 def add_arguments(parser):
     """Add the arguments of `face-cascade predict` to an argparse parser."""
     add = parser.add_argument
     add("photos", nargs="+", metavar="PHOTO", help="Image files, folders, videos, or the index of a camera.")
-    add(
-        "--run",
-        type=pathlib.Path,
-        metavar="FOLDER",
-        help="The folder of the run whose network predicts (default: build/run).",
-    )
+    runs.add_argument(parser, "of the run whose network predicts, a model that was handed on, or a .caffemodel")
     add("--out", type=pathlib.Path, metavar="FOLDER", help="The folder to write to (default: predictions/ in the run).")
     add("--attributes", metavar="A,B,...", help="The attributes to predict (default: all of the network).")
     add(
@@ -118,20 +113,6 @@ def add_arguments(parser):
         help="Instead of pictures, write the frames of one video or camera with their answers to FILE "
         f"({', '.join(video.CODECS)}).",
     )
-    files = parser.add_argument_group("files of your own instead of a run")
-    add = files.add_argument
-    add("--weights", type=pathlib.Path, metavar="FILE", help="The .caffemodel, of any of the networks.")
-    add(
-        "--models",
-        type=pathlib.Path,
-        metavar="FOLDER",
-        help="The folder of the prototxts (default: models).",
-    )
-    add(
-        "--names",
-        metavar="A,B,...",
-        help="The names of their attributes, in order (default: those in calibration.json).",
-    )
 
 
 def count(text):
@@ -156,30 +137,26 @@ def between(low, high):
 
 def run(arguments):
     """Run `face-cascade predict`: the exit status, 0 if every photo got an answer. Raises ToolError, OSError."""
-    if arguments.weights and arguments.run:
-        raise ToolError("give --run or --weights, not both")
-    if not arguments.weights:
-        refuse_for_run(arguments, ("models", "names"), "a run has networks and names of its own")
-    folder = None if arguments.weights else arguments.run or pathlib.Path("build/run")
-    out = arguments.out or (folder / "predictions" if folder else pathlib.Path("build/predictions"))
+    from tools.predict.predictor import Predictor
+
+    found_run = runs.Run.read(arguments.run)
+    out = arguments.out or found_run.output / "predictions"
     found = photos.find(arguments.photos)
     if arguments.video:
         check_video(found, arguments.video)
-    device = arguments.device or (Run.read(folder).device() if folder else "cpu")
     finder = None
     if not arguments.aligned:
         finder = face_finder.FaceFinder(arguments.detector, arguments.min_face_size, arguments.detection_size)
     predictor = Predictor(
-        weights=arguments.weights,
-        models=arguments.models or "models",
-        attributes=split(arguments.names),
-        run=folder,
-        only=split(arguments.attributes),
+        found_run,
+        only=arguments.attributes and [name.strip() for name in arguments.attributes.split(",")],
         aligned=arguments.aligned,
         finder=finder,
         min_confidence=arguments.min_confidence,
-        device=device,
+        device=arguments.device or found_run.device(),
     )
+    if predictor.synthetic:
+        print("note: the network was trained on rendered faces; its answers for photos mean nothing", file=sys.stderr)
     if not predictor.calibrated:
         print("note: probabilities are not calibrated; run face-cascade evaluate for that", file=sys.stderr)
     every = arguments.every or (0 if arguments.video else 1)
@@ -226,8 +203,3 @@ def annotate(results, predictor, source, every, arguments, out, style):
 def counted(number, noun):
     """A number and its noun: "1 face", "2 faces"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def split(names):
-    """Names between commas, None where none are given."""
-    return names and [name.strip() for name in names.split(",")]

@@ -12,6 +12,7 @@ from tools import networks
 from tools.errors import ToolError
 from tools.evaluate import calibration
 from tools.predict import cards
+from tools.predict.cards import MIN_CONFIDENCE
 from tools.predict.face_finder import FaceFinder, FoundFace
 from tools.predict.images import as_image
 from tools.predict.photos import Photo
@@ -19,9 +20,6 @@ from tools.run import Run
 
 # Faces of one photo that are answered; the largest are kept.
 CROWD = 500
-# Of the stages of a run that are done, the first of these answers; the average region belongs to task one.
-STAGES = ("cascade", "average", "region", "whole_face")
-MIN_CONFIDENCE = 0.8
 Box = tuple[float, float, float, float]
 
 
@@ -73,27 +71,23 @@ Prediction = collections.namedtuple("Prediction", "photo view shape faces aligne
 
 
 class Predictor:
-    """A trained network that answers for faces. Raises ToolError for a run, files, names or a device that do not serve.
+    """A trained network that answers for faces. Raises ToolError for a run, names or a device that do not serve.
 
-    run: folder of a run; its cascade answers, or the latest stage that is done. Or files of your own: weights, a
-    .caffemodel of any of the networks; models, the folder of their prototxts; attributes, the names the network was
-    trained on, in order (by default those in calibration.json beside the weights).
+    run: folder of a run, or another place that tools.run.Run.read knows: a model to hand on, a file of weights, the
+    project's folder; its cascade answers, or the latest stage that is done
     only: the names to answer for, all by default
     aligned: pictures are faces framed like those the network was trained on; else faces are found by `finder`, a
     FaceFinder by default. frame: where the eyes of such pictures are, (2, 2) pixels; by default the run's, else
     CelebA's aligned pictures at any size
     min_confidence: share of right answers below which an answer is "uncertain"
     device: "cpu", "cuda" or "cuda:N"; by default, where Caffe computes now
-    Attribute calibrated: whether calibration.json serves; without it probabilities are the network's own, right for
-    faces of which half have the attribute.
+    Attributes: calibrated, whether calibration.json serves; without it probabilities are the network's own, right for
+    faces of which half have the attribute. synthetic: whether the network is known to be trained on rendered faces.
     """
 
     def __init__(
         self,
-        weights=None,
-        models="models",
-        attributes=None,
-        run=None,
+        run,
         only=None,
         aligned=False,
         frame=None,
@@ -101,20 +95,14 @@ class Predictor:
         min_confidence=MIN_CONFIDENCE,
         device=None,
     ):
-        if (run is None) == (weights is None):
-            raise ToolError("give Predictor a run, or weights; one of the two")
         if device is not None:
             networks.use_device(device)
-        if run is not None:
-            run = Run.read(run)
-            stage = next((stage for stage in STAGES if run.done(stage)), STAGES[0])
-            weights, model, attributes = run.weights(stage), run.deploy(stage), run.attributes
-            if aligned and frame is None:
-                run.check_data()
-                frame = networks.manifest(run.data.lmdb).frame
-        else:
-            model = networks.deploy(models, weights)
-        self.attributes = list(attributes or trained_attributes(weights))
+        run = run if isinstance(run, Run) else Run.read(run)
+        stage = run.answering()
+        weights, model, self.attributes = run.weights(stage), run.deploy(stage), list(run.attributes)
+        if aligned and frame is None and run.data.checksum:
+            run.check_data()
+            frame = networks.manifest(run.lmdb).frame
         self.net = networks.load(model, weights)
         if networks.attributes_of(self.net) != len(self.attributes):
             names = ", ".join(self.attributes)
@@ -126,10 +114,8 @@ class Predictor:
             raise ToolError(f"no attribute {unknown[0]} in {weights}, which knows {', '.join(self.attributes)}{near}")
         self.weights = weights
         self.columns = [self.attributes.index(name) for name in self.only]
-        self.score = "logits" if "logits" in self.net.blobs else "max_d"
-        entry = calibration.read(weights, self.attributes)
-        self.calibrated = entry is not None
-        score = entry.scores[self.score] if entry else calibration.ScoreCalibration(0.0, 1.0, 0.0)
+        self.score, score, entry = calibration.of_answer(weights, self.net, self.attributes)
+        self.calibrated, self.synthetic = entry is not None, entry is not None and entry.synthetic
         self.threshold, self.slope, self.offset = map(np.array, (score.threshold, score.slope, score.offset))
         decisive = calibration.probability(self.threshold, self.slope, self.offset)
         self.decisive = np.broadcast_to(decisive, len(self.attributes))  # probabilities above which one is present
@@ -261,16 +247,6 @@ class Held(collections.namedtuple("Held", "photo view shape found answers")):
     def prediction(self):
         faces, shares = ([pair[place] for pair in self.answers] for place in (0, 1))
         return Prediction(self.photo, self.view, self.shape, faces, [one.aligned for one in self.found], shares)
-
-
-def trained_attributes(weights):
-    """The names a file of weights was trained on, by calibration.json. Raises ToolError."""
-    entry = calibration.read(weights)
-    if not entry:
-        raise ToolError(
-            f"{weights}: no calibration.json beside it names its attributes; give the run instead (--run), or --names"
-        )
-    return entry.attributes
 
 
 def rounded(box):

@@ -33,7 +33,7 @@ def per_attribute(opened):
         first = cells[0]
         shares = [page.number(first.majority), page.number(first.positive)]
         rows.append([mean_or_name(attribute), *(page.measure(row, "accuracy") for row in cells), *shares])
-        intervals = [(row.accuracy, row.accuracy_low, row.accuracy_high) for row in cells]
+        intervals = [(row.accuracy.value, row.accuracy.low, row.accuracy.high) for row in cells]
         dots.append((mean_or_name(attribute), intervals, first.majority))
     heads = ["Attribute", *map(page.heading, names), "Majority baseline", "Share with it"]
     ends = [value for _, cells, base in dots for value in [base, *(cell[1] for cell in cells)] if value is not None]
@@ -75,7 +75,7 @@ def beside_the_paper(opened):
     heads = [f"{page.heading(title.removesuffix(here))}{here}" if title.endswith(here) else title for title in titles]
     return page.render(
         "published.html",
-        synthetic=opened.result.synthetic_faces,
+        synthetic=opened.result.synthetic,
         table=page.table(["Attribute", *heads], *split_foot(cells), words="Accuracies beside table 2 of the paper"),
         note=published.note(opened.result.source) if opened.result.source in ("celeba", "lfwa") else "",
     )

@@ -51,7 +51,8 @@ def differences(first, second):
     first, second: as `columns` returns them, with the same seed where both are of the same faces
     """
     value = second[0].mean(axis=0) - first[0].mean(axis=0)
-    return scoring.with_mean(value), *metrics.interval(scoring.with_mean(second[1] - first[1]))
+    value = scoring.with_mean(value)
+    return (value, *metrics.interval(value, scoring.with_mean(second[1] - first[1])))
 
 
 def settings(one, two):
@@ -65,8 +66,10 @@ def settings(one, two):
     sides = []
     for opened in (one, two):
         found = flat("", dataclasses.asdict(opened.run.settings))
-        found.update(flat("network", {k: v for k, v in opened.run.network().to_dict().items() if k != "lmdb"}))
-        found.update({"data": opened.run.data.lmdb, "data checksum": opened.run.data.checksum[:10]})
+        found.update(
+            flat("network", {k: v for k, v in dataclasses.asdict(opened.run.network()).items() if k != "lmdb"})
+        )
+        found.update({"data": str(opened.run.lmdb), "data checksum": opened.run.data.checksum[:10]})
         for name in headline.STAGES:
             if opened.run.done(name):
                 found[f"{page.human(name)}: iterations"] = opened.run.stages[name].iterations

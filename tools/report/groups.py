@@ -16,10 +16,11 @@ def names(attribute):
     return NAMES.get(attribute, (f"without {shown}", f"with {shown}"))
 
 
-def accuracies(right, labels, resampled=1000):
+def accuracies(right, labels, groups=None, resampled=1000):
     """Accuracy of each attribute on the faces without and with each attribute, with 95 % intervals.
 
-    right: whether answers are right, (N, A) bool; labels: (N, A) bool. Returns value, low, high: (A groups, 2, A + 1)
+    right: whether answers are right, (N, A) bool; labels: (N, A) bool; groups: number of each face's person, (N,), None
+    where persons are not known. Returns value, low, high: (A groups, 2, A + 1)
     each, the mean over the other attributes last; NaN where a group has no face.
     """
     faces, count = labels.shape
@@ -36,8 +37,10 @@ def accuracies(right, labels, resampled=1000):
             mean[:, group, :, 0] = each[:, group][..., others[group]].mean(axis=-1)
         return np.concatenate([each, mean], axis=-1)
 
-    samples = np.concatenate([measure(weights) for weights in metrics.resamples(len(labels), resampled)])
-    return measure(np.ones((1, len(labels)), np.float32))[0], *metrics.interval(samples)
+    groups = np.arange(faces) if groups is None else groups
+    samples = np.concatenate([measure(weights) for weights in metrics.resamples(groups, resampled)])
+    value = measure(np.ones((1, faces), np.float32))[0]
+    return (value, *metrics.interval(value, samples))
 
 
 def by_group(opened):
@@ -46,7 +49,8 @@ def by_group(opened):
     if count < 2:
         return ""
     decisions, _ = opened.answers(opened.chosen())
-    cells = accuracies(decisions == opened.labels, opened.labels)
+    persons = opened.arrays[opened.chosen()].get("groups")
+    cells = accuracies(decisions == opened.labels, opened.labels, persons)
     order = sorted(range(count), key=lambda place: (opened.attributes[place] not in FIRST, place))
     panels = {}
     for group in order:

@@ -17,28 +17,23 @@ from tools.report import page
 class Opened:
     """One evaluation, as tools.evaluate.evaluate left it in a folder.
 
-    run: folder of the run that it is of, or None
+    run: the Run that it is of; checksum: that of evaluation.json in its record, None without one
     Attributes: result (results.EvaluationResult), names (of its networks), arrays (dict name -> results.read_arrays),
-    labels (N, A) bool, attributes, shown (their names as people write them), manifest (of its LMDB folder), run (Run,
-    or None where there is no record). Raises ToolError for what is missing, damaged or changed since it was evaluated.
+    labels (N, A) bool, attributes, shown (their names as people write them), manifest (of its LMDB folder), lmdb (its
+    path). Raises ToolError for what is missing, damaged or changed since it was evaluated.
     """
 
-    def __init__(self, folder, run=None):
-        self.folder, self.result = pathlib.Path(folder), results.read(folder)
+    def __init__(self, folder, run=None, checksum=None):
+        self.folder, self.result = pathlib.Path(folder), results.read(folder, checksum)
+        self.lmdb = runs.resolved(self.result.lmdb, self.folder)
         self.attributes, self.names = self.result.attributes, list(self.result.networks)
         self.arrays = {name: results.read_arrays(folder, name, self.result) for name in self.names}
         self.labels = self.arrays[self.names[0]]["labels"].astype(bool)
-        self.run = self.run_of(run) if run and runs.Run.exists(run) else None
+        self.run = run
         self.shown = list(map(page.human, self.attributes))
-        self.manifest = networks.manifest(self.result.lmdb)
-        if manifest.checksum(self.result.lmdb) != self.result.data:
-            raise ToolError(f"{self.result.lmdb}: the data changed since they were evaluated; evaluate again")
-
-    def run_of(self, folder):
-        """The Run in a folder, None where another run's networks were evaluated. Raises ToolError."""
-        run = runs.Run.read(folder)
-        trained = {stage.checksum for stage in run.stages.values()}
-        return run if all(network.checksum in trained for network in self.result.networks.values()) else None
+        self.manifest = networks.manifest(self.lmdb)
+        if manifest.checksum(self.lmdb) != self.result.data:
+            raise ToolError(f"{self.lmdb}: the data changed since they were evaluated; evaluate again")
 
     def chosen(self):
         """The network that details are shown of: a cascade where there is one, else the first."""
@@ -59,7 +54,7 @@ class Opened:
 
     def boxes(self):
         """True boxes as localisation.read_boxes gives them, None where the data set has none. Raises ToolError."""
-        return localisation.read_boxes(self.result.lmdb, self.result.split, len(self.labels))
+        return localisation.read_boxes(self.lmdb, self.result.split, len(self.labels))
 
     def blob(self, name):
         """The blob that holds the scores that a network answers with."""
@@ -95,10 +90,10 @@ class Opened:
             probabilities = np.nan_to_num(calibration.probability(self.scores(name), *line), nan=0.5)
         return self.scores(name) > self.thresholds(name), probabilities
 
-    def rows(self, name):
-        """Rows of a network's answer, tuned: the attributes', then their mean."""
-        return results.rows(self.result.networks[name])
+    def rows(self, name, decision=calibration.TUNED):
+        """Rows of a network's answer under a decision: the attributes', then their mean."""
+        return results.rows(self.result.networks[name], decision)
 
     def patches(self, numbers):
         """Centre patches of the faces with these numbers. Raises ToolError."""
-        return networks.chosen_patches(self.result.lmdb, self.result.split, numbers)
+        return networks.chosen_patches(self.lmdb, self.result.split, numbers)

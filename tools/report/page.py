@@ -72,7 +72,8 @@ def number(value, low=None, high=None, write=share):
 def measure(row, name):
     """The Cell of a measure of a results.Row or Difference with its interval; name: of the field."""
     write = share if hasattr(row, "attribute") else signed
-    return number(*(getattr(row, f"{name}{end}") for end in ("", "_low", "_high")), write)
+    estimate = getattr(row, name)
+    return number(estimate.value, estimate.low, estimate.high, write)
 
 
 # Pieces -----------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tools.evaluate import localisation
+from tools.evaluate import results
 from tools.report import page
 from tools.report.attributes import mean_or_name, split_foot
 
@@ -98,7 +98,7 @@ def measures(opened):
     for name in opened.ordered():
         raw, revised = (
             [row for row in opened.result.networks[name].regions or [] if row.response == response]
-            for response in (localisation.RAW, localisation.REVISED)
+            for response in (results.RAW, results.REVISED)
         )
         before = {row.attribute: row for row in raw}
         rows = []

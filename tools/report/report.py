@@ -2,7 +2,6 @@
 
     face-cascade report --run build/run
     face-cascade report build/one build/two         their differences, to comparison.html in the second
-    face-cascade report --evaluation build/evaluation --out report.html
 
 Reads RUN/evaluation, as evaluate wrote it, the faces of its LMDBs, and the logs RUN/*/train.log.
 """
@@ -10,7 +9,6 @@ Reads RUN/evaluation, as evaluate wrote it, the faces of its LMDBs, and the logs
 import pathlib
 
 from data_prep.files import write_bytes
-from tools import record
 from tools import run as runs
 from tools.errors import ToolError
 from tools.report import compare, headline, page
@@ -24,16 +22,10 @@ from tools.report.opened import Opened
 from tools.report.regions import regions
 from tools.report.training import training
 
-DEFAULT_RUN = "build/run"
 
-
-def make(evaluation, run=None):
-    """The page, as text. evaluation: folder that evaluate wrote; run: folder with the stages' logs, or None.
-
-    Raises ToolError, OSError.
-    """
-    opened = Opened(evaluation, run)
-    logs = run if opened.run or not run or not runs.Run.exists(run) else None
+def make(run):
+    """The page of a run, as text. Raises ToolError, OSError."""
+    opened = open_run(run)
     faces = Faces(opened)
     sections = {
         "Summary": headline.headline(opened),
@@ -42,7 +34,7 @@ def make(evaluation, run=None):
         "Regions": regions(opened, faces),
         "Worst errors": worst(opened, faces),
         "Groups": by_group(opened),
-        "Training": training(logs, opened.attributes, opened.run) if logs else "",
+        "Training": training(run.folder, opened.attributes, run),
         "The paper": beside_the_paper(opened),
         "Model card": card(opened),
     }
@@ -50,41 +42,35 @@ def make(evaluation, run=None):
     return page.page(headline.title(opened), lead, sections)
 
 
-def check_run(run, evaluation):
-    """Raise ToolError where an evaluation is not of the weights that a run has now."""
+def open_run(run):
+    """The evaluation of a run, Opened. Raises ToolError where it is not of the weights that the run has now."""
+    evaluation, again = run.place("evaluate"), run.command("evaluate")
+    if not run.recorded:
+        return Opened(evaluation, run)
     if not run.done("evaluate"):
-        raise ToolError(f"{run.folder}: not evaluated yet; run: {runs.command(run, 'evaluate')}")
-    inputs = run.stages["evaluate"].inputs
-    for stage in record.TRAINED:
-        evaluated = inputs.get(f"weights of {stage}")
-        if evaluated and not run.done(stage):
-            state = run.stages[stage].state if stage in run.stages else "not begun"
+        raise ToolError(f"{run.folder}: not evaluated yet; run: {again}")
+    inputs, now = run.stages["evaluate"].inputs, {}
+    for name, stage in run.evaluated().items():
+        now[f"weights of {name}"] = run.stages[stage].checksum
+    for key in dict.fromkeys([*now, *(key for key in inputs if key.startswith("weights of "))]):
+        name = key.rpartition(" ")[2]
+        if key not in now:
+            state = run.stages[name].state if name in run.stages else "not begun"
             raise ToolError(
-                f"{evaluation}: stage {stage} is {state}, so the weights that were evaluated are no longer those of "
-                f"the run; when it is done, evaluate again: {runs.command(run, 'evaluate')}"
+                f"{evaluation}: stage {name} is {state}, so the weights that were evaluated are no longer those of "
+                f"the run; when it is done, evaluate again: {again}"
             )
-        if run.done(stage) and evaluated != run.stages[stage].checksum:
-            raise ToolError(
-                f"{evaluation}: {stage} was trained after it was evaluated; run: {runs.command(run, 'evaluate')}"
-            )
+        if inputs.get(key) != now[key]:
+            raise ToolError(f"{evaluation}: {name} was trained after it was evaluated; run: {again}")
+    return Opened(evaluation, run, run.stages["evaluate"].checksum)
 
 
-def report(run=DEFAULT_RUN, evaluation=None, out=None):
-    """Write the report of a run, and return its path.
+def report(run, out=None):
+    """Write the report of a run, and return its path. out: file, by default report.html in the run.
 
-    run: folder of a run, or one with the stages' logs alone; evaluation: folder, by default the run's; out: file,
-    by default report.html in the run. Raises ToolError, OSError.
+    Raises ToolError, OSError.
     """
-    run = pathlib.Path(run)
-    if evaluation is None:
-        evaluation = run / "evaluation"
-        if runs.Run.exists(run):
-            check_run(runs.Run.read(run), evaluation)
-    out = pathlib.Path(out) if out else run / "report.html"
-    text = make(evaluation, run)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(out, text.encode(errors="replace"))
-    return out
+    return write(out or run.output / "report.html", make(run))
 
 
 def comparison(one, two, out=None):
@@ -92,18 +78,12 @@ def comparison(one, two, out=None):
 
     Raises ToolError, OSError.
     """
-    opened = []
-    for folder in map(pathlib.Path, (one, two)):
-        run = runs.Run.read(folder)
-        check_run(run, folder / "evaluation")
-        opened.append(Opened(folder / "evaluation", folder))
-        if opened[-1].run is None:
-            raise ToolError(
-                f"{folder}: its evaluation is of other weights than those of the run, so it cannot be compared; "
-                f"evaluate again: {runs.command(run, 'evaluate')}"
-            )
-    out = pathlib.Path(out) if out else pathlib.Path(two) / "comparison.html"
-    text = compare.make(*opened)
+    return write(out or two.output / "comparison.html", compare.make(open_run(one), open_run(two)))
+
+
+def write(out, text):
+    """Write a page, and return its path. Raises OSError."""
+    out = pathlib.Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(out, text.encode(errors="replace"))
     return out
@@ -113,8 +93,7 @@ def add_arguments(parser):
     """The options of `face-cascade report`."""
     add = parser.add_argument
     add("runs", nargs="*", metavar="RUN", help="The folder of a run, as --run, or the folders of two runs to compare.")
-    add("--run", metavar="FOLDER", help=f"The folder of the run (default: {DEFAULT_RUN}).")
-    add("--evaluation", metavar="FOLDER", help="The folder that evaluate wrote (default: the one in the run).")
+    runs.add_argument(parser, default=None)
     add(
         "--out",
         metavar="FILE",
@@ -124,16 +103,12 @@ def add_arguments(parser):
 
 def run(arguments):
     """`face-cascade report`: the exit status. Raises ToolError, OSError."""
-    if len(arguments.runs) > 2:
-        raise ToolError(f"report takes one run or two, not {len(arguments.runs)}; give two folders to compare them")
+    folders = arguments.runs or [arguments.run or runs.DEFAULT]
+    if len(folders) > 2:
+        raise ToolError(f"report takes one run or two, not {len(folders)}; give two folders to compare them")
     if arguments.runs and arguments.run:
-        raise ToolError(f"--run {arguments.run}: the run is given twice, also as {arguments.runs[0]}; give it once")
-    if len(arguments.runs) == 2:
-        if arguments.evaluation:
-            raise ToolError("--evaluation is for a report of one run; leave it out to compare two")
-        out = comparison(*arguments.runs, arguments.out)
-    else:
-        chosen = arguments.runs[0] if arguments.runs else arguments.run or DEFAULT_RUN
-        out = report(chosen, arguments.evaluation, arguments.out)
+        raise ToolError(f"--run {arguments.run}: the run is given twice, also as {folders[0]}; give it once")
+    found = [runs.Run.read(folder) for folder in folders]
+    out = comparison(*found, arguments.out) if len(found) == 2 else report(found[0], arguments.out)
     print(f"{out}: {out.stat().st_size / MILLION:.1f} MB; open it in a browser")
     return 0

@@ -1,17 +1,10 @@
-"""Estimates of the time that stages take, from their number of multiply-adds and a short test of the CPU's speed."""
-
-import time
-
-import numpy as np
+"""How long stages take: the multiply-adds of each, from which the time of one tells that of the others."""
 
 from models import table1
+from tools.train.inputs import images_of, last_iteration, solvers
 
 # Training takes about three times the multiply-adds of a forward pass: forward, gradients of inputs and of weights.
 TRAINING = 3
-# Share of the rate of one large float32 matrix product that a whole iteration reaches (docs/benchmarks.md), measured.
-EFFICIENCY = {("bvlc", "float32"): 0.45, ("torch", "float32"): 0.8, ("torch", "tf32"): 0.8, ("torch", "bfloat16"): 1.5}
-# A stage that takes longer than this is announced with its estimate.
-LONG = 600
 
 
 def multiply_adds(rows, channels):
@@ -24,50 +17,39 @@ def multiply_adds(rows, channels):
     return total
 
 
-CONV1 = multiply_adds(table1.SHARED[:1], 3)
-SHARED = multiply_adds(table1.SHARED, 3)
-CONV3 = multiply_adds([table1.CONV3], table1.SHARED[-1].channels)
-TASK_ONE = multiply_adds(table1.TASK_ONE, table1.CONV3.channels)
-TASK_TWO = multiply_adds(table1.TASK_TWO, table1.CONV3.channels)
-PER_IMAGE = {
-    "region": SHARED + CONV3 + TASK_ONE,
-    "cascade": SHARED + CONV3 + TASK_ONE + TASK_TWO,
-    "whole_face": SHARED + CONV3 + TASK_TWO,
+def parts(width=1):
+    """Multiply-adds of a forward pass of one image: dict part -> number; all parts but `shared` are per attribute."""
+    table = table1.scaled(width)
+    return {
+        "conv1": multiply_adds(table.shared[:1], 3),
+        "shared": multiply_adds(table.shared, 3),
+        "conv3": multiply_adds([table.conv3], table.shared[-1].channels),
+        "task one": multiply_adds(table.task_one, table.conv3.channels),
+        "task two": multiply_adds(table.task_two, table.conv3.channels),
+    }
+
+
+# Network -> its parts.
+PARTS = {
+    "region": ("shared", "conv3", "task one"),
+    "cascade": ("shared", "conv3", "task one", "task two"),
+    "whole_face": ("shared", "conv3", "task two"),
 }
 
 
 def work(run, stage, iterations=None):
     """Multiply-adds of a stage of a run, or of so many iterations of it."""
-    attributes = len(run.attributes)
+    attributes, of_parts = len(run.attributes), parts(run.network().width)
     if stage == "average":
-        average = run.settings.average
+        average, conv1 = run.settings.average, of_parts["conv1"]
         # Half of a batch is positive; negative faces need conv1 only. Measured rectangles need gradients of
         # activations behind it, not of weights.
-        passes = 2 if average.rectangles == "measured" else 1
-        return average.faces * attributes * (2 * CONV1 + passes * (PER_IMAGE["region"] - CONV1))
-    if iterations is None:
-        iterations = int(run.solver_fields(stage)["max_iter"])
-    images = run.images_of(stage, iterations) // run.solvers()
-    return TRAINING * images * attributes * PER_IMAGE[stage]
-
-
-def seconds(run, stages):
-    """A rough estimate of the seconds that stages take on this machine's CPU; None on a GPU."""
-    if run.settings.device != "cpu":
-        return None
-    rate = matrix_rate() * EFFICIENCY[run.settings.engine, run.settings.precision]
-    return sum(work(run, stage) for stage in stages) / rate
-
-
-def matrix_rate(size=1024):
-    """Multiply-adds per second of a float32 matrix product of NumPy, in a fraction of a second."""
-    a = np.ones((size, size), np.float32)
-    best = float("inf")
-    for _ in range(4):
-        start = time.perf_counter()
-        a @ a
-        best = min(best, time.perf_counter() - start)
-    return size**3 / best
+        passes = 1 if average.rectangles in ("theoretical", "whole") else 2
+        forward = sum(of_parts[part] for part in PARTS["region"])
+        return average.faces * attributes * (2 * conv1 + passes * (forward - conv1))
+    iterations = last_iteration(run, stage) if iterations is None else iterations
+    images = images_of(run, stage, iterations) // solvers(run)
+    return TRAINING * images * attributes * sum(of_parts[part] for part in PARTS[stage])
 
 
 def duration(seconds):

@@ -1,91 +1,93 @@
 """What a command has to do for the stages of a run: which are done, resumed or begun, and what must not be lost."""
 
-import json
-
 from tools.errors import ToolError
-from tools.run import NAME, command
+from tools.run import NAME
+from tools.train.inputs import differences, inputs, last_iteration
 
 # The stage whose weights each stage starts from.
 BEFORE = {"region": None, "average": "region", "cascade": "average", "whole_face": None}
 ORDER = tuple(BEFORE)
+DONE, RESUME, START = "done", "resume", "start"
+ELSEWHERE = "or give another folder with --run"
 
 
 def actions(run, names, restart=False):
-    """The actions for stages of a run: list of (name, "done", "resume" or "start"), in order.
+    """The actions for stages of a run: dict name -> DONE, RESUME or START, in order.
 
     restart: repeat all of them. Raises ToolError if a stage was trained from other inputs, the stage that it starts
     from is not done or is the average region of other settings, or there is a training that the record does not know.
     """
     planned = {}
     for name in (name for name in ORDER if name in names):
-        before, stage = BEFORE[name], run.stages.get(name)
-        changing = before in planned and planned[before] != "done"
-        if before and before not in planned and not run.done(before):
-            state = run.stages[before].state if before in run.stages else "not begun"
-            raise ToolError(f"{run.folder}: {name} starts from {before}, which is {state}; run: {command(run, before)}")
-        if not stage and not restart and unknown(run, name):
-            raise ToolError(
-                f"{run.place(name)}: holds files of a training that {run.folder / NAME} does not know; give --restart "
-                "to discard them (make: RESTART=1), or another folder with --run (make: RUN=)"
-            )
-        kept = stage and (stage.state == "done" or any(run.place(name).glob("*_iter_*")))
-        if restart or not kept:  # there are no results that could be lost
-            planned[name] = "start"
+        before = BEFORE[name]
+        if before and before not in planned:
+            check_before(run, name, before)
+        if restart or not has_results(run, name):
+            planned[name] = START
         else:
-            differing = differences(stage.inputs, normal(run.inputs(name)))
-            if changing and not differing:
-                differing = [f"{before} is not the one it started from"]
-            if differing:
-                raise ToolError(
-                    f"{run.folder}: {name} was made with other settings: {'; '.join(differing[:4])}. "
-                    f"Give --restart to repeat it (make: RESTART=1), or another folder with --run (make: RUN=)"
-                )
-            planned[name] = "done" if stage.state == "done" else "resume"
-        if planned[name] == "done":
+            changed = before in planned and planned[before] != DONE
+            check_inputs(run, name, before if changed else None)
+            planned[name] = DONE if is_complete(run, name) else RESUME
+        if planned[name] == DONE:
             run.weights(name)  # raises ToolError if the file is missing or was changed
-        elif before == "average" and before not in planned:
-            check_average(run, name)
-    left = [name for name in of_other_data(run) if name in ORDER and planned.get(name) != "start"]
+    left = [name for name in of_other_data(run) if name in ORDER and planned.get(name) != START]
     if left:
         raise ToolError(
-            f"{run.folder}: stages of other data than {run.data.lmdb}: {', '.join(left)}; name them too, to repeat "
-            "them, or give another folder with --run (make: RUN=)"
+            f"{run.folder}: stages of other data than {run.lmdb}: {', '.join(left)}; name them too, to repeat them, "
+            f"{ELSEWHERE}"
         )
-    return list(planned.items())
+    return planned
 
 
-def check_average(run, name):
-    """Raise ToolError if a stage would start from an average region of other settings or of another task one."""
-    differing = differences(run.stages["average"].inputs, normal(run.inputs("average")))
+def check_before(run, name, before):
+    """Raise ToolError unless the stage that a stage starts from is done, with the settings that the run has now."""
+    if not run.done(before):
+        state = run.stages[before].state if before in run.stages else "not begun"
+        raise ToolError(f"{run.folder}: {name} starts from {before}, which is {state}; run: {run.command(before)}")
+    differing = differences(run.stages[before].inputs, inputs(run, before)) if before == "average" else []
     if differing:
         raise ToolError(
             f"{run.folder}: {name} starts from the average region, which was made with other settings: "
-            f"{'; '.join(differing[:4])}. Repeat it first: {command(run, 'average')} --restart"
+            f"{'; '.join(differing[:4])}. Repeat it first: {run.command('average')} --restart"
         )
 
 
-def unknown(run, name):
-    """Whether the folder of a stage without a record holds snapshots, or anything at all where there is no record."""
-    kind = "*_iter_*" if run.exists(run.folder) else "*"
-    return any(run.place(name).glob(kind))
+def has_results(run, name):
+    """Whether a stage has results that could be lost. Raises ToolError for files that the record does not know."""
+    stage, folder = run.stages.get(name), run.place(name)
+    if stage:
+        return stage.state == "done" or any(folder.glob("*_iter_*"))
+    if any(folder.glob("*_iter_*" if run.exists(run.folder) else "*")):
+        raise ToolError(
+            f"{folder}: holds files of a training that {run.folder / NAME} does not know; give --restart to discard "
+            f"them, {ELSEWHERE}"
+        )
+    return False
 
 
-def differences(recorded, now):
-    """The differences of two dicts of inputs: list of sentences."""
-    parts = []
-    for key in dict.fromkeys([*recorded, *now]):
-        before, after = recorded.get(key), now.get(key)
-        if before != after:
-            long = any(len(str(value)) > 40 for value in (before, after))
-            parts.append(f"{key} differs" if long else f"{key} was {before}, now {after}")
-    return parts
+def check_inputs(run, name, changed):
+    """Raise ToolError where a stage was made from other inputs than it has now.
+
+    changed: the stage that it starts from, if that is to be trained again or further
+    """
+    differing = differences(run.stages[name].inputs, inputs(run, name))
+    if changed and not differing:
+        differing = [f"{changed} is not the one it started from"]
+    if differing:
+        raise ToolError(
+            f"{run.folder}: {name} was made with other settings: {'; '.join(differing[:4])}. "
+            f"Give --restart to repeat it, {ELSEWHERE}"
+        )
 
 
-def normal(inputs):
-    """Inputs in the types that they have when read back from JSON."""
-    return json.loads(json.dumps(inputs))
+def is_complete(run, name):
+    """Whether a stage is done, and not asked to go on to a later iteration."""
+    stage = run.stages[name]
+    return stage.state == "done" and (name == "average" or stage.iterations >= last_iteration(run, name))
 
 
 def of_other_data(run):
     """The stages of a run's record that were made from other data than the run has now: list of names."""
-    return [name for name, stage in run.stages.items() if stage.inputs.get("data") != run.data.checksum]
+    return [
+        name for name, stage in run.stages.items() if stage.inputs and stage.inputs.get("data") != run.data.checksum
+    ]

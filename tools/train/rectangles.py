@@ -101,6 +101,36 @@ def _centres(rows):
     return size, step, start + (size - 1) / 2
 
 
+def of_points(kind, maps, firings, min_firings, seed):
+    """Rectangles (A, 4, 4, 4) of the response points in conv3 cells.
+
+    kind: "measured"; "theoretical", the receptive fields; or a control with which to see what regions are worth:
+    "whole", the whole map; "other", the measured rectangles of the next attribute; "random", for all points of an
+    attribute one rectangle of its measured size at a random place, by the seed
+    maps, firings, min_firings: as of `measured`; maps and firings of the first two controls only tell the number A
+    Raises ValueError for "other" with one attribute.
+    """
+    whole = np.array([0, 0, table1.MAP_SIZE, table1.MAP_SIZE], float)
+    if kind == "theoretical":
+        return np.tile(theoretical_rectangles(), (len(firings), 1, 1, 1))
+    if kind == "whole":
+        return np.tile(whole, (len(firings), table1.RESPONSE_SIZE, table1.RESPONSE_SIZE, 1))
+    found = measured(maps, firings, min_firings)
+    if kind == "measured":
+        return found
+    if kind == "other":
+        if len(found) == 1:
+            raise ValueError("rectangles of another attribute need at least two attributes")
+        return np.roll(found, -1, axis=0)
+    for attribute, own in enumerate(found):
+        of_attribute = to_conv3(scan_rectangle(maps[attribute, POINTS])) if maps[attribute, POINTS].any() else whole
+        size = of_attribute[2:] - of_attribute[:2]
+        # Raw bits, because NumPy guarantees only them to stay the same in later versions.
+        low = np.random.PCG64([seed, attribute]).random_raw(2) / 2.0**64 * (table1.MAP_SIZE - size)
+        own[...] = np.concatenate([low, low + size])
+    return found
+
+
 def measured(maps, firings, min_firings):
     """Rectangles (A, 4, 4, 4) of the response points in conv3 cells.
 

@@ -13,10 +13,9 @@ import numpy as np
 from caffe import model_file, snapshot
 from caffe.errors import CaffeError
 from caffe.proto import caffe_pb2
-from google.protobuf import text_format
 
 from data_prep import files
-from tools.errors import ToolError
+from tools import model_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +25,10 @@ class Snapshot:
     iteration: int
     state: pathlib.Path
     weights: pathlib.Path
+
+
+class Diverged(ValueError):
+    """The weights of a snapshot are not finite."""
 
 
 def pairs(folder, prefix):
@@ -46,55 +49,61 @@ def prune(folder, prefix, keep, iteration):
         pair.weights.unlink(missing_ok=True)
 
 
-def newest_whole(folder, prefix, net):
-    """The newest complete Snapshot (None if there is none), and a list of sentences about the newer, damaged ones.
+def newest(folder, prefix, net, report=False):
+    """The newest complete Snapshot, or None.
 
-    net: path of the train_val prototxt
+    net: path of the train_val prototxt; report: print a line about each newer one that is damaged. Raises ToolError.
     """
-    damaged = []
     for pair in pairs(folder, prefix):
-        fault = damage(pair, net)
-        if fault is None:
-            return pair, damaged
-        damaged.append(fault)
-    return None, damaged
+        try:
+            check(pair, net)
+            return pair
+        except ValueError as error:
+            if report:
+                print(f"passed over a snapshot: {error}", flush=True)
+    return None
 
 
-def damage(pair, net):
-    """The fault of a Snapshot, a sentence that names the file; None if it is complete."""
+def divergence(folder, prefix, net):
+    """What is wrong with the newest snapshot if its weights are not finite, one line; else None."""
+    try:
+        for pair in pairs(folder, prefix)[:1]:
+            check(pair, net)
+    except Diverged as error:
+        return str(error)
+    except ValueError:
+        pass
+    return None
+
+
+def check(pair, net):
+    """Raise ValueError, a sentence that names the file, unless a Snapshot is complete."""
     try:
         layers, state = model_file.read(pair.weights), snapshot.read(pair.state)
     except CaffeError as error:
-        return str(error)
+        raise ValueError(str(error))
     missing = sorted(set(training_layers(net)) - {name for name, _ in layers})
     if missing:
-        return f"{pair.weights}: cut short, layer {missing[0]} is missing"
+        raise ValueError(f"{pair.weights}: cut short, layer {missing[0]} is missing")
     for name, blobs in layers:
         if not all(np.isfinite(blob).all() for blob in blobs):
-            return f"{pair.weights}: holds numbers that are not finite in layer {name}"
+            raise Diverged(f"{pair.weights}: holds numbers that are not finite in layer {name}")
     if state.iteration != pair.iteration:
-        return f"{pair.state}: its iteration is {state.iteration}, not {pair.iteration}"
+        raise ValueError(f"{pair.state}: its iteration is {state.iteration}, not {pair.iteration}")
     if pathlib.Path(state.learned_net).name != pair.weights.name:
-        return files.one_line(f"{pair.state}: belongs to other weights, {state.learned_net}")
+        raise ValueError(files.one_line(f"{pair.state}: belongs to other weights, {state.learned_net}"))
     shapes, half = [history.shape for history in state.histories], len(state.histories) // 2
     blobs = [blob.shape for _, arrays in layers for blob in arrays]
     # Solvers such as Adam keep two histories of each parameter.
-    if not snapshot.covers(blobs, shapes) and not (
-        shapes[:half] == shapes[half:] and snapshot.covers(blobs, shapes[:half])
-    ):
-        return f"{pair.state}: cut short, or of another net"
-    return None
+    doubled = shapes[:half] == shapes[half:] and snapshot.covers(blobs, shapes[:half])
+    if not doubled and not snapshot.covers(blobs, shapes):
+        raise ValueError(f"{pair.state}: cut short, or of another net")
 
 
 def training_layers(net):
     """Names of the layers of a prototxt's TRAIN phase. Raises ToolError."""
-    described = caffe_pb2.NetParameter()
-    try:
-        text_format.Merge(pathlib.Path(net).read_text(), described)
-    except (OSError, text_format.ParseError) as error:
-        raise ToolError(f"{net}: {error}")
     return [
         layer.name
-        for layer in described.layer
+        for layer in model_files.read(net).layer
         if not layer.include or any(rule.phase == caffe_pb2.TRAIN for rule in layer.include)
     ]

@@ -1,4 +1,4 @@
-"""The stages of training as functions: networks, task one, average region, cascade, whole face.
+"""The stages of training as functions: task one, average region, cascade, whole face.
 
 Used by the command line and the ablation. A stage that is done with the same inputs is not repeated. An interrupted
 stage is resumed from its newest complete snapshot. A stage with other inputs is kept, and the error names what differs.
@@ -14,15 +14,17 @@ import subprocess
 import time
 
 from data_prep import files
-from models import networks, solvers
+from models import generate
+from tools import model_files
 from tools.errors import Reported, ToolError
 from tools.install import engines
 from tools.record import TRAINED, Stage
-from tools.run import LOCK_HELD
-from tools.train import estimate, plan
+from tools.train import estimate, plan, progress, training
+from tools.train.inputs import images, images_of, inputs, last_iteration
 
 INTERRUPTED = 130  # exit status of a command that was interrupted
-AVERAGE_WEIGHTS = "average/average.caffemodel"
+AVERAGE_WEIGHTS = f"average/{generate.AVERAGE}"
+RESUME = "run the same command again to resume"
 
 
 @dataclasses.dataclass
@@ -36,33 +38,24 @@ class Call:
 
 def train(run, names, call, restart=False):
     """Run the stages that are not done, in order, and record them; returns their names. Raises ToolError, OSError."""
-    actions = plan.actions(run, names, restart)
-    todo = [name for name, action in actions if action != "done"]
-    for name, action in actions:
-        if action == "done":
-            print(f"{name}: already done, nothing to do ({run.folder / run.stages[name].weights})", flush=True)
+    planned = plan.actions(run, names, restart)
+    todo = [name for name, action in planned.items() if action != plan.DONE]
+    for name in planned:
+        if name not in todo:
+            print(f"{name}: already done, nothing to do ({run.weights(name)})", flush=True)
     if todo:
         run.check_data()
     for name in plan.of_other_data(run):
         clear(run, name)
     run.write()
-    announce(run, todo)
     for number, name in enumerate(todo):
-        if dict(actions)[name] == "start":
+        if planned[name] == plan.START:
             clear(run, name)
         if name == "average":
             average(run, call)
         else:
             train_stage(run, name, call, todo[number + 1 :])
     return todo
-
-
-def announce(run, names):
-    """Print the estimated time of the stages on this machine if it is long."""
-    seconds = estimate.seconds(run, names) if names else None
-    if seconds and seconds > estimate.LONG:
-        which, where = " + ".join(names), f"{os.cpu_count()} CPU cores, {run.settings.engine}, {run.settings.precision}"
-        print(f"{which}: about {estimate.duration(seconds)} on this machine ({where})", flush=True)
 
 
 def clear(run, name):
@@ -75,18 +68,7 @@ def clear(run, name):
 
 def write_networks(run, names=TRAINED):
     """Write prototxts and solvers of a run; the solvers name files relative to the run's folder. Raises OSError."""
-    network, changes = run.network(), run.solver_changes()
-    for name in names:
-        place = run.place(name)
-        place.mkdir(parents=True, exist_ok=True)
-        note = f"# Paths are relative to the run's folder; run there: caffe train -solver {name}/solver.prototxt\n"
-        texts = {
-            "train_val": networks.network(name, network),
-            "deploy": networks.network(name, network, deploy=True),
-            "solver": note + solvers.text(name, name, changes[name], len(run.attributes)),
-        }
-        for kind, text in texts.items():
-            files.write_bytes(place / f"{kind}.prototxt", text.encode())
+    generate.write(run.folder, run.network(), run.solver_changes(), names, run.places)
 
 
 def train_stage(run, name, call, later=()):
@@ -97,23 +79,20 @@ def train_stage(run, name, call, later=()):
     from tools.train import snapshots
 
     write_networks(run, [name])
-    place, last, asked = run.place(name), int(run.solver_fields(name)["max_iter"]), False
-    net = place / "train_val.prototxt"
-    snapshot, damaged = snapshots.newest_whole(place, name, net)
-    for sentence in damaged:
-        print(f"passed over a snapshot: {sentence}", flush=True)
-    stage = run.stages.setdefault(name, Stage(plan.normal(run.inputs(name))))
+    folder, net, last, asked = run.place(name), run.train_val(name), last_iteration(run, name), False
+    snapshot = snapshots.newest(folder, name, net, report=True)
+    stage = run.stages.setdefault(name, Stage(inputs(run, name)))
     if not (snapshot and snapshot.iteration >= last):
         stage.state, stage.message, stage.made_with = "running", "", made_with(run, call)
         run.write()
         ended = watch(run, name, call, snapshot, last, later)
-        snapshot, _ = snapshots.newest_whole(place, name, net)
-        judge(run, name, snapshot, last, ended)
-        snapshots.prune(place, name, run.settings.keep_snapshots, snapshot.iteration)
-        asked = ended.asked
+        snapshot, asked = snapshots.newest(folder, name, net), ended.asked
+        judge(run, name, snapshot, last, ended, snapshots.divergence(folder, name, net))
+        snapshots.prune(folder, name, run.settings.keep_snapshots, snapshot.iteration)
     stage.state, stage.message = "done", ""
     stage.weights, stage.checksum = f"{name}/{snapshot.weights.name}", files.sha256(snapshot.weights)
-    stage.iterations, stage.images = snapshot.iteration, run.images(name)
+    stage.deploy = files.sha256(run.folder / run.places(name)["deploy"])
+    stage.iterations, stage.images = snapshot.iteration, images(run, name, snapshot.iteration)
     run.write()
     speed = f", {stage.images_per_second:.1f} images/s" if stage.images_per_second else ""
     spent = estimate.duration(stage.seconds)
@@ -124,33 +103,29 @@ def train_stage(run, name, call, later=()):
 
 def watch(run, name, call, snapshot, last, later):
     """Run `caffe train` for a stage, from a Snapshot or None, with its progress: a training.Ended."""
-    from tools.train import initial, progress, snapshots, training
+    from tools.train import snapshots
 
-    stage = run.stages[name]
-    words = [str(call.engine.caffe.absolute()), "train", f"-solver={name}/solver.prototxt", *training_flags(run, call)]
+    stage, first = run.stages[name], snapshot.iteration if snapshot else 0
+    words = [str(call.engine.caffe.absolute()), "train", f"-solver={run.places(name)['solver']}"]
+    words += training_flags(run, call)
     words.append(f"-sighup_effect={'stop' if signal.SIGHUP in training.stopping() else 'none'}")
     if snapshot:
         words.append(f"-snapshot={name}/{snapshot.state.name}")
-        print(f"{name}: resuming at iteration {snapshot.iteration}", flush=True)
-    elif name == "cascade":
-        words.append(f"-weights={os.path.relpath(run.weights('average'), run.folder)}")
-    elif run.settings.start_from:
-        weights = run.place(name) / "initial.caffemodel"
-        initial.copy(run.settings.start_from, run.settings.start_checksum, weights)
-        words.append(f"-weights={os.path.relpath(weights, run.folder)}")
-    first, earlier, begun = snapshot.iteration if snapshot else 0, stage.seconds, time.monotonic()
+        print(f"{name}: resuming at iteration {first}", flush=True)
+    else:
+        first_weights(run, name)
+    earlier, begun = stage.seconds, time.monotonic()
 
     def rest_of_run(each):
         return sum(each * estimate.work(run, other) for other in later) / estimate.work(run, name, 1)
 
-    def reported(iteration):  # the record of the time is kept, so that a kill costs half a minute of it at most
+    def reported(iteration):
         spent = time.monotonic() - begun
-        images = run.images_of(name, iteration - first) * len(run.attributes)
-        stage.images_per_second = images / spent
+        stage.images_per_second = images_of(run, name, iteration - first) * len(run.attributes) / spent
         # One more than is wanted, because the newest one may be incomplete; after a broken loss all are.
         if run.settings.keep_snapshots and not shown.broken:
             snapshots.prune(run.place(name), name, run.settings.keep_snapshots + 1, iteration)
-        if earlier + spent > stage.seconds + 30:
+        if earlier + spent > stage.seconds + 30:  # so a kill costs half a minute of the recorded time at most
             stage.seconds = earlier + spent
             run.write()
 
@@ -163,35 +138,48 @@ def watch(run, name, call, snapshot, last, later):
     return ended
 
 
-def judge(run, name, snapshot, last, ended):
-    """Record how a training ended, and raise ToolError unless its last snapshot exists."""
-    from tools.train import training
+def first_weights(run, name):
+    """See to it that the weights that a stage's solver names are there. Raises ToolError, OSError."""
+    source, checksum = run.settings.start_from, run.settings.start_checksum
+    if name == "cascade":
+        run.weights("average")
+    elif source:
+        if not os.path.isfile(source):
+            raise ToolError(f"{source}: missing; the run starts from these weights (--start-from)")
+        if files.sha256(source) != checksum:
+            raise ToolError(f"{source}: changed since --start-from named it; give --start-from again")
+        wrong = model_files.misfit(model_files.read(run.train_val(name)), source)
+        if wrong:
+            raise ToolError(wrong)
+        weights = model_files.without_state(source)
+        files.write_bytes(run.folder / run.places(name)["weights"], weights.SerializeToString())
 
-    stage = run.stages[name]
+
+def judge(run, name, snapshot, last, ended, divergence):
+    """Record how a training ended, and raise ToolError unless its last snapshot exists.
+
+    snapshot: the newest complete one, or None; divergence: a sentence if the newest weights are not finite, else None
+    """
+    stage, log = run.stages[name], run.place(name) / "train.log"
     stage.iterations = snapshot.iteration if snapshot else 0
     if not ended.broken and snapshot and snapshot.iteration >= last and ended.code == 0:
         return
-    again = "run the same command again to resume"
-    if ended.broken:
-        iteration, loss = ended.broken
+    if ended.broken or divergence:
         kept = f"the last good snapshot is {snapshot.weights}" if snapshot else "there is no snapshot before it"
-        stage.state = "failed"
-        stage.message = f"the loss was {loss} at iteration {iteration}"
+        loss = "the loss was {1} at iteration {0}".format(*ended.broken) if ended.broken else divergence
+        stage.state, stage.message = "failed", loss
         remedy = "lower base_lr or clip_gradients (--solver base_lr=0.005), and give --restart or another --run"
-        message = f"{name}: {stage.message}, so the training was stopped; {kept}; {remedy}"
+        message = f"{stage.message}, so the training was stopped; {kept}; {remedy}"
     elif ended.code == 0 or ended.asked or ended.code < 0:
-        stage.state = "interrupted"
-        stage.message = f"stopped at iteration {stage.iterations} of {last}"
+        stage.state, stage.message = "interrupted", f"stopped at iteration {stage.iterations} of {last}"
         if ended.code < 0 and not ended.asked:
             stage.message += f", killed by signal {-ended.code}"
-        message = f"{name}: {stage.message}; {again}"
+        message = f"{stage.message}; {RESUME}"
     else:
-        stage.state = "failed"
-        stage.message = training.last_words(run.place(name) / "train.log")
-        reason = stage.message.replace("error: ", "", 1)
-        message = f"{name}: caffe train failed: {reason} (log: {run.place(name) / 'train.log'})"
+        stage.state, stage.message = "failed", training.last_words(log)
+        message = f"caffe train failed: {stage.message.replace('error: ', '', 1)} (log: {log})"
     run.write()
-    raise ToolError(message)
+    raise ToolError(f"{name}: {message}")
 
 
 def training_flags(run, call):
@@ -208,24 +196,17 @@ def training_flags(run, call):
 def average(run, call):
     """Measure the average region of a run under its Caffe. Raises ToolError."""
     tool(run, call, ["average", "--run", str(run.folder)])
-    refreshed = type(run).read(run.folder)
-    run.stages.update(refreshed.stages)
+    run.stages.update(type(run).read(run.folder).stages)
 
 
 def tool(run, call, words):
     """Run a subcommand of face-cascade with the Python of a Caffe, inside the lock of the run. Raises ToolError."""
-    environment = call.engine.environment(run.settings.threads)
-    environment[LOCK_HELD] = str(run.folder.resolve())
-    environment.setdefault("GLOG_minloglevel", "2")
-    done = subprocess.run([str(call.engine.python), "-m", "tools.cli", *words], env=environment)
-    if done.returncode:
-        if done.returncode == INTERRUPTED:
-            raise KeyboardInterrupt
-        if done.returncode < 0:
-            raise ToolError(
-                f"face-cascade {words[0]} was killed by signal {-done.returncode} (is there enough memory?); run the "
-                "same command again to resume"
-            )
+    code = engines.face_cascade(call.engine, words, run.settings.threads, holds=run.folder)
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if code < 0:
+        raise ToolError(f"face-cascade {words[0]} was killed by signal {-code} (is there enough memory?); {RESUME}")
+    if code:
         raise Reported(f"face-cascade {words[0]} failed for {run.folder}")
 
 
@@ -253,10 +234,10 @@ def versions(engine):
     return {"torch": importlib.metadata.version("torch")}
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1)
 def commit():
     """The project's commit, with "+" if files differ from it; "unknown" outside of a git repository."""
-    git = ["git", "-C", str(engines.REPOSITORY)]
+    git = ["git", "-C", str(generate.REPOSITORY)]
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], **quiet)

@@ -1,17 +1,8 @@
-"""Measure the average region of each attribute; joint training starts from the weights that hold it (section 3.2).
+"""Measure task one on positive training faces; write the average region into a copy of its weights (section 3.2)."""
 
-  face-cascade average --run build/run                        a stage of a run; `face-cascade train` does it too
-  face-cascade average --model models/region/train_val.prototxt --weights build/region_iter_30000.caffemodel \\
-      --out build/average.caffemodel                          the same on bare files
-
-Task one, trained alone, sees positive faces of each attribute from its training data. The mean of their responses
-becomes the average response. The rectangle of each response point is its receptive field (theoretical, the paper) or
-the rectangle that stands out of the evidence for the attribute on the faces for which the point fires (measured, see
-tools/train/rectangles.py). Both become the blobs of layer region_mapper in a copy of the weights.
-"""
-
+import contextlib
 import dataclasses
-import pathlib
+import os
 import time
 
 import caffe
@@ -19,12 +10,9 @@ import numpy as np
 from tqdm import tqdm
 
 from data_prep import files
-from models.networks import STATE_LAYERS
-from python_layers.regions import theoretical_rectangles
-from tools import networks, record
-from tools import run as runs
+from tools import model_files, networks, record
 from tools.errors import ToolError
-from tools.train import plan, rectangles, stages
+from tools.train import inputs, plan, rectangles, stages
 
 # Natural batches hold few positives of a rare attribute: after this many images per face asked for, those are enough.
 PATIENCE = 50
@@ -123,130 +111,83 @@ def gradient(net, fired):
     return net.blobs[rectangles.BLOB].diff
 
 
-def write(weights, out, average, rectangles):
-    """Write a copy of the weights with the blobs of layer region_mapper set. Raises ToolError, OSError."""
-    message = networks.read_weights(weights)
-    kept = [layer for layer in message.layer if layer.name not in STATE_LAYERS]
-    del message.layer[:]
-    message.layer.extend(kept)
+def write(weights, out, average, of_points):
+    """Write a copy of the weights with the average response and the rectangles of response points in it.
+
+    The copy keeps the place in the sequence of mini-batches, so that joint training goes on there. Raises ToolError,
+    OSError.
+    """
+    message = model_files.without_state(weights, keep_position=True)
     layer = message.layer.add(name="region_mapper", type="Python")
-    for array in (average, rectangles):
+    for array in (average, of_points):
         blob = layer.blobs.add()
         blob.shape.dim.extend(array.shape)
         blob.data.extend(np.asarray(array, dtype=np.float32).ravel())
     files.write_bytes(out, message.SerializeToString())
 
 
-def average(model, weights, out, settings, threshold):
+def average(model, weights, out, settings, threshold, seed):
     """Measure the average region with a train_val prototxt and weights of task one, and write it. Raises ToolError.
 
-    settings: tools.run.Average; threshold: response above which a point fires
+    settings: record.Average; threshold: response above which a point fires; seed: of random rectangles
     """
     net = networks.load(model, weights, caffe.TRAIN, weight_gradients=False)
     if "d" not in net.blobs or "label" not in net.blobs:
         raise ToolError(f"{model}: not a region net for training (it has no blobs d and label)")
-    with_maps = settings.rectangles == "measured"
+    with_maps = settings.rectangles not in ("theoretical", "whole")
     found = measure(net, settings.faces, threshold, with_maps)
     if not found.faces.all():
         raise ToolError(f"{model}: the training data held no positive face of attribute number {found.faces.argmin()}")
     if found.faces.min() < settings.faces:
         print(f"average region: at least one attribute had only {found.faces.min()} positive faces", flush=True)
-    of_points = np.tile(theoretical_rectangles(), (len(found.average), 1, 1, 1))
-    if with_maps:
-        of_points = rectangles.measured(found.maps, found.firings, settings.min_firings)
+    firings = found.firings if with_maps else found.faces
+    try:
+        of_points = rectangles.of_points(settings.rectangles, found.maps, firings, settings.min_firings, seed)
+    except ValueError as error:
+        raise ToolError(f"--rectangles {settings.rectangles}: {error}")
     write(weights, out, found.average, of_points)
 
 
 def average_stage(run, restart=False):
     """The stage `average` of a run, unless it is done. Raises ToolError, OSError."""
-    ((_, action),) = plan.actions(run, ["average"], restart)
-    if action == "done":
-        print(f"average: done already, nothing to do ({run.weights('average')})")
+    if plan.actions(run, ["average"], restart)["average"] == plan.DONE:
+        print(f"average: already done, nothing to do ({run.weights('average')})")
         return
     run.check_data()
-    weights = run.weights("region")
-    stage = run.stages["average"] = record.Stage(plan.normal(run.inputs("average")))
-    stage.made_with = {"engine": "bvlc" if hasattr(caffe, "_caffe") else "torch", "commit": stages.commit()}
+    weights, settings, out = run.weights("region"), run.settings.average, run.folder / average_weights(run)
+    model = run.train_val("region")
+    stage = run.stages["average"] = record.Stage(inputs.inputs(run, "average"))
+    stage.made_with = {"engine": "bvlc" if networks.is_bvlc() else "torch", "commit": stages.commit()}
     run.write()
-    stages.write_networks(run, ["region"])
-    out = run.folder / stages.AVERAGE_WEIGHTS
+    if run.recorded:
+        stages.write_networks(run, ["region"])
     out.parent.mkdir(exist_ok=True)
     begun = time.monotonic()
     try:
-        average(run.place("region") / "train_val.prototxt", weights, out, run.settings.average, run.network().threshold)
+        with current_folder(run.folder):  # where the paths in its prototxts start
+            paths = (os.path.relpath(path, run.folder) for path in (model, weights, out))
+            average(*paths, settings, run.network().threshold, run.settings.seed)
     except KeyboardInterrupt:
         stage.state = "interrupted"
         run.write()
         raise
-    stage.state, stage.seconds = "done", time.monotonic() - begun
-    stage.weights, stage.checksum, stage.images = stages.AVERAGE_WEIGHTS, files.sha256(out), run.images("region")
+    stage.state, stage.seconds, stage.images = "done", time.monotonic() - begun, run.stages["region"].images
+    stage.weights, stage.checksum = average_weights(run), files.sha256(out)
     run.write()
-    print(
-        f"average: done, {run.settings.average.rectangles} rectangles, {run.settings.average.faces} faces each: {out}"
-    )
+    print(f"average: done, {settings.rectangles} rectangles, {settings.faces} faces each: {out}")
 
 
-def add_arguments(parser):
-    """The options of `face-cascade average`."""
-    add, default = parser.add_argument, record.Average()
-    add("--run", metavar="FOLDER", help="The folder of the run whose task one is trained (default: build/run).")
-    add("--model", metavar="FILE", help="Without a run: the train_val.prototxt of the region net.")
-    add("--weights", metavar="FILE", help="Without a run: the .caffemodel of task one.")
-    add("--out", metavar="FILE", help="Without a run: the .caffemodel to write.")
-    add(
-        "--rectangles",
-        choices=record.RECTANGLES,
-        help="The rectangle of each response point: measured on training faces, or theoretical, its receptive field as "
-        f"in the paper (default: {default.rectangles}).",
-    )
-    add(
-        "--faces",
-        type=int,
-        metavar="N",
-        help=f"Positive faces per attribute to average over (default: {default.faces}).",
-    )
-    add(
-        "--min-firings",
-        type=int,
-        metavar="N",
-        help="The number of faces for which a response point must fire to get a rectangle of its own; a point with "
-        f"fewer gets the rectangle of its attribute (default: {default.min_firings}).",
-    )
-    add(
-        "--threshold",
-        type=float,
-        help="Without a run: the response, 0 to 1, above which a point fires (default: the net's own).",
-    )
-    add("--restart", action="store_true", help="Measure again, even if nothing has changed (default: reuse).")
-    add("--device", help="The device: cpu, cuda or cuda:N (default: the run's).")
+@contextlib.contextmanager
+def current_folder(folder):
+    """Context: the current folder is another one."""
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
-def run(arguments):
-    """`face-cascade average`. Raises ToolError, OSError."""
-    given = {name: getattr(arguments, name) for name in record.Average.__dataclass_fields__}
-    given = {name: value for name, value in given.items() if value is not None}
-    for name, least in (("faces", 1), ("min_firings", 1)):
-        if name in given and not given[name] >= least:
-            raise ToolError(f"--{name.replace('_', '-')} must be at least {least}, not {given[name]}")
-    bare = [arguments.model, arguments.weights, arguments.out]
-    if any(bare):
-        if not all(bare) or arguments.run:
-            raise ToolError("give either --run, or all of --model, --weights and --out")
-        networks.use_device(arguments.device or "cpu")
-        threshold = arguments.threshold
-        if threshold is None:
-            threshold = networks.region_mapper_parameters(pathlib.Path(arguments.model).with_name("deploy.prototxt"))[
-                "threshold"
-            ]
-        average(arguments.model, arguments.weights, arguments.out, record.Average(**given), threshold)
-        print(f"{arguments.out}: the average region of {arguments.weights}")
-        return 0
-    if arguments.threshold is not None:
-        raise ToolError("--threshold belongs to bare files; a run has its own (face-cascade train --threshold)")
-    folder = arguments.run or "build/run"
-    with runs.locked(folder):
-        made = runs.Run.read(folder)
-        made.settings.average = dataclasses.replace(made.settings.average, **given)
-        networks.use_device((arguments.device or made.settings.device).split(",")[0])
-        average_stage(made, arguments.restart)
-    return 0
+def average_weights(run):
+    """The path of the weights with the average region, from the run's folder: that from which the cascade starts."""
+    return run.places("cascade")["weights"]

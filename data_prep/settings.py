@@ -1,0 +1,251 @@
+"""Settings and records: dataclasses whose fields are declared once, with type, range and help.
+
+`setting` declares a field. From that declaration come the check of every value (`check`), the reader and writer of JSON
+files (`from_json`, `to_json`), the options of a command (`add_options`, `given`) and the docs' tables (`rows`).
+
+A field's type is str, bool, int, float, dict, another such dataclass, or Optional, list, tuple or dict of these. Runs
+on Python 3.9 too.
+"""
+
+import argparse
+import dataclasses
+import fractions
+import math
+import typing
+
+from data_prep.spelling import did_you_mean, either
+
+_KINDS = {str: "a string", bool: "true or false", int: "a whole number", float: "a number", dict: "an object"}
+
+
+def setting(default=dataclasses.MISSING, help="", *, factory=dataclasses.MISSING, **declared):
+    """A field of a dataclass: its default, and the sentence that explains it in --help and in the docs.
+
+    factory: makes the default, for lists and dicts
+    declared: what else is known of the values:
+      choices  those accepted; least, most, above, even: of numbers, or of the numbers in a list
+      fault    function of a value that returns what is wrong with it, such as "must be ...", or None
+      key      in JSON files, where it is not the field's name
+      metavar, shown  the value and the default as --help shows them; share: whether the option takes 1/4 too
+    """
+    return dataclasses.field(default=default, default_factory=factory, metadata={"help": help, **declared})
+
+
+def like(cls, name):
+    """A field declared as field `name` of another dataclass."""
+    field = next(field for field in dataclasses.fields(cls) if field.name == name)
+    return dataclasses.field(default=field.default, default_factory=field.default_factory, metadata=field.metadata)
+
+
+def key(field):
+    """The key of a field in JSON files."""
+    return field.metadata.get("key", field.name)
+
+
+def option(field):
+    """The command-line option of a field."""
+    return f"--{field.name.replace('_', '-')}"
+
+
+# Checks -----------------------------------------------------------------------------------------------------
+
+
+class Refused(ValueError):
+    """What is wrong with a value: "must be ..., not ..."."""
+
+
+def accepted(kind, value, declared, where="", complete=True):
+    """A value as a field's type has it. Raises Refused, and ValueError for an entry of a dataclass inside.
+
+    kind: the type; declared: the field's metadata; where, complete: see from_json
+    """
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Union:  # Optional
+        return None if value is None else accepted(parts[0], value, declared, where, complete)
+    if dataclasses.is_dataclass(kind):
+        return value if isinstance(value, kind) else from_json(kind, value, where, complete)
+    if origin in (list, tuple):
+        if not isinstance(value, (list, tuple)):
+            raise Refused(f"must be a list, not {_shown(value)}")
+        return origin(accepted(parts[0], item, declared, f"{where}: {n}", complete) for n, item in enumerate(value, 1))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise Refused(f"must be an object, not {_shown(value)}")
+        return {name: accepted(parts[1], item, declared, f"{where}: {name}", complete) for name, item in value.items()}
+    if not _is_kind(kind, value) or not _within(value, declared):
+        hint = did_you_mean(value, declared["choices"]) if "choices" in declared else ""
+        raise Refused(f"must be {_description(kind, declared)}, not {_shown(value)}{hint}")
+    return value
+
+
+def _is_kind(kind, value):
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _is_finite(value):
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer too large for a float
+        return False
+
+
+def _within(value, declared):
+    if "choices" in declared:
+        return value in declared["choices"]
+    if isinstance(value, (int, float)):
+        inside = declared.get("least", -math.inf) <= value <= declared.get("most", math.inf)
+        return inside and value > declared.get("above", -math.inf) and not (declared.get("even") and value % 2)
+    return True
+
+
+def _description(kind, declared):
+    if "choices" in declared:
+        return either([str(choice) for choice in declared["choices"]])
+    words = "an even number" if declared.get("even") else _KINDS.get(kind, "a value")
+    if "above" in declared:
+        words += f" above {declared['above']:g}"
+    if "least" in declared and "most" in declared:
+        return f"{words} from {declared['least']:g} to {declared['most']:g}"
+    if "least" in declared:
+        return f"{words} of at least {declared['least']:g}"
+    return f"{words} and at most {declared['most']:g}" if "most" in declared else words
+
+
+def _shown(value, most=60):
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def _complete_check(kind, value, declared, where="", complete=True):
+    value = accepted(kind, value, declared, where, complete)
+    wrong = declared["fault"](value) if "fault" in declared else None
+    if wrong:
+        raise Refused(wrong)
+    return value
+
+
+def check(instance):
+    """Raise ValueError, one line that names the field, unless all fields of a dataclass have values they accept."""
+    kinds = typing.get_type_hints(type(instance))
+    for field in dataclasses.fields(instance):
+        try:
+            _complete_check(kinds[field.name], getattr(instance, field.name), field.metadata)
+        except Refused as error:
+            raise ValueError(f"{field.name}: {error}")
+
+
+# JSON -------------------------------------------------------------------------------------------------------
+
+
+def to_json(value):
+    """A dataclass, or lists and dicts of them, as values that JSON can hold."""
+    if dataclasses.is_dataclass(value):
+        return {key(field): to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {name: to_json(item) for name, item in value.items()}
+    return [to_json(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def from_json(cls, value, where, complete=True):
+    """An object of a dataclass from JSON values, every field checked.
+
+    where: file and place, for the error; complete: whether a missing key is an error, else it takes its default
+    Raises ValueError, one line that names file and key, for an unknown or missing key or a value that is not accepted.
+    """
+    if not isinstance(value, dict):
+        raise ValueError(f"{where}: damaged, must be a JSON object, not {_shown(value)}")
+    fields = {key(field): field for field in dataclasses.fields(cls)}
+    unknown = next((name for name in value if name not in fields), None)
+    if unknown is not None:
+        raise ValueError(f"{where}: damaged or of another version of face-cascade, unknown key {_shown(unknown)}")
+    kinds, made = typing.get_type_hints(cls), {}
+    for name, field in fields.items():
+        needed = complete or (field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING)
+        if name in value:
+            try:
+                place = f"{where}: {name}"
+                made[field.name] = _complete_check(kinds[field.name], value[name], field.metadata, place, complete)
+            except Refused as error:
+                raise ValueError(f"{where}: damaged, key {name!r} {error}")
+        elif needed:
+            raise ValueError(f"{where}: damaged, key {name!r} is missing")
+    try:
+        return cls(**made)
+    except ValueError as error:  # of a class that checks how its fields fit together
+        raise ValueError(f"{where}: damaged, {error}")
+
+
+# Command line -----------------------------------------------------------------------------------------------
+
+
+def add_options(parser, cls, names=None):
+    """Add an option for the fields of a dataclass that have a help, or for those named, to an argparse parser.
+
+    An option that is not given is None in the parsed arguments; `given` leaves it out.
+    """
+    kinds = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        declared, kind = field.metadata, kinds[field.name]
+        if not declared.get("help") or (names is not None and field.name not in names):
+            continue
+        words = {"help": f"{declared['help']} (default: {shown_default(field)}).".replace("%", "%%")}
+        if kind is bool:
+            words.update(action="store_const", const=not field.default)
+        else:
+            many = typing.get_origin(kind) in (list, tuple)
+            names_of = "{" + ",".join(map(str, declared["choices"])) + "}" if "choices" in declared else None
+            usual = names_of or ("A,B,..." if many else "N" if kind is int else "NUMBER" if kind is float else "TEXT")
+            words.update(type=_parser(field, kind), metavar=declared.get("metavar", usual))
+        parser.add_argument(option(field), **words)
+
+
+def shown_default(field):
+    """The default of a field as --help shows it."""
+    if "shown" in field.metadata:
+        return field.metadata["shown"]
+    if isinstance(field.default, bool):
+        return "yes" if field.default else "no"
+    return "none" if field.default in ("", None, dataclasses.MISSING) else f"{field.default}"
+
+
+def _parser(field, kind):
+    """The function that turns an option's text into a value. It raises ArgumentTypeError with the reason."""
+    many = typing.get_origin(kind) in (list, tuple)
+    plain = typing.get_args(kind)[0] if typing.get_origin(kind) else kind
+
+    def parse(text):
+        words = [word.strip() for word in text.split(",") if word.strip()] if many else [text]
+        values = [_number(word, plain, field.metadata) for word in words]
+        try:
+            return _complete_check(kind, values if many else values[0], field.metadata)
+        except Refused as error:
+            raise argparse.ArgumentTypeError(str(error))
+
+    return parse
+
+
+def _number(text, kind, declared):
+    """The number of an option's text; the text itself for other kinds, or where it is no number."""
+    if kind not in (int, float):
+        return text
+    try:
+        value = float(fractions.Fraction(text)) if declared.get("share") and "/" in text else kind(text)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        return text
+    return int(value) if _is_finite(value) and value == int(value) else value
+
+
+def given(arguments, cls):
+    """The fields of a dataclass that options were given for: dict name -> value."""
+    names = (field.name for field in dataclasses.fields(cls) if field.metadata.get("help"))
+    return {name: getattr(arguments, name) for name in names if getattr(arguments, name, None) is not None}
+
+
+def rows(cls):
+    """(option, default, help) of every field that has an option, for tables in the docs."""
+    fields = [field for field in dataclasses.fields(cls) if field.metadata.get("help")]
+    return [(option(field), shown_default(field), field.metadata["help"]) for field in fields]

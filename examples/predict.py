@@ -1,0 +1,33 @@
+"""Attributes of an aligned face with pycaffe alone, on either Caffe; see README.md, "With Caffe's own commands".
+
+.caffe/bin/python examples/predict.py models/cascade/deploy.prototxt build/cascade_iter_30000.caffemodel face.jpg
+"""
+
+import os
+import re
+import sys
+
+os.environ.setdefault("GLOG_minloglevel", "2")
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # for python_layers
+
+import caffe  # noqa: E402
+import cv2  # noqa: E402
+
+model, weights, picture = sys.argv[1:4]
+with open(model) as file:
+    names = re.search(r"^# \d+ attributes: (.+)$", file.read(), re.MULTILINE)[1].split(", ")
+net = caffe.Net(model, caffe.TEST)
+net.copy_from(weights)
+
+# The network takes the centre 224 x 224 pixels of the face squashed to 256 x 256, B G R, 0 to 255; it subtracts the
+# mean itself.
+image = cv2.imread(picture)
+height, width = image.shape[:2]
+face = cv2.resize(image, (256, 256), interpolation=cv2.INTER_AREA if height > 256 else cv2.INTER_LINEAR)
+net.blobs["data"].data[0] = face[16:240, 16:240].transpose(2, 0, 1)
+net.forward()
+
+# Trained on as many faces with an attribute as without: `face-cascade evaluate` finds the calibrated probabilities.
+for name, probability, box in zip(names, net.blobs["prob"].data[0], net.blobs["rois_image"].data[0]):
+    x1, y1, x2, y2 = (box + 16) / 256 * (width, height, width, height)
+    print(f"{name}: probability {probability:.3f}, region {x1:.0f} {y1:.0f} {x2:.0f} {y2:.0f}")

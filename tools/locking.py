@@ -1,0 +1,78 @@
+"""The lock of a run: one training, average region, evaluation or prediction at a time."""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import time
+
+from tools.errors import ToolError
+
+# Set for the tools that a command starts, so that they do not wait for the lock that the command holds.
+HELD = "FACE_CASCADE_LOCKED_RUN"
+
+
+@contextlib.contextmanager
+def locked(folder, wait=60.0):
+    """Context manager that locks a folder against a second process that works on it.
+
+    The lock is a file descriptor that a training started inside inherits, so it lasts as long as that training,
+    however this process ends. wait: seconds that a training whose command was killed gets to write its last snapshot.
+    Yields the descriptor, or None if the command that started this one holds the lock. Raises ToolError.
+    """
+    folder = pathlib.Path(folder)
+    if os.environ.get(HELD) == str(folder.resolve()):
+        yield None
+        return
+    created = not folder.exists()
+    path = folder / ".lock"
+    descriptor = _take(path, wait)
+    try:
+        os.environ[HELD] = str(folder.resolve())
+        yield descriptor
+    finally:
+        os.environ.pop(HELD, None)
+        if created:  # nothing was written beside the lock: remove the empty folder
+            with contextlib.suppress(OSError):
+                if [entry.name for entry in folder.iterdir()] == [path.name]:
+                    path.unlink()
+                    folder.rmdir()
+        os.close(descriptor)
+
+
+def _take(path, wait):
+    """The descriptor of a lock file that this process now holds. Raises ToolError when another one goes on working."""
+    deadline, said = time.monotonic() + wait, False
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+            os.close(descriptor)
+            if alive(owner) or time.monotonic() > deadline:
+                who = f"process {owner}" if owner else "another process"
+                raise ToolError(f"{path.parent}: {who} works on it; wait for it, stop it, or use another folder")
+            if not said:
+                print(f"{path.parent}: an earlier training is writing its last snapshot; waiting for it", flush=True)
+            said = True
+            time.sleep(0.2)
+            continue
+        # Its last holder may have removed the file, so that another process could lock a new one.
+        if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            return descriptor
+        os.close(descriptor)
+
+
+def alive(owner):
+    """Whether the process with this number (text) is running."""
+    try:
+        os.kill(int(owner), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True

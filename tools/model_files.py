@@ -1,0 +1,101 @@
+"""Reading prototxts and .caffemodel files by protocol buffers alone, without a Caffe that computes."""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
+
+from data_prep import files
+from models.networks import POSITION, STATE_LAYERS
+from tools.errors import ToolError
+
+# Network -> layer that only its weights have; the first of these that is there decides.
+MARKS = {"cascade": "head", "whole_face": "head_whole", "region": "conv7"}
+
+
+def read(path):
+    """A prototxt as NetParameter. Raises ToolError."""
+    net = caffe_pb2.NetParameter()
+    try:
+        text_format.Merge(files.read_bytes(path).decode(), net)
+    except OSError as error:
+        raise ToolError(f"{path}: {error.strerror or error}")
+    except (text_format.ParseError, ValueError) as error:
+        raise ToolError(f"{path}: not a prototxt of a net ({error})")
+    return net
+
+
+def parameters(layer, defaults):
+    """Parameters of a Python layer of a prototxt (LayerParameter), defaults filled in: a dict. Raises ToolError."""
+    try:
+        return {**defaults, **json.loads(layer.python_param.param_str or "{}")}
+    except (ValueError, TypeError) as error:
+        raise ToolError(f"layer {layer.name}: param_str must be a JSON object ({error})")
+
+
+def read_weights(path):
+    """A .caffemodel as NetParameter. Raises ToolError when it is missing, cut short, damaged or holds no weights."""
+    message = caffe_pb2.NetParameter()
+    try:
+        message.ParseFromString(files.read_bytes(path))
+    except OSError as error:
+        raise ToolError(f"{path}: {error.strerror or error}")
+    except DecodeError:
+        raise ToolError(f"{path}: not a .caffemodel, or cut short; use another snapshot")
+    if not any(layer.blobs for layer in message.layer):
+        raise ToolError(f"{path}: no weights in it; use another snapshot")
+    for layer in message.layer:
+        for blob in layer.blobs:
+            values = len(blob.data) or len(blob.double_data)
+            if values != np.prod(blob.shape.dim, dtype=np.int64):
+                raise ToolError(
+                    f"{path}: damaged, layer {layer.name} has {values} values in a blob of shape "
+                    f"{tuple(blob.shape.dim)}; use another snapshot"
+                )
+    return message
+
+
+def network_of(weights):
+    """The network a .caffemodel belongs to: "region", "cascade" or "whole_face". Raises ToolError."""
+    layers = {layer.name for layer in read_weights(weights).layer if layer.blobs}
+    for net, mark in MARKS.items():
+        if mark in layers:
+            return net
+    raise ToolError(f"{weights}: of none of the project's networks; no layer {', '.join(MARKS.values())} in it")
+
+
+def without_state(weights, keep_position=False):
+    """A .caffemodel without the layers that hold the state of its training: a NetParameter. Raises ToolError.
+
+    keep_position: whether the place in the sequence of mini-batches stays
+    """
+    message = read_weights(weights)
+    left_out = STATE_LAYERS if keep_position else (*STATE_LAYERS, POSITION)
+    return caffe_pb2.NetParameter(name=message.name, layer=[one for one in message.layer if one.name not in left_out])
+
+
+def misfit(net, weights):
+    """Why weights cannot be those of a net, one line, or None: compares the channels of convolutions.
+
+    net: NetParameter of a prototxt; weights: path of a .caffemodel. Raises ToolError.
+    """
+    stored = {layer.name: layer for layer in read_weights(weights).layer}
+    for layer in net.layer:
+        channels = layer.convolution_param.num_output
+        if layer.type == "Convolution" and layer.name in stored and stored[layer.name].blobs:
+            found = stored[layer.name].blobs[0].shape.dim[0]
+            if found != channels:
+                return (
+                    f"{weights}: weights of another net, of other attributes or another width: layer {layer.name} has "
+                    f"{found} channels, the net {channels}"
+                )
+    return None
+
+
+def relative(path, folder):
+    """A path as it is written into files that travel with a folder."""
+    return os.path.relpath(pathlib.Path(path), pathlib.Path(folder))
