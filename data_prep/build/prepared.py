@@ -7,9 +7,9 @@ import numpy as np
 from data_prep.errors import DataError
 from data_prep.geometry import framed, patch
 from data_prep.plan import balance
-from data_prep.sources.source import SPLITS
 from data_prep.store import image_list, manifest
 from data_prep.store.databases import chosen, decoded, read_labels
+from data_prep.store.image_list import SPLITS
 
 
 class Prepared:
@@ -24,21 +24,15 @@ class Prepared:
     def __init__(self, folder, source=None):
         self.folder, self.source = pathlib.Path(folder), source
         self.manifest = manifest.read(folder)
-        if self.manifest.source is None or self.manifest.train_records is None:
-            raise DataError(f"{self.folder / manifest.NAME}: key 'source' or 'train_records' is missing; make it again")
-        for split in SPLITS:
-            if split not in self.manifest.splits:
-                raise DataError(f"{self.folder / manifest.NAME}: key {split!r} is missing; make it again")
+        known = self.manifest.source is not None and self.manifest.train_records is not None
+        if not known or set(self.manifest.splits) != set(SPLITS):
+            raise DataError(f"{self.folder / manifest.NAME}: source, splits or train_records are missing; build again")
         self.attributes, self.settings = self.manifest.attributes, self.manifest.settings
         self.stream = self.manifest.form == "stream"
         self.solvers = self.settings.shards if self.stream else 1
-        self.images = image_list.read(self.folder)
-        self.names, self.hashes, self.parts = self.images.names, self.images.hashes, self.images.parts
+        images = image_list.read(self.folder)
+        self.names, self.hashes, self.parts, self.members = images.names, images.hashes, images.parts, images.members
         self._labels = {}
-
-    def members(self, split):
-        """Rows of images.csv that belong to a split."""
-        return self.images.members(split)
 
     def number(self, name):
         """The number of an image in the data set, by its name; None if the data set has no image of that name."""
@@ -66,21 +60,15 @@ class Prepared:
 
         Raises DataError, OSError.
         """
-        if self.stream:
-            return self._stored_samples()
-        settings = self.settings
-        plan = balance.Plan(self.labels("train"), self.attributes, settings.seed, settings.augment, settings.sampling)
-        return plan.rounds(0, plan.largest).reshape(-1)
-
-    def _stored_samples(self):
-        path = self.folder / "train_plan.npy"
+        settings, path, records = self.settings, self.folder / "train_plan.npy", self.manifest.train_records
+        if not self.stream:
+            labels = self.labels("train")
+            plan = balance.Plan(labels, self.attributes, settings.seed, settings.augment, settings.sampling)
+            return plan.rounds(0, plan.largest).reshape(-1)
         try:
             samples = np.load(path, allow_pickle=False)
-        except OSError:
-            raise
         except Exception as error:  # NumPy's reader raises errors of every kind for damaged files
             raise DataError(f"{path}: damaged ({error})")
-        records = self.manifest.train_records
         if getattr(samples, "dtype", None) != balance.SAMPLE or samples.shape != (records,):
             raise DataError(f"{path}: damaged, must hold {records:,} samples")
         return samples
@@ -97,8 +85,7 @@ class Prepared:
         """Training faces with these numbers at 256 x 256, or None if neither databases nor data set hold them."""
         if not self.stream:
             return [framed(image, self.manifest.frame) for _, image, _ in self.records("train_images", images)]
-        numbers = [self.number(self.train_name(image)) for image in images] if self.source else []
-        return [self.source.face(number) for number in numbers] if self.source else None
+        return [self.source.face(self.number(self.train_name(image))) for image in images] if self.source else None
 
     def training_patches(self, samples, records):
         """The patches of training records, as the network gets them."""

@@ -9,8 +9,10 @@ from data_prep.build.builder import BOXES, test_boxes
 from data_prep.files import read_json
 from data_prep.geometry import patch
 from data_prep.plan import balance
-from data_prep.sources.source import SPLITS, content_hash
+from data_prep.sources.source import content_hash
+from data_prep.store import manifest
 from data_prep.store.databases import in_order, key, keys, records
+from data_prep.store.image_list import SPLITS
 
 # Largest mean difference per pixel between a stored patch and the original; JPEG is at quality 95, the others lossless.
 TOLERANCE = {"jpg": 6, "png": 0, "raw": 0}
@@ -26,26 +28,37 @@ class Check:
         self.data, self.sample, self.failures = data, sample, 0
 
     def report(self, what, wrong):
-        """Print the line of one check. what: the check; wrong: its faults (list of str), empty if it passed."""
+        """Print the line of one check; whether it passed. what: the check; wrong: its faults (iterable of str)."""
+        wrong = list(wrong)
         self.failures += bool(wrong)
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         print(f"FAILED  {what}: {wrong[0]}{more}" if wrong else f"ok      {what}", flush=True)
+        return not wrong
 
     def run(self):
         """Run all checks. Returns the training samples, or None if damaged databases prevent the further checks."""
         data = self.data
-        if not self.databases():
+        changed = manifest.changed(data.folder, data.manifest)
+        self.report("every file as it was built", (f"{path} is missing, changed or damaged" for path in changed))
+        if not self.report("databases complete, images and labels in the same order", self.databases()):
             return None
-        self.names()
-        if data.source and self.same_names():
-            self.labels()
-            self.contents()
-            self.boxes()
-        elif data.source:
-            return None
+        self.report("no name in two splits", self.names())
+        self.report("labels as the manifest counts them", self.counts())
+        if data.source:
+            if not self.report("names and splits agree with the data set", self.same_names()):
+                return None
+            for split in SPLITS:
+                if (data.folder / f"{split}_labels").exists():
+                    self.report(f"{split} labels agree with the data set", self.labels(split))
+            self.report("images of the data set unchanged", self.contents())
+            if (data.folder / BOXES).exists():
+                self.report("true boxes agree with the data set", self.boxes())
         self.duplicates()
         samples = data.samples()
-        self.balance(samples)
+        what = "every batch 1:1 for every attribute"
+        if data.manifest.sampling != "balanced":
+            what = "batches natural, labelled as planned"
+        self.report(what, self.balance(samples))
         if self.samples(samples):
             self.pixels(samples)
         return samples
@@ -57,120 +70,118 @@ class Check:
         if data.stream:
             del sizes["train_images"], sizes["train_labels"]
             sizes["train"] = data.manifest.train_records
-        wrong = []
         for name, expected in sizes.items():
             try:
                 names = list(keys(data.folder / name))
                 if len(names) != expected:
-                    wrong.append(f"{name} has {len(names)} records, but should have {expected}")
-                wrong += [f"{name}: record {key(n)} is {k}" for n, k in enumerate(names) if k != key(n)][:1]
+                    yield f"{name} has {len(names)} records, but should have {expected}"
+                yield from [f"{name}: record {key(n)} is {k}" for n, k in enumerate(names) if k != key(n)][:1]
             except OSError as error:
-                wrong.append(str(error))
-        self.report("databases complete, images and labels in the same order", wrong)
-        return not wrong
+                yield str(error)
 
     def names(self):
         """No name is in two splits, and each split is as large as the manifest says."""
         times = collections.Counter(self.data.names)
-        wrong = [f"{name} is in images.csv more than once" for name, number in times.items() if number > 1]
+        yield from (f"{name} is in images.csv more than once" for name, number in times.items() if number > 1)
         for split in SPLITS:
             members, images = len(self.data.members(split)), self.data.manifest.splits[split].images
-            wrong += [f"{split} has {members} images, the manifest says {images}"] * (members != images)
-        self.report("no name in two splits", wrong)
+            if members != images:
+                yield f"{split} has {members} images, the manifest says {images}"
+
+    def counts(self):
+        """Each split has as many positives of each attribute as the manifest says."""
+        data = self.data
+        for split in SPLITS:
+            labels = data.labels(split)
+            for name, found in zip(data.attributes, [] if labels is None else labels.sum(axis=0)):
+                expected = data.manifest.splits[split].positive[name]
+                if found != expected:
+                    yield f"{split} has {found} faces with {name}, the manifest says {expected}"
 
     def same_names(self):
         """Names and splits agree with the data set."""
         data = self.data
         numbers = [data.number(name) for name in data.names]
-        wrong = [f"{name} is not in the data set" for name, number in zip(data.names, numbers) if number is None]
-        if not wrong:
+        yield from (f"{name} is not in the data set" for name, number in zip(data.names, numbers) if number is None)
+        if None not in numbers:
             moved = np.flatnonzero(data.source.partition[numbers] != data.parts)
-            wrong = [f"{data.names[row]} is in another split of the data set" for row in moved]
-        self.report("names and splits agree with the data set", wrong)
-        return not wrong
+            yield from (f"{data.names[row]} is in another split of the data set" for row in moved)
 
-    def labels(self):
+    def labels(self, split):
         """Labels agree with the data set."""
         data = self.data
-        for split in SPLITS:
-            if (data.folder / f"{split}_labels").exists():
-                differ = np.argwhere(data.labels(split) != data.source_labels(split))
-                wrong = [f"{data.names[data.members(split)[i]]}: {data.attributes[a]} differs" for i, a in differ]
-                self.report(f"{split} labels agree with the data set", wrong)
+        differ = np.argwhere(data.labels(split) != data.source_labels(split))
+        return (f"{data.names[data.members(split)[i]]}: {data.attributes[a]} differs" for i, a in differ)
 
     def contents(self):
         """Images of the data set have the same bytes as when the LMDBs were built."""
         data = self.data
-
         digests = in_order(lambda name: content_hash(data.source.read(data.number(name))), data.names, 2)
-        changed = [name for name, one, other in zip(data.names, digests, data.hashes) if one != other.tobytes()]
-        self.report("images of the data set unchanged", [f"{name} has other content now" for name in changed])
+        for name, now, before in zip(data.names, digests, data.hashes):
+            if now != before.tobytes():
+                yield f"{name} has other content now"
 
     def boxes(self):
-        """True boxes of the test split agree with the data set, if it has some. Raises ValueError, OSError."""
-        data, path = self.data, self.data.folder / BOXES
-        if not data.source.boxes:
-            return
-        members = data.members("test")
-        stored = read_json(path, list) if path.exists() else []
-        wrong = [f"{path} has boxes of {len(stored)} images, but should have {len(members)}"] * (
-            len(stored) != len(members)
-        )
+        """True boxes of the test split agree with the data set. Raises ValueError, OSError."""
+        data, path, members = self.data, self.data.folder / BOXES, self.data.members("test")
+        stored = read_json(path, list)
+        if len(stored) != len(members):
+            yield f"{path} has boxes of {len(stored)} images, but should have {len(members)}"
         for row, boxes in zip(members, stored):
             if boxes != test_boxes(data.source, data.number(data.names[row])):
-                wrong.append(f"those of {data.names[row]} differ")
-        self.report("true boxes agree with the data set", wrong)
+                yield f"those of {data.names[row]} differ"
 
     def duplicates(self):
         """No training image has the content of a validation or test image."""
         data, splits = self.data, list(SPLITS)
         pairs = examine.duplicates(data.hashes, data.parts)
-        wrong, held_out = [], 0
-        for one, other in pairs:
-            if data.parts[one] == SPLITS["train"]:
-                words = f"{data.names[one]} (train) equals {data.names[other]} ({splits[data.parts[other]]})"
-                wrong.append(f"{words}; build without --keep-duplicates to leave it out")
-            else:
-                held_out += 1
-        more = f" ({held_out} images are in both of these)" if held_out else ""
-        self.report(f"no image of the validation or test split is in training{more}", wrong)
+        leaks = [pair for pair in pairs if data.parts[pair[0]] == SPLITS["train"]]
+        both = len(pairs) - len(leaks)
+        more = f" ({both} images are in both of these)" if both else ""
+        self.report(
+            f"no image of the validation or test split is in training{more}",
+            (
+                f"{data.names[first]} (train) equals {data.names[second]} ({splits[data.parts[second]]}); build "
+                "without --keep-duplicates to leave it out"
+                for first, second in leaks
+            ),
+        )
 
     def balance(self, samples):
         """Absent and present alternate for every attribute, so that every even batch is 1:1, unless it is natural."""
-        data, balanced = self.data, self.data.manifest.sampling == "balanced"
+        data = self.data
         shape = (-1, 2, len(data.attributes), data.solvers)
-        labels, wrong = samples["label"], []
+        labels = samples["label"]
         if data.stream:
             labels = np.fromiter((datum.label for datum in records(data.folder / "train")), np.int64, len(samples))
         if len(labels) % np.prod(shape[1:]):
-            wrong.append(f"{len(labels)} records are not a whole number of rounds")
-        elif balanced:
+            yield f"{len(labels)} records are not a whole number of rounds"
+        elif data.manifest.sampling == "balanced":
             off = np.argwhere(labels.reshape(shape) != np.array([0, 1])[:, np.newaxis, np.newaxis])
-            wrong += [f"round {t}: {data.attributes[a]} is not absent, then present" for t, _, a, _ in off]
+            yield from (f"round {t}: {data.attributes[a]} is not absent, then present" for t, _, a, _ in off)
         else:
-            wrong += [f"record {i} has another label than planned" for i in np.flatnonzero(labels != samples["label"])]
-        what = "every batch 1:1 for every attribute" if balanced else "batches natural, labelled as planned"
-        self.report(what, wrong)
+            differ = np.flatnonzero(labels != samples["label"])
+            yield from (f"record {i} has another label than planned" for i in differ)
 
     def samples(self, samples):
         """Samples are training images with their labels, cropped as the paper allows. False if other images occur."""
-        data = self.data
-        images = samples["image"]
+        data, images = self.data, samples["image"]
         outside = np.flatnonzero((images < 0) | (images >= len(data.members("train"))))
-        self.report("only training images are sampled", [f"record {i} is of image {images[i]}" for i in outside])
+        wrong = (f"record {i} is of image {images[i]}" for i in outside)
+        if not self.report("only training images are sampled", wrong):
+            return False
         labels = data.labels("train")
-        if labels is None or len(outside):
-            return not len(outside)
+        if labels is None:
+            return True
         column = data.columns(len(samples))
         differ = np.flatnonzero(labels[images, column] != samples["label"])
-        names = [f"record {i}: {data.attributes[column[i]]} of {data.train_name(images[i])}" for i in differ]
-        self.report("labels of training records agree with their images", [f"{words} differs" for words in names])
+        names = (f"record {i}: {data.attributes[column[i]]} of {data.train_name(images[i])} differs" for i in differ)
+        self.report("labels of training records agree with their images", names)
 
         shifts = np.stack([samples["dx"], samples["dy"]]).astype(int)
         far = np.flatnonzero(abs(shifts).max(axis=0) > balance.LARGEST_SHIFT)
         wrong = [f"record {i} is shifted by {shifts[0, i]}, {shifts[1, i]}" for i in far]
-        smaller = (labels.sum(axis=0) * 2 <= len(labels))[column] == samples["label"]
-        may = {"both": smaller | True, "none": smaller & False, "minority": smaller}[data.settings.augment]
+        may = np.array([balance.augmented(data.settings.augment, of_one) for of_one in labels.T])[column, images]
         moved = shifts.any(axis=0) | (samples["mirror"] != 0)
         wrong += [f"record {i} is shifted, but its class is the larger one" for i in np.flatnonzero(moved & ~may)]
         self.report("patches shifted by at most 5 %, and only in the class that is augmented", wrong)
@@ -198,8 +209,12 @@ class Check:
         if image is None:
             return "does not decode"
         if not data.stream:
-            same = content_hash(content) == data.hashes[row].tobytes() or data.settings.convert
-            return None if same else "is not the image it was made from"
+            made = data.settings.convert or data.settings.detect  # not the image itself
+            return (
+                None
+                if made or content_hash(content) == data.hashes[row].tobytes()
+                else "is not the image it was made from"
+            )
         if data.source:
             expected = patch(data.source.face(data.number(data.names[row])), dx, dy, mirror).astype(int)
             if image.shape != expected.shape or abs(image - expected).mean() > TOLERANCE[data.settings.encoding]:

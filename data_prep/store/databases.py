@@ -12,6 +12,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 from tqdm import tqdm
 
+from data_prep.image_files import ImageError, decode
 from data_prep.store.environment import key, open_lmdb
 
 JPEG_QUALITY = 95  # the default of OpenCV, and so of Caffe's convert_imageset
@@ -77,12 +78,6 @@ def chosen(path, numbers):
             yield number, _datum(value, where)
 
 
-def record(path, number):
-    """The Datum of one record. Raises OSError."""
-    with contextlib.closing(chosen(path, [number])) as datums:
-        return next(datums)[1]
-
-
 def images(path, numbers=None):
     """The images of an LMDB, uint8 (height, width, 3) B G R, in key order or of the given numbers. Raises OSError."""
     with contextlib.closing(records(path) if numbers is None else chosen(path, numbers)) as datums:
@@ -119,15 +114,12 @@ def _datum(value, where):
 
 def decoded(datum):
     """The image of a Datum, uint8 (height, width, 3) B G R. Raises ValueError with the fault, for "record ..."."""
-    data = np.frombuffer(datum.data, dtype=np.uint8)
     if datum.encoded:
         try:
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-        except cv2.error:
-            image = None
-        if image is None:
+            return decode(datum.data)
+        except ImageError:
             raise ValueError("is not a readable image")
-        return image
+    data = np.frombuffer(datum.data, dtype=np.uint8)
     shape = datum.channels, datum.height, datum.width
     if datum.channels != 3 or min(shape) < 1 or np.prod(shape, dtype=float) != data.size:
         size = " x ".join(map(str, shape))
@@ -161,7 +153,9 @@ def write_lmdb(path, values, total, title):
     disk.
     """
     try:
-        size = map_size(path)
+        size = FIRST_MAP  # of the memory map, which is address space; it grows by doubling
+        while (path / "data.mdb").exists() and (path / "data.mdb").stat().st_size > size:
+            size *= 2
         with lmdb.open(str(path), map_size=size) as environment:
             done = environment.stat()["entries"]
         bar = tqdm(values, initial=done, total=total, desc=title, unit="image", disable=None, smoothing=0.05)
@@ -170,19 +164,8 @@ def write_lmdb(path, values, total, title):
             while not write_chunk(path, size, chunk):
                 size *= 2
             del chunk  # so that only one chunk is in memory
-    except lmdb.Error as error:
-        raise OSError(f"{path}: {error}")
-
-
-def map_size(path):
-    """The size in bytes of the memory map that an LMDB is written through: address space, not disk space.
-
-    It grows by doubling; a resumed build starts with the size that an undisturbed one has at this point.
-    """
-    size, data = FIRST_MAP, path / "data.mdb"
-    while data.exists() and data.stat().st_size > size:
-        size *= 2
-    return size
+    except lmdb.Error as error:  # such as a full disk
+        raise OSError(f"{path / 'data.mdb'}: {error}")
 
 
 def write_chunk(path, size, chunk):
@@ -207,11 +190,12 @@ def in_order(function, items, workers):
 
     Threads suffice, because OpenCV releases Python's lock, and images need not be copied between processes.
     """
-    cv2.setNumThreads(1)  # the threads here already use all cores
 
     def run(start):
         return [function(item) for item in items[start : start + TASK]]
 
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # the threads here already use all cores
     pool = concurrent.futures.ThreadPoolExecutor(workers)
     starts = iter(range(0, len(items), TASK))
     try:
@@ -223,3 +207,4 @@ def in_order(function, items, workers):
                 waiting.append(pool.submit(run, start))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        cv2.setNumThreads(threads)

@@ -14,10 +14,8 @@ import threading
 import time
 
 import cv2
-import numpy as np
 
-from data_prep.faces import image_size
-from data_prep.faces.image_size import ImageError
+from data_prep import image_files
 
 VIDEOS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
 # A file larger than this is no photo; decoded, a photo of 100 million pixels takes 300 MB.
@@ -123,19 +121,13 @@ def photo(path):
             return Photo(name, None, f"larger than {LARGEST_FILE >> 20} MB, no photo")
         with open(path, "rb") as file:
             data = file.read(LARGEST_FILE)
-        problem = size_problem(*image_size.size(data))
-        if problem:
-            return Photo(name, None, problem)
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        header = image_files.header(data)
+        problem = size_problem(header.width, header.height)
+        return Photo(name, None, problem) if problem else Photo(name, image_files.decode(data), None)
     except OSError as error:
         return Photo(name, None, error.strerror)
-    except ImageError as error:
+    except image_files.ImageError as error:
         return Photo(name, None, f"not a readable image ({error})")
-    except (cv2.error, MemoryError):
-        return Photo(name, None, "larger than OpenCV decodes")
-    if image is None:
-        return Photo(name, None, "not a readable image (damaged, or of a kind that OpenCV does not read)")
-    return Photo(name, image, None)
 
 
 def size_problem(width, height):
