@@ -9,6 +9,8 @@ import os
 import pathlib
 import stat
 
+from data_prep.errors import DataError
+
 
 def opened(path):
     """A regular file, opened for reading bytes; a pipe or device, which may never end, is refused. Raises OSError."""
@@ -73,24 +75,14 @@ def write_json(path, value):
 
 
 def read_json(path, kind=dict):
-    """The dict or list in a JSON file. Raises FileNotFoundError, OSError, and ValueError that names file and fault."""
+    """The dict or list in a JSON file. Raises FileNotFoundError, OSError, and DataError that names file and fault."""
     try:
         value = json.loads(read_bytes(path).decode(), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: damaged, not readable as JSON ({error})")
+        raise DataError(f"{path}: damaged, not readable as JSON ({error})")
     if not isinstance(value, kind):
-        raise ValueError(f"{path}: damaged, must hold a JSON {'object' if kind is dict else 'list'}")
+        raise DataError(f"{path}: damaged, must hold a JSON {'object' if kind is dict else 'list'}")
     return value
-
-
-def one_line(message, most=1000):
-    """A message as one printable line: control characters escaped, the middle of a long message left out.
-
-    Needed because names, labels and keys that come from a file may hold line breaks and escape sequences.
-    """
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(message))
-    half = most // 2 - 3
-    return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
 
 
 def _no_number(word):

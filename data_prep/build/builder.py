@@ -16,7 +16,6 @@ import numpy as np
 
 from data_prep import files, geometry
 from data_prep.build import estimate, examine, sheets
-from data_prep.build.prepared import Prepared
 from data_prep.errors import DataError
 from data_prep.plan.forms import Job
 from data_prep.settings import to_json
@@ -68,10 +67,13 @@ def _build(job, out, work, workers):
     # 1. Examine all images.
     found = examine.examine(source, workers)
     source.hashes = found.hashes
-    parts = np.where(np.isin(np.arange(len(source.names)), list(found.without_face)), 255, source.partition)
-    dropped = [] if source.settings.keep_duplicates else examine.in_training(found.hashes, parts)
+    pairs = examine.repeated(found.hashes, source.partition)
+    pairs = [pair for pair in pairs if pair[0] not in found.without_face]
+    dropped = [first for first, _ in pairs if source.partition[first] == SPLITS["train"]]
+    if source.settings.keep_duplicates:
+        dropped = []
     job.leave_out([*found.without_face, *dropped])
-    report(job, found, parts, len(dropped))
+    report(job, found, pairs, len(dropped))
 
     # 2. Print the cost.
     costs = estimate.costs(job, workers)
@@ -99,13 +101,10 @@ def _build(job, out, work, workers):
         if done < len(database.items):
             datums = in_order(database.record, database.items[done:], workers)
             write_lmdb(path, datums, len(database.items), database.name)
-    if job.samples is not None:
-        with files.replacing(work / "train_plan.npy") as file:
-            np.save(file, job.samples)
     if source.boxes and not source.aligner:
         files.write_json(work / BOXES, [test_boxes(source, index) for index in job.members["test"]])
     if found.without_face:
-        with files.replacing(work / WITHOUT_FACE, "w", newline="") as file:
+        with files.replacing(work / WITHOUT_FACE, "w", newline="", encoding="utf-8") as file:
             rows = ((source.names[index], reason) for index, reason in found.without_face.items())
             csv.writer(file).writerows([("image", "reason"), *rows])
     image_list.write(work, listing(job, found.hashes))
@@ -119,8 +118,7 @@ def _build(job, out, work, workers):
         checksums=manifest.checksums(work),
     )
     manifest.write(work, built)
-    data = Prepared(work, source)
-    sheets.write_sheets(data, data.samples(), work / sheets.FOLDER)
+    sheets.write_sheets(job, work / sheets.FOLDER)
 
     # 4. Make the folder appear under its name.
     shutil.rmtree(scratch)
@@ -130,12 +128,11 @@ def _build(job, out, work, workers):
     return built
 
 
-def report(job, found, parts, dropped):
+def report(job, found, pairs, dropped):
     """Print what was left out, and which figures will rest on few images, a line for each on standard error."""
     source, names, lines = job.source, list(SPLITS), []
-    pairs = [pair for pair in examine.duplicates(found.hashes, parts) if parts[pair[1]] != 255]
     if pairs:
-        first = " and ".join(f"{source.names[place]} ({names[parts[place]]})" for place in pairs[0])
+        first = " and ".join(f"{source.names[place]} ({names[source.partition[place]]})" for place in pairs[0])
         what = f"{dropped} training images that are also in the validation or test split are left out"
         if not dropped:
             what = "none of them is left out of training"

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from data_prep.faces.aligner import NoFace, misplaced
 from data_prep.sources.source import content_hash
 from data_prep.store.databases import in_order
-from data_prep.store.image_list import DIGEST, SPLITS
+from data_prep.store.image_list import DIGEST
 
 # Of images that a CSV file takes as aligned so many are searched for faces; at least FOUND must be, to judge by them.
 SEARCHED, FOUND = 24, 3
@@ -76,26 +76,12 @@ def check_aligned(source, sizes):
         raise source.error(odd[0], f"{what}; {REMEDY}")
 
 
-def duplicates(hashes, parts):
-    """Pairs of equal images in different splits, as indices into `hashes`, the earlier split first.
+def repeated(hashes, parts):
+    """Pairs of equal images, the first of which is in an earlier split (TRAIN, VAL, TEST) than the second.
 
-    hashes: (M, 16) uint8; parts: (M,) of TRAIN, VAL, TEST
+    hashes: (N, 16) uint8; parts: (N,). Every image that is in a later split too is the first of one pair.
     """
-    words = np.ascontiguousarray(hashes).view("V16").ravel()
-    _, group, sizes = np.unique(words, return_inverse=True, return_counts=True)
-    several = np.flatnonzero(sizes[group] > 1)
-    several = several[np.lexsort((several, parts[several], group[several]))]
-    pairs, first = [], None
-    for place in several:
-        if first is None or group[first] != group[place]:
-            first = place
-        elif parts[first] != parts[place]:
-            pairs.append((int(first), int(place)))
-    return pairs
-
-
-def in_training(hashes, parts):
-    """Indices, ascending, of all training images whose content is also in the validation or test split."""
-    words = np.ascontiguousarray(hashes).view("V16").ravel()
-    held_out = set(words[parts != SPLITS["train"]].tolist())
-    return [place for place in np.flatnonzero(parts == SPLITS["train"]) if words[place].tobytes() in held_out]
+    contents = [digest.tobytes() for digest in hashes]
+    last = {contents[index]: index for index in np.argsort(parts, kind="stable")}
+    pairs = ((index, last[content]) for index, content in enumerate(contents))
+    return [(first, int(second)) for first, second in pairs if parts[first] < parts[second]]

@@ -1,6 +1,4 @@
-"""Contact sheets: some training patches of every attribute, and how one face was augmented, to be looked at."""
-
-import pathlib
+"""Contact sheets: some training patches of every attribute, and how one face is augmented, to be looked at."""
 
 import cv2
 import numpy as np
@@ -9,34 +7,27 @@ from data_prep.geometry import FACE_SIZE, MARGIN, PATCH_SIZE
 from data_prep.pictures import COLOURS, padded, stacked, text, write_image
 
 FOLDER = "sheets"  # in a folder of LMDBs
-COLUMNS, SHOWN = 6, 12
+COLUMNS, SHOWN, LOOKED_AT = 6, 12, 2000
 SIDE, GAP, LINE = 112, 6, 22
 
 
-def write_sheets(data, samples, out):
-    """Write the contact sheets of a Prepared folder to folder `out`: ATTRIBUTE.jpg and augmentation.png.
+def write_sheets(job, out):
+    """Write the contact sheets of a Job to folder `out`: ATTRIBUTE.jpg and augmentation.png. Raises DataError, OSError.
 
-    samples: (M,) of balance.SAMPLE, the training samples
-    augmentation.png is left out if no patch was shifted or the whole faces are not available. Raises OSError.
+    augmentation.png is left out if no patch is shifted.
     """
-    out = pathlib.Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    column = data.columns(len(samples))
-    for number, name in enumerate(data.attributes):
-        rows = np.flatnonzero(column == number)
-        sides = [rows[samples["label"][rows] == label][:COLUMNS] for label in (1, 0)]
-        pictures = [data.training_patches(samples, side) for side in sides]
-        write_image(out / f"{name}.jpg", attribute(name, *pictures))
-    moved = np.flatnonzero((samples["dx"] != 0) | (samples["dy"] != 0))
-    if not len(moved) or (data.stream and not data.source):
-        return
-    image = np.bincount(samples["image"][moved]).argmax()  # the face that was cut most often
-    own = moved[samples["image"][moved] == image]
-    _, first = np.unique(samples[own], return_index=True)
-    shown = own[np.sort(first)][:SHOWN]
-    cuts = list(zip(samples[shown], data.training_patches(samples, shown)))
-    (face,) = data.whole_faces([image])
-    write_image(out / "augmentation.png", augmentation(data.train_name(image), face, cuts))
+    out.mkdir(exist_ok=True)
+    samples = job.plan.rounds(0, min(job.plan.largest, LOOKED_AT))  # (n, 2, A)
+    for number, name in enumerate(job.attributes):
+        own = samples[:, :, number].ravel()
+        sides = [[job.train_patch(sample) for sample in own[own["label"] == label][:COLUMNS]] for label in (1, 0)]
+        write_image(out / f"{name}.jpg", attribute(name, *sides))
+    moved = samples[(samples["dx"] != 0) | (samples["dy"] != 0)]
+    if len(moved):
+        image = np.bincount(moved["image"]).argmax()  # the face that is cut most often
+        _, first = np.unique(own := moved[moved["image"] == image], return_index=True)
+        cuts = [(sample, job.train_patch(sample)) for sample in own[np.sort(first)][:SHOWN]]
+        write_image(out / "augmentation.png", augmentation(job.train_name(image), job.train_face(image), cuts))
 
 
 def attribute(name, present, absent):
@@ -49,7 +40,7 @@ def attribute(name, present, absent):
 
 
 def augmentation(name, face, cuts):
-    """How one face was augmented: the 256 x 256 face with the outlines of its patches, and the patches.
+    """How one face is augmented: the 256 x 256 face with the outlines of its patches, and the patches.
 
     name: name of the face; cuts: list of (sample of balance.SAMPLE, patch (224, 224, 3))
     """

@@ -91,6 +91,19 @@ class Job:
             self._buffers.mirror = np.empty((PATCH_SIZE, PATCH_SIZE, 3), np.uint8)
         return self.source.face(index, self._buffers.face)
 
+    def train_name(self, image):
+        """Name of training image number `image`."""
+        return self.source.names[self.members["train"][image]]
+
+    def train_face(self, image):
+        """Training image number `image` as a 256 x 256 face. Raises DataError."""
+        return self.source.face(self.members["train"][image])
+
+    def train_patch(self, sample):
+        """The patch of a sample (of balance.SAMPLE), as the network gets it. Raises DataError."""
+        image, _, dx, dy, mirror = sample.item()
+        return patch(self.train_face(image), dx, dy, mirror)
+
     def _train_record(self, sample):
         image, label, dx, dy, mirror = sample.item()
         whole = self._face(self.members["train"][image])

@@ -50,66 +50,48 @@ def label_datum(labels):
 
 
 def count(path):
-    """The number of records of an LMDB, 0 if it does not exist yet."""
-    if not (path / "data.mdb").exists():
-        return 0
+    """The number of records of an LMDB, 0 if it cannot be read, as that of a build that was killed at its start."""
     try:
         with open_lmdb(path) as environment:
             return environment.stat()["entries"]
-    except OSError:  # a build was killed while it created the LMDB
+    except OSError:
         return 0
 
 
-def records(path):
-    """The Datum messages of an LMDB in key order. Raises OSError that names the record for a damaged one."""
-    with _reading(path) as transaction:
-        for name, value in transaction.cursor():
-            yield _datum(value, f"{path}: record {name.decode(errors='replace')}")
+def records(path, numbers=None):
+    """(where, Datum) of the records of an LMDB, in key order or of the given numbers; where: the record, for errors.
 
-
-def chosen(path, numbers):
-    """(number, Datum) of the records with these numbers, in the given order. Raises OSError that names the record."""
-    with _reading(path) as transaction:
-        for number in map(int, numbers):
-            where = f"{path}: record {number:08d}"
-            value = transaction.get(key(number))
-            if value is None:
-                raise OSError(f"{where} is missing")
-            yield number, _datum(value, where)
-
-
-def images(path, numbers=None):
-    """The images of an LMDB, uint8 (height, width, 3) B G R, in key order or of the given numbers. Raises OSError."""
-    with contextlib.closing(records(path) if numbers is None else chosen(path, numbers)) as datums:
-        for number, datum in enumerate(datums) if numbers is None else datums:
-            try:
-                yield decoded(datum)
-            except ValueError as error:
-                raise OSError(f"{path}: record {number:08d} {error}")
-
-
-@contextlib.contextmanager
-def _reading(path):
-    """A read transaction on an LMDB. Raises OSError, also for damaged pages."""
+    Raises OSError that names the record, for a missing or damaged one.
+    """
     with open_lmdb(path) as environment:
         try:
             with environment.begin() as transaction:
-                yield transaction
+                found = transaction.cursor() if numbers is None else _chosen(transaction, numbers)
+                for name, value in found:
+                    where = f"{path}: record {name.decode(errors='replace')}"
+                    if value is None:
+                        raise OSError(f"{where} is missing")
+                    try:
+                        yield where, caffe_pb2.Datum.FromString(value)
+                    except DecodeError:
+                        raise OSError(f"{where} is not a Datum; build the database again")
         except lmdb.Error as error:
             raise OSError(f"{path}: damaged LMDB ({error}); build it again")
 
 
-def keys(path):
-    """The keys of an LMDB (bytes), in order. Raises OSError."""
-    with _reading(path) as transaction:
-        yield from transaction.cursor().iternext(values=False)
+def _chosen(transaction, numbers):
+    for number in map(int, numbers):
+        yield key(number), transaction.get(key(number))
 
 
-def _datum(value, where):
-    try:
-        return caffe_pb2.Datum.FromString(value)
-    except DecodeError:
-        raise OSError(f"{where} is not a Datum; build the database again")
+def images(path, numbers=None):
+    """The images of an LMDB, uint8 (height, width, 3) B G R, in key order or of the given numbers. Raises OSError."""
+    with contextlib.closing(records(path, numbers)) as datums:
+        for where, datum in datums:
+            try:
+                yield decoded(datum)
+            except ValueError as error:
+                raise OSError(f"{where} {error}")
 
 
 def decoded(datum):
@@ -134,13 +116,13 @@ def read_labels(path, attributes=None):
     Raises OSError that names the record, for labels other than 0 and 1 or a wrong number of labels.
     """
     rows = []
-    for number, datum in enumerate(records(path)):
+    for where, datum in records(path):
         row = datum.data
         attributes = len(row) if attributes is None else attributes
         if len(row) != attributes or not row or row.strip(b"\0\1"):
             right = len(row) == attributes
             what = "labels other than 0 and 1" if right else f"{len(row)} labels, but should have {attributes}"
-            raise OSError(f"{path}: record {number:08d} has {what}; build the database again")
+            raise OSError(f"{where} has {what}; build the database again")
         rows.append(np.frombuffer(row, dtype=np.uint8))
     return np.array(rows).reshape(len(rows), attributes or 0) == 1
 

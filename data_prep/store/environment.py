@@ -5,6 +5,7 @@ import pathlib
 
 import lmdb
 
+from data_prep.files import opened
 from data_prep.start import REPOSITORY
 
 # The engine's own module, which needs no Caffe, by its path: `caffe` may be BVLC's here.
@@ -23,6 +24,7 @@ def open_lmdb(path, **options):
     data = pathlib.Path(path) / "data.mdb"
     try:
         if data.exists():
+            opened(data).close()  # raises OSError for a pipe or device, which may never end
             lmdb_file.check_file(data)
         return lmdb.open(str(path), readonly=True, lock=False, subdir=True, **options)
     except (lmdb.Error, OSError) as error:

@@ -8,6 +8,7 @@ import numpy as np
 
 from data_prep import files, geometry
 from data_prep.attributes import is_name
+from data_prep.errors import DataError
 from data_prep.settings import from_json, setting, to_json
 
 NAME = "manifest.json"
@@ -199,7 +200,7 @@ def checksum(folder):
 def checksums(folder):
     """The SHA-256 checksums of the files in a folder of LMDBs: dict path below it -> checksum. Raises OSError."""
     folder = pathlib.Path(folder)
-    paths = [*folder.glob("*/data.mdb"), *folder.glob("*.csv"), *folder.glob("*.json"), *folder.glob("*.npy")]
+    paths = [*folder.glob("*/data.mdb"), *folder.glob("*.csv"), *folder.glob("*.json")]
     names = sorted(path.relative_to(folder).as_posix() for path in paths)
     return {name: files.sha256(folder / name) for name in names if name not in (NAME, "settings.json")}
 
@@ -241,7 +242,7 @@ def read(folder):
     """The Manifest of an LMDB folder.
 
     Only `attributes` is required; other missing keys take their defaults. Raises FileNotFoundError, OSError, and
-    ValueError, with one line that names file and key, for a value of the wrong type, length or range.
+    DataError that names file and key, for a value of the wrong type, length or range.
     """
     path = pathlib.Path(folder) / NAME
     try:
@@ -250,3 +251,5 @@ def read(folder):
         raise FileNotFoundError(f"{path}: missing; face-cascade data (make lmdb) writes it")
     except OSError as error:
         raise OSError(f"{path}: {error.strerror}")
+    except ValueError as error:
+        raise DataError(error)
