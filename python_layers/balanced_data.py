@@ -1,6 +1,8 @@
 """Balanced, augmented mini-batches, cropped during training: Caffe Python layer `BalancedData` (section 3.4.1)."""
 
+import dataclasses
 import pathlib
+import typing
 import weakref
 
 import caffe
@@ -8,26 +10,36 @@ import numpy as np
 
 from data_prep.geometry import PATCH_SIZE
 from data_prep.plan.balance import SAMPLE, Plan
+from data_prep.settings import like, setting
 from data_prep.store import manifest
 from data_prep.store.databases import read_labels
+from data_prep.store.manifest import SPLITS
+from models.options import NetworkOptions
 from python_layers import arrays
-from python_layers.parameters import check_count, is_whole, logs_errors, read_parameters
+from python_layers.parameters import check_count, logs_errors, read_parameters
 from python_layers.prefetch import Pool
 
-SPLITS = ("train", "val", "test")
-DEFAULTS = {
-    **{"source": "data/lmdb", "attributes": None, "batch": 4, "split": None},
-    **{"seed": None, "workers": None, "ahead": 2},
-}
-CHECKS = {
-    "source": (lambda v: isinstance(v, str), "the folder of LMDBs in the compact form"),
-    "attributes": (lambda v: v is None or isinstance(v, list), "a list of names"),
-    "batch": (lambda v: is_whole(v, 1), "a whole number of images; even for training, per attribute"),
-    "split": (lambda v: v is None or v in SPLITS, f"one of {', '.join(SPLITS)}"),
-    "seed": (lambda v: v is None or is_whole(v, 0), "a whole number >= 0"),
-    "workers": (lambda v: v is None or is_whole(v, 1), "a whole number of processes >= 1"),
-    "ahead": (lambda v: is_whole(v, 1), "a whole number of batches >= 1"),
-}
+
+@dataclasses.dataclass
+class Parameters:
+    """The parameters of BalancedData.
+
+    source: folder of LMDBs in the compact form; attributes: those that the net is for, in order, the folder's by
+    default batch: TRAIN: b, images per attribute, even; TEST: images split: "train" (balanced), "val" or "test" (in
+    order); by default train in TRAIN and val in TEST seed: of sampling and augmentation, the folder's own by default
+    workers: processes that prepare batches; by default one per core, but no more than 16 or one for every 16 images
+    of a batch, and at least two; ahead: batches they prepare in advance
+    """
+
+    source: str = like(NetworkOptions, "lmdb")
+    attributes: typing.Optional[list[str]] = None
+    batch: int = setting(4, least=1)
+    split: typing.Optional[str] = setting(None, choices=SPLITS)
+    seed: typing.Optional[int] = setting(None, least=0)
+    workers: typing.Optional[int] = setting(None, least=1)
+    ahead: int = setting(2, least=1)
+
+
 # A float32 is exact only for whole numbers up to 2^24, so the position is stored in digits.
 DIGITS, BASE = 4, 1 << 16
 
@@ -84,15 +96,7 @@ class BalancedData(caffe.Layer):
     `param { lr_mult: 0 decay_mult: 0 }`: snapshots then store it, and resumed training continues with the next batch.
     Give the layer a name that no layer of another net has, such as balanced_data, because Caffe copies blobs by name.
 
-    param_str, JSON:
-      source   "data/lmdb"  folder of the LMDBs
-      attributes  null      the attributes that the net is for, in order; null: those of the folder
-      batch    4            TRAIN: b, images per attribute, even; TEST: images
-      split    null         "train" (balanced), "val" or "test" (in order); null: train in TRAIN, val in TEST
-      seed     null         seed of sampling and augmentation; null: the folder's own
-      workers  null         processes that prepare batches; null: one per core, but no more than 16 or one for
-                            every 16 images of a batch, and at least two
-      ahead    2            batches they prepare in advance
+    param_str, JSON: see Parameters.
 
     Raises ValueError for wrong parameters, PrefetchError for an unreadable face.
     """
@@ -103,24 +107,24 @@ class BalancedData(caffe.Layer):
     def setup(self, bottom, top):
         check_count(self, "bottom", bottom, (0,), "none")
         check_count(self, "top", top, (2,), "data, label_flat")
-        given = read_parameters(self, DEFAULTS, CHECKS)
-        self.split = given["split"] or SPLITS[int(self.phase)]
-        self.folder = pathlib.Path(given["source"])
-        prepared, self.labels = read_folder(self.folder, self.split, given["attributes"])
+        given = read_parameters(self, Parameters)
+        self.split = given.split or SPLITS[int(self.phase)]
+        self.folder = pathlib.Path(given.source)
+        prepared, self.labels = read_folder(self.folder, self.split, given.attributes)
         attributes, self.frame = prepared.attributes, prepared.frame
-        self.size = given["batch"]
+        self.size = given.batch
         self.images = self.size
         if self.split == "train":
             if self.size % 2:
                 raise ValueError(f"BalancedData: batch must be even, because half of it is positive, not {self.size}")
             settings = prepared.settings
-            seed = settings.seed if given["seed"] is None else given["seed"]
+            seed = settings.seed if given.seed is None else given.seed
             self.plan = Plan(self.labels, attributes, seed, settings.augment, settings.sampling)
             self.images *= len(attributes)
             self.blobs.add_blob(DIGITS)
             self.blobs[0].data[...] = 0
         self.position = self.next = 0
-        self.ahead, self.workers = given["ahead"], given["workers"]
+        self.ahead, self.workers = given.ahead, given.workers
         self.pool, self.wait_for_copy = None, lambda: None
 
     @logs_errors

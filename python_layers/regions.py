@@ -6,8 +6,6 @@ from models import table1
 from python_layers import arrays, receptive_field
 
 ROWS_TO_CONV3 = table1.TASK_ONE
-# Default parameters of the layer RegionMapper, the paper's values.
-DEFAULTS = {"threshold": 0.5, "average_weight": 0.5, "gradient": "none"}
 ROWS_TO_IMAGE = table1.SHARED + (table1.CONV3,) + table1.TASK_ONE
 
 

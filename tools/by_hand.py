@@ -8,6 +8,7 @@
 The names of the attributes are those in the comment of deploy.prototxt, the data those that train_val.prototxt reads.
 """
 
+import json
 import pathlib
 import re
 
@@ -15,6 +16,7 @@ from data_prep import files
 from data_prep.store import manifest
 from models import generate
 from models.networks import attributes_of
+from models.options import NetworkOptions
 from tools import model_files
 from tools.errors import ToolError
 from tools.record import TRAINED, Data, Settings, Stage
@@ -97,11 +99,11 @@ def stage(root, path, iterations):
 def data_of(root, places):
     """The Data that a train_val prototxt reads and its deploy prototxt is for. Raises ToolError."""
     layers = {layer.name: layer for layer in model_files.read(root / places["net"]).layer if layer.include}
-    compact = "balanced_data" in layers
+    compact, lmdb = "balanced_data" in layers, NetworkOptions.lmdb
     if compact:
-        lmdb = model_files.parameters(layers["balanced_data"], {"source": "data/lmdb"})["source"]
-    else:
-        lmdb = str(pathlib.Path(layers["data"].data_param.source).parent) if "data" in layers else "data/lmdb"
+        lmdb = json.loads(layers["balanced_data"].python_param.param_str or "{}").get("source", lmdb)
+    elif "data" in layers:
+        lmdb = str(pathlib.Path(layers["data"].data_param.source).parent)
     checksum = manifest.checksum(root / lmdb) if manifest.exists(root / lmdb) else ""
     names = attributes_of((root / places["deploy"]).read_text(encoding="utf-8", errors="replace"))
     return Data(lmdb, checksum, names, "compact" if compact else "stream")

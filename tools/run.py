@@ -174,9 +174,10 @@ class Run:
         """Raise ToolError if the LMDB folder is missing, damaged, or holds other data than the run was trained on."""
         found = read_data(self.lmdb, self.folder)
         try:
+            manifest.check_files(self.lmdb, manifest.read(self.lmdb))
             for path in sorted(self.lmdb.glob("*/data.mdb")):
                 environment.open_lmdb(path.parent).close()  # Caffe's own Data layer would end with a bus error
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise ToolError(str(error))
         if found.checksum != self.data.checksum:
             raise ToolError(

@@ -61,9 +61,9 @@ def check_data(layer):
     if layer.python_param.layer == "BalancedData":
         from python_layers import balanced_data
 
-        given = model_files.parameters(layer, balanced_data.DEFAULTS)
-        split = given["split"] or balanced_data.SPLITS[phases[0] if phases else 0]
-        balanced_data.read_folder(given["source"], split, given["attributes"])
+        given = model_files.parameters(layer, balanced_data.Parameters)
+        split = given.split or balanced_data.SPLITS[phases[0] if phases else 0]
+        balanced_data.read_folder(given.source, split, given.attributes)
     elif layer.type == "Data":
         environment.open_lmdb(layer.data_param.source).close()
 
