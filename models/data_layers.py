@@ -1,4 +1,4 @@
-"""The data layers of the networks' prototxts: BalancedData on the compact form, Data on the stream form, or an Input."""
+"""The data layers of the prototxts: BalancedData on the compact form, Data on the stream form, or an Input."""
 
 from models import table1
 from models.prototxt import banner, block, in_phase, layer, python, quoted, reshape
