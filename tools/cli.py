@@ -43,6 +43,7 @@ COMMANDS = {
     "check": Command("data_prep.check.check_data", "verify LMDBs against their data set"),
     "synthetic": Command("data_prep.synthetic.synthetic_faces", "render synthetic faces, for trials without photos"),
     "models": Command("models.generate", "rewrite models/ and solver/ for Caffe's own commands"),
+    "model": Command("tools.model", "from a data set to a trained model, report and ONNX file"),
     "train": Command("tools.train.command", "train the stages of a run"),
     "average": Command("tools.train.average_command", "measure the average region of a run", caffe="run"),
     "evaluate": Command("tools.evaluate.command", "measure accuracy and regions on the test split", caffe="run"),

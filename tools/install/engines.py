@@ -87,6 +87,8 @@ def choose(wanted, device="cpu", precision="float32", find_obstacle=None):
     wanted: "auto", "bvlc" or "torch"; find_obstacle: function that returns why BVLC Caffe cannot run here, or None
     Raises ToolError if the engine asked for does not support the device or the precision.
     """
+    if wanted not in CHOICES:
+        raise ToolError(f"unknown Caffe {wanted!r}; choose one of {', '.join(CHOICES)}")
     if wanted == "bvlc" and device != "cpu" and cpu_build():
         raise ToolError(
             f"BVLC Caffe here is a build for the CPU and cannot use {device}; leave out --caffe, or give --caffe torch"

@@ -27,7 +27,6 @@ def test_the_caffe_is_chosen_for_the_stated_reason(wanted, device, precision, ob
     "wanted, device, precision, words",
     [
         ("caffe2", "cpu", "float32", "unknown Caffe 'caffe2'; choose one of auto, bvlc, torch"),
-        ("auto", "gpu0", "float32", "unknown device 'gpu0'; give cpu, cuda"),
         ("bvlc", "cuda:0", "float32", "is a build for the CPU and cannot use cuda:0"),
         ("bvlc", "cpu", "bfloat16", "computes in float32 only, not bfloat16"),
     ],
