@@ -20,7 +20,7 @@ from data_prep.build import estimate
 from data_prep.build.builder import build
 from data_prep.plan.forms import Job
 from data_prep.settings import add_options, given, setting
-from data_prep.sources.opening import default_attributes, open_source
+from data_prep.sources.opening import open_source
 from data_prep.store import manifest
 
 
@@ -64,7 +64,7 @@ def run(arguments):
     options = Options(**given(arguments, Options))
     settings = manifest.Settings(**given(arguments, manifest.Settings))
     source = open_source(arguments.data, settings, options.expect)
-    attributes = options.attributes or default_attributes(source)
+    attributes = options.attributes or source.default_attributes
     workers = options.workers or len(os.sched_getaffinity(0))
     if not options.dry_run:
         built = build(source, options.out, attributes, options.form, workers)

@@ -71,6 +71,8 @@ class Folder:
 class Zip(Folder):
     """Images in a zip file, which stays as it is."""
 
+    _zip = None
+
     def locate(self, names, scratch=None):
         """As Folder.locate."""
         try:
@@ -101,11 +103,14 @@ class Zip(Folder):
 
     def close(self):
         """As Folder.close."""
-        self._zip.close()
+        if self._zip:
+            self._zip.close()
 
 
 class Tar(Folder):
     """Images in a tar file, compressed or not, which is unpacked first."""
+
+    _unpacked = None
 
     def locate(self, names, scratch=None):
         """As Folder.locate."""
@@ -123,7 +128,8 @@ class Tar(Folder):
 
     def close(self):
         """As Folder.close."""
-        self._unpacked.cleanup()
+        if self._unpacked:
+            self._unpacked.cleanup()
 
 
 def open_images(path, key):

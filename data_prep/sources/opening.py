@@ -2,7 +2,6 @@
 
 import pathlib
 
-from data_prep.attributes import PAPER_ATTRIBUTES
 from data_prep.errors import DataError
 from data_prep.sources import celeba, csv_table, lfwa
 from data_prep.store.manifest import DEFAULTS
@@ -32,11 +31,6 @@ def reopen(manifest, path=None):
     Raises DataError.
     """
     return open_source(path or manifest.source.path, manifest.settings, manifest.source.kind)
-
-
-def default_attributes(source):
-    """The attributes that are learned unless others are asked for: the paper's twenty, or all columns of a CSV."""
-    return list(source.attributes if source.kind == "csv" else PAPER_ATTRIBUTES)
 
 
 def find(path, expect=None):

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from data_prep import geometry, image_files, spelling
+from data_prep.attributes import PAPER_ATTRIBUTES
 from data_prep.errors import DataError
 from data_prep.faces.aligner import Aligner
 from data_prep.store.image_list import DIGEST
@@ -62,6 +63,11 @@ class Source:
     def synthetic(self):
         """Whether the faces are rendered ones, which data_prep.synthetic marks by a file beside the labels."""
         return (self.files[0].parent / SYNTHETIC).exists()
+
+    @property
+    def default_attributes(self):
+        """The attributes that are learned unless others are asked for: the paper's twenty, or all columns of a CSV."""
+        return list(self.attributes if self.kind == "csv" else PAPER_ATTRIBUTES)
 
     def open(self, scratch=None):
         """Find all images. scratch: folder for what must be unpacked, None for one of its own.
