@@ -68,7 +68,7 @@ def run(arguments):
         current = model.new_run(folder, folder / "lmdb", settings)
         current.settings.engine = engine.name
         print(f"step 2: training on {engines.NAMES[engine.name]}", flush=True)
-        call = stages.Call(engine, lock=lock)
+        call = stages.Call(engine, lock)
         stages.train(current, command.DEFAULT_STAGES, call, arguments.restart)
         print("step 3: evaluation", flush=True)
         stages.tool(current, call, ["evaluate", "--run", str(folder)])
@@ -127,7 +127,7 @@ def compare(run, call, pictures):
         return None
     words = ["predict", "--run", str(run.folder), "--out", str(out), "--no-pictures", "--aligned", *pictures]
     # The record names the engine that trained, and predict would use that one.
-    stages.tool(run, stages.Call(bvlc, lock=call.lock), [*words, "--caffe=bvlc", "--device=cpu"])
+    stages.tool(run, stages.Call(bvlc, call.lock), [*words, "--caffe=bvlc", "--device=cpu"])
     ours, theirs = (probabilities(run.folder / name) for name in ("predictions", out.name))
     largest = max(abs(a - b) for a, b in zip(ours, theirs))
     return (

@@ -131,7 +131,7 @@ def forecast(current, call):
         words = [str(call.engine.caffe.absolute()), "train", f"-solver={generate.in_run(name)['solver']}"]
         environment = {**call.engine.environment(current.settings.threads), "GLOG_minloglevel": "0"}
         log = pathlib.Path(scratch) / "train.log"
-        training.run([*words, *stages.training_flags(current, call)], log, watch, environment, folder=scratch)
+        training.run([*words, *stages.training_flags(current)], log, watch, environment, folder=scratch)
     if len(watch.times) < 3:
         return None
     each = (watch.times[2] - watch.times[1]) / TRIAL
