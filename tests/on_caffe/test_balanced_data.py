@@ -112,7 +112,7 @@ def workers_of(folder):
 
 
 def wait_until(condition):
-    end = time.time() + 60
+    end = time.time() + 300  # on a busy machine Caffe starts in a minute
     while not condition() and time.time() < end:
         time.sleep(0.05)
     return condition()
