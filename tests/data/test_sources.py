@@ -17,6 +17,13 @@ from data_prep.store.manifest import Settings
 from data_prep.synthetic import synthetic_faces
 
 
+@pytest.fixture(scope="module")
+def lfwa_source(lfwa_faces):
+    source = open_source(lfwa_faces)
+    source.open()
+    return source
+
+
 def same_source(one, other):
     assert one.names == other.names and one.attributes == other.attributes
     np.testing.assert_array_equal(one.labels, other.labels)
@@ -84,7 +91,7 @@ def write_mat_73(path, variables):
 
 
 @pytest.mark.parametrize("variant", ["7.3", "characters", "unpadded", "row cells", "identities", "tgz"])
-def test_variants_of_lfwa_give_the_same(lfwa_faces, tmp_path, variant):
+def test_variants_of_lfwa_give_the_same(lfwa_faces, lfwa_source, tmp_path, variant):
     annotation = scipy.io.loadmat(lfwa_faces / lfwa.ANNOTATION)
     indices = {k: v for k, v in scipy.io.loadmat(lfwa_faces / lfwa.INDICES).items() if k[0] != "_"}
     names = [str(name[0]) for name in annotation["name"].ravel()]
@@ -115,23 +122,24 @@ def test_variants_of_lfwa_give_the_same(lfwa_faces, tmp_path, variant):
         subprocess.run(["tar", "-czf", tmp_path / "lfw.tgz", "-C", lfwa_faces, "lfw"], check=True)
     else:
         (tmp_path / "lfw").symlink_to(lfwa_faces / "lfw")
-    same_source(open_source(lfwa_faces), open_source(tmp_path))
+    same_source(lfwa_source, open_source(tmp_path))
 
 
-def test_half_of_lfwa_is_for_training_and_no_person_is_in_two_splits(lfwa_faces):
-    data = open_source(lfwa_faces)
+def test_half_of_lfwa_is_for_training_and_no_person_is_in_two_splits(lfwa_faces, lfwa_source):
+    data = lfwa_source
     people = [{n.split("/")[0] for n, p in zip(data.names, data.partition) if p == part} for part in range(3)]
     assert (data.partition == 2).sum() == 25 and (data.partition == 1).sum() > 0
     assert not (people[0] & people[1] or people[0] & people[2] or people[1] & people[2])
-    other = open_source(lfwa_faces, Settings(seed=2))
+    other = open_source(lfwa_faces, Settings(seed=2, frame="none"))
+    assert other.frame is None
     assert (other.partition != data.partition).any() and ((other.partition == 2) == (data.partition == 2)).all()
 
 
-def test_lfwa_is_framed_like_celeba(lfwa_faces, tmp_path):
+def test_lfwa_is_framed_like_celeba(lfwa_source, tmp_path):
     """The same faces in both layouts give the same patches and boxes, up to resampling."""
     synthetic_faces.generate(tmp_path / "faces", 10, 4, {"Male": 0.5, "Smiling": 0.5}, workers=1)
-    celeba, source = open_source(tmp_path / "faces"), open_source(lfwa_faces)
-    celeba.open(), source.open()
+    celeba, source = open_source(tmp_path / "faces"), lfwa_source
+    celeba.open()
     assert source.frame == ((103.0, 112.0), (146.0, 112.0)) and celeba.frame is None
     for index in range(10):
         expected, found = celeba.face(index).astype(int), source.face(index)
@@ -156,10 +164,9 @@ def test_eyes_are_moved_to_celebas_positions():
         assert abs(rows.mean() - y) < 1 and abs(columns.mean() + half.start - x) < 1
 
 
-def test_eye_positions_can_be_given_and_framing_switched_off(small_faces, lfwa_faces):
+def test_eye_positions_can_be_given(small_faces):
     given = Settings(eyes=(60, 110, 100, 115))
     assert open_source(small_faces, given).frame == ((60, 110), (100, 115))
-    assert open_source(lfwa_faces, Settings(frame="none")).frame is None
 
 
 def test_the_layout_of_a_folder_is_recognised_or_what_was_looked_for_is_listed(small_faces, lfwa_faces, tmp_path):
