@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from data_prep import start
 from data_prep.files import write_bytes
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 # Source Sans Pro, from the package font-source-sans-pro.
 FONT_PACKAGE, FONTS = "font_source_sans_pro", {False: "SourceSansPro-Regular.ttf", True: "SourceSansPro-Semibold.ttf"}
 
@@ -29,11 +29,11 @@ COLOURS = [bgr(colour) for colour in PALETTE]
 
 @functools.lru_cache(maxsize=64)
 def font(size, bold=False):
-    """The font of all pictures at a size in pixels, for Pythons beside .venv too. Raises FileNotFoundError."""
-    for folder in sorted(REPOSITORY.glob(f".venv/lib/python3*/site-packages/{FONT_PACKAGE}/files")):
-        if (folder / FONTS[bold]).exists():
-            return ImageFont.truetype(str(folder / FONTS[bold]), size)
-    raise FileNotFoundError("the font's package font-source-sans-pro is not in .venv; run: make .venv/ready")
+    """The font of all pictures at a size in pixels. Raises FileNotFoundError."""
+    path = start.in_venv(FONT_PACKAGE, "files", FONTS[bold])
+    if path is None:
+        raise FileNotFoundError("the font's package font-source-sans-pro is not in .venv; run: make .venv/ready")
+    return ImageFont.truetype(path, size)
 
 
 def printable(words):
@@ -110,8 +110,8 @@ def dashed(image, box, colour, thickness=2, dash=8):
     lines = [((x, y), (min(x + dash, x2), y)) for x in range(x1, x2, 2 * dash) for y in (y1, y2)]
     lines += [((x, y), (x, min(y + dash, y2))) for y in range(y1, y2, 2 * dash) for x in (x1, x2)]
     for ink, width in ((INK, thickness + 2), (colour, thickness)):
-        for start, end in lines:
-            cv2.line(image, start, end, ink, width)
+        for first, last in lines:
+            cv2.line(image, first, last, ink, width)
 
 
 def padded(picture, width=0, height=0):

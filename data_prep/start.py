@@ -7,6 +7,7 @@ runs a module of the project like `python -m`, but finds the project's modules f
 """
 
 import os
+import pathlib
 import runpy
 import sys
 
@@ -16,6 +17,12 @@ REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 def command(python, module, *arguments):
     """The words that run a module of the project as a program under a Python."""
     return [str(python), os.path.abspath(__file__), module, *map(str, arguments)]
+
+
+def in_venv(*names):
+    """The path of a file or folder among the packages of .venv, for the Python of BVLC Caffe too; None if missing."""
+    folders = pathlib.Path(REPOSITORY, ".venv/lib").glob("python3*/site-packages")
+    return next((str(folder.joinpath(*names)) for folder in folders if folder.joinpath(*names).exists()), None)
 
 
 if __name__ == "__main__":

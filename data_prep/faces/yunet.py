@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from data_prep import files
 from data_prep.errors import DataError
 from data_prep.faces.detections import Detections
 
@@ -26,8 +27,7 @@ class YuNet:
                 "default detector, or the engine (its OpenCV is newer)"
             )
         try:
-            with open(path, "rb"):
-                pass
+            files.opened(path).close()  # a pipe or device, which may never end, is refused
             self.net = cv2.FaceDetectorYN.create(str(path), "", (TRIAL, TRIAL), self.ACCEPTED)
             # A file of another network is read, too, and fails only when it runs.
             self(np.zeros((TRIAL, TRIAL, 3), np.uint8))

@@ -5,6 +5,8 @@ import hashlib
 import json
 import os
 import random
+import resource
+import signal
 import subprocess
 import sys
 
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
 
-from data_prep import start
+from data_prep import files, start
 from data_prep.settings import to_json
 from data_prep.store import databases, environment, manifest
 from data_prep.store.manifest import Manifest, Settings, Source, Split
@@ -139,6 +141,20 @@ def test_large_empty_and_missing_databases_and_pipes(tmp_path):
     os.mkfifo(tmp_path / "pipe/data.mdb")
     with pytest.raises(OSError, match="not a regular file"):
         environment.open_lmdb(tmp_path / "pipe")
+
+
+def test_a_full_disk_is_reported_with_the_file(tmp_path):
+    """The system's own error has no name. A limit on file size stands for the full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError) as caught:
+            files.write_bytes(tmp_path / "file", bytes(5000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert str(tmp_path / "file") in str(caught.value) and not list(tmp_path.iterdir())
 
 
 # manifest.json ----------------------------------------------------------------------------------------------
