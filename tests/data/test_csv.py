@@ -68,7 +68,7 @@ def test_custom_attributes_pass_preparation_and_check(table, tmp_path, cascade, 
 
 @pytest.mark.parametrize("delimiter", [";", "\t"])
 def test_tables_of_spreadsheets_are_separated_by_semicolons_or_tabs(table, tmp_path, delimiter):
-    """Once a defect: a semicolon CSV was told that it has no column of labels."""
+    """Once a defect: a semicolon CSV had "no column of labels"."""
     source = open_source(changed(table, tmp_path, lambda rows: None, delimiter=delimiter))
     np.testing.assert_array_equal(source.labels, open_source(table).labels)
 
