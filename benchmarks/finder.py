@@ -1,6 +1,6 @@
 """Measure face detectors on photos whose eyes are known: faces found, other detections, eye error, time.
 
-    .venv/bin/python -m benchmarks.finder LFW --count 60 [--detectors mtcnn,haar,FILE.onnx] [--out FOLDER]
+    .venv/bin/python -m benchmarks.finder LFW --count 60 [--detectors mtcnn,FILE.onnx] [--out FOLDER]
 
 LFW: folder of deep-funneled LFW photos (250 x 250 pixels, one person in the middle), subfolders included. The
 same photos are used in every row, changed as the row says; the detectors are interleaved, photo by photo. A face counts
@@ -21,9 +21,9 @@ import cv2
 import numpy as np
 
 from data_prep import geometry
+from data_prep.errors import DataError
+from data_prep.faces.face_finder import FaceFinder
 from data_prep.pictures import COLOURS, rectangle, write_image
-from tools.errors import ToolError
-from tools.predict.face_finder import FaceFinder
 
 # Left and right eye of deep-funneled photos, and where a hidden face is: pixels.
 EYES, SIDE, FACE = np.array([(103.0, 112.0), (146.0, 112.0)]), 250, (62, 50, 188, 205)
@@ -122,9 +122,9 @@ def main():
     add("--seed", type=int, default=1, help="The seed of the choice of photos (default: 1).")
     add(
         "--detectors",
-        default="mtcnn,haar",
+        default="mtcnn",
         metavar="NAMES",
-        help="The detectors, separated by commas: mtcnn, haar, YuNet files (default: mtcnn,haar).",
+        help="The detectors, separated by commas: mtcnn, YuNet files (default: mtcnn).",
     )
     add(
         "--rows",
@@ -150,7 +150,7 @@ def main():
         for row in ROWS:
             if not given.rows or any(word in row.name for word in given.rows.split(",")):
                 measure(photos, row, finders, given.out)
-    except (ToolError, OSError) as error:
+    except (DataError, OSError) as error:
         sys.exit(f"error: {error}")
 
 

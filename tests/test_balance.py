@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from data_prep import geometry
+from data_prep.errors import DataError
 from data_prep.plan import balance
-from data_prep.sources.images import DataError
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -8,8 +8,8 @@ import pytest
 
 from data_prep.build import build_lmdb
 from data_prep.check import check_data
+from data_prep.errors import DataError
 from data_prep.sources import csv_table
-from data_prep.sources.images import DataError
 from data_prep.sources.opening import open_source
 from data_prep.store import databases, manifest
 from data_prep.synthetic import synthetic_faces

@@ -20,7 +20,7 @@ from caffe.proto import caffe_pb2
 from data_prep import geometry
 from data_prep.attributes import PAPER_ATTRIBUTES
 from data_prep.build import build_lmdb, builder, estimate, examine
-from data_prep.sources.images import DataError
+from data_prep.errors import DataError
 from data_prep.sources.opening import open_source
 from data_prep.store import databases, manifest
 from data_prep.store.manifest import Settings

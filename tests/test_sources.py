@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.io
 
+from data_prep.errors import DataError
 from data_prep.sources import lfwa
-from data_prep.sources.images import DataError
 from data_prep.sources.mat import read_mat
 from data_prep.sources.opening import open_source
 from data_prep.synthetic import synthetic_faces

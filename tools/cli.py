@@ -18,8 +18,9 @@ import pathlib
 import signal
 import sys
 
+from data_prep.errors import DataError
 from data_prep.spelling import did_you_mean
-from tools.errors import Reported, ToolError
+from tools.errors import Reported
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 NESTED = "FACE_CASCADE_LOCKED_RUN"  # tools.locking.HELD
@@ -85,7 +86,7 @@ def main(words=None):
         return 1
     except Reported:
         return 1
-    except (ToolError, OSError) as error:
+    except (DataError, OSError) as error:
         return failed(str(error))
     except KeyboardInterrupt:
         if NESTED not in os.environ:  # otherwise the command that started this one prints it
@@ -94,7 +95,7 @@ def main(words=None):
 
 
 def dispatch(words):
-    """Run the command that the words name; returns the exit status. Raises ToolError, OSError."""
+    """Run the command that the words name; returns the exit status. Raises DataError, OSError."""
     wrong = misplaced()
     if wrong:
         return failed(wrong)
@@ -129,7 +130,7 @@ def misplaced():
 def run(name, words):
     """Parse the words of a command and run it under the Caffe that it needs; returns the exit status.
 
-    Raises ToolError, OSError.
+    Raises DataError, OSError.
     """
     command = COMMANDS[name]
     os.environ.setdefault("GLOG_minloglevel", "2")
@@ -151,7 +152,7 @@ def run(name, words):
 def start_under_caffe(command, arguments, words):
     """Replace this process by the same command under the Python of the Caffe it needs, unless it is that one.
 
-    Raises ToolError when that Caffe cannot be used or installed, or the run that the command needs cannot be read.
+    Raises DataError when that Caffe cannot be used or installed, or the run that the command needs cannot be read.
     """
     from tools.install import engines
     from tools.run import Run

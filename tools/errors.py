@@ -1,13 +1,10 @@
 """The error that tools raise for faults that a user can correct. Its message is one line with the remedy."""
 
-from data_prep.files import one_line
+from data_prep.errors import DataError
 
 
-class ToolError(Exception):
+class ToolError(DataError):
     """An error whose message says in one line what is wrong, where, and what to do."""
-
-    def __init__(self, message):
-        super().__init__(one_line(message))
 
 
 class Reported(ToolError):

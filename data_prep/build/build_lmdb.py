@@ -27,8 +27,8 @@ import sys
 
 from data_prep.build import estimate
 from data_prep.build.builder import build
+from data_prep.errors import DataError
 from data_prep.plan.forms import Job
-from data_prep.sources.images import DataError
 from data_prep.sources.opening import open_source
 from data_prep.store import manifest
 

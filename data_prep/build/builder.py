@@ -15,10 +15,10 @@ import numpy as np
 from data_prep import geometry
 from data_prep.build import estimate, examine, sheets
 from data_prep.build.prepared import Prepared
+from data_prep.errors import DataError
 from data_prep.files import replacing, sha256, write_json
 from data_prep.plan.forms import Job
 from data_prep.settings import to_json
-from data_prep.sources.images import DataError
 from data_prep.sources.source import SPLITS
 from data_prep.store import image_list, manifest
 from data_prep.store.databases import count, in_order, write_lmdb

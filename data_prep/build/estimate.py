@@ -5,8 +5,8 @@ import time
 
 import numpy as np
 
+from data_prep.errors import DataError
 from data_prep.geometry import PATCH_SIZE
-from data_prep.sources.images import DataError
 
 TRIED = 48  # records made of each kind, to measure their size and time
 PAGE = 4096  # bytes of an LMDB's page

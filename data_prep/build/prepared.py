@@ -4,9 +4,9 @@ import pathlib
 
 import numpy as np
 
+from data_prep.errors import DataError
 from data_prep.geometry import framed, patch
 from data_prep.plan import balance
-from data_prep.sources.images import DataError
 from data_prep.sources.source import SPLITS
 from data_prep.store import image_list, manifest
 from data_prep.store.databases import chosen, decoded, read_labels

@@ -19,7 +19,7 @@ import tempfile
 from data_prep.build.prepared import Prepared
 from data_prep.build.sheets import FOLDER, write_sheets
 from data_prep.check.checks import Check
-from data_prep.sources.images import DataError
+from data_prep.errors import DataError
 from data_prep.sources.opening import reopen
 from data_prep.store import manifest
 

@@ -6,8 +6,8 @@ stores its first rounds, and the layer BalancedData asks for its batches one by 
 
 import numpy as np
 
+from data_prep.errors import DataError
 from data_prep.geometry import FACE_SIZE
-from data_prep.sources.images import DataError
 from data_prep.store.manifest import AUGMENT, SAMPLING
 
 __all__ = ["AUGMENT", "LARGEST_SHIFT", "SAMPLE", "SAMPLING", "Plan", "interleave"]

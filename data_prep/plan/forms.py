@@ -13,9 +13,9 @@ from typing import Any, Callable
 
 import numpy as np
 
+from data_prep.errors import DataError
 from data_prep.geometry import FACE_SIZE, PATCH_SIZE, patch
 from data_prep.plan import balance
-from data_prep.sources.images import DataError
 from data_prep.sources.source import SPLITS
 from data_prep.store.databases import encoded_datum, image_datum, label_datum
 

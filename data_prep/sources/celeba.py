@@ -7,7 +7,8 @@ import pathlib
 
 import numpy as np
 
-from data_prep.sources.images import DataError, open_images
+from data_prep.errors import DataError
+from data_prep.sources.images import open_images
 from data_prep.sources.source import Source, canonical, one_spelling
 
 IMAGES = ("img_align_celeba", "img_align_celeba.zip", "img_align_celeba_png", "img_align_celeba_png.zip")

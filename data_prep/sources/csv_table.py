@@ -15,8 +15,9 @@ import pathlib
 
 import numpy as np
 
+from data_prep.errors import DataError
 from data_prep.sources.celeba import BOXES, read_boxes
-from data_prep.sources.images import DataError, open_images
+from data_prep.sources.images import open_images
 from data_prep.sources.source import SPLITS, TEST, TRAIN, VAL, Source, canonical, one_spelling
 
 IMAGE, SPLIT, PERSON = "image", "split", "person"

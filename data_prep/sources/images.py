@@ -15,17 +15,10 @@ import zlib
 
 import numpy as np
 
-from data_prep.files import one_line
+from data_prep.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 LARGEST_FILE = 20_000_000  # bytes; an aligned face has 10,000
-
-
-class DataError(ValueError):
-    """Input that cannot be used; the message is one line that names file and row."""
-
-    def __init__(self, message):
-        super().__init__(one_line(message))
 
 
 def check_size(size):

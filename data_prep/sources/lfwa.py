@@ -16,8 +16,9 @@ import re
 import numpy as np
 
 from data_prep import geometry
+from data_prep.errors import DataError
 from data_prep.sources.celeba import BOXES, read_boxes
-from data_prep.sources.images import DataError, open_images
+from data_prep.sources.images import open_images
 from data_prep.sources.mat import read_mat
 from data_prep.sources.source import TEST, TRAIN, VAL, Source, canonical, one_spelling
 

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 
 from data_prep import files, start
-from data_prep.sources.images import DataError
+from data_prep.errors import DataError
 
 NUMBERS = "biuf"  # kinds of NumPy's types that are real numbers
 TIMEOUT = 60  # seconds; LFWA's files take one

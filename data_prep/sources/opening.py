@@ -5,8 +5,8 @@ import pathlib
 import numpy as np
 
 from data_prep.attributes import PAPER_ATTRIBUTES
+from data_prep.errors import DataError
 from data_prep.sources import celeba, csv_table, lfwa
-from data_prep.sources.images import DataError
 
 NAMES = {"celeba": "CelebA", "lfwa": "LFWA", "csv": "a CSV file"}
 

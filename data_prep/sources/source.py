@@ -8,8 +8,8 @@ import numpy as np
 
 from data_prep import geometry, spelling
 from data_prep.attributes import CELEBA_ATTRIBUTES, NAMES, is_name
+from data_prep.errors import DataError
 from data_prep.sources import image_header
-from data_prep.sources.images import DataError
 from data_prep.store.image_list import DIGEST, SPLITS
 
 SYNTHETIC = "synthetic_faces.json"  # in the folder of rendered faces

@@ -11,11 +11,11 @@ import pytest
 from cascade_files import ATTRIBUTES, write_calibration, write_networks, write_weights
 from PIL import Image
 from playwright.sync_api import sync_playwright
+from tools.predict.face_finder import FaceFinder
 
 from tools import networks
 from tools.export import export_onnx, page
 from tools.predict import Predictor
-from tools.predict.face_finder import FaceFinder
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (

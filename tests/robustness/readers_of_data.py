@@ -14,8 +14,9 @@ from reading import Reader, Refused, sane
 
 from data_prep.build.prepared import Prepared
 from data_prep.check import check_data
+from data_prep.errors import DataError
 from data_prep.sources import celeba, csv_table, image_header, lfwa
-from data_prep.sources.images import DataError, open_images
+from data_prep.sources.images import open_images
 from data_prep.sources.opening import reopen
 from data_prep.sources.source import Source
 from data_prep.store import databases, manifest

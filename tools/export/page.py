@@ -17,15 +17,16 @@ import onnx
 from onnx.utils import Extractor
 
 from data_prep import geometry
+from data_prep.faces import face_finder, mtcnn
 from data_prep.files import write_bytes, write_json
 from data_prep.synthetic import synthetic_faces
 from tools.errors import ToolError
 from tools.export import onnxruntime_web
-from tools.predict import face_finder, mtcnn, photos
+from tools.predict import photos
 from tools.predict.predictor import MIN_CONFIDENCE
 
 STATIC = pathlib.Path(__file__).with_name("static")
-# The outputs of MTCNN's networks, see tools.predict.mtcnn.
+# The outputs of MTCNN's networks, see data_prep.faces.mtcnn.
 OUTPUTS = {
     "p": {"offsets": "conv2d_4", "scores": "softmax"},
     "r": {"offsets": "dense_2", "scores": "softmax_1"},
@@ -130,7 +131,7 @@ def frame():
 
 
 def finder():
-    """What finder.js has to know of tools.predict.mtcnn and tools.predict.face_finder."""
+    """What finder.js has to know of data_prep.faces.mtcnn and data_prep.faces.face_finder."""
     rows, columns = face_finder.INNER
     return {
         "cell": mtcnn.CELL,

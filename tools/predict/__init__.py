@@ -9,7 +9,7 @@
             print(f"{name}: {answer.answer}, probability {answer.probability:.2f}, region {answer.region}")
 
 Run it from the project's folder with .venv/bin/python or .caffe/bin/python. Modules, lowest first: detections; mtcnn,
-haar, yunet (detectors); face_finder; image_size, photos, images (inputs); cards (pictures); predictor; tracking, video;
+photos, images (inputs); cards (pictures); predictor; tracking, video;
 output; command.
 """
 

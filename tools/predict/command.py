@@ -21,9 +21,10 @@ import math
 import pathlib
 import sys
 
+from data_prep.faces import face_finder
 from tools import run as runs
 from tools.errors import ToolError
-from tools.predict import cards, face_finder, output, photos, video
+from tools.predict import cards, output, photos, video
 from tools.predict.cards import MIN_CONFIDENCE
 
 
@@ -72,8 +73,7 @@ def add_arguments(parser):
         "--detector",
         default="mtcnn",
         metavar="NAME|FILE.onnx",
-        help="The face detector: mtcnn; haar, OpenCV's older one, for upright faces only; or a YuNet file of your own "
-        "(default: mtcnn).",
+        help="The face detector: mtcnn, or a YuNet file of your own (default: mtcnn).",
     )
     add(
         "--detection-size",

@@ -16,8 +16,8 @@ import time
 import cv2
 import numpy as np
 
-from data_prep.sources.image_header import ImageError
-from tools.predict import image_size
+from data_prep.faces import image_size
+from data_prep.faces.image_size import ImageError
 
 VIDEOS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
 # A file larger than this is no photo; decoded, a photo of 100 million pixels takes 300 MB.

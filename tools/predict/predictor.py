@@ -7,13 +7,13 @@ import typing
 import numpy as np
 
 from data_prep import geometry, spelling
+from data_prep.faces.face_finder import FaceFinder, FoundFace
 from data_prep.geometry import ALIGNED_HEIGHT, ALIGNED_WIDTH, face, from_patch, moved_box, patch
 from tools import networks
 from tools.errors import ToolError
 from tools.evaluate import calibration
 from tools.predict import cards
 from tools.predict.cards import MIN_CONFIDENCE
-from tools.predict.face_finder import FaceFinder, FoundFace
 from tools.predict.images import as_image
 from tools.predict.photos import Photo
 from tools.run import Run

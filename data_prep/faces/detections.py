@@ -4,8 +4,8 @@ import collections
 
 import numpy as np
 
-# boxes: (n, 4) x1 y1 x2 y2; scores: (n,) in [0, 1]; landmarks: (n, k, 2), k = 5: left and right eye as seen, nose, left
-# and right mouth corner; k = 2: the eyes. All in pixels of the searched image, whose first pixel covers [0, 1).
+# boxes: (n, 4) x1 y1 x2 y2; scores: (n,) in [0, 1]; landmarks: (n, 5, 2): left and right eye as seen, nose, left and
+# right mouth corner. All in pixels of the searched image, whose first pixel covers [0, 1).
 Detections = collections.namedtuple("Detections", "boxes scores landmarks")
 
 
@@ -14,9 +14,9 @@ def chosen(detections, places):
     return Detections(*(values[places] for values in detections))
 
 
-def joined(some):
+def joined(several):
     """Several Detections of one detector as one."""
-    return Detections(*map(np.concatenate, zip(*some)))
+    return Detections(*map(np.concatenate, zip(*several)))
 
 
 def suppress(boxes, scores, limit, of_smaller=False):

@@ -1,8 +1,8 @@
 """Find faces in photos and bring them into the frame the networks know: CelebA's aligned pictures.
 
-A detector (tools.predict.mtcnn by default) gives boxes, scores and landmarks; the similarity transform that brings the
-landmarks closest to CelebA's mean landmarks aligns each face. A photo without a certain face is searched again, turned
-by 90, 180 and 45 degrees and with a margin for faces that fill it. Nothing is downloaded.
+A detector (data_prep.faces.mtcnn by default) gives boxes, scores and landmarks; the similarity transform that brings
+the landmarks closest to CelebA's mean landmarks aligns each face. A photo without a certain face is searched again,
+turned by 90, 180 and 45 degrees and with a margin for faces that fill it. Nothing is downloaded.
 """
 
 import dataclasses
@@ -13,13 +13,11 @@ import cv2
 import numpy as np
 
 from data_prep import geometry
-from tools.errors import ToolError
-from tools.predict.detections import Detections, chosen, joined, suppress
-from tools.predict.haar import Haar
-from tools.predict.mtcnn import Mtcnn
-from tools.predict.yunet import YuNet
+from data_prep.errors import DataError
+from data_prep.faces.detections import Detections, chosen, joined, suppress
+from data_prep.faces.mtcnn import Mtcnn
+from data_prep.faces.yunet import YuNet
 
-DETECTORS = {"mtcnn": Mtcnn, "haar": Haar}
 # Pixels along the longer side of the picture that is searched; smaller photos are enlarged, at most ENLARGED times, to
 # SMALL. The smallest face, in pixels of that picture.
 DETECTION_SIZE, SMALL, ENLARGED, MIN_FACE_SIZE = 1280, 320, 4, 20
@@ -55,19 +53,19 @@ class FoundFace:
 
 
 class FaceFinder:
-    """Finds the faces of a photo. Raises ToolError for a detector that is none or is not installed.
+    """Finds the faces of a photo. Raises DataError for a detector that is none or is not installed.
 
-    detector: "mtcnn", "haar", or a YuNet ONNX file; min_face_size: side of the smallest face to find, in pixels of the
+    detector: "mtcnn", or a YuNet ONNX file; min_face_size: side of the smallest face to find, in pixels of the
     photo brought to at most detection_size pixels along its longer side
     """
 
     def __init__(self, detector="mtcnn", min_face_size=MIN_FACE_SIZE, detection_size=DETECTION_SIZE):
-        if str(detector) in DETECTORS:
-            self.detector = DETECTORS[str(detector)](min_face_size)
+        if str(detector) == "mtcnn":
+            self.detector = Mtcnn(min_face_size)
         elif pathlib.Path(detector).suffix.lower() == ".onnx":
             self.detector = YuNet(detector, min_face_size)
         else:
-            raise ToolError(f"--detector {detector}: give {', '.join(DETECTORS)}, or a YuNet file (.onnx)")
+            raise DataError(f"--detector {detector}: give mtcnn, or a YuNet file (.onnx)")
         self.detection_size = detection_size
 
     def __call__(self, image):
@@ -83,13 +81,12 @@ class FaceFinder:
         longest = max(image.shape[:2])
         picture = resized(image, min(self.detection_size, max(longest, min(SMALL, ENLARGED * longest))))
         found = scaled(self.detector(picture), picture, image)
-        if self.detector.CERTAIN:
-            picture = resized(picture, min(RETRY_SIZE, max(picture.shape[:2])))
-            for angles in RETRIES:
-                if len(found.scores) and found.scores.max() >= self.detector.CERTAIN:
-                    break
-                turned = [scaled(self.look(picture, angle), picture, image) for angle in angles]
-                found = joined([found, *turned])
+        picture = resized(picture, min(RETRY_SIZE, max(picture.shape[:2])))
+        for angles in RETRIES:
+            if len(found.scores) and found.scores.max() >= self.detector.CERTAIN:
+                break
+            turned = [scaled(self.look(picture, angle), picture, image) for angle in angles]
+            found = joined([found, *turned])
         found = chosen(found, found.scores >= self.detector.ACCEPTED)
         return chosen(found, suppress(found.boxes, found.scores, 0.5, of_smaller=True))
 
@@ -127,9 +124,9 @@ def scaled(found, picture, image):
 
 
 def aligned_face(image, box, landmarks, score):
-    """The FoundFace of a detection: box (4,), landmarks (k, 2), in pixels of an image."""
+    """The FoundFace of a detection: box (4,), landmarks (5, 2), in pixels of an image."""
     # Detectors count from the corner of the first pixel, aligned pictures from its centre.
-    to_photo = geometry.similarity(LANDMARKS[: len(landmarks)], landmarks - 0.5)
+    to_photo = geometry.similarity(LANDMARKS, landmarks - 0.5)
     to_photo, aligned = geometry.align(image, geometry.moved(geometry.ALIGNED_EYES, to_photo))
     box = np.clip(box, 0, np.tile(image.shape[1::-1], 2))
     rotation = float(np.rad2deg(np.arctan2(*to_photo[::-1, 0])))
@@ -144,11 +141,10 @@ def warning(aligned, to_photo, landmarks):
         reasons.append(f"too small: its eyes are {distance:.0f} pixels apart, {MIN_EYE_DISTANCE} are needed")
     elif sharpness(aligned) < MIN_SHARPNESS:
         reasons.append("blurred")
-    if len(landmarks) == len(LANDMARKS):
-        left, right, nose = landmarks[:3]
-        across = right - left
-        if abs((nose - (left + right) / 2) @ across) > MAX_TURN * (across @ across):
-            reasons.append("turned to the side")
+    left, right, nose = landmarks[:3]
+    across = right - left
+    if abs((nose - (left + right) / 2) @ across) > MAX_TURN * (across @ across):
+        reasons.append("turned to the side")
     return "; ".join(reasons) or None
 
 

@@ -3,15 +3,15 @@
 import cv2
 import numpy as np
 
-from tools.errors import ToolError
-from tools.predict.detections import Detections
+from data_prep.errors import DataError
+from data_prep.faces.detections import Detections
 
 # Side of the picture on which a file is tried when it is read.
 TRIAL = 160
 
 
 class YuNet:
-    """Finds faces by a YuNet file. Raises ToolError for a file that is none, and where OpenCV is too old for it.
+    """Finds faces by a YuNet file. Raises DataError for a file that is none, and where OpenCV is too old for it.
 
     min_face_size: side of the smallest face that is given, in pixels
     """
@@ -21,7 +21,7 @@ class YuNet:
     def __init__(self, path, min_face_size):
         self.min_face_size = min_face_size
         if not hasattr(cv2, "FaceDetectorYN"):
-            raise ToolError(
+            raise DataError(
                 f"--detector {path}: OpenCV {cv2.__version__} cannot run YuNet, 4.5.4 or newer is needed; use the "
                 "default detector, or the engine (its OpenCV is newer)"
             )
@@ -32,9 +32,9 @@ class YuNet:
             # A file of another network is read, too, and fails only when it runs.
             self(np.zeros((TRIAL, TRIAL, 3), np.uint8))
         except OSError as error:
-            raise ToolError(f"--detector {path}: {error.strerror}")
+            raise DataError(f"--detector {path}: {error.strerror}")
         except (cv2.error, UnicodeError):
-            raise ToolError(f"--detector {path}: not a YuNet face detector (an ONNX file for OpenCV's FaceDetectorYN)")
+            raise DataError(f"--detector {path}: not a YuNet face detector (an ONNX file for OpenCV's FaceDetectorYN)")
 
     def __call__(self, image):
         """Detections in an image (height, width, 3) B G R uint8."""
