@@ -21,24 +21,9 @@ from models.networks import attributes_of
 from models.options import NetworkOptions
 from tools import model_files
 from tools.errors import ToolError
-from tools.record import TRAINED, Data, Settings, Stage
-from tools.run import NAME, Run, read_data
+from tools.record import TRAINED, Data, Stage
 
 SUFFIX, DEPLOY, README = ".caffemodel", "deploy.prototxt", "readme.md"
-
-
-class ByHand(Run):
-    """A run without a record. Nothing is trained in it, and what commands find out is not recorded."""
-
-    recorded = False
-
-    def __init__(self, folder, output, data, stages, places):
-        super().__init__(folder, data, Settings(), stages)
-        self.output, self.places = pathlib.Path(output), places
-
-    def command(self, name):
-        """The command that trains a stage."""
-        return "make average" if name == "average" else f"caffe train -solver solver/{name}.prototxt"
 
 
 def is_repository(folder):
@@ -47,7 +32,10 @@ def is_repository(folder):
 
 
 def read(place):
-    """The run at a place without a record. Raises ToolError when there is none."""
+    """The parts of a run at a place without a record, as the arguments of tools.run.Run: dict.
+
+    Raises ToolError when there is none.
+    """
     place = pathlib.Path(place)
     if is_repository(place):
         return repository(place)
@@ -56,11 +44,11 @@ def read(place):
     files_there = sorted(place.glob(f"*{SUFFIX}")) if (place / DEPLOY).is_file() else []
     if len(files_there) == 1:
         return weights(files_there[0])
-    raise ToolError(f"{place}: no run in it ({NAME} is missing); train first: face-cascade train --run {place}")
+    raise ToolError(f"{place}: no run in it (run.json is missing); train first: face-cascade train --run {place}")
 
 
 def repository(root):
-    """The run of a folder in which Caffe's own commands train. Raises ToolError."""
+    """The parts of the run of a folder in which Caffe's own commands train. Raises ToolError."""
     build, stages = root / "build", {}
     for net in TRAINED:
         snapshots = {
@@ -74,11 +62,12 @@ def repository(root):
     if (build / generate.AVERAGE).is_file():
         stages["average"] = stage(root, build / generate.AVERAGE, 0)
     places = generate.in_repository
-    return ByHand(root, build, data_of(root, places("region")), stages, places)
+    data = data_of(root, places("region"))
+    return {"folder": root, "data": data, "stages": stages, "output": build, "places": places}
 
 
 def weights(path):
-    """The run of one file of weights. Raises ToolError."""
+    """The parts of the run of one file of weights. Raises ToolError."""
     net, front = model_files.network_of(path), front_matter(path.with_name(README))
     deploy = path.with_name(DEPLOY)
     if not deploy.is_file():
@@ -91,7 +80,7 @@ def weights(path):
                 raise ToolError(f"{file}: not the file that {README} beside it describes ({key}); get the folder again")
     names = attributes_of(deploy.read_text(encoding="utf-8", errors="replace"))
     data = {
-        "lmdb": NetworkOptions.lmdb,
+        "lmdb": str(pathlib.Path(NetworkOptions.lmdb).absolute()),
         "checksum": "",
         "attributes": names,
         "form": "compact",
@@ -102,7 +91,8 @@ def weights(path):
         data = settings.from_json(Data, data, path.with_name(README))
     except ValueError as error:
         raise ToolError(str(error))
-    return ByHand(path.parent, path.parent, data, {net: stage(path.parent, path, 0)}, lambda _: {"deploy": str(deploy)})
+    stages, files_of = {net: stage(path.parent, path, 0)}, {"deploy": str(deploy)}
+    return {"folder": path.parent, "data": data, "stages": stages, "output": path.parent, "places": lambda _: files_of}
 
 
 def front_matter(path):
@@ -145,5 +135,8 @@ def data_of(root, places):
     form = "compact" if compact else "stream"
     if not manifest.exists(root / lmdb):
         return Data(lmdb, "", names, form)
-    found = read_data(root / lmdb, root)
-    return Data(lmdb, found.checksum, names, form, found.synthetic, found.frame)
+    try:
+        found = manifest.read(root / lmdb)
+    except (OSError, ValueError) as error:
+        raise ToolError(str(error))
+    return Data(lmdb, manifest.checksum(root / lmdb), names, form, found.synthetic, found.frame)

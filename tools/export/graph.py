@@ -3,7 +3,7 @@
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from python_layers import bilinear, region_mapper, regions, roi_warp
+from python_layers import bilinear, regions, roi_warp
 from tools import model_files
 from tools.errors import ToolError
 from tools.export.values import Value
@@ -151,7 +151,7 @@ class Layers:
         return sum(bottom * factor for bottom, factor in zip(bottoms[1:], factors[1:])) + bottoms[0] * factors[0]
 
     def _RegionMapper(self, layer, response):
-        parameters = model_files.parameters(layer, region_mapper.Parameters)
+        parameters = model_files.parameters(layer, regions.Parameters)
         average, rectangles = self.weights[layer.name]
         threshold, weight = (
             self.adjustable.get(name, getattr(parameters, name)) for name in ("threshold", "average_weight")
