@@ -1,7 +1,7 @@
 """Write a copy of a data set whose faces are shifted, scaled and turned at random: does a region help on those?
 
     python -m benchmarks.unaligned /path/to/CelebA build/unaligned --attributes Eyeglasses,Smiling
-    face-cascade data build/unaligned/faces.csv --out data/unaligned
+    face-cascade data build/unaligned/faces.csv --frame none --out data/unaligned
 
 Each face is moved once, in all splits, by its number: shifted by up to --shift of the picture's sides, scaled by up to
 --scale and turned by up to --turn degrees, all uniform. Pictures have CelebA's 178 x 218 pixels; true boxes move along.

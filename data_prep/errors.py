@@ -1,6 +1,4 @@
-"""The errors of input that a user can correct. Their messages are one line with the remedy."""
-
-from data_prep.files import one_line
+"""The error for input that a user can correct: one line with the remedy."""
 
 
 class DataError(ValueError):
@@ -8,3 +6,13 @@ class DataError(ValueError):
 
     def __init__(self, message):
         super().__init__(one_line(message))
+
+
+def one_line(message, most=1000):
+    """A message as one printable line: control characters escaped, the middle of a long message left out.
+
+    Needed because names, labels and keys that come from a file may hold line breaks and escape sequences.
+    """
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(message))
+    half = most // 2 - 3
+    return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"

@@ -3,11 +3,13 @@
 import contextlib
 import errno
 import hashlib
+import io
 import json
-import math
 import os
 import pathlib
 import stat
+
+from data_prep.errors import DataError
 
 
 def opened(path):
@@ -15,6 +17,11 @@ def opened(path):
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return open(path, "rb")
+
+
+def opened_text(path):
+    """A regular file, opened for reading text in UTF-8, with or without a byte order mark. Raises OSError."""
+    return io.TextIOWrapper(opened(path), "utf-8-sig", newline="")
 
 
 def read_bytes(path):
@@ -46,6 +53,10 @@ def replacing(path, mode="wb", **options):
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        if error.filename is None:  # such as a full disk: the system does not say which file it was about
+            raise OSError(error.errno, error.strerror, str(path))
+        raise
     finally:
         with contextlib.suppress(FileNotFoundError):
             partial.unlink()
@@ -64,58 +75,15 @@ def write_json(path, value):
 
 
 def read_json(path, kind=dict):
-    """The value in a JSON file. Raises FileNotFoundError, OSError, and ValueError that names the file and the fault.
-
-    kind: the type that the file's value must have
-    """
-    path = pathlib.Path(path)
+    """The dict or list in a JSON file. Raises FileNotFoundError, OSError, and DataError that names file and fault."""
     try:
         value = json.loads(read_bytes(path).decode(), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: damaged, not readable as JSON ({error})")
+        raise DataError(f"{path}: damaged, not readable as JSON ({error})")
     if not isinstance(value, kind):
-        raise ValueError(f"{path}: damaged, must hold a JSON {_NAMES[kind]}, not {_NAMES.get(type(value), 'null')}")
+        raise DataError(f"{path}: damaged, must hold a JSON {'object' if kind is dict else 'list'}")
     return value
-
-
-def _is_finite(number):
-    try:
-        return number is None or math.isfinite(number)
-    except OverflowError:  # an integer too large for a float
-        return False
-
-
-def one_line(message, most=1000):
-    """A message as one printable line: control characters escaped, the middle of a long message left out.
-
-    Needed because names, labels and keys that come from a file may hold line breaks and escape sequences.
-    """
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(message))
-    half = most // 2 - 3
-    return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
-
-
-_NAMES = {dict: "object", list: "list", str: "string", int: "number", float: "number", bool: "true or false"}
 
 
 def _no_number(word):
     raise ValueError(f"{word} is not a number")
-
-
-def member(value, key, kind, where, length=None):
-    """Entry `key` of a dict read from JSON, after checks of its type, of finite numbers, and of a list's length.
-
-    kind: a type or a tuple of types; where: file and place, for the error. Raises ValueError.
-    """
-    kinds = kind if isinstance(kind, tuple) else (kind,)
-    if not isinstance(value, dict) or key not in value:
-        raise ValueError(f"{where}: damaged, key {key!r} is missing")
-    entry = value[key]
-    fits = isinstance(entry, kinds) and not (isinstance(entry, bool) and bool not in kinds)
-    if not fits or (float in kinds and not isinstance(entry, (str, list, dict)) and not _is_finite(entry)):
-        names = " or ".join(dict.fromkeys(_NAMES.get(one, "null") for one in kinds))
-        article = "an" if names.startswith("o") else "a"
-        raise ValueError(f"{where}: damaged, key {key!r} must be {article} {names}, not {json.dumps(entry)[:60]}")
-    if length is not None and len(entry) != length:
-        raise ValueError(f"{where}: damaged, key {key!r} must have {length} entries, not {len(entry)}")
-    return entry

@@ -1,4 +1,4 @@
-"""Geometry: sizes of faces and patches, the aligned frame and its eyes, box transforms, the order of a batch.
+"""Geometry: sizes of faces and patches, the aligned frame and its eyes, box transforms.
 
 The frames, from a photo to the network:
   photo    any size; its face is aligned by the eyes, which are given with the data set or detected in the photo
@@ -23,15 +23,6 @@ PATCH_SIZE = 224
 MARGIN = (FACE_SIZE - PATCH_SIZE) // 2
 # The networks turn pixels 0 ... 255 into (x - PIXEL_MEAN) / PIXEL_SCALE; 112 is the mean of CelebA over all channels.
 PIXEL_MEAN, PIXEL_SCALE = 112, 64
-
-
-def record_number(image, attribute, attributes):
-    """Index in a training batch of image i of attribute a, of A attributes: i * A + a.
-
-    In this order a reshape gives every group of the grouped convolutions the images of its attribute. Even images of an
-    attribute are negative, odd ones positive.
-    """
-    return image * attributes + attribute
 
 
 def face(image, out=None):

@@ -12,9 +12,10 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 ORDER = ("caffe", "data_prep", "models", "python_layers", "tools", "benchmarks")
 INSIDE = {
     "data_prep": (
-        "attributes files geometry pictures spelling settings start",
+        "attributes errors files geometry image_files pictures spelling settings start",
         "store",
-        "sources faces",
+        "faces",
+        "sources",
         "plan",
         "build",
         "check",

@@ -1,6 +1,8 @@
 """Build a folder of LMDBs from a data set. The folder appears complete or not at all, even after a kill."""
 
+import collections
 import contextlib
+import csv
 import dataclasses
 import fcntl
 import hashlib
@@ -12,35 +14,33 @@ import sys
 
 import numpy as np
 
-from data_prep import geometry
+from data_prep import files, geometry
 from data_prep.build import estimate, examine, sheets
-from data_prep.build.prepared import Prepared
 from data_prep.errors import DataError
-from data_prep.files import replacing, sha256, write_json
 from data_prep.plan.forms import Job
 from data_prep.settings import to_json
-from data_prep.sources.source import SPLITS
 from data_prep.store import image_list, manifest
 from data_prep.store.databases import count, in_order, write_lmdb
+from data_prep.store.image_list import SPLITS
 
-BOXES = "test_boxes.json"
+BOXES, WITHOUT_FACE = "test_boxes.json", "without_face.csv"
+# Images with and without an attribute that a split needs for figures, thresholds and calibration to mean something.
+FEW = 20
 
 
-def build(source, out, attributes, settings=manifest.DEFAULTS, form="compact", workers=None):
+def build(source, out, attributes, form="compact", workers=None):
     """Write the databases and their manifest to folder `out`; returns the Manifest.
 
-    source: Source; attributes: names; settings: manifest.Settings, whose `dropped` is ignored and counted anew
-    form: "compact" or "stream"; workers: threads, None for one per core
-    Raises DataError for unusable input, OSError for a full or unwritable disk, RuntimeError while another process
-    builds `out`; after the first two nothing is left behind. After KeyboardInterrupt, or a kill, the next call with the
-    same arguments resumes the build.
+    source: Source; attributes: names; form: "compact" or "stream"; workers: threads, None for one per core
+    Raises DataError for unusable input and while another process builds `out`, OSError for a full or unwritable disk;
+    nothing is left behind then. After KeyboardInterrupt, or a kill, the next call with the same arguments resumes the
+    build.
     """
     out = pathlib.Path(out)
     workers = workers or len(os.sched_getaffinity(0))
     if out.exists():
         raise DataError(f"{out}: already exists; remove it, or give another folder with --out (make: LMDB=)")
-    Job(source, form, attributes, settings)  # raises DataError for unusable labels before anything is written
-    source.convert = settings.convert
+    job = Job(source, form, attributes)  # raises DataError for unusable labels before anything is written
     out.parent.mkdir(parents=True, exist_ok=True)
     work = out.parent / f".{out.name}.partial"
     work.mkdir(exist_ok=True)
@@ -50,46 +50,47 @@ def build(source, out, attributes, settings=manifest.DEFAULTS, form="compact", w
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RuntimeError(f"{out}: another build of this folder is running; wait for it, or stop it")
-        if source.images:
-            stack.callback(source.images.close)
+            raise DataError(f"{out}: another build of this folder is running; wait for it, or stop it")
+        stack.callback(source.images.close)
         try:
-            return _build(source, out, work, attributes, settings, form, workers)
+            return _build(job, out, work, workers)
         except (DataError, OSError):
             shutil.rmtree(work, ignore_errors=True)
             raise
 
 
-def _build(source, out, work, attributes, settings, form, workers):
-    scratch = work / "scratch"
+def _build(job, out, work, workers):
+    source, scratch = job.source, work / "scratch"
     scratch.mkdir(exist_ok=True)
     source.open(scratch)
 
     # 1. Examine all images.
-    members = np.concatenate([np.flatnonzero(source.partition == part) for part in SPLITS.values()])
-    parts = source.partition[members]
-    hashes, size = examine.digests(source, members, workers)
-    source.expect(members, hashes)
-    dropped = [] if settings.keep_duplicates else members[examine.in_training(hashes, parts)]
-    _report_duplicates(source, members, parts, hashes, len(dropped))
+    found = examine.examine(source, workers)
+    source.hashes = found.hashes
+    pairs = examine.repeated(found.hashes, source.partition)
+    pairs = [pair for pair in pairs if pair[0] not in found.without_face]
+    dropped = [first for first, _ in pairs if source.partition[first] == SPLITS["train"]]
+    if source.settings.keep_duplicates:
+        dropped = []
+    job.leave_out([*found.without_face, *dropped])
+    report(job, found, pairs, len(dropped))
 
     # 2. Print the cost.
-    job = Job(source, form, attributes, settings, dropped)
     costs = estimate.costs(job, workers)
     description = manifest.Manifest(
-        attributes=list(attributes),
-        form=form,
-        source=_origin(source, members, hashes, size),
-        settings=dataclasses.replace(settings, dropped=len(dropped)),
+        attributes=job.attributes,
+        form=job.form,
+        source=_origin(source, found),
+        settings=dataclasses.replace(source.settings, dropped=len(dropped)),
         frame=source.frame,
         synthetic=source.synthetic,
     )
     clear_unless_same(work, description)
     written = sum(file.stat().st_size for file in work.glob("*/data.mdb"))
     free = shutil.disk_usage(work).free
-    print(f"{out}: {form} form, {len(attributes)} attributes; {estimate.human(free)} are free", flush=True)
+    print(f"{out}: {job.form} form, {len(job.attributes)} attributes; {estimate.human(free)} are free", flush=True)
     print(estimate.table(costs), flush=True)
-    estimate.refuse_when_full(costs, written, free, out)
+    estimate.refuse_when_full(costs[-1], written, free, out)
 
     # 3. Write.
     for database in job.databases():
@@ -100,21 +101,24 @@ def _build(source, out, work, attributes, settings, form, workers):
         if done < len(database.items):
             datums = in_order(database.record, database.items[done:], workers)
             write_lmdb(path, datums, len(database.items), database.name)
-    if job.samples is not None:
-        with replacing(work / "train_plan.npy") as file:
-            np.save(file, job.samples)
-    if source.boxes:
-        write_json(work / BOXES, [test_boxes(source, index) for index in job.members["test"]])
-    image_list.write(work, listing(source, job.members, members, hashes))
+    if source.boxes and not source.aligner:
+        files.write_json(work / BOXES, [test_boxes(source, index) for index in job.members["test"]])
+    if found.without_face:
+        with files.replacing(work / WITHOUT_FACE, "w", newline="", encoding="utf-8") as file:
+            rows = ((source.names[index], reason) for index, reason in found.without_face.items())
+            csv.writer(file).writerows([("image", "reason"), *rows])
+    image_list.write(work, listing(job, found.hashes))
     built = dataclasses.replace(
         description,
-        splits={split: split_counts(labels, attributes) for split, labels in job.labels.items()},
+        splits={
+            split: manifest.Split(len(labels), dict(zip(job.attributes, labels.sum(axis=0).tolist())))
+            for split, labels in job.labels.items()
+        },
         train_records=len(job.members["train"] if job.samples is None else job.samples),
         checksums=manifest.checksums(work),
     )
     manifest.write(work, built)
-    data = Prepared(work, source)
-    sheets.write_sheets(data, data.samples(), work / sheets.FOLDER)
+    sheets.write_sheets(job, work / sheets.FOLDER)
 
     # 4. Make the folder appear under its name.
     shutil.rmtree(scratch)
@@ -124,22 +128,34 @@ def _build(source, out, work, attributes, settings, form, workers):
     return built
 
 
-def _report_duplicates(source, members, parts, hashes, dropped):
-    pairs = examine.duplicates(hashes, parts)
+def report(job, found, pairs, dropped):
+    """Print what was left out, and which figures will rest on few images, a line for each on standard error."""
+    source, names, lines = job.source, list(SPLITS), []
     if pairs:
-        first = examine.describe(source, pairs[0], members, parts)
+        first = " and ".join(f"{source.names[place]} ({names[source.partition[place]]})" for place in pairs[0])
         what = f"{dropped} training images that are also in the validation or test split are left out"
         if not dropped:
             what = "none of them is left out of training"
-        print(f"warning: {len(pairs)} images are in two splits, the first is {first}; {what}", file=sys.stderr)
+        lines.append(f"{len(pairs)} images are in two splits, the first is {first}; {what}")
+    if found.without_face:
+        kinds = collections.Counter(reason.lstrip("0123456789 ") for reason in found.without_face.values())
+        what = ", ".join(f"{number} with {reason}" for reason, number in kinds.items())
+        lines.append(f"{len(found.without_face)} of {len(source.names)} images are left out: {what}; {WITHOUT_FACE}")
+    few = [f"{number} {kind} {name} in {split}" for split, name, kind, number in job.few(FEW)]
+    if few:
+        more = f" and {len(few) - 6} more" if len(few) > 6 else ""
+        what = f"figures, thresholds and calibration need at least {FEW} images with and without each attribute"
+        lines.append(f"{what} in each split; there are {', '.join(few[:6])}{more}")
+    for line in lines:
+        print(f"warning: {line}", file=sys.stderr)
 
 
-def _origin(source, members, hashes, size):
-    """The manifest.Source of a Source. hashes: those of the images `members`; size: their total in bytes."""
-    checksums = {file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in source.files}
-    images = {"path": str(source.images.path), "count": len(members), "bytes": size}
-    images["blake2b"] = hashlib.blake2b(hashes.tobytes(), digest_size=32).hexdigest()
-    return manifest.Source(source.kind, str(source.path), source.options, checksums, images)
+def _origin(source, found):
+    """The manifest.Source of a Source. found: Examined."""
+    checksums = {file.name: {"bytes": file.stat().st_size, "sha256": files.sha256(file)} for file in source.files}
+    images = {"path": str(source.images.path), "count": len(source.names), "bytes": found.size}
+    images["blake2b"] = hashlib.blake2b(found.hashes.tobytes(), digest_size=32).hexdigest()
+    return manifest.Source(source.kind, str(source.path), checksums, images, len(found.without_face))
 
 
 def clear_unless_same(work, description):
@@ -167,16 +183,8 @@ def test_boxes(source, index):
     return {name: geometry.to_patch(box, shape, source.frame).round(2).tolist() for name, box in boxes.items()}
 
 
-def split_counts(labels, attributes):
-    """The manifest.Split that counts labels (n, A) bool."""
-    return manifest.Split(len(labels), dict(zip(attributes, labels.sum(axis=0).tolist())))
-
-
-def listing(source, of_splits, members, hashes):
-    """The ImageList of a build. of_splits: dict split -> numbers of images; hashes: those of the images `members`."""
-    by_image = np.zeros((len(source.names), hashes.shape[1]), np.uint8)
-    by_image[members] = hashes
-    rows = np.concatenate(list(of_splits.values()))
-    parts = np.repeat(list(SPLITS.values()), [len(of_splits[split]) for split in SPLITS]).astype(np.uint8)
+def listing(job, hashes):
+    """The ImageList of a Job. hashes: (N, 16), of all images of its source."""
+    source, rows = job.source, np.concatenate(list(job.members.values()))
     persons = [source.persons[row] if source.persons else "" for row in rows]
-    return image_list.ImageList([source.names[row] for row in rows], persons, by_image[rows], parts)
+    return image_list.ImageList([source.names[row] for row in rows], persons, hashes[rows], source.partition[rows])

@@ -1,34 +1,18 @@
 """Estimates of the bytes and minutes that a build takes, before anything is written."""
 
-import dataclasses
+import collections
 import time
 
 import numpy as np
 
 from data_prep.errors import DataError
-from data_prep.geometry import PATCH_SIZE
+from data_prep.faces.aligner import NoFace
 
 TRIED = 48  # records made of each kind, to measure their size and time
 PAGE = 4096  # bytes of an LMDB's page
 
-# Used where there is no image to measure: bytes of a record and seconds of one core, for CelebA's aligned faces. The
-# official zip has 7,100 bytes a face; patches are crops of such faces enlarged by a half, JPEG at quality 95.
-TYPICAL = {
-    "source": (7_100, 0.0006),
-    "jpg": (17_000, 0.0012),
-    "png": (85_000, 0.0030),
-    "raw": (3 * PATCH_SIZE**2, 0.0008),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Cost:
-    """The cost of one database: its records, bytes on the disk, and minutes on all cores."""
-
-    name: str
-    records: int
-    bytes: int
-    minutes: float
+# The cost of one database: its records, bytes on the disk, and minutes on all cores.
+Cost = collections.namedtuple("Cost", "name records bytes minutes")
 
 
 def stored(size):
@@ -36,39 +20,26 @@ def stored(size):
     return size + 32 if size < PAGE // 2 else -(-(size + 16) // PAGE) * PAGE + 32
 
 
-def costs(job, workers, try_images=True):
-    """The Cost of each database of a Job.
+def costs(job, workers):
+    """The Cost of each database of a Job, by a sample of its records, and the sum of all.
 
-    try_images: whether a sample of the records is made and measured, or sizes typical of CelebA are used
     Raises DataError when a record of the sample cannot be made.
     """
-    return [_cost(database, job, workers, try_images) for database in job.databases()]
+    rows = []
+    for database in job.databases():
+        count, sizes, start = len(database.items), [], time.perf_counter()
+        for item in database.items[np.linspace(0, count - 1, min(TRIED, count)).astype(int)]:
+            try:
+                sizes.append(stored(len(database.record(item))))
+            except NoFace:  # in a dry run; a build leaves these out first
+                pass
+        seconds = (time.perf_counter() - start) / max(len(sizes), 1) / workers
+        rows.append(Cost(database.name, count, int(count * np.mean(sizes or [0])), count * seconds / 60))
+    return [*rows, Cost("together", *(sum(column) for column in list(zip(*rows))[1:]))]
 
 
-def _cost(database, job, workers, try_images):
-    name, items = database.name, database.items
-    if name.endswith("_labels"):
-        return Cost(name, len(items), len(items) * stored(len(items[0]) + 12), len(items) * 5e-6 / 60)
-    if try_images:
-        chosen = items[np.linspace(0, len(items) - 1, min(TRIED, len(items))).astype(int)]
-        start = time.perf_counter()
-        size = np.mean([stored(len(database.record(item))) for item in chosen])
-        seconds = (time.perf_counter() - start) / len(chosen)
-    else:
-        size, seconds = TYPICAL["source" if job.form == "compact" else job.settings.encoding]
-        size = stored(size)
-    return Cost(name, len(items), int(len(items) * size), len(items) * seconds / workers / 60)
-
-
-def total(parts):
-    """The sum of several Costs."""
-    sums = (sum(getattr(cost, field) for cost in parts) for field in ("records", "bytes", "minutes"))
-    return Cost("together", *sums)
-
-
-def table(parts):
-    """The costs as a table, one line for each database."""
-    rows = [*parts, total(parts)]
+def table(rows):
+    """Costs as a table, one line for each database."""
     return "\n".join(f"  {c.name:12} {c.records:>12,} records {human(c.bytes):>9} {c.minutes:8.1f} min" for c in rows)
 
 
@@ -81,12 +52,13 @@ def human(size):
     return f"{size:,.1f} GB"
 
 
-def refuse_when_full(parts, written, free, out):
+def refuse_when_full(together, written, free, out):
     """Raises DataError when the disk cannot hold the build.
 
-    written: bytes that an interrupted build has written already; free: bytes that are left on the disk
+    together: the Cost of all of it; written: bytes that an interrupted build has written already; free: bytes that are
+    left on the disk
     """
-    need = total(parts).bytes * 1.05 - written
+    need = together.bytes * 1.05 - written
     if need > free:
         raise DataError(
             f"{out}: too little disk: about {human(need)} are needed, {human(free)} are free; lower --records, "

@@ -1,59 +1,87 @@
-"""Examine every image before anything is written: is it usable, and is an equal image in another split?"""
+"""Examining all images of a data set before anything is written: whether they can be used, and which are equal."""
+
+import collections
+import dataclasses
 
 import numpy as np
 from tqdm import tqdm
 
-from data_prep.sources.source import DIGEST, SPLITS, content_hash
+from data_prep.faces.aligner import NoFace, misplaced
+from data_prep.sources.source import content_hash
 from data_prep.store.databases import in_order
+from data_prep.store.image_list import DIGEST
+
+# Of images that a CSV file takes as aligned so many are searched for faces; at least FOUND must be, to judge by them.
+SEARCHED, FOUND = 24, 3
+REMEDY = "find and align the faces with --detect, or take all images as aligned with --frame none"
 
 
-def digests(source, members, workers):
-    """Content hashes of images, (len(members), 16) uint8, and their total size in bytes.
+@dataclasses.dataclass
+class Examined:
+    """What was found: hashes (N, 16) uint8 of the images' content; size, of all images in bytes; without_face, dict
+    number -> reason, of the images that `detect` left out."""
 
-    source: an opened Source; members: numbers of images
-    Raises DataError for the first image that cannot be used, naming it and its row.
+    hashes: np.ndarray
+    size: int
+    without_face: dict
+
+
+def examine(source, workers):
+    """Examine all images of an opened Source: Examined. Raises DataError for the first that cannot be used."""
+    aligned = source.kind == "csv" and source.settings.frame == "auto" and not source.aligner
+
+    def look(index):
+        data, reason, size = source.read(index), None, None
+        try:
+            header = source.header(index, data)
+            size = (header.width, header.height)
+            if source.aligner:
+                source.stored(index, data)
+        except NoFace as error:
+            reason = str(error)
+        return content_hash(data), len(data), size, reason
+
+    found = Examined(np.empty((len(source.names), DIGEST), np.uint8), 0, {})
+    sizes = []
+    results = in_order(look, range(len(source.names)), workers)
+    bar = tqdm(results, total=len(source.names), desc="examining images", unit="image", disable=None)
+    for index, (digest, length, size, reason) in enumerate(bar):
+        found.hashes[index] = np.frombuffer(digest, np.uint8)
+        found.size += length
+        sizes.append(size)
+        if reason:
+            found.without_face[index] = reason
+    if aligned:
+        check_aligned(source, sizes)
+    return found
+
+
+def check_aligned(source, sizes):
+    """Raise DataError if images of a CSV file are not aligned faces: of several sizes, or with the face elsewhere.
+
+    sizes: (width, height) of all images
     """
+    (usual, _), *others = collections.Counter(sizes).most_common()
+    if others:
+        odd = next(index for index, size in enumerate(sizes) if size != usual)
+        what = f"{sizes[odd][0]} x {sizes[odd][1]} pixels, others have {usual[0]} x {usual[1]}, so these are photos"
+        raise source.error(odd, f"{what}, not aligned faces; {REMEDY}")
+    chosen = np.unique(np.linspace(0, len(sizes) - 1, SEARCHED).astype(int)).tolist()
+    wrong = misplaced(map(source.image, chosen), source.frame)
+    faces = [index for index, off in zip(chosen, wrong) if off is not None]
+    odd = [index for index, off in zip(chosen, wrong) if off]
+    if len(faces) >= FOUND and len(odd) > len(faces) / 4:
+        where = "given with --eyes" if source.frame else "of aligned faces"
+        what = f"the eyes are not at the positions {where}, in {len(odd)} of {len(faces)} images that were looked at"
+        raise source.error(odd[0], f"{what}; {REMEDY}")
 
-    def digest(index):
-        data = source.checked(index)[1]
-        return content_hash(data), len(data)
 
-    hashes, total = bytearray(), 0
-    bar = tqdm(total=len(members), desc="examining images", unit="image", disable=None)
-    with bar:
-        for hash_, size in in_order(digest, members, workers):
-            hashes += hash_
-            total += size
-            bar.update()
-    return np.frombuffer(hashes, dtype=np.uint8).reshape(-1, DIGEST), total
+def repeated(hashes, parts):
+    """Pairs of equal images, the first of which is in an earlier split (TRAIN, VAL, TEST) than the second.
 
-
-def duplicates(hashes, parts):
-    """Pairs of equal images in different splits, as indices into `hashes`, the earlier split first.
-
-    hashes: (M, 16) uint8; parts: (M,) of TRAIN, VAL, TEST
+    hashes: (N, 16) uint8; parts: (N,). Every image that is in a later split too is the first of one pair.
     """
-    words = np.ascontiguousarray(hashes).view("V16").ravel()
-    _, group, sizes = np.unique(words, return_inverse=True, return_counts=True)
-    several = np.flatnonzero(sizes[group] > 1)
-    several = several[np.lexsort((several, parts[several], group[several]))]
-    pairs, first = [], None
-    for place in several:
-        if first is None or group[first] != group[place]:
-            first = place
-        elif parts[first] != parts[place]:
-            pairs.append((int(first), int(place)))
-    return pairs
-
-
-def in_training(hashes, parts):
-    """Indices, ascending, of all training images whose content is also in the validation or test split."""
-    words = np.ascontiguousarray(hashes).view("V16").ravel()
-    held_out = set(words[parts != SPLITS["train"]].tolist())
-    return [place for place in np.flatnonzero(parts == SPLITS["train"]) if words[place].tobytes() in held_out]
-
-
-def describe(source, pair, members, parts):
-    """One pair of duplicates in words."""
-    names = list(SPLITS)
-    return " and ".join(f"{source.names[members[place]]} ({names[parts[place]]})" for place in pair)
+    contents = [digest.tobytes() for digest in hashes]
+    last = {contents[index]: index for index in np.argsort(parts, kind="stable")}
+    pairs = ((index, last[content]) for index, content in enumerate(contents))
+    return [(first, int(second)) for first, second in pairs if parts[first] < parts[second]]

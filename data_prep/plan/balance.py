@@ -8,15 +8,18 @@ import numpy as np
 
 from data_prep.errors import DataError
 from data_prep.geometry import FACE_SIZE
-from data_prep.store.manifest import AUGMENT, SAMPLING
-
-__all__ = ["AUGMENT", "LARGEST_SHIFT", "SAMPLE", "SAMPLING", "Plan", "interleave"]
 
 # The patch's centre moves by up to 5 % of height and width.
 LARGEST_SHIFT = int(0.05 * FACE_SIZE)
 
 # One training record: image number, label, shift of the patch (dx, dy) in pixels of the face, mirrored or not.
 SAMPLE = np.dtype([("image", "<i4"), ("label", "u1"), ("dx", "i1"), ("dy", "i1"), ("mirror", "u1")])
+
+
+def augmented(augment, labels):
+    """Whether images of one attribute are shifted and mirrored, (N,) bool. labels: (N,) bool."""
+    smaller = (labels.sum() * 2 <= len(labels)) == labels
+    return {"both": smaller | True, "minority": smaller, "none": smaller & False}[augment]
 
 
 class Plan:
@@ -49,14 +52,13 @@ class Plan:
         self._sequences = []
         for label in (0, 1) if self.balanced else (None,):
             for attribute, column in enumerate(labels.T):
-                smaller = (present[attribute] * 2 <= len(labels)) == column
-                moves = {"both": smaller | True, "minority": smaller, "none": smaller & False}[augment]
+                moves = augmented(augment, column)
                 members = np.flatnonzero(column == bool(label)) if self.balanced else np.arange(len(labels))
                 seeds = [seed, attribute, label or 0]
                 self._sequences.append(_Sequence(members.astype(np.int32), column[members], seeds, moves[members]))
 
     def rounds(self, start, stop):
-        """Rounds start ... stop - 1, (stop - start, 2, A) of SAMPLE; flattened, in order of geometry.record_number."""
+        """Rounds start ... stop - 1, (stop - start, 2, A) of SAMPLE; flattened, image i of attribute a is i * A + a."""
         samples = np.empty((stop - start, 2, self.attributes), SAMPLE)
         flat = samples.reshape(stop - start, -1)
         for column, sequence in enumerate(self._sequences):

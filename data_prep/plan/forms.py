@@ -8,6 +8,7 @@ The labels of the image databases are in *_labels.
 """
 
 import dataclasses
+import functools
 import threading
 from typing import Any, Callable
 
@@ -16,8 +17,8 @@ import numpy as np
 from data_prep.errors import DataError
 from data_prep.geometry import FACE_SIZE, PATCH_SIZE, patch
 from data_prep.plan import balance
-from data_prep.sources.source import SPLITS
 from data_prep.store.databases import encoded_datum, image_datum, label_datum
+from data_prep.store.image_list import SPLITS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,32 +33,38 @@ class Database:
 class Job:
     """The databases of one build.
 
-    source: Source; form: "compact" or "stream"; attributes: names; settings: manifest.Settings
-    dropped: numbers of images that are left out of training
+    source: Source; form: "compact" or "stream"; attributes: names
     Attributes: members, dict split -> numbers of its images; labels, dict split -> (n, A) bool; plan, balance.Plan;
     samples, the (M,) of balance.SAMPLE of the stream, None in the compact form
     Raises DataError for labels that cannot be trained on.
     """
 
-    def __init__(self, source, form, attributes, settings, dropped=()):
-        self.source, self.form, self.attributes, self.settings = source, form, list(attributes), settings
-        columns = source.columns(self.attributes)
+    def __init__(self, source, form, attributes):
+        self.source, self.form, self.attributes, self.settings = source, form, list(attributes), source.settings
+        self.columns = source.columns(self.attributes)
+        self._buffers = threading.local()
+        self.leave_out([])
+
+    def leave_out(self, numbers):
+        """Leave images with these numbers out of all splits. Raises DataError, as the class."""
         self.members, self.labels = {}, {}
         for split, part in SPLITS.items():
-            members = np.flatnonzero(source.partition == part).astype(np.int32)
-            self.members[split] = members if split != "train" else np.setdiff1d(members, dropped)
-            self.labels[split] = source.labels[np.ix_(self.members[split], columns)]
+            members = np.setdiff1d(np.flatnonzero(self.source.partition == part), numbers).astype(np.int32)
             if not len(members):
-                raise DataError(f"{source.files[-1]}: no image is in the {split} split")
-        train = self.labels["train"]
+                raise DataError(f"{self.source.files[-1]}: no image is in the {split} split")
+            self.members[split] = members
+            self.labels[split] = self.source.labels[np.ix_(members, self.columns)]
+        settings, train = self.settings, self.labels["train"]
         self.plan = balance.Plan(train, self.attributes, settings.seed, settings.augment, settings.sampling)
-        self.samples = None
-        if form == "stream":
-            records = min(settings.records or self.plan.largest, self.plan.largest)
-            if records < settings.shards:
-                raise DataError(f"{records} records per class are too few for {settings.shards} solvers")
-            self.samples = balance.interleave(self.plan.rounds(0, records), settings.shards)
-        self._buffers = threading.local()
+        self.rounds = min(settings.records or self.plan.largest, self.plan.largest)
+        if self.form == "stream" and self.rounds < settings.shards:
+            raise DataError(f"{self.rounds} records per class are too few for {settings.shards} solvers")
+
+    @functools.cached_property
+    def samples(self):
+        if self.form == "compact":
+            return None
+        return balance.interleave(self.plan.rounds(0, self.rounds), self.settings.shards)
 
     def databases(self):
         """The databases to write, in order: list of Database."""
@@ -69,12 +76,33 @@ class Job:
             databases.append(Database(f"{split}_labels", self.labels[split], label_datum))
         return databases
 
+    def few(self, least):
+        """(split, attribute, "with" or "without", number) where fewer images than `least` have or lack an attribute."""
+        for split, labels in self.labels.items():
+            for name, present in zip(self.attributes, labels.sum(axis=0)):
+                for kind, number in (("with", present), ("without", len(labels) - present)):
+                    if number < least:
+                        yield split, name, kind, int(number)
+
     def _face(self, index):
         """Face `index` at 256 x 256, in this thread's buffer: valid until the thread's next call."""
         if not hasattr(self._buffers, "face"):
             self._buffers.face = np.empty((FACE_SIZE, FACE_SIZE, 3), np.uint8)
             self._buffers.mirror = np.empty((PATCH_SIZE, PATCH_SIZE, 3), np.uint8)
         return self.source.face(index, self._buffers.face)
+
+    def train_name(self, image):
+        """Name of training image number `image`."""
+        return self.source.names[self.members["train"][image]]
+
+    def train_face(self, image):
+        """Training image number `image` as a 256 x 256 face. Raises DataError."""
+        return self.source.face(self.members["train"][image])
+
+    def train_patch(self, sample):
+        """The patch of a sample (of balance.SAMPLE), as the network gets it. Raises DataError."""
+        image, _, dx, dy, mirror = sample.item()
+        return patch(self.train_face(image), dx, dy, mirror)
 
     def _train_record(self, sample):
         image, label, dx, dy, mirror = sample.item()
@@ -86,6 +114,6 @@ class Job:
         return image_datum(patch(self._face(index)), self.settings.encoding)
 
     def _face_record(self, index):
-        data = self.source.checked(index)[0]
+        data = self.source.stored(index)
         self.source.decode(data, index)  # a damaged image must fail here, not in the middle of training
         return encoded_datum(data)

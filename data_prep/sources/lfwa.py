@@ -10,7 +10,6 @@ average: closely in the deep-funneled tree, which is recommended, with more scat
 size (cropped ones) are rejected unless the positions of the eyes are given.
 """
 
-import pathlib
 import re
 
 import numpy as np
@@ -20,7 +19,9 @@ from data_prep.errors import DataError
 from data_prep.sources.celeba import BOXES, read_boxes
 from data_prep.sources.images import open_images
 from data_prep.sources.mat import read_mat
-from data_prep.sources.source import TEST, TRAIN, VAL, Source, canonical, one_spelling
+from data_prep.sources.source import Source
+from data_prep.sources.splits import TEST, TRAIN, VAL, seeded_order
+from data_prep.sources.tables import canonical, present
 
 ANNOTATION, INDICES = "lfw_att_40.mat", "indices_train_test.mat"
 _IMAGES = re.compile(r"lfw([-_]?(deep)?funneled|a|cropped)?(\.tar|\.tgz|\.tar\.gz)?", re.IGNORECASE)
@@ -30,52 +31,40 @@ _NUMBERED = re.compile(r"^(.*)_0*(\d+)$")
 def key(path):
     """The name that identifies an image, "Person_Name/number", whatever blanks, slashes and zeros its path has."""
     parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
-    stem = "_".join(parts[-1].rpartition(".")[0].replace("_", " ").split())
+    stem = "_".join(parts[-1].rpartition(".")[0].replace("_", " ").split()) if parts else ""
     numbered = _NUMBERED.match(stem)
     return f"{numbered[1]}/{int(numbered[2])}" if numbered else stem
 
 
-def read(folder, images=None, need_images=True, validation=0.1, seed=0):
-    """A Source from a folder in LFWA's layout.
+def read(folder, settings):
+    """A Source from a folder in LFWA's layout; arguments as of sources.opening. Raises DataError.
 
-    images: name of the image tree or tar in it, or None for the usual names
-    need_images: if False, missing images are no error, and the Source's `images` is then None
-    validation: share of the people in the training half who form the validation split, chosen by `seed`. LFWA has no
-    such split; whole people are taken so that nobody is in two splits, from training so that the test half is unchanged
-    Raises DataError for missing or damaged files.
+    LFWA has no validation split: a share of the people in the training half, settings.validation, forms it. Whole
+    people are taken so that nobody is in two splits, from training so that the test half is unchanged.
     """
-    folder = pathlib.Path(folder)
     names, attributes, labels = read_annotation(folder / ANNOTATION)
-    partition = read_indices(folder / INDICES, names)
-    split_validation(partition, names, validation, seed)
-    place = find_images(folder, images)
-    if place is None and need_images:
-        raise DataError(f"{folder}: no {images or 'lfw/ or lfw.tgz'} in it")
-    boxes = folder / BOXES
-    known_boxes = {key(name): box for name, box in read_boxes(boxes).items()} if boxes.exists() else None
-    files = [folder / ANNOTATION, folder / INDICES]
-    container = open_images(place, key) if place else None
-    source = Source(
-        "lfwa",
-        folder,
-        names,
-        attributes,
-        labels,
-        partition,
-        container,
-        files,
-        lambda i: f"{ANNOTATION}:name {i + 1}",
-        known_boxes,
-        [person_of(name) for name in names],
+    persons = [name.rpartition("/")[0] for name in names]
+    partition = read_indices(folder / INDICES, names, persons)
+    split_validation(partition, np.array(persons), settings.validation, settings.seed)
+    place = find_images(folder, settings.images)
+    if place is None:
+        raise DataError(f"{folder}: no {settings.images or 'lfw/ or lfw.tgz'} in it")
+    return Source(
+        kind="lfwa",
+        path=folder,
+        names=names,
+        attributes=attributes,
+        labels=labels,
+        partition=partition,
+        images=open_images(place, key),
+        files=[folder / ANNOTATION, folder / INDICES],
+        row=lambda index: f"{ANNOTATION}:name {index + 1}",
+        boxes={key(name): box for name, box in read_boxes(folder / BOXES).items()},
+        persons=persons,
+        settings=settings,
+        frame=tuple(map(tuple, geometry.LFW_EYES.tolist())),
+        size=(geometry.LFW_SIZE, geometry.LFW_SIZE),
     )
-    source.frame = tuple(map(tuple, geometry.LFW_EYES.tolist()))
-    source.size = (geometry.LFW_SIZE, geometry.LFW_SIZE)
-    return source
-
-
-def person_of(name):
-    """The person of an image's name."""
-    return name.rpartition("/")[0]
 
 
 def find_images(folder, name=None):
@@ -105,27 +94,26 @@ def read_annotation(path):
     shape = (len(spelt), len(attributes))
     if labels.shape == shape[::-1] and labels.shape != shape:
         labels = labels.T
-    if labels.shape != shape:
+    if labels.shape != shape or not spelt:
         raise DataError(f"{path}: label is {labels.shape}, but there are {shape[0]} names and {shape[1]} attributes")
     wrong = np.argwhere(~np.isin(labels, (-1, 0, 1)))
     if len(wrong):
         row, column = wrong[0]
         raise DataError(f"{path}: label({row + 1},{column + 1}) is {labels[row, column]:g}, but labels are 0 and 1")
-    one_spelling((labels == 0).any(), (labels == -1).any(), path)
     names = [key(name) for name in spelt]
     seen = set()
     for row, name in enumerate(names):
         if not name or name in seen:
             raise DataError(f"{path}:name {row + 1}: {spelt[row]!r} is {'a repetition' if name else 'not a name'}")
         seen.add(name)
-    return names, attributes, np.ascontiguousarray(labels == 1)
+    return names, attributes, np.ascontiguousarray(present(labels, path))
 
 
-def read_indices(path, names):
+def read_indices(path, names, persons):
     """Read indices_train_test.mat: (N,) of TRAIN and TEST. Raises DataError unless the two make up all images."""
     variables = read_mat(path)
     partition = np.full(len(names), 255, dtype=np.uint8)
-    people, person = np.unique(list(map(person_of, names)), return_inverse=True)
+    people, person = np.unique(persons, return_inverse=True)
     by_image = "indices_img_train" in variables or "indices_img_test" in variables
     unit, count = ("img", len(names)) if by_image else ("identity", len(people))
     for part, value in (("train", TRAIN), ("test", TEST)):
@@ -146,18 +134,14 @@ def read_indices(path, names):
     return partition
 
 
-def split_validation(partition, names, share, seed):
+def split_validation(partition, person, share, seed):
     """Change TRAIN to VAL, in place, for a seeded `share` of the people who are in training only.
 
     Raises DataError when that leaves either split empty.
     """
-    if not 0 < share < 1:
-        raise DataError(f"the validation share must lie between 0 and 1, not {share}")
-    person = np.array(list(map(person_of, names)))
     people = np.setdiff1d(person[partition == TRAIN], person[partition == TEST])
-    order = np.argsort(np.random.PCG64([seed, len(people)]).random_raw(len(people)), kind="stable")
-    chosen = people[order[: max(1, round(share * len(people)))]]
+    chosen = people[seeded_order(len(people), seed, len(people))[: max(1, round(share * len(people)))]]
     partition[np.isin(person, chosen) & (partition == TRAIN)] = VAL
     for value, name in ((TRAIN, "training"), (VAL, "validation")):
         if not (partition == value).any():
-            raise DataError(f"a validation share of {share} leaves no {name} images; change --validation")
+            raise DataError(f"a validation share of {share:g} leaves no {name} images; change --validation")

@@ -17,6 +17,7 @@ from data_prep.errors import DataError
 NUMBERS = "biuf"  # kinds of NumPy's types that are real numbers
 TIMEOUT = 60  # seconds; LFWA's files take one
 MEMORY = 2 << 30  # bytes; LFWA's files take a tenth
+LARGEST = 1 << 28  # bytes of all variables; LFWA's are 7 MB
 
 
 def read_mat(path):
@@ -45,13 +46,15 @@ def read_mat(path):
 
 def write_variables(path, stream):
     """Write the variables of a .mat file to a binary stream, as an .npz; lists of str become arrays of text."""
-    with open(path, "rb") as file:
+    with files.opened(path) as file:
         head = file.read(520)
     variables = _version_73(path) if b"\x89HDF\r\n\x1a\n" in (head[:8], head[512:]) else _version_7(path)
-    held = io.BytesIO()
     arrays = {name: np.array(value, str) if isinstance(value, list) else value for name, value in variables.items()}
-    np.savez(held, **{f"_{name}": value for name, value in arrays.items()})  # savez has an argument "file"
-    stream.write(held.getvalue())
+    if sum(value.nbytes for value in arrays.values()) > LARGEST:
+        raise ValueError(f"its variables take more than {LARGEST >> 20} MB")
+    written = io.BytesIO()
+    np.savez(written, **{f"_{name}": value for name, value in arrays.items()})  # savez has an argument "file"
+    stream.write(written.getvalue())
 
 
 def _text(characters):

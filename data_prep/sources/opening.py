@@ -2,54 +2,35 @@
 
 import pathlib
 
-import numpy as np
-
-from data_prep.attributes import PAPER_ATTRIBUTES
 from data_prep.errors import DataError
 from data_prep.sources import celeba, csv_table, lfwa
+from data_prep.store.manifest import DEFAULTS
 
 NAMES = {"celeba": "CelebA", "lfwa": "LFWA", "csv": "a CSV file"}
+_READERS = {"celeba": celeba.read, "lfwa": lfwa.read, "csv": csv_table.read}
 
 
-def open_source(path, images=None, need_images=True, validation=0.1, seed=0, frame="auto", expect=None):
+def open_source(path, settings=DEFAULTS, expect=None):
     """The Source at a path: a folder as CelebA or LFWA is downloaded, a CSV file, or a folder with one.
 
-    images: name of the folder, zip or tar with the images, None for the usual names; need_images: False for a dry run
-    validation: LFWA: share of the training people who form the validation split; seed: of that split, or of a CSV's
-    frame: "auto" (LFW's positions of the eyes for LFWA, otherwise aligned faces), "none" for aligned faces, or left and
-    right eye (2, 2) in pixels of the images
-    expect: the only layout to accept, "celeba", "lfwa" or "csv"; None for any
-    Raises DataError.
+    settings: manifest.Settings; expect: the only layout to accept, "celeba", "lfwa" or "csv"; None for any
+    Raises DataError for missing or damaged files.
     """
-    path = pathlib.Path(path)
-    kind, place = find(path, expect)
-    options = {"images": images}
-    if kind == "celeba":
-        source = celeba.read(place, images, need_images)
-    elif kind == "lfwa":
-        source = lfwa.read(place, images, need_images, validation, seed)
-        options.update(validation=validation, seed=seed)
-    else:
-        source = csv_table.read(place, images, need_images, seed)
-        options.update(seed=seed)
-    source.default_attributes = source.attributes if kind == "csv" else list(PAPER_ATTRIBUTES)
-    if frame != "auto":
-        source.size = None
-        source.frame = None if frame == "none" else _eyes(frame)
-        options.update(frame="none" if frame == "none" else np.array(source.frame).tolist())
-    source.options = options
+    kind, place = find(pathlib.Path(path), expect)
+    source = _READERS[kind](place, settings)
+    if settings.frame == "none" or settings.detect:
+        source.frame = source.size = None
+    elif settings.eyes:
+        source.frame, source.size = (settings.eyes[:2], settings.eyes[2:]), None
     return source
 
 
-def _eyes(frame):
-    """Left and right eye as ((x, y), (x, y)). Raises DataError."""
-    try:
-        eyes = np.asarray(frame, dtype=float)
-    except (TypeError, ValueError):
-        eyes = np.empty(0)
-    if eyes.shape != (2, 2) or not np.isfinite(eyes).all() or eyes.min() < 0 or eyes[0, 0] >= eyes[1, 0]:
-        raise DataError(f"eyes must be x1,y1,x2,y2 in pixels, the left one (as seen) first, not {frame}")
-    return tuple(map(tuple, eyes.tolist()))
+def reopen(manifest, path=None):
+    """The data set that a Manifest was made from, opened in the same way. path: its place if it was moved.
+
+    Raises DataError.
+    """
+    return open_source(path or manifest.source.path, manifest.settings, manifest.source.kind)
 
 
 def find(path, expect=None):
@@ -57,27 +38,26 @@ def find(path, expect=None):
 
     Raises DataError if there is none, or several, or another one than expected.
     """
-    if path.is_file():
-        if path.suffix.lower() != ".csv":
-            raise DataError(f"{path}: neither a folder nor a CSV file")
-        places = {"csv": path}
-    elif path.is_dir():
+    if path.is_dir():
         places = _in_folder(path)
-    else:
+    elif not path.exists():
         raise DataError(f"{path}: no such folder or CSV file")
+    elif path.suffix.lower() != ".csv":
+        raise DataError(f"{path}: neither a folder nor a CSV file")
+    else:
+        places = {"csv": path}
     if not places:
         raise DataError(
             f"{path}: no data set in it; looked for {celeba.LABELS[0]} or .csv (CelebA, also in Anno/), "
             f"{lfwa.ANNOTATION} (LFWA), and one CSV file of images and labels"
         )
+    there = " and ".join(NAMES[kind] for kind in places)
     if expect and expect not in places:
-        there = " and ".join(NAMES[kind] for kind in places)
         raise DataError(f"{path}: holds {there}, not {NAMES[expect]}; leave out --expect (make: use DATA=)")
-    kinds = [expect] if expect else list(places)
-    if len(kinds) > 1:
-        several = " and ".join(NAMES[kind] for kind in kinds)
-        raise DataError(f"{path}: holds {several}; keep only one of them in the folder")
-    return kinds[0], places[kinds[0]]
+    if not expect and len(places) > 1:
+        raise DataError(f"{path}: holds {there}; keep only one of them in the folder")
+    kind = expect or next(iter(places))
+    return kind, places[kind]
 
 
 def _in_folder(folder):
@@ -94,17 +74,3 @@ def _in_folder(folder):
     if not places and tables:
         places["csv"] = tables[0]
     return places
-
-
-def reopen(kind, path, options, where):
-    """The Source that a manifest names, opened with the same options as when the manifest was written.
-
-    kind, path, options: those of manifest.Source; where: the manifest, for errors
-    Raises DataError, and ValueError for a damaged manifest.
-    """
-    if kind not in NAMES:
-        raise ValueError(f"{where}: damaged, key 'kind' is {kind[:40]!r}, none of {', '.join(NAMES)}")
-    try:
-        return open_source(path, expect=kind, **options)
-    except (TypeError, OverflowError) as error:
-        raise ValueError(f"{where}: damaged, key 'options' ({error})")

@@ -1,19 +1,22 @@
 """A data set of faces with attribute labels, independent of its layout: the interface to the rest of data_prep."""
 
+import dataclasses
 import hashlib
 import pathlib
+from typing import Any, Callable, Optional
 
 import cv2
 import numpy as np
 
-from data_prep import geometry, spelling
-from data_prep.attributes import CELEBA_ATTRIBUTES, NAMES, is_name
+from data_prep import geometry, image_files, spelling
+from data_prep.attributes import PAPER_ATTRIBUTES
 from data_prep.errors import DataError
-from data_prep.sources import image_header
-from data_prep.store.image_list import DIGEST, SPLITS
+from data_prep.faces.aligner import Aligner
+from data_prep.store.image_list import DIGEST
+from data_prep.store.manifest import Settings
 
 SYNTHETIC = "synthetic_faces.json"  # in the folder of rendered faces
-TRAIN, VAL, TEST = SPLITS.values()
+LARGEST = 50_000_000  # pixels; an aligned face has 40,000
 
 
 def content_hash(data):
@@ -21,52 +24,61 @@ def content_hash(data):
     return hashlib.blake2b(data, digest_size=DIGEST).digest()
 
 
+@dataclasses.dataclass
 class Source:
     """A data set: labels in memory, images read one by one.
 
     kind: "celeba", "lfwa" or "csv"; path: folder of the data set, or the CSV file
-    names: N names of images; attributes: names of the columns; labels (N, columns) bool; partition (N,) of TRAIN,
+    names: N names of images; attributes: names of the columns; labels: (N, columns) bool; partition: (N,) of TRAIN,
     VAL, TEST
-    images: an object of data_prep.sources.images, or None if they are missing (sufficient for a dry run only)
+    images: an object of sources.images
     files: the label files, for checksums; row: function index -> "file:row" of an image's labels
+    settings: manifest.Settings
+    boxes: dict name -> dict attribute -> (x1, y1, x2, y2) in pixels of the image
     persons: N texts that tell who is on an image, or None where the data set does not say
-    synthetic: whether the faces are rendered ones, which data_prep.synthetic marks by a file beside the labels
-    boxes: dict name -> dict attribute -> (x1, y1, x2, y2) in pixels of the image, or empty
-    default_frame: left and right eye (2, 2) in pixels of the images, None for aligned pictures
-    size: width and height that all images must have for the default frame to be valid, or None
-    Set by open_source: options, with which it can be opened again; frame, the default one or the one asked for.
-    Set by the builder: convert, whether images other than plain 8-bit colour are converted instead of rejected.
+    frame: left and right eye (2, 2) in pixels of the images, None for aligned pictures; size: width and height that all
+    images must have for the frame to be valid, or None
+    aligner: faces.aligner.Aligner where `detect` is set; hashes: (N, 16) once all images were examined, so that later
+    reads fail if an image's content has changed
     """
 
-    def __init__(self, kind, path, names, attributes, labels, partition, images, files, row, boxes=None, persons=None):
-        self.kind, self.path = kind, pathlib.Path(path)
-        self.names, self.attributes, self.labels, self.partition = names, attributes, labels, partition
-        self.images, self.files, self.row = images, files, row
-        self.boxes, self.persons = boxes or {}, persons
-        self.synthetic = (files[0].parent / SYNTHETIC).exists()
-        self.default_attributes = attributes
-        self.frame = self.size = None
-        self.convert = False
-        self.options = {}
-        self._hashes = None
+    kind: str
+    path: pathlib.Path
+    names: list
+    attributes: list
+    labels: np.ndarray
+    partition: np.ndarray
+    images: Any
+    files: list
+    row: Callable
+    settings: Settings
+    boxes: dict = dataclasses.field(default_factory=dict)
+    persons: Optional[list] = None
+    frame: Optional[tuple] = None
+    size: Optional[tuple] = None
+    aligner: Any = None
+    hashes: Optional[np.ndarray] = None
+
+    @property
+    def synthetic(self):
+        """Whether the faces are rendered ones, which data_prep.synthetic marks by a file beside the labels."""
+        return (self.files[0].parent / SYNTHETIC).exists()
+
+    @property
+    def default_attributes(self):
+        """The attributes that are learned unless others are asked for: the paper's twenty, or all columns of a CSV."""
+        return list(self.attributes if self.kind == "csv" else PAPER_ATTRIBUTES)
 
     def open(self, scratch=None):
-        """Find all images. scratch: folder into which a compressed tar is unpacked.
+        """Find all images. scratch: folder for what must be unpacked, None for one of its own.
 
         Raises DataError when an image is missing, OSError.
         """
-        self.images.prepare(scratch)
-        missing = self.images.locate(self.names)
+        if self.settings.detect:
+            self.aligner = Aligner(scratch and pathlib.Path(scratch) / "faces")
+        missing = self.images.locate(self.names, scratch)
         if missing is not None:
             raise DataError(f"{self.row(missing)}: {self.names[missing]} is not in {self.images.path}")
-
-    def expect(self, members, hashes):
-        """Make later reads fail if an image's content has changed.
-
-        members: numbers of images; hashes: their content hashes (len(members), 16) uint8
-        """
-        self._hashes = np.zeros((len(self.names), DIGEST), np.uint8)
-        self._hashes[members] = hashes
 
     def columns(self, attributes):
         """The columns of the labels for these attributes. Raises DataError for an unknown or repeated name."""
@@ -78,64 +90,66 @@ class Source:
             raise DataError("attributes must be at least one, without repetitions")
         return [self.attributes.index(name) for name in attributes]
 
-    def where(self, index):
-        """The location of image `index` and of its labels, for error messages."""
-        return f"{self.images.path}: {self.names[index]} ({self.row(index)})"
+    def error(self, index, fault):
+        """The DataError for a fault of image `index`, which it names with the row of its labels."""
+        return DataError(f"{self.images.path}: {self.names[index]} ({self.row(index)}): {fault}")
 
     def read(self, index):
         """The encoded bytes of image `index` as they are in the data set. Raises DataError."""
         try:
             data = self.images.read(index)
         except DataError as error:
-            raise DataError(f"{self.where(index)}: {error}")
-        if self._hashes is not None and content_hash(data) != self._hashes[index].tobytes():
-            raise DataError(f"{self.where(index)}: changed while it was being prepared; run the command again")
+            raise self.error(index, error)
+        if self.hashes is not None and content_hash(data) != self.hashes[index].tobytes():
+            raise self.error(index, "changed while it was being prepared; run the command again")
         return data
 
-    def checked(self, index):
-        """Image `index` as encoded bytes that every Caffe decodes to the same pixels, and its original bytes.
-
-        They differ only if `convert` is set and the image is grey, CMYK, 16-bit, transparent or rotated: the former
-        are then an upright 8-bit colour PNG. Raises DataError that names image and row.
-        """
-        data = self.read(index)
+    def header(self, index, data):
+        """The image_files.Header of image `index`. Raises DataError for an image that cannot be used."""
         try:
-            header = image_header.inspect(data)
-            reason = image_header.unsupported_reason(header)
-        except image_header.ImageError as error:
-            raise DataError(f"{self.where(index)}: {error}")
-        if reason and not self.convert:
-            raise DataError(f"{self.where(index)}: {reason}; replace the image, or convert such images with --convert")
-        self._check_frame(header, index)
-        if reason:
-            return cv2.imencode(".png", self.decode(data, index))[1].tobytes(), data
-        return data, data
+            header = image_files.header(data)
+        except image_files.ImageError as error:
+            raise self.error(index, error)
+        size = (header.width, header.height)
+        if size[0] * size[1] > LARGEST:
+            raise self.error(index, f"{_pixels(size)}; at most {LARGEST // 10**6} million are supported")
+        if header.unusual and not (self.settings.convert or self.aligner):
+            raise self.error(index, f"{header.unusual}; replace the image, or convert such images with --convert")
+        if self.frame is not None:
+            remedy = "give the positions of the eyes with --eyes, or --frame none for aligned faces"
+            if self.size and size != self.size:
+                what = f"{_pixels(size)}, but the frame is for {_pixels(self.size)}"
+                raise self.error(index, f"{what}; {remedy}")
+            if (np.array(self.frame) > size).any():
+                raise self.error(index, f"the eyes are outside of its {_pixels(size)}; {remedy}")
+        return header
 
-    def _check_frame(self, header, index):
-        """Raises DataError if the frame cannot be valid for an image."""
-        if self.frame is None:
-            return
-        size = (header.width, header.height) if header.orientation < 5 else (header.height, header.width)
-        remedy = "give the positions of the eyes with --eyes, or --frame none for aligned faces"
-        if self.size and size != self.size:
-            what = f"{_pixels(size)}, but the frame is for {_pixels(self.size)}"
-            raise DataError(f"{self.where(index)}: {what}; {remedy}")
-        if (np.array(self.frame) > size).any():
-            raise DataError(f"{self.where(index)}: the eyes are outside of its {_pixels(size)}; {remedy}")
+    def stored(self, index, data=None):
+        """Image `index` as encoded bytes that every Caffe decodes to the same pixels.
+
+        These are its own bytes, or a PNG: of the aligned face where faces are detected, of the upright 8-bit colours
+        where another image is converted. data: its own bytes, None to read them
+        Raises DataError that names image and row; faces.aligner.NoFace where no face can be taken.
+        """
+        data = self.read(index) if data is None else data
+        unusual = self.header(index, data).unusual
+        if self.aligner:
+            return self.aligner.aligned(data, lambda: self.decode(data, index))
+        if unusual:
+            return cv2.imencode(".png", self.decode(data, index))[1].tobytes()
+        return data
 
     def decode(self, data, index):
         """Encoded bytes of image `index` as (height, width, 3) uint8, B G R. Raises DataError."""
         try:
-            image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error:
-            image = None
-        if image is None:
-            raise DataError(f"{self.where(index)}: not a readable image")
-        return image
+            return image_files.decode(data)
+        except image_files.ImageError as error:
+            raise self.error(index, error)
 
     def image(self, index):
-        """Image `index`, as `checked` returns it, decoded to (height, width, 3) uint8, B G R. Raises DataError."""
-        return self.decode(self.checked(index)[0] if self.convert else self.read(index), index)
+        """Image `index` as it is stored, decoded to (height, width, 3) uint8, B G R. Raises DataError."""
+        made = self.settings.convert or self.aligner
+        return self.decode(self.stored(index) if made else self.read(index), index)
 
     def face(self, index, out=None):
         """The aligned 256 x 256 face of image `index`, in array `out` if given. Raises DataError."""
@@ -144,25 +158,3 @@ class Source:
 
 def _pixels(size):
     return f"{size[0]} x {size[1]} pixels"
-
-
-def canonical(names, where, spellings=CELEBA_ATTRIBUTES):
-    """Normalised attribute names: outer blanks removed, inner ones replaced by underscores, case as in `spellings`.
-
-    Raises DataError for a repeated name, or one that cannot name an attribute.
-    """
-    known = {name.lower(): name for name in spellings}
-    spelt = ["_".join(str(name).replace("_", " ").split()) for name in names]
-    spelt = [known.get(name.lower(), name) for name in spelt]
-    for index, name in enumerate(spelt):
-        if name in spelt[:index]:
-            raise DataError(f"{where}: attribute {name!r} is named twice")
-        if not is_name(name):
-            raise DataError(f"{where}: {name[:60]!r} cannot name an attribute; {NAMES}")
-    return spelt
-
-
-def one_spelling(zero, minus, where):
-    """Raises DataError if labels use both 0 and -1: one of the two must then mean something other than absent."""
-    if zero and minus:
-        raise DataError(f"{where}: labels use both -1 and 0 for absent; use only one of them")

@@ -12,6 +12,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 from tqdm import tqdm
 
+from data_prep.image_files import ImageError, decode
 from data_prep.store.environment import key, open_lmdb
 
 JPEG_QUALITY = 95  # the default of OpenCV, and so of Caffe's convert_imageset
@@ -49,85 +50,58 @@ def label_datum(labels):
 
 
 def count(path):
-    """The number of records of an LMDB, 0 if it does not exist yet."""
-    if not (path / "data.mdb").exists():
-        return 0
+    """The number of records of an LMDB, 0 if it cannot be read, as that of a build that was killed at its start."""
     try:
         with open_lmdb(path) as environment:
             return environment.stat()["entries"]
-    except OSError:  # a build was killed while it created the LMDB
+    except OSError:
         return 0
 
 
-def records(path):
-    """The Datum messages of an LMDB in key order. Raises OSError that names the record for a damaged one."""
-    with _reading(path) as transaction:
-        for name, value in transaction.cursor():
-            yield _datum(value, f"{path}: record {name.decode(errors='replace')}")
+def records(path, numbers=None):
+    """(where, Datum) of the records of an LMDB, in key order or of the given numbers; where: the record, for errors.
 
-
-def chosen(path, numbers):
-    """(number, Datum) of the records with these numbers, in the given order. Raises OSError that names the record."""
-    with _reading(path) as transaction:
-        for number in map(int, numbers):
-            where = f"{path}: record {number:08d}"
-            value = transaction.get(key(number))
-            if value is None:
-                raise OSError(f"{where} is missing")
-            yield number, _datum(value, where)
-
-
-def record(path, number):
-    """The Datum of one record. Raises OSError."""
-    with contextlib.closing(chosen(path, [number])) as datums:
-        return next(datums)[1]
-
-
-def images(path, numbers=None):
-    """The images of an LMDB, uint8 (height, width, 3) B G R, in key order or of the given numbers. Raises OSError."""
-    with contextlib.closing(records(path) if numbers is None else chosen(path, numbers)) as datums:
-        for number, datum in enumerate(datums) if numbers is None else datums:
-            try:
-                yield decoded(datum)
-            except ValueError as error:
-                raise OSError(f"{path}: record {number:08d} {error}")
-
-
-@contextlib.contextmanager
-def _reading(path):
-    """A read transaction on an LMDB. Raises OSError, also for damaged pages."""
+    Raises OSError that names the record, for a missing or damaged one.
+    """
     with open_lmdb(path) as environment:
         try:
             with environment.begin() as transaction:
-                yield transaction
+                found = transaction.cursor() if numbers is None else _chosen(transaction, numbers)
+                for name, value in found:
+                    where = f"{path}: record {name.decode(errors='replace')}"
+                    if value is None:
+                        raise OSError(f"{where} is missing")
+                    try:
+                        yield where, caffe_pb2.Datum.FromString(value)
+                    except DecodeError:
+                        raise OSError(f"{where} is not a Datum; build the database again")
         except lmdb.Error as error:
             raise OSError(f"{path}: damaged LMDB ({error}); build it again")
 
 
-def keys(path):
-    """The keys of an LMDB (bytes), in order. Raises OSError."""
-    with _reading(path) as transaction:
-        yield from transaction.cursor().iternext(values=False)
+def _chosen(transaction, numbers):
+    for number in map(int, numbers):
+        yield key(number), transaction.get(key(number))
 
 
-def _datum(value, where):
-    try:
-        return caffe_pb2.Datum.FromString(value)
-    except DecodeError:
-        raise OSError(f"{where} is not a Datum; build the database again")
+def images(path, numbers=None):
+    """The images of an LMDB, uint8 (height, width, 3) B G R, in key order or of the given numbers. Raises OSError."""
+    with contextlib.closing(records(path, numbers)) as datums:
+        for where, datum in datums:
+            try:
+                yield decoded(datum)
+            except ValueError as error:
+                raise OSError(f"{where} {error}")
 
 
 def decoded(datum):
     """The image of a Datum, uint8 (height, width, 3) B G R. Raises ValueError with the fault, for "record ..."."""
-    data = np.frombuffer(datum.data, dtype=np.uint8)
     if datum.encoded:
         try:
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-        except cv2.error:
-            image = None
-        if image is None:
+            return decode(datum.data)
+        except ImageError:
             raise ValueError("is not a readable image")
-        return image
+    data = np.frombuffer(datum.data, dtype=np.uint8)
     shape = datum.channels, datum.height, datum.width
     if datum.channels != 3 or min(shape) < 1 or np.prod(shape, dtype=float) != data.size:
         size = " x ".join(map(str, shape))
@@ -142,13 +116,13 @@ def read_labels(path, attributes=None):
     Raises OSError that names the record, for labels other than 0 and 1 or a wrong number of labels.
     """
     rows = []
-    for number, datum in enumerate(records(path)):
+    for where, datum in records(path):
         row = datum.data
         attributes = len(row) if attributes is None else attributes
         if len(row) != attributes or not row or row.strip(b"\0\1"):
             right = len(row) == attributes
             what = "labels other than 0 and 1" if right else f"{len(row)} labels, but should have {attributes}"
-            raise OSError(f"{path}: record {number:08d} has {what}; build the database again")
+            raise OSError(f"{where} has {what}; build the database again")
         rows.append(np.frombuffer(row, dtype=np.uint8))
     return np.array(rows).reshape(len(rows), attributes or 0) == 1
 
@@ -161,7 +135,9 @@ def write_lmdb(path, values, total, title):
     disk.
     """
     try:
-        size = map_size(path)
+        size = FIRST_MAP  # of the memory map, which is address space; it grows by doubling
+        while (path / "data.mdb").exists() and (path / "data.mdb").stat().st_size > size:
+            size *= 2
         with lmdb.open(str(path), map_size=size) as environment:
             done = environment.stat()["entries"]
         bar = tqdm(values, initial=done, total=total, desc=title, unit="image", disable=None, smoothing=0.05)
@@ -170,19 +146,8 @@ def write_lmdb(path, values, total, title):
             while not write_chunk(path, size, chunk):
                 size *= 2
             del chunk  # so that only one chunk is in memory
-    except lmdb.Error as error:
-        raise OSError(f"{path}: {error}")
-
-
-def map_size(path):
-    """The size in bytes of the memory map that an LMDB is written through: address space, not disk space.
-
-    It grows by doubling; a resumed build starts with the size that an undisturbed one has at this point.
-    """
-    size, data = FIRST_MAP, path / "data.mdb"
-    while data.exists() and data.stat().st_size > size:
-        size *= 2
-    return size
+    except lmdb.Error as error:  # such as a full disk
+        raise OSError(f"{path / 'data.mdb'}: {error}")
 
 
 def write_chunk(path, size, chunk):
@@ -207,11 +172,12 @@ def in_order(function, items, workers):
 
     Threads suffice, because OpenCV releases Python's lock, and images need not be copied between processes.
     """
-    cv2.setNumThreads(1)  # the threads here already use all cores
 
     def run(start):
         return [function(item) for item in items[start : start + TASK]]
 
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # the threads here already use all cores
     pool = concurrent.futures.ThreadPoolExecutor(workers)
     starts = iter(range(0, len(items), TASK))
     try:
@@ -223,3 +189,4 @@ def in_order(function, items, workers):
                 waiting.append(pool.submit(run, start))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        cv2.setNumThreads(threads)

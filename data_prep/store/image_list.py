@@ -6,7 +6,8 @@ import pathlib
 
 import numpy as np
 
-from data_prep.files import opened, replacing
+from data_prep.errors import DataError
+from data_prep.files import opened_text, replacing
 
 NAME = "images.csv"
 DIGEST = 16  # bytes of a content hash
@@ -37,7 +38,7 @@ class ImageList:
 
 def write(folder, images):
     """Write images.csv, completely or not at all. Raises OSError."""
-    with replacing(pathlib.Path(folder) / NAME, "w", newline="") as file:
+    with replacing(pathlib.Path(folder) / NAME, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["split", "number", "name", "person", "blake2b"])
         for split in SPLITS:
@@ -47,12 +48,11 @@ def write(folder, images):
 
 
 def read(folder):
-    """The ImageList of a folder of LMDBs. Raises OSError, and ValueError for a damaged file."""
+    """The ImageList of a folder of LMDBs. Raises OSError, and DataError for a damaged file."""
     path = pathlib.Path(folder) / NAME
     names, persons, hashes, parts = [], [], bytearray(), []
-    opened(path).close()
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with opened_text(path) as file:
             for row in csv.DictReader(file):
                 digest = bytes.fromhex(row["blake2b"])
                 if len(digest) != DIGEST:
@@ -62,7 +62,7 @@ def read(folder):
                 hashes += digest
                 parts.append(SPLITS[row["split"]])
     except UnicodeDecodeError:
-        raise ValueError(f"{path}: damaged, not a text file in UTF-8")
+        raise DataError(f"{path}: damaged, not a text file in UTF-8")
     except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise ValueError(f"{path}: damaged ({error!r})")
+        raise DataError(f"{path}: damaged ({error!r})")
     return ImageList(names, persons, np.frombuffer(hashes, np.uint8).reshape(-1, DIGEST), np.array(parts, np.uint8))

@@ -8,6 +8,7 @@ import numpy as np
 
 from data_prep import files, geometry
 from data_prep.attributes import is_name
+from data_prep.errors import DataError
 from data_prep.settings import from_json, setting, to_json
 
 NAME = "manifest.json"
@@ -19,36 +20,52 @@ AUGMENT = ("both", "minority", "none")
 SAMPLING = ("balanced", "natural")
 
 
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """The data set that the folder was made from.
-
-    path: its folder or CSV file; options: the other arguments of open_source; files: label file -> {"bytes", "sha256"};
-    images: {"path", "count", "bytes", "blake2b"}
-    """
-
-    kind: str = setting(choices=KINDS)
-    path: str = setting()
-    options: dict = setting(factory=dict)
-    files: dict = setting(factory=dict)
-    images: dict = setting(factory=dict)
+def _eyes_fault(eyes):
+    if eyes and (len(eyes) != 4 or min(eyes) < 0 or eyes[0] >= eyes[2]):
+        return "must be x1,y1,x2,y2 in pixels, the left eye (as seen) first"
+    return None
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The settings that training data is made with. dropped: images left out of training as duplicates."""
+    """How a data set is read and training data is made from it. dropped: images left out of training as duplicates."""
 
-    records: int = setting(
-        10000,
-        "Stream form: the largest number of training images per attribute and class, 0 for all; lower it to save disk "
-        "space",
-        least=0,
+    images: str = setting(
+        "",
+        "The name of the folder, zip or tar in DATA that holds the images; needed where there are several",
+        metavar="NAME",
+        shown="the usual name",
+    )
+    validation: float = setting(
+        0.1, "LFWA: the share of the people in the training half who form the validation split", above=0, most=0.99
     )
     seed: int = setting(0, "The seed of splits, and in the stream form of sampling and augmentation", least=0)
-    encoding: str = setting(
-        "jpg",
-        "Stream form: how patches are stored; png and raw are lossless but 5 and 9 times as large",
-        choices=ENCODINGS,
+    eyes: tuple[float, ...] = setting(
+        (),
+        "The positions of the left and the right eye (as seen) in all images, in pixels, from which faces are aligned "
+        "to CelebA's frame. Needed where images are framed differently from their data set's usual ones",
+        fault=_eyes_fault,
+        metavar="X1,Y1,X2,Y2",
+        shown="as --frame says",
+    )
+    frame: str = setting(
+        "auto",
+        "How images are aligned: auto crops LFWA photos so that the face is where CelebA's faces have it, and takes "
+        "other images as aligned, those of a CSV file after looking for their faces; none takes all images as aligned",
+        choices=("auto", "none"),
+    )
+    detect: bool = setting(
+        False,
+        "Find and align the face in each image, as face-cascade predict does; images without a face, or with several "
+        "of similar size, are left out and listed",
+    )
+    convert: bool = setting(
+        False,
+        "Convert grey, CMYK, 16-bit, transparent and rotated images, and those in other formats than JPEG and PNG, to "
+        "upright 8-bit colour instead of stopping",
+    )
+    keep_duplicates: bool = setting(
+        False, "Keep training images that are also in the validation or test split, instead of leaving them out"
     )
     augment: str = setting(
         "both",
@@ -56,23 +73,42 @@ class Settings:
         "paper; or none",
         choices=AUGMENT,
     )
-    shards: int = setting(
-        1, "Stream form: the number of solvers (GPUs of one Caffe) that will share the stream", least=1
-    )
     sampling: str = setting(
         "balanced",
         "How batches are sampled: balanced gives every attribute as many positives as negatives; natural gives each "
         "class as often as it occurs, for comparison",
         choices=SAMPLING,
     )
-    convert: bool = setting(
-        False,
-        "Convert grey, CMYK, 16-bit, transparent and rotated images to upright 8-bit colour instead of stopping",
+    records: int = setting(
+        10000,
+        "Stream form: the largest number of training images per attribute and class, 0 for all; lower it to save disk "
+        "space",
+        least=0,
     )
-    keep_duplicates: bool = setting(
-        False, "Keep training images that are also in the validation or test split, instead of leaving them out"
+    encoding: str = setting(
+        "jpg",
+        "Stream form: how patches are stored; png and raw are lossless but 5 and 9 times as large",
+        choices=ENCODINGS,
+    )
+    shards: int = setting(
+        1, "Stream form: the number of solvers (GPUs of one Caffe) that will share the stream", least=1
     )
     dropped: int = setting(0, least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The data set that the folder was made from.
+
+    path: its folder or CSV file; files: label file -> {"bytes", "sha256"}; images: {"path", "count", "bytes",
+    "blake2b"}; without_face: images that `detect` left out
+    """
+
+    kind: str = setting(choices=KINDS)
+    path: str = setting()
+    files: dict = setting(factory=dict)
+    images: dict = setting(factory=dict)
+    without_face: int = setting(0, least=0)
 
 
 DEFAULTS = Settings()
@@ -164,17 +200,37 @@ def checksum(folder):
 def checksums(folder):
     """The SHA-256 checksums of the files in a folder of LMDBs: dict path below it -> checksum. Raises OSError."""
     folder = pathlib.Path(folder)
-    paths = [*folder.glob("*/data.mdb"), *folder.glob("*.csv"), *folder.glob("*.json"), *folder.glob("*.npy")]
+    paths = [*folder.glob("*/data.mdb"), *folder.glob("*.csv"), *folder.glob("*.json")]
     names = sorted(path.relative_to(folder).as_posix() for path in paths)
     return {name: files.sha256(folder / name) for name in names if name not in (NAME, "settings.json")}
 
 
-def check_files(folder, manifest):
-    """Raise OSError for the first file of a folder of LMDBs that is missing or not as it was built."""
-    folder = pathlib.Path(folder)
+def changed(folder, manifest, splits=SPLITS):
+    """Yield the paths of files of a folder of LMDBs that are missing or not as they were built.
+
+    splits: those whose databases are looked at
+    """
+    others = tuple(f"{split}{end}" for split in SPLITS if split not in splits for end in ("/", "_", "."))
     for name, expected in manifest.checksums.items():
-        if files.sha256(folder / name) != expected:
-            raise OSError(f"{folder / name}: changed or damaged since it was built; build the LMDBs again")
+        path = pathlib.Path(folder) / name
+        if not name.startswith(others) and _sha256(path) != expected:
+            yield path
+
+
+def _sha256(path):
+    try:
+        return files.sha256(path)
+    except OSError:
+        return None
+
+
+def check_files(folder, manifest, splits=SPLITS):
+    """Raise OSError for the first file of a folder of LMDBs that is missing or not as it was built.
+
+    splits: those whose databases are going to be read; 1.7 GB, all of CelebA, take a second or two
+    """
+    for path in changed(folder, manifest, splits):
+        raise OSError(f"{path}: missing, changed or damaged since it was built; build the LMDBs again")
 
 
 def write(folder, manifest):
@@ -186,7 +242,7 @@ def read(folder):
     """The Manifest of an LMDB folder.
 
     Only `attributes` is required; other missing keys take their defaults. Raises FileNotFoundError, OSError, and
-    ValueError, with one line that names file and key, for a value of the wrong type, length or range.
+    DataError that names file and key, for a value of the wrong type, length or range.
     """
     path = pathlib.Path(folder) / NAME
     try:
@@ -195,3 +251,5 @@ def read(folder):
         raise FileNotFoundError(f"{path}: missing; face-cascade data (make lmdb) writes it")
     except OSError as error:
         raise OSError(f"{path}: {error.strerror}")
+    except ValueError as error:
+        raise DataError(error)

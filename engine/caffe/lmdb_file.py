@@ -5,8 +5,7 @@ SIGSEGV. So the pages that a reader would follow are checked first, in the layou
 pages, of which the one with the larger transaction number is valid, then a tree of branch and leaf pages. Values larger
 than half a page have pages of their own, which are not read here; only their presence in the file is checked.
 
-This file is in data_prep/store and in engine/caffe, because the engine is a package by itself and data_prep also runs
-with BVLC Caffe. A test compares the two.
+It needs no Caffe: data_prep/store/environment.py reads it by its path, because it also runs with BVLC Caffe.
 """
 
 import os

@@ -14,8 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from PIL import Image
 
-from data_prep.errors import DataError
-from data_prep.files import one_line
+from data_prep.errors import DataError, one_line
 from tools.predict import images, inputs
 
 
@@ -109,7 +108,7 @@ def test_a_camera_skips_frames_while_one_is_processed(monkeypatch):
     assert times == pytest.approx([0, 1.5, 3.0, 4.5], abs=0.2)
 
 
-def test_what_has_900_million_pixels_is_never_decoded(tmp_path, monkeypatch):
+def test_what_has_hundreds_of_millions_of_pixels_is_never_decoded(tmp_path, monkeypatch):
     class Capture:
         def __init__(self, _):
             self.grab = self.retrieve = lambda: pytest.fail("decoded")
@@ -119,11 +118,23 @@ def test_what_has_900_million_pixels_is_never_decoded(tmp_path, monkeypatch):
 
     monkeypatch.setattr(cv2, "VideoCapture", Capture)
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
-    side = 30_000
     (tmp_path / "clip.mp4").write_bytes(b"x")
-    (tmp_path / "bomb.png").write_bytes(png(side, side, bytes((side // 8 + 1) * 1000)))
-    words = "30000 x 30000 pixels, too large: 100 million pixels are decoded at most"
-    assert problems(tmp_path) == {"bomb.png": words, "clip.mp4": words}
+    for side in (15_000, 30_000):
+        (tmp_path / f"{side}.png").write_bytes(png(side, side, bytes((side // 8 + 1) * 1000)))
+    words = " pixels, too large: 100 million pixels are decoded at most"
+    assert problems(tmp_path) == {
+        "15000.png": f"15000 x 15000{words}",
+        "30000.png": "not a readable image (too many pixels to be a photo)",
+        "clip.mp4": f"30000 x 30000{words}",
+    }
+
+
+@pytest.mark.parametrize("ending", ("avif", "heic"))
+def test_photos_of_phones_are_read(tmp_path, ending):
+    picture = cv2.resize(noise(4, 6), (60, 40), interpolation=cv2.INTER_LINEAR)
+    Image.fromarray(picture[:, :, ::-1]).save(tmp_path / f"a.{ending}", quality=95)
+    (photo,) = read(tmp_path)
+    assert photo.problem is None and np.abs(photo.image.astype(int) - picture).mean() < 12
 
 
 def test_each_file_that_cannot_be_used_is_one_problem(tmp_path):

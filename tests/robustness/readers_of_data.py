@@ -10,9 +10,9 @@ import lmdb
 import mutations
 import numpy as np
 from caffe.proto import caffe_pb2
+from data_prep.build.prepared import Prepared
 from reading import Reader, Refused, sane
 
-from data_prep.build.prepared import Prepared
 from data_prep.check import check_data
 from data_prep.errors import DataError
 from data_prep.sources import celeba, csv_table, image_header, lfwa

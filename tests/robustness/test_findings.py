@@ -15,11 +15,11 @@ import pytest
 import scipy.io
 from caffe import lmdb_file as engine_lmdb_file
 from caffe import snapshot, wire
-
 from data_prep.build.prepared import read_images
+
 from data_prep.check import check_data
-from data_prep.errors import DataError
-from data_prep.files import one_line, sha256
+from data_prep.errors import DataError, one_line
+from data_prep.files import sha256
 from data_prep.sources import celeba, lfwa
 from data_prep.sources.images import Zip
 from data_prep.store import lmdb_file, manifest

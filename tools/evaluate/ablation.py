@@ -198,10 +198,9 @@ def natural_data(lmdb, out):
             if same and all(getattr(built, key) == getattr(wanted, key) for key in ("source", "attributes", "form")):
                 return
             shutil.rmtree(out)  # built from other data or with other settings; the folder belongs to this ablation
-        kind, path, chosen = wanted.source.kind, wanted.source.path, wanted.source.options
-        source = reopen(kind, path, chosen, pathlib.Path(lmdb) / manifest.NAME)
-        build(source, out, wanted.attributes, settings, wanted.form)
-    except (ValueError, OSError, RuntimeError) as error:
+        source = reopen(dataclasses.replace(wanted, settings=settings))
+        build(source, out, wanted.attributes, wanted.form)
+    except (ValueError, OSError) as error:
         raise ToolError(f"natural batches could not be built ({error}); leave out 'natural batches' with --variants")
 
 

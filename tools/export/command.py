@@ -32,8 +32,8 @@ def add_arguments(parser):
     add(
         "--precision",
         choices=PRECISIONS,
-        help="How weights are stored: fp32; fp16, half the size; or int8, a quarter, computed in integers (default: fp32, "
-        "of a page fp16).",
+        help="How weights are stored: fp32; fp16, half the size; or int8, a quarter, computed in integers (default: "
+        "fp32, of a page fp16).",
     )
     add(
         "--uncalibrated",

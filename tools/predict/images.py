@@ -5,14 +5,11 @@ Nothing is opened that could block, and nothing is decoded whose size is not kno
 
 import os
 
-import cv2
 import numpy as np
 from PIL import ImageOps
 
-from data_prep import files
+from data_prep import files, image_files
 from data_prep.errors import DataError
-from data_prep.faces import image_size
-from data_prep.sources.image_header import ImageError
 
 # A file larger than this is no photo; decoded, a photo of 100 million pixels takes 300 MB.
 LARGEST_FILE, LARGEST = 200 << 20, 100_000_000
@@ -36,19 +33,15 @@ def read(path):
         if os.stat(path).st_size > LARGEST_FILE:
             raise DataError(f"larger than {LARGEST_FILE >> 20} MB, no photo")
         data = files.read_bytes(path)
-        check_size(*image_size.size(data))
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        header = image_files.header(data)
+        check_size(header.width, header.height)
+        return image_files.decode(data)
     except OSError as error:
         raise DataError(error.strerror or str(error))
-    except ImageError as error:
+    except image_files.ImageError as error:
         raise DataError(f"not a readable image ({error})")
-    except (cv2.error, MemoryError):
-        raise DataError("larger than OpenCV decodes")
     except ValueError as error:
         raise error if isinstance(error, DataError) else DataError("not the name of a file")
-    if image is None:
-        raise DataError("not a readable image (damaged, or of a kind that OpenCV does not read)")
-    return image
 
 
 def as_image(value, channels="BGR"):

@@ -17,7 +17,7 @@ import sys
 
 from tqdm import tqdm
 
-from data_prep.files import one_line
+from data_prep.errors import one_line
 from data_prep.pictures import write_image
 from tools.errors import ToolError
 from tools.locking import locked

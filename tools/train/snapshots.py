@@ -14,7 +14,7 @@ from caffe import model_file, snapshot
 from caffe.errors import CaffeError
 from caffe.proto import caffe_pb2
 
-from data_prep import files
+from data_prep.errors import one_line
 from tools import model_files
 
 
@@ -91,7 +91,7 @@ def check(pair, net):
     if state.iteration != pair.iteration:
         raise ValueError(f"{pair.state}: its iteration is {state.iteration}, not {pair.iteration}")
     if pathlib.Path(state.learned_net).name != pair.weights.name:
-        raise ValueError(files.one_line(f"{pair.state}: belongs to other weights, {state.learned_net}"))
+        raise ValueError(one_line(f"{pair.state}: belongs to other weights, {state.learned_net}"))
     shapes, half = [history.shape for history in state.histories], len(state.histories) // 2
     blobs = [blob.shape for _, arrays in layers for blob in arrays]
     # Solvers such as Adam keep two histories of each parameter.

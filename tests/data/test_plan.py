@@ -6,14 +6,13 @@ import pytest
 from data_prep import geometry
 from data_prep.errors import DataError
 from data_prep.plan import balance
+from data_prep.store.manifest import AUGMENT
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("augment", balance.AUGMENT)
-def test_every_batch_is_one_to_one_for_every_attribute(seed, augment):
-    rng = np.random.default_rng(seed)
-    labels = rng.uniform(size=(100, 3)) < [0.1, 0.5, 0.8]
-    plan = balance.Plan(labels, "abc", seed, augment)
+@pytest.mark.parametrize("augment", AUGMENT)
+def test_every_batch_is_one_to_one_for_every_attribute(augment):
+    labels = np.random.default_rng(1).uniform(size=(100, 3)) < [0.1, 0.5, 0.8]
+    plan = balance.Plan(labels, "abc", 1, augment)
     samples = plan.rounds(0, 250).reshape(-1)
     assert len(samples) == 2 * 250 * 3
     for b in (2, 4, 10):
@@ -32,7 +31,7 @@ def test_all_images_of_a_class_come_before_one_is_repeated_with_another_crop():
     labels = np.arange(40)[:, None] < 12
     positives = balance.Plan(labels, "a", 0).rounds(0, 36)[:, 1, 0]
     passes = positives.reshape(3, 12)
-    assert all(sorted(one["image"]) == list(range(12)) for one in passes)
+    assert all(sorted(images["image"]) == list(range(12)) for images in passes)
     assert passes[0]["image"].tolist() != passes[1]["image"].tolist() != passes[2]["image"].tolist()
     cuts = {sample[["image", "dx", "dy", "mirror"]].item() for sample in positives}
     assert len(cuts) > 30
@@ -41,7 +40,7 @@ def test_all_images_of_a_class_come_before_one_is_repeated_with_another_crop():
     assert set(many["dx"]) == set(many["dy"]) == set(range(-12, 13)) and 0.45 < many["mirror"].mean() < 0.55
 
 
-@pytest.mark.parametrize("augment", balance.AUGMENT)
+@pytest.mark.parametrize("augment", AUGMENT)
 def test_natural_batches_hold_every_image_once_a_pass(augment):
     labels = np.random.default_rng(2).uniform(size=(41, 2)) < [0.2, 0.7]
     plan = balance.Plan(labels, "ab", 3, augment, "natural")
@@ -49,7 +48,7 @@ def test_natural_batches_hold_every_image_once_a_pass(augment):
     samples = plan.rounds(0, 82).reshape(-1, 2)  # 164 images, four passes
     for attribute in range(2):
         passes = samples[:, attribute].reshape(4, 41)
-        assert all(sorted(one["image"]) == list(range(41)) for one in passes)
+        assert all(sorted(images["image"]) == list(range(41)) for images in passes)
         assert passes[0]["image"].tolist() != passes[1]["image"].tolist()
         column = labels[samples["image"][:, attribute], attribute]
         np.testing.assert_array_equal(samples["label"][:, attribute], column)
@@ -57,7 +56,6 @@ def test_natural_batches_hold_every_image_once_a_pass(augment):
         rare = column == (attribute == 0)
         may = {"both": rare | True, "minority": rare, "none": rare & False}[augment]
         assert not moved[~may, attribute].any() and (not may.any() or moved[may, attribute].mean() > 0.9)
-    np.testing.assert_array_equal(plan.batch(5, 4), samples[20:24].reshape(-1))
 
 
 def test_the_plan_of_a_seed_never_changes():
@@ -93,3 +91,14 @@ def test_a_patch_is_the_expected_crop():
     box = [20, 40, 100, 200]
     np.testing.assert_allclose(geometry.from_patch(geometry.to_patch(box, (218, 178)), (218, 178)), box)
     assert geometry.to_patch([0, 0, 178, 218], (218, 178)).tolist() == [0, 0, 224, 224]
+
+
+def test_boxes_go_through_a_frame_and_back():
+    eyes = np.array([(103.0, 112.0), (146.0, 112.0)])
+    box = np.array([60.0, 70.0, 150.0, 180.0])
+    patch_box = geometry.to_patch(box, (250, 250), eyes)
+    np.testing.assert_allclose(geometry.from_patch(patch_box, (250, 250), eyes), box)
+    # The middle of the eyes moves from (124.5, 112) to (88.5, 111) of 178 x 218 pixels; 43 pixels become 39.
+    x = ((60 - 124.5) * 39 / 43 + 88.5) * 256 / 178 - 16
+    y = ((180 - 112) * 39 / 43 + 111) * 256 / 218 - 16
+    np.testing.assert_allclose(patch_box[[0, 3]], [x, y])

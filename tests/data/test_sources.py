@@ -3,32 +3,18 @@
 import subprocess
 import zipfile
 
+import cv2
 import h5py
 import numpy as np
 import pytest
 import scipy.io
 
+from data_prep import geometry
 from data_prep.errors import DataError
 from data_prep.sources import lfwa
-from data_prep.sources.mat import read_mat
 from data_prep.sources.opening import open_source
+from data_prep.store.manifest import Settings
 from data_prep.synthetic import synthetic_faces
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    """Sixty synthetic faces in CelebA's layout."""
-    folder = tmp_path_factory.mktemp("source") / "faces"
-    synthetic_faces.generate(folder, 60, seed=3, prevalence={"Male": 0.5}, workers=1)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def lfwa_source(tmp_path_factory):
-    """Fifty synthetic faces in LFWA's layout."""
-    folder = tmp_path_factory.mktemp("lfwa") / "faces"
-    synthetic_faces.generate(folder, 50, seed=4, prevalence={"Male": 0.5, "Smiling": 0.5}, workers=1, layout="lfwa")
-    return folder
 
 
 def same_source(one, other):
@@ -38,22 +24,47 @@ def same_source(one, other):
     one.open(), other.open()
     for index in (0, 7, len(one.names) - 1):
         assert one.read(index) == other.read(index)
+    other.images.close()
 
 
-def test_zip_csv_and_the_downloads_own_folders_give_the_same(source, tmp_path):
+def test_zip_csv_and_the_downloads_own_folders_give_the_same(small_faces, tmp_path):
     for folder in ("Anno", "Eval", "Img"):
         (tmp_path / folder).mkdir()
-    count, names, *rows = (source / "list_attr_celeba.txt").read_text().splitlines()
+    count, names, *rows = (small_faces / "list_attr_celeba.txt").read_text().splitlines()
     lines = [",".join(["image_id", *names.split()]), *(",".join(row.split()) for row in rows)]
     (tmp_path / "Anno/list_attr_celeba.csv").write_text("\r\n".join(lines))
-    rows = (source / "list_eval_partition.txt").read_text().splitlines()
+    rows = (small_faces / "list_eval_partition.txt").read_text().splitlines()
     lines = ["image_id,partition", *(row.replace(" ", ",") for row in rows)]
     (tmp_path / "Eval/list_eval_partition.csv").write_text("\n".join(lines))
     with zipfile.ZipFile(tmp_path / "Img/img_align_celeba.zip", "w") as packed:
-        for number, path in enumerate(sorted((source / "img_align_celeba").iterdir())):
+        packed.writestr("__MACOSX/notes.txt", "a stray")
+        for number, path in enumerate(sorted((small_faces / "img_align_celeba").iterdir())):
             kind = zipfile.ZIP_DEFLATED if number % 2 else zipfile.ZIP_STORED
             packed.write(path, f"img_align_celeba/{path.name}", kind)
-    same_source(open_source(source), open_source(tmp_path))
+    same_source(open_source(small_faces), open_source(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda d: d.replace(b"\n", b"\r\n"), lambda d: b"\xef\xbb\xbf" + d, lambda d: d + b"\n \n"],
+    ids=["CRLF", "BOM", "blank lines"],
+)
+def test_text_files_of_other_operating_systems_are_read(small_faces, tmp_path, change):
+    (tmp_path / "img_align_celeba").symlink_to(small_faces / "img_align_celeba")
+    for name in ("list_attr_celeba.txt", "list_eval_partition.txt"):
+        (tmp_path / name).write_bytes(change((small_faces / name).read_bytes()))
+    same_source(open_source(small_faces), open_source(tmp_path))
+
+
+def test_persons_of_celeba_are_read_where_their_file_names_all(small_faces, tmp_path):
+    for path in small_faces.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    assert open_source(tmp_path).persons is None
+    lines = [f"{number + 1:06d}.jpg {number // 3}\n" for number in range(60)]
+    (tmp_path / "identity_CelebA.txt").write_text("".join(lines))
+    assert open_source(tmp_path).persons[:4] == ["0", "0", "0", "1"]
+    (tmp_path / "identity_CelebA.txt").write_text("".join(lines[1:]))
+    assert open_source(tmp_path).persons is None
 
 
 def write_mat_73(path, variables):
@@ -73,9 +84,9 @@ def write_mat_73(path, variables):
 
 
 @pytest.mark.parametrize("variant", ["7.3", "characters", "unpadded", "row cells", "identities", "tgz"])
-def test_variants_of_lfwa_give_the_same(lfwa_source, tmp_path, variant):
-    annotation = scipy.io.loadmat(lfwa_source / lfwa.ANNOTATION)
-    indices = {k: v for k, v in scipy.io.loadmat(lfwa_source / lfwa.INDICES).items() if k[0] != "_"}
+def test_variants_of_lfwa_give_the_same(lfwa_faces, tmp_path, variant):
+    annotation = scipy.io.loadmat(lfwa_faces / lfwa.ANNOTATION)
+    indices = {k: v for k, v in scipy.io.loadmat(lfwa_faces / lfwa.INDICES).items() if k[0] != "_"}
     names = [str(name[0]) for name in annotation["name"].ravel()]
     attributes = [str(name[0]) for name in annotation["AttrName"].ravel()]
     assert names[0] == "Synthetic_Person_0001\\Synthetic_Person_0001_0001.jpg" and attributes[0] == "5 o Clock Shadow"
@@ -101,25 +112,57 @@ def test_variants_of_lfwa_give_the_same(lfwa_source, tmp_path, variant):
     write(tmp_path / lfwa.ANNOTATION, changed)
     write(tmp_path / lfwa.INDICES, indices)
     if variant == "tgz":
-        subprocess.run(["tar", "-czf", tmp_path / "lfw.tgz", "-C", lfwa_source, "lfw"], check=True)
-        one, other = open_source(lfwa_source), open_source(tmp_path)
-        one.open(), other.open(tmp_path)
-        assert all(one.read(i) == other.read(i) for i in range(50))
+        subprocess.run(["tar", "-czf", tmp_path / "lfw.tgz", "-C", lfwa_faces, "lfw"], check=True)
     else:
-        (tmp_path / "lfw").symlink_to(lfwa_source / "lfw")
-        same_source(open_source(lfwa_source), open_source(tmp_path))
+        (tmp_path / "lfw").symlink_to(lfwa_faces / "lfw")
+    same_source(open_source(lfwa_faces), open_source(tmp_path))
 
 
-def test_half_of_lfwa_is_for_training_and_no_person_is_in_two_splits(lfwa_source):
-    data = open_source(lfwa_source)
+def test_half_of_lfwa_is_for_training_and_no_person_is_in_two_splits(lfwa_faces):
+    data = open_source(lfwa_faces)
     people = [{n.split("/")[0] for n, p in zip(data.names, data.partition) if p == part} for part in range(3)]
     assert (data.partition == 2).sum() == 25 and (data.partition == 1).sum() > 0
     assert not (people[0] & people[1] or people[0] & people[2] or people[1] & people[2])
-    other = lfwa.read(lfwa_source, seed=2)
+    other = open_source(lfwa_faces, Settings(seed=2))
     assert (other.partition != data.partition).any() and ((other.partition == 2) == (data.partition == 2)).all()
 
 
-def test_the_error_for_an_unknown_layout_lists_the_expected_files(source, lfwa_source, tmp_path):
+def test_lfwa_is_framed_like_celeba(lfwa_faces, tmp_path):
+    """The same faces in both layouts give the same patches and boxes, up to resampling."""
+    synthetic_faces.generate(tmp_path / "faces", 10, 4, {"Male": 0.5, "Smiling": 0.5}, workers=1)
+    celeba, source = open_source(tmp_path / "faces"), open_source(lfwa_faces)
+    celeba.open(), source.open()
+    assert source.frame == ((103.0, 112.0), (146.0, 112.0)) and celeba.frame is None
+    for index in range(10):
+        expected, found = celeba.face(index).astype(int), source.face(index)
+        assert abs(expected - found).mean() < 6
+        plain = geometry.face(source.image(index))
+        assert abs(expected - plain).mean() > 2 * abs(expected - found).mean()
+        boxes, own = celeba.boxes[celeba.names[index]], source.boxes[source.names[index]]
+        assert boxes.keys() == own.keys()
+        for name, box in own.items():
+            box = geometry.to_patch(box, (250, 250), source.frame)
+            np.testing.assert_allclose(box, geometry.to_patch(boxes[name], (218, 178)), atol=2)
+
+
+def test_eyes_are_moved_to_celebas_positions():
+    image = np.zeros((250, 250, 3), np.uint8)
+    for x, y in geometry.LFW_EYES.astype(int):
+        cv2.circle(image, (int(x), int(y)), 2, (255, 255, 255), -1)
+    face = geometry.framed(image, geometry.LFW_EYES)
+    assert face.shape == (256, 256, 3)
+    for (x, y), half in zip(geometry.ALIGNED_EYES * (256 / 178, 256 / 218), (slice(0, 128), slice(128, 256))):
+        rows, columns = np.nonzero(face[:, half, 0] > 128)
+        assert abs(rows.mean() - y) < 1 and abs(columns.mean() + half.start - x) < 1
+
+
+def test_eye_positions_can_be_given_and_framing_switched_off(small_faces, lfwa_faces):
+    given = Settings(eyes=(60, 110, 100, 115))
+    assert open_source(small_faces, given).frame == ((60, 110), (100, 115))
+    assert open_source(lfwa_faces, Settings(frame="none")).frame is None
+
+
+def test_the_layout_of_a_folder_is_recognised_or_what_was_looked_for_is_listed(small_faces, lfwa_faces, tmp_path):
     with pytest.raises(DataError) as caught:
         open_source(tmp_path)
     for word in ("list_attr_celeba.txt", "lfw_att_40.mat", "CSV file"):
@@ -129,22 +172,10 @@ def test_the_error_for_an_unknown_layout_lists_the_expected_files(source, lfwa_s
     (tmp_path / "x.txt").write_text("x")
     with pytest.raises(DataError, match="x.txt: neither a folder nor a CSV file"):
         open_source(tmp_path / "x.txt")
-    assert open_source(source, expect="celeba").kind == "celeba"
+    assert open_source(small_faces, expect="celeba").kind == "celeba"
     with pytest.raises(DataError, match="holds LFWA, not CelebA"):
-        open_source(lfwa_source, expect="celeba")
-    with pytest.raises(DataError, match="holds CelebA, not LFWA"):
-        open_source(source, expect="lfwa")
-
-
-def test_a_mat_file_that_crashes_its_reader_is_reported_in_one_line(tmp_path):
-    names = np.array(["a\\a_1.jpg", "b\\b_1.jpg"], object)[:, None]
-    scipy.io.savemat(tmp_path / "x.mat", {"name": names, "AttrName": names, "label": np.eye(2)})
-    data = (tmp_path / "x.mat").read_bytes()
-    assert read_mat(tmp_path / "x.mat")["name"] == ["a\\a_1.jpg", "b\\b_1.jpg"]
-    # Either of these bytes ends scipy's reader with SIGSEGV.
-    for place, value in ((225, 113), (224, 95)):
-        damaged = bytearray(data)
-        damaged[place] = value
-        (tmp_path / "x.mat").write_bytes(damaged)
-        with pytest.raises(DataError, match="x.mat: not a complete MATLAB file"):
-            read_mat(tmp_path / "x.mat")
+        open_source(lfwa_faces, expect="celeba")
+    for name in ("faces.csv", "other.csv"):
+        (tmp_path / name).write_text("image,Male\na.jpg,1\n")
+    with pytest.raises(DataError, match="several CSV files, faces.csv, other.csv; give the path of one"):
+        open_source(tmp_path)
