@@ -134,7 +134,8 @@ def test_a_network_of_rendered_faces_says_so_and_uncalibrated_weights_are_asked_
     assert "calibration" not in metadata
     for place in (run.folder, tmp_path / "zoo"):
         assert len(Predictor(place).notes) == 2
-    assert "rendered faces; its answers for photos mean nothing" in (tmp_path / "zoo/readme.md").read_text()
+    text = (tmp_path / "zoo/readme.md").read_text()
+    assert "Trained on rendered faces" in text and "Answers for photos mean nothing." in text
 
 
 def test_a_layer_that_cannot_be_exported_is_named(tmp_path):

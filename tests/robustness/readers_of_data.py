@@ -22,7 +22,6 @@ from data_prep.sources.source import Source
 from data_prep.store import databases, manifest
 from tools.errors import ToolError
 from tools.evaluate import localisation
-from tools.predict import image_size, images, photos
 
 FACES = 30  # of the original in CelebA's layout
 
@@ -114,19 +113,6 @@ def source_of(container, file, names, key=None):
     return source
 
 
-def photo(path):
-    """A photo to predict on."""
-    found = list(photos.read(photos.find([path])))
-    sane(len(found) == 1, f"{len(found)} photos of one file")
-    if found[0].problem:
-        raise Refused(f"{found[0].name}: {found[0].problem}")
-    image, (width, height) = found[0].image, image_size.size(path.read_bytes())
-    sane(image.dtype == np.uint8 and image.shape in ((height, width, 3), (width, height, 3)), f"{image.shape}")
-    with photos.quiet():
-        sane(np.array_equal(images.as_image(path), image), "as_image differs")
-    return image
-
-
 # Folders of LMDBs -------------------------------------------------------------------------------------------
 
 
@@ -200,7 +186,6 @@ READERS = [
     Reader("images of a data set", "images", ("*.jpg", "*.png"), one_image, (DataError,)),
     Reader("images in a zip", "packed zip", ("*.zip",), packed, (DataError,)),
     Reader("images in a tar", "packed tar", ("*.tar*",), packed, (DataError,)),
-    Reader("photos", "images", ("*",), photo, (), memory=3 << 29, silent=True, share=2),
     Reader("LMDB, its pages", "databases", ("*.mdb",), database, (OSError,)),
     Reader("LMDB, its records", "databases", ("*.mdb",), database, (OSError,), records),
     Reader("manifest.json", "manifest", ("*.json",), manifest_file, (ValueError, OSError), mutations.of_json, share=2),

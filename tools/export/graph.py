@@ -113,10 +113,9 @@ class Layers:
         return self._node("Conv", [bottom, *self.weights[layer.name]], layer, group=p.group, **sizes)
 
     def _ReLU(self, layer, bottom):
-        return self._node("Relu", [bottom], layer)
+        return self._node(layer.type.capitalize(), [bottom], layer)
 
-    def _Sigmoid(self, layer, bottom):
-        return self._node("Sigmoid", [bottom], layer)
+    _Sigmoid = _ReLU
 
     def _Pooling(self, layer, bottom):
         p = layer.pooling_param

@@ -27,7 +27,7 @@ from tools.errors import ToolError
 from tools.export import onnxruntime_web
 from tools.export.model import metadata
 from tools.predict import images
-from tools.predict.command import Options
+from tools.predict.photo import MIN_CONFIDENCE
 
 STATIC = pathlib.Path(__file__).with_name("static")
 SETTINGS, FOLDERS = "settings.json", ("networks", "examples", onnxruntime_web.PACKAGE)
@@ -79,7 +79,7 @@ def write(folder, model, parameters, runtime=None):
             "attributes": attributes,
             "calibrated": known["calibrated"] == "true",
             "synthetic": bool(known["trained on"]),
-            "minConfidence": Options.min_confidence,
+            "minConfidence": MIN_CONFIDENCE,
             "region": {"threshold": parameters["threshold"], "averageWeight": parameters["average_weight"]},
             "frame": frame(),
             "finder": finder(),

@@ -145,12 +145,11 @@ def readme(run, stage, path, licence, terms):
 
 def data_text(run):
     """What is known of the data that a network was trained on, in words."""
+    words = "rendered faces in the layout of " if run.data.synthetic else ""
     try:
         found = manifest.read(run.lmdb)
-        source = KINDS.get(found.kind, "data of unknown origin")
-        text = f"Trained on {source}" + (
-            f", {found.splits['train'].images:,} images." if "train" in found.splits else "."
-        )
+        count = f", {found.splits['train'].images:,} images" if "train" in found.splits else ""
+        words += KINDS.get(found.kind, "data of unknown origin") + count
     except (OSError, ValueError):
-        text = "The data were not there when this folder was written."
-    return f"Trained on rendered faces; its answers for photos mean nothing. {text}" if run.data.synthetic else text
+        words += "data that were not there when this folder was written"
+    return f"Trained on {words}.{' Answers for photos mean nothing.' if run.data.synthetic else ''}"

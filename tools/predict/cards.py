@@ -135,28 +135,23 @@ def legend(style, width):
     doubt = f"uncertain: probability of being right below {100 * style.min_confidence:.0f}\u00a0%"
     entries.append(("?", [WARNING], doubt))
     entries += [("!", [WARNING], note) for note in style.notes]
-    # Places of the entries, from left to right and on the next line where the width is used up.
-    places, x, y, height = [], GAP, 0, 0
-    for sign, colours, words in entries:
-        rows = wrapped(words, width - GAP - SIGN)
-        step = SIGN + max(map(text_width, rows)) + 2 * GAP
-        if x > GAP and x + step > width:
-            x, y = GAP, height
-        places.append((x, y, sign, colours, rows))
-        x, height = x + step, max(height, y + LINE * len(rows))
-    picture = np.full((height + GAP, width, 3), 255, np.uint8)
-    for x, y, sign, colours, rows in places:
-        y += GAP // 2 + 13
+    lines = [
+        (sign if number == 0 else "", colours, words)
+        for sign, colours, text_of in entries
+        for number, words in enumerate(wrapped(text_of, width - GAP - SIGN))
+    ]
+    picture = np.full((LINE * len(lines) + GAP, width, 3), 255, np.uint8)
+    for number, (sign, colours, words) in enumerate(lines):
+        y = LINE * number + GAP // 2 + 13
+        text(picture, words, GAP + SIGN, y, ink=GREY)
         for place, colour in enumerate(colours):  # every attribute has a colour of its own: a piece of each
-            left, right = (x + round(24 * end / len(colours)) for end in (place, place + 1))
+            left, right = (GAP + round(24 * end / len(colours)) for end in (place, place + 1))
             if sign == "bar":
                 bar(picture, left, y, 1, colour, right - left)
             elif sign == "dashes":
                 dashed(picture, (left, y - 5, right, y - 4), colour, dash=max(2, (right - left) // 2))
             else:
-                text(picture, sign, x + 8, y, 17, colour, True)
-        for number, words in enumerate(rows):
-            text(picture, words, x + SIGN, y + LINE * number, ink=GREY)
+                text(picture, sign, GAP + 8, y, 17, colour, True)
     return picture
 
 

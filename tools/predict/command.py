@@ -27,6 +27,7 @@ from tools import run as runs
 from tools.errors import ToolError
 from tools.predict.images import text
 from tools.predict.inputs import is_video
+from tools.predict.photo import MIN_CONFIDENCE
 
 
 @dataclasses.dataclass
@@ -37,7 +38,7 @@ class Options:
         factory=list, help="The attributes to predict", metavar="A,B,...", shown="all of the network"
     )
     min_confidence: float = setting(
-        0.8,
+        MIN_CONFIDENCE,
         "The confidence, 0.5 to 1, below which an answer is uncertain; raise it to get fewer, safer answers",
         least=0.5,
         most=1,

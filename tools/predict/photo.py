@@ -12,6 +12,8 @@ import numpy as np
 from data_prep.faces.face_finder import FoundFace
 
 VERSION = 2
+# Share of right answers below which an answer is "uncertain", unless another one is asked for.
+MIN_CONFIDENCE = 0.8
 COLUMNS = ("photo", "time", "face", "attribute", "answer", "probability", "x1", "y1", "x2", "y2")
 COLUMNS += ("score", "rotation", "warning", "problem")
 

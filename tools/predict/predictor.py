@@ -12,10 +12,9 @@ from tools import networks
 from tools.errors import ToolError
 from tools.evaluate import calibration
 from tools.predict import cards
-from tools.predict.command import Options
 from tools.predict.framing import Framing
 from tools.predict.images import as_image
-from tools.predict.photo import Answer, Face, Photo
+from tools.predict.photo import MIN_CONFIDENCE, Answer, Face, Photo
 from tools.run import Run
 
 # Faces of one photo that are answered; the largest are kept.
@@ -36,9 +35,7 @@ class Predictor:
     faces, and of those without calibration, whose probabilities are right for faces of which half have the attribute
     """
 
-    def __init__(
-        self, run, attributes=None, aligned=False, finder=None, min_confidence=Options.min_confidence, device=None
-    ):
+    def __init__(self, run, attributes=None, aligned=False, finder=None, min_confidence=MIN_CONFIDENCE, device=None):
         if device is not None:
             networks.use_device(device)
         run = run if isinstance(run, Run) else Run.read(run)
