@@ -252,9 +252,9 @@ def test_files_arrays_grey_and_pil_images_are_accepted(tmp_path):
     (
         (None, "NoneType is no image; give a file name"),
         (np.zeros((20, 20, 4), np.uint8), "drop its fourth channel"),
-        (np.zeros((20, 20, 2), np.uint8), r"shape \(20, 20, 2\) is no image"),
+        (np.zeros((20, 20, 2), np.uint8), r"of uint8 and shape \(20, 20, 2\) is no image"),
         (np.zeros((3, 20, 20), np.uint8), "is no image"),
-        (np.zeros((20, 20, 3)), "an array of float64 is no image, its values must be uint8"),
+        (np.zeros((20, 20, 3)), "an array of float64 and shape .* is no image; give"),
         (np.zeros((0, 20, 3), np.uint8), "20 x 0 pixels, too small"),
         (np.zeros((0,), np.uint8), "is no image"),
         (np.zeros((2, 20, 20, 3), np.uint8), "is no image"),

@@ -37,6 +37,13 @@ OUTPUTS = {
     "r": {"offsets": "dense_2", "scores": "softmax_1"},
     "o": {"offsets": "dense_5", "points": "dense_6", "scores": "softmax_2"},
 }
+# Constants that finder.js shares with them.
+CONSTANTS = {
+    mtcnn: "CELL STRIDE PYRAMID_STEP THRESHOLDS MOST_PROPOSALS",
+    mtcnn.Mtcnn: "CERTAIN ACCEPTED",
+    face_finder: "MIN_FACE_SIZE SMALL ENLARGED RETRY_SIZE RETRIES MARGIN GROUND "
+    "MIN_EYE_DISTANCE MIN_SHARPNESS MAX_TURN",
+}
 # Parameters of RegionMapper that the page changes.
 ADJUSTABLE = ("threshold", "average_weight")
 EXAMPLES, EXAMPLES_SEED, EXAMPLES_SHARE = 10, 9, 0.4
@@ -156,26 +163,7 @@ def frame():
 
 
 def finder():
-    """What finder.js has to know of data_prep.faces.mtcnn and data_prep.faces.face_finder."""
+    """What finder.js has to know of data_prep.faces, by its name there."""
     rows, columns = face_finder.INNER
-    return {
-        "cell": mtcnn.CELL,
-        "stride": mtcnn.STRIDE,
-        "step": mtcnn.PYRAMID_STEP,
-        "thresholds": mtcnn.THRESHOLDS,
-        "most": mtcnn.MOST_PROPOSALS,
-        "certain": mtcnn.Mtcnn.CERTAIN,
-        "accepted": mtcnn.Mtcnn.ACCEPTED,
-        "minFaceSize": face_finder.MIN_FACE_SIZE,
-        "small": face_finder.SMALL,
-        "enlarged": face_finder.ENLARGED,
-        "retrySize": face_finder.RETRY_SIZE,
-        "retries": face_finder.RETRIES,
-        "margin": face_finder.MARGIN,
-        "ground": face_finder.GROUND,
-        "minEyeDistance": face_finder.MIN_EYE_DISTANCE,
-        "minSharpness": face_finder.MIN_SHARPNESS,
-        "maxTurn": face_finder.MAX_TURN,
-        "inner": [columns.start, rows.start, columns.stop, rows.stop],
-        "outputs": OUTPUTS,
-    }
+    constants = {name: getattr(place, name) for place, names in CONSTANTS.items() for name in names.split()}
+    return {**constants, "inner": [columns.start, rows.start, columns.stop, rows.stop], "outputs": OUTPUTS}

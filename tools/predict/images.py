@@ -6,7 +6,7 @@ Nothing is opened that could block, and nothing is decoded whose size is not kno
 import os
 
 import numpy as np
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
 from data_prep import files, image_files
 from data_prep.errors import DataError
@@ -57,21 +57,18 @@ def as_image(value, channels="BGR"):
             return read(value)
         except DataError as error:
             raise DataError(f"{text(value)}: {error}")
-    if hasattr(value, "mode") and hasattr(value, "convert"):
-        value, channels = pixels(value), "RGB"
     if isinstance(value, (list, tuple)):
         raise DataError("a list is no image; give several images to predict_batch")
-    if not isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray):
+        flat = value[..., 0] if value.ndim == 3 and value.shape[2] == 1 else value
+        if value.dtype != np.uint8 or not (flat.ndim == 2 or flat.shape[2:] == (3,)):
+            hint = "; drop its fourth channel (transparency)" if value.shape[2:] == (4,) else ""
+            raise DataError(f"an array of {value.dtype} and shape {value.shape} is no image{hint}; {ACCEPTED}")
+        check_size(*value.shape[1::-1])
+        value = Image.fromarray(np.ascontiguousarray(flat if channels == "RGB" or flat.ndim == 2 else flat[..., ::-1]))
+    if not isinstance(value, Image.Image):
         raise DataError(f"{type(value).__name__} is no image; {ACCEPTED}")
-    if value.ndim == 2 or (value.ndim == 3 and value.shape[2] == 1):
-        value = np.repeat(value.reshape(*value.shape[:2], 1), 3, axis=2)
-    if value.ndim != 3 or value.shape[2] != 3:
-        hint = "; drop its fourth channel (transparency)" if value.ndim == 3 and value.shape[2] == 4 else ""
-        raise DataError(f"an array of shape {value.shape} is no image{hint}; {ACCEPTED}")
-    if value.dtype != np.uint8:
-        raise DataError(f"an array of {value.dtype} is no image, its values must be uint8, 0 to 255; {ACCEPTED}")
-    check_size(value.shape[1], value.shape[0])
-    return np.ascontiguousarray(value if channels == "BGR" else value[:, :, ::-1])
+    return np.ascontiguousarray(pixels(value)[:, :, ::-1])
 
 
 def pixels(image):
