@@ -1,5 +1,6 @@
 """ONNX files give the engine's outputs from the picture on; a folder to hand on answers like the run it was made of."""
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -12,13 +13,17 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from cascade_files import ATTRIBUTES, write_run
+from cascade_files import ATTRIBUTES, write_calibration, write_run, write_weights
 
 from data_prep import geometry
+from models import generate
+from models.networks import network
+from models.options import NetworkOptions
 from tools import cli, model_files, networks
 from tools.errors import ToolError
 from tools.evaluate import calibration
 from tools.export import model, page
+from tools.export import zoo as zoo_files
 from tools.predict import Predictor
 from tools.run import Run
 
@@ -217,9 +222,7 @@ def test_a_folder_to_hand_on_answers_like_its_run_from_elsewhere(zoo, random_run
     region = [int(side) for side in done.stdout.splitlines()[1].split()[-4:]]
     np.testing.assert_allclose(region, face.attributes["Male"].region, atol=0.6)
     with pytest.raises(ToolError, match="weights without the prototxts of their training; give the run"):
-        from tools.export import zoo
-
-        zoo.write(tmp_path / "again", Run.read(moved), "cascade")
+        zoo_files.write(tmp_path / "again", Run.read(moved), "cascade")
 
 
 def test_the_frame_of_the_training_data_comes_along(tmp_path):
@@ -227,6 +230,26 @@ def test_the_frame_of_the_training_data_comes_along(tmp_path):
     write_run(tmp_path / "run", frame=frame)
     assert export("--run", tmp_path / "run", "--zoo", tmp_path / "zoo") == 0
     assert Run.read(tmp_path / "zoo").data.frame == frame
+
+
+def test_networks_of_caffes_own_commands_are_handed_on_too(tmp_path):
+    options = NetworkOptions(ATTRIBUTES, width=1 / 16, lmdb=str(tmp_path / "lmdb"))
+    generate.write(tmp_path, options, places=generate.in_repository)
+    (tmp_path / "build").mkdir()
+    weights = tmp_path / "build/cascade_iter_6.caffemodel"
+    write_weights(tmp_path / "models/cascade/deploy.prototxt", weights)
+    write_calibration(weights)
+    assert export("--run", tmp_path, "--zoo", tmp_path / "zoo") == 0
+    assert str(tmp_path).encode() not in b"".join(path.read_bytes() for path in (tmp_path / "zoo").iterdir())
+    assert Predictor(tmp_path / "zoo").attributes == ATTRIBUTES
+
+
+@pytest.mark.parametrize("form", ("compact", "stream"))
+@pytest.mark.parametrize("path", ("/home/somebody/lmdb", "../a b", 'odd "name"', "it's", "back\\slash", 'end"'))
+def test_the_folder_of_the_data_is_replaced_in_prototxts(form, path):
+    options = NetworkOptions(ATTRIBUTES, lmdb=path, form=form)
+    plain = network("cascade", dataclasses.replace(options, lmdb="data/lmdb"))
+    assert zoo_files.without_paths(network("cascade", options)) == plain
 
 
 @pytest.mark.parametrize(

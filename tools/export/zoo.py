@@ -24,7 +24,6 @@ from tools import model_files
 from tools.by_hand import DEPLOY, README
 from tools.errors import ToolError
 from tools.evaluate import calibration
-from tools.report.card import INTENDED, LIMITS
 
 UNSTATED = "not stated; whoever publishes these weights must fill it in"
 # The folder of the data in prototxts: in a Data layer, and in the JSON of a Python layer.
@@ -39,9 +38,9 @@ recognises the attribute there. Attributes: {attributes}.
 
 ## Intended use
 
-{intended}. {limits}.
-
-An answer is a guess at a label that annotators gave to pictures, not a fact about a person.
+Studying and reproducing the paper; not for decisions about a person. An answer is a guess at a label that annotators
+gave to pictures, not a fact about a person. Faces must be roughly frontal, and probabilities hold for faces like those of
+the training data.
 
 ## Input
 
@@ -88,7 +87,7 @@ def write(folder, run, stage, licence="", terms="", uncalibrated=False):
     solver = files.read_bytes(run.folder / places["solver"]).decode()
     files.write_bytes(path, bare(model_files.read_weights(weights)).SerializeToString())
     files.write_bytes(folder / DEPLOY, files.read_bytes(run.deploy(stage)))
-    files.write_bytes(folder / "train_val.prototxt", SOURCE.sub(r'\1"data/lmdb\2"', train_val).encode())
+    files.write_bytes(folder / "train_val.prototxt", without_paths(train_val).encode())
     files.write_bytes(folder / "solver.prototxt", in_folder(solver, path.name).encode())
     if entry:
         calibration.write(path, dataclasses.replace(entry, weights=files.sha256(path)))
@@ -101,6 +100,11 @@ def bare(weights):
     kept = [layer for layer in weights.layer if layer.blobs and layer.name not in (*STATE_LAYERS[1:], POSITION)]
     layers = [caffe_pb2.LayerParameter(name=layer.name, type=layer.type, blobs=layer.blobs) for layer in kept]
     return caffe_pb2.NetParameter(name=weights.name, layer=layers)
+
+
+def without_paths(prototxt):
+    """The text of a prototxt with the default folder of the data."""
+    return SOURCE.sub(r'\1"data/lmdb\2"', prototxt)
 
 
 def in_folder(solver, weights):
@@ -133,8 +137,6 @@ def readme(run, stage, path, licence, terms):
     return BODY.format(
         front="\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items()),
         attributes=", ".join(names),
-        intended=INTENDED[0].upper() + INTENDED[1:],
-        limits=LIMITS[0].upper() + LIMITS[1:],
         left=left,
         right=right,
         data=data_text(run),
