@@ -19,8 +19,12 @@ def write_networks(folder, width=1 / 16):
     generate.write(folder, NetworkOptions(ATTRIBUTES, batch=2, width=width, lmdb=str(folder.absolute() / "lmdb")))
 
 
-def write_weights(model, path):
-    """Weights of a deploy net whose responses and answers fall on both sides of their thresholds."""
+def write_weights(model, path, gain=8, with_average=True):
+    """Weights of a deploy net whose responses and answers fall on both sides of their thresholds.
+
+    gain: factor of task one's scores; with_average: whether they hold an average region, as all but those of task one
+    alone do
+    """
     caffe.set_random_seed(1)
     net = caffe.Net(str(model), caffe.TEST)
     rng = np.random.default_rng(0)

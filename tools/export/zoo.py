@@ -39,8 +39,8 @@ recognises the attribute there. Attributes: {attributes}.
 ## Intended use
 
 Studying and reproducing the paper; not for decisions about a person. An answer is a guess at a label that annotators
-gave to pictures, not a fact about a person. Faces must be roughly frontal; probabilities hold for faces like those of the
-training data.
+gave to pictures, not a fact about a person. Faces must be roughly frontal; probabilities hold for faces like those
+of the training data.
 
 ## Input
 
