@@ -1,5 +1,7 @@
 """The average region is the mean over the positive faces that batches really hold, balanced or not."""
 
+import shutil
+
 import caffe
 import numpy as np
 import pytest
@@ -7,10 +9,10 @@ import pytest
 from models import networks as texts
 from models.options import NetworkOptions
 from python_layers.regions import theoretical_rectangles
-from tools import networks
+from tools import cli, networks
 from tools import run as runs
 from tools.evaluate import ablation
-from tools.train import average, rectangles
+from tools.train import average, plan, rectangles
 
 
 def test_natural_batches_are_counted_by_their_labels(small_run, small_lmdb, tmp_path):
@@ -104,3 +106,19 @@ def test_controls_replace_the_measured_rectangles_only():
     assert drawn[0].min() >= 0 and drawn[0].max() <= 13
     with pytest.raises(ValueError, match="need at least two attributes"):
         rectangles.of_points("other", maps[:1], firings[:1], 10, 1)
+
+
+def test_an_interrupted_repetition_leaves_the_average_region_and_the_cascade(small_run, tmp_path, monkeypatch):
+    """Once the cascade was then said to have been made with other weights."""
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    run = shutil.copytree(small_run, tmp_path / "run")
+    monkeypatch.setattr(average, "measure", interrupt)
+    assert cli.main(["average", "--run", str(run), "--restart"]) == 130
+    monkeypatch.undo()
+    stages = ["region", "average", "cascade"]
+    assert plan.actions(runs.Run.read(run), stages) == dict.fromkeys(stages, plan.DONE)
+    assert cli.main(["average", "--run", str(run), "--restart"]) == 0
+    assert plan.actions(runs.Run.read(run), stages) == dict.fromkeys(stages, plan.DONE)

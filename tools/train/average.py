@@ -156,23 +156,18 @@ def average_stage(run, restart=False):
     run.check_data()
     weights, settings, out = run.weights("region"), run.settings.average, run.folder / average_weights(run)
     model = run.train_val("region")
-    stage = run.stages["average"] = record.Stage(inputs.inputs(run, "average"))
+    stage = record.Stage(inputs.inputs(run, "average"))
     stage.made_with = {"engine": "bvlc" if networks.is_bvlc() else "torch", "commit": stages.commit()}
-    run.write()
     if run.recorded:
         stages.write_networks(run, ["region"])
     out.parent.mkdir(exist_ok=True)
     begun = time.monotonic()
-    try:
-        with current_folder(run.folder):  # where the paths in its prototxts start
-            paths = (os.path.relpath(path, run.folder) for path in (model, weights, out))
-            average(*paths, settings, run.network().threshold, run.settings.seed)
-    except KeyboardInterrupt:
-        stage.state = "interrupted"
-        run.write()
-        raise
+    with current_folder(run.folder):  # where the paths in its prototxts start
+        paths = (os.path.relpath(path, run.folder) for path in (model, weights, out))
+        average(*paths, settings, run.network().threshold, run.settings.seed)
     stage.state, stage.seconds, stage.images = "done", time.monotonic() - begun, run.stages["region"].images
     stage.weights, stage.checksum = average_weights(run), files.sha256(out)
+    run.stages["average"] = stage
     run.write()
     print(f"average: done, {settings.rectangles} rectangles, {settings.faces} faces each: {out}")
 

@@ -47,9 +47,11 @@ def train(run, names, call, restart=False):
     for name in plan.of_other_data(run):
         clear(run, name)
     run.write()
-    for number, name in enumerate(todo):
-        if planned[name] == plan.START:
+    for name in todo:
+        # An average region that is measured again stays until then: after Ctrl-C the cascade still fits it.
+        if planned[name] == plan.START and (name != "average" or planned.get(plan.BEFORE[name]) == plan.START):
             clear(run, name)
+    for number, name in enumerate(todo):
         if name == "average":
             average(run, call)
         else:
@@ -193,7 +195,7 @@ def training_flags(run):
 
 def average(run, call):
     """Measure the average region of a run under its Caffe. Raises ToolError."""
-    tool(run, call, ["average", "--run", str(run.folder)])
+    tool(run, call, ["average", "--run", str(run.folder), "--restart"])
     run.stages.update(type(run).read(run.folder).stages)
 
 
