@@ -83,6 +83,8 @@ def read(path, header, lines, image=0, apart=(), spellings=CELEBA_ATTRIBUTES, ke
                 f"{path}:{row}: label {fields[labelled[place]][:40]!r} of {attributes[place]}; "
                 "labels are 1 and 0 (or 1 and -1)"
             )
+        if not name or name.startswith("/"):
+            raise DataError(f"{path}:{row}: {name!r} is not a path of an image, relative to the data set")
         if first.setdefault(name, row) != row:
             raise DataError(f"{path}:{row}: {name} already has a row, {first[name]}")
         names.append(name)

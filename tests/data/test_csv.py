@@ -125,7 +125,7 @@ def put(row, column, value):
         (put(3, 2, "2"), "faces.csv:4: label '2' of Wears_Mask; labels are 1 and 0"),
         (put(3, 2, "-1"), "labels use both -1 and 0"),
         (put(3, 0, ""), "faces.csv:4: '' is not a path"),
-        (put(3, 0, "/etc/passwd"), "is not a path relative to the CSV file"),
+        (put(3, 0, "/etc/passwd"), "is not a path of an image"),
         (put(3, 0, "./photos/000001.jpg"), "faces.csv:4: photos/000001.jpg already has a row, 2"),
         (put(3, 0, "photos/missing.jpg"), "faces.csv:4: photos/missing.jpg is not in"),
         (put(0, 3, "Wears Mask"), "'Wears_Mask' is named twice"),

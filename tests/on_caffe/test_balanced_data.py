@@ -7,7 +7,6 @@ import pathlib
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import caffe
@@ -16,14 +15,11 @@ import cv2
 import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
-from compact_folder import ATTRIBUTES, COUNTS, batches, damaged, layer, net, same, stored
+from compact_folder import ATTRIBUTES, batches, damaged, layer, net, same, stored
 
 from data_prep import geometry
 from data_prep.plan import balance
 from data_prep.store import databases, manifest
-from models import generate
-from models.networks import network
-from models.options import NetworkOptions
 from python_layers import balanced_data, prefetch
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -110,35 +106,19 @@ def train(*arguments):
     return subprocess.run(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=str(REPOSITORY))
 
 
-def weights(path):
-    message = caffe_pb2.NetParameter.FromString(path.read_bytes())
-    return {layer.name: [list(blob.data) for blob in layer.blobs] for layer in message.layer if layer.blobs}
-
-
-def test_caffe_train_resumes_at_the_right_batch(tmp_path, folder):
-    straight = train("-solver", write_solver(tmp_path, folder, "straight", 20))
-    assert straight.returncode == 0, straight.stderr[-1000:]
-    assert train("-solver", write_solver(tmp_path, folder, "halted", 10)).returncode == 0
-    solver = write_solver(tmp_path, folder, "halted", 20)
-    done = train("-solver", solver, "-snapshot", tmp_path / "halted_iter_10.solverstate")
-    assert done.returncode == 0, done.stderr[-1000:]
-    one, other = (weights(tmp_path / f"{name}_iter_20.caffemodel") for name in ("straight", "halted"))
-    assert one == other and balanced_data.from_digits(one["balanced_data"][0]) == 20
-
-
 def workers_of(folder):
     found = subprocess.run(["ps", "-ewwo", "args"], stdout=subprocess.PIPE, text=True).stdout
     return [line for line in found.splitlines() if "python_layers.prefetch" in line and str(folder) in line]
 
 
 def wait_until(condition):
-    end = time.time() + 60
+    end = time.time() + 300  # on a busy machine Caffe starts in a minute
     while not condition() and time.time() < end:
         time.sleep(0.05)
     return condition()
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_no_worker_outlives_caffe(tmp_path, folder, how):
     folder = shutil.copytree(str(folder), str(tmp_path / "copy"))
     solver = write_solver(tmp_path, folder, "ended", 10**6)
@@ -170,18 +150,13 @@ def test_workers_end_with_their_pool(tmp_path, folder):
 
 
 def test_a_killed_worker_is_an_error_of_the_layer(tmp_path, folder):
-    code = (
-        "import caffe, os, signal, subprocess, sys, time\n"
-        f"net = caffe.Net({str(tmp_path / 'net.prototxt')!r}, caffe.TRAIN)\n"
-        "net.forward()\n"
-        "found = subprocess.check_output(['ps', '-eo', 'pid,ppid,args']).decode().splitlines()[1:]\n"
-        "own = [line.split() for line in found if 'python_layers.prefetch' in line]\n"
-        "[os.kill(int(pid), signal.SIGKILL) for pid, parent, *_ in own if int(parent) == os.getpid()]\n"
-        "[net.forward() for _ in range(5)]\n"
-    )
-    net(tmp_path, folder)
-    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
-    assert done.returncode != 0 and "BalancedData: a worker process ended (killed by signal 9)" in done.stderr
+    made = net(tmp_path, folder)
+    made.forward()
+    found = subprocess.check_output(["ps", "-ewwo", "pid,ppid,args"]).decode().splitlines()[1:]
+    own = [line.split() for line in found if "python_layers.prefetch" in line and str(folder) in line]
+    [os.kill(int(pid), signal.SIGKILL) for pid, parent, *_ in own if int(parent) == os.getpid()]
+    with pytest.raises(prefetch.PrefetchError, match=r"BalancedData: a worker process ended \(killed by signal 9\)"):
+        batches(made, 5)
 
 
 def test_faces_are_framed_as_the_manifest_says(tmp_path, folder):
@@ -210,30 +185,8 @@ def test_the_stream_form_is_refused(tmp_path, folder):
     copy = tmp_path / "copy"
     copy.mkdir()
     manifest.write(copy, manifest.Manifest(ATTRIBUTES, form="stream"))
-    done = train("-solver", write_solver(tmp_path, copy, "wrong", 10))
-    assert done.returncode != 0
-    assert f"error: BalancedData: {copy} holds the stream form, not the compact one" in done.stderr
-
-
-def test_generated_nets_train_and_test_on_the_compact_form(tmp_path, folder):
-    copy = tmp_path / "one"
-    shutil.copytree(str(folder), str(copy))
-    for split, count in COUNTS.items():
-        labels = databases.read_labels(copy / f"{split}_labels")[:, :1]
-        shutil.rmtree(str(copy / f"{split}_labels"))
-        databases.write_lmdb(copy / f"{split}_labels", map(databases.label_datum, labels), count, split)
-    manifest.write(copy, dataclasses.replace(manifest.read(copy), attributes=ATTRIBUTES[:1]))
-    options = NetworkOptions(ATTRIBUTES[:1], batch=2, lmdb=str(copy), form="compact", test_batch=3)
-    generate.write(tmp_path, options, {"max_iter": 1, "snapshot": 1, "test_interval": 1, "test_iter": 1})
-    done = train("-solver", tmp_path / "region/solver.prototxt")
-    assert done.returncode == 0, done.stderr[-1000:]
-    assert "accuracy_region" in done.stderr
-    # The weights can be copied into deploy nets and nets of the other form, whose data layers have other names.
-    made = caffe.Net(str(tmp_path / "region/deploy.prototxt"), caffe.TEST)
-    made.copy_from(str(tmp_path / "region/region_iter_1.caffemodel"))
-    assert abs(made.params["conv7"][0].data).sum() > 0
-    stream = NetworkOptions(ATTRIBUTES[:1], form="stream")
-    assert "balanced_data" not in network("region", stream) + network("region", stream, True)
+    with pytest.raises(ValueError, match=f"BalancedData: {copy} holds the stream form, and the net reads the compact"):
+        net(tmp_path, copy)
 
 
 def test_worker_reads_datums_without_caffe():

@@ -49,11 +49,11 @@ def test_damaged_labels_are_named_in_the_error(tmp_path, folder, row, words):
     "parameters, words",
     [
         ({"batch": 3}, "batch must be even"),
-        ({"batch": 0}, "whole number of images"),
+        ({"batch": 0}, "batch: must be a whole number of at least 1"),
         ({"source": "nowhere"}, "nowhere/manifest.json: missing; face-cascade data"),
-        ({"split": "training"}, "one of train, val, test"),
-        ({"colour": "grey"}, "unknown parameter 'colour'"),
-        ({"workers": 0}, "whole number of processes"),
+        ({"split": "training"}, "split: must be train, val or test"),
+        ({"colour": "grey"}, "unknown .*'colour'"),
+        ({"workers": 0}, "workers: must be a whole number of at least 1"),
     ],
 )
 def test_wrong_parameters_are_named_in_the_error(tmp_path, folder, parameters, words):

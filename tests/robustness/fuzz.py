@@ -28,13 +28,12 @@ os.environ.setdefault("GLOG_minloglevel", "3")
 
 import cv2  # noqa: E402
 import originals  # noqa: E402
-import readers_of_data  # noqa: E402
 import readers_of_nets  # noqa: E402
 import readers_of_records  # noqa: E402
 import torch  # noqa: E402
 import workers  # noqa: E402
 
-READERS = [*readers_of_nets.READERS, *readers_of_data.READERS, *readers_of_records.READERS]
+READERS = [*readers_of_nets.READERS, *readers_of_records.READERS]
 
 
 def batches(readers, mutations, start=0):

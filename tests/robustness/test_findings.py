@@ -2,29 +2,20 @@
 
 import json
 import math
-import pathlib
 import shutil
 import zipfile
 
 import caffe
 import evaluation_files
 import lmdb
-import numpy as np
 import originals
 import pytest
-import scipy.io
-from caffe import lmdb_file as engine_lmdb_file
 from caffe import snapshot, wire
-from data_prep.build.prepared import read_images
 
 from data_prep.check import check_data
-from data_prep.errors import DataError, one_line
 from data_prep.files import sha256
-from data_prep.sources import celeba, lfwa
-from data_prep.sources.images import Zip
-from data_prep.store import lmdb_file, manifest
 from models import solvers
-from tools.errors import Reported, ToolError
+from tools.errors import ToolError
 from tools.evaluate import calibration, localisation, results
 from tools.report import charts, training
 from tools.run import Run
@@ -39,26 +30,6 @@ def refused(kind, call, *words):
     for word in words:
         assert str(word) in line, line
     return line
-
-
-def test_messages_are_one_printable_line_of_bounded_length():
-    assert one_line("tab\t\x1b[31m\n\ud800\u2028é") == r"tab\t\x1b[31m\n\ud800\u2028é"
-    assert one_line("x" * 1000) == "x" * 1000
-    for kind in (one_line, DataError, ToolError, Reported, caffe.CaffeError):
-        words = str(kind("begins" + "x" * 100_000 + "ends"))
-        assert len(words) <= 1000 and words.startswith("begins") and words.endswith("ends")
-        assert str(kind("a\nb\0")) == r"a\nb\x00"
-
-
-def test_names_from_files_cannot_write_to_the_terminal(tmp_path):
-    (tmp_path / "list_attr_celeba.txt").write_text("1\nMale\na\x1b[31m.jpg 5\n")
-    refused(DataError, lambda: celeba.read_labels(tmp_path / "list_attr_celeba.txt"), "label '5'")
-    (tmp_path / "list_attr_celeba.txt").write_text("1\nMale\na\x1b[31m.jpg 1\n")
-    (tmp_path / "list_eval_partition.txt").write_text("b.jpg 0\n")
-    names = celeba.read_labels(tmp_path / "list_attr_celeba.txt")[0]
-    refused(DataError, lambda: celeba.read_partition(tmp_path / "list_eval_partition.txt", names), r"a\x1b[31m.jpg")
-    scipy.io.savemat(tmp_path / "lfw_att_40.mat", {"other": np.eye(2)})
-    refused(DataError, lambda: lfwa.read_annotation(tmp_path / "lfw_att_40.mat"), "no cell of strings 'name'")
 
 
 # Nets and solvers -------------------------------------------------------------------------------------------
@@ -138,12 +109,6 @@ def test_names_that_are_not_text_are_refused(name, tmp_path):
     refused(caffe.CaffeError, lambda: wire.read_weights(weights), weights, "damaged")
 
 
-def test_the_two_copies_of_the_check_of_lmdb_files_are_equal():
-    """One for the engine, which is a package by itself, and one for data_prep, which also runs beside BVLC Caffe."""
-    copies = [pathlib.Path(module.__file__).read_text() for module in (engine_lmdb_file, lmdb_file)]
-    assert copies[0] == copies[1]
-
-
 @pytest.mark.parametrize("place", [10, 16 + 2], ids=["kind of page", "place of a record"])
 def test_damaged_pages_of_an_lmdb_are_an_error_of_caffe(place, tmp_path):
     """ENGINE: LMDB's own exception was not caught, or SIGBUS and SIGSEGV ended the process."""
@@ -158,30 +123,6 @@ def test_damaged_pages_of_an_lmdb_are_an_error_of_caffe(place, tmp_path):
     data_param = f'source: "{path.parent}" backend: LMDB batch_size: 1'
     (tmp_path / "net.prototxt").write_text(f'layer {{ name: "d" type: "Data" top: "d" data_param {{ {data_param} }} }}')
     refused(caffe.CaffeError, lambda: caffe.Net(str(tmp_path / "net.prototxt"), caffe.TEST).forward(), "damaged LMDB")
-
-
-# Data sets and folders of LMDBs -----------------------------------------------------------------------------
-
-
-def test_a_zip_with_a_damaged_directory_is_refused(tmp_path):
-    """The offset of a member was used unchecked: OSError, or OverflowError from 2^63 on."""
-    path = tmp_path / "faces.zip"
-    with zipfile.ZipFile(path, "w") as packed:
-        packed.writestr("a.jpg", b"12345")
-    images = Zip(path, lambda name: name)
-    assert images.locate(["a.jpg"]) is None and images.read(0) == b"12345"
-    images._places[0, 0] = -5
-    refused(DataError, lambda: images.read(0), "cut short")
-    images.close()
-    images._members = lambda: [("a.jpg", (2**63, 5, False, 0))]
-    refused(DataError, lambda: images.locate(["a.jpg"]), path, "a.jpg")
-
-
-def test_an_images_csv_that_is_not_text_is_refused(tmp_path):
-    """The message quoted the whole file."""
-    path = tmp_path / "images.csv"
-    path.write_bytes(b"split,number,name,blake2b\n" + b"\xff" * 5000)
-    assert len(refused(DataError, lambda: read_images(path), path, "not a text file")) < 300
 
 
 # Records ----------------------------------------------------------------------------------------------------
@@ -284,14 +225,6 @@ def test_attributes_of_a_calibration_must_be_names(tmp_path):
 def test_boxes_with_swapped_sides_are_refused(box, tmp_path):
     (tmp_path / "test_boxes.json").write_text(json.dumps([{"Male": box}]))
     refused(ToolError, lambda: localisation.read_boxes(tmp_path, "test", 1), "test_boxes.json")
-    words = ",".join(map(str, box))
-    (tmp_path / "list_true_boxes.csv").write_text(f"image_id,attribute,x1,y1,x2,y2\n1.jpg,Male,{words}\n")
-    refused(DataError, lambda: celeba.read_boxes(tmp_path / "list_true_boxes.csv"), "x1 <= x2")
-
-
-def test_mean_colours_of_a_manifest_must_be_colours(tmp_path):
-    manifest.write(tmp_path, manifest.Manifest(["Male"], means=manifest.Means(5, [100.0, 300.0, 90.0])))
-    refused(ValueError, lambda: manifest.read(tmp_path), "manifest.json: means", "'bgr'", "[0, 255]")
 
 
 @pytest.mark.parametrize("device", ["1e999", "", "cuda:", "cuda:0,", "cpu\n"])

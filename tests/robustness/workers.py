@@ -26,10 +26,7 @@ import traceback
 import mutations
 import reading
 
-from data_prep.sources import mat
-
 SECONDS = 30.0  # that one mutation may take; a reader takes milliseconds, but the machine may be busy
-MAT_SECONDS = 15  # within the reader of .mat files, which has a limit of its own
 BATCH = 50
 LONGEST = 1100  # characters of a message, 100 of them for what a command puts before it
 # What a mutation can come to. The first three are in order, all others are findings.
@@ -103,7 +100,6 @@ def work(reader, originals, seed, indices, scratch, say):
     limit = address_space() + reader.memory
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    mat.TIMEOUT = MAT_SECONDS
     whole = {}
     for index in indices:
         file, data = mutation(reader, originals / reader.folder, seed, index)
