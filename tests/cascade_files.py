@@ -56,11 +56,11 @@ def write_calibration(weights, attributes=ATTRIBUTES):
     calibration.write(weights, made)
 
 
-def write_run(folder, engine="torch", synthetic=False, frame=None):
+def write_run(folder, engine="torch", synthetic=False, frame=None, width=1 / 16):
     """A run whose networks are done, with random weights, calibrated; its data are not there."""
-    write_networks(folder)
+    write_networks(folder, width)
     data = Data("lmdb", "checksum", ATTRIBUTES, "compact", synthetic, frame)
-    run = Run(folder, data, Settings(network={"width": 1 / 16, "batch": 2}, engine=engine))
+    run = Run(folder, data, Settings(network={"width": width, "batch": 2}, engine=engine))
     for net in NETWORKS:
         weights = folder / net / f"{net}_iter_6.caffemodel"
         write_weights(folder / net / "deploy.prototxt", weights)

@@ -49,8 +49,18 @@ def export(*words):
 
 @pytest.mark.parametrize("stage", ("cascade", "region", "whole_face"))
 def test_outputs_equal_those_of_the_engine(random_run, rendered, stage):
-    weights = random_run.weights(stage)
-    run, net = session(model.export(random_run, stage)), networks.load(random_run.deploy(stage), weights)
+    check_outputs(random_run, rendered, stage)
+
+
+@pytest.mark.slow
+def test_outputs_of_the_full_width_equal_those_of_the_engine(rendered, tmp_path):
+    check_outputs(write_run(tmp_path / "run", width=1), rendered, "cascade")
+
+
+def check_outputs(run, rendered, stage):
+    """Assert that a session answers for pictures of all SIZES as the engine does for their patches."""
+    weights = run.weights(stage)
+    opened, net = session(model.export(run, stage)), networks.load(run.deploy(stage), weights)
     score, scores, _ = calibration.of_answer(weights, net, ATTRIBUTES)
     blobs = [blob for blob in (score, "response", "rois_image") if blob in net.blobs]
     regions = []
@@ -58,7 +68,7 @@ def test_outputs_equal_those_of_the_engine(random_run, rendered, stage):
         faces = rendered[: 1 if regions else 4]
         images = [cv2.resize(face, (width, height), interpolation=cv2.INTER_CUBIC) for face in faces]
         expected = networks.forward(net, [geometry.patch(geometry.face(image)) for image in images], blobs)
-        found = results(run, images)
+        found = results(opened, images)
         probability = calibration.probability(expected[score], np.array(scores.slope), np.array(scores.offset))
         np.testing.assert_allclose(found["probability"], probability, atol=1e-4, err_msg=f"{width} x {height}")
         clear = abs(expected[score] - scores.threshold) > 1e-3 * np.abs(expected[score]).max()
@@ -211,9 +221,11 @@ def test_a_folder_to_hand_on_answers_like_its_run_from_elsewhere(zoo, random_run
     found = Predictor(moved, aligned=True)
     assert found.notes == expected.notes == []
     assert found.predict(rendered[0])[0].to_dict() == expected.predict(rendered[0])[0].to_dict()
-    one, other = (results(session(model.export(run, "cascade")), rendered) for run in (random_run, Run.read(moved)))
-    for name, values in one.items():
-        np.testing.assert_array_equal(values, other[name])
+    given, handed_on = (
+        results(session(model.export(run, "cascade")), rendered) for run in (random_run, Run.read(moved))
+    )
+    for name, values in given.items():
+        np.testing.assert_array_equal(values, handed_on[name])
     words = [sys.executable, REPOSITORY / "examples/predict.py", moved, tmp_path / "face.png"]
     cv2.imwrite(str(tmp_path / "face.png"), rendered[0])
     done = subprocess.run(list(map(str, words)), cwd=tmp_path, capture_output=True, text=True)

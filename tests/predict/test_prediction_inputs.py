@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as some
+from hypothesis import strategies
 from PIL import Image
 
 from data_prep.errors import DataError, one_line
@@ -286,9 +286,11 @@ ENCODED = [cv2.imencode(ending, noise())[1].tobytes() for ending in (".jpg", ".p
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    data=some.sampled_from(ENCODED),
-    changes=some.lists(some.tuples(some.floats(0, 1), some.binary(min_size=1, max_size=4)), max_size=4),
-    end=some.floats(0, 1),
+    data=strategies.sampled_from(ENCODED),
+    changes=strategies.lists(
+        strategies.tuples(strategies.floats(0, 1), strategies.binary(min_size=1, max_size=4)), max_size=4
+    ),
+    end=strategies.floats(0, 1),
 )
 def test_mutated_images_are_read_or_refused_in_one_line(data, changes, end, tmp_path):
     data = bytearray(data)

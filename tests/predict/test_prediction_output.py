@@ -23,8 +23,8 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 def write(photos, out, style=STYLE):
     with output.Predictions(out, style) as written:
-        for one in photos:
-            written.add(one)
+        for predicted in photos:
+            written.add(predicted)
     return written
 
 
@@ -45,14 +45,14 @@ def test_every_photo_is_a_line_with_all_fields_and_every_answer_a_row(tmp_path, 
         "Male": {"answer": "present", "probability": 0.9, "region": [1.0, 2.0, 3.0, 4.0]},
         "Young": {"answer": "uncertain", "probability": 0.5, "region": None},
     }
-    one = {"box": [0.0, 0.0, 30.0, 30.0], "score": 0.99, "rotation": 0.0, "warning": "blurred", "track": None}
+    found_face = {"box": [0.0, 0.0, 30.0, 30.0], "score": 0.99, "rotation": 0.0, "warning": "blurred", "track": None}
     size = {"version": 2, "width": 60, "height": 40, "overlay": None}
     assert found[0] == {
         **size,
         "photo": "a.jpg",
         "time": None,
         "problem": None,
-        "faces": [{**one, "attributes": answers}],
+        "faces": [{**found_face, "attributes": answers}],
     }
     assert found[1] == {**size, "photo": "b\n.jpg", "time": None, "problem": "no face found", "faces": []}
     assert [(line["photo"], line["time"], line["problem"], len(line["faces"])) for line in found[2:]] == [

@@ -36,10 +36,10 @@ def find(sources):
     found, skipped = [], 0
     for source in map(os.fspath, sources):
         if os.path.isdir(source):
-            inside, others = walk(pathlib.Path(source))
+            inside, not_taken = walk(pathlib.Path(source))
             if not inside:
                 raise DataError(f"{text(source)}: no picture or video in it")
-            found, skipped = found + inside, skipped + others
+            found, skipped = found + inside, skipped + not_taken
         elif os.path.lexists(source):
             found.append(pathlib.Path(source))
         elif source.isdigit():

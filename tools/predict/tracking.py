@@ -16,7 +16,7 @@ from tools.predict.photo import Answer, Face
 # Least intersection over union of a face and the track it continues.
 LEAST_IOU = 0.2
 # Seconds over which answers and boxes are averaged, and for which a face that is not found any more stays.
-ANSWER_SECONDS, BOX_SECONDS, HELD_SECONDS = 0.5, 0.06, 0.4
+ANSWER_SECONDS, BOX_SECONDS, LOST_SECONDS = 0.5, 0.06, 0.4
 # Logits beyond a limit at which an answer changes. Searched frames before a new face is shown: false faces do not last.
 HYSTERESIS, CONFIRMED = 0.4, 2
 # Logits further out say nothing: written probabilities have four digits.
@@ -57,7 +57,7 @@ class Tracker:
         for place, match in pairs.items():
             self._continue(self.tracks[place], photo.time, photo.faces[match])
         # A face is missing for a searched frame at least before it goes, however far these are apart.
-        lasts = max(HELD_SECONDS, 1.5 * step)
+        lasts = max(LOST_SECONDS, 1.5 * step)
         self.tracks = [track for track in self.tracks if photo.time - track.time <= lasts]
         new = [face for place, face in enumerate(photo.faces) if place not in pairs.values()]
         self.tracks += [Track(face, photo.time) for face in new]
@@ -96,12 +96,12 @@ class Tracker:
         return before if self.decide(name, probability(value + back, 1, 0)) == before else now
 
 
-def matched(boxes, others):
-    """Places of boxes (lists of x1 y1 x2 y2) -> places of the others that share most with them, each used once."""
+def matched(boxes, candidates):
+    """Places of boxes (lists of x1 y1 x2 y2) -> places of the candidates that share most with them, each used once."""
     pairs, taken = {}, set()
-    if not len(boxes) or not len(others):
+    if not len(boxes) or not len(candidates):
         return pairs
-    values = np.nan_to_num(metrics.iou(np.array(boxes, float)[:, np.newaxis], np.array(others, float)))
+    values = np.nan_to_num(metrics.iou(np.array(boxes, float)[:, np.newaxis], np.array(candidates, float)))
     for place in np.argsort(-values, axis=None, kind="stable"):
         row, column = divmod(int(place), values.shape[1])
         if values[row, column] < LEAST_IOU:
