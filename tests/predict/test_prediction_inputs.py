@@ -10,8 +10,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies
+from hypothesis import HealthCheck, given, settings, strategies
 from PIL import Image
 
 from data_prep.errors import DataError, one_line
@@ -108,6 +107,7 @@ def test_a_camera_skips_frames_while_one_is_processed(monkeypatch):
     assert times == pytest.approx([0, 1.5, 3.0, 4.5], abs=0.2)
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_what_has_hundreds_of_millions_of_pixels_is_never_decoded(tmp_path, monkeypatch):
     class Capture:
         def __init__(self, _):
@@ -284,6 +284,7 @@ def test_a_pil_image_of_a_damaged_file_is_reported_in_one_sentence(tmp_path):
 ENCODED = [cv2.imencode(ending, noise())[1].tobytes() for ending in (".jpg", ".png", ".webp", ".bmp", ".tif", ".ppm")]
 
 
+@pytest.mark.filterwarnings("ignore")
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     data=strategies.sampled_from(ENCODED),
