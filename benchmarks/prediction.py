@@ -1,4 +1,4 @@
-"""Measure prediction and evaluation: faces/s against the net called directly, start-up, memory, flicker in videos.
+"""Measure prediction: faces/s against the net called directly, start-up, memory, flicker in videos.
 
     .caffe/bin/python -m benchmarks.prediction FACES --run build/run
     .venv/bin/python -m benchmarks.prediction FACES --run build/run --only memory
@@ -21,44 +21,36 @@ import cv2
 import numpy as np
 
 from benchmarks.measure import command_seconds, interleaved, load, peak, ratio, seconds
+from data_prep import start
+from data_prep.errors import DataError
 from data_prep.geometry import face, patch
 from tools import networks
-from tools.evaluate import evaluation
-from tools.evaluate.evaluation import EvaluateSettings
-from tools.predict import photos
+from tools.predict import inputs
+from tools.predict.photo import Photo
 from tools.predict.predictor import Predictor
 from tools.predict.tracking import Tracker
-from tools.run import Run
 
 PHOTO = (1750, 2300)
 
 
 def speed(faces, run, rounds, count=64):
-    """Faces/s of Predictor and of its net alone on patches made before, one by one and in batches, interleaved.
-
-    In batches also those of an evaluation of the run's test faces, against the same number of patches.
-    """
+    """Faces/s of Predictor and of its net alone on patches made before, one by one and in batches, interleaved."""
     predictor = Predictor(run=run, aligned=True)
-    pictures = list(photos.read(photos.find([faces])[:count]))
-    patches = [patch(face(photo.image)) for photo in pictures]
-    data = evaluation.read_data(Run.read(run).data.lmdb)
+    pictures = list(inputs.read(inputs.find([faces])[0][:count]))
+    images = [photo.image for photo in pictures]
+    patches = [patch(face(image)) for image in images]
     for batch in (1, 16):
 
         def net_alone(batch=batch):
-            for some in networks.batches(patches, batch):
-                networks.forward(predictor.net, some, [predictor.score])
+            for part in networks.batches(patches, batch):
+                networks.forward(predictor.net, part, [predictor.score])
 
         def ours(batch=batch):
             if batch == 1:
-                return [predictor.predict(photo.image) for photo in pictures]
-            return list(predictor.stream(iter(pictures), batch))
-
-        def evaluation_of_as_many(batch=batch):
-            evaluation.responses(predictor.net, data, "test", EvaluateSettings(faces=len(patches), batch=batch))
+                return [predictor.predict(image) for image in images]
+            return list(predictor.stream((Photo("", image) for image in images), batch))
 
         rivals = {"net alone": net_alone, "Predictor": ours}
-        if batch > 1:
-            rivals["evaluation"] = evaluation_of_as_many
         results = interleaved(rivals, rounds)
         for name, times in results.items():
             share = ratio(results["net alone"], times)
@@ -71,21 +63,21 @@ def speed(faces, run, rounds, count=64):
 
 def command(run, out, *rest):
     """The command line of face-cascade predict."""
-    return list(map(str, [sys.executable, "-m", "tools.cli", "predict", "--run", run, "--out", out, *rest]))
+    return start.command(sys.executable, "tools.cli", "predict", "--run", run, "--out", out, *rest)
 
 
 def first(faces, run, rounds):
     """Seconds from the start of the program to its end, for one face."""
-    one = photos.find([faces])[0].path
+    picture = inputs.find([faces])[0][0]
     with tempfile.TemporaryDirectory() as out:
-        call = command(run, out, "--aligned", "--no-pictures", one)
+        call = command(run, out, "--aligned", "--no-pictures", picture)
         found = [command_seconds(call, stderr=subprocess.DEVNULL)[0] for _ in range(rounds)]
     print(f"one face, start to end: {statistics.median(found):.1f} s (median of {rounds}); {load()}", flush=True)
 
 
 def memory(faces, run, sizes=(100, 1000), originals_count=50):
     """Peak memory of face-cascade predict on few and on many photos."""
-    found = [source.path for source in photos.find([faces])[: 2 * originals_count]]
+    found = inputs.find([faces])[0][: 2 * originals_count]
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
         originals = []
@@ -125,7 +117,7 @@ def moving(faces, frames, shape=(720, 1280)):
             cv2.warpAffine(picture, matrix, shape[::-1], dst=frame, borderMode=cv2.BORDER_TRANSPARENT)
         light = 1 + 0.25 * np.sin(number / 5)
         frame = np.clip(frame * light + rng.normal(0, 6, frame.shape), 0, 255).astype(np.uint8)
-        yield photos.Photo(str(number), frame, None, number / 25)
+        yield Photo(str(number), frame, time=number / 25)
 
 
 def changes(tracks):
@@ -142,15 +134,15 @@ def flicker(faces, run, frames=60):
     """Changes of answers from frame to frame, as the network gives them and as they are followed."""
     predictor = Predictor(run=run)
     tracker, given, followed = Tracker(predictor.decide), [], []
-    chosen = [source.path for source in photos.find([faces])[:3]]
-    for prediction in predictor.stream(moving(chosen, frames)):
+    chosen = inputs.find([faces])[0][:3]
+    for photo in predictor.stream(moving(chosen, frames)):
         # The faces stay in their third of the picture, which tells them apart without the tracker.
-        thirds = [int(3 * (face.box[0] + face.box[2]) / 2 / prediction.shape[1]) for face in prediction.faces]
-        given.append({(k, n): a for k, f in zip(thirds, prediction.faces) for n, a in f.attributes.items()})
-        shown = tracker.follow(prediction).faces
+        thirds = [int(3 * (face.box[0] + face.box[2]) / 2 / photo.shape[1]) for face in photo.faces]
+        given.append({(k, n): a for k, f in zip(thirds, photo.faces) for n, a in f.attributes.items()})
+        shown = tracker.follow(photo).faces
         followed.append({(face.track, n): a for face in shown for n, a in face.attributes.items()})
-    for words, some in (("as given", given), ("followed", followed)):
-        count, step = changes(some)
+    for words, tracks in (("as given", given), ("followed", followed)):
+        count, step = changes(tracks)
         what = f"{frames} frames, {tracker.count} faces, {words}"
         print(f"{what}: {count} answers change, probabilities by {step:.4f} (mean)", flush=True)
 
@@ -173,7 +165,7 @@ def main():
             memory(*what)
         if given.only in (None, "flicker"):
             flicker(*what)
-    except (networks.ToolError, OSError, subprocess.CalledProcessError) as error:
+    except (DataError, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -1,22 +1,26 @@
 """Attributes of an aligned face with pycaffe alone, on either Caffe; see README.md, "With Caffe's own commands".
 
 .caffe/bin/python examples/predict.py models/cascade/deploy.prototxt build/cascade_iter_30000.caffemodel face.jpg
+.caffe/bin/python examples/predict.py FOLDER face.jpg        a folder that `face-cascade export --zoo` wrote
 """
 
 import os
+import pathlib
 import re
 import sys
 
 os.environ.setdefault("GLOG_minloglevel", "2")
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # for python_layers
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # for python_layers
 
 import caffe  # noqa: E402
 import cv2  # noqa: E402
 
-model, weights, picture = sys.argv[1:4]
-with open(model) as file:
-    names = re.search(r"^# \d+ attributes: (.+)$", file.read(), re.MULTILINE)[1].split(", ")
-net = caffe.Net(model, caffe.TEST)
+*model, picture = sys.argv[1:]
+if len(model) == 1:
+    model = [pathlib.Path(model[0]) / "deploy.prototxt", *pathlib.Path(model[0]).glob("*.caffemodel")]
+deploy, weights = map(str, model)
+names = re.search(r"^# \d+ attributes: (.+)$", pathlib.Path(deploy).read_text(), re.MULTILINE)[1].split(", ")
+net = caffe.Net(deploy, caffe.TEST)
 net.copy_from(weights)
 
 # The network takes the centre 224 x 224 pixels of the face squashed to 256 x 256, B G R, 0 to 255; it subtracts the

@@ -1,6 +1,7 @@
 """Functions on NumPy arrays, which BVLC Caffe passes to layers, and on PyTorch tensors, which engine/caffe passes.
 
-A layer sets `supports_tensors = True` if it uses only operations that both libraries have under the same name.
+A layer sets `supports_tensors = True` if it uses only operations that both libraries have under the same name. The
+export to ONNX calls the same arithmetic with objects that NumPy's functions take for arrays (tools/export/values.py).
 """
 
 import functools
@@ -10,14 +11,14 @@ import numpy as np
 
 
 def library(array):
-    """The module an array belongs to: numpy or torch."""
-    return np if isinstance(array, np.ndarray) else sys.modules["torch"]
+    """The module whose functions take an array: numpy or torch."""
+    return np if hasattr(array, "__array_function__") else sys.modules["torch"]
 
 
 def like(values, array):
     """Numbers as an array with the library, type and device of another array; to be read only."""
     values = np.asarray(values)
-    if isinstance(array, np.ndarray):
+    if library(array) is np:
         return values.astype(array.dtype)
     return _constant(values.tobytes(), values.dtype.str, values.shape, array.dtype, array.device)
 

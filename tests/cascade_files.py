@@ -2,32 +2,50 @@
 
 import caffe
 import numpy as np
+from caffe.proto import caffe_pb2
 
 from data_prep.files import sha256
 from models import generate
-from models.options import NetworkOptions
+from models.options import NETWORKS, NetworkOptions
 from tools.evaluate import calibration
+from tools.record import Data, Settings, Stage
+from tools.run import Run
 
 ATTRIBUTES = ["Eyeglasses", "Male"]
 
 
-def write_networks(folder):
-    """The prototxts of all networks for ATTRIBUTES."""
-    generate.write(folder, NetworkOptions(ATTRIBUTES, batch=2, width=1 / 16))
+def write_networks(folder, width=1 / 16):
+    """The prototxts of all networks for ATTRIBUTES, with the path of an LMDB folder in them."""
+    generate.write(folder, NetworkOptions(ATTRIBUTES, batch=2, width=width, lmdb=str(folder.absolute() / "lmdb")))
 
 
-def write_weights(model, path, gain=20):
-    """Weights of a deploy net whose responses fall on both sides of the threshold for a gain above 1."""
+def write_weights(model, path, gain=8, with_average=True):
+    """Weights of a deploy net whose responses and answers fall on both sides of their thresholds.
+
+    gain: factor of task one's scores; with_average: whether they hold an average region, as all but those of task one
+    alone do
+    """
     caffe.set_random_seed(1)
     net = caffe.Net(str(model), caffe.TEST)
     rng = np.random.default_rng(0)
+    for name, blobs in net.params.items():
+        if name.startswith("conv"):
+            # Without a mean, so that what differs between pictures is not lost in what is common to them.
+            weights = rng.normal(0, (2 / blobs[0].data[0].size) ** 0.5, blobs[0].data.shape)
+            blobs[0].data[...] = weights - weights.mean(axis=(1, 2, 3), keepdims=True)
     if "conv7" in net.params:
-        net.params["conv7"][0].data[...] *= gain
+        net.params["conv7"][0].data[...] *= 8
     if "region_mapper" in net.params:
         net.params["region_mapper"][0].data[...] = rng.uniform(0, 1, (2, 4, 4))
         low = rng.uniform(0, 7, (2, 4, 4, 2))
         net.params["region_mapper"][1].data[...] = np.concatenate([low, low + rng.uniform(0.5, 6, low.shape)], axis=-1)
     net.save(str(path))
+    # As after training: Caffe stores the layers of the data, too, with their paths.
+    stored = caffe_pb2.NetParameter.FromString(path.read_bytes())
+    data = stored.layer.add(name="balanced_data", type="Python")
+    data.python_param.param_str = f'{{"source": "{path.absolute().parent}"}}'
+    data.blobs.add(data=[1.0]).shape.dim.append(1)
+    path.write_bytes(stored.SerializeToString())
 
 
 def write_calibration(weights, attributes=ATTRIBUTES):
@@ -36,3 +54,18 @@ def write_calibration(weights, attributes=ATTRIBUTES):
     scores = {"logits": score, "max_d": score}
     made = calibration.Calibration(sha256(weights), "data", attributes, [0.2, 0.3], 0, "accuracy", scores)
     calibration.write(weights, made)
+
+
+def write_run(folder, engine="torch", synthetic=False, frame=None, width=1 / 16):
+    """A run whose networks are done, with random weights, calibrated; its data are not there."""
+    write_networks(folder, width)
+    data = Data("lmdb", "checksum", ATTRIBUTES, "compact", synthetic, frame)
+    run = Run(folder, data, Settings(network={"width": width, "batch": 2}, engine=engine))
+    for net in NETWORKS:
+        weights = folder / net / f"{net}_iter_6.caffemodel"
+        write_weights(folder / net / "deploy.prototxt", weights)
+        write_calibration(weights)
+        inside = str(weights.relative_to(folder))
+        run.stages[net] = Stage({}, "done", inside, sha256(weights), sha256(run.deploy(net)), iterations=6)
+    run.write()
+    return run

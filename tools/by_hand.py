@@ -2,17 +2,19 @@
 
   .                        the project's folder (or another with models/, solver/ and build/), in which networks were
                            trained with Caffe's own commands: the newest snapshot of each, and build/average.caffemodel
-  FOLDER                   a model to hand on (face-cascade export --zoo): deploy.prototxt, one .caffemodel, calibration
+  FOLDER                   a model that was handed on (face-cascade export --zoo): deploy.prototxt, one .caffemodel, and
+                           where they are there calibration.json and readme.md, whose front matter has checksums of both
   FILE.caffemodel          weights, with deploy.prototxt beside them, or that of their network in ./models
 
 The names of the attributes are those in the comment of deploy.prototxt, the data those that train_val.prototxt reads.
 """
 
+import hashlib
 import json
 import pathlib
 import re
 
-from data_prep import files
+from data_prep import files, settings
 from data_prep.store import manifest
 from models import generate
 from models.networks import attributes_of
@@ -21,7 +23,7 @@ from tools import model_files
 from tools.errors import ToolError
 from tools.record import TRAINED, Data, Stage
 
-SUFFIX = ".caffemodel"
+SUFFIX, DEPLOY, README = ".caffemodel", "deploy.prototxt", "readme.md"
 
 
 def is_repository(folder):
@@ -39,7 +41,7 @@ def read(place):
         return repository(place)
     if place.suffix == SUFFIX and place.is_file():
         return weights(place)
-    files_there = sorted(place.glob(f"*{SUFFIX}")) if (place / "deploy.prototxt").is_file() else []
+    files_there = sorted(place.glob(f"*{SUFFIX}")) if (place / DEPLOY).is_file() else []
     if len(files_there) == 1:
         return weights(files_there[0])
     raise ToolError(f"{place}: no run in it (run.json is missing); train first: face-cascade train --run {place}")
@@ -66,18 +68,53 @@ def repository(root):
 
 def weights(path):
     """The parts of the run of one file of weights. Raises ToolError."""
-    net = model_files.network_of(path)
-    deploy = path.with_name("deploy.prototxt")
+    net, front = model_files.network_of(path), front_matter(path.with_name(README))
+    deploy = path.with_name(DEPLOY)
     if not deploy.is_file():
         deploy = pathlib.Path(generate.in_repository(net)["deploy"]).absolute()
         if not deploy.is_file():
-            raise ToolError(
-                f"{path}: no deploy.prototxt beside it, and no {generate.in_repository(net)['deploy']} here"
-            )
+            raise ToolError(f"{path}: no {DEPLOY} beside it, and no {generate.in_repository(net)['deploy']} here")
+    if front.get("caffemodel") == path.name:
+        for file, key in ((path, "sha1"), (deploy, "deploy_sha1")):
+            if key in front and front[key] != hashlib.sha1(files.read_bytes(file)).hexdigest():
+                raise ToolError(f"{file}: not the file that {README} beside it describes ({key}); get the folder again")
     names = attributes_of(deploy.read_text(encoding="utf-8", errors="replace"))
-    data = Data(str(pathlib.Path("data/lmdb").absolute()), "", names, "compact")
+    data = {
+        "lmdb": str(pathlib.Path(NetworkOptions.lmdb).absolute()),
+        "checksum": "",
+        "attributes": names,
+        "form": "compact",
+        "synthetic": bool(front.get("trained_on")),
+        "frame": front.get("frame"),
+    }
+    try:
+        data = settings.from_json(Data, data, path.with_name(README))
+    except ValueError as error:
+        raise ToolError(str(error))
     stages, files_of = {net: stage(path.parent, path, 0)}, {"deploy": str(deploy)}
     return {"folder": path.parent, "data": data, "stages": stages, "output": path.parent, "places": lambda _: files_of}
+
+
+def front_matter(path):
+    """The keys at the beginning of a readme.md as Caffe's Model Zoo has it, between two lines of dashes: a dict.
+
+    Values are JSON or plain text; without such a file it is empty. Raises ToolError.
+    """
+    try:
+        begin, *lines = files.read_bytes(path).decode(errors="replace").splitlines() or [""]
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ToolError(f"{path}: {error.strerror or error}")
+    found = {}
+    if begin.strip() == "---" and "---" in lines:
+        for line in lines[: lines.index("---")]:
+            name, _, value = line.partition(":")
+            try:
+                found[name.strip()] = json.loads(value)
+            except (ValueError, RecursionError):
+                found[name.strip()] = value.strip()
+    return found
 
 
 def stage(root, path, iterations):
@@ -94,6 +131,12 @@ def data_of(root, places):
         lmdb = json.loads(layers["balanced_data"].python_param.param_str or "{}").get("source", lmdb)
     elif "data" in layers:
         lmdb = str(pathlib.Path(layers["data"].data_param.source).parent)
-    checksum = manifest.checksum(root / lmdb) if manifest.exists(root / lmdb) else ""
     names = attributes_of((root / places["deploy"]).read_text(encoding="utf-8", errors="replace"))
-    return Data(lmdb, checksum, names, "compact" if compact else "stream")
+    form = "compact" if compact else "stream"
+    if not manifest.exists(root / lmdb):
+        return Data(lmdb, "", names, form)
+    try:
+        found = manifest.read(root / lmdb)
+    except (OSError, ValueError) as error:
+        raise ToolError(str(error))
+    return Data(lmdb, manifest.checksum(root / lmdb), names, form, found.synthetic, found.frame)

@@ -35,12 +35,17 @@ def _solver_fault(changes):
 
 @dataclasses.dataclass
 class Data:
-    """The LMDB folder of a run. lmdb: from the run's folder; checksum: SHA-256 of its manifest.json."""
+    """The LMDB folder of a run, and what its manifest says of the faces in it.
+
+    lmdb: from the run's folder; checksum: SHA-256 of its manifest.json; synthetic, frame: see manifest.Manifest
+    """
 
     lmdb: str
     checksum: str
     attributes: list[str] = setting(fault=attributes_fault)
     form: str = setting(choices=manifest.FORMS)
+    synthetic: bool = False
+    frame: typing.Optional[tuple[tuple[float, ...], ...]] = like(manifest.Manifest, "frame")
 
 
 @dataclasses.dataclass

@@ -225,7 +225,8 @@ def read_data(lmdb, folder):
     """The Data of an LMDB folder for a run in a folder. Raises ToolError."""
     try:
         found = manifest.read(lmdb)
-        return Data(portable(lmdb, folder), manifest.checksum(lmdb), list(found.attributes), found.form)
+        place, names = portable(lmdb, folder), list(found.attributes)
+        return Data(place, manifest.checksum(lmdb), names, found.form, found.synthetic, found.frame)
     except FileNotFoundError:
         raise ToolError(
             f"{lmdb}: no LMDBs in it; build them first: make lmdb CELEBA=/path/to/CelebA, or face-cascade data"

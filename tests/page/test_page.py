@@ -1,4 +1,4 @@
-"""The page of `face-cascade export --page` in headless Chromium: `make test-page`."""
+"""The page of `face-cascade export --page` in headless Chromium: `make test-all`."""
 
 import functools
 import http.server
@@ -8,15 +8,16 @@ import threading
 
 import numpy as np
 import pytest
-from cascade_files import ATTRIBUTES, write_calibration, write_networks, write_weights
+from cascade_files import ATTRIBUTES, write_run
 from PIL import Image
 from playwright.sync_api import sync_playwright
-from tools.predict.face_finder import FaceFinder
 
-from tools import networks
-from tools.export import export_onnx, page
+from data_prep.faces.face_finder import FaceFinder
+from tools import cli
+from tools.export import page
 from tools.predict import Predictor
 
+pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
@@ -27,30 +28,27 @@ LOADED = 120_000  # milliseconds that a busy machine may take
 
 
 @pytest.fixture(scope="session")
-def files(tmp_path_factory):
-    """A folder of networks with the weights of a cascade, calibrated."""
-    folder = tmp_path_factory.mktemp("nets")
-    write_networks(folder)
-    write_weights(folder / "cascade/deploy.prototxt", folder / "w.caffemodel")
-    write_calibration(folder / "w.caffemodel")
-    return folder
+def run(tmp_path_factory):
+    """A run with a calibrated cascade of random weights."""
+    return write_run(tmp_path_factory.mktemp("nets") / "run")
 
 
 @pytest.fixture(scope="session")
-def folder(files, tmp_path_factory):
+def folder(run, tmp_path_factory):
     """The page of this cascade."""
-    model = files / "cascade/deploy.prototxt"
-    made = export_onnx.export(model, files / "w.caffemodel", ATTRIBUTES, page.ADJUSTABLE)
     folder = tmp_path_factory.mktemp("page")
-    page.write(folder, made, networks.region_mapper_parameters(model))
+    assert cli.main(["export", "--run", str(run.folder), "--page", str(folder), "--precision", "fp32"]) == 0
     return folder
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves a folder; `requests` holds the method and path of each request."""
+    """Serves a folder; `requests` holds the method and path of each request.
 
-    def __init__(self, folder):
-        self.requests = []
+    declares: whether it declares the compression of .gz files, so that browsers undo it, as some servers do
+    """
+
+    def __init__(self, folder, declares=False):
+        self.requests, self.declares = [], declares
         super().__init__(("127.0.0.1", 0), functools.partial(Handler, directory=folder))
         threading.Thread(target=self.serve_forever, daemon=True).start()
         self.address = f"http://127.0.0.1:{self.server_port}/"
@@ -62,6 +60,11 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, *words):
         pass
+
+    def end_headers(self):
+        if self.server.declares and self.path.endswith(".gz"):
+            self.send_header("Content-Encoding", "gzip")
+        super().end_headers()
 
 
 @pytest.fixture(scope="session")
@@ -121,10 +124,14 @@ def shown(tab, action):
     return np.array([float(width.rstrip("%")) / 100 for width in widths]), words, np.array(regions)
 
 
+def test_a_calibrated_page_says_so(tab):
+    assert tab.locator("#synthetic").is_hidden() and "calibrated" in tab.locator("#meaning").inner_text()
+
+
 @pytest.mark.parametrize("aligned", (True, False))
-def test_predictions_equal_those_of_python_on_ten_faces(tab, folder, files, aligned):
+def test_predictions_equal_those_of_python_on_ten_faces(tab, folder, run, aligned):
     finder = None if aligned else FaceFinder(detection_size=page.PHOTOS["detectionSize"])
-    predictor = Predictor(files / "w.caffemodel", files, aligned=aligned, finder=finder)
+    predictor = Predictor(run, aligned=aligned, finder=finder)
     tab.locator("#aligned").set_checked(aligned)
     differences, seen = [], set()
     for number in range(page.EXAMPLES):
@@ -138,8 +145,8 @@ def test_predictions_equal_those_of_python_on_ten_faces(tab, folder, files, alig
             np.testing.assert_allclose(regions, [answer.region for answer in answers], atol=0.11)
         seen.add(tuple(words))
     # The networks that find faces add up in another order than OpenCV's: a landmark moves by 1e-4 pixels, and a few
-    # pixels of the aligned picture are rounded to the other side.
-    assert max(differences) < (1e-3 if aligned else 5e-3)
+    # pixels of the aligned picture are rounded to the other side, so that a response may cross the threshold.
+    assert np.median(differences) < (1e-4 if aligned else 2e-3) and max(differences) < (1e-3 if aligned else 0.05)
     assert len(seen) > 1  # otherwise equal predictions would prove nothing
 
 
@@ -256,6 +263,29 @@ def test_a_missing_camera_is_reported_in_one_message(launch, server):
         open_page(tab, server)
         tab.locator("#camera").click()
         tab.wait_for_selector("#problem:has-text('No camera was found. Connect one, or choose a photo.')")
+
+
+def test_a_page_of_rendered_faces_says_so_and_replaces_only_a_page(chromium, tmp_path, capsys):
+    """By default with weights in half precision; from a server that declares the compression."""
+    run, out = write_run(tmp_path / "run", synthetic=True), tmp_path / "page"
+    (tmp_path / "run/cascade/calibration.json").unlink()
+    words = ["export", "--run", str(run.folder), "--uncalibrated", "--page", str(out)]
+    for _ in range(2):
+        assert cli.main(words) == 0
+    with Server(out, declares=True) as server, chromium.new_context() as context:
+        tab = context.new_page()
+        open_page(tab, server)
+        assert tab.locator("#synthetic").is_visible()
+        assert "not calibrated" in tab.locator("#meaning").inner_text()
+        probabilities, _, _ = shown(tab, tab.locator(".example").nth(0).click)
+        (face,) = Predictor(run).predict(out / "examples/1.png")
+        expected = [answer.probability for answer in face.attributes.values()]
+        np.testing.assert_allclose(probabilities, expected, atol=0.02)
+        server.shutdown()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/worker.js").write_text("mine")
+    assert cli.main([*words[:-1], str(tmp_path / "mine")]) == 1
+    assert "holds other files" in capsys.readouterr().err
 
 
 def test_missing_webassembly_is_reported_in_one_message(chromium, server):

@@ -1,12 +1,14 @@
-"""Export a trained network as one ONNX file that stands alone, or as a web page that runs it in the browser.
+"""Export a trained network: as one ONNX file that stands alone, as a web page that runs it in the browser, or as a
+folder to hand on, as Caffe's Model Zoo has them.
 
     face-cascade export                            build/run/cascade.onnx
     face-cascade export --page build/page
+    face-cascade export --zoo build/zoo --license "..." --data-terms "..."
 
-Input `image`: uint8 (N, H, W, 3), R G B, any size; aligned faces, framed like CelebA's, as `predict --aligned` takes
-them: the file finds no faces. Outputs, for each picture and attribute: `probability`, calibrated; `present`, by the
-threshold tuned on the validation split; and of networks with regions `region` (x1 y1 x2 y2 in pixels of the picture),
-`response` and `revised_response` (4 x 4 maps, without and with the average region). The file's metadata hold:
+ONNX: input `image`, uint8 (N, H, W, 3), R G B, any size: aligned faces, framed like CelebA's, as `predict --aligned`
+takes them; the file finds no faces. Outputs, for each picture and attribute: `probability`, calibrated; `present`, by
+the threshold tuned on the validation split; and of networks with regions `region` (x1 y1 x2 y2 in pixels of the
+picture), `response` and `revised_response` (4 x 4 maps, without and with the average region). The file's metadata hold:
 attributes (JSON list of names, in order), input, calibrated ("true" or "false"), calibration (JSON), and trained on
 ("rendered faces", or nothing).
 """
@@ -29,10 +31,9 @@ def add_arguments(parser):
     add("--out", metavar="FILE", help="The .onnx file to write (default: STAGE.onnx in the run).")
     add(
         "--precision",
-        default="fp32",
         choices=PRECISIONS,
-        help="How weights are stored: fp32; fp16, half the size; or int8, a quarter, computed in integers "
-        "(default: fp32).",
+        help="How weights are stored: fp32; fp16, half the size; or int8, a quarter, computed in integers (default: "
+        "fp32, of a page fp16).",
     )
     add(
         "--uncalibrated",
@@ -50,34 +51,61 @@ def add_arguments(parser):
         metavar="FOLDER",
         help="With --page: the folder of the unpacked npm package onnxruntime-web (default: fetch it with npm).",
     )
+    add(
+        "--zoo",
+        metavar="FOLDER",
+        help="Instead of a file, write the model to hand on into this folder: weights, prototxts, solver, calibration, "
+        "and readme.md as Caffe's Model Zoo asks for.",
+    )
+    add("--license", metavar="TEXT", help="With --zoo: the licence of the weights (default: none, readme.md says so).")
+    add(
+        "--data-terms",
+        metavar="TEXT",
+        help="With --zoo: the terms of the training data (default: none, readme.md says so).",
+    )
 
 
 def run(arguments):
     """`face-cascade export`: the exit status. Raises ToolError, OSError."""
-    if arguments.page and arguments.out:
-        raise ToolError("--page writes a folder, --out a file; give one of the two")
-    if arguments.onnxruntime_web and not arguments.page:
-        raise ToolError("--onnxruntime-web belongs to --page")
-    from tools import networks
-    from tools.export import page, precision
-    from tools.export.export_onnx import export
-
+    if sum(map(bool, (arguments.page, arguments.zoo, arguments.out))) > 1:
+        raise ToolError("--page and --zoo write a folder, --out a file; give one of the three")
+    for option in ("onnxruntime_web", "license", "data_terms"):
+        of = "page" if option == "onnxruntime_web" else "zoo"
+        if getattr(arguments, option) and not getattr(arguments, of):
+            raise ToolError(f"--{option.replace('_', '-')} belongs to --{of}")
     found = runs.Run.read(arguments.run)
     stage = arguments.stage or found.answering()
+    if arguments.zoo:
+        return write_zoo(found, stage, arguments)
+    from tools import networks
+    from tools.export import model, page
+
     if arguments.page and stage != "cascade":
         raise ToolError(f"{found.folder}: {stage} is no cascade; the page shows regions and answers of a cascade")
-    weights, model = found.weights(stage), found.deploy(stage)
-    adjustable = page.ADJUSTABLE if arguments.page else ()
-    exported = export(model, weights, found.attributes, adjustable, arguments.uncalibrated)
-    exported = precision.CONVERSIONS[arguments.precision](exported)
+    exported = model.export(found, stage, page.ADJUSTABLE if arguments.page else (), arguments.uncalibrated)
+    exported = model.CONVERSIONS[arguments.precision or ("fp16" if arguments.page else "fp32")](exported)
     if arguments.page:
         folder = pathlib.Path(arguments.page)
-        size = page.write(folder, exported, networks.region_mapper_parameters(model), arguments.onnxruntime_web)
+        parameters = networks.region_mapper_parameters(found.deploy(stage))
+        size = page.write(folder, exported, parameters, arguments.onnxruntime_web)
         print(f"{folder}: {size / 1e6:.0f} MB; to see it: python3 -m http.server -d {folder}, then open localhost:8000")
         return 0
     out = pathlib.Path(arguments.out or found.output / f"{stage}.onnx")
     out.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(out, exported.SerializeToString())
     outputs = ", ".join(output.name for output in exported.graph.output)
-    print(f"{out}: {out.stat().st_size / 1e6:.0f} MB; attributes {', '.join(found.attributes)}; outputs {outputs}")
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; attributes {', '.join(found.attributes)}; outputs {outputs}")
+    return 0
+
+
+def write_zoo(found, stage, arguments):
+    """`face-cascade export --zoo`: the exit status. Raises ToolError, OSError."""
+    from tools.export import zoo
+
+    folder, terms = pathlib.Path(arguments.zoo), {"--license": arguments.license, "--data-terms": arguments.data_terms}
+    size = zoo.write(folder, found, stage, *(text or "" for text in terms.values()), arguments.uncalibrated)
+    print(f"{folder}: {size / 1e6:.1f} MB; attributes {', '.join(found.attributes)}; to use it: --run {folder}")
+    missing = [option for option, text in terms.items() if not text]
+    if missing:
+        print(f"{folder / zoo.README}: not stated, yours to fill in before you publish it: {' and '.join(missing)}")
     return 0

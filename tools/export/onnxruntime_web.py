@@ -1,6 +1,5 @@
 """Two files of the npm package onnxruntime-web, which run ONNX files in a browser."""
 
-import hashlib
 import pathlib
 import shutil
 import subprocess
@@ -9,6 +8,7 @@ import sysconfig
 import tarfile
 import tempfile
 
+from data_prep.files import sha256, write_bytes
 from tools.errors import ToolError
 
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
@@ -30,15 +30,15 @@ def files(folder=None):
     folder: of the package or of its dist. Raises ToolError, OSError.
     """
     if folder is None:
+        folder = CACHE
         if not all((CACHE / name).exists() for name in FILES):
             fetch(CACHE)
-        folder = CACHE
     places = [pathlib.Path(folder) / inner for inner in ("", "dist", "package/dist")]
     place = next((place for place in places if all((place / name).exists() for name in FILES)), None)
     if place is None:
         raise ToolError(f"{folder}: no unpacked npm package {PACKAGE}, {' and '.join(FILES)} are not in it")
     for name, checksum in FILES.items():
-        if hashlib.sha256((place / name).read_bytes()).hexdigest() != checksum:
+        if sha256(place / name) != checksum:
             raise ToolError(f"{place / name}: not that of {PACKAGE} {VERSION}; unpack that version, or remove the file")
     return [place / name for name in FILES]
 
@@ -51,14 +51,11 @@ def fetch(folder):
     with tempfile.TemporaryDirectory() as temporary:
         words = [npm, "pack", "--silent", f"{PACKAGE}@{VERSION}"]
         done = subprocess.run(words, cwd=temporary, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        archives = list(pathlib.Path(temporary).glob("*.tgz"))
-        if done.returncode or not archives:
-            why = (done.stderr or done.stdout).strip().splitlines()
-            raise ToolError(
-                f"npm could not fetch {PACKAGE} {VERSION} ({why[-1] if why else 'no reason given'}); {REMEDY}"
-            )
+        archive = next(pathlib.Path(temporary).glob("*.tgz"), None)
+        if done.returncode or archive is None:
+            *_, reason = ["no reason given", *(done.stderr or done.stdout).strip().splitlines()]
+            raise ToolError(f"npm could not fetch {PACKAGE} {VERSION} ({reason}); {REMEDY}")
         folder.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(archives[0]) as archive:
+        with tarfile.open(archive) as opened:
             for name in FILES:
-                content = archive.extractfile(f"package/dist/{name}").read()
-                (folder / name).write_bytes(content)
+                write_bytes(folder / name, opened.extractfile(f"package/dist/{name}").read())

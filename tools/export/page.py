@@ -5,8 +5,11 @@ settings.json                  everything that the JavaScript has to know, from 
 networks/                      the cascade in two files (see `split`), and MTCNN's three, which find faces
 examples/                      rendered faces
 onnxruntime-web/               the run-time library, from the npm package
+
+Networks and library are compressed, because simple web servers send files as they are: the library's 14 MB become 4.
 """
 
+import gzip
 import json
 import pathlib
 import shutil
@@ -18,71 +21,100 @@ from onnx.utils import Extractor
 
 from data_prep import geometry
 from data_prep.faces import face_finder, mtcnn
-from data_prep.files import write_bytes, write_json
+from data_prep.files import read_json, write_bytes, write_json
 from data_prep.synthetic import synthetic_faces
 from tools.errors import ToolError
 from tools.export import onnxruntime_web
-from tools.predict import photos
-from tools.predict.predictor import MIN_CONFIDENCE
+from tools.export.model import metadata
+from tools.predict import images
+from tools.predict.photo import MIN_CONFIDENCE
 
 STATIC = pathlib.Path(__file__).with_name("static")
+SETTINGS, FOLDERS = "settings.json", ("networks", "examples", onnxruntime_web.PACKAGE)
 # The outputs of MTCNN's networks, see data_prep.faces.mtcnn.
 OUTPUTS = {
     "p": {"offsets": "conv2d_4", "scores": "softmax"},
     "r": {"offsets": "dense_2", "scores": "softmax_1"},
     "o": {"offsets": "dense_5", "points": "dense_6", "scores": "softmax_2"},
 }
+# Constants that finder.js shares with them.
+CONSTANTS = {
+    mtcnn: "CELL STRIDE PYRAMID_STEP THRESHOLDS MOST_PROPOSALS",
+    mtcnn.Mtcnn: "CERTAIN ACCEPTED",
+    face_finder: "MIN_FACE_SIZE SMALL ENLARGED RETRY_SIZE RETRIES MARGIN GROUND "
+    "MIN_EYE_DISTANCE MIN_SHARPNESS MAX_TURN",
+}
 # Parameters of RegionMapper that the page changes.
 ADJUSTABLE = ("threshold", "average_weight")
 EXAMPLES, EXAMPLES_SEED, EXAMPLES_SHARE = 10, 9, 0.4
 # Pixels along the longer side of photos as they are shown, and as they are searched; WebAssembly is slower than OpenCV.
 # More pixels are not decoded: phones have less memory than what reads photos elsewhere.
-PHOTOS = {"longestSide": 1600, "detectionSize": 640, "mostPixels": 50_000_000, "leastSide": photos.SMALLEST}
+PHOTOS = {"longestSide": 1600, "detectionSize": 640, "mostPixels": 50_000_000, "leastSide": images.SMALLEST}
 CAMERA = {"longestSide": 640, "detectionSize": 320}
 
 
 def write(folder, model, parameters, runtime=None):
     """Write the page. Returns its size in bytes. Raises ToolError, OSError.
 
-    model: of a cascade, with ADJUSTABLE as inputs; parameters: of its RegionMapper; runtime: folder of an unpacked
-    onnxruntime-web, fetched with npm by default
+    model: of a cascade, with ADJUSTABLE as inputs; parameters: of its RegionMapper, a dict; runtime: folder of an
+    unpacked onnxruntime-web, fetched with npm by default
     """
     folder = pathlib.Path(folder)
     if folder.exists() and not folder.is_dir():
         raise ToolError(f"{folder}: a file is there; give another folder")
-    if folder.exists() and any(folder.iterdir()) and not (folder / "worker.js").exists():
+    if folder.exists() and any(folder.iterdir()) and not is_page(folder):
         raise ToolError(f"{folder}: holds other files; give a folder that is empty, or not there yet")
     programs = onnxruntime_web.files(runtime)
-    folder.mkdir(parents=True, exist_ok=True)
+    for name in FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)  # an earlier page may have had files of other names
+        (folder / name).mkdir(parents=True)
     for path in sorted(STATIC.iterdir()):
         shutil.copyfile(path, folder / path.name)
-    for name in ("networks", "examples", onnxruntime_web.PACKAGE):
-        (folder / name).mkdir(exist_ok=True)
+    loaded = [write_compressed(folder / "networks", path) for path in sorted(mtcnn.package_folder().glob("*.onnx"))]
     for path in programs:
-        shutil.copyfile(path, folder / onnxruntime_web.PACKAGE / path.name)
-    for path in sorted(mtcnn.package_folder().glob("*.onnx")):
-        shutil.copyfile(path, folder / "networks" / path.name)
+        if path.suffix == ".wasm":
+            loaded.append(write_compressed(folder / onnxruntime_web.PACKAGE, path))
+        else:
+            shutil.copyfile(path, folder / onnxruntime_web.PACKAGE / path.name)
     for name, part in zip(("features", "answers"), split(model)):
-        write_bytes(folder / "networks" / f"{name}.onnx", part.SerializeToString())
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
-    examples = write_examples(folder, json.loads(metadata["attributes"]))
-    loaded = [*(folder / "networks").iterdir(), *(folder / onnxruntime_web.PACKAGE).glob("*.wasm")]
+        loaded.append(write_compressed(folder / "networks", f"{name}.onnx", part.SerializeToString()))
+    known = metadata(model)
+    attributes = json.loads(known["attributes"])
     write_json(
-        folder / "settings.json",
+        folder / SETTINGS,
         {
-            "attributes": json.loads(metadata["attributes"]),
-            "calibrated": metadata["calibrated"] == "true",
+            "attributes": attributes,
+            "calibrated": known["calibrated"] == "true",
+            "synthetic": bool(known["trained on"]),
             "minConfidence": MIN_CONFIDENCE,
             "region": {"threshold": parameters["threshold"], "averageWeight": parameters["average_weight"]},
             "frame": frame(),
             "finder": finder(),
             "photos": PHOTOS,
             "camera": CAMERA,
-            "examples": examples,
-            "bytes": sum(path.stat().st_size for path in loaded),
+            "examples": write_examples(folder, attributes),
+            "bytes": sum(loaded),
         },
     )
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def is_page(folder):
+    """Whether a folder holds a page of this kind, which a new one may replace."""
+    try:
+        return "finder" in read_json(folder / SETTINGS)
+    except (OSError, ValueError):
+        return False
+
+
+def write_compressed(folder, path, data=None):
+    """Write a file compressed into a folder, with .gz after its name; worker.js unpacks it. Returns its bytes.
+
+    data: its content, that of the file at `path` by default. Raises OSError.
+    """
+    packed = gzip.compress(pathlib.Path(path).read_bytes() if data is None else data, mtime=0)
+    write_bytes(folder / f"{pathlib.Path(path).name}.gz", packed)
+    return len(packed)
 
 
 def split(model):
@@ -131,26 +163,7 @@ def frame():
 
 
 def finder():
-    """What finder.js has to know of data_prep.faces.mtcnn and data_prep.faces.face_finder."""
+    """What finder.js has to know of data_prep.faces, by its name there."""
     rows, columns = face_finder.INNER
-    return {
-        "cell": mtcnn.CELL,
-        "stride": mtcnn.STRIDE,
-        "step": mtcnn.PYRAMID_STEP,
-        "thresholds": mtcnn.THRESHOLDS,
-        "most": mtcnn.MOST_PROPOSALS,
-        "certain": mtcnn.Mtcnn.CERTAIN,
-        "accepted": mtcnn.Mtcnn.ACCEPTED,
-        "minFaceSize": face_finder.MIN_FACE_SIZE,
-        "small": face_finder.SMALL,
-        "enlarged": face_finder.ENLARGED,
-        "retrySize": face_finder.RETRY_SIZE,
-        "retries": face_finder.RETRIES,
-        "margin": face_finder.MARGIN,
-        "ground": face_finder.GROUND,
-        "minEyeDistance": face_finder.MIN_EYE_DISTANCE,
-        "minSharpness": face_finder.MIN_SHARPNESS,
-        "maxTurn": face_finder.MAX_TURN,
-        "inner": [columns.start, rows.start, columns.stop, rows.stop],
-        "outputs": OUTPUTS,
-    }
+    constants = {name: getattr(place, name) for place, names in CONSTANTS.items() for name in names.split()}
+    return {**constants, "inner": [columns.start, rows.start, columns.stop, rows.stop], "outputs": OUTPUTS}

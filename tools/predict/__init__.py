@@ -4,18 +4,17 @@
 
     predictor = Predictor(run="build/run")
     for face in predictor.predict("photo.jpg"):
-        print(face.box, face.warning or "")
+        print(face.box.round(), face.warning or "")
         for name, answer in face.attributes.items():
-            print(f"{name}: {answer.answer}, probability {answer.probability:.2f}, region {answer.region}")
+            print(f"{name}: {answer.answer}, probability {answer.probability:.2f}, region {answer.region.round()}")
 
-Run it from the project's folder with .venv/bin/python or .caffe/bin/python. Modules, lowest first: detections; mtcnn,
-photos, images (inputs); cards (pictures); predictor; tracking, video;
-output; command.
+Run it from the project's folder with .venv/bin/python or .caffe/bin/python. Modules, lowest first: photo (a photo, its
+faces and answers); images, inputs (reading); framing; cards (pictures); predictor; tracking, video; output; command.
 """
 
 
 def __getattr__(name):
-    # Loaded when it is asked for, because it needs a Caffe, which the face finder does not.
+    # Loaded when it is asked for, because it needs a Caffe, which the other modules do not.
     if name == "Predictor":
         from tools.predict.predictor import Predictor
 

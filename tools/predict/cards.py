@@ -11,9 +11,6 @@ import numpy as np
 from data_prep.geometry import ALIGNED_HEIGHT, ALIGNED_WIDTH
 from data_prep.pictures import COLOURS, INK, PAPER, dashed, padded, rectangle, shortened, text, text_width, wrapped
 
-# Share of right answers below which an answer is shown as uncertain.
-MIN_CONFIDENCE = 0.8
-
 # Pixels along the longer side of the photo as drawn; a row of cards is at most as wide as that or WIDEST. Height of a
 # card's face, and where there are more than FEW; cards of one overlay at most.
 LONGEST, WIDEST, FACE, SMALL_FACE, FEW, CARDS = 1200, 1280, 210, 110, 6, 36
@@ -23,9 +20,10 @@ GREY, DIM, PALE, EDGE, WARNING = (95, 95, 95), (120, 120, 120), (180, 180, 180),
 # Faces less than this many pixels wide, as drawn, get a small number.
 NARROW = 60
 
-# How answers are drawn. min_confidence: share of right answers below which one is uncertain, for the legend;
-# calibrated: whether probabilities are; all_regions: whether regions of absent and uncertain answers are drawn, too
-Style = collections.namedtuple("Style", "min_confidence calibrated all_regions")
+# How answers are drawn. names: the attributes; min_confidence: share of right answers below which one is uncertain, and
+# notes: list of sentences on all answers, for the legend; all_regions: whether regions of absent and uncertain answers
+# are drawn, too
+Style = collections.namedtuple("Style", "names min_confidence notes all_regions", defaults=(False,))
 
 
 def view(image):
@@ -52,7 +50,7 @@ def numbered(picture, scale, faces, numbers):
         x1, y1, x2, y2 = box.round().astype(int)
         corners = [(x1, y1 - tag[1] - 2), (x1, y1), (x2 - tag[0], y1 - tag[1] - 2), (x1, y2 + 2), (x2 + 2, y1)]
         corners = np.clip(corners, 0, np.maximum(picture.shape[1::-1] - tag, 0))
-        free = (corner for corner in corners if not any(np.all(np.abs(corner - one) < tag) for one in taken))
+        free = (corner for corner in corners if not any(np.all(np.abs(corner - other) < tag) for other in taken))
         x, y = next(free, corners[1])
         taken.append((x, y))
         cv2.rectangle(picture, (x, y), (x + tag[0] - 1, y + tag[1] - 1), INK, -1)
@@ -60,13 +58,13 @@ def numbered(picture, scale, faces, numbers):
 
 
 class Card:
-    """Draws the cards of faces that are answered for the same attributes: all are of one size.
+    """Draws the cards of faces, all of one size.
 
-    names: the attributes; face: height of the enlarged face in pixels; columns: of answers at most
+    face: height of the enlarged face in pixels; columns: of answers at most
     """
 
-    def __init__(self, names, style, face=FACE, columns=3):
-        self.names, self.style, self.height = list(names), style, face
+    def __init__(self, style, face=FACE, columns=3):
+        self.names, self.style, self.height = list(style.names), style, face
         self.width = round(face * ALIGNED_WIDTH / ALIGNED_HEIGHT)
         lines = max(1, (face - LINE - 6) // LINE)
         columns = min(columns, -(-len(self.names) // lines))
@@ -79,19 +77,17 @@ class Card:
             3,
         )
 
-    def draw(self, aligned, number, face, regions):
-        """The card of a face: enlarged, with the regions of its answers, and its attributes with probabilities.
-
-        aligned: its picture; face: a predictor.Face; regions: dict of names to boxes in shares of the aligned picture
-        """
+    def draw(self, number, face):
+        """The card of a Face: enlarged, with the regions of its answers, and its attributes with probabilities."""
         picture = np.full(self.shape, 255, np.uint8)
         cv2.rectangle(picture, (1, 1), (self.shape[1] - 3, self.shape[0] - 3), EDGE, 1)
-        enlarged = cv2.resize(aligned, (self.width, self.height), interpolation=cv2.INTER_CUBIC)
+        enlarged = cv2.resize(face.aligned, (self.width, self.height), interpolation=cv2.INTER_CUBIC)
         present = [name for name in self.names if face.attributes[name].answer == "present"]
         colours = {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(self.names)}
         for name in sorted(self.names, key=present.__contains__):  # those of what is present on top
-            if name in regions and (name in present or self.style.all_regions):
-                box = np.array(regions[name]) * np.tile(enlarged.shape[1::-1], 2)
+            share = face.attributes[name].share
+            if share is not None and (name in present or self.style.all_regions):
+                box = share * np.tile(enlarged.shape[1::-1], 2)
                 (rectangle if name in present else dashed)(enlarged, box, colours[name])
         top = GAP + 1
         picture[top : top + self.height, top : top + self.width] = enlarged
@@ -130,49 +126,41 @@ def bar(picture, x, y, share, colour, width=BAR):
 
 def legend(style, width):
     """What the signs on cards mean, as a picture of a width."""
-    entries = [("bar", COLOURS[0], "present, its region on the face in the same colour")]
+    own = COLOURS[: len(style.names)]
+    entries = [("bar", own, "present, its region on the face in the same colour")]
     if style.all_regions:
-        entries.append(("dashes", COLOURS[0], "absent or uncertain, its region"))
+        entries.append(("dashes", own, "absent or uncertain, its region"))
     else:
-        entries.append(("bar", PALE, "absent"))
-    entries.append(
-        ("?", WARNING, f"uncertain: probability of being right below {100 * style.min_confidence:.0f}\u00a0%")
-    )
-    if not style.calibrated:
-        entries.append(("!", WARNING, "probabilities are not calibrated"))
-    # Places of the entries, from left to right and on the next line where the width is used up.
-    places, x, y, height = [], GAP, 0, 0
-    for sign, colour, words in entries:
-        rows = wrapped(words, width - GAP - SIGN)
-        step = SIGN + max(map(text_width, rows)) + 2 * GAP
-        if x > GAP and x + step > width:
-            x, y = GAP, height
-        places.append((x, y, sign, colour, rows))
-        x, height = x + step, max(height, y + LINE * len(rows))
-    picture = np.full((height + GAP, width, 3), 255, np.uint8)
-    for x, y, sign, colour, rows in places:
-        y += GAP // 2 + 13
-        if sign == "bar":
-            bar(picture, x, y, 1, colour, 24)
-        elif sign == "dashes":
-            dashed(picture, (x, y - 5, x + 25, y - 4), colour)
-        else:
-            text(picture, sign, x + 8, y, 17, colour, True)
-        for number, words in enumerate(rows):
-            text(picture, words, x + SIGN, y + LINE * number, ink=GREY)
+        entries.append(("bar", [PALE], "absent"))
+    doubt = f"uncertain: probability of being right below {100 * style.min_confidence:.0f}\u00a0%"
+    entries.append(("?", [WARNING], doubt))
+    entries += [("!", [WARNING], note) for note in style.notes]
+    lines = [
+        (sign if number == 0 else "", colours, words)
+        for sign, colours, text_of in entries
+        for number, words in enumerate(wrapped(text_of, width - GAP - SIGN))
+    ]
+    picture = np.full((LINE * len(lines) + GAP, width, 3), 255, np.uint8)
+    for number, (sign, colours, words) in enumerate(lines):
+        y = LINE * number + GAP // 2 + 13
+        text(picture, words, GAP + SIGN, y, ink=GREY)
+        for place, colour in enumerate(colours):  # every attribute has a colour of its own: a piece of each
+            left, right = (GAP + round(24 * end / len(colours)) for end in (place, place + 1))
+            if sign == "bar":
+                bar(picture, left, y, 1, colour, right - left)
+            elif sign == "dashes":
+                dashed(picture, (left, y - 5, right, y - 4), colour, dash=max(2, (right - left) // 2))
+            else:
+                text(picture, sign, GAP + 8, y, 17, colour, True)
     return picture
 
 
-def overlay(photo, shape, faces, aligned, shares, style):
-    """A photo's overlay.
-
-    photo: its `view`; shape: of the photo itself; faces: list of predictor.Face; aligned: their pictures; shares: their
-    regions, dicts of names to boxes in shares of the aligned picture
-    """
-    picture, numbers = photo.copy(), range(1, len(faces) + 1)
-    numbered(picture, picture.shape[0] / shape[0], faces, numbers)
-    card = Card(faces[0].attributes, style, FACE if len(faces) <= FEW else SMALL_FACE)
-    drawn = [card.draw(*one) for one in list(zip(aligned, numbers, faces, shares))[:CARDS]]
+def overlay(photo, style):
+    """The overlay of a Photo with answers for its faces, at least one."""
+    picture, faces = photo.view.copy(), photo.faces
+    numbered(picture, picture.shape[0] / photo.shape[0], faces, range(1, len(faces) + 1))
+    card = Card(style, FACE if len(faces) <= FEW else SMALL_FACE)
+    drawn = [card.draw(number, face) for number, face in enumerate(faces[:CARDS], 1)]
     columns = max(1, min(len(drawn), max(WIDEST, picture.shape[1]) // card.shape[1]))
     width = max(picture.shape[1], columns * card.shape[1])
     rows = [padded(picture, width), np.full((GAP, width, 3), 255, np.uint8)]

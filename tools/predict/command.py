@@ -13,19 +13,78 @@ This predicts for every frame of a video, tracks the faces, averages their predi
 the frames with the predictions as a video without sound.
 
 Probabilities are calibrated once `face-cascade evaluate` has run. Each photo without an answer (not readable, no face)
-is reported in one line on standard error, and the exit status is then 1.
+is reported in one line on standard error, and the exit status is then 1; other files in a folder are only counted.
 """
 
-import argparse
-import math
+import dataclasses
 import pathlib
 import sys
 
+from data_prep import settings
 from data_prep.faces import face_finder
+from data_prep.settings import setting
 from tools import run as runs
 from tools.errors import ToolError
-from tools.predict import cards, output, photos, video
-from tools.predict.cards import MIN_CONFIDENCE
+from tools.predict.images import text
+from tools.predict.inputs import is_video
+from tools.predict.photo import MIN_CONFIDENCE
+
+
+@dataclasses.dataclass
+class Options:
+    """The options of `face-cascade predict` that have a range or a default of their own."""
+
+    attributes: list[str] = setting(
+        factory=list, help="The attributes to predict", metavar="A,B,...", shown="all of the network"
+    )
+    min_confidence: float = setting(
+        MIN_CONFIDENCE,
+        "The confidence, 0.5 to 1, below which an answer is uncertain; raise it to get fewer, safer answers",
+        least=0.5,
+        most=1,
+        metavar="P",
+    )
+    device: str = setting(
+        "", "The device: cpu, cuda or cuda:N; BVLC Caffe computes on cpu only", metavar="DEVICE", shown="the run's"
+    )
+    batch: int = setting(
+        0,
+        "Faces per forward pass; lower it to save memory",
+        least=1,
+        shown="16; with a camera 1, to answer every frame at once",
+    )
+    no_pictures: bool = setting(False, "Write only predictions.jsonl and predictions.csv, and no picture per photo")
+    all_regions: bool = setting(
+        False, "Also draw the regions of absent and uncertain attributes, with dashed lines, not only of present ones"
+    )
+    aligned: bool = setting(
+        False, "Take each picture as one face, framed like the training data, instead of finding the faces"
+    )
+    detector: str = setting("mtcnn", "The face detector: mtcnn, or a YuNet file of your own", metavar="mtcnn|FILE.onnx")
+    detection_size: int = setting(
+        face_finder.DETECTION_SIZE,
+        "The longer side, in pixels, to which larger photos are reduced before faces are searched; raise it for "
+        "crowds, lower it for speed",
+        least=1,
+        metavar="PIXELS",
+    )
+    min_face_size: int = setting(
+        face_finder.MIN_FACE_SIZE,
+        "The side of the smallest face to find, in pixels of the reduced photo; raise it for speed and for fewer "
+        "false detections",
+        least=1,
+        metavar="PIXELS",
+    )
+    every: float = setting(
+        0.0,
+        "Of videos and cameras, the seconds from one frame that is processed to the next; the video of --video holds "
+        "only those frames",
+        least=0.001,
+        most=1e6,
+        metavar="SECONDS",
+        shown="1; with --video, every frame",
+    )
+    frames: int = setting(0, "The largest number of frames to process of each video or camera", least=1, shown="all")
 
 
 def add_arguments(parser):
@@ -34,172 +93,79 @@ def add_arguments(parser):
     add("photos", nargs="+", metavar="PHOTO", help="Image files, folders, videos, or the index of a camera.")
     runs.add_argument(parser, "of the run whose network predicts, a model that was handed on, or a .caffemodel")
     add("--out", type=pathlib.Path, metavar="FOLDER", help="The folder to write to (default: predictions/ in the run).")
-    add("--attributes", metavar="A,B,...", help="The attributes to predict (default: all of the network).")
-    add(
-        "--min-confidence",
-        type=between(0.5, 1),
-        default=MIN_CONFIDENCE,
-        metavar="P",
-        help="The confidence, 0.5 to 1, below which an answer is uncertain; raise it to get fewer, safer answers "
-        f"(default: {MIN_CONFIDENCE}).",
-    )
-    add("--device", help="The device: cpu, cuda or cuda:N; BVLC Caffe computes on cpu only (default: the run's).")
-    add(
-        "--batch",
-        type=count,
-        metavar="N",
-        help="Faces per forward pass; lower it to save memory (default: 16; with a camera 1, to answer every frame at "
-        "once).",
-    )
-    add(
-        "--no-pictures",
-        action="store_true",
-        help="Write only predictions.jsonl and predictions.csv (default: a picture per photo, too).",
-    )
-    add(
-        "--all-regions",
-        action="store_true",
-        help="Also draw the regions of absent and uncertain attributes, with dashed lines (default: only those of "
-        "present ones).",
-    )
-    faces = parser.add_argument_group("finding faces")
-    add = faces.add_argument
-    add(
-        "--aligned",
-        action="store_true",
-        help="Take each picture as one face, framed like the training data (default: find the faces).",
-    )
-    add(
-        "--detector",
-        default="mtcnn",
-        metavar="NAME|FILE.onnx",
-        help="The face detector: mtcnn, or a YuNet file of your own (default: mtcnn).",
-    )
-    add(
-        "--detection-size",
-        type=count,
-        default=face_finder.DETECTION_SIZE,
-        metavar="PIXELS",
-        help="The longer side, in pixels, to which larger photos are reduced before faces are searched; raise it for "
-        f"crowds, lower it for speed (default: {face_finder.DETECTION_SIZE}).",
-    )
-    add(
-        "--min-face-size",
-        type=count,
-        default=face_finder.MIN_FACE_SIZE,
-        metavar="PIXELS",
-        help="The side of the smallest face to find, in pixels of the reduced photo; raise it for speed and for fewer "
-        f"false detections (default: {face_finder.MIN_FACE_SIZE}).",
-    )
-    videos = parser.add_argument_group("videos and cameras")
-    add = videos.add_argument
-    add(
-        "--every",
-        type=between(0.001, 1e6),
-        metavar="SECONDS",
-        help="The seconds from one frame that is processed to the next; the video of --video holds only those frames "
-        "(default: 1; with --video, every frame).",
-    )
-    add(
-        "--frames",
-        type=count,
-        metavar="N",
-        help="The largest number of frames to process of each video or camera (default: all).",
-    )
     add(
         "--video",
         type=pathlib.Path,
         metavar="FILE",
-        help="Instead of pictures, write the frames of one video or camera with their answers to FILE "
-        f"({', '.join(video.CODECS)}).",
+        help="Instead of pictures, write the frames of one video or camera with their answers to FILE (.mp4, .avi, "
+        ".webm).",
     )
-
-
-def count(text):
-    """A whole number of at least 1 for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be at least 1")
-    return value
-
-
-def between(low, high):
-    """The argparse type of a number from low to high."""
-
-    def number(text):
-        value = float(text)
-        if not (math.isfinite(value) and low <= value <= high):
-            raise argparse.ArgumentTypeError(f"{text}: must lie between {low:g} and {high:g}")
-        return value
-
-    return number
+    settings.add_options(parser, Options)
 
 
 def run(arguments):
-    """Run `face-cascade predict`: the exit status, 0 if every photo got an answer. Raises ToolError, OSError."""
+    """Run `face-cascade predict`: the exit status, 0 if every photo got an answer. Raises DataError, OSError."""
+    from tools.predict import inputs, output
     from tools.predict.predictor import Predictor
+    from tools.predict.video import AnnotatedVideo
 
-    found_run = runs.Run.read(arguments.run)
-    out = arguments.out or found_run.output / "predictions"
-    found = photos.find(arguments.photos)
+    options = Options(**settings.given(arguments, Options))
+    run = runs.Run.read(arguments.run)
+    found, skipped = inputs.find(arguments.photos)
+    every = options.every or (0 if arguments.video else 1)
     if arguments.video:
         check_video(found, arguments.video)
     finder = None
-    if not arguments.aligned:
-        finder = face_finder.FaceFinder(arguments.detector, arguments.min_face_size, arguments.detection_size)
-    predictor = Predictor(
-        found_run,
-        only=arguments.attributes and [name.strip() for name in arguments.attributes.split(",")],
-        aligned=arguments.aligned,
-        finder=finder,
-        min_confidence=arguments.min_confidence,
-        device=arguments.device or found_run.device(),
-    )
-    if predictor.synthetic:
-        print("note: the network was trained on rendered faces; its answers for photos mean nothing", file=sys.stderr)
-    if not predictor.calibrated:
-        print("note: probabilities are not calibrated; run face-cascade evaluate for that", file=sys.stderr)
-    every = arguments.every or (0 if arguments.video else 1)
-    batch = arguments.batch or (1 if any(isinstance(one.path, int) for one in found) else 16)
-    results = predictor.stream(photos.read(found, every, arguments.frames or 0), batch)
-    style = cards.Style(arguments.min_confidence, predictor.calibrated, arguments.all_regions)
+    if not options.aligned:
+        finder = face_finder.FaceFinder(options.detector, options.min_face_size, options.detection_size)
+    device = options.device or run.device()
+    predictor = Predictor(run, options.attributes, options.aligned, finder, options.min_confidence, device)
+    for note in predictor.notes:
+        print(f"note: {note}", file=sys.stderr)
+    style = predictor.style(options.all_regions)
+    pictures = None if options.no_pictures or arguments.video else style
+    written = output.Predictions(arguments.out or run.output / "predictions", pictures)
+    batch = options.batch or (1 if any(isinstance(path, int) for path in found) else 16)
     try:
         if arguments.video:
-            return annotate(results, predictor, found[0].path, every, arguments, out, style)
-        faces, problems = output.write(results, out, len(found), None if arguments.no_pictures else style)
+            with inputs.Video(found[0], every, options.frames) as source:
+                photos = predictor.stream(source, batch, draw=True)
+                with AnnotatedVideo(arguments.video, source.rate, predictor.decide, style) as video, written:
+                    written.add_all(map(video.add, photos), source.total, "frame")
+            if video.frames:
+                what = f"{counted(video.frames, 'frame')}, {counted(video.tracker.count, 'face')}"
+                print(f"{text(arguments.video)}: {what}; answers for each frame in {text(written.out)}")
+        else:
+            photos = predictor.stream(inputs.read(found, every, options.frames), batch, draw=pictures is not None)
+            with written:
+                written.add_all(photos, len(found), "photo")
+            print(f"{text(written.out)}: {summary(written, skipped)}")
     except KeyboardInterrupt:
-        kept = photos.shown(out / output.LINES) + (f" and {photos.shown(arguments.video)}" if arguments.video else "")
-        print(f"error: interrupted; the answers until then are in {kept}", file=sys.stderr)
+        print(f"error: interrupted{written.kept()}", file=sys.stderr)
         return 130
-    what = f"{counted(faces, 'face')} in {counted(len(found) - problems, 'photo')}"
-    print(f"{photos.shown(out)}: {what}; {counted(problems, 'photo')} could not be processed")
-    return 1 if problems else 0
+    return 1 if written.problems else 0
 
 
 def check_video(found, path):
     """Raise ToolError unless one video or camera was given and the annotated one does not replace it."""
-    source = found[0].path
-    if len(found) > 1 or not (isinstance(source, int) or source.suffix.lower() in photos.VIDEOS):
+    source = found[0]
+    if len(found) > 1 or not is_video(source):
         raise ToolError("--video annotates one video or camera; give one of them, and no photos")
     if not isinstance(source, int) and path.exists() and path.samefile(source):
-        raise ToolError(f"--video {photos.shown(path)}: is the video to be annotated; give another name")
+        raise ToolError(f"--video {text(path)}: is the video to be annotated; give another name")
 
 
-def annotate(results, predictor, source, every, arguments, out, style):
-    """Write an annotated video and the answers of its frames: the exit status. Raises ToolError, OSError."""
-    rate, frames = photos.answered_frames(source, every, arguments.frames or 0)
-    with video.AnnotatedVideo(arguments.video, rate, predictor.only, predictor.decide, style) as annotated:
-        _, problems = output.write(map(annotated.add, results), out, frames or None, unit="frame")
-    if not problems and not annotated.tracker.count:
-        problems = 1
-        print(f"error: {photos.shown(photos.text(source))}: no face found in any frame", file=sys.stderr)
-    if annotated.frames:
-        path, what = photos.shown(arguments.video), counted(annotated.frames, "frame")
-        faces = counted(annotated.tracker.count, "face")
-        print(f"{path}: {what}, {faces}; answers for each frame in {photos.shown(out)}")
-    return 1 if problems else 0
+def summary(written, skipped):
+    """What was answered, and what was not, in words. written: output.Predictions; skipped: other files in folders."""
+    parts = [counted(written.photos, "photo")] if written.photos or not written.frames else []
+    if written.frames:
+        parts.append(f"{counted(sum(written.frames.values()), 'frame')} of {counted(len(written.frames), 'video')}")
+    words = f"{counted(written.faces, 'face')} in {' and '.join(parts)}"
+    if written.problems:
+        words += f"; {counted(written.problems, 'input')} could not be processed"
+    return words + (f"; {counted(skipped, 'other file')} skipped" if skipped else "")
 
 
 def counted(number, noun):
     """A number and its noun: "1 face", "2 faces"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,104 +1,135 @@
 """What a call of prediction leaves in its folder: predictions.jsonl, predictions.csv, and an overlay per photo.
 
-The folder's predictions are those of one call: what an earlier call left there, by its own predictions.jsonl, is
-removed first, and nothing else is. Lines are written whole, as they come.
+The folder's predictions are those of one call, which locks it: what an earlier call left there, by its own
+predictions.jsonl, is removed first, and nothing else is. Lines are written whole, as they come.
 """
 
+import collections
+import contextlib
 import csv
 import hashlib
 import io
 import json
 import os
 import pathlib
+import re
 import sys
 
 from tqdm import tqdm
 
+from data_prep.errors import one_line
 from data_prep.pictures import write_image
 from tools.errors import ToolError
+from tools.locking import locked
 from tools.predict import cards
-from tools.predict.photos import shown
+from tools.predict.photo import COLUMNS
 
 LINES, TABLE = "predictions.jsonl", "predictions.csv"
-COLUMNS = ["photo", "face", "attribute", "answer", "probability", "x1", "y1", "x2", "y2"]
-COLUMNS += ["score", "rotation", "warning"]
 # Bytes of an overlay's name without number and ending: file systems take 255 in all, and writing it whole adds some.
 NAME_BYTES = 180
+# What data_prep.files leaves in a folder if it is killed: no other call is at work, because the folder is locked.
+PARTIAL = re.compile(r"\..+\.\d+\.partial")
+# Texts that begin like this are formulas for a spreadsheet, which may run programs, unless an apostrophe comes first.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-class WholeLines:
-    """A new file of lines of which each is written whole or not at all, as soon as it is there. Raises OSError."""
+def write_whole(file, text):
+    """Write text at the end of an unbuffered file, all of it or nothing. Raises OSError."""
+    end, data = file.tell(), text.encode()
+    try:
+        while data:
+            data = data[file.write(data) :]
+    except OSError:
+        file.truncate(end)
+        raise
 
-    def __init__(self, path):
-        self.file = open(path, "wb", buffering=0)
 
-    def write(self, line):
-        end, data = self.file.tell(), line.encode()
-        try:
-            while data:
-                data = data[self.file.write(data) :]
-        except OSError:
-            self.file.truncate(end)
-            raise
+class Predictions:
+    """The files of one call, a context manager: `add` writes a Photo to them.
+
+    out: the folder; style: of the overlays, see cards.Style, None: none is written. Problems are one line each on
+    standard error: a photo without a face is one, and a video without a face in any frame. Raises ToolError where the
+    folder cannot be written or another call works on it; what was written until then stays.
+    Attributes: photos, faces, problems, their numbers; frames: dict of the name of a video to the number of its frames
+    """
+
+    def __init__(self, out, style=None):
+        self.out, self.style = pathlib.Path(out), style
+        self.photos = self.faces = self.problems = 0
+        self.frames, self.empty = collections.Counter(), set()
 
     def __enter__(self):
+        with contextlib.ExitStack() as stack, self._writing():
+            stack.enter_context(locked(self.out, wait=0))
+            remove_earlier(self.out)
+            # What is left there is somebody else's: it is not written over.
+            self.taken = {path.stem.casefold() for path in self.out.iterdir() if path.suffix.lower() == ".png"}
+            self.lines, self.table = (
+                stack.enter_context(open(self.out / name, "wb", buffering=0)) for name in (LINES, TABLE)
+            )
+            write_whole(self.table, csv_text([COLUMNS]))
+            self.stack = stack.pop_all()
         return self
 
-    def __exit__(self, *_):
-        self.file.close()
+    def __exit__(self, kind, *_):
+        self.stack.close()
+        for name in [] if kind else sorted(self.empty):
+            self._complain(name, "no face found in any frame")
 
+    def add_all(self, photos, total, unit):
+        """Write the answers for Photos as they come, with a progress bar. total: how many they are, 0 if unknown."""
+        for photo in tqdm(photos, total=total or None, unit=unit, disable=None):
+            self.add(photo)
 
-def write(results, out, total, style=None, unit="photo"):
-    """Write a stream of Prediction to folder `out` as they come: number of faces, number of problems.
-
-    total: how many they are, None if unknown; style: of the overlays, see cards.Style, None: none is written; unit:
-    "photo", or "frame", which may have no face. Problems are one line each on
-    standard error. Raises ToolError where the folder cannot be written; what was written
-    until then stays.
-    """
-    try:
-        return _write(results, out, total, style, unit)
-    except OSError as error:
-        kept = f"; the answers until then are in {LINES}" if os.path.exists(out / LINES) else ""
-        raise ToolError(f"{shown(out)}: cannot be written ({error.strerror or error}){kept}")
-
-
-def _write(results, out, total, style, unit):
-    out.mkdir(parents=True, exist_ok=True)
-    remove_earlier(out)
-    # What is left there is somebody else's: it is not written over.
-    taken = {path.stem.casefold() for path in out.iterdir() if path.suffix.lower() == ".png"}
-    faces = problems = 0
-    with WholeLines(out / LINES) as lines, WholeLines(out / TABLE) as table:
-        table.write(rows([COLUMNS]))
-        for result in tqdm(results, total=total, unit=unit, disable=None):
-            if result.photo.problem or (unit == "photo" and not result.faces):
-                problem = result.photo.problem or "no face found"
-                result = result._replace(photo=result.photo._replace(problem=problem))
-                problems += 1
-                tqdm.write(f"error: {shown(result.photo.name)}: {problem}", file=sys.stderr)
-            overlay = file_name(result.photo.name, taken) if style and result.faces else None
+    def add(self, photo):
+        """Write the answers for a Photo."""
+        if photo.time is not None:
+            if not self.frames[photo.name]:
+                self.empty.add(photo.name)
+            self.frames[photo.name] += 1
+        elif not photo.problem and not photo.faces:
+            photo.problem = "no face found"
+        if photo.problem:
+            self._complain(photo.name, photo.problem)
+        elif photo.time is None:
+            self.photos += 1
+        if photo.faces:
+            self.empty.discard(photo.name)
+        overlay = file_name(photo, self.taken) if self.style and photo.faces else None
+        with self._writing():
             # The line comes first: what it names can be removed by the next call, whatever happens to this one.
-            lines.write(json.dumps(record(result, overlay), allow_nan=False) + "\n")
-            table.write(rows(csv_rows(result)))
-            faces += len(result.faces)
+            write_whole(self.lines, json.dumps(photo.to_dict(overlay), allow_nan=False) + "\n")
+            write_whole(self.table, csv_text(photo.rows()))
+            self.faces += len(photo.faces)
             if overlay:
-                picture = cards.overlay(result.view, result.shape, result.faces, result.aligned, result.shares, style)
-                write_image(out / overlay, picture)
-    return faces, problems
+                write_image(self.out / overlay, cards.overlay(photo, self.style))
+
+    def _complain(self, name, problem):
+        self.problems += 1
+        tqdm.write(f"error: {one_line(name)}: {problem}", file=sys.stderr)
+
+    def kept(self):
+        """Where the answers until now are, in words; empty while there are none."""
+        return f"; the answers until then are in {self.out / LINES}" if self.photos or self.frames else ""
+
+    @contextlib.contextmanager
+    def _writing(self):
+        try:
+            yield
+        except OSError as error:
+            raise ToolError(f"{self.out}: cannot be written ({error.strerror or error}){self.kept()}")
 
 
 def remove_earlier(out):
-    """Remove the overlays that an earlier predictions.jsonl in a folder names, and the file itself. Raises OSError."""
-    try:
+    """Remove what an earlier call left in a folder: the overlays that its predictions.jsonl names, that file, the
+    table, and what it had not finished when it was killed. Folders of such names stay. Raises OSError."""
+    names = [path.name for path in out.iterdir() if PARTIAL.fullmatch(path.name)]
+    if (out / LINES).is_file():
         with open(out / LINES, encoding="utf-8", errors="replace") as file:
-            overlays = list(filter(None, map(overlay_of, file)))
-    except FileNotFoundError:
-        return
-    for name in overlays:
-        remove(out / name)
-    for name in (TABLE, LINES):
-        remove(out / name)
+            names += [*filter(None, map(overlay_of, file)), TABLE, LINES]
+    for path in (out / name for name in names):
+        if path.is_symlink() or path.is_file():
+            path.unlink()
 
 
 def overlay_of(line):
@@ -111,44 +142,22 @@ def overlay_of(line):
     return name if plain else None
 
 
-def remove(path):
-    """Remove a file or a link; a folder of that name is somebody else's, and stays."""
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-
-
-def record(result, overlay=None):
-    """A line of predictions.jsonl as a dict. overlay: name of the picture, in the same folder."""
-    photo = result.photo
-    if photo.problem:
-        return {"photo": photo.name, "problem": photo.problem}
-    found = {"photo": photo.name, "width": result.shape[1], "height": result.shape[0], "overlay": overlay}
-    return {**found, "faces": [face.to_dict() for face in result.faces]}
-
-
-def csv_rows(result):
-    """Rows of predictions.csv, one per face and attribute."""
-    for number, face in enumerate(result.faces, 1):
-        for name, answer in face.attributes.items():
-            region = answer.region or [""] * 4
-            found = [face.score, face.rotation, face.warning]
-            yield [result.photo.name, face.track or number, name, answer.answer, answer.probability, *region, *found]
-
-
-def rows(values):
-    """Rows as text of a CSV file."""
+def csv_text(rows):
+    """Rows as text of a CSV file that spreadsheets take for no formula."""
     text = io.StringIO()
-    csv.writer(text).writerows(values)
+    csv.writer(text).writerows(
+        [f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell for cell in row] for row in rows
+    )
     return text.getvalue()
 
 
-def file_name(name, taken):
+def file_name(photo, taken):
     """Name of the overlay for a photo, not among those taken, in capitals or not; it is entered there."""
-    stem, _, moment = pathlib.PurePath(name).name.partition("#")
-    stem = pathlib.PurePath(stem).stem + (f"_{moment}" if moment else "")
+    stem = pathlib.PurePath(pathlib.PurePath(photo.name).name).stem
+    stem += "" if photo.time is None else f"_{photo.time:.2f}"
     stem = "".join(c if c.isprintable() and c not in '\\/:*?"<>|' else "_" for c in stem)
     if len(stem.encode()) > NAME_BYTES:
-        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+        digest = hashlib.sha256(photo.name.encode()).hexdigest()[:8]
         stem = stem.encode()[:NAME_BYTES].decode(errors="ignore") + f"_{digest}"
     found, number = stem, 2
     while found.casefold() in taken:

@@ -265,6 +265,7 @@ function buildControls() {
   element("meaning").textContent = settings.calibrated
     ? `Bars: calibrated probability that the attribute is present. Uncertain: the answer would be right less often than ${confidence}.`
     : "Bars: probabilities of a network that has not been evaluated; they are not calibrated.";
+  element("synthetic").hidden = !settings.synthetic;
   resetControls();
 }
 

@@ -1,4 +1,4 @@
-// Finds faces as data_prep/faces/mtcnn.py and data_prep/faces/face_finder.py do: three networks over a pyramid of the photo,
+// Finds faces as data_prep/faces/mtcnn.py and data_prep/faces/face_finder.py do, whose constants are in settings.json: three networks over a pyramid of the photo,
 // and searches of the turned photo where none is certain. A detection is { box: [x1, y1, x2, y2], score, landmarks }.
 import { align, crop, even, moved, resize, similarity, warp } from "./pictures.js";
 
@@ -19,29 +19,29 @@ export class Finder {
   }
 
   async search(photo, detectionSize) {
-    const { small, enlarged, certain, accepted, retrySize, retries } = this.settings;
+    const { SMALL, ENLARGED, CERTAIN, ACCEPTED, RETRY_SIZE, RETRIES } = this.settings;
     const longest = Math.max(photo.width, photo.height);
-    let picture = brought(photo, Math.min(detectionSize, Math.max(longest, Math.min(small, enlarged * longest))));
+    let picture = brought(photo, Math.min(detectionSize, Math.max(longest, Math.min(SMALL, ENLARGED * longest))));
     let found = scaled(await this.detect(picture), picture, photo);
-    picture = brought(picture, Math.min(retrySize, Math.max(picture.width, picture.height)));
-    for (const angles of retries) {
-      if (found.some(({ score }) => score >= certain)) break;
+    picture = brought(picture, Math.min(RETRY_SIZE, Math.max(picture.width, picture.height)));
+    for (const angles of RETRIES) {
+      if (found.some(({ score }) => score >= CERTAIN)) break;
       for (const angle of angles) found = found.concat(scaled(await this.look(picture, angle), picture, photo));
     }
-    return suppress(found.filter(({ score }) => score >= accepted), 0.5, true);
+    return suppress(found.filter(({ score }) => score >= ACCEPTED), 0.5, true);
   }
 
   /** Detections in a picture from a search of it turned by an angle, or with a margin if that is 0. */
   async look(picture, angle) {
     const turn = (angle * Math.PI) / 180, cos = Math.cos(turn), sin = Math.sin(turn);
     const { width, height } = picture;
-    const margin = angle ? 0 : 2 * this.settings.margin * Math.min(width, height);
+    const margin = angle ? 0 : 2 * this.settings.MARGIN * Math.min(width, height);
     const wide = Math.ceil(Math.abs(cos) * width + Math.abs(sin) * height + margin - 1e-6);
     const high = Math.ceil(Math.abs(sin) * width + Math.abs(cos) * height + margin - 1e-6);
     // From the turned picture to the picture: the inverse of a rotation is its transpose.
     const back = [[cos, sin, width / 2 - (cos * wide + sin * high) / 2], [-sin, cos, height / 2 + (sin * wide - cos * high) / 2]];
     const ofCentres = back.map(([p, q, shift]) => [p, q, shift + (p + q) / 2 - 0.5]);
-    const turned = warp(picture, ofCentres, wide, high, this.settings.ground);
+    const turned = warp(picture, ofCentres, wide, high, this.settings.GROUND);
     return (await this.detect(turned)).map(({ box, score, landmarks }) => {
       const centre = moved([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2], back);
       const halves = [(box[2] - box[0]) / 2, (box[3] - box[1]) / 2];
@@ -56,7 +56,7 @@ export class Finder {
 
   /** Detections in a picture of faces that stand roughly upright. */
   async detect(picture) {
-    const [, second, third] = this.settings.thresholds;
+    const [, second, third] = this.settings.THRESHOLDS;
     let found = await this.propose(picture);
     if (!found.length) return [];
     let { offsets, scores } = await this.networks.r(crops(picture, found, 24), [found.length, 24, 24, 3]);
@@ -83,9 +83,9 @@ export class Finder {
 
   /** Square boxes that the first network proposes over all scales. */
   async propose(picture) {
-    const { cell, stride, step, thresholds, most, minFaceSize } = this.settings;
+    const { CELL, STRIDE, PYRAMID_STEP, THRESHOLDS, MOST_PROPOSALS, MIN_FACE_SIZE } = this.settings;
     const all = [];
-    for (let scale = cell / minFaceSize; Math.min(picture.width, picture.height) * scale >= cell; scale *= step) {
+    for (let scale = CELL / MIN_FACE_SIZE; Math.min(picture.width, picture.height) * scale >= CELL; scale *= PYRAMID_STEP) {
       const width = Math.ceil(picture.width * scale), height = Math.ceil(picture.height * scale);
       const values = new Float32Array(width * height * 3);
       byColumns(resize(picture, width, height, "area"), values, 0);
@@ -93,14 +93,14 @@ export class Finder {
       const found = [];
       for (let place = 0; place < shape[1] * shape[2]; place += 1) {
         const score = scores[place * 2 + 1];
-        if (score < thresholds[0]) continue;
-        const x = (Math.floor(place / shape[2]) * stride) / scale, y = ((place % shape[2]) * stride) / scale;
+        if (score < THRESHOLDS[0]) continue;
+        const x = (Math.floor(place / shape[2]) * STRIDE) / scale, y = ((place % shape[2]) * STRIDE) / scale;
         const offset = offsets.slice(place * 4, place * 4 + 4);
-        found.push({ box: [x, y, x + cell / scale, y + cell / scale], score, offset });
+        found.push({ box: [x, y, x + CELL / scale, y + CELL / scale], score, offset });
       }
       all.push(...suppress(found, 0.5));
     }
-    return suppress(all, 0.7).slice(0, most).map((one) => ({ box: squared(shifted(one)) }));
+    return suppress(all, 0.7).slice(0, MOST_PROPOSALS).map((one) => ({ box: squared(shifted(one)) }));
   }
 
   /** The face of a detection, brought to the frame that the network knows. */
@@ -122,18 +122,18 @@ export class Finder {
 
   /** Why answers for a face may be wrong; empty where nothing speaks against them. */
   warning(picture, toPhoto, landmarks) {
-    const { minEyeDistance, minSharpness, maxTurn } = this.settings;
+    const { MIN_EYE_DISTANCE, MIN_SHARPNESS, MAX_TURN } = this.settings;
     const reasons = [];
     const distance = Math.hypot(toPhoto[0][0], toPhoto[1][0]) * (this.frame.eyes[1][0] - this.frame.eyes[0][0]);
-    if (distance < minEyeDistance) {
-      reasons.push(`too small: its eyes are ${distance.toFixed(0)} pixels apart, ${minEyeDistance} are needed`);
-    } else if (sharpness(picture, this.settings.inner) < minSharpness) {
+    if (distance < MIN_EYE_DISTANCE) {
+      reasons.push(`too small: its eyes are ${distance.toFixed(0)} pixels apart, ${MIN_EYE_DISTANCE} are needed`);
+    } else if (sharpness(picture, this.settings.inner) < MIN_SHARPNESS) {
       reasons.push("blurred");
     }
     const [left, right, nose] = landmarks;
     const across = [right[0] - left[0], right[1] - left[1]];
     const shift = (nose[0] - (left[0] + right[0]) / 2) * across[0] + (nose[1] - (left[1] + right[1]) / 2) * across[1];
-    if (Math.abs(shift) > maxTurn * (across[0] ** 2 + across[1] ** 2)) reasons.push("turned to the side");
+    if (Math.abs(shift) > MAX_TURN * (across[0] ** 2 + across[1] ** 2)) reasons.push("turned to the side");
     return reasons.join("; ");
   }
 }

@@ -5,7 +5,7 @@
 import * as ort from "./onnxruntime-web/ort.wasm.bundle.min.mjs";
 import { Finder } from "./finder.js";
 
-const RUNTIME = "onnxruntime-web/ort-wasm-simd-threaded.wasm";
+const RUNTIME = "onnxruntime-web/ort-wasm-simd-threaded.wasm.gz";
 const here = new URL(".", import.meta.url).href;
 let sessions, settings, finder;
 let faces = []; // of the latest picture; with `features` once they are computed
@@ -18,7 +18,7 @@ const tasks = {
     ort.env.logLevel = "error";
     ort.env.wasm.numThreads = 1; // more need a server that sends headers of its own (COOP and COEP)
     const names = ["pnet", "rnet", "onet", "features", "answers"];
-    const files = await downloaded([...names.map((name) => `networks/${name}.onnx`), RUNTIME]);
+    const files = await downloaded([...names.map((name) => `networks/${name}.onnx.gz`), RUNTIME]);
     ort.env.wasm.wasmBinary = files.pop();
     sessions = {};
     for (const [number, name] of names.entries()) {
@@ -86,7 +86,7 @@ async function fetched(path) {
   return response;
 }
 
-/** The bytes of several files; tells the page how far it is. */
+/** The bytes of several compressed files; tells the page how far it is. */
 async function downloaded(paths) {
   let received = 0;
   return Promise.all(paths.map(async (path) => {
@@ -96,7 +96,11 @@ async function downloaded(paths) {
       received += step.value.length;
       self.postMessage({ progress: received / settings.bytes });
     }
-    return new Uint8Array(await new Blob(parts).arrayBuffer());
+    const blob = new Blob(parts), [first, second] = new Uint8Array(await blob.slice(0, 2).arrayBuffer());
+    // Some servers declare the compression, so that the browser has undone it already.
+    const packed = first === 0x1f && second === 0x8b;
+    const stream = packed ? blob.stream().pipeThrough(new DecompressionStream("gzip")) : blob.stream();
+    return new Uint8Array(await new Response(stream).arrayBuffer());
   }));
 }
 

@@ -2,27 +2,9 @@
 
 import numpy as np
 import pytest
+from predicted_photos import decide, frame
 
-from tools.predict import photos
-from tools.predict.predictor import Answer, Face, Prediction
 from tools.predict.tracking import Tracker, matched
-
-
-def decide(_, probability):
-    certain = max(probability, 1 - probability) >= 0.8
-    return ("present" if probability > 0.5 else "absent") if certain else "uncertain"
-
-
-def frame(moment, *faces):
-    """A Prediction with faces (x of the box, 100 pixels wide; probability of Male)."""
-    found = [
-        Face((x, 0.0, x + 100, 100.0), 0.99, 0.0, {"Male": Answer(decide("Male", p), p, (x, 0.0, x + 50, 50.0))})
-        for x, p in faces
-    ]
-    shares = [{"Male": np.array([0, 0, p, p])} for _, p in faces]
-    photo = photos.Photo(f"clip#{moment:.2f}", None, None, moment)
-    aligned = [np.full((218, 178, 3), 100, np.uint8)] * len(faces)
-    return Prediction(photo, np.zeros((200, 800, 3), np.uint8), (200, 800, 3), found, aligned, shares)
 
 
 def follow(frames, step=0.04):
@@ -48,7 +30,7 @@ def test_a_face_is_shown_from_its_second_detection_and_kept_for_a_while_when_los
     frames = [((0, 0.9),)] + [((0, 0.9), (300, 0.9))] * 3
     assert tracks(frames) == [[1], [1], [1, 2], [1, 2]]
     faces = follow([((0, 0.9),)] * 2 + [()] * 30)
-    gone = next(place for place, some in enumerate(faces) if not some)
+    gone = next(place for place, found in enumerate(faces) if not found)
     assert 10 <= gone - 2 <= 11  # 0.4 seconds
     assert [face.score for (face,) in faces[:gone]] == [0.99] * 2 + [None] * (gone - 2)
     assert tracks([((0, 0.9),), (), ((0, 0.9),)], step=2.0) == [[1], [1], [1]]  # frames that are far apart
@@ -67,7 +49,9 @@ def test_predictions_ignore_single_frames_and_follow_lasting_changes():
     assert shown[:11] == ["present"] * 11 and shown[-1] == "absent"
     assert set(shown[shown.index("uncertain") :]) == {"uncertain", "absent"}
     for (face,) in change:
-        assert 0.04 < face.attributes["Male"].probability < 0.96
+        answer = face.attributes["Male"]
+        assert 0.04 < answer.probability < 0.96 and 0.04 < answer.share[2] < 0.96
+    assert change[11][0].attributes["Male"].share[2] > 0.8  # regions are averaged like probabilities
 
 
 def test_averages_depend_on_time_not_on_frames():

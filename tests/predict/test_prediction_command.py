@@ -1,0 +1,247 @@
+"""face-cascade predict as it is typed: what it writes and says, from which places it takes a network, its errors."""
+
+import csv
+import json
+import pathlib
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from cascade_files import ATTRIBUTES, write_networks, write_run, write_weights
+
+from data_prep import geometry
+from data_prep.errors import DataError
+from tools import cli
+from tools.predict import Predictor, framing, output, predictor
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def predict(random_run, tmp_path, capsys):
+    """Run the command; returns its exit status and what it printed."""
+
+    def run(*words, run=random_run.folder, out=tmp_path / "out"):
+        capsys.readouterr()
+        status = cli.main(["predict", "--caffe", "torch", "--run", str(run), "--out", str(out), *map(str, words)])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def write_clip(path, rendered, rate=10):
+    """Six frames of two faces, of which the second is missing in the fourth."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), rate, (640, 360))
+    for number in range(6):
+        frame = np.full((360, 640, 3), 200, np.uint8)
+        x = 60 + 8 * number
+        frame[70:288, x : x + 178] = rendered[0]
+        if number != 3:
+            frame[70:288, 400:578] = rendered[1]
+        writer.write(frame)
+    writer.release()
+
+
+def test_photos_are_answered_for_and_the_others_are_named(predict, photo_folder, tmp_path):
+    folder = shutil.copytree(photo_folder, tmp_path / "photos")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    (folder / "notes.txt").write_text("no picture")
+    status, printed, errors = predict(folder)
+    assert status == 1 and printed == (
+        f"{tmp_path}/out: 7 faces in 2 photos; 2 inputs could not be processed; 1 other file skipped\n"
+    )
+    bad, none = sorted(errors.splitlines())
+    assert bad.startswith(f"error: {folder}/broken.jpg: not a readable image") and bad.count("error") == 1
+    assert none == f"error: {folder}/faceless.png: no face found"
+    records = {pathlib.Path(record["photo"]).name: record for record in lines(tmp_path / "out")}
+    assert len(records) == 4 and len(records["crowd.png"]["faces"]) == 6
+    (face,) = records["one.jpg"]["faces"]
+    assert face["score"] > 0.9 and list(face["attributes"]) == ATTRIBUTES
+    for answer in face["attributes"].values():
+        assert 0 <= answer["probability"] <= 1 and answer["answer"] in ("present", "absent", "uncertain")
+        x1, y1, x2, y2 = answer["region"]
+        assert 250 < x1 < x2 < 700 and 150 < y1 < y2 < 700  # on the face, in pixels of the photo
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"crowd.png", "one.png"}
+    with open(tmp_path / "out/predictions.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 7 * len(ATTRIBUTES) + 2
+    status, printed, _ = predict(folder / "one.jpg", "--no-pictures", "--attributes", "Male")
+    assert (status, printed) == (0, f"{tmp_path}/out: 1 face in 1 photo\n")
+    assert not list((tmp_path / "out").glob("*.png"))
+    assert [list(face["attributes"]) for face in lines(tmp_path / "out")[0]["faces"]] == [["Male"]]
+
+
+def test_frames_of_a_video_are_counted_and_written_with_tracked_faces(predict, rendered, tmp_path):
+    clip, video = tmp_path / "clip.avi", tmp_path / "answers.mp4"
+    write_clip(clip, rendered)
+    status, printed, errors = predict(clip, "--every", "0.1")
+    assert (status, printed, errors) == (0, f"{tmp_path}/out: 11 faces in 6 frames of 1 video\n", "")
+    assert [line["time"] for line in lines(tmp_path / "out")] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    status, printed, errors = predict(clip, "--video", video)
+    assert (status, errors) == (0, "")
+    assert printed == f"{video}: 6 frames, 2 faces; answers for each frame in {tmp_path}/out\n"
+    records = lines(tmp_path / "out")
+    assert [[face["track"] for face in record["faces"]] for record in records] == [[1, 2]] * 6
+    scores = [[face["score"] for face in record["faces"]] for record in records]
+    assert [row.count(None) for row in scores] == [0, 0, 0, 1, 0, 0]
+    capture = cv2.VideoCapture(str(video))
+    frames = [capture.read()[1] for _ in range(6)]
+    assert capture.get(cv2.CAP_PROP_FPS) == 10 and not capture.read()[0]
+    assert all(frame.shape[0] >= 360 and frame.shape[1] > 640 for frame in frames)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.mp4", "clip.avi", "out"]
+    assert predict(tmp_path / "clip.avi", "--video", clip)[2].startswith(f"error: --video {clip}: is the video to be")
+
+
+def test_a_network_of_rendered_faces_says_so_whenever_it_answers(predict, photo_folder, tmp_path):
+    run = write_run(tmp_path / "run", synthetic=True)
+    (tmp_path / "run/cascade/calibration.json").unlink()
+    notes = [
+        "the network was trained on rendered faces; its answers for photos mean nothing",
+        "probabilities are not calibrated; run face-cascade evaluate for that",
+    ]
+    status, _, errors = predict(photo_folder / "one.jpg", run=run.folder)
+    assert status == 0 and errors.splitlines() == [f"note: {note}" for note in notes]
+    found = Predictor(run)
+    assert found.notes == found.style().notes == notes
+
+
+def test_an_interrupted_call_names_only_answers_of_its_own(predict, photo_folder, tmp_path, monkeypatch):
+    given = predictor.Predictor.stream
+
+    def interrupted(after):
+        def stream(self, photos, *options, **more):
+            for number, photo in enumerate(given(self, photos, *options, **more)):
+                if number == after:
+                    raise KeyboardInterrupt
+                yield photo
+
+        monkeypatch.setattr(predictor.Predictor, "stream", stream)
+
+    for after, words in ((0, "interrupted"), (1, f"interrupted; the answers until then are in {tmp_path}/out/")):
+        interrupted(after)
+        status, _, errors = predict(photo_folder, "--no-pictures")
+        assert status == 130 and errors.startswith(f"error: {words}") and ("answers" in errors) == bool(after)
+    assert len(lines(tmp_path / "out")) == 1
+
+
+def test_pictures_that_are_not_framed_like_the_training_data_get_a_warning(predict, rendered, photo_folder, tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(len(rendered))]
+    for path, face in zip(paths, rendered):
+        cv2.imwrite(str(path), face)
+    moved = cv2.warpAffine(rendered[0], np.float64([[1, 0, 20], [0, 1, 0]]), (178, 218))
+    cv2.imwrite(str(tmp_path / "moved.png"), moved)
+    others = [tmp_path / "moved.png", photo_folder / "one.jpg", photo_folder / "faceless.png"]
+    assert predict("--aligned", *paths, *others)[0] == 0
+    warnings = [line["faces"][0]["warning"] for line in lines(tmp_path / "out")]
+    assert warnings == [None] * len(paths) + [framing.WARNING] * len(others)
+
+
+def test_pictures_are_taken_in_the_frame_of_the_training_data(rendered, tmp_path):
+    frame = ((103.0, 112.0), (146.0, 112.0))
+    whole, framed = (Predictor(write_run(tmp_path / f"{eyes}", frame=eyes), aligned=True) for eyes in (None, frame))
+    matrix = geometry.similarity(geometry.ALIGNED_EYES, frame)
+    photo = np.full((250, 250, 3), 128, np.uint8)
+    photo = cv2.warpAffine(rendered[0], matrix, (250, 250), dst=photo, borderMode=cv2.BORDER_TRANSPARENT)
+    _, aligned = geometry.align(photo, np.array(frame))
+    (inside,), (expected,) = framed.predict(photo), whole.predict(aligned)
+    assert inside.warning is None
+    for name in ATTRIBUTES:
+        answers = inside.attributes[name], expected.attributes[name]
+        assert answers[0].probability == pytest.approx(answers[1].probability)
+        moved = geometry.moved_box(answers[1].region, matrix, photo.shape)
+        np.testing.assert_allclose(answers[0].region, moved, atol=0.01)
+    with pytest.raises(DataError, match=r"125 x 125 pixels, but eyes of the training data are at \(103, 112\)"):
+        framed.predict(photo[::2, ::2])
+
+
+def test_every_place_of_a_network_gives_the_same_answers(random_run, rendered, tmp_path, monkeypatch):
+    """A run's folder, a folder with one file of weights, that file, and networks that Caffe's commands trained."""
+    weights = random_run.weights("cascade")
+    for folder in ("models", "solver", "build"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "solver/region.prototxt").write_text("")
+    for net in ("region", "cascade"):
+        shutil.copytree(random_run.folder / net, tmp_path / "models" / net)
+    shutil.copy(weights, tmp_path / "build/cascade_iter_6.caffemodel")
+    shutil.copy(weights.with_name("calibration.json"), tmp_path / "build")
+    places = [random_run.folder, random_run.folder / "cascade", weights, tmp_path]
+    found = [Predictor(place, aligned=True).predict(rendered[0])[0].to_dict() for place in places]
+    assert all(answers == found[0] for answers in found)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    shutil.copy(weights, tmp_path / "other/x.caffemodel")
+    alone = Predictor("other/x.caffemodel", aligned=True)  # with the prototxt in models/ here
+    assert list(alone.predict(rendered[0])[0].attributes) == ATTRIBUTES
+    with pytest.raises(DataError, match="no run in it"):
+        Predictor("other")
+
+
+@pytest.mark.parametrize("kind", ("another width", "no weights", "missing", "garbage", "no logits", "edited deploy"))
+def test_a_network_that_cannot_answer_is_one_line(kind, predict, photo_folder, tmp_path):
+    run = write_run(tmp_path / "run")
+    weights = run.weights("cascade")
+    deploy, calibrated = run.deploy("cascade"), weights.with_name("calibration.json")
+    if kind == "another width":
+        write_networks(tmp_path / "wide", width=1 / 8)
+        write_weights(tmp_path / "wide/cascade/deploy.prototxt", weights)
+    elif kind == "missing":
+        weights.unlink()
+    elif kind == "no logits":
+        content = json.loads(calibrated.read_text())
+        del content[weights.name]["scores"]["logits"]
+        calibrated.write_text(json.dumps(content))
+    elif kind == "edited deploy":
+        deploy.write_text(deploy.read_text().replace("0.015625", "0.03125"))
+    else:
+        weights.write_bytes(b"" if kind == "no weights" else b"\xff" * 100)
+    words = {
+        "no logits": "calibration.json: damaged",
+        "edited deploy": "changed since cascade was done",
+    }
+    status, _, errors = predict(photo_folder / "one.jpg", run=run.folder)
+    assert status == 1 and errors.startswith("error: ") and errors.count("\n") == 1 and words.get(kind, "") in errors
+    if kind in words:
+        return
+    words = {"another width": "another width: layer conv1 has 12 channels", "missing": "no run in it"}
+    place = weights if weights.exists() else weights.parent
+    status, _, errors = predict(photo_folder / "one.jpg", run=place)
+    assert status == 1 and errors.startswith("error: ") and errors.count("\n") == 1, errors
+    assert words.get(kind, "cascade_iter_6.caffemodel") in errors and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    (
+        (["--min-confidence", "0.2"], "--min-confidence: must be a number from 0.5 to 1"),
+        (["--min-confidence", "nan"], "--min-confidence: must be a number from 0.5 to 1"),
+        (["--batch", "0"], "--batch: must be a whole number of at least 1, not 0"),
+        (["--detector", "yolo"], "give mtcnn, or a YuNet file"),
+        (["--detector", "nowhere.onnx"], "No such file"),
+        (["--attributes", "Maal"], "which knows Eyeglasses, Male; did you mean Male?"),
+        (["--device", "gpu"], "--device gpu: must be cpu, cuda or cuda:N"),
+        (["--confidence", "0.9"], "unknown option --confidence"),
+        (["--weights", "x.caffemodel"], "unknown option --weights"),
+        (["--video", "answers.mp4"], "--video annotates one video or camera"),
+        (["nowhere.jpg"], "nowhere.jpg: no such file or folder"),
+    ),
+)
+def test_wrong_options_are_one_line(words, message, random_run, photo_folder, tmp_path, capsys):
+    given = ["predict", "--run", str(random_run.folder), "--out", str(tmp_path / "out"), str(photo_folder / "one.jpg")]
+    try:
+        status = cli.main([*given, *words])
+    except SystemExit as ended:
+        status = ended.code
+    errors = capsys.readouterr().err
+    assert status in (1, 2) and message in errors and errors.count("\n") == 1, errors
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_folder_is_said_once(predict, photo_folder, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(output, "write_image", full)
+    status, _, errors = predict(photo_folder / "one.jpg")
+    assert status == 1 and errors.count("No space left on device") == 1 and errors.count("\n") == 1

@@ -1,0 +1,118 @@
+"""A trained network as one ONNX file that stands alone: the graph from picture to answers, and its metadata."""
+
+import json
+import logging
+import pathlib
+import tempfile
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from data_prep import geometry
+from data_prep.settings import to_json
+from tools import model_files, networks
+from tools.errors import ToolError
+from tools.evaluate import calibration
+from tools.export import patch_graph
+from tools.export.graph import Graph, Layers
+
+OPSET = 17
+# Values of a constant from which on it is stored in half precision; the rest is no part of the file's size.
+MANY = 1024
+INPUT = "uint8 (N, H, W, 3), R G B, any size: aligned faces; of {} x {} pixels the eyes are at {} and {}".format(
+    geometry.ALIGNED_WIDTH, geometry.ALIGNED_HEIGHT, *(tuple(map(int, eye)) for eye in geometry.ALIGNED_EYES)
+)
+
+
+def export(run, stage, adjustable=(), uncalibrated=False):
+    """The ONNX model of a stage of a run, from picture to answers. Raises ToolError.
+
+    adjustable: parameters of RegionMapper that become inputs, scalars; uncalibrated: export weights without a
+    calibration too
+    """
+    weights, deploy = run.weights(stage), run.deploy(stage)
+    net = networks.load(deploy, weights)
+    score, scores, calibrated = calibration.of_answer(weights, net, run.attributes)
+    if not (calibrated or uncalibrated):
+        raise ToolError(
+            f"{weights} is not calibrated, its probabilities would be those of balanced batches; run face-cascade "
+            "evaluate first, or export it so all the same with --uncalibrated"
+        )
+    graph = Graph()
+    example = np.zeros((1, geometry.ALIGNED_HEIGHT, geometry.ALIGNED_WIDTH, 3), np.uint8)
+    image = graph.input("image", TensorProto.UINT8, ["N", "H", "W", 3], example)
+    scalars = {name: graph.input(name, TensorProto.FLOAT, [], np.float32(0.5)) for name in adjustable}
+    pixels, width, height = patch_graph.patch(image)
+    values = Layers(net, model_files.read(deploy), pixels, scalars).values
+
+    slope, offset, threshold = (np.array(part) for part in (scores.slope, scores.offset, scores.threshold))
+    outputs = {
+        "probability": calibration.probability(values[score], slope, offset),
+        "present": values[score] > threshold,
+    }
+    if "rois_image" in values:
+        shares = (values["rois_image"] + geometry.MARGIN) * (1 / geometry.FACE_SIZE)
+        # As 1 in these places of x1 y1 x2 y2, and as 0 in the others.
+        outputs["region"] = shares * (width * np.array([1, 0, 1, 0]) + height * np.array([0, 1, 0, 1]))
+        outputs.update((name, values[name]) for name in ("response", "revised_response"))
+    opset = [helper.make_opsetid("", OPSET)]
+    made = graph.proto(stage, outputs)
+    model = helper.make_model(made, opset_imports=opset, producer_name="face-cascade", ir_version=9)
+    synthetic = run.data.synthetic or (calibrated and calibrated.synthetic)
+    metadata = {
+        "attributes": json.dumps(list(run.attributes)),
+        "input": INPUT,
+        "calibrated": "true" if calibrated else "false",
+        "trained on": "rendered faces" if synthetic else "",
+    }
+    if calibrated:
+        metadata["calibration"] = json.dumps(to_json(scores))
+    helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model)
+    return model
+
+
+def metadata(model):
+    """The metadata of an ONNX model: dict of texts."""
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
+# Smaller files ----------------------------------------------------------------------------------------------
+
+
+def half(model):
+    """The model with its weights in half precision. It computes in single precision, as before."""
+    result, casts = onnx.ModelProto(), []
+    result.CopyFrom(model)
+    for constant in result.graph.initializer:
+        values = onnx.numpy_helper.to_array(constant)
+        if values.dtype == np.float32 and values.size >= MANY:
+            stored = f"{constant.name}_half"
+            casts.append(helper.make_node("Cast", [stored], [constant.name], to=TensorProto.FLOAT))
+            constant.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), stored))
+    nodes = [*casts, *result.graph.node]
+    del result.graph.node[:]
+    result.graph.node.extend(nodes)
+    onnx.checker.check_model(result)
+    return result
+
+
+def integers(model):
+    """The model with convolutions in 8-bit integers, whose inputs are quantised as they come (dynamic quantisation)."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "model.onnx"
+        logging.disable(logging.WARNING)  # it advises steps that would fix the size of the pictures
+        try:
+            # ONNX Runtime's convolutions take weights without a sign only.
+            quantize_dynamic(model, path, op_types_to_quantize=["Conv"], weight_type=QuantType.QUInt8)
+        finally:
+            logging.disable(logging.NOTSET)
+        result = onnx.load(path)
+    helper.set_model_props(result, metadata(model))
+    return result
+
+
+CONVERSIONS = {"fp32": lambda model: model, "fp16": half, "int8": integers}
