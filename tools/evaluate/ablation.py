@@ -102,8 +102,8 @@ class AblationSettings:
     )
     learning_rates: list[float] = setting(
         factory=lambda: [1],
-        help="Factors of the solvers' learning rates to try for each variant with the first seed; the one with the best "
-        "prior-corrected accuracy on the validation split is used for all seeds",
+        help="Factors of the solvers' learning rates to try for each variant with the first seed; the one with the "
+        "best prior-corrected accuracy on the validation split is used for all seeds",
         above=0,
         most=1e6,
         fault=_distinct_fault,

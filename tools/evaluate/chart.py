@@ -35,7 +35,10 @@ def panel(left, bottom, differences):
     """The lines of one measure: list of SVG elements."""
     rows = []
     for one in differences:
-        intervals = {"both": (one.low_seeds_too, one.high_seeds_too), "persons": (one.difference.low, one.difference.high)}
+        intervals = {
+            "both": (one.low_seeds_too, one.high_seeds_too),
+            "persons": (one.difference.low, one.difference.high),
+        }
         rows.append({kind: ends for kind, ends in intervals.items() if None not in ends})
     shown = [value for ends in rows for pair in ends.values() for value in pair]
     shown += [value for one in differences for value in one.by_seed]

@@ -36,8 +36,8 @@ class EvaluateSettings:
     faces: int = setting(0, "Use only the first N faces of a split, for a quick look; 0 for all", least=0)
     tune: str = setting(
         "accuracy",
-        "The measure that decision thresholds are tuned for, from probabilities calibrated on the validation split; for "
-        "accuracy the threshold is where the probability is 0.5",
+        "The measure that decision thresholds are tuned for, from probabilities calibrated on the validation split; "
+        "for accuracy the threshold is where the probability is 0.5",
         choices=tuple(metrics.MEASURES),
     )
     resamples: int = setting(1000, "The number of bootstrap resamples", least=1)

@@ -33,7 +33,9 @@ def evaluate(run, settings=None, device=None, restart=False):
         if run.recorded:
             run.stages = runs.Run.read(run.folder).stages
         if not run.data.checksum:
-            raise ToolError(f"{run.folder}: what it was trained on is not recorded; name LMDBs to evaluate it on: --lmdb")
+            raise ToolError(
+                f"{run.folder}: what it was trained on is not recorded; name LMDBs to evaluate it on: --lmdb"
+            )
         run.check_data()
         stages = run.evaluated()
         if not stages:

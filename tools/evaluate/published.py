@@ -43,20 +43,18 @@ def mean(row, attributes=None):
 def beside(result):
     """The tuned accuracies of an EvaluationResult beside table 2: a dict for every attribute of it, and for the mean.
 
-    Keys: "attribute", and the title of each column. [] where nothing is published for the data set or its attributes.
+    Keys: "attribute", the networks, and the methods of table 2. [] where nothing is published for the data set or its attributes.
     """
     table = rows(result.source)
     shared = [name for name in result.attributes if name in table.get(OURS, {})]
     if not shared:
         return []
     columns = {
-        f"{name} (here)": {row.attribute: row.accuracy.value for row in results.rows(network, TUNED)}
+        name: {row.attribute: row.accuracy.value for row in results.rows(network, TUNED)}
         for name, network in result.networks.items()
     }
     columns.update((f"{method} (published)", table[method]) for method in (RIVAL, OURS))
-    found = [
-        {"attribute": name, **{title: column.get(name) for title, column in columns.items()}} for name in shared
-    ]
+    found = [{"attribute": name, **{title: column.get(name) for title, column in columns.items()}} for name in shared]
     means = {title: mean(column, shared) for title, column in columns.items()}
     return [*found, {"attribute": results.MEAN, **means}]
 

@@ -39,7 +39,7 @@ class Scored:
 
     Attributes: values, dict (decision, measure) -> (A + 1,), the attributes' and their mean; samples, the same of the
     resamples -> (R, A + 1). Average precision needs no decision: its key is (None, PRECISION). labels: (N, A);
-    decided: the tuned decisions, (N, A) bool.
+    decided: dict decision -> (N, A) bool.
     """
 
     def __init__(self, faces, prior, validation=None, measure="accuracy", resampled=1000, seed=0):
@@ -51,7 +51,7 @@ class Scored:
             return {key: with_mean(values) for key, values in found.items()}
 
         tuned, _, _ = calibration.fit(tuned_on.scores, tuned_on.labels, prior, measure)
-        self.decided = faces.scores > tuned
+        self.decided = {name: faces.scores > cut for name, cut in calibration.thresholds(prior, tuned).items()}
         self.values = {key: rows[0] for key, rows in measures(tuned, np.ones((1, len(faces.labels)))).items()}
         parts = []
         chosen = metrics.resamples(faces.groups, resampled, seed)
