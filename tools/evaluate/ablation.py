@@ -79,36 +79,38 @@ def _distinct_fault(values):
     return None if values and len(set(values)) == len(values) else "must be at least one, and none twice"
 
 
+def several(default, help, **declared):
+    """A field that holds a tuple of different values."""
+    return setting(default, help, fault=_distinct_fault, **declared)
+
+
 @dataclasses.dataclass
 class AblationSettings:
     """What is trained and compared."""
 
     iterations: int = setting(2000, "The mini-batches of each variant in all its stages together", least=8)
-    seeds: list[int] = setting(
-        factory=lambda: [1, 2, 3],
-        help="The seeds: of initial weights, order, crops and mirroring",
+    seeds: tuple[int, ...] = several(
+        (1, 2, 3),
+        "The seeds: of initial weights, order, crops and mirroring",
         least=0,
-        fault=_distinct_fault,
-        metavar="S,S,...",
         shown="1,2,3",
+        metavar="S,S,...",
     )
-    variants: list[str] = setting(
-        factory=lambda: list(VARIANTS),
-        help=f"The variants to train, of: {', '.join(VARIANTS)}. The others are compared with the first",
+    variants: tuple[str, ...] = several(
+        tuple(VARIANTS),
+        f"The variants to train, of: {', '.join(VARIANTS)}. The others are compared with the first",
         choices=tuple(VARIANTS),
-        fault=_distinct_fault,
-        metavar="NAME,NAME,...",
         shown="all",
+        metavar="NAME,NAME,...",
     )
-    learning_rates: list[float] = setting(
-        factory=lambda: [1],
-        help="Factors of the solvers' learning rates to try for each variant with the first seed; the one with the "
-        "best prior-corrected accuracy on the validation split is used for all seeds",
+    learning_rates: tuple[float, ...] = several(
+        (1,),
+        "Factors of the solvers' learning rates to try for each variant with the first seed; the one with the best "
+        "prior-corrected accuracy on the validation split is used for all seeds",
         above=0,
         most=1e6,
-        fault=_distinct_fault,
-        metavar="FACTOR,FACTOR,...",
         shown="1, no search",
+        metavar="FACTOR,FACTOR,...",
     )
 
 

@@ -74,15 +74,6 @@ class Calibration:
             raise ValueError(f"key 'prior' must have {len(self.attributes)} entries")
         check(self.scores, self.attributes)
 
-    def equals(self, other):
-        """Whether another Calibration has the same inputs, and numbers that differ by rounding only."""
-        if dataclasses.replace(self, scores={}) != dataclasses.replace(other, scores={}):
-            return False
-        return set(other.scores) <= set(self.scores) and all(
-            np.allclose(dataclasses.astuple(self.scores[name]), dataclasses.astuple(score), rtol=1e-4, atol=1e-4)
-            for name, score in other.scores.items()
-        )
-
 
 # Fitting ----------------------------------------------------------------------------------------------------
 

@@ -171,8 +171,6 @@ class Evaluation:
             synthetic=self.data.synthetic,
         )
         there = calibration.read(self.weights)
-        if there and there.equals(new):  # written with other devices or batches: the last digits may differ
-            return there.scores
         if not (new.faces and there and there.data == new.data and not there.faces):
             calibration.write(self.weights, new)
         return new.scores

@@ -11,7 +11,6 @@ import numpy as np
 from data_prep import files
 from data_prep.settings import from_json, setting, to_json
 from data_prep.store import manifest
-from models import table1
 from models.options import NETWORKS, attributes_fault
 from tools.errors import ToolError
 from tools.evaluate import calibration, metrics
@@ -269,43 +268,17 @@ def kept_arrays(path, inputs):
 
 
 def read_arrays(folder, name, result):
-    """Scores, labels and responses of a network of an EvaluationResult: dict name -> array, shapes checked.
+    """Scores, labels and responses of a network of an EvaluationResult: dict name -> array. Raises ToolError.
 
     labels (N, A) bool; persons (N,), see scoring.Faces; by blob: max_d, logits (N, A), rois_image (N, A, 4), response
     (N, A, 4, 4); unless the split is the validation split, the same of its faces (M, ...) as validation_NAME; and of
     the RegionMapper: average (A, 4, 4), rectangles (A, 4, 4, 4), threshold, average_weight; inputs (strings, see
-    kept_arrays) and faces_per_second. Raises ToolError.
+    kept_arrays) and faces_per_second.
     """
     path = arrays_path(folder, name)
     try:
         if files.sha256(path) != result.networks[name].arrays:
             raise ToolError(f"{path}: damaged, or not of this {NAME} (its checksum differs); evaluate again")
-        arrays = load_arrays(path)
+        return load_arrays(path)
     except OSError as error:
         raise ToolError(f"{path}: {error.strerror or error}; evaluate again")
-    except UNREADABLE as error:
-        raise ToolError(f"{path}: damaged, no readable arrays ({error}); evaluate again")
-    for key, shape in expected_shapes(result, name, arrays).items():
-        if key not in arrays or arrays[key].shape != shape or arrays[key].dtype.kind not in "bfiu":
-            raise ToolError(f"{path}: damaged, array {key!r} must be of shape {shape}; evaluate again")
-        if not np.isfinite(arrays[key]).all():
-            raise ToolError(f"{path}: damaged, array {key!r} holds values that are not finite; evaluate again")
-    return arrays
-
-
-def expected_shapes(result, name, arrays):
-    """The shapes that the arrays of a network of an EvaluationResult must have: dict name -> shape."""
-    faces, attributes, size = result.faces, len(result.attributes), table1.RESPONSE_SIZE
-    shapes = {"labels": (faces, attributes), SCORES[answer(result.networks[name])]: (faces, attributes)}
-    if result.split != "val":
-        count = arrays["validation_labels"].shape[:1] if "validation_labels" in arrays else (1,)
-        of_faces = ["labels", *(blob for blob in SCORES.values() if blob in arrays)]
-        shapes.update((f"validation_{key}", (*count, attributes)) for key in of_faces)
-        shapes.update({"validation_persons": count} if "validation_persons" in arrays else {})
-    if "persons" in arrays:
-        shapes["persons"] = (faces,)
-    if "average" in arrays:
-        shapes.update(response=(faces, attributes, size, size), rois_image=(faces, attributes, 4))
-        shapes.update(average=(attributes, size, size), rectangles=(attributes, size, size, 4))
-        shapes.update(threshold=(), average_weight=())
-    return shapes

@@ -23,6 +23,7 @@ class Opened:
         self.run, self.folder = run, run.place("evaluate")
         if run.recorded:
             check_stages(run, self.folder)
+            run.check_data()
         self.result = results.read(self.folder, run.stages["evaluate"].checksum if run.recorded else None)
         self.names = sorted(self.result.networks, key=lambda name: name != "cascade")
         self.attributes, self.shown = self.result.attributes, list(map(page.human, self.result.attributes))

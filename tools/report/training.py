@@ -51,9 +51,7 @@ def stage(name, series, attributes):
         return ""
     on = of_attributes(series, "train", "attributes_training_each", attributes)
     panels = page.picker("Attribute", per_attribute(series, attributes, on))
-    return page.render(
-        "stage.html", name=name, charts=shown, steps=steps, validated=bool(accuracy), curves=panels, stopped=stopped(on)
-    )
+    return page.render("stage.html", name=name, charts=shown, steps=steps, validated=bool(accuracy), curves=panels)
 
 
 def of_attributes(series, phase, output, attributes):
@@ -74,18 +72,6 @@ def per_attribute(series, attributes, on):
         title = "Validation accuracy at p > 0.5; dashed: early stopping"
         panels[name] = charts.lines(points, high=1, title=title if steps else title.split(";")[0], steps=steps[:8])
     return {name: chart for name, chart in panels.items() if chart}
-
-
-def stopped(on):
-    """Table of the attributes that early stopping paused; empty where it paused none."""
-    rows = []
-    for name, points in on.items():
-        stops = [i for i, value in points if not value]
-        if stops:
-            resumed = sum(before < after for _, before, after in caffe_log.pauses(points))
-            rows.append([name, stops[0], f"{len(stops)} of {len(points)}", resumed])
-    heads = ["Attribute", "First stopped at iteration", "Stopped in logged mini-batches", "Times resumed"]
-    return page.table(heads, rows, words="Early stopping")
 
 
 def rates(series):
