@@ -16,17 +16,21 @@ def write_networks(folder):
     generate.write(folder, NetworkOptions(ATTRIBUTES, batch=2, width=1 / 16))
 
 
-def write_weights(model, path, gain=20):
-    """Weights of a deploy net whose responses fall on both sides of the threshold for a gain above 1."""
+def write_weights(model, path, gain=20, with_average=True):
+    """Weights of a deploy net whose responses fall on both sides of the threshold for a gain above 1.
+
+    with_average: whether they hold an average region, as all but those of task one alone do
+    """
     caffe.set_random_seed(1)
     net = caffe.Net(str(model), caffe.TEST)
     rng = np.random.default_rng(0)
     if "conv7" in net.params:
         net.params["conv7"][0].data[...] *= gain
-    if "region_mapper" in net.params:
-        net.params["region_mapper"][0].data[...] = rng.uniform(0, 1, (2, 4, 4))
-        low = rng.uniform(0, 7, (2, 4, 4, 2))
-        net.params["region_mapper"][1].data[...] = np.concatenate([low, low + rng.uniform(0.5, 6, low.shape)], axis=-1)
+    if "region_mapper" in net.params and with_average:
+        average, rectangles = net.params["region_mapper"]
+        average.data[...] = rng.uniform(0, 1, average.data.shape)
+        low = rng.uniform(0, 7, (*average.data.shape, 2))
+        rectangles.data[...] = np.concatenate([low, low + rng.uniform(0.5, 6, low.shape)], axis=-1)
     net.save(str(path))
 
 
