@@ -1,4 +1,4 @@
-"""Runs that are evaluated without training: networks with random weights, on plain pictures of known persons."""
+"""Runs that are evaluated without training: networks with random weights, on patterns in place of known persons."""
 
 import numpy as np
 from cascade_files import write_weights
@@ -37,9 +37,9 @@ def write_lmdb(folder, attributes=ATTRIBUTES, persons=True, boxes=True, **descri
         if split == "train":
             continue
         rows = labels(split, attributes)
-        grey = rng.uniform(40, 120, (faces, 1, 1, 3)) + 100 * rows[:, :1, np.newaxis, np.newaxis]
-        pictures = np.broadcast_to(grey.astype(np.uint8), (faces, PATCH_SIZE, PATCH_SIZE, 3))
-        images = [databases.image_datum(np.ascontiguousarray(picture), "png") for picture in pictures]
+        blocks = rng.uniform(0, 150, (faces, 7, 7, 3)) + 100 * rows[:, :1, np.newaxis, np.newaxis]
+        pictures = blocks.astype(np.uint8).repeat(PATCH_SIZE // 7, axis=1).repeat(PATCH_SIZE // 7, axis=2)
+        images = [databases.image_datum(picture, "png") for picture in pictures]
         databases.write_lmdb(folder / f"{split}_images", images, faces, split)
         databases.write_lmdb(folder / f"{split}_labels", map(databases.label_datum, rows.astype(int)), faces, split)
         if boxes:
@@ -63,7 +63,7 @@ def write_manifest(folder, attributes=ATTRIBUTES, **described):
     manifest.write(folder, manifest.Manifest(list(attributes), splits=splits, checksums=checksums, **described))
 
 
-def write_run(folder, lmdb, stages=ALL, gain=20):
+def write_run(folder, lmdb, stages=ALL, gain=4):
     """A run on LMDBs whose stages of these names are done, with random weights."""
     attributes = manifest.read(lmdb).attributes
     generate.write(folder, NetworkOptions(attributes, batch=2, width=1 / 16, lmdb=lmdb, form="stream"))

@@ -8,6 +8,8 @@ for the weights and data that it was fitted with.
 
 import concurrent.futures
 import dataclasses
+import hashlib
+import json
 import pathlib
 
 import numpy as np
@@ -56,8 +58,8 @@ class Calibration:
 
     weights: checksum of the file; data: checksum of the LMDB folder's manifest; prior: shares of positives in training
     (A,), 0.5 if the scores need no correction; faces: number of validation faces used, 0 for all; scores: by blob of
-    the deploy net; synthetic: whether the network was trained on rendered faces. Raises ValueError where these do not
-    fit.
+    the deploy net; synthetic: whether the network was trained on rendered faces; checksum: of all of these in the file.
+    Raises ValueError where these do not fit.
     """
 
     weights: str
@@ -68,11 +70,17 @@ class Calibration:
     tuned_for: str = setting(choices=tuple(metrics.MEASURES))
     scores: dict[str, ScoreCalibration] = setting()
     synthetic: bool = False
+    checksum: str = ""
 
     def __post_init__(self):
         if len(self.prior) != len(self.attributes):
             raise ValueError(f"key 'prior' must have {len(self.attributes)} entries")
         check(self.scores, self.attributes)
+
+    def digest(self):
+        """The checksum that the file must have: an edited one would change answers without a word."""
+        content = to_json(dataclasses.replace(self, checksum=""))
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 # Fitting ----------------------------------------------------------------------------------------------------
@@ -138,7 +146,8 @@ def of_answer(weights, net, attributes):
 def write(weights, calibration):
     """Store a Calibration in calibration.json beside a file of weights. Raises ToolError, OSError."""
     path = pathlib.Path(weights).with_name(NAME)
-    files.write_json(path, {**_entries(path), pathlib.Path(weights).name: to_json(calibration)})
+    entry = dataclasses.replace(calibration, checksum=calibration.digest())
+    files.write_json(path, {**_entries(path), pathlib.Path(weights).name: to_json(entry)})
 
 
 def read(weights, attributes=None):
@@ -152,6 +161,8 @@ def read(weights, attributes=None):
         return None
     try:
         entry = from_json(Calibration, entries[name], f"{path}: {name}")
+        if entry.checksum != entry.digest():
+            raise ValueError(f"{path}: {name}: changed since it was written")
     except ValueError as error:
         raise ToolError(f"{error}; remove the file and evaluate again")
     fits = entry.weights == files.sha256(weights) and attributes in (None, entry.attributes)

@@ -43,7 +43,7 @@ def mean(row, attributes=None):
 def beside(result):
     """The tuned accuracies of an EvaluationResult beside table 2: a dict for every attribute of it, and for the mean.
 
-    Keys: "attribute", the networks, and methods of table 2. [] where it has none of the attributes, or another data set.
+    Keys: "attribute", the networks, and methods of table 2. [] for another data set or other attributes.
     """
     table = rows(result.source)
     shared = [name for name in result.attributes if name in table.get(OURS, {})]

@@ -181,17 +181,24 @@ class EvaluationResult:
 
 
 def check_rows(network, attributes):
-    """Raise ValueError unless a NetworkResult has all rows of its answer, in order, and that answer's calibration."""
+    """Raise ValueError unless a NetworkResult has all rows of its scores, in order, and its answer's calibration."""
     if not network.rows or SCORES[answer(network)] not in network.calibration:
         raise ValueError("the calibration of its answer is missing")
-    for decision in DECISIONS:
-        if [row.attribute for row in rows(network, decision)] != [*attributes, MEAN]:
-            raise ValueError("must hold a row per decision and attribute, and their mean")
+    for score in scores(network):
+        for decision in DECISIONS:
+            if [row.attribute for row in rows(network, decision, score)] != [*attributes, MEAN]:
+                raise ValueError("must hold a row per decision and attribute, and their mean")
     for row in network.rows:
         for name in NAMES:
             value = getattr(row, name).value
-            if row.attribute == MEAN and name == "accuracy" and value is None or value is not None and value < 0:
-                raise ValueError(f"{row.attribute}: {name} must be a number from 0 to 1")
+            needed = row.attribute == MEAN and name == "accuracy"
+            if value is None and needed or value is not None and value < 0:
+                raise ValueError(f"{name} of {row.attribute} must be a number from 0 to 1")
+
+
+def scores(network):
+    """The scores of a NetworkResult, its answer last."""
+    return list(dict.fromkeys(row.score for row in network.rows))
 
 
 def answer(network):

@@ -17,7 +17,7 @@ def short(result):
         f"95 % intervals over {unit}; prior-corrected / tuned on validation:"
     ]
     for name, network in result.networks.items():
-        for score in scores(network):
+        for score in results.scores(network):
             prior, tuned = (results.mean(network, decision, score) for decision in (PRIOR_CORRECTED, TUNED))
             lines.append(
                 f"  {name}, {score}: accuracy {interval(prior.accuracy)} / {interval(tuned.accuracy)}, average "
@@ -48,11 +48,6 @@ def cell(value, sign=""):
     return "-" if value is None else f"{value:{sign}.3f}"
 
 
-def scores(network):
-    """The scores of a NetworkResult, its answer last."""
-    return list(dict.fromkeys(row.score for row in network.rows))
-
-
 def csv_rows(result):
     """All rows of all networks."""
     return [{"network": name, **row} for name, network in result.networks.items() for row in as_dicts(network.rows)]
@@ -62,7 +57,7 @@ def tables(result):
     """The text of tables.txt."""
     parts = []
     for name, network in result.networks.items():
-        for score in scores(network):
+        for score in results.scores(network):
             rows = [row for row in network.rows if row.score == score]
             parts.append((f"{name}, {score}: {result.faces} {result.split} faces", aligned(rows, SHOWN)))
         if network.regions:
