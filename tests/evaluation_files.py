@@ -1,5 +1,7 @@
 """Runs that are evaluated without training: networks with random weights, on patterns in place of known persons."""
 
+import shutil
+
 import numpy as np
 from cascade_files import write_weights
 
@@ -86,4 +88,13 @@ def make(folder, stages=ALL, settings=SETTINGS, **described):
     """An evaluated run in a folder; described: as of write_lmdb."""
     run = write_run(folder / "run", write_lmdb(folder / "lmdb", **described), stages)
     evaluate.evaluate(run, settings)
+    return run
+
+
+def copied(folder, place):
+    """The Run in a copy of a folder that holds `run` and its LMDBs `lmdb`."""
+    shutil.copytree(folder, place, dirs_exist_ok=True)
+    run = runs.Run.read(place / "run")
+    run.data.lmdb = str(place / "lmdb")
+    run.write()
     return run

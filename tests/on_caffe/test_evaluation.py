@@ -33,15 +33,7 @@ def pattern(tmp_path_factory):
 @pytest.fixture
 def run(pattern, tmp_path):
     """A copy of them for one test: the Run, whose LMDBs are in `lmdb` beside its folder."""
-    return copied(pattern, tmp_path)
-
-
-def copied(pattern, folder):
-    shutil.copytree(pattern, folder, dirs_exist_ok=True)
-    run = runs.Run.read(folder / "run")
-    run.data.lmdb = str(folder / "lmdb")
-    run.write()
-    return run
+    return evaluation_files.copied(pattern, tmp_path)
 
 
 def test_numbers_regions_and_calibration_follow_from_the_outputs_of_the_nets(run, capsys):
