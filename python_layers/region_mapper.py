@@ -1,23 +1,10 @@
 """From response maps to regions: Caffe Python layer `RegionMapper` (section 3.2 of the paper)."""
 
-import dataclasses
-
 import caffe
 
-from data_prep.settings import like
 from models import table1
-from models.options import NetworkOptions
 from python_layers import regions
 from python_layers.parameters import check_count, logs_errors, read_parameters
-
-
-@dataclasses.dataclass
-class Parameters:
-    """The parameters of RegionMapper; the paper's values are the defaults."""
-
-    threshold: float = like(NetworkOptions, "threshold")
-    average_weight: float = like(NetworkOptions, "average_weight")
-    gradient: str = like(NetworkOptions, "roi_gradient")
 
 
 class RegionMapper(caffe.Layer):
@@ -31,7 +18,7 @@ class RegionMapper(caffe.Layer):
     blobs[1]   rectangle of each response point, (A, 4, 4, 4) in conv3 cells; the theoretical receptive
                field unless measured ones have been written
 
-    param_str, JSON, see Parameters and models.options.NetworkOptions:
+    param_str, JSON, see regions.Parameters and models.options.NetworkOptions:
       threshold       responses above it belong to the region
       average_weight  w in r' = (1 - w) r + w average; 0 switches the revision off
       gradient        "none": zero, the gradient of thresholding; "soft": the gradient of the response-weighted mean of
@@ -46,7 +33,7 @@ class RegionMapper(caffe.Layer):
     def setup(self, bottom, top):
         check_count(self, "bottom", bottom, (1,), "responses")
         check_count(self, "top", top, (1, 2), "regions, regions in the image")
-        self.parameters = read_parameters(self, Parameters)
+        self.parameters = read_parameters(self, regions.Parameters)
         self.check_shape(bottom)
         attributes, size = bottom[0].shape[1], table1.RESPONSE_SIZE
         self.blobs.add_blob(attributes, size, size)

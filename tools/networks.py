@@ -17,7 +17,7 @@ from data_prep.store import manifest as manifests
 from data_prep.store.manifest import FORMS
 from models.networks import POSITION, STATE_LAYERS, network
 from models.options import L1_FORMS, NETWORKS, NetworkOptions
-from python_layers.region_mapper import Parameters
+from python_layers.regions import Parameters
 from tools import model_files
 from tools.errors import ToolError
 

@@ -54,8 +54,6 @@ TRAIN = {
     "misspelt stage of a solver": (["--solver", "casade.max_iter=300"], "did you mean cascade?"),
     "misspelt solver field": (["--solver", "region.max_itr=300"], "did you mean max_iter?"),
     "solver field that is not a number": (["--solver", "base_lr=nan"], "base_lr"),
-    "flags with an open quotation": (["--flags='"], "--flags ': no closing quotation"),
-    "misspelt flag": (["--flags=-gpus 0"], "no flag -gpus; did you mean -gpu?"),
     "odd batch": (["--batch", "3"], "--batch: must be an even number of at least 2, not 3"),
     "huge batch": (["--batch", "10000000"], "batch: must be at most"),
     "no number": (["--batch", "four"], "must be an even number of at least 2, not 'four'"),

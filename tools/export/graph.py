@@ -6,7 +6,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from models import table1
-from python_layers import region_mapper, regions, roi_warp
+from python_layers import regions, roi_warp
 from tools import model_files
 from tools.errors import ToolError
 
@@ -126,7 +126,7 @@ class Exporter:
 
     def _region_mapper(self, layer):
         """Section 3.2, as python_layers.regions.regions computes it."""
-        parameters = dataclasses.asdict(model_files.parameters(layer, region_mapper.Parameters))
+        parameters = dataclasses.asdict(model_files.parameters(layer, regions.Parameters))
         average, rectangles = self.weights[layer.name]
         attributes, points = len(average), table1.RESPONSE_SIZE**2
         w, threshold = (
