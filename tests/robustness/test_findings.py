@@ -1,13 +1,11 @@
 """Findings of the fuzzer as fixed cases: each file is refused in one line with its name, or accepted."""
 
 import json
-import math
 import pathlib
 import shutil
 import zipfile
 
 import caffe
-import evaluation_files
 import lmdb
 import numpy as np
 import originals
@@ -18,14 +16,12 @@ from caffe import snapshot, wire
 
 from data_prep.build.prepared import read_images
 from data_prep.check import check_data
-from data_prep.files import one_line, sha256
+from data_prep.files import one_line
 from data_prep.sources import celeba, lfwa
 from data_prep.sources.images import DataError, Zip
 from data_prep.store import lmdb_file, manifest
 from models import solvers
 from tools.errors import Reported, ToolError
-from tools.evaluate import calibration, localisation, results
-from tools.report import charts, training
 from tools.run import Run
 
 
@@ -210,38 +206,6 @@ def test_changes_to_solvers_in_a_runs_record_are_checked(solver, words, small_lm
     refused(ToolError, lambda: Run.read(run.folder), "run.json: settings: seed: damaged")
 
 
-@pytest.mark.parametrize("prior", [1.4, -0.1, 1e308])
-def test_a_prior_outside_0_to_1_is_refused(prior, tmp_path):
-    weights = tmp_path / "x.caffemodel"
-    weights.write_bytes(b"weights")
-    score = calibration.ScoreCalibration([0.0], [1.0], [0.0])
-    entry = calibration.Calibration(sha256(weights), "", ["Male"], [prior], 0, "accuracy", {"max_d": score})
-    calibration.write(weights, entry)
-    refused(ToolError, lambda: calibration.read(weights), "calibration.json", "'prior'", "[0, 1]")
-
-
-def test_an_array_error_that_quotes_the_file_is_shortened(tmp_path):
-    """numpy's message quoted 14,000 characters of the damaged file."""
-    name = "n" * 9000
-    with zipfile.ZipFile(tmp_path / "a.npz", "w") as packed:
-        packed.writestr(name, b"x" * 100)
-    data = (tmp_path / "a.npz").read_bytes()
-    (tmp_path / "a.npz").write_bytes(data.replace(name.encode(), b"m" * 9000, 1))
-    network = type("Network", (), {"arrays": sha256(tmp_path / "a.npz")})
-    result = type("Result", (), {"networks": {"a": network}})
-    refused(ToolError, lambda: results.read_arrays(tmp_path, "a", result), "a.npz", "damaged")
-
-
-def test_a_log_with_two_losses_in_one_line_is_read(tmp_path):
-    """An output that is printed twice in one iteration is a list, which is not a point of a chart."""
-    (tmp_path / "region").mkdir()
-    lines = [f"Iteration {n} (2 iter/s, 1s/1 iters), loss = 0.{n + 1}" for n in range(4)]
-    lines += [f"    Test net output #{n}: loss = 0.5 (* 1 = 0.5 loss)" for n in (0, 1)]
-    (tmp_path / "region/train.log").write_text("\n".join(lines))
-    assert "<svg" in training.training(tmp_path, ["Male"])
-    assert charts.lines({"loss": [(0, [1.0, 2.0]), (1, math.nan)]}) == ""
-
-
 # Impossible values that were accepted -----------------------------------------------------------------------
 
 
@@ -254,35 +218,8 @@ def changed(path, *keys, value):
     path.write_text(json.dumps(record))
 
 
-@pytest.mark.parametrize(
-    "keys, value, words",
-    [
-        (("rows", 0, "attribute"), "meanx", "'attribute' is 'meanx'"),
-        (("rows", 0, "score"), "none", "'score' is 'none'"),
-        (("rows", 0, "decision"), "\ud800", "'decision' is '\\ud800'"),
-        (("regions", 0, "response"), "raw\n", "'response' is"),
-    ],
-)
-def test_rows_of_an_evaluation_must_belong_to_its_networks_and_attributes(keys, value, words, tmp_path):
-    folder, _ = evaluation_files.make(tmp_path, ["Male", "Smiling"], ["region"])
-    changed(folder / "evaluation.json", "networks", "region", *keys, value=value)
-    refused(ToolError, lambda: results.read(folder), "evaluation.json: networks: region", words)
-
-
-def test_attributes_of_a_calibration_must_be_names(tmp_path):
-    """They become keys of the predictions, and some cannot be written as UTF-8."""
-    weights = tmp_path / "x.caffemodel"
-    weights.write_bytes(b"weights")
-    score = calibration.ScoreCalibration([0.0], [1.0], [0.0])
-    entry = calibration.Calibration(sha256(weights), "", ["\ud800"], [0.5], 0, "accuracy", {"max_d": score})
-    calibration.write(weights, entry)
-    refused(ToolError, lambda: calibration.read(weights), "calibration.json", "'attributes' holds")
-
-
 @pytest.mark.parametrize("box", [[30, 20, 10, 40], [10, 40, 30, 20], [10, 20, float("nan"), 40]])
 def test_boxes_with_swapped_sides_are_refused(box, tmp_path):
-    (tmp_path / "test_boxes.json").write_text(json.dumps([{"Male": box}]))
-    refused(ToolError, lambda: localisation.read_boxes(tmp_path, "test", 1), "test_boxes.json")
     words = ",".join(map(str, box))
     (tmp_path / "list_true_boxes.csv").write_text(f"image_id,attribute,x1,y1,x2,y2\n1.jpg,Male,{words}\n")
     refused(DataError, lambda: celeba.read_boxes(tmp_path / "list_true_boxes.csv"), "x1 <= x2")
@@ -307,18 +244,6 @@ def test_the_error_for_an_impossible_network_names_the_runs_record(key, value, s
     run.settings.engine, run.settings.network = "torch", {key: value}
     run.write()
     refused(ToolError, lambda: Run.read(run.folder), "run.json: damaged, describes an impossible network")
-
-
-@pytest.mark.parametrize(
-    "keys, value",
-    [(("split",), "inf"), (("networks", "region", "network"), "cascade\n"), (("networks", "region", "cores"), None)]
-    + [(("networks", "region", "faces per second"), 10**400)],
-)
-def test_wrong_words_and_numbers_in_an_evaluation_are_refused(keys, value, tmp_path):
-    """An integer of 400 digits was an OverflowError."""
-    folder, _ = evaluation_files.make(tmp_path, ["Male", "Smiling"], ["region"])
-    changed(folder / "evaluation.json", *keys, value=value)
-    refused(ToolError, lambda: results.read(folder), "evaluation.json", repr(keys[-1]))
 
 
 @pytest.mark.parametrize("damage", ["no JSON", "a list less", "another box", "no file"])
