@@ -19,7 +19,7 @@ ATTRIBUTES = ("Eyeglasses", "Male")
 FACES = {"train": 8, "val": 12, "test": 24}
 OF_PERSON = 3  # faces of one person
 BOX = [0, 0, 100, 100]
-SETTINGS = EvaluateSettings(resamples=50)
+SETTINGS = EvaluateSettings(resamples=20)
 ALL = ("region", "average", "cascade", "whole_face")
 
 

@@ -173,23 +173,17 @@ def read_csv(path):
         return list(csv.DictReader(file))
 
 
-def test_an_ablation_trains_compares_and_is_done_once(small_lmdb, tmp_path, capfd):
-    words = words_for(small_lmdb, tmp_path / "a", "--variants", "whole face,task one alone")
-    assert main(words) == 0, capfd.readouterr().err
-    said = capfd.readouterr().out
-    assert "whole face minus the others, average precision" in said and "accuracy, tuned" not in said
-    rows = read_csv(tmp_path / "a/means.csv")
-    assert [row["network"] for row in rows] == ["whole face", "task one alone"]
-    assert {row["images per attribute"] for row in rows} == {"128"}
-    assert {row["minus"] for row in read_csv(tmp_path / "a/differences.csv")} == {"task one alone"}
-    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").glob("*/*/*/*.caffemodel")}
-    assert len(written) == 2 * 3 and main(words) == 0
-    assert capfd.readouterr().out.count("already evaluated") == 2
-    assert written == {path: path.stat().st_mtime_ns for path in written}
+def test_an_ablation_trains_and_evaluates(small_lmdb, tmp_path, capfd):
+    assert main(words_for(small_lmdb, tmp_path / "a", "--variants", "whole face")) == 0, capfd.readouterr().err
+    assert "1 seeds, 8 iterations per variant" in capfd.readouterr().out
+    (row,) = read_csv(tmp_path / "a/means.csv")
+    assert (row["network"], row["seeds"], row["images per attribute"]) == ("whole face", "1", "128")
+    run = runs.Run.read(tmp_path / "a/seed-1/whole_face")
+    assert run.done("whole_face") and run.done("evaluate") and not (tmp_path / "a/differences.csv").exists()
 
 
 @pytest.mark.slow
-def test_cascades_share_task_one_and_learning_rates_are_searched_on_validation(small_lmdb, tmp_path, capfd):
+def test_variants_share_stages_rates_are_searched_on_validation_and_all_is_done_once(small_lmdb, tmp_path, capfd):
     words = words_for(small_lmdb, tmp_path / "a", "--variants", "cascade,whole map", "--learning-rates", "0.5,1")
     assert main(words) == 0, capfd.readouterr().err
     said, tried = capfd.readouterr().out, read_csv(tmp_path / "a/learning_rates.csv")
@@ -201,9 +195,11 @@ def test_cascades_share_task_one_and_learning_rates_are_searched_on_validation(s
     assert fields[0]["base_lr"] == fields[1]["base_lr"] / 2
     assert not (tmp_path / "a/rate-0.5/cascade/evaluation").exists()  # no test face was read
     for name in ("cascade", "whole map"):
-        accuracy = {
-            row["learning rates x"]: float(row["validation accuracy"]) for row in tried if row["variant"] == name
-        }
-        best = max(accuracy, key=accuracy.get)
-        assert f"cascade: shared with {tmp_path}/a/rate-{float(best):g}/{name.replace(' ', '_')}" in said
-    assert comparison.INSIDE in {row["minus"] for row in read_csv(tmp_path / "a/differences.csv")}
+        of_name = {row["learning rates x"]: row["validation accuracy"] for row in tried if row["variant"] == name}
+        best = float(max(of_name, key=of_name.get))
+        assert f"cascade: shared with {tmp_path}/a/rate-{best:g}/{name.replace(' ', '_')}" in said
+    minus = {row["minus"] for row in read_csv(tmp_path / "a/differences.csv")}
+    assert minus == {comparison.INSIDE, "whole map"} and "cascade minus the others, average precision" in said
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").glob("*/*/*/*.caffemodel")}
+    assert main(words) == 0 and capfd.readouterr().out.count("already evaluated") == 2
+    assert written == {path: path.stat().st_mtime_ns for path in written}
