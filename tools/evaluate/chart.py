@@ -1,6 +1,7 @@
 """A chart of differences as an SVG file: a line for each network, with its intervals and the values of its seeds."""
 
 import html
+import math
 
 from data_prep.files import write_bytes
 from data_prep.pictures import PALETTE
@@ -47,11 +48,11 @@ def panel(left, bottom, differences):
     def across(value):
         return left + PANEL * (value / reach + 1) / 2
 
-    parts = []
-    for share in (-0.9, -0.45, 0, 0.45, 0.9):
-        value = float(f"{share * reach:.1g}")
-        parts.append(line(across(value), TOP, across(value), bottom, "" if value else "zero"))
-        parts.append(text(across(value), bottom + 18, f"{value:+g}" if value else "0", "small"))
+    power = 10 ** math.floor(math.log10(reach / 2))
+    step, parts = next(factor * power for factor in (5, 2, 1) if factor * power <= reach / 2), []
+    for number in (-2, -1, 0, 1, 2):
+        parts.append(line(across(number * step), TOP, across(number * step), bottom, "" if number else "zero"))
+        parts.append(text(across(number * step), bottom + 18, f"{number * step:+g}" if number else "0", "small"))
     for row, (one, intervals) in enumerate(zip(differences, rows)):
         y = TOP + LINE * (row + 0.5)
         parts += [line(across(low), y, across(high), y, kind) for kind, (low, high) in intervals.items()]

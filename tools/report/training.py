@@ -50,8 +50,9 @@ def stage(name, series, attributes):
     if not shown:
         return ""
     on = of_attributes(series, "train", "attributes_training_each", attributes)
-    panels = page.picker("Attribute", per_attribute(series, attributes, on))
-    return page.render("stage.html", name=name, charts=shown, steps=steps, validated=bool(accuracy), curves=panels)
+    panels = per_attribute(series, attributes, on)
+    curves = page.picker("Attribute", panels) if panels else ""
+    return page.render("stage.html", name=name, charts=shown, steps=steps, validated=bool(accuracy), curves=curves)
 
 
 def of_attributes(series, phase, output, attributes):
