@@ -11,7 +11,7 @@ batch b on A attributes sees N x b x A. The learning rate with the best prior-co
 is used for all seeds; test faces are read once, after that. With --ablation the networks of an ablation on the same
 data and seeds are compared in the same tables.
 
-Written to --out: weights.pt of each training, so that the same command goes on where it was interrupted; means.csv,
+Written to --out: the weights of each training, from which the same command resumes; means.csv,
 differences.csv and differences.svg, as of `face-cascade ablation`. The LMDB folder must hold the compact form.
 """
 

@@ -24,7 +24,7 @@ from tools import networks
 from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import comparison, evaluation, scoring, tables
-from tools.evaluate.command import EvaluateSettings
+from tools.evaluate.settings import EvaluateSettings
 from tools.train.average import current_folder
 
 # Part of the network -> its layers with weights.

@@ -24,7 +24,7 @@ from benchmarks.measure import command_seconds, interleaved, load, peak, ratio, 
 from data_prep.geometry import face, patch
 from tools import networks
 from tools.evaluate import evaluation
-from tools.evaluate.evaluation import EvaluateSettings
+from tools.evaluate.settings import EvaluateSettings
 from tools.predict import photos
 from tools.predict.predictor import Predictor
 from tools.predict.tracking import Tracker

@@ -131,7 +131,7 @@ def scored(right, labels, validation):
 
 
 def test_tables_hold_means_spreads_and_differences_with_their_intervals(tmp_path):
-    """Ten faces, one attribute: with one seed the first network is right on two more faces, with the other on none.
+    """Ten faces, one attribute: with one seed the first network answers two more faces rightly, with the other none.
 
     On the validation faces the classes meet at a score of 2, which no test face has, so that all are equal under tuned
     decisions.

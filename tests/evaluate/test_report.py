@@ -16,7 +16,6 @@ from data_prep.files import sha256
 from data_prep.store import manifest
 from tools import record
 from tools import run as runs
-from tools.cli import main
 from tools.errors import ToolError
 from tools.evaluate import localisation, metrics, results, scoring
 from tools.report import card, compare, curves, groups, headline, page, report, training
@@ -407,20 +406,6 @@ def test_extreme_calibrations_give_a_page(run):
     score.slope, score.offset, score.threshold = [1e308, -1e308], [-1e308, 1e308], [1e308, -1e308]
     rewrite(run, networks=networks)
     assert "nan" not in Tags(report.make(run)).shown
-
-
-def test_the_command_takes_one_run_or_two(run, capsys):
-    def printed(*words):
-        status = main(["report", *map(str, words)])
-        captured = capsys.readouterr()
-        return status, captured.out + captured.err
-
-    assert printed("a", "b", "c")[1].startswith("error: report takes one run or two, not 3")
-    assert "given twice, also as a" in printed("a", "--run", "b")[1]
-    assert "no run in it" in printed(run.folder.parent)[1]
-    assert printed("--run", run.folder)[0] == 0 and (run.folder / "report.html").exists()
-    assert printed(run.folder, run.folder, "--out", run.folder / "two.html")[0] == 0
-    assert "neither is shown to be better" in (run.folder / "two.html").read_text()
 
 
 # Comparison -------------------------------------------------------------------------------------------------

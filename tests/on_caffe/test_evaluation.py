@@ -255,7 +255,7 @@ def test_a_run_without_trained_stages_and_a_missing_gpu_are_reported(run):
 
 
 def test_only_the_manifest_says_whether_faces_are_synthetic(tmp_path):
-    """Once inferred from true boxes: a user's own faces with boxes were told that their figures say nothing."""
+    """Once inferred from true boxes: figures of a user's own faces with boxes were said to mean nothing."""
     lmdb = evaluation_files.write_lmdb(tmp_path / "own", synthetic=False, persons=False)
     run = evaluation_files.write_run(tmp_path / "run", lmdb, ("region",))
     result = evaluate.evaluate(run, SETTINGS)
@@ -275,15 +275,11 @@ def test_moved_data_are_accepted_and_recorded(run, tmp_path):
         command.move_data(run, other)
 
 
-def test_weights_that_were_handed_on_are_evaluated_on_named_data(run, tmp_path):
-    model = tmp_path / "model"
-    model.mkdir()
-    shutil.copy(run.deploy("cascade"), model / "deploy.prototxt")
-    shutil.copy(run.weights("cascade"), model / "cascade.caffemodel")
-    bare = runs.Run.read(model)
+def test_weights_that_were_handed_on_are_evaluated_on_named_data(run):
+    bare = runs.Run.read(run.weights("cascade"))
     with pytest.raises(ToolError, match="is not recorded; name LMDBs to evaluate it on: --lmdb"):
         evaluate.evaluate(bare, SETTINGS)
     command.move_data(bare, run.lmdb)
     result = evaluate.evaluate(bare, SETTINGS)
-    assert list(result.networks) == ["cascade"] and (model / "evaluation/evaluation.json").exists()
+    assert list(result.networks) == ["cascade"] and results.read(run.place("cascade") / "evaluation") == result
     assert result.networks["cascade"].rows == evaluate.evaluate(run, SETTINGS).networks["cascade"].rows

@@ -12,8 +12,8 @@ from tools import networks
 from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import calibration, localisation, pictures, results, scoring, summary
-from tools.evaluate.command import EvaluateSettings
 from tools.evaluate.evaluation import Evaluation, read_data
+from tools.evaluate.settings import EvaluateSettings
 from tools.evaluate.tables import write_csv
 from tools.locking import locked
 from tools.record import Stage

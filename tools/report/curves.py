@@ -89,6 +89,8 @@ def reliability(probability, label):
         points.append((mean, present))
         errors.append((mean, max(0.0, centre - half), min(1.0, centre + half)))
         error += abs(mean - present) * faces / len(order)
-    series = charts.Series("share of faces with the attribute, 95 % interval", points, 0, True, errors, line=False)
+    series = charts.Series(
+        "share of faces with the attribute, 95 % interval over faces", points, 0, True, errors, line=False
+    )
     axes = charts.Axis("calibrated probability", 0, 1), charts.Axis("share", 0, 1)
     return charts.plot([series], *axes, f"Reliability; calibration error {error:.3f}", diagonal=True), error

@@ -21,10 +21,12 @@ class Opened:
 
     def __init__(self, run):
         self.run, self.folder = run, run.place("evaluate")
-        if run.recorded:
-            check_stages(run, self.folder)
-            run.check_data()
+        if run.recorded and not run.done("evaluate"):
+            raise ToolError(f"{run.folder}: not evaluated yet; run: {run.command('evaluate')}")
         self.result = results.read(self.folder, run.stages["evaluate"].checksum if run.recorded else None)
+        check_weights(run, self.result)
+        if run.recorded:
+            run.check_data()
         self.names = sorted(self.result.networks, key=lambda name: name != "cascade")
         self.attributes, self.shown = self.result.attributes, list(map(page.human, self.result.attributes))
         self.arrays = {name: results.read_arrays(self.folder, name, self.result) for name in self.names}
@@ -73,10 +75,7 @@ class Opened:
 
     def weights(self, name):
         """The file of weights of a network. Raises ToolError where it has changed since it was evaluated."""
-        stage = self.run.evaluated().get(name)
-        if stage is None or self.run.stages[stage].checksum != self.result.networks[name].checksum:
-            raise ToolError(f"{self.folder}: the weights of {name} changed since they were evaluated; evaluate again")
-        return self.run.weights(stage)
+        return self.run.weights(self.run.evaluated()[name])
 
     def rows(self, name, decision):
         """Rows of a network's answer under a decision: the attributes', then their mean."""
@@ -87,19 +86,16 @@ class Opened:
         return networks.chosen_patches(self.lmdb, self.result.split, numbers)
 
 
-def check_stages(run, folder):
-    """Raise ToolError unless the evaluation in a folder is of the weights that the run's record has now."""
-    again = run.command("evaluate")
-    if not run.done("evaluate"):
-        raise ToolError(f"{run.folder}: not evaluated yet; run: {again}")
-    evaluated, stages = run.stages["evaluate"].inputs, run.evaluated()
-    names = dict.fromkeys([*stages, *(key[11:] for key in evaluated if key.startswith("weights of "))])
-    for name in names:
+def check_weights(run, result):
+    """Raise ToolError unless an evaluation is of the networks and weights that a run has now."""
+    stages, again = run.evaluated(), run.command("evaluate")
+    for name in dict.fromkeys([*stages, *result.networks]):
         if name not in stages:
             state = run.stages[name].state if name in run.stages else "not begun"
             raise ToolError(
-                f"{folder}: stage {name} is {state}, so the weights that were evaluated are no longer those of the "
+                f"{run.folder}: stage {name} is {state}, so the weights that were evaluated are no longer those of the "
                 f"run; when it is done, evaluate again: {again}"
             )
-        if evaluated.get(f"weights of {name}") != run.stages[stages[name]].checksum:
-            raise ToolError(f"{folder}: {name} was trained after it was evaluated; run: {again}")
+        evaluated = result.networks.get(name)
+        if evaluated is None or evaluated.checksum != run.stages[stages[name]].checksum:
+            raise ToolError(f"{run.folder}: {name} was trained after it was evaluated; run: {again}")
