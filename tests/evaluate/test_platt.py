@@ -92,7 +92,11 @@ def test_probabilities_stay_finite_for_separable_and_for_constant_scores():
     np.testing.assert_allclose(threshold, 0, atol=1e-3)
     (weights,) = metrics.resamples(np.arange(40), 3)
     for chosen in (None, weights):
-        assert np.isfinite(calibration.fit(np.zeros((40, 1)), labels, PRIOR, weights=chosen)).all()
+        _, slope, offset = calibration.fit(np.full((40, 1), 7.0), labels, PRIOR, weights=chosen)
+        share = 0.5 if chosen is None else (chosen @ labels / 40)
+        np.testing.assert_allclose(
+            platt.probability(column(6, 7, 8)[:, np.newaxis], slope, offset) - share, 0, atol=0.01
+        )
 
 
 @pytest.mark.parametrize("measure", metrics.MEASURES)

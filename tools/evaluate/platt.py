@@ -11,7 +11,7 @@ import numpy as np
 # Faces whose scores lie in the same interval of this width, in standard deviations of the scores, are one group in fits
 # to resamples. It saves time, and moves decision thresholds by far less than other faces would.
 GROUP = 1 / 32
-DECAY = 1e-3  # of slope and offset: keeps the slope finite for separable classes
+DECAY = 1e-3  # of slope and offset: scores that are all alike get a slope of 0
 FLATTEST = 1e-3  # slope for scores in units of their standard deviation
 
 
@@ -34,7 +34,8 @@ def fit(score, label, measure, weights=None):
     # In units of their standard deviation scores make Newton's step well conditioned.
     each = faces.sum(axis=0) / faces.sum()
     centre = each @ score
-    spread = max(np.sqrt(each @ (score - centre) ** 2), 1e-6)
+    spread = np.sqrt(each @ (score - centre) ** 2)
+    spread = spread if spread > 1e-6 else 1.0
     inputs = (score - centre) / spread
     line = lines(inputs, faces, positives)
     # A negative slope means that the score misorders the faces: then all of them get the same decision, and nearly the
