@@ -2,10 +2,13 @@
 
 import shutil
 
+import evaluation_files
 import pytest
 
 from tools import run as runs
 from tools.cli import main
+
+HERE = ("--caffe", "torch", "--resamples", "20")  # so that this process is not replaced by BVLC Caffe's Python
 
 
 @pytest.fixture
@@ -28,6 +31,8 @@ def test_moved_data_are_named_once(run, printed, tmp_path):
     assert status == 1 and "no LMDBs in it" in said and said.count("\n") == 1
     status, said = printed("evaluate", "--run", run.folder, "--lmdb", moved, "--resamples", 20)
     assert status == 0 and "already evaluated" in said and runs.Run.read(run.folder).lmdb == moved
+    other = evaluation_files.write_lmdb(tmp_path / "other", synthetic=False)
+    assert "holds other data than" in printed("evaluate", "--run", run.folder, "--lmdb", other)[1]
     assert printed("report", "--run", run.folder)[0] == 0
 
 
@@ -36,8 +41,8 @@ def test_weights_that_were_handed_on_have_a_report_until_they_change(run, printe
     model.mkdir()
     shutil.copy(run.deploy("cascade"), model / "deploy.prototxt")
     shutil.copy(run.weights("cascade"), model / "cascade.caffemodel")
-    options = "--lmdb", run.lmdb, "--resamples", 20, "--caffe", "torch"
-    assert printed("evaluate", "--run", model, *options)[0] == 0
+    assert "is not recorded; name LMDBs to evaluate it on: --lmdb" in printed("evaluate", "--run", model, *HERE)[1]
+    assert printed("evaluate", "--run", model, *HERE, "--lmdb", run.lmdb)[0] == 0
     assert printed("report", "--run", model / "cascade.caffemodel") == (0, printed("report", "--run", model)[1])
     assert "Model card" in (model / "report.html").read_text()
     shutil.copy(run.folder / "whole_face/whole_face.caffemodel", model / "cascade.caffemodel")

@@ -19,7 +19,7 @@ from data_prep.store import databases  # noqa: E402
 from tools import model_files, networks  # noqa: E402
 from tools import run as runs  # noqa: E402
 from tools.errors import ToolError  # noqa: E402
-from tools.evaluate import calibration, command, evaluate, evaluation, localisation, results, scoring  # noqa: E402
+from tools.evaluate import calibration, evaluate, evaluation, localisation, results, scoring  # noqa: E402
 
 STAGES = ("region", "average", "cascade")
 
@@ -192,7 +192,6 @@ def refusal(run):
 @pytest.mark.parametrize("damage", ("labels inverted", "splits swapped", "image", "persons", "boxes", "manifest"))
 def test_changed_data_are_refused(run, damage):
     """Once labels that were inverted or swapped between splits, and damaged images, changed the table silently."""
-    evaluate.evaluate(run, SETTINGS)
     lmdb = run.lmdb
     if damage == "labels inverted":
         shutil.rmtree(lmdb / "test_labels")
@@ -261,25 +260,3 @@ def test_only_the_manifest_says_whether_faces_are_synthetic(tmp_path):
     result = evaluate.evaluate(run, SETTINGS)
     assert not result.synthetic and result.persons == 0 and result.networks["region"].regions
     assert not calibration.read(run.weights("region")).synthetic
-
-
-def test_moved_data_are_accepted_and_recorded(run, tmp_path):
-    evaluate.evaluate(run, SETTINGS)
-    moved = run.lmdb.rename(tmp_path / "elsewhere")
-    assert "no LMDBs in it" in refusal(run)
-    command.move_data(run, moved)
-    assert runs.Run.read(run.folder).lmdb == moved
-    assert evaluate.evaluate(run, SETTINGS) == results.read(run.place("evaluate"))
-    other = evaluation_files.write_lmdb(tmp_path / "other", synthetic=False)
-    with pytest.raises(ToolError, match="holds other data than"):
-        command.move_data(run, other)
-
-
-def test_weights_that_were_handed_on_are_evaluated_on_named_data(run):
-    bare = runs.Run.read(run.weights("cascade"))
-    with pytest.raises(ToolError, match="is not recorded; name LMDBs to evaluate it on: --lmdb"):
-        evaluate.evaluate(bare, SETTINGS)
-    command.move_data(bare, run.lmdb)
-    result = evaluate.evaluate(bare, SETTINGS)
-    assert list(result.networks) == ["cascade"] and results.read(run.place("cascade") / "evaluation") == result
-    assert result.networks["cascade"].rows == evaluate.evaluate(run, SETTINGS).networks["cascade"].rows
