@@ -1,15 +1,14 @@
 """What did joint training teach task two? The parts of a cascade's answer, and each part's share of the gradient.
 
     python -m benchmarks.joint build/run
-    python -m benchmarks.joint build/run --weights other.caffemodel
     python -m benchmarks.joint build/run --whole-face build/whole
 
 The head (eq. 4) makes the answer from three numbers: task one's scores of absence and presence, and task two's score.
-Measured on the test split, with thresholds from the validation split: each score by itself, the answer without task
-two's, and how much better than each of them the answer is, with 95 % intervals. Training batches give the norm of the
-gradient by part of the network: gradients are clipped together, so that a part with a small norm learns slowly. With
---whole-face: what a second network adds that was trained by itself, that is the mean of its score and of task one's,
-less task one's. Printed and written to joint.csv, gradients.csv and whole_face.csv in the run.
+Measured on the test split, with decision thresholds from the validation split: how much better the answer is than each
+score by itself and than the answer without task two's. Training batches give the norm of the gradient by part of the
+network: gradients are clipped together, so that a part with a small norm learns slowly. With --whole-face: what a
+second network adds that was trained by itself: the answer against the mean of its score and of task one's. Written to
+joint/ in the run: gradients.csv, and means.csv, differences.csv and differences.svg, as of `face-cascade ablation`.
 """
 
 import argparse
@@ -20,14 +19,13 @@ import caffe
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.task_two import difference, measures, scored
 from models import table1
 from tools import networks
 from tools import run as runs
 from tools.errors import ToolError
-from tools.evaluate import evaluation, tables
-from tools.evaluate.evaluation import EvaluateSettings
-from tools.predict.command import count
+from tools.evaluate import comparison, evaluation, scoring, tables
+from tools.evaluate.settings import EvaluateSettings
+from tools.train.average import current_folder
 
 # Part of the network -> its layers with weights.
 PARTS = {
@@ -38,73 +36,56 @@ PARTS = {
 }
 
 
-def scores(net, data, split):
-    """Scores on all faces of a split: dict name -> (F, A), and labels (F, A) bool."""
-    outputs, labels = evaluation.responses(net, data, split, EvaluateSettings(), ("vector", "max_d", "logits"))
+def scores(net, data, split, second):
+    """Scores on all faces of a split: dict name -> scoring.Faces. second: another network for the last, or None."""
+    outputs = evaluation.responses(net, data, split, EvaluateSettings(), ("vector", "max_d", "logits"))
+    labels, persons, one = outputs["labels"], outputs.get("persons"), outputs["max_d"]
     two = outputs["vector"].reshape(*labels.shape, 3)[..., 2]
     weight = net.params["head"][0].data.reshape(-1, 3)[:, 2]
-    return {
-        "task one inside": outputs["max_d"],
-        "answer": outputs["logits"],
-        "answer without task two": outputs["logits"] - two * weight,
-        "task two": two,
-    }, labels
+    named = {"answer": outputs["logits"], "task one inside": one, "task two": two}
+    named["answer without task two"] = outputs["logits"] - two * weight
+    if second:
+        other = evaluation.responses(second, data, split, EvaluateSettings(), ("logits",))["logits"]
+        named["mean of task one inside and the whole face"] = (one + other) / 2
+    return {name: scoring.Faces(values, labels, persons) for name, values in named.items()}
 
 
 def gradient_norms(net, batches):
-    """Means of the gradient's norm over training batches, a dict for a row of the table."""
+    """Means of the gradient's norm over training batches, a row of the table."""
     norms = []
     for _ in tqdm(range(batches), desc="gradients", unit="batch", disable=None):
         net.clear_param_diffs()
         net.forward()
         net.backward()
-        norms.append(
-            [
-                np.linalg.norm([np.linalg.norm(blob.diff) for name in names for blob in net.params.get(name, ())])
-                for names in PARTS.values()
-            ]
-        )
-    together = np.linalg.norm(norms, axis=1)
-    return {**dict(zip(PARTS, np.mean(norms, axis=0).tolist())), "together": float(together.mean())}
-
-
-def second_network(run, data, found, labels):
-    """The table of the mean of two networks' scores: task one's inside the cascade, and the whole face's of a Run.
-
-    found: dict split -> what `scores` returns for the cascade; labels: dict split -> (F, A). Raises ToolError, OSError.
-    """
-    net, settings, means = networks.load(run.deploy("whole_face"), run.weights("whole_face")), EvaluateSettings(), {}
-    for split, of in found.items():
-        outputs, _ = evaluation.responses(net, data, split, settings, ("logits",))
-        means[split] = (of["task one inside"] + outputs["logits"]) / 2
-    one = scored(found["val"]["task one inside"], found["test"]["task one inside"], labels, data.prior)
-    both = scored(means["val"], means["test"], labels, data.prior)
-    row = {"score": "mean of task one inside and the whole face", **measures([both])}
-    return [{**row, **difference("this minus task one inside", [both], one)}]
+        blobs = {part: [blob for name in names for blob in net.params.get(name, ())] for part, names in PARTS.items()}
+        norms.append([np.linalg.norm([np.linalg.norm(blob.diff) for blob in of]) for of in blobs.values()])
+    together = np.linalg.norm(norms, axis=1).mean()
+    return {**dict(zip(PARTS, np.mean(norms, axis=0).tolist())), "together": float(together)}
 
 
 def compare(given):
-    """The tables to write, dict file name -> list of rows. Raises ToolError, OSError."""
-    run = runs.Run.read(given.run)
-    weights, data = given.weights or run.weights("cascade"), evaluation.read_data(run.data.lmdb)
-    if given.whole_face:  # what is wrong with it is said before the minutes of work
+    """Write the tables and return their text. Raises ToolError, OSError."""
+    run, second = runs.Run.read(given.run), None
+    run.check_data()
+    weights, data = given.weights or run.weights("cascade"), evaluation.read_data(run.lmdb)
+    if given.whole_face:
         other = runs.Run.read(given.whole_face)
-        other.weights("whole_face")
+        second = networks.load(other.deploy("whole_face"), other.weights("whole_face"))
         if other.data.checksum != data.checksum:
             raise ToolError(f"--whole-face {other.folder}: was trained on other data than {data.lmdb}")
-    net, found, labels = networks.load(run.deploy("cascade"), weights), {}, {}
-    for split in evaluation.SPLITS:
-        found[split], labels[split] = scores(net, data, split)
-    ones = {name: scored(found["val"][name], found["test"][name], labels, data.prior) for name in found["test"]}
-    table = [
-        {"score": name, **measures([one]), **difference("answer minus this", [ones["answer"]], one)}
-        for name, one in ones.items()
-    ]
-    training = networks.load(run.place("cascade") / "train_val.prototxt", weights, caffe.TRAIN)
-    written = {"joint.csv": table, "gradients.csv": [gradient_norms(training, given.batches)]}
-    if given.whole_face:
-        written["whole_face.csv"] = second_network(other, data, found, labels)
-    return written
+    net = networks.load(run.deploy("cascade"), weights)
+    validation, test = (scores(net, data, split, second) for split in ("val", "test"))
+    scored = {
+        name: [{"full network": scoring.Scored(faces, data.prior, validation[name])}] for name, faces in test.items()
+    }
+    out = given.run / "joint"
+    out.mkdir(exist_ok=True)
+    text = comparison.conclude(out, scored, dict.fromkeys(scored, run.stages["cascade"].images))
+    with current_folder(run.folder):  # where the paths in its prototxts start
+        path = pathlib.Path(run.places("cascade")["net"])
+        gradients = [gradient_norms(networks.load(path, weights.absolute(), caffe.TRAIN), given.batches)]
+    tables.write_csv(out / "gradients.csv", gradients)
+    return f"{text}\n\nnorms of the gradient, means of {given.batches} batches\n{tables.aligned(gradients)}"
 
 
 def main():
@@ -118,13 +99,10 @@ def main():
         metavar="RUN",
         help="A run on the same data whose stage whole_face is done, such as RUN itself (default: none).",
     )
-    add("--batches", type=count, default=8, help="Training batches for the gradient's norms (default: 8).")
+    add("--batches", type=int, default=8, help="Training batches for the gradient's norms (default: 8).")
     given = parser.parse_args()
     try:
-        for name, table in compare(given).items():
-            tables.show(table)
-            tables.write_csv(given.run / name, table)
-            print(given.run / name)
+        print(compare(given))
     except (ToolError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 

@@ -7,11 +7,10 @@ In joint training everything changes at once, and a variant takes hours. Here co
 scores come from the weights of the run's stage `average`, once for every face, as it is and mirrored; only task two and
 the head (eq. 4) are trained, in plain PyTorch, so a variant takes minutes and all of them see the same features.
 
-Regions: "region" is what the cascade uses, "theoretical" has the printed receptive fields, "whole map" has no region,
-and "mean true box" (data sets with boxes) is the same rectangle for all faces, so that it says nothing about the label.
-Variants of the loss and of the head's first weights are the rows of HEADS. Thresholds come from the validation split.
-Printed and written to task_two.csv: accuracy, balanced accuracy and average precision on the test split, and the
-difference of the answer to task one's score, with 95 % intervals over resampled faces, means over the seeds.
+Regions: "region" is what the cascade uses, "theoretical" has the printed receptive fields, "another attribute" the
+rectangles of the next one, and "whole map" is no region. HEADS are variants of the loss and of the head's first
+weights. Written to task_two/ in the run: means.csv, differences.csv (task one, frozen, less each answer) and
+differences.svg, as of `face-cascade ablation`.
 """
 
 import argparse
@@ -29,8 +28,8 @@ from python_layers import bilinear, regions
 from tools import networks
 from tools import run as runs
 from tools.errors import ToolError
-from tools.evaluate import calibration, localisation, scoring, tables
-from tools.evaluate.evaluation import read_data
+from tools.evaluate import comparison, localisation, scoring
+from tools.evaluate.evaluation import read_data, read_persons
 
 SPLITS = ("train", "val", "test")
 WARP, POOL = 10, 2
@@ -52,7 +51,6 @@ class Head:
 
 
 ALONE = Head(None)
-ACCURACY = calibration.TUNED, "accuracy"
 HEADS = {
     "head as in the cascade": Head(),
     "and a loss of task two's own": Head(own=1.0),
@@ -67,49 +65,41 @@ HEADS = {
 @dataclasses.dataclass
 class Features:
     """What the frozen layers give for F faces: labels (F, A) bool, vector (F, A, 2) of task one (absence negated, and
-    presence), score (F, A) of task one, roi: dict region -> (F, A, 384, 5, 5) float16."""
+    presence), score (F, A) of task one, roi: dict region -> (F, A, C, 5, 5) float16, persons (F,) or None."""
 
     labels: np.ndarray
     vector: np.ndarray
     score: np.ndarray
     roi: dict
+    persons: np.ndarray
 
 
-def mean_boxes(lmdb, attributes):
-    """The mean true box of each attribute on the test faces, (A, 4) in conv3 cells; None where one has no box."""
-    boxes = localisation.read_boxes(lmdb, "test", len(networks.read_labels(lmdb, "test", len(attributes))))
-    if not boxes or not all(any(name in one for one in boxes) for name in attributes):
-        return None
-    mean = [np.mean([one[name] for one in boxes if name in one], axis=0) for name in attributes]
-    edges = regions.cells_to_image(np.arange(table1.MAP_SIZE + 1.0))
-    return np.interp(mean, edges, np.arange(table1.MAP_SIZE + 1.0))
-
-
-def rectangles(mapper, boxes):
+def rectangles(mapper):
     """dict region -> function of a response (n, A, 4, 4) to rectangles (n, A, 4) in conv3 cells.
 
-    mapper: localisation.Mapper of the run; boxes: as mean_boxes gives them
+    mapper: localisation.Mapper of the run
     """
     theoretical = np.broadcast_to(regions.theoretical_rectangles(), mapper.rectangles.shape).astype(np.float32)
-    whole = np.array([[0, 0, table1.MAP_SIZE, table1.MAP_SIZE]], np.float32)
+    whole = np.array([0, 0, table1.MAP_SIZE, table1.MAP_SIZE], np.float32)
+    kinds = {
+        "region": mapper.rectangles,
+        "theoretical": theoretical,
+        "another attribute": np.roll(mapper.rectangles, -1, axis=0),
+        "whole map": np.broadcast_to(whole, mapper.rectangles.shape),
+    }
+    if len(mapper.rectangles) == 1:
+        del kinds["another attribute"]
+    return {
+        name: lambda response, of=of: regions.regions(response, mapper.average, of, mapper.threshold, mapper.weight)
+        for name, of in kinds.items()
+    }
 
-    def mapped(of_points):
-        return lambda response: regions.regions(response, mapper.average, of_points, mapper.threshold, mapper.weight)
 
-    def fixed(same):
-        return lambda response: np.broadcast_to(same, (*response.shape[:2], 4)).astype(np.float32)
-
-    kinds = {"region": mapped(mapper.rectangles), "theoretical": mapped(theoretical), "whole map": fixed(whole)}
-    if boxes is not None:
-        kinds["mean true box"] = fixed(boxes)
-    return kinds
-
-
-def extract(net, kinds, lmdb, split, faces, mirrored):
-    """Features of the first faces of a split. mirrored: whether each face is followed by its mirror image."""
-    labels = networks.read_labels(lmdb, split, networks.attributes_of(net))[: faces or None]
-    parts = []
-    images = (image for _, image in zip(range(len(labels)), networks.patches(lmdb, split)))
+def extract(net, kinds, data, split, faces):
+    """Features of the first faces of a split, 0 for all; each training face is followed by its mirror image."""
+    labels, mirrored = networks.read_labels(data.lmdb, split, networks.attributes_of(net)), split == "train"
+    labels, parts = labels[: faces or None], []
+    images = (image for _, image in zip(range(len(labels)), networks.patches(data.lmdb, split)))
     with tqdm(total=len(labels), unit="face", desc=f"features, {split}", disable=None) as bar:
         for some in networks.batches(images, EXTRACTED):
             given = [view for one in some for view in ((one, one[:, ::-1]) if mirrored else (one,))]
@@ -125,25 +115,23 @@ def extract(net, kinds, lmdb, split, faces, mirrored):
             bar.update(len(some))
     vector, score = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
     roi = {name: np.concatenate([part[2][name] for part in parts]) for name in kinds}
-    return Features(labels.repeat(2, axis=0) if mirrored else labels, vector.astype(np.float32), score, roi)
+    labels = labels.repeat(2, axis=0) if mirrored else labels
+    return Features(labels, vector.astype(np.float32), score, roi, read_persons(data, split, faces))
 
 
 # Training ---------------------------------------------------------------------------------------------------
 
 
 class TaskTwo(nn.Module):
-    """Rows conv4-t2 to conv6-t2 of table 1 and the head of eq. 4, for A attributes, as groups."""
+    """Rows conv4-t2 to conv6-t2 of table 1 and the head of eq. 4, for A attributes, as groups; width: of the run."""
 
-    def __init__(self, attributes, head):
+    def __init__(self, attributes, head, width):
         super().__init__()
-        channels, layers = table1.CONV3.channels, []
-        for row in table1.TASK_TWO:
-            layers += [
-                nn.Conv2d(
-                    channels * attributes, row.channels * attributes, row.kernel, 1, row.padding, groups=attributes
-                ),
-                nn.ReLU(),
-            ]
+        table, layers = table1.scaled(width), []
+        channels = table.conv3.channels
+        for row in table.task_two:
+            shape = channels * attributes, row.channels * attributes, row.kernel, 1, row.padding
+            layers += [nn.Conv2d(*shape, groups=attributes), nn.ReLU()]
             nn.init.kaiming_normal_(layers[-2].weight, nonlinearity="relu")
             nn.init.zeros_(layers[-2].bias)
             channels = row.channels
@@ -154,40 +142,32 @@ class TaskTwo(nn.Module):
             self.bias = nn.Parameter(torch.zeros(attributes))
 
     def forward(self, roi, vector):
-        """roi (n, A, 384, 5, 5), vector (n, A, 2) -> the answer's logits and task two's score, (n, A) each."""
+        """roi (n, A, C, 5, 5), vector (n, A, 2) -> the answer's logits and task two's score, (n, A) each."""
         score = self.body(roi.flatten(1, 2)).amax(dim=(-1, -2))
         if not self.head.first:
             return score, score
         if self.training and self.head.dropped:
             vector = vector * (torch.rand(len(vector), 1, 1) >= self.head.dropped)
-        answer = (torch.cat([vector, score[..., None]], -1) * self.weight).sum(-1) + self.bias
-        return answer, score
+        return (torch.cat([vector, score[..., None]], -1) * self.weight).sum(-1) + self.bias, score
 
 
 def balanced(labels, size, rng):
     """Numbers of faces (size, A) for a batch, of which half are positive for each attribute."""
-    columns = []
-    for label in labels.T:
-        halves = [rng.choice(np.flatnonzero(label == wanted), size // 2) for wanted in (False, True)]
-        columns.append(np.concatenate(halves))
-    return np.stack(columns, axis=1)
+    halves = [[rng.choice(np.flatnonzero(column == wanted), size // 2) for wanted in (0, 1)] for column in labels.T]
+    return np.stack([np.concatenate(pair) for pair in halves], axis=1)
 
 
-def train(features, region, head, iterations, batch, seed):
+def train(features, region, head, given, width, seed):
     """A trained TaskTwo. Adam, its rate falling from 0.001 to 0 along half a cosine."""
     torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    attributes = features.labels.shape[1]
-    net = TaskTwo(attributes, head).train()
+    rng, each = np.random.default_rng(seed), np.arange(features.labels.shape[1])
+    net = TaskTwo(len(each), head, width).train()
     solver = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(solver, iterations)
-    each = np.arange(attributes)
-    for _ in range(iterations):
-        numbers = balanced(features.labels, batch, rng)
-        roi, vector, label = (
-            torch.from_numpy(array[numbers, each]).float()
-            for array in (features.roi[region], features.vector, features.labels)
-        )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(solver, given.iterations)
+    for _ in range(given.iterations):
+        numbers = balanced(features.labels, given.batch, rng)
+        arrays = features.roi[region], features.vector, features.labels
+        roi, vector, label = (torch.from_numpy(array[numbers, each]).float() for array in arrays)
         answer, score = net(roi, vector)
         loss = nn.functional.binary_cross_entropy_with_logits(answer, label)
         if head.own:
@@ -199,86 +179,40 @@ def train(features, region, head, iterations, batch, seed):
     return net.eval()
 
 
-def scores(net, features, region):
-    """The answer's logits and task two's scores on all faces, (F, A) each."""
+def answers(net, features, region):
+    """The answer's logits on all faces, (F, A)."""
     parts = []
     with torch.no_grad():
         for start in range(0, len(features.labels), 200):
-            some = slice(start, start + 200)
-            roi = torch.from_numpy(features.roi[region][some]).float()
-            parts.append(net(roi, torch.from_numpy(features.vector[some])))
-    return [torch.cat(column).numpy() for column in zip(*parts)]
-
-
-# Comparison -------------------------------------------------------------------------------------------------
-
-
-def scored(val, test, labels, prior):
-    """scoring.Scored of test scores, with thresholds tuned on validation scores. labels: dict split -> (F, A)."""
-    return scoring.Scored(test, labels["test"], prior, (val, labels["val"]))
-
-
-def measures(ones):
-    """Columns of a table: means over the seeds of Scored `ones`."""
-
-    def mean(*key):
-        return float(np.mean([scoring.with_mean(one.values[key])[-1] for one in ones]))
-
-    return {
-        "accuracy": mean(*ACCURACY),
-        "balanced accuracy": mean(calibration.TUNED, "balanced_accuracy"),
-        "average precision": mean(None, scoring.PRECISION),
-    }
-
-
-def difference(title, ones, reference):
-    """Columns of a table: Scored `ones`, one per seed, less a Scored, with 95 % intervals over the faces.
-
-    Of the tuned accuracy and of average precision, which does not depend on the choice of thresholds.
-    """
-    columns = {}
-    for name, key in (("accuracy", ACCURACY), ("average precision", (None, scoring.PRECISION))):
-        by_seed, low, high = scoring.over_seeds(ones, [reference] * len(ones), key)
-        columns.update({f"{title}: {name}": float(np.mean(by_seed)), f"{name} low": low, f"{name} high": high})
-    return columns
+            roi = torch.from_numpy(features.roi[region][start : start + 200]).float()
+            parts.append(net(roi, torch.from_numpy(features.vector[start : start + 200]))[0])
+    return torch.cat(parts).numpy()
 
 
 def compare(given):
-    """Run the comparison and return the rows of the table. Raises ToolError, OSError."""
+    """Run the comparison, write its tables and return their text. Raises ToolError, OSError."""
     run = runs.Run.read(given.run)
-    net = networks.load(run.deploy("region"), run.weights("average"))
-    data = read_data(run.data.lmdb)
-    mapper = localisation.Mapper.of(net, run.deploy("region"))
-    kinds = rectangles(mapper, mean_boxes(run.data.lmdb, data.attributes))
-    splits = {
-        split: extract(net, kinds, run.data.lmdb, split, given.faces if split == "train" else 0, split == "train")
-        for split in SPLITS
-    }
-    labels = {split: features.labels for split, features in splits.items()}
-    one = scored(splits["val"].score, splits["test"].score, labels, data.prior)
-    table = []
+    net = networks.load(run.deploy("average"), run.weights("average"))
+    run.check_data()
+    data, width = read_data(run.lmdb), run.network().width
+    kinds = rectangles(localisation.Mapper.of(net, run.deploy("average")))
+    splits = {split: extract(net, kinds, data, split, given.faces if split == "train" else 0) for split in SPLITS}
 
-    def add(name, kind, ones):
-        table.append({"answer": name, "region": kind, **measures(ones), **difference("minus task one", ones, one)})
+    def scored(scores):
+        faces = {split: scoring.Faces(scores(of), of.labels, of.persons) for split, of in splits.items()}
+        return {"full network": scoring.Scored(faces["test"], data.prior, faces["val"])}
 
-    add("task one, frozen", "", [one])
     cases = [("task two alone", ALONE, kind) for kind in kinds]
     cases += [(name, head, "region") for name, head in HEADS.items()]
     cases += [(name, HEADS[name], "whole map") for name in list(HEADS)[:2]]
-    seeds = [int(seed) for seed in given.seeds.split(",")]
+    frozen = scored(lambda features: features.score)
+    found = {"task one, frozen": [frozen] * len(given.seeds)}
     for name, head, kind in tqdm(cases, desc="variants", unit="variant", disable=None):
-        nets = [train(splits["train"], kind, head, given.iterations, given.batch, seed) for seed in seeds]
-        (answers, twos) = ([], [])
-        for net in nets:
-            val, test = (scores(net, splits[split], kind) for split in SPLITS[1:])
-            answers.append(scored(val[0], test[0], labels, data.prior))
-            twos.append(scored(val[1], test[1], labels, data.prior))
-        add(name, kind, answers)
-        if head.first:
-            add("  task two's score in it", kind, twos)
-            weights = torch.stack([net.weight.detach() for net in nets]).mean(dim=(0, 1)).tolist()
-            table[-2]["head"] = " ".join(f"{weight:.2f}" for weight in weights)
-    return table
+        nets = [train(splits["train"], kind, head, given, width, seed) for seed in given.seeds]
+        found[f"{name}, {kind}"] = [scored(lambda of, net=net, kind=kind: answers(net, of, kind)) for net in nets]
+    out = given.run / "task_two"
+    out.mkdir(exist_ok=True)
+    return comparison.conclude(out, found, dict.fromkeys(found, given.iterations * given.batch))
 
 
 def main():
@@ -291,12 +225,10 @@ def main():
     add("--seeds", default="1,2", help="Seeds, separated by commas (default: 1,2).")
     given = parser.parse_args()
     try:
-        table = compare(given)
+        given.seeds = [int(seed) for seed in given.seeds.split(",")]
+        print(compare(given))
     except (ToolError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    tables.show(table)
-    tables.write_csv(given.run / "task_two.csv", table)
-    print(given.run / "task_two.csv")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ ARROWS = (
 # Folders from the highest to the lowest: (name, its parts from the highest to the lowest or a line of words).
 FOLDERS = (
     ("benchmarks", ("measuring scripts",)),
-    ("tools", ("demo, cli", "export", "report", "predict", "evaluate", "train", "install", "run, errors ...")),
+    ("tools", ("model, demo, cli", "export", "report", "predict", "evaluate", "train", "install", "run, errors ...")),
     ("python_layers", ("RegionMapper, RoIWarp, EarlyStopping, BalancedData",)),
     ("models", ("table 1, options, generator of prototxts",)),
     ("data_prep", ("synthetic", "check", "build", "plan", "sources", "faces", "store", "files, geometry ...")),

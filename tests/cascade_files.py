@@ -34,11 +34,12 @@ def write_weights(model, path, gain=8, with_average=True):
             weights = rng.normal(0, (2 / blobs[0].data[0].size) ** 0.5, blobs[0].data.shape)
             blobs[0].data[...] = weights - weights.mean(axis=(1, 2, 3), keepdims=True)
     if "conv7" in net.params:
-        net.params["conv7"][0].data[...] *= 8
-    if "region_mapper" in net.params:
-        net.params["region_mapper"][0].data[...] = rng.uniform(0, 1, (2, 4, 4))
-        low = rng.uniform(0, 7, (2, 4, 4, 2))
-        net.params["region_mapper"][1].data[...] = np.concatenate([low, low + rng.uniform(0.5, 6, low.shape)], axis=-1)
+        net.params["conv7"][0].data[...] *= gain
+    if "region_mapper" in net.params and with_average:
+        average, rectangles = net.params["region_mapper"]
+        average.data[...] = rng.uniform(0, 1, average.data.shape)
+        low = rng.uniform(0, 7, (*average.data.shape, 2))
+        rectangles.data[...] = np.concatenate([low, low + rng.uniform(0.5, 6, low.shape)], axis=-1)
     net.save(str(path))
     # As after training: Caffe stores the layers of the data, too, with their paths.
     stored = caffe_pb2.NetParameter.FromString(path.read_bytes())

@@ -1,102 +1,100 @@
-"""Writes an evaluation without a trained network: LMDBs, weights and the files of evaluate, with any text in them."""
+"""Runs that are evaluated without training: networks with random weights, on patterns in place of known persons."""
 
-import json
+import shutil
 
 import numpy as np
-from caffe.proto import caffe_pb2
+from cascade_files import write_weights
 
-from data_prep.files import sha256
-from data_prep.store import databases, manifest
-from tools.evaluate import localisation, results, scoring
-from tools.evaluate.calibration import ScoreCalibration
+from data_prep.files import sha256, write_json
+from data_prep.geometry import PATCH_SIZE
+from data_prep.store import databases, image_list, manifest
+from models import generate
+from models.options import NetworkOptions
+from tools import record
+from tools import run as runs
+from tools.evaluate import evaluate
+from tools.evaluate.settings import EvaluateSettings
 
-FACES = 12
-ATTRIBUTES = ["Male", "Smiling"]  # of the manifest, whose only texts are names
-
-
-def weights_file(path):
-    """A small .caffemodel."""
-    message = caffe_pb2.NetParameter()
-    blob = message.layer.add(name="head", type="Convolution").blobs.add()
-    blob.shape.dim.extend((2, 3))
-    blob.data.extend(range(6))
-    path.write_bytes(message.SerializeToString())
-
-
-KINDS = ("region", "cascade", "whole_face")
+ATTRIBUTES = ("Eyeglasses", "Male")
+FACES = {"train": 8, "val": 12, "test": 24}
+OF_PERSON = 3  # faces of one person
+BOX = [0, 0, 100, 100]
+SETTINGS = EvaluateSettings(resamples=20)
+ALL = ("region", "average", "cascade", "whole_face")
 
 
-def make(folder, attributes, names, word="plain", boxes=False, seed=0):
-    """An evaluation folder of up to three networks, with `word` where any text is allowed; returns it and its result.
+def labels(split, attributes=ATTRIBUTES):
+    """Labels (N, A) bool of a split: the first attribute of every second face, the others of two in three."""
+    faces = np.arange(FACES[split])[:, np.newaxis] + np.arange(len(attributes))
+    return np.concatenate([faces[:, :1] % 2 == 0, faces[:, 1:] % 3 > 0], axis=1)
 
-    names: of the networks, which are KINDS in this order; boxes: whether true boxes lie beside the faces
-    """
-    rng = np.random.default_rng(seed)
-    lmdb, out = folder / f"lmdb {word}", folder / "evaluation"
-    for place in (lmdb, out):
-        place.mkdir(parents=True)
-    labels = np.arange(FACES * len(attributes)).reshape(FACES, -1) % 3 > 0
-    pictures = [databases.image_datum(rng.integers(0, 255, (224, 224, 3), np.uint8), "png") for _ in range(FACES)]
-    databases.write_lmdb(lmdb / "test_images", pictures, FACES, "test")
-    (lmdb / "manifest.json").write_text(json.dumps({"attributes": ATTRIBUTES}))
-    count = len(attributes)
-    networks, scored = {}, {}
-    true = [dict.fromkeys(attributes, [0, 0, 100, 100])] * FACES
-    if boxes:
-        (lmdb / "test_boxes.json").write_text(json.dumps(true))
-    for name, kind in zip(names, KINDS):
-        score = rng.normal(size=(FACES, count)) + labels
-        blobs = {"region": {"max_d": score}, "whole_face": {"logits": 2 * score}}.get(kind)
-        blobs = blobs or {"max_d": score, "logits": 2 * score}
-        average = rng.uniform(0, 1, (count, 4, 4))
-        rectangles = np.tile([0.0, 0.0, 13.0, 13.0], (count, 4, 4, 1))
-        response = rng.uniform(0, 1, (FACES, count, 4, 4))
-        mapper = localisation.Mapper(average, rectangles, 0.5, 0.5)
-        arrays = {"average": average, "rectangles": rectangles, "threshold": 0.5, "average_weight": 0.5}
-        path = results.arrays_path(out, name)
-        regions = mapper.regions(response)
-        arrays = {} if kind == "whole_face" else {**arrays, "response": response, "rois_image": regions}
-        validation = {f"validation_{blob}": values for blob, values in blobs.items()}
-        results.write_arrays(path, labels=labels, validation_labels=labels, **blobs, **validation, **arrays)
-        found = {results.RAW: mapper.regions(response, revise=False), results.REVISED: regions}
-        file = folder / f"{kind} {word}.caffemodel"
-        weights_file(file)
-        rows = []
-        for title, blob in results.SCORES.items():
-            if blob in blobs:
-                validation = blobs[blob], labels
-                scored[name] = scoring.Scored(blobs[blob], labels, np.full(count, 0.5), validation, resampled=20)
-                rows += scored[name].rows(title, attributes)
-        networks[name] = results.NetworkResult(
-            file=str(file),
-            checksum=sha256(file),
-            network=kind,
-            engine=f"engine {word}",
-            device=f"cpu {word}",
-            cores=2,
-            faces_per_second=3.5,
-            arrays=sha256(path),
-            calibration={blob: ScoreCalibration([0.0] * count, [1.0] * count, [0.0] * count) for blob in blobs},
-            rows=rows,
-            regions=None if kind == "whole_face" else localisation.rows(found, true, attributes),
+
+def write_lmdb(folder, attributes=ATTRIBUTES, persons=True, boxes=True, **described):
+    """Write LMDBs in the stream form, without training records; described: further fields of the Manifest."""
+    folder.mkdir(parents=True)
+    rng, names, parts = np.random.default_rng(0), [], []
+    for split, faces in FACES.items():
+        names += [f"{split} {number}" for number in range(faces)]
+        parts += [image_list.SPLITS[split]] * faces
+        if split == "train":
+            continue
+        rows = labels(split, attributes)
+        blocks = rng.uniform(0, 150, (faces, 7, 7, 3)) + 100 * rows[:, :1, np.newaxis, np.newaxis]
+        pictures = blocks.astype(np.uint8).repeat(PATCH_SIZE // 7, axis=1).repeat(PATCH_SIZE // 7, axis=2)
+        images = [databases.image_datum(picture, "png") for picture in pictures]
+        databases.write_lmdb(folder / f"{split}_images", images, faces, split)
+        databases.write_lmdb(folder / f"{split}_labels", map(databases.label_datum, rows.astype(int)), faces, split)
+        if boxes:
+            true = [{name: BOX for name, present in zip(attributes, row) if present} for row in rows]
+            write_json(folder / f"{split}_boxes.json", true)
+    of = [f"{name.split()[0]} {int(name.split()[1]) // OF_PERSON}" if persons else "" for name in names]
+    hashes = np.arange(len(names) * image_list.DIGEST, dtype=np.uint8).reshape(len(names), -1)
+    image_list.write(folder, image_list.ImageList(names, of, hashes, np.array(parts, np.uint8)))
+    write_manifest(folder, attributes, **described)
+    return folder
+
+
+def write_manifest(folder, attributes=ATTRIBUTES, **described):
+    """Write the manifest of such LMDBs, with the checksums of its files."""
+    splits = {
+        split: manifest.Split(faces, dict(zip(attributes, map(int, labels(split, attributes).sum(axis=0)))))
+        for split, faces in FACES.items()
+    }
+    described = {"source": manifest.Source("celeba", "faces"), "synthetic": True, **described}
+    checksums = manifest.checksums(folder)
+    manifest.write(folder, manifest.Manifest(list(attributes), splits=splits, checksums=checksums, **described))
+
+
+def write_run(folder, lmdb, stages=ALL, gain=4):
+    """A run on LMDBs whose stages of these names are done, with random weights."""
+    attributes = manifest.read(lmdb).attributes
+    generate.write(folder, NetworkOptions(attributes, batch=2, width=1 / 16, lmdb=lmdb, form="stream"))
+    run = runs.Run.create(folder, lmdb, record.Settings(engine="torch", network={"batch": 2, "width": 1 / 16}))
+    for number, stage in enumerate(stages):
+        path = folder / stage / f"{stage}.caffemodel"
+        path.parent.mkdir(exist_ok=True)
+        with_average = stage in ("average", "cascade")
+        write_weights(run.deploy(stage), path, gain, with_average)
+        checksum, iterations = sha256(path), {} if stage == "average" else {"iterations": 4, "images": 8 * (1 + number)}
+        deploy = None if stage == "average" else sha256(run.deploy(stage))
+        run.stages[stage] = record.Stage(
+            {"data": run.data.checksum}, "done", f"{stage}/{path.name}", checksum, deploy, **iterations
         )
-    result = results.EvaluationResult(
-        version=results.VERSION,
-        date="2026-11-25 10:00 UTC",
-        commit=f"commit {word}",
-        lmdb=str(lmdb),
-        data=sha256(lmdb / manifest.NAME),
-        source=f"source {word}",
-        split="test",
-        faces=FACES,
-        attributes=list(attributes),
-        prior=[0.5] * count,
-        tuned_for="accuracy",
-        resamples=20,
-        synthetic_faces=True,
-        networks=networks,
-        differences=scoring.differences(scored),
-        published=[],
-    )
-    results.write(out, result)
-    return out, result
+    run.write()
+    return run
+
+
+def make(folder, stages=ALL, settings=SETTINGS, **described):
+    """An evaluated run in a folder; described: as of write_lmdb."""
+    run = write_run(folder / "run", write_lmdb(folder / "lmdb", **described), stages)
+    evaluate.evaluate(run, settings)
+    return run
+
+
+def copied(folder, place):
+    """The Run in a copy of a folder that holds `run` and its LMDBs `lmdb`."""
+    shutil.copytree(folder, place, dirs_exist_ok=True)
+    run = runs.Run.read(place / "run")
+    run.data.lmdb = str(place / "lmdb")
+    run.write()
+    return run

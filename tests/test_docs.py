@@ -57,9 +57,7 @@ def parse(name, words):
     if command.caffe == "run":
         parser.add_argument("--caffe")
     try:
-        arguments = parser.parse_args(words)
-        if name == "ablation":
-            module.names_of(arguments.variants)
+        parser.parse_args(words)
     except SystemExit as ended:
         assert ended.code == 0, f"face-cascade {name} {shlex.join(words)}: options or values that it does not know"
 

@@ -3,21 +3,17 @@
 import os
 import pathlib
 import shutil
-import sys
 
 import caffe
 from caffe import snapshot
+from caffe.proto import caffe_pb2
 
 from data_prep import files
 from data_prep.build.builder import build
 from data_prep.sources.opening import open_source
 from data_prep.synthetic import synthetic_faces
-from tools.evaluate import calibration
 from tools.record import Stage
 from tools.run import Run
-
-sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
-import evaluation_files  # noqa: E402
 
 ATTRIBUTES = ["Male", "Smiling"]
 NET = """
@@ -84,27 +80,23 @@ def trained(folder):
 
 
 def records(folder):
-    """A run's record, an evaluation, and a calibration, with the weights that they name."""
+    """A run's record with the weights that it names, and a log."""
     run = Run.create(folder / "run", folder / "compact")
     run.settings.engine = "torch"
     run.settings.network = {"batch": 2, "alpha": 1.0}
     run.settings.solver = {"region": {"max_iter": "4"}, "cascade": {"stepvalue": "2 3"}}
     (folder / "run/region").mkdir(parents=True)
     weights = folder / "run/region/region_iter_4.caffemodel"
-    evaluation_files.weights_file(weights)
+    message = caffe_pb2.NetParameter()
+    blob = message.layer.add(name="conv7", type="Convolution").blobs.add()
+    blob.shape.dim.extend((2, 3))
+    blob.data.extend(range(6))
+    weights.write_bytes(message.SerializeToString())
     inputs = {"network.alpha": 1.0, "data": run.data.checksum}
     told = {"iterations": 4, "images": 8, "seconds": 2.5, "images_per_second": 3.5, "made_with": {"engine": "torch"}}
     run.stages["region"] = Stage(inputs, "done", str(weights.relative_to(run.folder)), files.sha256(weights), **told)
     run.stages["cascade"] = Stage(dict(inputs), "failed", message="the loss is not finite")
     run.write()
-    score = calibration.ScoreCalibration([0.1, -0.2], [1.0, 2.5], [0.0, 0.5])
-    checksum = files.sha256(weights)
-    entry = calibration.Calibration(checksum, "0" * 64, ATTRIBUTES, [0.5, 0.4], 0, "accuracy", {"max_d": score})
-    calibration.write(weights, entry)
-    (folder / "calibration").mkdir()
-    shutil.move(weights.with_name(calibration.NAME), folder / "calibration")
-    shutil.copy(weights, folder / "calibration/region_iter_4.caffemodel")
-    evaluation_files.make(folder / "evaluated", ATTRIBUTES, ["region", "cascade"])
     (folder / "logs/region").mkdir(parents=True)
     lines = ["Iteration 0, Testing net (#0)", "    Test net output #0: loss = 0.69 (* 1 = 0.69 loss)"]
     lines += [f"Iteration {n} (2.5 iter/s, 1s/1 iters), loss = 0.{n}e-2" for n in range(5)]

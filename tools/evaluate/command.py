@@ -4,45 +4,26 @@
     face-cascade evaluate --run .           networks trained with Caffe's own commands, to build/evaluation
 
 Training batches are balanced and the test set is not, so three decisions are reported: p > 0.5; the logit corrected by
-the prior of the training set (prior-corrected); thresholds tuned on the validation split (tuned). For each decision:
-accuracy, balanced accuracy (mean of the accuracies on positives and on negatives) and F1; and average precision, which
-needs no decision. Intervals are bias-corrected 95 % intervals of bootstrap resamples of the persons on the faces (of
+the prior of the training set (prior-corrected); decision thresholds tuned on the validation split (tuned). For each
+decision: accuracy, balanced accuracy (mean of the accuracies on positives and on negatives) and F1; and average
+precision, which needs no decision. The 95 % intervals are those of bootstrap resamples of the persons on the faces (of
 the faces, where persons are not known), those of the validation split included; all scores see the same resamples, so
 that differences are paired.
 
 Written to RUN/evaluation: tables.txt and evaluation.csv (all numbers), evaluation.json and NAME.npz (read by report),
 and, where a network maps regions, regions.png (found regions; white: true boxes) and NAME-figure4.png (as the paper's,
-with the response maps). Thresholds, priors and the calibration of probabilities go to calibration.json beside the
-weights, for predict and export; those of a quick look (--faces) only if there are none of all faces.
+with the response maps). Decision thresholds, priors and the calibration of probabilities go to calibration.json beside
+the weights, for predict and export; those of a quick look (--faces) only where there are none of all faces.
 
 Outputs that were computed before from the same weights and data are used again: after an interruption, with another
 stage trained, or with another --tune or --resamples.
 """
 
-import dataclasses
-import pathlib
-
-from data_prep.settings import add_options, given, setting
+from data_prep.settings import add_options, given
 from tools import run as runs
 from tools.errors import ToolError
-
-MEASURES = ("accuracy", "balanced_accuracy", "f1")
-
-
-@dataclasses.dataclass
-class EvaluateSettings:
-    """The user's settings of an evaluation."""
-
-    split: str = setting("test", "The split to evaluate on", choices=("val", "test"))
-    faces: int = setting(0, "Use only the first N faces of a split, for a quick look; 0 for all", least=0)
-    tune: str = setting(
-        "accuracy",
-        "The measure that thresholds are tuned for, from probabilities calibrated on the validation split; for "
-        "accuracy the threshold is where the probability is 0.5",
-        choices=MEASURES,
-    )
-    resamples: int = setting(1000, "The number of bootstrap resamples", least=1)
-    batch: int = setting(16, "Faces per forward pass; lower it to save memory", least=1)
+from tools.evaluate.settings import EvaluateSettings
+from tools.locking import locked
 
 
 def add_arguments(parser):
@@ -61,7 +42,9 @@ def run(arguments):
 
     found = runs.Run.read(arguments.run)
     if arguments.lmdb:
-        move_data(found, arguments.lmdb)
+        with locked(found.output):
+            found = runs.Run.read(arguments.run)  # again, because another process may have changed it before
+            move_data(found, arguments.lmdb)
     settings = EvaluateSettings(**given(arguments, EvaluateSettings))
     evaluate.evaluate(found, settings, arguments.device, arguments.restart)
     return 0
@@ -70,14 +53,8 @@ def run(arguments):
 def move_data(run, lmdb):
     """Record that the LMDBs of a run are elsewhere now. Raises ToolError unless they are the same data."""
     found = runs.read_data(lmdb, run.folder)
-    if found.checksum != run.data.checksum:
+    unknown = not run.data.checksum  # of weights that were handed on, which only tell their attributes
+    if found.attributes != run.attributes or not (unknown or found.checksum == run.data.checksum):
         raise ToolError(f"--lmdb {lmdb}: holds other data than {run.folder} was trained on")
-    run.data.lmdb = found.lmdb
+    run.data = found
     run.write()
-
-
-def listing(out):
-    """One line that lists the files of an evaluation."""
-    out = pathlib.Path(out)
-    rest = ", ".join(sorted(path.name for path in out.iterdir() if path.name[0] != "." and path.name != "tables.txt"))
-    return f"{out}: tables.txt (all tables), {rest}"

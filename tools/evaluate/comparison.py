@@ -1,9 +1,15 @@
-"""Differences between variants of an ablation, over the same faces and seeds, with intervals."""
+"""Networks side by side, over the same faces and several seeds: tables of means and of differences, and a chart."""
 
 import numpy as np
 
-from tools.evaluate import results, scoring
-from tools.evaluate.calibration import DECISIONS
+from tools.evaluate import chart, results, scoring
+from tools.evaluate.calibration import PRIOR_CORRECTED
+from tools.evaluate.tables import aligned, write_csv
+
+INSIDE = "the task one inside it"
+# Printed and drawn; the CSV files hold all measures.
+SHOWN = (f"accuracy, {PRIOR_CORRECTED}", "average precision")
+COLUMNS = ("minus", "difference", "difference low", "difference high", "low seeds too", "high seeds too", "by seed")
 
 
 def scores_of(run, network):
@@ -17,39 +23,59 @@ def scores_of(run, network):
     return {title: scoring.of_arrays(arrays, blob, result) for title, blob in results.SCORES.items() if blob in arrays}
 
 
-def difference(ones, others, decision):
-    """Mean difference of two lists of scoring.Scored, one per seed, of the same faces: dict column -> number.
+def conclude(folder, scored, images):
+    """Write means.csv, differences.csv and differences.svg; returns the text of the compact tables.
 
-    decision: one of calibration.DECISIONS; average precision needs none
-    The value is the mean over seeds of the difference of the means over attributes.
-    The interval is that of bootstrap resamples of the test and validation persons, the same ones for all seeds and
-    variants, each averaged over the seeds: what other faces would change. "Seeds too": seeds are resampled as well.
-    `by seed` lists the difference of each.
+    scored: dict network -> list, one per seed, of what scores_of returns; the first network is compared with the
+    others. images: dict network -> training images per attribute. Raises OSError.
     """
-    columns = {}
-    for key in ((decision, "accuracy"), (decision, "balanced_accuracy"), (None, scoring.PRECISION)):
-        by_seed, faces, both = scoring.over_seeds(ones, others, key)
-        measure = key[1].replace("_", " ")
-        columns[measure] = float(np.mean(by_seed))
-        columns[f"{measure} low"], columns[f"{measure} high"] = faces
-        if len(by_seed) > 1:
-            columns[f"{measure} low, seeds too"], columns[f"{measure} high, seeds too"] = both
-        columns[f"{measure} by seed"] = " ".join(f"{value:+.4f}" for value in by_seed)
-    return columns
+    first, rows = next(iter(scored)), means(scored, images)
+    write_csv(folder / "means.csv", rows)
+    keys = [key for title in SHOWN for key in (title, f"{title}, spread")]
+    parts = ["means over the seeds, and their standard deviations", aligned(rows, ["network", "seeds", *keys])]
+    found = differences(scored, first)
+    if found:
+        write_csv(folder / "differences.csv", found)
+        panels = {title: [row for row in found if row.measure == title] for title in SHOWN}
+        chart.write(folder / "differences.svg", f"{first} minus ...", panels)
+        for title, of_measure in panels.items():
+            parts += [f"\n{first} minus the others, {title}; 95 % intervals of resampled persons, and of seeds too"]
+            parts += [aligned(of_measure, COLUMNS, digits=4)]
+    return "\n".join(parts)
 
 
-def rows(scored, reference):
-    """How much better the reference variant is than each other one, and than the task one inside it: list of dicts.
+def means(scored, images):
+    """A row per network: means over its seeds, and standard deviations ("spread"), of every measure of its answer."""
+    rows = []
+    for name, seeds in scored.items():
+        row = {"network": name, "seeds": len(seeds), "images per attribute": images[name]}
+        for key in answer(seeds[0]).values:
+            values, title = [answer(one).values[key][-1] for one in seeds], heading(key)
+            row[title] = float(np.mean(values))
+            row[f"{title}, spread"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        rows.append(row)
+    return rows
 
-    There is one for each decision.
-    scored: dict variant -> list, one per seed, of what scores_of returns; reference: a variant
-    """
-    answers = {name: [list(one.values())[-1] for one in ones] for name, ones in scored.items()}
-    own = answers.pop(reference)
-    if len(scored[reference][0]) > 1:
-        answers = {"the task one inside it": [one["task one"] for one in scored[reference]], **answers}
+
+def differences(scored, first):
+    """How much better one network is than each other one, and than the task one inside it: scoring.SeedDifferences."""
+    ours = [answer(one) for one in scored[first]]
+    others = {name: [answer(one) for one in seeds] for name, seeds in scored.items() if name != first}
+    if len(scored[first][0]) > 1:
+        others = {INSIDE: [one["task one"] for one in scored[first]], **others}
     return [
-        {"variant": reference, "minus": name, "decision": decision, **difference(own, others, decision)}
-        for name, others in answers.items()
-        for decision in DECISIONS
+        scoring.SeedDifference(first, name, heading(key), **scoring.over_seeds(ours, theirs, key))
+        for name, theirs in others.items()
+        for key in ours[0].values
     ]
+
+
+def answer(scored):
+    """The Scored of the answer among those that scores_of returns."""
+    return list(scored.values())[-1]
+
+
+def heading(key):
+    """The title of a key of scoring.Scored: "accuracy, tuned"; "average precision", which needs no decision."""
+    decision, measure = key
+    return measure.replace("_", " ") + (f", {decision}" if decision else "")

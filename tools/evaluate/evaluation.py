@@ -11,11 +11,14 @@ from tqdm import tqdm
 from data_prep.files import sha256
 from data_prep.store import image_list
 from data_prep.store import manifest as manifests
-from tools import model_files, networks
+from tools import networks
 from tools.errors import ToolError
 from tools.evaluate import calibration, localisation, results, scoring
 
 BLOBS = (*results.SCORES.values(), "rois_image", "response")
+
+
+# Faces ------------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass
@@ -46,50 +49,52 @@ def read_data(lmdb):
             raise ToolError(f"{lmdb}: {error}")
     if not ((prior > 0) & (prior < 1)).all():
         raise ToolError(f"{lmdb}: an attribute has no positive or no negative training image; build the LMDBs again")
-    kind = manifest.kind or ""
-    attributes = list(manifest.attributes)
+    attributes, kind = list(manifest.attributes), manifest.kind or ""
     return Data(pathlib.Path(lmdb), manifests.checksum(lmdb), attributes, prior, kind, manifest.synthetic)
 
 
-def read_labels(data, split, settings):
-    """The labels of the faces of a split that the settings ask for, (N, A) bool. Raises ToolError."""
-    return networks.read_labels(data.lmdb, split, len(data.attributes))[: settings.faces or None]
+def read_labels(data, split, faces):
+    """The labels (N, A) bool of the first faces of a split, 0 for all. Raises ToolError."""
+    return networks.read_labels(data.lmdb, split, len(data.attributes))[: faces or None]
 
 
-def read_groups(data, split, settings):
-    """For each face of a split the number of its person, (N,), or None where persons are unknown. Raises ToolError."""
+def read_persons(data, split, faces):
+    """The numbers of the persons on these faces, (N,), or None where persons are not known. Raises ToolError."""
     try:
-        groups = image_list.read(data.lmdb).groups(split)
+        persons = image_list.read(data.lmdb).groups(split)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise ToolError(str(error))
-    return None if groups is None else groups[: settings.faces or None]
+    return None if persons is None else persons[: faces or None]
+
+
+# Outputs of networks ----------------------------------------------------------------------------------------
 
 
 def responses(net, data, split, settings, blobs=BLOBS):
-    """Scores and regions of a split: dict blob -> (N, ...) array, and the labels (N, A) bool. Raises ToolError.
+    """Outputs of a net on a split: dict blob -> (N, ...) array, with the labels (N, A) bool as "labels", and as
+    "persons" their numbers (N,) where they are known. Raises ToolError.
 
-    blobs: names of the blobs to keep; those that the net does not have are left out
+    settings: EvaluateSettings; blobs: names of the blobs to keep; those that the net does not have are left out
     """
-    blobs = [name for name in blobs if name in net.blobs]
-    labels = read_labels(data, split, settings)
+    labels, blobs = read_labels(data, split, settings.faces), [name for name in blobs if name in net.blobs]
     images = (patch for _, patch in zip(range(len(labels)), networks.patches(data.lmdb, split)))
     parts = []
     with tqdm(total=len(labels), unit="face", desc=split, disable=None) as bar:
         for patches in networks.batches(images, settings.batch):
             parts.append(networks.forward(net, patches, blobs))
             bar.update(len(patches))
-    images = sum(len(part[blobs[0]]) for part in parts)
-    if images != len(labels):
-        raise ToolError(f"{data.lmdb}: {split} has {len(labels)} labels and {images} images; build the LMDBs again")
     outputs = {name: np.concatenate([part[name] for part in parts]) for name in blobs}
+    if len(outputs[blobs[0]]) != len(labels):
+        raise ToolError(
+            f"{data.lmdb}: {split} has {len(labels)} labels and {len(outputs[blobs[0]])} images; build the LMDBs again"
+        )
     for name, values in outputs.items():
         if not np.isfinite(values).all():
-            raise ToolError(
-                f"{data.lmdb}: {split}: output {name} of the network is not finite; use an earlier snapshot"
-            )
-    return outputs, labels
+            raise ToolError(f"{split}: output {name} of the network is not finite; use an earlier snapshot")
+    persons = read_persons(data, split, settings.faces)
+    return {**outputs, "labels": labels, **({} if persons is None else {"persons": persons})}
 
 
 def engine():
@@ -98,116 +103,104 @@ def engine():
 
 
 class Evaluation:
-    """One file of weights on a split. model: its deploy prototxt; data: Data; settings: EvaluateSettings; device: its
-    name; kept: paths of .npz files of earlier evaluations, which are used again if they had the same inputs
+    """One network on a split.
 
-    Attributes: network (its kind), checksum (of the weights), arrays (what NAME.npz holds), path (the file among `kept`
-    that they are from, or None), blobs (dict blob -> (N, ...)), labels (N, A), calibration, scored (dict score ->
-    scoring.Scored), mapper (localisation.Mapper or None).
-    Writes calibration.json, see is_for_users. Raises ToolError, OSError.
+    model: its deploy prototxt; weights: its file; data: Data; settings: EvaluateSettings; device: its name; kept: the
+    .npz file of an earlier evaluation, whose arrays are used again if they were made from the same inputs, or None
+    Attributes: checksum (of the weights), arrays (what NAME.npz holds), is_kept (whether they are from `kept`), mapper
+    (localisation.Mapper or None), calibration (of its scores, by blob), scored (dict score -> scoring.Scored).
+    Writes calibration.json. Raises ToolError, OSError.
     """
 
-    def __init__(self, model, weights, data, settings, device="cpu", kept=()):
+    def __init__(self, model, weights, data, settings, device="cpu", kept=None):
         net = networks.load(model, weights)
         if networks.attributes_of(net) != len(data.attributes):
             raise ToolError(f"{model} is not for the {len(data.attributes)} attributes of {data.lmdb}")
-        self.weights, self.network, self.checksum = weights, model_files.network_of(weights), sha256(weights)
-        self.data, self.attributes, self.device = data, data.attributes, device
+        self.weights, self.checksum, self.data, self.device = weights, sha256(weights), data, device
         self.mapper = localisation.Mapper.of(net, model) if "region_mapper" in net.params else None
         inputs = self.checksum, sha256(model), data.checksum, settings.split, settings.faces, engine(), device
         inputs = [str(value) for value in (results.VERSION, *inputs)]
-        self.arrays, self.path = results.kept_arrays(kept, inputs)
-        if self.arrays is None or not np.array_equal(
-            self.arrays["labels"], read_labels(data, settings.split, settings)
-        ):
-            self.arrays, self.path = {results.INPUTS: inputs, **self.compute(net, settings)}, None
-        self.blobs = {name: self.arrays[name] for name in BLOBS if name in self.arrays}
-        self.labels = self.arrays["labels"]
+        self.arrays = results.kept_arrays(kept, inputs) if kept else None
+        self.is_kept = self.arrays is not None
+        if not self.is_kept:
+            self.arrays = {results.INPUTS: inputs, **self.compute(net, settings)}
+        scores = {title: blob for title, blob in results.SCORES.items() if blob in self.arrays}
+        tuned_on = "" if settings.split == "val" else "validation_"
+        fitted = {blob: scoring.faces(self.arrays, blob, tuned_on) for blob in scores.values()}
+        self.calibration = self.calibrate(fitted, settings)
+        self.scored = {
+            title: scoring.Scored(
+                scoring.faces(self.arrays, blob),
+                data.prior,
+                fitted[blob] if tuned_on else None,
+                settings.tune,
+                settings.resamples,
+            )
+            for title, blob in scores.items()
+        }
 
     def compute(self, net, settings):
         """The outputs of the net, labels, and what regions need: dict name -> array."""
         start = time.perf_counter()
-        blobs, labels = responses(net, self.data, settings.split, settings)
-        rate = len(labels) / (time.perf_counter() - start)
-        arrays = {**blobs, "labels": labels, "faces_per_second": rate}
-        groups = {"groups": read_groups(self.data, settings.split, settings)}
+        arrays = responses(net, self.data, settings.split, settings)
+        arrays["faces_per_second"] = len(arrays["labels"]) / (time.perf_counter() - start)
         if settings.split != "val":
-            scores = [blob for blob in results.SCORES.values() if blob in blobs]
-            validation, labels = responses(net, self.data, "val", settings, scores)
+            validation = responses(net, self.data, "val", settings, tuple(results.SCORES.values()))
             arrays.update((f"validation_{name}", values) for name, values in validation.items())
-            arrays["validation_labels"] = labels
-            groups["validation_groups"] = read_groups(self.data, "val", settings)
-        arrays.update((name, numbers) for name, numbers in groups.items() if numbers is not None)
         if self.mapper:
             arrays.update(average=self.mapper.average, rectangles=self.mapper.rectangles)
             arrays.update(threshold=self.mapper.threshold, average_weight=self.mapper.weight)
         return arrays
 
-    def score(self, settings):
-        """Set calibration and scored."""
-        of_validation = "" if settings.split == "val" else "validation_"
-        scores = {title: blob for title, blob in results.SCORES.items() if blob in self.blobs}
-        labels = self.arrays[f"{of_validation}labels"]
-        validation = {blob: self.arrays[f"{of_validation}{blob}"] for blob in scores.values()}
-        self.calibration, self.scored = self.calibrate(validation, labels, settings), {}
-        for title, blob in scores.items():
-            tuned_on = scoring.faces(self.arrays, blob, of_validation) if of_validation else None
-            faces = scoring.faces(self.arrays, blob)
-            self.scored[title] = scoring.Scored(faces, self.data.prior, tuned_on, settings.tune, settings.resamples)
+    def calibrate(self, fitted, settings):
+        """The ScoreCalibration of each blob by its validation Faces, dict blob -> Faces; stored beside the weights.
 
-    @property
-    def persons(self):
-        """How many persons are on the faces, 0 where that is not known."""
-        return int(self.arrays["groups"].max()) + 1 if "groups" in self.arrays else 0
+        Not stored: that of some validation faces where there is one of all.
+        """
+        labels = next(iter(fitted.values())).labels
+        new = calibration.Calibration(
+            weights=self.checksum,
+            data=self.data.checksum,
+            attributes=self.data.attributes,
+            prior=self.data.prior.tolist(),
+            faces=settings.faces,
+            tuned_for=settings.tune,
+            scores=calibration.make(
+                {blob: faces.scores for blob, faces in fitted.items()}, labels, self.data.prior, settings.tune
+            ),
+            synthetic=self.data.synthetic,
+        )
+        there = calibration.read(self.weights)
+        if not (new.faces and there and there.data == new.data and not there.faces):
+            calibration.write(self.weights, new)
+        return new.scores
 
     @property
     def answer(self):
         """The Scored of the network's final output."""
         return list(self.scored.values())[-1]
 
-    def calibrate(self, scores, labels, settings):
-        """The Calibration by the validation faces: scores, dict blob -> (M, A); labels (M, A)."""
-        new = calibration.Calibration(
-            self.checksum,
-            self.data.checksum,
-            self.attributes,
-            self.data.prior.tolist(),
-            settings.faces,
-            settings.tune,
-            calibration.make(scores, labels, self.data.prior, settings.tune),
-            self.data.synthetic,
-        )
-        kept = calibration.read(self.weights)
-        if kept and kept.equals(new):  # written with other devices or batches: the last digits may differ
-            return kept
-        if self.is_for_users(new, kept):
-            calibration.write(self.weights, new)
-        return new
+    @property
+    def labels(self):
+        """Labels (N, A) bool of the faces."""
+        return self.arrays["labels"]
 
-    def is_for_users(self, new, kept):
-        """Whether a Calibration belongs into calibration.json, in place of the one kept there (or None).
-
-        Not there: that of some validation faces where there is one of all.
-        """
-        return not (new.faces and kept and kept.data == new.data and not kept.faces)
-
-    def result(self, arrays, boxes):
-        """The NetworkResult. arrays: the .npz file; boxes: as localisation.read_boxes gives them."""
+    def result(self, folder, path, boxes):
+        """The NetworkResult. folder: of the run; path: of the .npz file; boxes: see localisation.read_boxes."""
         regions = None
         if self.mapper and boxes:
-            raw = self.mapper.regions(self.blobs["response"], revise=False)
-            rois = {results.RAW: raw, results.REVISED: self.blobs["rois_image"]}
-            regions = localisation.rows(rois, boxes, self.attributes)
+            raw = self.mapper.regions(self.arrays["response"], revise=False)
+            rois = {results.RAW: raw, results.REVISED: self.arrays["rois_image"]}
+            regions = localisation.rows(rois, boxes, self.data.attributes)
         return results.NetworkResult(
-            file=os.path.relpath(self.weights, pathlib.Path(arrays).parent),
+            file=os.path.relpath(self.weights, folder),
             checksum=self.checksum,
-            network=self.network,
             engine=engine(),
             device=self.device,
             cores=len(os.sched_getaffinity(0)),
             faces_per_second=float(self.arrays["faces_per_second"]),
-            arrays=sha256(arrays),
-            calibration=self.calibration.scores,
-            rows=[row for title, scored in self.scored.items() for row in scored.rows(title, self.attributes)],
+            arrays=sha256(path),
+            calibration=self.calibration,
+            rows=[row for title, scored in self.scored.items() for row in scored.rows(title, self.data.attributes)],
             regions=regions,
         )

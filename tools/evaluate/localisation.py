@@ -1,6 +1,5 @@
 """Regions of raw and revised responses, measured against the true boxes of attributes."""
 
-import math
 import pathlib
 
 import numpy as np
@@ -50,25 +49,12 @@ def read_boxes(folder, split, faces):
 
     Returns None if the LMDB folder has no boxes. Raises ToolError, OSError.
     """
-    path = pathlib.Path(folder) / f"{split}_boxes.json"
     try:
-        boxes = files.read_json(path, list)
+        return files.read_json(pathlib.Path(folder) / f"{split}_boxes.json", list)[:faces]
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise ToolError(str(error))
-    if len(boxes) < faces:
-        raise ToolError(f"{path}: damaged, holds boxes of {len(boxes)} faces, not of {faces}; build the LMDBs again")
-    for number, of_image in enumerate(boxes):
-        if not isinstance(of_image, dict) or not all(map(is_box, of_image.values())):
-            raise ToolError(f"{path}: damaged, entry {number} is not an object of boxes [x1, y1, x2, y2]")
-    return boxes[:faces]
-
-
-def is_box(value):
-    """Whether a JSON value is a list of four finite numbers, left before right and top before bottom."""
-    numbers = isinstance(value, list) and all(type(side) in (int, float) and math.isfinite(side) for side in value)
-    return numbers and len(value) == 4 and value[0] <= value[2] and value[1] <= value[3]
 
 
 def rows(regions, boxes, attributes):
@@ -77,22 +63,19 @@ def rows(regions, boxes, attributes):
     regions: dict results.RAW or REVISED -> (N, A, 4) in pixels of the patch; boxes: for each image a dict attribute
     -> true box, which only positives have
     """
-    return [row for response, rois in regions.items() for row in _rows(response, rois, boxes, attributes)]
-
-
-def _rows(response, rois, boxes, attributes):
     measured = []
-    for index, attribute in enumerate(attributes):
-        images = [i for i, of_image in enumerate(boxes) if attribute in of_image]
-        true = np.array([boxes[i][attribute] for i in images]).reshape(-1, 4)
-        visible = metrics.area(true) > 0
-        if not visible.any():
-            continue
-        true, region = true[visible], rois[images, index][visible]
-        measures = {name: float(measure(region, true).mean()) for name, measure in MEASURES.items()}
-        area = float(metrics.area(region).mean() / networks.PATCH_AREA)
-        measured.append(results.RegionRow(attribute, response, len(true), **measures, area=area))
-    if measured:
-        means = {name: float(np.mean([getattr(row, name) for row in measured])) for name in (*MEASURES, "area")}
-        measured.append(results.RegionRow(results.MEAN, response, sum(row.faces for row in measured), **means))
+    for response, rois in regions.items():
+        of_response = []
+        for index, attribute in enumerate(attributes):
+            true = np.array([boxes[i].get(attribute, [0] * 4) for i in range(len(rois))])
+            visible = metrics.area(true) > 0
+            if visible.any():
+                found, true = rois[visible, index], true[visible]
+                measures = {name: float(measure(found, true).mean()) for name, measure in MEASURES.items()}
+                measures["area"] = float(metrics.area(found).mean() / networks.PATCH_AREA)
+                of_response.append(results.RegionRow(attribute, response, len(true), **measures))
+        if of_response:
+            means = {name: float(np.mean([getattr(row, name) for row in of_response])) for name in measures}
+            faces = sum(row.faces for row in of_response)
+            measured += [*of_response, results.RegionRow(results.MEAN, response, faces, **means)]
     return measured

@@ -1,28 +1,27 @@
-"""Measures of decisions, scores and regions, computed on arrays.
+"""Measures of decisions, scores and regions, computed on arrays, for a split and for its bootstrap resamples.
 
-Each measure of decisions is a function of the four counts of a confusion matrix, and so applies to a split and to its
-bootstrap resamples (Efron 1979). Counts and average precision of resamples are read off the cumulative numbers of faces
-and of positives over falling scores, so that 1,000 resamples of 20,000 faces take seconds.
+Each measure of decisions is a function of the four counts of a confusion matrix. Counts and average precision are read
+off the cumulative numbers of faces and of positives over falling scores, so that 1,000 resamples (Efron 1979) of 20,000
+faces take seconds.
 """
 
 import collections
 import concurrent.futures
-import statistics
+import warnings
 
 import numpy as np
 
 # Entries of the confusion matrix: true and false positives, false and true negatives, each (..., A).
 Counts = collections.namedtuple("Counts", "tp fp fn tn")
+PRECISION = "average_precision"
 
 
-def count(decisions, labels, weights=None):
-    """Counts of decisions (N, A) bool against labels (N, A) bool.
+# Decisions and scores ---------------------------------------------------------------------------------------
 
-    weights: how often each face counts, (N,), or (R, N) for R resamples; None for once each
-    """
-    weights = np.ones(len(labels), np.float32) if weights is None else weights
-    present, tp, positive = (weights @ cell.astype(np.float32) for cell in (decisions, decisions & labels, labels))
-    return _counts(tp, present, positive, weights.sum(axis=-1, keepdims=True))
+
+def count(decisions, labels):
+    """Counts (A,) of decisions (N, A) bool against labels (N, A) bool."""
+    return _counts((decisions & labels).sum(axis=0), decisions.sum(axis=0), labels.sum(axis=0), len(labels))
 
 
 def _counts(tp, present, positive, faces):
@@ -36,94 +35,65 @@ def share(part, whole):
         return np.where(whole > 0, np.divide(part, whole), np.nan)
 
 
-def accuracy_of(c):
+def accuracy(c):
     """Share of correct decisions."""
     return share(c.tp + c.tn, sum(c))
 
 
-def balanced_accuracy_of(c):
+def balanced_accuracy(c):
     """Mean of the shares of correct decisions among positives and among negatives; NaN if a class is missing."""
     return (share(c.tp, c.tp + c.fn) + share(c.tn, c.tn + c.fp)) / 2
 
 
-def f1_of(c):
+def f1(c):
     """Harmonic mean of precision and recall of "present"; NaN if there are no positives and no positive decisions."""
     return share(2 * c.tp, 2 * c.tp + c.fp + c.fn)
 
 
 # Measure of a decision -> its function of Counts.
-MEASURES = {"accuracy": accuracy_of, "balanced_accuracy": balanced_accuracy_of, "f1": f1_of}
+MEASURES = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "f1": f1}
 
 
-def accuracy(decisions, labels):
-    """Share of correct decisions per attribute: (N, A) bool each -> (A,)."""
-    return accuracy_of(count(decisions, labels))
+def measures(scores, labels, thresholds, weights):
+    """All measures of scores (N, A) on resamples of the faces: dict (decision, measure) -> (R, A).
 
-
-def balanced_accuracy(decisions, labels):
-    """See balanced_accuracy_of: (N, A) bool each -> (A,)."""
-    return balanced_accuracy_of(count(decisions, labels))
-
-
-def f1(decisions, labels):
-    """See f1_of: (N, A) bool each -> (A,)."""
-    return f1_of(count(decisions, labels))
-
-
-def average_precision(scores, labels, weights=None):
-    """Area under the precision-recall curve, a sum of steps at the distinct scores: (N, A) each -> (..., A).
-
-    weights: as in `count`. NaN for an attribute that is never present.
+    labels: (N, A) bool; thresholds: dict decision -> (A,), or (R, A) if each resample has its own, of the decisions
+    `score > threshold`; weights: (R, N), how often each face counts. Average precision, the area under the
+    precision-recall curve as a sum of steps at the distinct scores, needs no decision: its key is (None, PRECISION). It
+    is NaN without a positive.
     """
-    weights = np.ones(len(labels), np.float32) if weights is None else weights
-    columns = zip(scores.T, labels.T)
-    return np.stack([_precision(*_cumulated(*column, weights)[1:]) for column in columns], axis=-1)
+    own = {name: np.broadcast_to(values, (len(weights), scores.shape[1])) for name, values in thresholds.items()}
 
-
-def at_thresholds(scores, labels, thresholds, weights):
-    """Average precision (R, A) of R resamples, and the Counts, of arrays (R, A), of the decisions `score > threshold`.
-
-    scores: (N, A); labels: (N, A) bool; thresholds: dict decision -> (A,), or (R, A) if each resample has its own
-    weights: (R, N), as in `count`. Returns the array, and a dict decision -> Counts.
-    """
-    each = {name: np.broadcast_to(values, (len(weights), scores.shape[1])) for name, values in thresholds.items()}
-
-    def one(place):
-        steps, above, found = _cumulated(scores[:, place], labels[:, place], weights)
-        cells = []
-        for values in each.values():
-            index = np.searchsorted(-steps, -values[:, place])[:, np.newaxis]  # how many of the scores exceed it
+    def of_attribute(place):
+        values, above, positive = cumulated(scores[:, place], labels[:, place], weights)
+        steps = np.diff(positive, axis=-1, prepend=0)
+        precision = share((steps * positive / np.maximum(above, 1)).sum(axis=-1), positive[:, -1])
+        found = {(None, PRECISION): precision}
+        for decision, cuts in own.items():
+            number = np.searchsorted(-values, -cuts[:, place])[:, np.newaxis]  # of distinct scores above the threshold
             present, tp = (
-                np.where(index > 0, np.take_along_axis(part, np.maximum(index - 1, 0), axis=1), 0)[:, 0]
-                for part in (above, found)
+                np.where(number > 0, np.take_along_axis(part, np.maximum(number - 1, 0), axis=1), 0)[:, 0]
+                for part in (above, positive)
             )
-            cells.append(_counts(tp, present, found[:, -1], above[:, -1]))
-        return _precision(above, found), cells
+            counts = _counts(tp, present, positive[:, -1], above[:, -1])
+            found.update(((decision, name), measure(counts)) for name, measure in MEASURES.items())
+        return found
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        precisions, cells = zip(*pool.map(one, range(scores.shape[1])))
-    counts = (Counts(*np.stack(of_decision).transpose(1, 2, 0)) for of_decision in zip(*cells))
-    return np.stack(precisions, axis=-1), dict(zip(each, counts))
+        columns = list(pool.map(of_attribute, range(scores.shape[1])))
+    return {key: np.stack([column[key] for column in columns], axis=-1) for key in columns[0]}
 
 
-def _cumulated(score, label, weights):
-    """The T distinct scores, falling, and how many faces and how many positives have at least each: (..., T) each.
+def cumulated(score, label, weights):
+    """The T distinct scores, falling, and how many faces and how many positives have at least each: (R, T) each.
 
-    score: (N,); label: (N,) bool; weights: (N,) or (R, N)
+    score: (N,); label: (N,) bool; weights: (R, N)
     """
     order = np.argsort(-score, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))  # equal scores form one step
-    weight = weights[..., order]
-    above, found = (np.cumsum(part, axis=-1) for part in (weight, weight * label[order]))
-    if len(ends) < len(score):
-        above, found = above[..., ends], found[..., ends]
-    return score[order][ends], above, found
-
-
-def _precision(above, found):
-    """Average precision from the cumulative numbers of faces and of positives, (..., T) each."""
-    steps = np.diff(found, axis=-1, prepend=0)
-    return share((steps * found / np.maximum(above, 1)).sum(axis=-1), found[..., -1])
+    weight = weights[:, order]
+    above, positive = (np.cumsum(part, axis=-1)[:, ends] for part in (weight, weight * label[order]))
+    return score[order][ends], above, positive
 
 
 def curve(score, label):
@@ -131,59 +101,56 @@ def curve(score, label):
 
     Equal scores are one step, so T is the number of distinct scores. Points of ROC and precision-recall curves.
     """
-    order = np.argsort(-score, kind="stable")
-    ends = np.append(np.diff(score[order]) != 0, True)
-    tp = np.cumsum(label[order])[ends]
-    fp = np.cumsum(~label[order])[ends]
-    return np.append(0, tp), np.append(0, fp)
-
-
-def resamples(groups, number, seed=0, size=50):
-    """Yield bootstrap resamples of a split: counts of each face, arrays (up to `size`, N), `number` rows in total.
-
-    groups: (N,), the number of each face's person, who are resampled with all their faces; where persons are not known,
-    each face is a group of its own
-    """
-    rng, persons = np.random.RandomState(seed), int(groups.max()) + 1
-    for start in range(0, number, size):
-        rows = min(size, number - start)
-        drawn = rng.randint(persons, size=(rows, persons)) + persons * np.arange(rows)[:, np.newaxis]
-        counts = np.bincount(drawn.ravel(), minlength=rows * persons).reshape(rows, persons)
-        yield counts[:, groups].astype(np.float32)
-
-
-def interval(value, resampled, confidence=0.95):
-    """Ends of the bias-corrected interval of a measure (Efron 1981): two arrays (...).
-
-    value: as measured, (...); resampled: on resamples of the faces, (R, ...). Where the values of resamples lie to one
-    side of the measured one, as with thresholds that are chosen anew for each, plain percentiles would be off by twice
-    that.
-    """
-    value, normal = np.asarray(value, float), statistics.NormalDist()
-    ends = np.full((2, *value.shape), np.nan)
-    for place in np.ndindex(value.shape):
-        finite = resampled[(slice(None), *place)]
-        finite = np.sort(finite[np.isfinite(finite)])
-        if not len(finite) or not np.isfinite(value[place]):
-            continue
-        below = (np.searchsorted(finite, value[place]) + np.searchsorted(finite, value[place], "right")) / 2
-        bias = normal.inv_cdf(min(max(below / len(finite), 0.03), 0.97))  # so that the interval holds the value
-        tail = normal.inv_cdf((1 + confidence) / 2)
-        shares = [normal.cdf(2 * bias - tail), normal.cdf(2 * bias + tail)]
-        low, high = np.quantile(finite, shares)
-        ends[(slice(None), *place)] = min(low, value[place]), max(high, value[place])
-    return tuple(ends)
+    _, above, positive = cumulated(score, label, np.ones((1, len(score))))
+    return np.append(0, positive), np.append(0, above - positive)
 
 
 def majority(labels):
     """Majority baseline: the accuracy of always deciding for the more frequent class, (A,)."""
-    share = labels.mean(axis=0)
-    return np.maximum(share, 1 - share)
+    present = labels.mean(axis=0)
+    return np.maximum(present, 1 - present)
 
 
 def prior_shift(prior):
     """The term (A,) to add to a logit trained on balanced batches when the share of positives is `prior` (A,)."""
     return np.log(prior / (1 - prior))
+
+
+# Resamples --------------------------------------------------------------------------------------------------
+
+
+def resamples(groups, number, seed=0, size=50):
+    """Yield bootstrap resamples of a split: counts of each face, arrays (up to `size`, N), `number` rows in total.
+
+    groups: (N,), the number of each face's person, from 0 without gaps. As many persons as there are are drawn, each
+    with all its faces; where persons are not known, each face is a group of its own.
+    """
+    rng, persons = np.random.RandomState(seed), int(groups.max()) + 1
+    for start in range(0, number, size):
+        rows = min(size, number - start)
+        chosen = rng.randint(persons, size=(rows, persons)) + persons * np.arange(rows)[:, np.newaxis]
+        counts = np.bincount(chosen.ravel(), minlength=rows * persons).reshape(rows, persons)
+        yield counts[:, groups].astype(np.float32)
+
+
+def interval(value, resampled, least=-1, confidence=0.95):
+    """Ends of the interval of a measure, two arrays (...): value, as measured, (...); resampled: on resamples (R, ...).
+
+    They are percentiles of the resamples, moved so that the mean of these lies at the measured value. Thresholds that
+    are tuned on resampled faces are a little worse than those tuned on the faces themselves, and average precision a
+    little better: plain percentiles would miss the true value at one side too often, and the bias-corrected ones of
+    Efron (1981), which move twice as far, at the other (docs/evaluation.md).
+
+    least: of the measure, 0, or of a difference, -1; NaN where the measure is not defined
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of measures that are not defined in any resample
+        ends = np.nanquantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+        low, high = np.clip(ends + value - np.nanmean(resampled, axis=0), least, 1)
+    return np.minimum(low, value), np.maximum(high, value)
+
+
+# Regions ----------------------------------------------------------------------------------------------------
 
 
 def area(boxes):

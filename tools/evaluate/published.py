@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from tools.evaluate import results
+from tools.evaluate.calibration import TUNED
 
 TABLE = pathlib.Path(__file__).with_name("table2.csv")
 # The methods that results are compared with: the paper's own, and the best of the others.
@@ -39,25 +40,23 @@ def mean(row, attributes=None):
     return float(np.mean([row.get(name, np.nan) for name in attributes or row]))
 
 
-def beside(networks, kind):
-    """results.Published for every attribute of table 2, then for the mean; [] if nothing is published.
+def beside(result):
+    """The tuned accuracies of an EvaluationResult beside table 2: a dict for every attribute of it, and for the mean.
 
-    networks: dict name -> rows (results.Row) of its answer under the tuned decision; kind: of data set
+    Keys: "attribute", the networks, and methods of table 2. [] for another data set or other attributes.
     """
-    table = rows(kind)
-    measured = {
-        f"{name} (here)": {row.attribute: row.accuracy.value for row in answer if row.attribute != results.MEAN}
-        for name, answer in networks.items()
-    }
-    columns = {**measured, **{f"{method} (published)": table[method] for method in (RIVAL, OURS) if method in table}}
-    shared = [name for name in next(iter(measured.values())) if name in table.get(OURS, {})]
+    table = rows(result.source)
+    shared = [name for name in result.attributes if name in table.get(OURS, {})]
     if not shared:
         return []
-    comparison = [
-        results.Published(name, {title: column.get(name) for title, column in columns.items()}) for name in shared
-    ]
+    columns = {
+        name: {row.attribute: row.accuracy.value for row in results.rows(network, TUNED)}
+        for name, network in result.networks.items()
+    }
+    columns.update((f"{method} (published)", table[method]) for method in (RIVAL, OURS))
+    found = [{"attribute": name, **{title: column.get(name) for title, column in columns.items()}} for name in shared]
     means = {title: mean(column, shared) for title, column in columns.items()}
-    return [*comparison, results.Published(results.MEAN, means)]
+    return [*found, {"attribute": results.MEAN, **means}]
 
 
 def note(kind):

@@ -11,14 +11,13 @@ import numpy as np
 from data_prep import files
 from data_prep.settings import from_json, setting, to_json
 from data_prep.store import manifest
-from models import table1
-from models.options import NETWORKS
+from models.options import NETWORKS, attributes_fault
 from tools.errors import ToolError
-from tools.evaluate import metrics
-from tools.evaluate.calibration import DECISIONS, TUNED, ScoreCalibration, check
+from tools.evaluate import calibration, metrics
+from tools.evaluate.calibration import DECISIONS, TUNED, ScoreCalibration
 
 NAME = "evaluation.json"
-VERSION = 5
+VERSION = 6
 # Score of a network -> blob of its deploy net; the last one that a network has is its answer.
 SCORES = {"task one": "max_d", "full network": "logits"}
 MEAN = "mean"
@@ -52,6 +51,17 @@ class Estimate:
         low, high = (None if end is None else -end for end in (self.high, self.low))
         return Estimate(None if self.value is None else -self.value, low, high)
 
+    @classmethod
+    def of(cls, value, resampled, least=-1):
+        """The Estimate of a measured value and its values on resamples, (R,); see metrics.interval."""
+        return cls.of_many([value], np.asarray(resampled)[:, np.newaxis], least)[0]
+
+    @classmethod
+    def of_many(cls, values, resampled, least=0):
+        """The same of several measures, (M,) and (R, M): a list."""
+        rows = zip(values, *metrics.interval(np.asarray(values), resampled, least))
+        return [cls(*(float(number) if np.isfinite(number) else None for number in row)) for row in rows]
+
 
 @dataclasses.dataclass
 class Measures:
@@ -84,8 +94,8 @@ class Row(Measures):
 class Difference(Measures):
     """Means of the answer of one network less those of another under one decision, on the same resamples."""
 
-    network: str = setting()
-    minus: str = setting()
+    network: str = setting(choices=NETWORKS)
+    minus: str = setting(choices=NETWORKS)
     decision: str = setting(choices=DECISIONS)
 
 
@@ -106,26 +116,17 @@ class RegionRow:
 
 
 @dataclasses.dataclass
-class Published:
-    """Accuracies of one attribute, or (MEAN) of all, beside those of table 2: by column's title."""
-
-    attribute: str
-    accuracy: dict[str, typing.Optional[float]] = share()
-
-
-@dataclasses.dataclass
 class NetworkResult:
-    """The results of one file of weights.
+    """The results of one network.
 
-    file: path from the evaluation's folder, so that a run may be moved; checksum: of it; faces_per_second: reading
-    included; arrays: checksum of NAME.npz; calibration: by blob; rows: of each score; regions: None without true boxes
+    file: of its weights, from the run's folder; checksum: of that file; faces_per_second: reading included; arrays:
+    checksum of NAME.npz; calibration: by blob; rows: of each score; regions: None without true boxes
     """
 
     file: str
     checksum: str
-    network: str = setting(choices=NETWORKS)
-    engine: str = setting()
-    device: str = setting()
+    engine: str
+    device: str
     cores: int = setting(least=1)
     faces_per_second: float = setting(least=0)
     arrays: str = setting()
@@ -134,24 +135,19 @@ class NetworkResult:
     regions: typing.Optional[list[RegionRow]] = setting()
 
 
-def _name_fault(networks):
-    wrong = next((name for name in networks if not is_name(name)), None)
-    return None if networks and wrong is None else f"must hold networks under names that files can have, not {wrong!r}"
-
-
-def is_name(name):
-    """Whether a network of an evaluation may be called so: the name of NAME.npz, so no path."""
-    return bool(name) and not name.startswith(".") and "/" not in name and "\0" not in name and len(name) < 200
+def _networks_fault(networks):
+    wrong = next((name for name in networks if name not in NETWORKS), None)
+    return None if networks and wrong is None else f"must hold networks, of {', '.join(NETWORKS)}, not {wrong!r}"
 
 
 @dataclasses.dataclass
 class EvaluationResult:
     """An evaluation of one or more networks on a split. Raises ValueError where its parts do not fit together.
 
-    date: of the evaluation, UTC; commit: of the project then; lmdb: the LMDB folder, from the evaluation's folder where
-    both are in the clone; data: its manifest's checksum; source: kind of data set, "" where unknown; faces: evaluated;
-    persons: how many they are of, 0 where that is not known; prior: of each attribute, see evaluation.Data; tuned_for:
-    the measure that thresholds were tuned for; synthetic: whether the faces are rendered; networks: by name
+    date: of the evaluation, UTC; commit: of the project then; lmdb: the LMDB folder, as a run's record has it; data:
+    its manifest's checksum; source: kind of data set, "" where unknown; faces: evaluated; persons: how many they are
+    of, 0 where that is not known; prior: of each attribute, see evaluation.Data; tuned_for: the measure that thresholds
+    were tuned for; synthetic: whether the faces are rendered; networks: by name
     """
 
     version: int
@@ -163,27 +159,46 @@ class EvaluationResult:
     split: str = setting(choices=manifest.SPLITS)
     faces: int = setting(least=1)
     persons: int = setting(least=0)
-    attributes: list[str] = setting()
+    attributes: list[str] = setting(fault=attributes_fault)
     prior: list[float] = setting(above=0, most=1)
     tuned_for: str = setting(choices=tuple(metrics.MEASURES))
     resamples: int = setting(least=1)
     synthetic: bool = setting()
-    networks: dict[str, NetworkResult] = setting(fault=_name_fault)
+    networks: dict[str, NetworkResult] = setting(fault=_networks_fault)
     differences: list[Difference] = setting()
-    published: list[Published] = setting()
 
     def __post_init__(self):
         if not self.attributes or len(self.prior) != len(self.attributes) or max(self.prior) >= 1:
             raise ValueError("key 'prior' must hold a share in (0, 1) per attribute")
+        if self.persons > self.faces:
+            raise ValueError(f"{self.persons} persons on {self.faces} faces")
         for name, network in self.networks.items():
-            check(network.calibration, self.attributes, f"networks: {name}: calibration")
-            if SCORES.get(network.rows[-1].score if network.rows else None) not in network.calibration:
-                raise ValueError(f"networks: {name}: the calibration of its answer is missing")
-            for decision in DECISIONS:
-                if [row.attribute for row in rows(network, decision)] != [*self.attributes, MEAN]:
-                    raise ValueError(f"networks: {name}: must hold a row per decision and attribute, and their mean")
-            if rows(network)[-1].accuracy.value is None:
-                raise ValueError(f"networks: {name}: the mean accuracy must be a number")
+            try:
+                calibration.check(network.calibration, self.attributes)
+                check_rows(network, self.attributes)
+            except ValueError as error:
+                raise ValueError(f"networks: {name}: {error}")
+
+
+def check_rows(network, attributes):
+    """Raise ValueError unless a NetworkResult has all rows of its scores, in order, and its answer's calibration."""
+    if not network.rows or SCORES[answer(network)] not in network.calibration:
+        raise ValueError("the calibration of its answer is missing")
+    for score in scores(network):
+        for decision in DECISIONS:
+            if [row.attribute for row in rows(network, decision, score)] != [*attributes, MEAN]:
+                raise ValueError("must hold a row per decision and attribute, and their mean")
+    for row in network.rows:
+        for name in NAMES:
+            value = getattr(row, name).value
+            needed = row.attribute == MEAN and name == "accuracy"
+            if value is None and needed or value is not None and value < 0:
+                raise ValueError(f"{name} of {row.attribute} must be a number from 0 to 1")
+
+
+def scores(network):
+    """The scores of a NetworkResult, its answer last."""
+    return list(dict.fromkeys(row.score for row in network.rows))
 
 
 def answer(network):
@@ -195,6 +210,11 @@ def rows(network, decision=TUNED, score=None):
     """Rows of a score of a NetworkResult, its answer by default, under one decision: the attributes', their mean."""
     score = score or answer(network)
     return [row for row in network.rows if row.score == score and row.decision == decision]
+
+
+def mean(network, decision=TUNED, score=None):
+    """The last of these `rows`: the means over attributes."""
+    return rows(network, decision, score)[-1]
 
 
 def write(folder, result):
@@ -228,9 +248,9 @@ def read(folder, checksum=None):
 # Arrays -----------------------------------------------------------------------------------------------------
 
 
-def arrays_path(folder, name, complete=True):
-    """The .npz file of a network of an evaluation; complete: False while other networks are still to be evaluated."""
-    return pathlib.Path(folder) / f"{'' if complete else '.'}{name}.npz"
+def arrays_path(folder, name):
+    """The .npz file of a network of an evaluation."""
+    return pathlib.Path(folder) / f"{name}.npz"
 
 
 def write_arrays(path, **arrays):
@@ -245,56 +265,27 @@ def load_arrays(path):
         return {key: stored[key] for key in stored.files}
 
 
-def kept_arrays(paths, inputs):
-    """The arrays of the first of some .npz files that was made from these inputs, list of strings, and its path.
-
-    None, None if there is none.
-    """
-    for path in paths:
-        try:
-            arrays = load_arrays(path)
-            if arrays[INPUTS].tolist() == inputs:
-                return arrays, path
-        except UNREADABLE:
-            continue
-    return None, None
+def kept_arrays(path, inputs):
+    """The arrays of an .npz file if they were made from these inputs, list of strings; else None."""
+    try:
+        arrays = load_arrays(path)
+        return arrays if arrays[INPUTS].tolist() == inputs else None
+    except UNREADABLE:
+        return None
 
 
 def read_arrays(folder, name, result):
-    """Scores, labels and responses of a network of an EvaluationResult: dict name -> array, shapes checked.
+    """Scores, labels and responses of a network of an EvaluationResult: dict name -> array. Raises ToolError.
 
-    labels (N, A) bool; groups (N,), see scoring.Faces; by blob: max_d, logits (N, A), rois_image (N, A, 4), response
+    labels (N, A) bool; persons (N,), see scoring.Faces; by blob: max_d, logits (N, A), rois_image (N, A, 4), response
     (N, A, 4, 4); unless the split is the validation split, the same of its faces (M, ...) as validation_NAME; and of
     the RegionMapper: average (A, 4, 4), rectangles (A, 4, 4, 4), threshold, average_weight; inputs (strings, see
-    kept_arrays) and faces_per_second. Raises ToolError.
+    kept_arrays) and faces_per_second.
     """
     path = arrays_path(folder, name)
     try:
         if files.sha256(path) != result.networks[name].arrays:
             raise ToolError(f"{path}: damaged, or not of this {NAME} (its checksum differs); evaluate again")
-        arrays = load_arrays(path)
+        return load_arrays(path)
     except OSError as error:
         raise ToolError(f"{path}: {error.strerror or error}; evaluate again")
-    except UNREADABLE as error:
-        raise ToolError(f"{path}: damaged, no readable arrays ({error}); evaluate again")
-    for key, shape in expected_shapes(result, name, arrays).items():
-        if key not in arrays or arrays[key].shape != shape or arrays[key].dtype.kind not in "bfiu":
-            raise ToolError(f"{path}: damaged, array {key!r} must be of shape {shape}; evaluate again")
-        if not np.isfinite(arrays[key]).all():
-            raise ToolError(f"{path}: damaged, array {key!r} holds values that are not finite; evaluate again")
-    return arrays
-
-
-def expected_shapes(result, name, arrays):
-    """The shapes that the arrays of a network of an EvaluationResult must have: dict name -> shape."""
-    faces, attributes, size = result.faces, len(result.attributes), table1.RESPONSE_SIZE
-    shapes = {"labels": (faces, attributes), SCORES[answer(result.networks[name])]: (faces, attributes)}
-    if result.split != "val":
-        count = arrays["validation_labels"].shape[:1] if "validation_labels" in arrays else (1,)
-        of_faces = ["labels", *(blob for blob in SCORES.values() if blob in arrays)]
-        shapes.update((f"validation_{key}", (*count, attributes)) for key in of_faces)
-    if "average" in arrays:
-        shapes.update(response=(faces, attributes, size, size), rois_image=(faces, attributes, 4))
-        shapes.update(average=(attributes, size, size), rectangles=(attributes, size, size, 4))
-        shapes.update(threshold=(), average_weight=())
-    return shapes

@@ -1,4 +1,4 @@
-"""The rows of an evaluation: every score of every network under every decision, with bootstrap intervals."""
+"""Scores of networks under every decision, with bootstrap intervals, and the differences between networks."""
 
 import dataclasses
 
@@ -7,25 +7,25 @@ from tqdm import tqdm
 
 from tools.evaluate import calibration, metrics, results
 from tools.evaluate.calibration import PRIOR_CORRECTED, TUNED
-
-PRECISION = "average_precision"
+from tools.evaluate.metrics import PRECISION
+from tools.evaluate.results import Difference, Estimate, Row
 
 
 @dataclasses.dataclass
 class Faces:
     """The faces of a split and one score of each: scores (N, A), labels (N, A) bool.
 
-    groups: (N,), the number of each face's person; each face by itself where persons are not known
+    persons: (N,), the same for all faces of a person; each face by itself where persons are not known
     """
 
     scores: np.ndarray
     labels: np.ndarray
-    groups: np.ndarray = None
+    persons: np.ndarray = None
 
     def __post_init__(self):
         self.labels = self.labels.astype(bool)
-        if self.groups is None:
-            self.groups = np.arange(len(self.labels))
+        persons = np.arange(len(self.labels)) if self.persons is None else self.persons
+        self.groups = np.unique(persons, return_inverse=True)[1].ravel()  # some persons may have no face in this part
 
 
 class Scored:
@@ -35,62 +35,55 @@ class Scored:
     those of this split; measure: what they are tuned for; resampled: number of resamples; seed: of the resamples.
     With the same seed they are the same for all scores of a split, so that differences between scores are paired.
     Persons are resampled with all their faces, where they are known. The faces that thresholds are tuned on are
-    resampled too, so that intervals include what the choice of the thresholds adds. Attributes: values, dict
-    (decision, measure) -> (A,); samples, the same of the resamples -> (R, A). Average precision needs no decision:
-    None. decided: the tuned decisions, (N, A) bool.
+    resampled too, so that intervals include what the choice of the thresholds adds.
+
+    Attributes: values, dict (decision, measure) -> (A + 1,), the attributes' and their mean; samples, the same of the
+    resamples -> (R, A + 1). Average precision needs no decision: its key is (None, PRECISION). labels: (N, A);
+    decided: dict decision -> (N, A) bool.
     """
 
     def __init__(self, faces, prior, validation=None, measure="accuracy", resampled=1000, seed=0):
-        score, labels = faces.scores, faces.labels
-        tuned_on = validation or faces
-        fitted = tuned_on.scores, tuned_on.labels, prior, measure
-        threshold, _, _ = calibration.fit(*fitted)
-        decisions = calibration.decide(score, prior, threshold)
-        self.values, samples, self.labels = {}, {}, labels
-        for decision, decided in decisions.items():
-            counts = metrics.count(decided, labels)
-            for name, of in metrics.MEASURES.items():
-                self.values[decision, name] = of(counts)
-        self.values[None, PRECISION] = metrics.average_precision(score, labels)
-        drawn = metrics.resamples(faces.groups, resampled, seed)
-        validation_drawn = metrics.resamples(tuned_on.groups, resampled, seed + 1)
+        tuned_on, self.labels = validation or faces, faces.labels
+
+        def measures(tuned, weights):
+            cuts = calibration.thresholds(prior, tuned)
+            found = metrics.measures(faces.scores, faces.labels, cuts, weights)
+            return {key: with_mean(values) for key, values in found.items()}
+
+        tuned, _, _ = calibration.fit(tuned_on.scores, tuned_on.labels, prior, measure)
+        self.decided = {name: faces.scores > cut for name, cut in calibration.thresholds(prior, tuned).items()}
+        self.values = {key: rows[0] for key, rows in measures(tuned, np.ones((1, len(faces.labels)))).items()}
+        parts = []
+        chosen = metrics.resamples(faces.groups, resampled, seed)
+        for_tuning = metrics.resamples(tuned_on.groups, resampled, seed + 1)
         with tqdm(total=resampled, desc="resamples", leave=False, disable=None) as bar:
-            for weights, others in zip(drawn, validation_drawn):
-                tuned, _, _ = calibration.fit(*fitted, weights if validation is None else others)
-                precision, counts = metrics.at_thresholds(score, labels, calibration.thresholds(prior, tuned), weights)
-                samples.setdefault((None, PRECISION), []).append(precision)
-                for decision, cells in counts.items():
-                    for name, of in metrics.MEASURES.items():
-                        samples.setdefault((decision, name), []).append(of(cells))
+            for weights, others in zip(chosen, for_tuning):
+                others = others if validation else weights
+                tuned, _, _ = calibration.fit(tuned_on.scores, tuned_on.labels, prior, measure, others)
+                parts.append(measures(tuned, weights))
                 bar.update(len(weights))
-        self.samples = {key: np.concatenate(parts) for key, parts in samples.items()}
-        self.decisions, self.decided = list(decisions), decisions[TUNED]
+        self.samples = {key: np.concatenate([part[key] for part in parts]) for key in self.values}
 
     def rows(self, title, attributes):
         """results.Row per attribute, then of the mean, and in each group per decision."""
-        cells = {key: self.cells(key) for key in self.values}
-        positive, majority = (with_mean(values) for values in (self.labels.mean(axis=0), metrics.majority(self.labels)))
-        rows = []
-        for index, attribute in enumerate([*attributes, results.MEAN]):
-            for decision in self.decisions:
-                measures = {key[1]: estimate(*(values[index] for values in cells[key])) for key in keys_of(decision)}
-                shares = {"positive": float(positive[index]), "majority": float(majority[index])}
-                rows.append(results.Row(score=title, attribute=attribute, decision=decision, **shares, **measures))
-        return rows
+        estimates = {key: Estimate.of_many(self.values[key], self.samples[key]) for key in self.values}
+        positive, majority = (with_mean(part) for part in (self.labels.mean(axis=0), metrics.majority(self.labels)))
+        return [
+            Row(
+                score=title,
+                attribute=attribute,
+                decision=decision,
+                positive=float(positive[place]),
+                majority=float(majority[place]),
+                **{name: estimates[key][place] for name, key in keys(decision).items()},
+            )
+            for place, attribute in enumerate([*attributes, results.MEAN])
+            for decision in calibration.DECISIONS
+        ]
 
-    def cells(self, key):
-        """Value, low and high of a measure, (A + 1,) each: attributes, then their mean."""
-        values, samples = with_mean(self.values[key]), with_mean(self.samples[key])
-        return (values, *metrics.interval(values, samples))
-
-    def difference(self, other, key):
-        """Mean over attributes of a measure, less that of another score of the same split: value, low, high."""
-        value = with_mean(self.values[key])[-1] - with_mean(other.values[key])[-1]
-        return (value, *metrics.interval(value, self.resampled_difference(other, key)))
-
-    def resampled_difference(self, other, key):
-        """`difference` on each of the resamples of the faces, (R,)."""
-        return with_mean(self.samples[key])[:, -1] - with_mean(other.samples[key])[:, -1]
+    def minus(self, other, key):
+        """The mean over attributes less that of another score of the same split: value, and of the resamples (R,)."""
+        return self.values[key][-1] - other.values[key][-1], self.samples[key][:, -1] - other.samples[key][:, -1]
 
 
 def of_arrays(arrays, blob, result, resampled=None, seed=0):
@@ -99,19 +92,14 @@ def of_arrays(arrays, blob, result, resampled=None, seed=0):
     arrays: as results.read_arrays gives them; result: its results.EvaluationResult; resampled: None for as many
     resamples as there
     """
-    return Scored(
-        faces(arrays, blob),
-        np.array(result.prior),
-        faces(arrays, blob, "validation_") if result.split != "val" else None,
-        result.tuned_for,
-        resampled or result.resamples,
-        seed,
-    )
+    tuned_on = faces(arrays, blob, "validation_") if result.split != "val" else None
+    prior, number = np.array(result.prior), resampled or result.resamples
+    return Scored(faces(arrays, blob), prior, tuned_on, result.tuned_for, number, seed)
 
 
 def faces(arrays, blob, prefix=""):
     """The Faces of one blob among the arrays of an evaluation. prefix: "validation_" for those of that split."""
-    return Faces(*(arrays.get(f"{prefix}{name}") for name in (blob, "labels", "groups")))
+    return Faces(*(arrays.get(f"{prefix}{name}") for name in (blob, "labels", "persons")))
 
 
 def with_mean(values):
@@ -121,38 +109,56 @@ def with_mean(values):
     return np.concatenate([values, metrics.share(total, finite.sum(axis=-1, keepdims=True))], axis=-1)
 
 
-def keys_of(decision):
-    """The keys of a Scored's values that belong to a decision."""
-    return [*((decision, name) for name in metrics.MEASURES), (None, PRECISION)]
-
-
-def estimate(*numbers):
-    """A results.Estimate of value, low and high, None for what is not defined."""
-    return results.Estimate(*(float(value) if np.isfinite(value) else None for value in numbers))
-
-
-def over_seeds(ones, others, key):
-    """`difference` of two lists of Scored of the same faces, one per seed: those of the seeds, and two intervals.
-
-    Both are of the mean over the seeds, (low, high) each: over other faces, on the same resamples for all seeds; and
-    over other faces and other seeds, on resamples of both. Three seeds tell little of their spread: see those of the
-    seeds.
-    """
-    pairs = list(zip(ones, others))
-    by_seed = [float(one.difference(other, key)[0]) for one, other in pairs]
-    resampled = np.stack([one.resampled_difference(other, key) for one, other in pairs])
-    drawn = np.random.RandomState(0).randint(len(pairs), size=resampled.shape)
-    both = np.take_along_axis(resampled, drawn, axis=0)
-    intervals = (metrics.interval(np.mean(by_seed), part.mean(axis=0)) for part in (resampled, both))
-    return (by_seed, *(tuple(map(float, ends)) for ends in intervals))
+def keys(decision):
+    """The keys of a Scored's values that belong to a decision: dict field of results.Measures -> key."""
+    return {**{name: (decision, name) for name in metrics.MEASURES}, PRECISION: (None, PRECISION)}
 
 
 def differences(scored):
     """results.Difference of all pairs of a dict name -> Scored, under each decision that knows the prior."""
-    rows, names = [], list(scored)
-    for place, minus in enumerate(names):
-        for name in names[place + 1 :]:
-            for decision in (PRIOR_CORRECTED, TUNED):
-                measures = {key[1]: estimate(*scored[name].difference(scored[minus], key)) for key in keys_of(decision)}
-                rows.append(results.Difference(network=name, minus=minus, decision=decision, **measures))
-    return rows
+    names = list(scored)
+    return [
+        Difference(
+            network=name,
+            minus=minus,
+            decision=decision,
+            **{field: Estimate.of(*scored[name].minus(scored[minus], key)) for field, key in keys(decision).items()},
+        )
+        for place, minus in enumerate(names)
+        for name in names[place + 1 :]
+        for decision in (PRIOR_CORRECTED, TUNED)
+    ]
+
+
+@dataclasses.dataclass
+class SeedDifference:
+    """A difference of one measure between two networks that were trained with several seeds each.
+
+    difference: the mean over the seeds of the differences of the means over attributes, with the interval of resampled
+    test and validation persons, the same for all seeds: what other faces would change; low_seeds_too, high_seeds_too:
+    the interval of resampled persons and seeds, None of one seed; by_seed: the difference of each seed
+    """
+
+    network: str
+    minus: str
+    measure: str
+    difference: Estimate
+    low_seeds_too: float
+    high_seeds_too: float
+    by_seed: list
+
+
+def over_seeds(ours, theirs, key):
+    """Difference of two lists of Scored of the same faces, one per seed: the fields of a SeedDifference, a dict.
+
+    key: of their values. For each resample of the seeds one seed less than there are is drawn, with replacement: means
+    of S - 1 of S values have, on average, the spread of means of S new ones; those of S would have less (Rao and Wu
+    1988).
+    """
+    pairs = [one.minus(other, key) for one, other in zip(ours, theirs)]
+    by_seed, resampled = [float(value) for value, _ in pairs], np.stack([samples for _, samples in pairs])
+    difference, both = Estimate.of(np.mean(by_seed), resampled.mean(axis=0)), Estimate()
+    if len(pairs) > 1:
+        chosen = np.random.RandomState(0).randint(len(pairs), size=(len(pairs) - 1, resampled.shape[1]))
+        both = Estimate.of(np.mean(by_seed), np.take_along_axis(resampled, chosen, axis=0).mean(axis=0))
+    return {"difference": difference, "low_seeds_too": both.low, "high_seeds_too": both.high, "by_seed": by_seed}

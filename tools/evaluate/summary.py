@@ -17,21 +17,16 @@ def short(result):
         f"95 % intervals over {unit}; prior-corrected / tuned on validation:"
     ]
     for name, network in result.networks.items():
-        for score in scores(network):
-            prior, tuned = (results.rows(network, decision, score)[-1] for decision in (PRIOR_CORRECTED, TUNED))
+        for score in results.scores(network):
+            prior, tuned = (results.mean(network, decision, score) for decision in (PRIOR_CORRECTED, TUNED))
             lines.append(
                 f"  {name}, {score}: accuracy {interval(prior.accuracy)} / {interval(tuned.accuracy)}, average "
                 f"precision {cell(tuned.average_precision.value)}; majority baseline {tuned.majority:.3f}"
             )
-    for row in result.differences:
-        if row.decision == PRIOR_CORRECTED:
-            (tuned,) = (
-                other.accuracy
-                for other in result.differences
-                if (other.network, other.minus, other.decision) == (row.network, row.minus, TUNED)
-            )
-            difference = f"{interval(row.accuracy, '+')} / {interval(tuned, '+')}"
-            lines.append(f"  {row.network} minus {row.minus}: accuracy {difference}")
+    under = {decision: [row for row in result.differences if row.decision == decision] for decision in DECISIONS}
+    for prior, tuned in zip(under[PRIOR_CORRECTED], under[TUNED]):
+        difference = f"{interval(prior.accuracy, '+')} / {interval(tuned.accuracy, '+')}"
+        lines.append(f"  {prior.network} minus {prior.minus}: accuracy {difference}")
     for name, network in result.networks.items():
         for row in network.regions or []:
             if row.attribute == results.MEAN and row.response == results.REVISED:
@@ -53,31 +48,6 @@ def cell(value, sign=""):
     return "-" if value is None else f"{value:{sign}.3f}"
 
 
-def scores(network):
-    """The scores of a NetworkResult, its answer last."""
-    return list(dict.fromkeys(row.score for row in network.rows))
-
-
-def overview(result):
-    """Rows of all networks and scores: means over attributes under all decisions."""
-    rows = []
-    for name, network in result.networks.items():
-        for score in scores(network):
-            row = {"network": name, "score": score}
-            for decision in DECISIONS:
-                mean = results.rows(network, decision, score)[-1]
-                row[f"{decision}, accuracy"] = mean.accuracy.value
-                row[f"{decision}, balanced accuracy"] = mean.balanced_accuracy.value
-                row[f"{decision}, F1"] = mean.f1.value
-            rows.append({**row, "average precision": mean.average_precision.value})
-    return rows
-
-
-def published_rows(result):
-    """Rows of the comparison with table 2; [] where nothing is published for the data set."""
-    return [{"attribute": row.attribute, **row.accuracy} for row in result.published]
-
-
 def csv_rows(result):
     """All rows of all networks."""
     return [{"network": name, **row} for name, network in result.networks.items() for row in as_dicts(network.rows)]
@@ -87,18 +57,20 @@ def tables(result):
     """The text of tables.txt."""
     parts = []
     for name, network in result.networks.items():
-        for score in scores(network):
-            title = f"{name}, {score}: {result.faces} {result.split} faces"
-            parts.append((title, aligned([row for row in network.rows if row.score == score], SHOWN)))
+        for score in results.scores(network):
+            rows = [row for row in network.rows if row.score == score]
+            parts.append((f"{name}, {score}: {result.faces} {result.split} faces", aligned(rows, SHOWN)))
         if network.regions:
             title = f"{name}: regions of raw responses, and revised by the average region, against true boxes"
             parts.append((title, aligned(network.regions)))
-    if result.published:
+    beside = published.beside(result)
+    if beside:
         synthetic = "; the faces here are synthetic, the published ones are photos" if result.synthetic else ""
         title = f"Accuracy (tuned) beside table 2 of the paper, as published{synthetic}"
-        parts.append((title, f"{aligned(published_rows(result))}\n{published.note(result.source)}"))
-    parts.append(("Means over attributes", aligned(overview(result))))
+        parts.append((title, f"{aligned(beside)}\n{published.note(result.source)}"))
+    means = [row for row in csv_rows(result) if row["attribute"] == results.MEAN]
+    keys = ["network", "score", *(key for key in means[0] if key not in ("network", "score", "attribute", "positive"))]
+    parts.append(("Means over attributes, with 95 % intervals of bootstrap resamples", aligned(means, keys)))
     if result.differences:
-        title = "Differences of means, with 95 % intervals of paired bootstrap resamples"
-        parts.append((title, aligned(result.differences)))
+        parts.append(("Differences of these means, of paired resamples", aligned(result.differences)))
     return "\n\n".join(f"{title}\n{text}" for title, text in parts) + "\n"

@@ -7,11 +7,6 @@ from data_prep import files
 from tools.evaluate.results import NAMES as MEASURES
 
 
-def heading(field):
-    """The heading of a dataclass field in tables."""
-    return field.metadata.get("heading", field.name.replace("_", " "))
-
-
 def as_dicts(rows):
     """Rows as dicts: records by the headings of their fields, an Estimate as its value, low and high."""
     return [_flat(row) if dataclasses.is_dataclass(row) else row for row in rows]
@@ -21,25 +16,22 @@ def _flat(row):
     cells = {}
     # Fields of a base class, the measures, come last.
     for field in sorted(dataclasses.fields(row), key=lambda field: field.name in MEASURES):
-        value, name = getattr(row, field.name), heading(field)
+        value, name = getattr(row, field.name), field.metadata.get("heading", field.name.replace("_", " "))
         if dataclasses.is_dataclass(value):
             cells.update({name: value.value, f"{name} low": value.low, f"{name} high": value.high})
         else:
-            cells[name] = value
+            cells[name] = " ".join(f"{number:+.4f}" for number in value) if isinstance(value, list) else value
     return cells
 
 
-def text(value):
-    """A cell as printed."""
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def aligned(rows, keys=None):
+def aligned(rows, keys=None, digits=3):
     """Rows as an aligned table; long headings are broken into lines. keys: the columns, all by default."""
     rows = as_dicts(rows)
     keys = keys or list(rows[0])
+
+    def text(value):
+        return "-" if value is None else f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+
     cells = [[text(row.get(key)) for key in keys] for row in rows]
     words = [key.split() for key in keys]
     height = max(map(len, words))
@@ -49,11 +41,6 @@ def aligned(rows, keys=None):
         "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))]).rstrip()
         for row in heads + cells
     )
-
-
-def show(rows, keys=None):
-    """Print `aligned` rows."""
-    print(aligned(rows, keys))
 
 
 def write_csv(path, rows):

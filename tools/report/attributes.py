@@ -1,16 +1,9 @@
 """The sections of a report per attribute: accuracies with intervals, all measures, and the published accuracies."""
 
-import numpy as np
-
-from tools.evaluate import published, results, summary
+from tools.evaluate import published, results
+from tools.evaluate.calibration import TUNED
 from tools.report import charts, page
-
-MEASURES = {
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "f1": "F1",
-    "average_precision": "Average precision",
-}
+from tools.report.headline import DECISION, MEASURES
 
 
 def mean_or_name(attribute):
@@ -18,38 +11,29 @@ def mean_or_name(attribute):
     return "Mean" if attribute == results.MEAN else page.human(attribute)
 
 
-def split_foot(rows):
-    """Rows of a table, and the last of them, the mean, as the one that stays in sight; no mean of one attribute."""
-    return (rows[:-1], rows[-1]) if len(rows) > 2 else (rows[:-1], None)
-
-
 def per_attribute(opened):
     """Accuracy of every network per attribute with intervals: a table, a chart, and tables with everything."""
-    names = opened.ordered()
-    parts = {name: opened.rows(name) for name in names}
-    rows, dots = [], []
-    for place, attribute in enumerate([*opened.attributes, results.MEAN]):
-        cells = [parts[name][place] for name in names]
-        first = cells[0]
-        shares = [page.number(first.majority), page.number(first.positive)]
-        rows.append([mean_or_name(attribute), *(page.measure(row, "accuracy") for row in cells), *shares])
-        intervals = [(row.accuracy.value, row.accuracy.low, row.accuracy.high) for row in cells]
-        dots.append((mean_or_name(attribute), intervals, first.majority))
-    heads = ["Attribute", *map(page.heading, names), "Majority baseline", "Share with it"]
-    ends = [value for _, cells, base in dots for value in [base, *(cell[1] for cell in cells)] if value is not None]
-    low = float(np.floor(10 * min(ends)) / 10)
+    names, rows, dots = opened.names, [], []
+    columns = [opened.rows(name, decision) for decision in (DECISION, TUNED) for name in names]
+    for of_attribute in zip(*columns):
+        first, title = of_attribute[0], mean_or_name(of_attribute[0].attribute)
+        cells = [page.measure(row, "accuracy") for row in of_attribute]
+        rows.append([title, page.number(first.majority), *cells, page.number(first.positive)])
+        dots.append((title, [row.accuracy for row in of_attribute[: len(names)]], first.majority))
+    heads = [f"{page.heading(name)}, {decision}" for decision in (DECISION, TUNED) for name in names]
+    low = charts.lowest([cell for _, cells, _ in dots for cell in cells], [majority for _, _, majority in dots])
     chart = charts.dots(
         dots if len(opened.attributes) > 1 else dots[:1],
         [page.human(name) for name in names],
-        "Accuracy with its 95 % interval",
-        min(low, 0.9),
+        "Accuracy, prior-corrected, with its 95 % interval",
+        low,
         1.0,
         "majority baseline",
         values=False,
     )
     return page.render(
         "attributes.html",
-        table=page.table(heads, *split_foot(rows), words="Accuracy per attribute"),
+        table=page.with_mean(["Attribute", "Majority baseline", *heads, "Share with it"], rows, "Accuracy"),
         chart=chart,
         details={name: measures(opened, name) for name in names},
     )
@@ -66,16 +50,11 @@ def measures(opened, name):
 
 def beside_the_paper(opened):
     """Accuracies beside those of table 2; empty where nothing is published for the data set."""
-    rows = summary.published_rows(opened.result)
+    rows = published.beside(opened.result)
     if not rows:
         return ""
     titles = list(rows[0])[1:]
-    cells = [[mean_or_name(row["attribute"]), *(page.number(row.get(title)) for title in titles)] for row in rows]
-    here = " (here)"
-    heads = [f"{page.heading(title.removesuffix(here))}{here}" if title.endswith(here) else title for title in titles]
-    return page.render(
-        "published.html",
-        synthetic=opened.result.synthetic,
-        table=page.table(["Attribute", *heads], *split_foot(cells), words="Accuracies beside table 2 of the paper"),
-        note=published.note(opened.result.source) if opened.result.source in ("celeba", "lfwa") else "",
-    )
+    cells = [[mean_or_name(row["attribute"]), *(page.number(row[title]) for title in titles)] for row in rows]
+    table = page.with_mean(["Attribute", *map(page.heading, titles)], cells, "Accuracies beside table 2 of the paper")
+    note = published.note(opened.result.source)
+    return page.render("published.html", synthetic=opened.result.synthetic, table=table, note=note)

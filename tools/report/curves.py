@@ -11,35 +11,20 @@ BINS = 10
 
 def details(opened):
     """One panel per attribute, of the chosen network; curves of the other networks beside its own."""
-    names = opened.ordered()
-    decisions, probabilities = opened.answers(names[0])
-    panels = {}
+    decisions, probabilities = opened.answers(opened.chosen)
+    counts, panels = metrics.count(decisions, opened.labels), {}
     for place, attribute in enumerate(opened.shown):
         label = opened.labels[:, place]
-        table = confusion(decisions[:, place], label)
-        counts = {name: metrics.curve(opened.scores(name)[:, place], label) for name in names}
-        tuned = metrics.count(decisions[:, [place]], label[:, np.newaxis])
-        calibration, error = reliability(probabilities[:, place], label)
+        curves = {name: metrics.curve(opened.scores(name)[:, place], label) for name in opened.names}
+        tuned = metrics.Counts(*(part[place] for part in counts))
+        reliable, error = reliability(probabilities[:, place], label)
         panels[attribute] = page.render(
             "curves.html",
-            table=table,
-            attribute=attribute,
-            charts=[roc(counts, tuned), precision_recall(counts, tuned), calibration],
-            error=error,
+            counts=tuned,
+            charts=[roc(curves, tuned), precision_recall(curves, tuned), reliable],
             both=label.any() and not label.all(),
         )
-    return page.render("details.html", network=names[0], panels=page.picker("Attribute", panels))
-
-
-def confusion(decided, label):
-    """Counts of a confusion table: dict of (truth, answer) -> (faces, share of the faces with this truth)."""
-    cells = {}
-    for truth in (True, False):
-        total = int((label == truth).sum())
-        for answer in (True, False):
-            faces = int(((label == truth) & (decided == answer)).sum())
-            cells[truth, answer] = faces, page.share(faces / total) if total else page.UNKNOWN
-    return cells
+    return page.render("details.html", network=opened.chosen, panels=page.picker("Attribute", panels))
 
 
 def thinned(points):
@@ -49,65 +34,45 @@ def thinned(points):
     return [points[place] for place in np.unique(np.linspace(0, len(points) - 1, POINTS).round().astype(int))]
 
 
-def curves(counts, tuned, title, x, y, measure, point, **options):
-    """A chart of one curve per network, and the place of the tuned threshold of the first.
-
-    counts: dict name -> metrics.curve; measure: gives points (list) and area; point: gives the tuned place of Counts
-    """
-    series = []
-    for style, (name, curve) in enumerate(counts.items()):
-        points, area = measure(*curve)
-        series.append(charts.Series(f"{page.human(name)}, area {page.share(area)}", thinned(points), style))
-    place = [float(value) for value in point(tuned)]
-    if np.isfinite(place).all():
-        series.append(charts.Series("tuned threshold", [tuple(place)], 3, dots=True, line=False))
+def plot(curves, tuned, title, x, y, **options):
+    """A chart of one curve per network: dict name -> (points (T, 2), area); tuned: where the first one decides."""
+    series = [
+        charts.Series(f"{page.human(name)}, area {area:.3f}", thinned(points.tolist()), style)
+        for style, (name, (points, area)) in enumerate(curves.items())
+    ]
+    if np.isfinite(tuned).all():
+        series.append(charts.Series("tuned decision threshold", [tuple(map(float, tuned))], 3, dots=True, line=False))
     return charts.plot(series, charts.Axis(x, 0, 1), charts.Axis(y, 0, 1), title, **options)
 
 
 def roc(counts, tuned):
-    """Receiver operating characteristic; empty without both faces with and without the attribute."""
+    """Receiver operating characteristic; empty without both faces with and without the attribute.
+
+    counts: dict name -> what metrics.curve returns; tuned: Counts of the tuned decision
+    """
     if not all(tp[-1] and fp[-1] for tp, fp in counts.values()):
         return ""
-
-    def measure(tp, fp):
+    curves = {}
+    for name, (tp, fp) in counts.items():
         true, false = tp / tp[-1], fp / fp[-1]
-        points = list(zip(false.tolist(), true.tolist()))
-        area = float((np.diff(false) * (true[1:] + true[:-1]) / 2).sum())
-        return points, area
-
+        area = (np.diff(false) * (true[1:] + true[:-1]) / 2).sum()
+        curves[name] = np.stack([false, true], axis=1), area
+    place = metrics.share(tuned.fp, tuned.fp + tuned.tn), metrics.share(tuned.tp, tuned.tp + tuned.fn)
     title, x, y = "ROC: true over false positives", "false positive rate", "true positive rate"
-    return curves(
-        counts,
-        tuned,
-        title,
-        x,
-        y,
-        measure,
-        lambda c: (metrics.share(c.fp, c.fp + c.tn)[0], metrics.share(c.tp, c.tp + c.fn)[0]),
-        diagonal=True,
-    )
+    return plot(curves, place, title, x, y, diagonal=True)
 
 
 def precision_recall(counts, tuned):
-    """Precision over recall; empty without a face that has the attribute."""
+    """Precision over recall; empty without a face that has the attribute. Arguments as of `roc`."""
     if not all(tp[-1] for tp, _ in counts.values()):
         return ""
-
-    def measure(tp, fp):
+    curves = {}
+    for name, (tp, fp) in counts.items():
         recall, precision = tp[1:] / tp[-1], tp[1:] / (tp + fp)[1:]
-        area = float((np.diff(recall, prepend=0) * precision).sum())
-        return list(zip(recall.tolist(), precision.tolist())), area
-
-    title, x, y = "Precision over recall", "recall", "precision"
-    return curves(
-        counts,
-        tuned,
-        title,
-        x,
-        y,
-        measure,
-        lambda c: (metrics.share(c.tp, c.tp + c.fn)[0], metrics.share(c.tp, c.tp + c.fp)[0]),
-    )
+        area = (np.diff(recall, prepend=0) * precision).sum()
+        curves[name] = np.stack([recall, precision], axis=1), area
+    place = metrics.share(tuned.tp, tuned.tp + tuned.fn), metrics.share(tuned.tp, tuned.tp + tuned.fp)
+    return plot(curves, place, "Precision over recall", "recall", "precision")
 
 
 def reliability(probability, label):
@@ -124,7 +89,8 @@ def reliability(probability, label):
         points.append((mean, present))
         errors.append((mean, max(0.0, centre - half), min(1.0, centre + half)))
         error += abs(mean - present) * faces / len(order)
-    series = charts.Series("share of faces with the attribute, 95 % interval", points, 0, True, errors, line=False)
-    title = f"Reliability; calibration error {page.share(error)}"
+    series = charts.Series(
+        "share of faces with the attribute, 95 % interval over faces", points, 0, True, errors, line=False
+    )
     axes = charts.Axis("calibrated probability", 0, 1), charts.Axis("share", 0, 1)
-    return charts.plot([series], *axes, title, diagonal=True), error
+    return charts.plot([series], *axes, f"Reliability; calibration error {error:.3f}", diagonal=True), error

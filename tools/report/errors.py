@@ -12,8 +12,7 @@ def worst(opened, faces):
 
     faces: Faces, to which those that are shown are added
     """
-    name = opened.chosen()
-    decisions, probabilities = opened.answers(name)
+    decisions, probabilities = opened.answers(opened.chosen)
     panels = {}
     for index, attribute in enumerate(opened.shown):
         label, decided, probability = opened.labels[:, index], decisions[:, index], probabilities[:, index]
@@ -21,16 +20,10 @@ def worst(opened, faces):
         truth = np.where(label, probability, 1 - probability)[wrong]  # probability given to the truth
         places = wrong[np.argsort(truth, kind="stable")][:SHOWN]
         entries = [
-            {
-                "face": href,
-                "number": int(place),
-                "truth": "present" if label[place] else "absent",
-                "answer": "present" if decided[place] else "absent",
-                "probability": f"{probability[place]:.2f}",
-            }
-            for place, href in zip(places, faces.add(places))
+            {"face": href, "number": place, "present": label[place], "probability": probability[place]}
+            for place, href in zip(places.tolist(), faces.add(places))
         ]
         panels[attribute] = page.render(
             "errors.html", attribute=attribute, entries=entries, wrong=len(wrong), faces=len(label)
         )
-    return page.render("worst.html", network=name, panels=page.picker("Attribute", panels))
+    return page.render("worst.html", network=opened.chosen, panels=page.picker("Attribute", panels))

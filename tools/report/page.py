@@ -1,21 +1,25 @@
 """The page: templates, style and script from files beside this one, and the pieces that sections are made of.
 
-Templates are Jinja2's with autoescape on: every text is escaped unless it is Markup, which only templates and charts
-make.
+Templates are Jinja2's with autoescape on: every text is escaped unless it is Markup, which only templates make.
 """
 
 import base64
 import dataclasses
 import functools
+import os
 import pathlib
 
 import cv2
 import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
+
+from tools.evaluate import summary
+from tools.evaluate.results import Difference, Estimate
+from tools.run import REPOSITORY
 
 TEMPLATES = pathlib.Path(__file__).with_name("templates")
-MINUS = "\u2212"
 UNKNOWN = "\u2013"  # what is not defined
+INTENDED = "studying and reproducing the paper; not for decisions about a person"
 NAMES = {"region": "task one alone", "cascade": "cascade", "whole_face": "whole face", "average": "average region"}
 
 
@@ -33,24 +37,14 @@ def heading(name):
     return shown[:1].upper() + shown[1:]
 
 
-def share(value):
-    """A share as tables show it: .972; 1.000; a dash where it is not defined."""
-    if value is None:
-        return UNKNOWN
-    return signed(value)[1:] if value >= 0 else signed(value)
+def place(path):
+    """A folder or file as a page names it: its path in the clone, elsewhere only its name.
 
-
-def signed(value):
-    """A difference as tables show it: +.003."""
-    text = f"{abs(value):.3f}"
-    return f"{MINUS if value < 0 and float(text) else '+'}{text.removeprefix('0')}"
-
-
-def between(low, high, write=share):
-    """An interval: (.957 - .985), or (-.001 to +.006) of signed numbers; empty where it is not known."""
-    if low is None or high is None:
-        return ""
-    return f"({write(low)} {'-' if write is share else 'to'} {write(high)})"
+    A page may be passed on, and paths of a machine are nobody else's business.
+    """
+    path = os.path.abspath(path)
+    inside = os.path.commonpath([REPOSITORY, path]) == str(REPOSITORY)
+    return os.path.relpath(path, REPOSITORY) if inside else os.path.basename(path)
 
 
 @dataclasses.dataclass
@@ -62,18 +56,18 @@ class Cell:
     interval: str = ""
 
 
-def number(value, low=None, high=None, write=share):
-    """The Cell of a share or difference (write=signed), with its interval if there is one."""
-    if value is None:
+def number(value, sign=""):
+    """The Cell of a number or a results.Estimate, or of None, what is not defined. sign: "+" for differences."""
+    estimate = value if isinstance(value, Estimate) else Estimate(value)
+    if estimate.value is None:
         return Cell(UNKNOWN, -1)
-    return Cell(write(value), round(float(value), 6), between(low, high, write))
+    text, _, interval = summary.interval(estimate, sign).partition(" ")
+    return Cell(text, round(estimate.value, 6), interval)
 
 
 def measure(row, name):
     """The Cell of a measure of a results.Row or Difference with its interval; name: of the field."""
-    write = share if hasattr(row, "attribute") else signed
-    estimate = getattr(row, name)
-    return number(estimate.value, estimate.low, estimate.high, write)
+    return number(getattr(row, name), "+" if isinstance(row, Difference) else "")
 
 
 # Pieces -----------------------------------------------------------------------------------------------------
@@ -89,7 +83,8 @@ def environment():
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(human=human, heading=heading)
+    made.globals.update(INTENDED=INTENDED)
+    made.filters.update(human=human, heading=heading, interval=summary.interval, number=summary.cell)
     return made
 
 
@@ -125,10 +120,9 @@ def table(heads, rows, foot=None, words=""):
     return render("table.html", heads=heads, rows=cells[:-1], foot=cells[-1], words=words)
 
 
-def facts(pairs):
-    """A list of terms: dict of term -> text."""
-    parts = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in pairs.items())
-    return Markup(f"<dl>{parts}</dl>")
+def with_mean(heads, rows, words):
+    """A `table` whose last row, the mean, stays in sight; of one attribute the mean is left out."""
+    return table(heads, rows[:-1], rows[-1] if len(rows) > 2 else None, words)
 
 
 def picker(label, panels, kind="attribute"):

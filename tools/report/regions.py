@@ -2,20 +2,55 @@
 
 import numpy as np
 
-from tools.evaluate import results
+from tools.evaluate import results, summary
 from tools.report import page
-from tools.report.attributes import mean_or_name, split_foot
+from tools.report.attributes import mean_or_name
 
 WITH, WITHOUT = 5, 2  # faces that are shown per attribute
 MEAN_OF = 200  # faces whose mean is drawn under the average regions
 STEPS = (
     ("face", "Face", "The face as the network sees it."),
     ("response", "Response", "The response map of task one: 4 x 4 values from 0 to 1."),
-    ("region", "Region", "The region of this response alone: the rectangle round its points above the threshold."),
+    (
+        "region",
+        "Region",
+        "The region of this response alone: the rectangle round its points above the response threshold.",
+    ),
     ("revised", "Revised response", "The response, revised by the average response of the attribute."),
     ("final", "Revised region", "The region of the revised response. Task two looks at this region."),
     ("truth", "True box", "Orange: the region that task two looks at. White, dashed: the true box of the attribute."),
 )
+MEASURES = {"iou": "IoU", "coverage": "Box coverage", "pointing_game": "Pointing-game accuracy", "area": "Region area"}
+
+
+def regions(opened, faces):
+    """Regions step by step, average regions on the mean face, and measures of regions where true boxes are known.
+
+    faces: Faces, to which those that are shown are added. Empty where no network maps regions. Raises ToolError.
+    """
+    found = opened.mapper()
+    if found is None:
+        return ""
+    name, mapper = found
+    boxes, used, entries = opened.boxes(), set(), []
+    for index in range(len(opened.attributes)):
+        places = chosen_faces(opened.labels[:, index], used)
+        used.update(places)
+        entries.append(steps_of(opened, name, mapper, index, places, faces.add(places, large=True), boxes))
+    steps = [dict(zip(("name", "title", "words"), step)) for step in STEPS if boxes or step[0] != "truth"]
+    mean = np.mean(opened.patches(range(min(MEAN_OF, len(opened.labels)))), axis=0).astype(np.uint8)
+    return page.render(
+        "regions.html",
+        network=name,
+        attributes=opened.shown,
+        steps=steps,
+        data={"entries": entries, "steps": [{key: step[key] for key in ("name", "words")} for step in steps]},
+        mean=page.data_uri(mean),
+        average=[rounded(box, 0) for box in mapper.average_regions()],
+        weight=mapper.weight,
+        threshold=mapper.threshold,
+        measures={name: table for name in opened.names if (table := measures(opened, name))},
+    )
 
 
 def chosen_faces(labels, used):
@@ -30,59 +65,27 @@ def chosen_faces(labels, used):
     return [int(place) for place in chosen]
 
 
-def regions(opened, faces):
-    """Regions step by step, average regions on the mean face, and measures of regions where true boxes are known.
-
-    faces: Faces, to which those that are shown are added. Empty where no network maps regions. Raises ToolError.
-    """
-    found = opened.mapper()
-    if found is None:
-        return ""
-    name, mapper = found
-    boxes = opened.boxes()
+def steps_of(opened, name, mapper, index, places, names, boxes):
+    """What is drawn on some faces for one attribute, a dict each; names: of the faces in the page."""
     decisions, probabilities = opened.answers(name)
-    response = opened.arrays[name]["response"]
-    entries, used = [], set()
-    for index, attribute in enumerate(opened.attributes):
-        of_attribute = []
-        places = chosen_faces(opened.labels[:, index], used)
-        used.update(places)
-        one = response[places]
-        raw, final = mapper.regions(one, revise=False)[:, index], mapper.regions(one)[:, index]
-        revised = mapper.revised(one)[:, index]
-        for number, (place, href) in enumerate(zip(places, faces.add(places, large=True))):
-            truth = boxes[place].get(attribute) if boxes else None
-            of_attribute.append(
-                {
-                    "face": href,
-                    "words": words(opened.labels[place, index], decisions[place, index], probabilities[place, index]),
-                    "response": rounded(one[number, index], 2),
-                    "region": rounded(raw[number], 0),
-                    "revised": rounded(revised[number], 2),
-                    "final": rounded(final[number], 0),
-                    "truth": rounded(truth, 0) if truth and truth[2] > truth[0] else None,
-                }
-            )
-        entries.append(of_attribute)
-    steps = [dict(zip(("name", "title", "words"), step)) for step in STEPS if boxes or step[0] != "truth"]
-    mean = np.mean(opened.patches(range(min(MEAN_OF, len(opened.labels)))), axis=0).astype(np.uint8)
-    return page.render(
-        "regions.html",
-        network=name,
-        attributes=opened.shown,
-        steps=steps,
-        data={"entries": entries, "steps": [{key: step[key] for key in ("name", "words")} for step in steps]},
-        mean=page.data_uri(mean),
-        average=[rounded(box, 0) for box in mapper.average_regions()],
-        weight=page.share(mapper.weight),
-        measures=measures(opened),
-    )
-
-
-def words(label, decided, probability):
-    """A face's truth and answer."""
-    truth, answer = ("present" if value else "absent" for value in (label, decided))
-    return f"Truth: {truth}. Answer: {answer}, probability {probability:.2f}."
+    response = opened.arrays[name]["response"][places]
+    raw, final = mapper.regions(response, revise=False)[:, index], mapper.regions(response)[:, index]
+    revised, entries = mapper.revised(response)[:, index], []
+    for number, (place, href) in enumerate(zip(places, names)):
+        true = boxes[place].get(opened.attributes[index]) if boxes else None
+        truth, answer = ("present" if of[place, index] else "absent" for of in (opened.labels, decisions))
+        entries.append(
+            {
+                "face": href,
+                "words": f"Truth: {truth}. Answer: {answer}, probability {probabilities[place, index]:.2f}.",
+                "response": rounded(response[number, index], 2),
+                "region": rounded(raw[number], 0),
+                "revised": rounded(revised[number], 2),
+                "final": rounded(final[number], 0),
+                "truth": rounded(true, 0) if true and true[2] > true[0] else None,
+            }
+        )
+    return entries
 
 
 def rounded(values, digits):
@@ -91,24 +94,14 @@ def rounded(values, digits):
     return [int(value) if digits == 0 else float(value) for value in flat]
 
 
-def measures(opened):
-    """Tables of regions against true boxes, of all networks that map regions: dict name -> table."""
-    names = {"iou": "IoU", "coverage": "Box coverage", "pointing_game": "Pointing-game accuracy", "area": "Region area"}
-    tables = {}
-    for name in opened.ordered():
-        raw, revised = (
-            [row for row in opened.result.networks[name].regions or [] if row.response == response]
-            for response in (results.RAW, results.REVISED)
-        )
-        before = {row.attribute: row for row in raw}
-        rows = []
-        for row in revised or raw:
-            cells = [page.number(getattr(row, key)) for key in names]
-            for cell, key in zip(cells, names):
-                if revised and row.attribute in before:
-                    cell.interval = f"(raw {page.share(getattr(before[row.attribute], key))})"
-            rows.append([mean_or_name(row.attribute), f"{row.faces:,}", *cells])
-        if rows:
-            heads = ["Attribute", "Faces", *names.values()]
-            tables[name] = page.table(heads, *split_foot(rows), words="Regions against true boxes")
-    return tables
+def measures(opened, name):
+    """Table of a network's regions against true boxes, those of raw responses in brackets; empty without boxes."""
+    of_network = opened.result.networks[name].regions or []
+    raw = {row.attribute: row for row in of_network if row.response == results.RAW}
+    rows = []
+    for row in (row for row in of_network if row.response == results.REVISED):
+        cells = {key: page.number(getattr(row, key)) for key in MEASURES}
+        for key, cell in cells.items():
+            cell.interval = f"(raw {summary.cell(getattr(raw[row.attribute], key))})" if row.attribute in raw else ""
+        rows.append([mean_or_name(row.attribute), f"{row.faces:,}", *cells.values()])
+    return page.with_mean(["Attribute", "Faces", *MEASURES.values()], rows, "Regions against true boxes")

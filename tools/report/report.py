@@ -13,7 +13,7 @@ from tools import run as runs
 from tools.errors import ToolError
 from tools.report import compare, headline, page
 from tools.report.attributes import beside_the_paper, per_attribute
-from tools.report.card import MILLION, card
+from tools.report.card import card
 from tools.report.curves import details
 from tools.report.errors import worst
 from tools.report.faces import Faces
@@ -25,7 +25,7 @@ from tools.report.training import training
 
 def make(run):
     """The page of a run, as text. Raises ToolError, OSError."""
-    opened = open_run(run)
+    opened = Opened(run)
     faces = Faces(opened)
     sections = {
         "Summary": headline.headline(opened),
@@ -34,35 +34,11 @@ def make(run):
         "Regions": regions(opened, faces),
         "Worst errors": worst(opened, faces),
         "Groups": by_group(opened),
-        "Training": training(run.folder, opened.attributes, run),
+        "Training": training(opened),
         "The paper": beside_the_paper(opened),
         "Model card": card(opened),
     }
-    lead = page.facts(headline.facts(opened)) + faces.definitions()
-    return page.page(headline.title(opened), lead, sections)
-
-
-def open_run(run):
-    """The evaluation of a run, Opened. Raises ToolError where it is not of the weights that the run has now."""
-    evaluation, again = run.place("evaluate"), run.command("evaluate")
-    if not run.recorded:
-        return Opened(evaluation, run)
-    if not run.done("evaluate"):
-        raise ToolError(f"{run.folder}: not evaluated yet; run: {again}")
-    inputs, now = run.stages["evaluate"].inputs, {}
-    for name, stage in run.evaluated().items():
-        now[f"weights of {name}"] = run.stages[stage].checksum
-    for key in dict.fromkeys([*now, *(key for key in inputs if key.startswith("weights of "))]):
-        name = key.rpartition(" ")[2]
-        if key not in now:
-            state = run.stages[name].state if name in run.stages else "not begun"
-            raise ToolError(
-                f"{evaluation}: stage {name} is {state}, so the weights that were evaluated are no longer those of "
-                f"the run; when it is done, evaluate again: {again}"
-            )
-        if inputs.get(key) != now[key]:
-            raise ToolError(f"{evaluation}: {name} was trained after it was evaluated; run: {again}")
-    return Opened(evaluation, run, run.stages["evaluate"].checksum)
+    return page.page(f"Report: {page.place(run.folder)}", headline.facts(opened) + faces.definitions(), sections)
 
 
 def report(run, out=None):
@@ -78,7 +54,7 @@ def comparison(one, two, out=None):
 
     Raises ToolError, OSError.
     """
-    return write(out or two.output / "comparison.html", compare.make(open_run(one), open_run(two)))
+    return write(out or two.output / "comparison.html", compare.make(Opened(one), Opened(two)))
 
 
 def write(out, text):
@@ -110,5 +86,5 @@ def run(arguments):
         raise ToolError(f"--run {arguments.run}: the run is given twice, also as {folders[0]}; give it once")
     found = [runs.Run.read(folder) for folder in folders]
     out = comparison(*found, arguments.out) if len(found) == 2 else report(found[0], arguments.out)
-    print(f"{out}: {out.stat().st_size / MILLION:.1f} MB; open it in a browser")
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; open it in a browser")
     return 0

@@ -1,0 +1,204 @@
+"""Baselines from outside: common networks on the same faces, batches, decisions and intervals as the cascade.
+
+    python -m benchmarks.baselines data/lmdb --net resnet18 --images 307200 --rates 0.02,0.05,0.1 --seeds 1,2,3
+    python -m benchmarks.baselines data/lmdb --net mobilenet_v3_small --ablation build/ablation
+
+The network starts from random weights and has one output per attribute; its loss is the sum of the sigmoid
+cross-entropies of the labels in the batch. --sampling balanced: batches of the project's plan, in which an image stands
+for one attribute and half of the images of an attribute are positive. plain: faces in random order, each with all
+labels. Both shift and mirror faces as the project does. --images counts images in all: an ablation of N iterations with
+batch b on A attributes sees N x b x A. The learning rate with the best prior-corrected accuracy on the validation split
+is used for all seeds; test faces are read once, after that. With --ablation the networks of an ablation on the same
+data and seeds are compared in the same tables.
+
+Written to --out: the weights of each training, from which the same command resumes; means.csv,
+differences.csv and differences.svg, as of `face-cascade ablation`. The LMDB folder must hold the compact form.
+"""
+
+import argparse
+import hashlib
+import pathlib
+import sys
+import time
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from benchmarks.common_nets import NETS
+from data_prep.plan.balance import LARGEST_SHIFT, SAMPLE, Plan
+from data_prep.store import manifest
+from python_layers.prefetch import Pool
+from tools import networks
+from tools import run as runs
+from tools.errors import ToolError
+from tools.evaluate import calibration, comparison, scoring
+from tools.evaluate.ablation import VARIANTS
+from tools.evaluate.evaluation import read_data, read_persons
+
+SAMPLING = ("balanced", "plain")
+
+
+class Batches:
+    """Batches of a compact LMDB folder without end: (images (n, 3, 224, 224), labels (n, A), mask (n, A)) as tensors.
+
+    mask: 1 for the labels that the loss counts. Raises ToolError.
+    """
+
+    def __init__(self, lmdb, sampling, size, seed):
+        kept = manifest.read(lmdb)
+        if kept.form != "compact":
+            raise ToolError(f"{lmdb}: holds the {kept.form} form; build the compact one with face-cascade data")
+        self.attributes, self.balanced = len(kept.attributes), sampling == "balanced"
+        self.labels, self.rng = networks.read_labels(lmdb, "train", self.attributes), np.random.default_rng(seed)
+        settings = kept.settings
+        self.plan = Plan(self.labels, kept.attributes, seed, settings.augment, settings.sampling)
+        self.per_attribute = max(2, size // self.attributes // 2 * 2)
+        self.size, self.number = self.per_attribute * self.attributes if self.balanced else size, 0
+        self.faces = np.empty(0, int)
+        self.pool = Pool(pathlib.Path(lmdb) / "train_images", self.size, None, 2, kept.frame)
+
+    def samples(self):
+        """The next batch, (n,) of SAMPLE."""
+        if self.balanced:
+            self.number += 1
+            return self.plan.batch(self.number - 1, self.per_attribute)
+        while len(self.faces) < self.size:  # pass after pass over all faces
+            self.faces = np.append(self.faces, self.rng.permutation(len(self.labels)))
+        samples = np.zeros(self.size, SAMPLE)
+        samples["image"], self.faces = self.faces[: self.size], self.faces[self.size :]
+        for field in ("dx", "dy"):
+            samples[field] = self.rng.integers(-LARGEST_SHIFT, LARGEST_SHIFT + 1, self.size)
+        samples["mirror"] = self.rng.integers(0, 2, self.size)
+        return samples
+
+    def take(self):
+        """The next batch as tensors."""
+        while len(self.pool) <= 2:
+            self.pool.ask(self.samples())
+        samples, pixels = self.pool.take()
+        labels = torch.from_numpy(self.labels[samples["image"]]).float()
+        mask = torch.eye(self.attributes).repeat(self.per_attribute, 1) if self.balanced else torch.ones_like(labels)
+        return torch.from_numpy(pixels.copy()), labels, mask
+
+
+def inputs(pixels):
+    """Pixels 0 to 255 as the network takes them, channels last."""
+    return ((pixels.float() - 112) / 64).contiguous(memory_format=torch.channels_last)
+
+
+def train(given, rate, seed):
+    """The network and images seen per attribute, trained by SGD, the rate falling to 0 along half a cosine.
+
+    Taken from weights.pt where the same training was done before.
+    """
+    named = given.net, given.images, given.batch, given.sampling, given.precision, manifest.checksum(given.lmdb)
+    path = given.out / f"rate-{rate:g}-seed-{seed}-{hashlib.sha256(repr(named).encode()).hexdigest()[:8]}.pt"
+    torch.manual_seed(seed)
+    batches = Batches(given.lmdb, given.sampling, given.batch, seed)
+    iterations, net = -(-given.images // batches.size), NETS[given.net](batches.attributes)
+    net = net.to(given.device, memory_format=torch.channels_last)
+    images = iterations * (batches.per_attribute if batches.balanced else batches.size)
+    if path.exists():
+        net.load_state_dict(torch.load(path, map_location=given.device, weights_only=True))
+        return net.eval(), images
+    start, net = time.monotonic(), net.train()
+    solver = torch.optim.SGD(net.parameters(), rate, 0.9, weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(solver, iterations)
+    for _ in tqdm(range(iterations), unit="batch", desc=f"{given.net}, rate {rate:g}, seed {seed}", disable=None):
+        x, labels, mask = (tensor.to(given.device) for tensor in batches.take())
+        with torch.autocast(given.device, torch.bfloat16, enabled=given.precision == "bfloat16"):
+            scores = net(inputs(x)).float()
+        losses = nn.functional.binary_cross_entropy_with_logits(scores, labels, mask, reduction="sum")
+        solver.zero_grad(set_to_none=True)
+        (losses / mask.sum()).backward()
+        solver.step()
+        schedule.step()
+    torch.save(net.state_dict(), path)
+    print(f"rate {rate:g}, seed {seed}: {(time.monotonic() - start) / 60:.1f} min", flush=True)
+    return net.eval(), images
+
+
+def answers(given, data, net, split):
+    """The scoring.Faces of a split with the scores of a network. Raises ToolError."""
+    labels, parts = networks.read_labels(given.lmdb, split, len(data.attributes)), []
+    with torch.no_grad(), tqdm(total=len(labels), unit="face", desc=split, disable=None) as bar:
+        for some in networks.batches(networks.patches(given.lmdb, split), 64):
+            pixels = torch.from_numpy(np.stack(some).transpose(0, 3, 1, 2).copy())
+            parts.append(net(inputs(pixels.to(given.device))).float().cpu().numpy())
+            bar.update(len(some))
+    return scoring.Faces(np.concatenate(parts), labels, read_persons(data, split, 0))
+
+
+def compare(given):
+    """Search the rate with the first seed, train with all seeds, write the tables; returns their text.
+
+    Raises ToolError, OSError, ValueError.
+    """
+    data = read_data(given.lmdb)
+    prior = data.prior if given.sampling == "balanced" else np.full(len(data.attributes), 0.5)
+    scored, images = {given.net: []}, {}
+    if given.ablation:  # what is wrong with it is said before the minutes of work
+        scored.update(of_ablation(given, data, images))
+    given.out.mkdir(parents=True, exist_ok=True)
+    shift, accuracies = calibration.thresholds(prior, None)[calibration.PRIOR_CORRECTED], {}
+    for rate in given.rates:
+        net, _ = train(given, rate, given.seeds[0])
+        validation = answers(given, data, net, "val")
+        accuracies[rate] = float(((validation.scores > shift) == validation.labels).mean())
+        print(f"rate {rate:g}: validation accuracy, prior-corrected: {accuracies[rate]:.4f}", flush=True)
+    for seed in given.seeds:
+        net, images[given.net] = train(given, max(accuracies, key=accuracies.get), seed)
+        validation, test = (answers(given, data, net, split) for split in ("val", "test"))
+        scored[given.net].append({"full network": scoring.Scored(test, prior, validation)})
+    return comparison.conclude(given.out, scored, images)
+
+
+def of_ablation(given, data, images):
+    """The scores of the variants of an ablation that were evaluated with all seeds: dict variant -> list of dicts.
+
+    images: dict to which their training images per attribute are added. Raises ToolError.
+    """
+    found = {}
+    for name, variant in VARIANTS.items():
+        folders = [given.ablation / f"seed-{seed}" / name.replace(" ", "_") for seed in given.seeds]
+        evaluated = [runs.Run.read(folder) for folder in folders if runs.Run.exists(folder)]
+        if len(evaluated) == len(folders) and all(run.done("evaluate") for run in evaluated):
+            if not variant.natural and {run.data.checksum for run in evaluated} != {data.checksum}:
+                raise ToolError(f"{given.ablation}: {name} was trained on other data than {given.lmdb}")
+            found[name] = [comparison.scores_of(run, variant.stages[-1]) for run in evaluated]
+            images[name] = evaluated[0].stages[variant.stages[-1]].images
+    if not found:
+        raise ToolError(f"{given.ablation}: no variant in it is evaluated with all of these seeds")
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("lmdb", type=pathlib.Path, metavar="LMDB", help="The LMDB folder, in the compact form.")
+    add("--net", choices=NETS, default="resnet18", help="The network (default: resnet18).")
+    add("--images", type=int, default=307200, metavar="N", help="Training images seen in all (default: 307200).")
+    add("--batch", type=int, default=64, metavar="N", help="Images per mini-batch, if balanced a multiple of twice A.")
+    add("--sampling", choices=SAMPLING, default=SAMPLING[0], help="How batches are sampled (default: balanced).")
+    add("--rates", default="0.05", help="Learning rates to try, separated by commas (default: 0.05).")
+    add("--seeds", default="1", help="Seeds, separated by commas (default: 1).")
+    add("--precision", choices=("float32", "bfloat16"), default="float32", help="Of the convolutions (float32).")
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="The device (default: cpu).")
+    add("--ablation", type=pathlib.Path, metavar="FOLDER", help="An ablation to compare with (default: none).")
+    add("--out", type=pathlib.Path, metavar="FOLDER", help="Where results go (default: build/NET).")
+    given = parser.parse_args()
+    given.out = given.out or pathlib.Path("build") / given.net
+    try:
+        given.rates, given.seeds = (
+            [kind(part) for part in text.split(",")] for kind, text in ((float, given.rates), (int, given.seeds))
+        )
+        print(compare(given))
+        print(f"{given.out}: means.csv, differences.csv, differences.svg")
+    except (ToolError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

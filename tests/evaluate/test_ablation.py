@@ -1,0 +1,205 @@
+"""The ablation: one budget for every variant, stages shared if their inputs are equal, training, tables."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from data_prep.build.builder import build
+from data_prep.files import sha256
+from data_prep.settings import check
+from data_prep.sources.opening import open_source
+from data_prep.store import manifest
+from tools import record
+from tools import run as runs
+from tools.cli import main
+from tools.evaluate import ablation, comparison, scoring
+from tools.train import inputs
+
+OPTIONS = ["--batch", "16", "--width", "1/16", "--caffe", "torch", "--test-batch", "6", "--seeds", "1"]
+
+
+def planned(folder, lmdb, iterations=16):
+    settings = record.Settings(engine="torch", network={"batch": 2, "width": 1 / 16})
+    return ablation.Ablation(runs.Run.create(folder, lmdb, settings), iterations)
+
+
+def pretend(run, name):
+    """Make a stage of a run look done, as training would leave it."""
+    place = run.place(name)
+    place.mkdir(parents=True, exist_ok=True)
+    path = place / f"{name}_iter_1.caffemodel"
+    path.write_bytes(f"{name} of {run.folder}".encode())
+    run.stages[name] = record.Stage(inputs.inputs(run, name), "done", f"{name}/{path.name}", sha256(path))
+    run.write()
+
+
+@pytest.mark.parametrize("name", ablation.VARIANTS)
+def test_every_variant_sees_the_same_number_of_images(small_lmdb, tmp_path, name):
+    variant = ablation.VARIANTS[name]
+    if variant.natural:
+        ablation.natural_data(small_lmdb, tmp_path / ablation.NATURAL)
+    run = planned(tmp_path, small_lmdb, 3200).run_of(name, 1)
+    assert run.network().batch == 2
+    trained = [stage for stage in variant.stages if stage != "average"]
+    seen = [inputs.images_of(run, stage, inputs.last_iteration(run, stage)) for stage in trained]
+    assert sum(seen) == 3200 * 2
+    assert sum(run.solver_fields(stage)["stepsize"] for stage in trained) == pytest.approx(0.75 * 3200)
+    check(run.settings)  # what is declared for a variant is what a run can have
+
+
+def test_variants_differ_from_the_cascade_in_what_they_say(small_lmdb, tmp_path):
+    whole = planned(tmp_path, small_lmdb)
+    assert whole.run_of("linear L1", 2).network().l1 == "linear"
+    assert whole.run_of("average region alone", 2).network().average_weight == 1
+    assert whole.run_of("whole map", 2).settings.average.rectangles == "whole"
+    assert whole.run_of("no decay in task one", 2).solver_fields("region")["weight_decay"] == 0
+    assert whole.run_of("no decay in task one", 2).solver_fields("cascade")["weight_decay"] > 0
+    run = whole.run_of("cascade", 2, factor=2.0)
+    assert run.folder == tmp_path / "seed-2/cascade" and run.settings.seed == 2
+    assert [run.solver_fields(stage)["max_iter"] for stage in ("region", "cascade")] == [10, 6]
+    rate = whole.run_of("cascade", 2).solver_fields("region")["base_lr"]
+    assert run.solver_fields("region")["base_lr"] == 2 * rate
+    assert whole.pattern.settings.average.rectangles == "measured"
+
+
+def test_stages_are_shared_where_their_inputs_agree(small_lmdb, tmp_path):
+    whole = planned(tmp_path, small_lmdb)
+    first = whole.run_of("cascade", 1)
+    for name in ("region", "average"):
+        pretend(first, name)
+    shared = {}
+    for variant in ("no average region", "whole map", "linear L1", "no early stopping", "task one alone"):
+        run = whole.run_of(variant, 1)
+        for name in ablation.VARIANTS[variant].stages:
+            ablation.share(run, name, [first])
+        shared[variant] = [name for name in ("region", "average") if run.done(name)]
+    assert shared == {
+        "no average region": ["region", "average"],
+        "whole map": ["region"],
+        "linear L1": [],
+        "no early stopping": [],
+        "task one alone": [],  # the variant trains for the whole budget
+    }
+    other_seed = whole.run_of("cascade", 2)
+    ablation.share(other_seed, "region", [first])
+    assert not other_seed.done("region")
+
+
+def test_natural_batches_come_from_the_same_data_and_settings(small_faces, small_lmdb, tmp_path):
+    ablation.natural_data(small_lmdb, tmp_path / "natural")
+    made, natural = manifest.read(small_lmdb), manifest.read(tmp_path / "natural")
+    assert made.sampling == "balanced" and natural.sampling == "natural"
+    assert natural.source == made.source and natural.attributes == made.attributes and natural.form == made.form
+    before = manifest.checksum(tmp_path / "natural")
+    ablation.natural_data(small_lmdb, tmp_path / "natural")  # they exist already
+    assert manifest.checksum(tmp_path / "natural") == before
+    lmdb = tmp_path / "lmdb"  # the same data set, built anew for other attributes and with other settings
+    build(open_source(small_faces), lmdb, ["Male"], manifest.Settings(augment="none"))
+    ablation.natural_data(lmdb, tmp_path / "natural")
+    natural = manifest.read(tmp_path / "natural")
+    assert natural.attributes == ["Male"] and natural.settings.augment == "none" and natural.sampling == "natural"
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    (
+        (["--variants", "cascde"], "not 'cascde'; did you mean cascade?"),
+        (["--variants", ""], "must be at least one, and none twice"),
+        (["--variants", "cascade, whole face,cascade"], "none twice"),
+        (["--seeds", "1,x"], "must be a whole number of at least 0, not 'x'"),
+        (["--seeds=-1"], "of at least 0, not -1"),
+        (["--learning-rates", "0"], "must be a number above 0"),
+        (["--learning-rates", "1,inf"], "must be a number above 0"),
+        (["--iterations", "7"], "of at least 8, not 7"),
+    ),
+)
+def test_wrong_options_are_reported_in_one_line(words, message, capsys):
+    with pytest.raises(SystemExit):
+        main(["ablation", *words])
+    printed = capsys.readouterr().err
+    assert message in printed and printed.count("\n") == 1
+
+
+# Tables -----------------------------------------------------------------------------------------------------
+
+
+def scored(right, labels, validation):
+    """The Scored of answers of which some are right: right (N,) bool; labels (N, 1)."""
+    scores = np.where(labels == right[:, np.newaxis], 1.0, -1.0)
+    return scoring.Scored(scoring.Faces(scores, labels), np.array([0.5]), validation, resampled=400)
+
+
+def test_tables_hold_means_spreads_and_differences_with_their_intervals(tmp_path):
+    """Ten faces, one attribute: with one seed the first network answers two more faces rightly, with the other none.
+
+    On the validation faces the classes meet at a score of 2, which no test face has, so that all are equal under tuned
+    decisions.
+    """
+    validation = scoring.Faces(np.tile([[0.0], [4.0]], (50, 1)), np.tile([[0], [1]], (50, 1)))
+    labels = np.tile([[False], [True]], (5, 1))
+    good, bad = (scored(np.arange(10) >= wrong, labels, validation) for wrong in (0, 2))
+    ours = [{"task one": bad, "full network": good} for _ in range(2)]
+    networks = {"ours": ours, "theirs": [{"full network": bad}, {"full network": good}]}
+    text = comparison.conclude(tmp_path, networks, {"ours": 32, "theirs": 16})
+    first, second = read_csv(tmp_path / "means.csv")
+    assert first["network"] == "ours" and first["seeds"] == "2" and second["images per attribute"] == "16"
+    assert float(second["accuracy, prior-corrected"]) == pytest.approx(0.9)
+    assert float(second["accuracy, prior-corrected, spread"]) == pytest.approx(np.std([0.8, 1], ddof=1))
+    rows = {(row["minus"], row["measure"]): row for row in read_csv(tmp_path / "differences.csv")}
+    assert len(rows) == 2 * 10 and all(
+        float(row["difference"]) == 0 for key, row in rows.items() if key[1] == "accuracy, tuned"
+    )
+    inside, other = (rows[minus, "accuracy, prior-corrected"] for minus in (comparison.INSIDE, "theirs"))
+    assert float(inside["difference"]) == pytest.approx(0.2) and inside["by seed"] == "+0.2000 +0.2000"
+    assert float(other["difference"]) == pytest.approx(0.1) and other["by seed"] == "+0.2000 +0.0000"
+    # Of ten resampled faces, two in ten differ in one seed of two: binomial(10, 0.2) / 20.
+    assert float(other["difference low"]) == pytest.approx(0, abs=0.01)
+    assert float(other["difference high"]) == pytest.approx(0.25, abs=0.06)
+    assert float(other["low seeds too"]) < 0.01 and float(other["high seeds too"]) > float(other["difference high"])
+    assert (tmp_path / "differences.svg").read_text().startswith("<svg")
+    assert max(map(len, text.splitlines())) <= 120 and "+0.2000 +0.0000" in text
+
+
+# Training ---------------------------------------------------------------------------------------------------
+
+
+def words_for(lmdb, folder, *options):
+    return ["ablation", "--lmdb", str(lmdb), "--run", str(folder), *OPTIONS, "--iterations", "8", *options]
+
+
+def read_csv(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_an_ablation_trains_and_evaluates(small_lmdb, tmp_path, capfd):
+    assert main(words_for(small_lmdb, tmp_path / "a", "--variants", "whole face")) == 0, capfd.readouterr().err
+    assert "1 seeds, 8 iterations per variant" in capfd.readouterr().out
+    (row,) = read_csv(tmp_path / "a/means.csv")
+    assert (row["network"], row["seeds"], row["images per attribute"]) == ("whole face", "1", "128")
+    run = runs.Run.read(tmp_path / "a/seed-1/whole_face")
+    assert run.done("whole_face") and run.done("evaluate") and not (tmp_path / "a/differences.csv").exists()
+
+
+@pytest.mark.slow
+def test_variants_share_stages_rates_are_searched_on_validation_and_all_is_done_once(small_lmdb, tmp_path, capfd):
+    words = words_for(small_lmdb, tmp_path / "a", "--variants", "cascade,whole map", "--learning-rates", "0.5,1")
+    assert main(words) == 0, capfd.readouterr().err
+    said, tried = capfd.readouterr().out, read_csv(tmp_path / "a/learning_rates.csv")
+    assert [(row["variant"], float(row["learning rates x"])) for row in tried] == [
+        (name, rate) for name in ("cascade", "whole map") for rate in (0.5, 1)
+    ]
+    assert said.count("region: shared with") == 4 and said.count("average: shared with") == 2
+    fields = [runs.Run.read(tmp_path / f"a/rate-{rate}/cascade").solver_fields("region") for rate in ("0.5", "1")]
+    assert fields[0]["base_lr"] == fields[1]["base_lr"] / 2
+    assert not (tmp_path / "a/rate-0.5/cascade/evaluation").exists()  # no test face was read
+    for name in ("cascade", "whole map"):
+        of_name = {row["learning rates x"]: row["validation accuracy"] for row in tried if row["variant"] == name}
+        best = float(max(of_name, key=of_name.get))
+        assert f"cascade: shared with {tmp_path}/a/rate-{best:g}/{name.replace(' ', '_')}" in said
+    minus = {row["minus"] for row in read_csv(tmp_path / "a/differences.csv")}
+    assert minus == {comparison.INSIDE, "whole map"} and "cascade minus the others, average precision" in said
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").glob("*/*/*/*.caffemodel")}
+    assert main(words) == 0 and capfd.readouterr().out.count("already evaluated") == 2
+    assert written == {path: path.stat().st_mtime_ns for path in written}

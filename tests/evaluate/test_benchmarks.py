@@ -1,0 +1,86 @@
+"""The measuring scripts around accuracy: common networks as baselines, and what task two adds."""
+
+import argparse
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import baselines, common_nets, joint, task_two
+from data_prep.plan.balance import Plan
+from data_prep.store import manifest
+from tools import networks
+from tools.errors import ToolError
+
+
+@pytest.mark.parametrize("name, weights", (("resnet18", 11_689_512), ("mobilenet_v3_small", 2_542_856)))
+def test_common_networks_have_the_published_shapes(name, weights):
+    """The numbers of weights are those of torchvision's networks, which follow the same tables."""
+    net = common_nets.NETS[name](1000)
+    assert sum(parameter.numel() for parameter in net.parameters()) == weights
+    sizes = []
+    for module in net:
+        module.register_forward_hook(lambda *call: sizes.append(tuple(call[2].shape[1:])))
+    with torch.no_grad():
+        assert net.eval()(torch.zeros(1, 3, 224, 224)).shape == (1, 1000)
+    expected = {
+        "resnet18": [(64, 112, 112), (64, 56, 56), (512, 7, 7)],
+        "mobilenet_v3_small": [(16, 56, 56), (576, 7, 7)],
+    }
+    assert set(expected[name]) <= set(sizes)
+
+
+def test_balanced_batches_are_those_of_the_plan(small_lmdb):
+    batches, kept = baselines.Batches(small_lmdb, "balanced", 9, 3), manifest.read(small_lmdb)
+    assert batches.size == 8  # of two attributes, four images each
+    labels = networks.read_labels(small_lmdb, "train", 2)
+    plan = Plan(labels, kept.attributes, 3)
+    for number in range(2):
+        pixels, given, mask = batches.take()
+        samples = plan.batch(number, 4)
+        assert pixels.shape == (8, 3, 224, 224) and (given.numpy() == labels[samples["image"]]).all()
+        assert mask.tolist() == [[1, 0], [0, 1]] * 4
+        counted = given[mask.bool()].reshape(4, 2).numpy()
+        assert (counted == samples["label"].reshape(4, 2)).all() and (counted.sum(axis=0) == 2).all()
+
+
+def test_plain_batches_pass_over_all_faces(small_lmdb):
+    batches = baselines.Batches(small_lmdb, "plain", 32, 1)
+    numbers = np.concatenate([batches.samples()["image"] for _ in range(3)])
+    assert sorted(numbers[:48]) == list(range(48)) and sorted(numbers[48:]) == list(range(48))
+    assert batches.take()[2].all()
+
+
+def given(small_lmdb, folder, **options):
+    settings = {"net": "mobilenet_v3_small", "images": 16, "batch": 8, "sampling": "balanced", "rates": [0.01, 0.1]}
+    settings.update(seeds=[1], precision="float32", device="cpu", ablation=None, lmdb=small_lmdb, out=folder)
+    return argparse.Namespace(**{**settings, **options})
+
+
+def test_a_baseline_is_compared_in_the_tables_of_an_ablation(small_lmdb, tmp_path, capsys):
+    text = baselines.compare(given(small_lmdb, tmp_path / "out"))
+    printed = capsys.readouterr().out
+    assert printed.count("validation accuracy, prior-corrected") == 2 and "mobilenet_v3_small" in text
+    with open(tmp_path / "out/means.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["network"] == "mobilenet_v3_small" and row["images per attribute"] == "8"
+    assert len(list((tmp_path / "out").glob("*.pt"))) == 2
+    assert baselines.compare(given(small_lmdb, tmp_path / "out")) == text  # from the weights that are kept
+    assert "min" not in capsys.readouterr().out
+    with pytest.raises(ToolError, match="no variant in it is evaluated with all of these seeds"):
+        baselines.compare(given(small_lmdb, tmp_path / "out", ablation=tmp_path))
+
+
+@pytest.mark.slow
+def test_what_task_two_adds_is_measured(small_run, capsys):
+    """The scripts run on a trained run; the frozen task one is the same in both."""
+    options = {"run": small_run, "faces": 8, "iterations": 4, "batch": 4, "seeds": [1]}
+    text = task_two.compare(argparse.Namespace(**options))
+    assert "task two alone, another attribute" in text and "head as in the cascade, whole map" in text
+    text = joint.compare(argparse.Namespace(run=small_run, weights=None, whole_face=None, batches=2))
+    assert "answer without task two" in text and "norms of the gradient" in text
+    with open(small_run / "joint/gradients.csv", newline="") as file:
+        norms = {part: float(value) for part, value in next(csv.DictReader(file)).items()}
+    together = norms.pop("together")
+    assert together == pytest.approx(np.linalg.norm(list(norms.values())), rel=0.05) and min(norms.values()) > 0

@@ -1,0 +1,210 @@
+"""evaluation.json, NAME.npz and calibration.json are read completely, or refused in one line that names the file."""
+
+import dataclasses
+import json
+
+import evaluation_files
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+
+from data_prep.files import sha256
+from tools.errors import ToolError
+from tools.evaluate import calibration, results
+
+BROKEN = ("", "{", "[]", "null", "3", '"x"', "\x00", "[" * 100000, '{"version": NaN}', "{}", '{"version": 1}')
+VALUES = st.sampled_from((..., None, [], {}, "x", "\ud800", -1, 0.5, 1e308, True, [[]], [1.0], 10**400))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The folder of an evaluation; tests write back what they change."""
+    return evaluation_files.make(tmp_path_factory.mktemp("evaluated"), ("region", "average", "cascade")).place(
+        "evaluate"
+    )
+
+
+@pytest.fixture
+def calibrated(tmp_path):
+    """Weights with a calibration beside them: the file, and calibration.json."""
+    weights = tmp_path / "a.caffemodel"
+    weights.write_bytes(b"weights")
+    score = calibration.ScoreCalibration([0.5, 0.25], [1.0, 1.0], [0.0, 0.0])
+    made = calibration.Calibration(sha256(weights), "data", ["Male", "Young"], [0.2, 0.3], 7, "f1", {"logits": score})
+    calibration.write(weights, made)
+    assert dataclasses.replace(calibration.read(weights), checksum="") == made
+    return weights, tmp_path / calibration.NAME
+
+
+def refused(read, path, *words):
+    """The read raises one ToolError of one line that names the file."""
+    with pytest.raises(ToolError) as error:
+        read()
+    text = str(error.value)
+    assert str(path) in text and "\n" not in text
+    for word in words:
+        assert word in text
+
+
+def places(value, path=()):
+    """Paths to all values in JSON."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from places(item, (*path, key))
+
+
+def changed(record, path, value):
+    """A copy of JSON with the value at a path replaced, or left out where it is `...`."""
+    copy = json.loads(json.dumps(record))
+    holder = copy
+    for key in path[:-1]:
+        holder = holder[key]
+    if value is ...:
+        del holder[path[-1]]
+    else:
+        holder[path[-1]] = value
+    return copy
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_broken_json_is_reported_in_one_line(folder, calibrated, text):
+    path, (weights, beside) = folder / "evaluation.json", calibrated
+    kept = path.read_bytes()
+    for content in (text.encode(), b"\xff\xfe"):
+        path.write_bytes(content)
+        refused(lambda: results.read(folder), path, "evaluate again")
+        beside.write_bytes(content)
+        if content not in (b"{}", b'{"version": 1}'):  # no entry of these weights
+            refused(lambda: calibration.read(weights), beside, "remove the file and evaluate again")
+    path.write_bytes(kept)
+
+
+@hypothesis.settings(max_examples=150, deadline=None, derandomize=True)
+@hypothesis.given(st.data())
+def test_a_changed_value_is_refused_or_is_one_that_the_field_accepts(folder, data):
+    """Any value of evaluation.json removed or of another type: an error of one line, or a result of the same types."""
+    path = folder / "evaluation.json"
+    record = json.loads(path.read_text())
+    place = data.draw(st.sampled_from(list(places(record))[1:]))
+    value = data.draw(VALUES)
+    kept = path.read_bytes()
+    path.write_text(json.dumps(changed(record, place, value)))
+    try:
+        found = results.read(folder)
+        assert results.mean(next(iter(found.networks.values()))).accuracy.value is not None
+    except ToolError as error:
+        assert str(path) in str(error) and "\n" not in str(error)
+    finally:
+        path.write_bytes(kept)
+
+
+@pytest.mark.parametrize(
+    "place, value, words",
+    (
+        (("attributes",), ..., "'attributes' is missing"),
+        (("attributes",), ["Male"], "key 'prior' must hold"),
+        (("attributes", 0), "<b>", "cannot be a name"),
+        (("networks", "cascade", "rows", 0, "accuracy"), "high", "networks: cascade: rows: 1: accuracy: damaged"),
+        (("networks", "cascade", "rows", 1, "f1", "value"), 1.5, "must be a number from -1 to 1, not 1.5"),
+        (("networks", "cascade", "rows", 0, "accuracy", "value"), -0.5, "does not hold its value"),
+        (("networks", "cascade", "rows", 0, "accuracy", "low"), 1, "an interval from 1 to"),
+        (("networks", "cascade", "rows", 0, "attribute"), "meanx", "must hold a row per decision and attribute"),
+        (("networks", "cascade", "rows", 0, "decision"), "tunedd", "did you mean tuned?"),
+        (("networks", "cascade", "regions", 0, "response"), "raw\n", "must be raw or revised"),
+        (("networks", "cascade", "calibration", "logits", "slope"), [1.0], "must have 2 entries in 'slope'"),
+        (("networks", "cascade", "cores"), 0, "of at least 1"),
+        (("networks", "../../x"), {}, "x: damaged, key 'file' is missing"),
+        (("networks", "cascade", "surprise"), 1, "unknown key 'surprise'"),
+        (("networks",), {}, "must hold networks"),
+        (("faces",), -1, "'faces' must be a whole number of at least 1"),
+        (("persons",), 99, "99 persons on 24 faces"),
+        (("resamples",), True, "'resamples'"),
+        (("version",), 5, "written by another version"),
+    ),
+)
+def test_impossible_values_are_refused_by_name(folder, place, value, words):
+    path = folder / "evaluation.json"
+    kept = path.read_bytes()
+    path.write_text(json.dumps(changed(json.loads(kept), place, value)))
+    try:
+        refused(lambda: results.read(folder), path, words)
+    finally:
+        path.write_bytes(kept)
+
+
+def test_edited_accuracies_are_refused_by_checksum(folder):
+    """Once reported without a word."""
+    path = folder / "evaluation.json"
+    kept, checksum = path.read_bytes(), sha256(path)
+    assert results.read(folder, checksum) == results.read(folder)
+    record = json.loads(kept)
+    record["networks"]["cascade"]["rows"][-1]["accuracy"] = {"value": 0.99, "low": 0.98, "high": 1}
+    path.write_text(json.dumps(record))
+    assert results.read(folder)  # possible values
+    refused(lambda: results.read(folder, checksum), path, "changed since it was written")
+    path.write_bytes(kept)
+
+
+def test_changed_arrays_are_refused_by_checksum(folder):
+    result, path = results.read(folder), folder / "cascade.npz"
+    kept, read = path.read_bytes(), lambda: results.read_arrays(folder, "cascade", result)
+    assert set(read()) >= {"labels", "persons", "logits", "max_d", "response", "validation_logits", "average"}
+    for content in (b"", kept[:10], kept[: len(kept) // 2], kept[:-1]):
+        path.write_bytes(content)
+        refused(read, path, "checksum differs")
+        assert results.kept_arrays(path, ["inputs"]) is None
+    path.unlink()
+    refused(read, path, "No such file")
+    path.write_bytes(kept)
+    arrays = results.load_arrays(path)
+    assert results.kept_arrays(path, arrays[results.INPUTS].tolist()).keys() == arrays.keys()
+    assert results.kept_arrays(path, ["others"]) is None
+
+
+# Calibration ------------------------------------------------------------------------------------------------
+
+
+def test_a_calibration_belongs_to_its_weights_and_attributes(calibrated):
+    weights, path = calibrated
+    other = weights.with_name("b.caffemodel")
+    other.write_bytes(b"others")
+    calibration.write(other, dataclasses.replace(calibration.read(weights), weights=sha256(other)))
+    assert calibration.read(weights, ["Male", "Young"]) and calibration.read(weights, ["Young", "Male"]) is None
+    weights.write_bytes(b"trained anew")
+    assert calibration.read(weights) is None and calibration.read(other) is not None
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "a.caffemodel": 3}))
+    assert calibration.read(other).faces == 7  # a damaged entry of other weights
+    refused(lambda: calibration.read(weights), path, "a.caffemodel: damaged")
+
+
+def test_every_changed_value_of_a_calibration_is_refused(calibrated):
+    """Once a changed threshold changed the answers of predict without a word."""
+    weights, path = calibrated
+    record = json.loads(path.read_text())
+    for place in list(places(record))[2:]:
+        for value in (..., None, [], {}, "x", True, [[]], [1.0], 0.75, 1e308, 1.4):
+            path.write_text(json.dumps(changed(record, place, value)))
+            refused(lambda: calibration.read(weights), path, "evaluate again")
+    for fields in ({"prior": [1.4, 0.1]}, {"prior": [-0.1, 0.1]}, {"attributes": ["\ud800", "Male"]}):
+        calibration.write(
+            weights, dataclasses.replace(calibration.Calibration(**vars(calibrated_of(record))), **fields)
+        )
+        refused(lambda: calibration.read(weights), path, next(iter(fields)))
+
+
+def calibrated_of(record):
+    """The Calibration in the entry of a.caffemodel."""
+    return calibration.from_json(calibration.Calibration, record["a.caffemodel"], "a.caffemodel")
+
+
+def test_a_calibration_without_the_score_of_its_network_is_reported(calibrated):
+    weights, path = calibrated
+    net = type("Net", (), {"blobs": {"max_d": np.zeros(2)}})
+    refused(lambda: calibration.of_answer(weights, net, ["Male", "Young"]), path, "lacks 'max_d'")
+    blob, score, entry = calibration.of_answer(weights, type("Net", (), {"blobs": {"logits": 0}}), ["Male", "Young"])
+    assert blob == "logits" and entry.scores["logits"] == score
+    weights.with_name(calibration.NAME).unlink()
+    assert calibration.of_answer(weights, net, ["Male", "Young"]) == ("max_d", calibration.NEUTRAL, None)

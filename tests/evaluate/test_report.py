@@ -1,0 +1,448 @@
+"""The report of an evaluation: complete, legible, safe against markup in names, refused if its inputs have changed."""
+
+import dataclasses
+import html.parser
+import json
+import re
+import shutil
+
+import evaluation_files
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn_metrics
+from test_words import banned
+
+from data_prep.files import sha256
+from data_prep.store import manifest
+from tools import record
+from tools import run as runs
+from tools.errors import ToolError
+from tools.evaluate import localisation, metrics, results, scoring
+from tools.report import card, compare, curves, groups, headline, page, report, training
+from tools.report.opened import Opened
+from tools.train import caffe_log, estimate
+
+HOSTILE = """"><img src=x onerror=alert(1)><b>'&amp;<!--"""
+NETWORKS = ["region", "cascade", "whole_face"]
+
+
+class Tags(html.parser.HTMLParser):
+    """All tags of a page in order, with the names of their attributes, and the text that is shown."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.shown = [], ""
+        self.feed(re.sub(r"<script.*?</script>|<style.*?</style>", "", text, flags=re.DOTALL))
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, sorted(name for name, _ in attributes)))
+
+    def handle_data(self, data):
+        self.shown += data
+
+
+def rewrite(run, **changes):
+    """Write the evaluation of a run with other fields, as evaluate would have."""
+    result = dataclasses.replace(results.read(run.place("evaluate")), **changes)
+    results.write(run.place("evaluate"), result)
+    run.stages["evaluate"].checksum = sha256(run.place("evaluate") / results.NAME)
+    run.write()
+    return result
+
+
+@pytest.fixture(scope="module")
+def text(evaluated):
+    """The report of the run that no test changes."""
+    return report.make(runs.Run.read(evaluated / "run"))
+
+
+def test_the_page_begins_with_run_and_data_and_then_the_answer(evaluated, text):
+    result = results.read(evaluated / "run/evaluation")
+    headings = re.findall(r"<h2>(.*)</h2>", text)
+    sections = [
+        "Summary",
+        "Attributes",
+        "One attribute",
+        "Regions",
+        "Worst errors",
+        "Groups",
+        "The paper",
+        "Model card",
+    ]
+    assert headings == sections
+    mean = results.mean(result.networks["cascade"], "prior-corrected")
+    order = ["Evaluated", result.date, "Intended use", 'class="answer"', f"accuracy of {mean.accuracy.value:.3f}"]
+    places = [text.index(words) for words in order]
+    assert places == sorted(places)
+    shown = Tags(text).shown
+    for words in (
+        "IoU",
+        "Pointing-game accuracy",
+        "True box",
+        "Balanced accuracy",
+        "women",
+        "synthetic",
+        "8 in the test",
+    ):
+        assert words in shown, words
+    assert not banned(shown.replace("whole_face", ""))
+    assert "differs in more than the region" in shown and "differs in the region only" not in shown
+
+
+def test_prior_corrected_and_tuned_accuracies_are_on_the_page(evaluated, text):
+    """Tuned accuracy alone is not the best headline: it may lie under the majority baseline."""
+    result, shown = results.read(evaluated / "run/evaluation"), Tags(text).shown
+    for name in NETWORKS:
+        for decision in ("prior-corrected", "tuned"):
+            assert f"{page.heading(name)}, {decision}" in shown
+            assert f"{results.mean(result.networks[name], decision).accuracy.value:.3f}" in shown
+
+
+def test_the_page_names_no_path_of_this_machine(evaluated, text):
+    """Once the folder of the run, of the weights and of the LMDBs were on it."""
+    for folder in (evaluated, runs.REPOSITORY, runs.pathlib.Path.home()):
+        assert str(folder) not in text
+    assert "<h1>Report: run</h1>" in text and "LMDBs in lmdb" in text and "average/average.caffemodel" not in text
+    assert page.place(runs.REPOSITORY / "build/x") == "build/x" and page.place("/home/someone/faces") == "faces"
+
+
+def test_the_page_needs_no_network(text):
+    addresses = re.findall(r"(?:href|src)=\"([^\"]{0,20})", text)
+    assert addresses and all(address.startswith(("#", "data:image/jpeg;base64,"[:20])) for address in addresses)
+    assert not re.findall(r"@import|url\(|fetch\(", text)
+    assert len(re.findall(r'<image id="face\d+"', text)) == len(set(re.findall(r'<image id="(face\d+)"', text)))
+
+
+def test_every_part_of_a_page_escapes_its_text():
+    pieces = page.picker(HOSTILE, {HOSTILE: HOSTILE, "two": ""}, HOSTILE)
+    pieces += page.table([HOSTILE, HOSTILE], [[HOSTILE, page.Cell(HOSTILE, HOSTILE, HOSTILE)]], [HOSTILE, 1], HOSTILE)
+    pieces = str(pieces) + page.page(HOSTILE, HOSTILE, {HOSTILE: HOSTILE})
+    assert not {"img", "b"} & {tag for tag, _ in Tags(pieces).found} and "<img" not in pieces
+
+
+def test_markup_in_what_a_run_says_is_shown_as_text(run):
+    """Once a defect: engine, paths and outputs in the log appeared as tags."""
+    (run.folder / "region" / "train.log").write_text(
+        f"Iteration 0, loss = 1\n    Train net output #0: loss{HOSTILE.replace(' ', '')} = 0.5\nIteration 9, loss = 1\n"
+    )
+    plain = Tags(report.make(run))
+    for network in (networks := results.read(run.place("evaluate")).networks).values():
+        network.engine, network.device = f"engine {HOSTILE}", f"cpu {HOSTILE}"
+    rewrite(run, networks=networks, commit=f"commit {HOSTILE}", date=f"date {HOSTILE}")
+    hostile = Tags(report.make(run))
+    assert hostile.found == plain.found and hostile.shown.count("onerror") >= 4
+    for start in ("engine ", "cpu ", "commit ", "date ", "loss"):
+        assert start + HOSTILE.replace(" ", "" if start == "loss" else " ") in hostile.shown, start
+
+
+@pytest.mark.parametrize(
+    "attributes, stages, boxes, synthetic",
+    (
+        (["Smiling"], ("region", "average", "cascade"), True, True),
+        (["wears_glasses"], ("region",), False, False),
+        ([f"a{number}" for number in range(20)], ("whole_face",), False, True),
+    ),
+)
+def test_every_kind_of_run_has_its_report(tmp_path, attributes, stages, boxes, synthetic):
+    run = evaluation_files.make(tmp_path, stages, attributes=attributes, boxes=boxes, synthetic=synthetic)
+    text = report.make(run)
+    shown = Tags(text).shown
+    assert ("True box" in shown) == boxes and ("<h2>Groups</h2>" in text) == (len(attributes) > 1)
+    assert ("<tfoot>" in text) == (len(attributes) > 1) and ("The faces are synthetic" in shown) == synthetic
+    if "whole_face" not in stages:
+        (data,) = re.findall(r'<script type="application/json">(.*)</script>', text)
+        assert all(json.loads(data)["entries"])
+    if len(stages) == 1:
+        assert "no other network was evaluated that it could be compared with" in shown
+
+
+@pytest.mark.parametrize(
+    "source, words",
+    (
+        (manifest.Source("celeba", "x"), "CelebA is for non-commercial research"),
+        (manifest.Source("csv", "x"), "The data are your own: their licence"),
+        (None, "This file holds pictures of people"),
+    ),
+)
+def test_the_licence_is_that_of_the_data(tmp_path, source, words):
+    """Once own CSV data got CelebA's licence text."""
+    run = evaluation_files.make(tmp_path, ("region",), source=source, synthetic=False)
+    shown = Tags(report.make(run)).shown
+    assert words in shown and ("CelebA" in shown) == (source is not None and source.kind == "celeba")
+
+
+def test_regions_on_the_page_equal_those_of_the_layer(evaluated, text):
+    (data,) = re.findall(r'<script type="application/json">(.*)</script>', text)
+    folder = evaluated / "run/evaluation"
+    arrays = results.read_arrays(folder, "cascade", results.read(folder))
+    mapper = localisation.Mapper(arrays["average"], arrays["rectangles"], 0.5, 0.5)
+    raw = mapper.regions(arrays["response"], revise=False)
+    for index, of_attribute in enumerate(json.loads(data)["entries"]):
+        assert {entry["words"].startswith("Truth: present") for entry in of_attribute} == {True, False}
+        for entry in of_attribute:
+            face = int(entry["face"].removeprefix("face"))
+            assert entry["words"].startswith("Truth: present") == arrays["labels"][face, index]
+            assert np.allclose(entry["final"], arrays["rois_image"][face, index], atol=0.51)
+            assert np.allclose(entry["region"], raw[face, index], atol=0.51)
+            assert np.allclose(entry["response"], arrays["response"][face, index].ravel(), atol=0.006)
+            present = entry["words"].startswith("Truth: present")
+            assert entry["truth"] == (evaluation_files.BOX if present else None)
+
+
+# The answer -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "low, high, verdict",
+    (
+        (0.01, 0.03, "the cascade is more accurate."),
+        (-0.03, 0.03, "no difference is shown."),
+        (-0.03, -0.01, "less accurate."),
+    ),
+)
+def test_the_verdict_follows_from_the_interval(run, low, high, verdict):
+    estimate = results.Estimate((low + high) / 2, low, high)
+    same = dict.fromkeys(results.NAMES, estimate)
+    for network, minus, given in (
+        ("cascade", "whole_face", same),
+        ("whole_face", "cascade", {k: -e for k, e in same.items()}),
+    ):
+        difference = results.Difference(network=network, minus=minus, decision="prior-corrected", **given)
+        rewrite(run, differences=[difference])
+        opened = Opened(run)
+        assert headline.compared(opened) == ("whole_face", estimate)
+        answer = Tags(str(headline.headline(opened))).shown
+        assert verdict in answer and f"{low:+.3f} to {high:+.3f}" in answer
+    run.stages["cascade"].images = 2 * run.stages["whole_face"].images
+    assert "The budgets differ, so the difference may come from them" in str(headline.headline(Opened(run)))
+    run.stages["cascade"].images = run.stages["whole_face"].images
+    assert "The budgets are equal." in str(headline.headline(Opened(run)))
+
+
+def test_the_model_card_counts_the_operations_of_each_network():
+    for network in NETWORKS:
+        counts = card.operations(network, 20, 1)
+        parts = estimate.parts(1)
+        assert sum(counts.values()) == parts["shared"] + 20 * sum(parts[p] for p in estimate.PARTS[network][1:])
+        assert ("task one" in counts) == (network != "whole_face") and ("task two" in counts) == (network != "region")
+
+
+# Legibility -------------------------------------------------------------------------------------------------
+
+
+def test_numbers_are_short_in_tables():
+    cell = page.number(results.Estimate(0.9724, 0.957, 0.985))
+    assert (cell.text, cell.interval, cell.order) == ("0.972", "(0.957 to 0.985)", 0.9724)
+    assert page.number(1.0).text == "1.000" and page.number(None).text == "\u2013"
+    assert page.number(-0.0031, "+").text == "-0.003" and page.number(0.0, "+").text == "+0.000"
+
+
+def luminance(colour):
+    """Relative luminance of "#rrggbb" (WCAG 2.2)."""
+    shares = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one, other):
+    low, high = sorted(map(luminance, (one, other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_contrast_is_sufficient_in_both_modes_and_on_paper():
+    blocks = re.findall(r":root \{(.*?)\}", str(page.source("style.css")), re.DOTALL)
+    modes = [dict(re.findall(r"(--\w+): (#[0-9a-f]{6});", block)) for block in blocks]
+    assert len(modes) == 3 and len({frozenset(mode) for mode in modes}) == 1  # light, dark, print
+    for mode in modes:
+        for name, colour in mode.items():
+            if name not in ("--paper", "--card", "--line"):
+                for ground in ("--paper", "--card"):
+                    assert contrast(colour, mode[ground]) >= 4.5, (name, ground, mode)
+    assert contrast("#ffffff", "#000000") == pytest.approx(21)
+
+
+# Curves, groups, errors, training ---------------------------------------------------------------------------
+
+
+def test_curves_equal_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    label = rng.random(200) < 0.3
+    score = (rng.normal(size=200) + label).round(1)  # with equal scores
+    counts = {"a": metrics.curve(score, label)}
+    tuned = metrics.Counts(*(part[0] for part in metrics.count((score > 0.5)[:, np.newaxis], label[:, np.newaxis])))
+    assert f"area {sklearn_metrics.roc_auc_score(label, score):.3f}" in curves.roc(counts, tuned)
+    assert f"area {sklearn_metrics.average_precision_score(label, score):.3f}" in curves.precision_recall(counts, tuned)
+    assert curves.roc({"a": metrics.curve(score, np.zeros(200, bool))}, tuned) == ""
+    matrix = sklearn_metrics.confusion_matrix(label, score > 0.5)
+    assert [[tuned.tn, tuned.fp], [tuned.fn, tuned.tp]] == matrix.tolist()
+
+
+def test_calibration_error_of_known_probabilities():
+    label = np.arange(1000) % 10 < 3  # three of ten in every bin
+    for probability, expected in ((0.3, 0), (0.8, 0.5)):
+        _, error = curves.reliability(np.full(1000, probability), label)
+        assert error == pytest.approx(expected)
+
+
+def test_groups_are_accuracies_of_their_faces():
+    rng = np.random.default_rng(1)
+    labels, right = rng.random((60, 3)) < 0.5, rng.random((60, 3)) < 0.8
+    faces = scoring.Faces(labels, labels)
+    without, having = groups.accuracies(right, labels, faces, 200)[1]
+    inside = labels[:, 1]
+    assert [one.value for one in having[:3]] == pytest.approx(right[inside].mean(axis=0))
+    assert without[3].value == pytest.approx(right[~inside][:, [0, 2]].mean())
+    assert all(one.low <= one.value <= one.high for one in without + having)
+    labels[:, 0] = True
+    assert [one.value for one in groups.accuracies(right, labels, faces, 10)[0][0]] == [None] * 4  # no face without it
+
+
+def test_worst_errors_spell_out_truth_and_answer(evaluated, text):
+    opened = Opened(runs.Run.read(evaluated / "run"))
+    decisions, _ = opened.answers("cascade")
+    for index, attribute in enumerate(opened.attributes):
+        wrong = int((decisions[:, index] != opened.labels[:, index]).sum())
+        assert f"{wrong} of 24 faces are answered wrongly" in text
+        assert text.count(f"Truth: <b>{attribute} ") == min(wrong, 8)
+
+
+def stage_log(folder, stopped):
+    """A log of two iterations with validation and a step of the learning rate between them."""
+    lines = []
+    for iteration, rate in ((0, 0.01), (10, 0.001)):
+        on = int(not (stopped and iteration))
+        lines += [f"Iteration {iteration}, Testing net (#0)"]
+        lines += [f"    Test net output #0: accuracy_region = 0.{5 + iteration}"]
+        lines += [f"    Test net output #{n}: accuracy_region_each = 0.{5 + n}" for n in (1, 2)]
+        lines += [f"Iteration {iteration}, loss = 0.5", f"    Train net output #0: attributes_training = {1 + on}"]
+        lines += [f"    Train net output #{n}: attributes_training_each = {v}" for n, v in enumerate((1, on), 1)]
+        lines += [f"Iteration {iteration}, lr = {rate}"]
+    (folder / "train.log").write_text("\n".join(lines))
+
+
+def test_training_shows_steps_stages_in_order_and_early_stopping_where_it_happened(run):
+    (run.folder / "zebra").mkdir()
+    for name in ("whole_face", "region", "cascade", "zebra"):
+        stage_log(run.folder / name, stopped=name == "cascade")
+    text = report.make(run)
+    text = text[text.index("<h2>Training</h2>") : text.index("<h2>The paper</h2>")]
+    parts = text.split("<h3>")
+    named = [part for part in parts if part.startswith(("Task one alone<", "Cascade<", "Whole face<", "Zebra<"))]
+    assert [part.partition("<")[0] for part in named] == ["Task one alone", "Cascade", "Whole face", "Zebra"]
+    assert text.count(">stopped</text>") == 1 and "Attributes that early stopping lets train" in text
+    assert (
+        text.count(">learning rate 0.001</text>") >= 8
+        and text.count("<figcaption>Validation accuracy at p &gt; 0.5, mean") == 4
+    )
+    assert "<td>8</td>" in text  # images per attribute of the first stage
+
+
+def test_logs_without_curves_and_with_lists_are_read():
+    """An output that is printed twice in one iteration is a list, which is not a point of a chart."""
+    lines = [f"Iteration {n} (2 iter/s, 1s/1 iters), loss = 0.{n + 1}" for n in range(4)]
+    lines += [f"    Test net output #{n}: loss = 0.5 (* 1 = 0.5 loss)" for n in (0, 1)]
+    assert "<svg" in training.stage("region", caffe_log.read(lines), ["Male"])
+    assert training.stage("region", caffe_log.read(["nothing"]), ["Male"]) == ""
+
+
+# What has changed is refused --------------------------------------------------------------------------------
+
+
+def refusal(make):
+    with pytest.raises(ToolError) as error:
+        make()
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    "lost, words",
+    (
+        ("evaluation", "evaluation.json: changed since it was written"),
+        ("manifest", "the data changed since"),
+        ("images", "changed or damaged since it was built"),
+        ("arrays", "region.npz: damaged"),
+        ("weights", "cascade.caffemodel: changed since cascade was done"),
+        ("no weights", "cascade.caffemodel: missing"),
+    ),
+)
+def test_files_that_changed_since_the_evaluation_are_refused(run, lost, words):
+    path = {
+        "evaluation": run.folder / "evaluation/evaluation.json",
+        "images": run.lmdb / "test_images/data.mdb",
+        "arrays": run.folder / "evaluation/region.npz",
+        "weights": run.folder / "cascade/cascade.caffemodel",
+    }.get(lost)
+    if lost == "manifest":
+        evaluation_files.write_manifest(run.lmdb, synthetic=False)
+    elif lost == "no weights":
+        (run.folder / "cascade/cascade.caffemodel").unlink()
+    elif lost == "evaluation":
+        path.write_text(re.sub('"value": 0.[0-9]+', '"value": 0.99999', path.read_text(), count=1))
+    else:
+        path.write_bytes(path.read_bytes()[:-20])
+    assert words in refusal(lambda: report.make(run))
+
+
+def test_a_report_is_refused_unless_the_evaluation_is_of_the_current_weights(run):
+    before = run.stages["evaluate"]
+    del run.stages["evaluate"]
+    assert "not evaluated yet; run: face-cascade evaluate --run" in refusal(lambda: report.report(run))
+    run.stages["evaluate"] = before
+    assert report.report(run) == run.folder / "report.html"
+    for state in ("running", "interrupted", "failed"):
+        changed = dict(run.stages, cascade=record.Stage({}, state))
+        other = runs.Run(run.folder, run.data, run.settings, changed)
+        words = f"stage cascade is {state}, so the weights that were evaluated are no longer those of the run"
+        assert words in refusal(lambda other=other: report.report(other))
+        assert words in refusal(lambda other=other: report.comparison(other, run))
+    run.stages["average"] = dataclasses.replace(run.stages["average"], checksum="another")
+    assert "region was trained after it was evaluated" in refusal(lambda: report.report(run))
+
+
+def test_extreme_calibrations_give_a_page(run):
+    networks = results.read(run.place("evaluate")).networks
+    score = networks["cascade"].calibration["logits"]
+    score.slope, score.offset, score.threshold = [1e308, -1e308], [-1e308, 1e308], [1e308, -1e308]
+    rewrite(run, networks=networks)
+    assert "nan" not in Tags(report.make(run)).shown
+
+
+# Comparison -------------------------------------------------------------------------------------------------
+
+
+def test_a_comparison_shows_both_runs_their_baseline_and_what_differs(evaluated, run, tmp_path):
+    other = evaluation_files.copied(evaluated, tmp_path / "other")
+    other.settings.seed, other.settings.network["batch"] = 2, 6
+    folder = other.place("evaluate")
+    arrays = results.load_arrays(folder / "cascade.npz")
+    arrays["logits"] = np.where(arrays["labels"], 3.0, -3.0)
+    results.write_arrays(folder / "cascade.npz", **arrays)
+    networks = results.read(folder).networks
+    networks["cascade"].arrays = sha256(folder / "cascade.npz")
+    rewrite(other, networks=networks)
+    out = report.comparison(run, other)
+    text = Tags(out.read_text()).shown
+    assert out == other.folder / "comparison.html" and "so the differences are paired" in text
+    assert "The cascade of B has a mean accuracy of 1.000" in text and "so B is better" in text
+    majority = results.mean(networks["cascade"]).majority
+    assert "Majority baseline" in text and f"the more frequent answer has an accuracy of {majority:.3f}" in text
+    for words in ("Only B right", "seed", "network batch"):
+        assert words in text
+    rows = compare.differences(Opened(run), Opened(other), "cascade", list(evaluation_files.ATTRIBUTES))
+    right = Opened(run).scored("cascade", 20, 0)
+    right = right.decided["prior-corrected"] == right.labels
+    for place, row in enumerate(rows[:-1]):
+        assert row.only == (int((~right[:, place]).sum()), 0)
+        assert row.difference.value == pytest.approx(1 - right[:, place].mean())
+
+
+def test_runs_on_other_faces_are_compared_without_pairs(run, tmp_path):
+    other = evaluation_files.make(tmp_path / "other", ("region", "average"), persons=False)
+    text = Tags(report.comparison(run, other).read_text()).shown
+    assert "The runs answered different faces" in text and "Majority, A" in text and "Only B right" not in text
+    third = evaluation_files.make(tmp_path / "third", ("region",), attributes=["Young"])
+    assert "no attribute in common" in refusal(lambda: report.comparison(run, third))
+    shutil.rmtree(third.folder)
+    with pytest.raises(ToolError, match="no run in it"):
+        runs.Run.read(third.folder)
