@@ -5,10 +5,11 @@ import os
 
 import torch
 
-from .errors import CaffeError, check
+from .errors import check
 
 TRAIN, TEST = 0, 1
 PRECISIONS = ("float32", "tf32", "bfloat16")
+SHARDS = ("records", "batches")
 
 
 class _State:
@@ -17,7 +18,6 @@ class _State:
     precision = "float32"
     solver_count = 1
     solver_rank = 0
-    multiprocess = False
     shard = "records"
     decoded_budget = None
     generator = None
@@ -78,8 +78,7 @@ def set_precision(precision):
 
     Parameters, their gradients and losses are float32 with each of them. Raises CaffeError for another name.
     """
-    if precision not in PRECISIONS:
-        raise CaffeError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+    check(precision in PRECISIONS, f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
     _state.precision = precision
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "float32"
 
@@ -134,7 +133,11 @@ def set_solver_rank(rank):
 
 def set_multiprocess(multiprocess):
     """Has no effect, because every solver is a process of its own; it exists for scripts that call pycaffe's."""
-    _state.multiprocess = multiprocess
+
+
+def ranks_of(phase):
+    """(rank, ranks) by which a data layer divides what it reads: in TEST every solver reads everything."""
+    return (0, 1) if phase == TEST else (_state.solver_rank, _state.solver_count)
 
 
 def shard():
@@ -144,8 +147,7 @@ def shard():
 
 def set_shard(unit):
     """Set what solvers read alternately from a database: "records" or "batches". Raises CaffeError."""
-    if unit not in ("records", "batches"):
-        raise CaffeError(f"shard must be records or batches, not {unit!r}")
+    check(unit in SHARDS, f"shard must be {' or '.join(SHARDS)}, not {unit!r}")
     _state.shard = unit
 
 

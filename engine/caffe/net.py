@@ -158,7 +158,7 @@ class Graph:
 
         Returns whether any of them is learned (lr_mult is not 0). Raises CaffeError.
         """
-        specs, blobs = list(node.param.param), list(list.__iter__(node.layer.blobs))
+        specs, blobs = list(node.param.param), list(node.layer.blobs)
         check(
             len(specs) <= len(blobs),
             f"layer {node.name!r}: {len(specs)} param messages, but {len(blobs)} parameter blobs",
@@ -278,8 +278,12 @@ class Graph:
                 call(index)
 
     def _run_backward(self, node):
-        """Run one layer backward, and release the old diffs of its bottoms."""
+        """Run one layer backward, and release the old diffs of its bottoms. Raises CaffeError."""
         layer, bottoms, tops = node.layer, node.bottom_blobs, node.top_blobs
+        for index in layer.no_gradient:
+            if index < len(bottoms):
+                what = f"{layer.type} has no gradient to bottom {index}, {node.bottoms[index]!r}"
+                layer.check(not node.propagate_down[index], f"{what}; set propagate_down: false there")
         if not layer.shares_tops or layer.type == "Split":
             for blob, wanted in zip(bottoms, node.propagate_down):
                 if wanted and blob not in tops:
@@ -296,14 +300,14 @@ class Graph:
     def _describe_forward(self, node):
         for name, blob in zip(node.tops, node.top_blobs):
             glog.info(f"    [Forward] Layer {node.name}, top blob {name} data: {mean_abs(blob.value())}")
-        for index, blob in enumerate(list.__iter__(node.layer.blobs)):
+        for index, blob in enumerate(node.layer.blobs):
             glog.info(f"    [Forward] Layer {node.name}, param blob {index} data: {mean_abs(blob.value())}")
 
     def _describe_backward(self, node):
         for name, blob, wanted in zip(node.bottoms, node.bottom_blobs, node.propagate_down):
             if wanted:
                 glog.info(f"    [Backward] Layer {node.name}, bottom blob {name} diff: {mean_abs(blob.gradient())}")
-        for index, blob in enumerate(list.__iter__(node.layer.blobs)):
+        for index, blob in enumerate(node.layer.blobs):
             if node.layer.learns[index]:
                 glog.info(f"    [Backward] Layer {node.name}, param blob {index} diff: {mean_abs(blob.gradient())}")
 

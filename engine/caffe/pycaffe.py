@@ -78,7 +78,7 @@ class Net(Graph):
     def params(self):
         """The list of parameter blobs of each layer that has any, by name of the layer."""
         return collections.OrderedDict(
-            (node.name, weights.parameters(node)) for node in self.nodes if len(node.layer.blobs)
+            (node.name, list(node.layer.blobs)) for node in self.nodes if node.layer.blobs
         )
 
     @property

@@ -2,8 +2,8 @@
 
 import torch
 
-from ..tensors import is_dense, product
-from .base import BuiltIn, register
+from ..tensors import product, shaped
+from .base import BuiltIn, Derived, register
 
 
 @register("Split")
@@ -29,12 +29,10 @@ class Split(BuiltIn):
         if len(parts) < 2:
             bottom[0].put_gradient(parts[0].clone() if parts else torch.zeros_like(bottom[0].value()))
             return
-        if any(part.shape != parts[0].shape for part in parts):
-            # The sum gets the shape and strides of the first part, the gradient of the first layer that reads the blob.
-            parts = [part.reshape(parts[0].shape) for part in parts]
-        total = parts[0] + parts[1]
+        # The sum gets the shape and strides of the first part, the gradient of the first layer that reads the blob.
+        total = parts[0] + shaped(parts[1], parts[0].shape)
         for part in parts[2:]:
-            total += part
+            total += shaped(part, total.shape)
         bottom[0].put_gradient(total)
 
 
@@ -177,7 +175,7 @@ class Slice(BuiltIn):
 
 
 @register("Tile")
-class Tile(BuiltIn):
+class Tile(Derived):
     """Repeats a bottom `tiles` times along an axis."""
 
     def reshape(self, bottom, top):
@@ -187,28 +185,15 @@ class Tile(BuiltIn):
         shape[self.dim] *= self.tiles
         top[0].reshape(*shape)
 
-    def forward(self, bottom, top):
-        x = bottom[0].value()
-        if not is_dense(x):
-            x = x.contiguous()
-        # The copies follow each other in memory. For tiles along the channels they are the blocks of grouped.py, which
-        # a convolution with as many groups then uses without a copy.
-        copies = torch.empty_strided((self.tiles, *x.shape), (x.numel(), *x.stride()), device=x.device)
-        top[0].put(copies.copy_(x.expand_as(copies)).movedim(0, self.dim))
-
-    def backward(self, top, propagate_down, bottom):
-        if propagate_down[0]:
-            shape = list(bottom[0].shape)
-            shape.insert(self.dim, self.tiles)
-            bottom[0].put_gradient(top[0].raw_gradient().reshape(shape).float().sum(self.dim))
+    def compute(self, x):
+        return torch.cat([x] * self.tiles, self.dim)
 
 
 @register("Crop")
-class Crop(BuiltIn):
+class Crop(Derived):
     """The part of bottom 0, at `offset`, that has the sizes of bottom 1 in the axes from `axis` on."""
 
     bottoms = 2
-    no_gradient = (1,)
 
     def reshape(self, bottom, top):
         param, shape = self.param.crop_param, list(bottom[0].shape)
@@ -233,14 +218,8 @@ class Crop(BuiltIn):
         self.slices = tuple(self.slices)
         top[0].reshape(*shape)
 
-    def forward(self, bottom, top):
-        top[0].put(bottom[0].value()[self.slices].clone())
-
-    def backward(self, top, propagate_down, bottom):
-        if propagate_down[0]:
-            diff = torch.zeros(bottom[0].shape, device=top[0].raw_gradient().device)
-            diff[self.slices] = top[0].gradient()
-            bottom[0].put_gradient(diff)
+    def compute(self, x, _):
+        return x[self.slices].clone()
 
 
 @register("Silence")

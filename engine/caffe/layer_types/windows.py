@@ -43,10 +43,10 @@ class Geometry:
         """The size of a window, dilation included, per axis."""
         return [d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation)]
 
-    def output(self, sizes):
-        """The spatial sizes of a convolution's output for those of its input; rounded down."""
+    def output(self, sizes, padded=False):
+        """The spatial sizes of a convolution's output for those of its input, which may be `padded` already."""
         return [
-            (size + 2 * pad - extent) // stride + 1
+            (size + 2 * pad * (not padded) - extent) // stride + 1
             for size, pad, extent, stride in zip(sizes, self.pad, self.extents(), self.stride)
         ]
 
