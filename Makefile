@@ -38,7 +38,7 @@ ifeq ($(shell [ ! -e .venv/ready ] || [ -L .venv ] || [ "$$(cat .venv/ready)" = 
 $(shell rm -rf .venv)
 endif
 
-.PHONY: help caffe lmdb check-data models train average evaluate predict report onnx page ablation demo doctor test \
+.PHONY: help caffe model lmdb check-data models train average evaluate predict report onnx page ablation demo doctor test \
   test-all bench lint proto clean
 
 define HELP
@@ -93,6 +93,9 @@ help: ## print this list
 
 caffe: ## install a real BVLC Caffe (CAFFE_ARCHIVE=, CAFFE_DEBS= or CAFFE_ROOT= to choose its source)
 	$(Q)$(PYTHON) tools/install/install_caffe.py
+
+model: .venv/ready-onnx ## a data set's model in one command: CELEBA=, LFWA= or DATA= [ATTRIBUTES=A,B] [RUN=build/model]
+	$(Q)$(CASCADE) model $(data) $(call option,--attributes,ATTRIBUTES) $(run) $(ARGS)
 
 lmdb: .venv/ready ## training data: CELEBA=, LFWA= or DATA=<folder or CSV> [ATTRIBUTES=A,B] [LMDB=data/lmdb]
 	$(Q)$(CASCADE) data $(data) $(call option,--attributes,ATTRIBUTES) $(call option,--out,LMDB) $(ARGS)

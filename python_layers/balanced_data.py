@@ -8,26 +8,12 @@ import numpy as np
 
 from data_prep.geometry import PATCH_SIZE
 from data_prep.plan.balance import SAMPLE, Plan
-from data_prep.store import manifest
-from data_prep.store.databases import read_labels
+from data_prep.store.manifest import SPLITS
 from python_layers import arrays
-from python_layers.parameters import check_count, is_whole, logs_errors, read_parameters
+from python_layers.balanced_folder import Parameters, read_folder
+from python_layers.parameters import check_count, logs_errors, read_parameters
 from python_layers.prefetch import Pool
 
-SPLITS = ("train", "val", "test")
-DEFAULTS = {
-    **{"source": "data/lmdb", "attributes": None, "batch": 4, "split": None},
-    **{"seed": None, "workers": None, "ahead": 2},
-}
-CHECKS = {
-    "source": (lambda v: isinstance(v, str), "the folder of LMDBs in the compact form"),
-    "attributes": (lambda v: v is None or isinstance(v, list), "a list of names"),
-    "batch": (lambda v: is_whole(v, 1), "a whole number of images; even for training, per attribute"),
-    "split": (lambda v: v is None or v in SPLITS, f"one of {', '.join(SPLITS)}"),
-    "seed": (lambda v: v is None or is_whole(v, 0), "a whole number >= 0"),
-    "workers": (lambda v: v is None or is_whole(v, 1), "a whole number of processes >= 1"),
-    "ahead": (lambda v: is_whole(v, 1), "a whole number of batches >= 1"),
-}
 # A float32 is exact only for whole numbers up to 2^24, so the position is stored in digits.
 DIGITS, BASE = 4, 1 << 16
 
@@ -40,33 +26,6 @@ def to_digits(number):
 def from_digits(digits):
     """The inverse of to_digits."""
     return sum(int(digit) * BASE**place for place, digit in enumerate(digits))
-
-
-def read_folder(folder, split, attributes=None):
-    """The Manifest of a folder in the compact form, and the labels (N, A) bool of a split.
-
-    attributes: the names that a net needs, in order; None for any. Raises ValueError, one line with the remedy.
-    """
-    folder = pathlib.Path(folder)
-    try:
-        prepared = manifest.read(folder)
-        if prepared.form != "compact":
-            raise ValueError(
-                f"{folder} holds the {prepared.form} form, and the net reads the compact one; write networks for this "
-                f"data: make models LMDB={folder}"
-            )
-        if attributes not in (None, prepared.attributes):
-            there, wanted = ", ".join(prepared.attributes), ", ".join(attributes)
-            raise ValueError(
-                f"{folder} holds {there}, and the net is for {wanted}; write networks for this data: make models "
-                f"LMDB={folder}"
-            )
-        labels = read_labels(folder / f"{split}_labels", len(prepared.attributes))
-        if not len(labels):
-            raise ValueError(f"{folder / split}_labels: no record in it")
-    except (OSError, ValueError) as error:
-        raise ValueError(f"BalancedData: {error}")
-    return prepared, labels
 
 
 class BalancedData(caffe.Layer):
@@ -84,15 +43,7 @@ class BalancedData(caffe.Layer):
     `param { lr_mult: 0 decay_mult: 0 }`: snapshots then store it, and resumed training continues with the next batch.
     Give the layer a name that no layer of another net has, such as balanced_data, because Caffe copies blobs by name.
 
-    param_str, JSON:
-      source   "data/lmdb"  folder of the LMDBs
-      attributes  null      the attributes that the net is for, in order; null: those of the folder
-      batch    4            TRAIN: b, images per attribute, even; TEST: images
-      split    null         "train" (balanced), "val" or "test" (in order); null: train in TRAIN, val in TEST
-      seed     null         seed of sampling and augmentation; null: the folder's own
-      workers  null         processes that prepare batches; null: one per core, but no more than 16 or one for
-                            every 16 images of a batch, and at least two
-      ahead    2            batches they prepare in advance
+    param_str, JSON: see Parameters.
 
     Raises ValueError for wrong parameters, PrefetchError for an unreadable face.
     """
@@ -103,24 +54,24 @@ class BalancedData(caffe.Layer):
     def setup(self, bottom, top):
         check_count(self, "bottom", bottom, (0,), "none")
         check_count(self, "top", top, (2,), "data, label_flat")
-        given = read_parameters(self, DEFAULTS, CHECKS)
-        self.split = given["split"] or SPLITS[int(self.phase)]
-        self.folder = pathlib.Path(given["source"])
-        prepared, self.labels = read_folder(self.folder, self.split, given["attributes"])
+        given = read_parameters(self, Parameters)
+        self.split = given.split or SPLITS[int(self.phase)]
+        self.folder = pathlib.Path(given.source)
+        prepared, self.labels = read_folder(self.folder, self.split, given.attributes)
         attributes, self.frame = prepared.attributes, prepared.frame
-        self.size = given["batch"]
+        self.size = given.batch
         self.images = self.size
         if self.split == "train":
             if self.size % 2:
                 raise ValueError(f"BalancedData: batch must be even, because half of it is positive, not {self.size}")
             settings = prepared.settings
-            seed = settings.seed if given["seed"] is None else given["seed"]
+            seed = settings.seed if given.seed is None else given.seed
             self.plan = Plan(self.labels, attributes, seed, settings.augment, settings.sampling)
             self.images *= len(attributes)
             self.blobs.add_blob(DIGITS)
             self.blobs[0].data[...] = 0
         self.position = self.next = 0
-        self.ahead, self.workers = given["ahead"], given["workers"]
+        self.ahead, self.workers = given.ahead, given.workers
         self.pool, self.wait_for_copy = None, lambda: None
 
     @logs_errors

@@ -1,26 +1,16 @@
 """Early stopping per attribute by blocking its gradient: Caffe Python layer `EarlyStopping` (section 3.4.2)."""
 
+import dataclasses
+import typing
+
 import caffe
 import numpy as np
 
+from data_prep.settings import like, setting
+from models.options import L1_FORMS, NetworkOptions
 from python_layers import arrays
-from python_layers.parameters import check_count, is_number, is_whole, logs_errors, read_parameters
+from python_layers.parameters import check_count, logs_errors, read_parameters
 
-FORMS = ("log", "linear")
-DEFAULTS = {"window": 200, "range": 0.1, "ceiling": 0.5, "forms": None, "weights": None}
-CHECKS = {
-    "window": (lambda v: is_whole(v, 2), "a whole number of mini-batches, at least 2"),
-    "range": (lambda v: is_number(v, 0), "a number >= 0 (0: no early stopping)"),
-    "ceiling": (lambda v: is_number(v, 0, 1), "a number from 0 to 1"),
-    "forms": (
-        lambda v: isinstance(v, list) and all(form in FORMS for form in v),
-        'a list with "log" or "linear" for each score',
-    ),
-    "weights": (
-        lambda v: isinstance(v, list) and all(is_number(weight, 0) for weight in v),
-        "a list with a number >= 0 for each score",
-    ),
-}
 # Chance level: the loss of score 0, where p = 0.5.
 CHANCE = {"log": np.log(2), "linear": 0.5}
 # Columns of the state blob.
@@ -63,6 +53,24 @@ def observe(losses, window, state, vibration, ceiling):
     return training
 
 
+@dataclasses.dataclass
+class Parameters:
+    """The parameters of EarlyStopping.
+
+    window: number of mini-batches whose losses are observed
+    range: largest standard deviation at which epsilon is fixed, for losses whose weights have the sum 1; 0 switches
+    early stopping off ceiling: the mean must be below this share of the chance level (ln 2 per log loss, 1/2 per
+    linear loss) forms: form of each score's loss, "log" (cross-entropy) or "linear" (|y - sigmoid|), ["log", ...] by
+    default weights: weight of each score's loss, [1, ...] by default
+    """
+
+    window: int = setting(200, least=2)
+    range: float = like(NetworkOptions, "early_stopping_range")
+    ceiling: float = setting(0.5, least=0, most=1)
+    forms: typing.Optional[list[str]] = setting(None, choices=L1_FORMS)
+    weights: typing.Optional[list[float]] = setting(None, least=0)
+
+
 class EarlyStopping(caffe.Layer):
     """Blocks the gradient of an attribute in mini-batches whose loss is below that attribute's epsilon.
 
@@ -82,13 +90,7 @@ class EarlyStopping(caffe.Layer):
     determine the difference of the largest and smallest loss. The ceiling is needed because losses also vary little at
     the start of training, around the chance level.
 
-    param_str, JSON:
-      window   200   number of mini-batches whose losses are observed
-      range    0.1   largest standard deviation at which epsilon is fixed, for losses whose weights have the sum 1;
-                     0 switches early stopping off
-      ceiling  0.5   the mean must be below this share of the chance level (ln 2 per log loss, 1/2 per linear loss)
-      forms    ["log", ...]  form of each score's loss: "log" (cross-entropy) or "linear" (|y - sigmoid|)
-      weights  [1, ...]      weight of each score's loss
+    param_str, JSON: see Parameters.
 
     Give both blobs `param { lr_mult: 0 decay_mult: 0 }`: snapshots then store the state, and resumed training equals
     uninterrupted training. Known limit: weight decay and momentum still act on a stopped attribute's weights.
@@ -103,18 +105,18 @@ class EarlyStopping(caffe.Layer):
         self.scores = len(bottom) - 1
         what = "the scores, attributes training, each attribute's"
         check_count(self, "top", top, (self.scores, self.scores + 1, self.scores + 2), what)
-        parameters = read_parameters(self, DEFAULTS, CHECKS)
+        parameters = read_parameters(self, Parameters)
         self.parameters = parameters
-        self.forms = parameters["forms"] or ["log"] * self.scores
-        self.weights = parameters["weights"] or [1.0] * self.scores
+        self.forms = parameters.forms or ["log"] * self.scores
+        self.weights = parameters.weights or [1.0] * self.scores
         for key, values in (("forms", self.forms), ("weights", self.weights)):
             if len(values) != self.scores:
                 raise ValueError(f"EarlyStopping: {key} must have one entry per score ({self.scores}), not {values}")
         chance = sum(weight * CHANCE[form] for weight, form in zip(self.weights, self.forms))
-        self.ceiling, self.vibration = parameters["ceiling"] * chance, parameters["range"] * sum(self.weights)
+        self.ceiling, self.vibration = parameters.ceiling * chance, parameters.range * sum(self.weights)
         self.check_shapes(bottom)
         attributes = bottom[0].shape[1]
-        self.blobs.add_blob(attributes, parameters["window"])
+        self.blobs.add_blob(attributes, parameters.window)
         self.blobs.add_blob(attributes, 3)
         self.blobs[0].data[...] = 0
         self.blobs[1].data[...] = 0
@@ -138,7 +140,7 @@ class EarlyStopping(caffe.Layer):
         for index in range(self.scores):
             top[index].data[...] = bottom[index].data
         self.training = arrays.places(bottom[0].data[0]) >= 0
-        if self.phase == TRAIN and self.parameters["range"] > 0:
+        if self.phase == TRAIN and self.parameters.range > 0:
             labels = bottom[self.scores].data
             losses = sum(
                 weight * attribute_losses(bottom[index].data, labels, form)

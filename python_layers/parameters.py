@@ -1,8 +1,12 @@
-"""Parameters of the Python layers: JSON in `param_str`, with defaults, and errors that name the accepted values."""
+"""Parameters of the Python layers: JSON in `param_str`, declared as a dataclass of data_prep.settings per layer."""
 
+import dataclasses
 import functools
 import json
 import sys
+
+from data_prep.settings import check
+from data_prep.spelling import suggestion
 
 
 def logs_errors(method):
@@ -20,29 +24,30 @@ def logs_errors(method):
     return wrapper
 
 
-def read_parameters(layer, defaults, checks):
-    """The parameters of a layer: `defaults` overridden by the JSON object in its param_str.
+def read_parameters(layer, declared):
+    """The parameters of a layer: an object of the dataclass `declared`, its defaults overridden by the param_str.
 
     layer: the Caffe layer, whose class name appears in the errors
-    defaults: dict of all parameters and their default values
-    checks: dict of parameter -> (predicate, description of the values it takes)
     Raises ValueError that names the layer, the parameter and the values it takes.
     """
-    name = type(layer).__name__
-    text = (layer.param_str or "").strip() or "{}"
+    name, text = type(layer).__name__, (layer.param_str or "").strip() or "{}"
+    names = [field.name for field in dataclasses.fields(declared)]
     try:
         given = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{name}: param_str is not JSON ({error}): {text[:80]}")
     if not isinstance(given, dict):
-        raise ValueError(f"{name}: param_str must be a JSON object such as {json.dumps(defaults)}, not {text[:80]}")
-    for key, value in given.items():
-        if key not in defaults:
-            raise ValueError(f"{name}: unknown parameter {key!r}; parameters are {', '.join(sorted(defaults))}")
-        allowed, description = checks[key]
-        if not allowed(value):
-            raise ValueError(f"{name}: {key} must be {description}, not {json.dumps(value)[:80]}")
-    return dict(defaults, **given)
+        example = json.dumps(dataclasses.asdict(declared()))
+        raise ValueError(f"{name}: param_str must be a JSON object such as {example}, not {text[:80]}")
+    for key in given:
+        if key not in names:
+            raise ValueError(f"{name}: unknown parameter {key!r}{suggestion(key, names, 'parameters')}")
+    parameters = declared(**given)
+    try:
+        check(parameters)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}")
+    return parameters
 
 
 def check_count(layer, what, blobs, counts, meaning):
@@ -53,13 +58,3 @@ def check_count(layer, what, blobs, counts, meaning):
     if len(blobs) not in counts:
         allowed = " or ".join(str(count) for count in counts)
         raise ValueError(f"{type(layer).__name__}: takes {allowed} {what} blobs ({meaning}), not {len(blobs)}")
-
-
-def is_number(value, least, most=sys.float_info.max):
-    """True for a finite number (not a bool) in [least, most]."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
-
-
-def is_whole(value, least):
-    """True for an int (not a bool) of at least `least`."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -4,13 +4,7 @@ import caffe
 
 from models import table1
 from python_layers import regions
-from python_layers.parameters import check_count, is_number, logs_errors, read_parameters
-
-CHECKS = {
-    "threshold": (lambda v: is_number(v, 0, 1), "a number from 0 to 1"),
-    "average_weight": (lambda v: is_number(v, 0, 1), "a number from 0 to 1"),
-    "gradient": (lambda v: v in ("none", "soft"), '"none" or "soft"'),
-}
+from python_layers.parameters import check_count, logs_errors, read_parameters
 
 
 class RegionMapper(caffe.Layer):
@@ -24,9 +18,9 @@ class RegionMapper(caffe.Layer):
     blobs[1]   rectangle of each response point, (A, 4, 4, 4) in conv3 cells; the theoretical receptive
                field unless measured ones have been written
 
-    param_str, JSON, with the paper's values as defaults:
-      threshold       0.5   responses above it belong to the region
-      average_weight  0.5   w in r' = (1 - w) r + w average; 0 switches the revision off
+    param_str, JSON, see regions.Parameters and models.options.NetworkOptions:
+      threshold       responses above it belong to the region
+      average_weight  w in r' = (1 - w) r + w average; 0 switches the revision off
       gradient        "none": zero, the gradient of thresholding; "soft": the gradient of the response-weighted mean of
                       the points' rectangles
 
@@ -39,12 +33,12 @@ class RegionMapper(caffe.Layer):
     def setup(self, bottom, top):
         check_count(self, "bottom", bottom, (1,), "responses")
         check_count(self, "top", top, (1, 2), "regions, regions in the image")
-        self.parameters = read_parameters(self, regions.DEFAULTS, CHECKS)
+        self.parameters = read_parameters(self, regions.Parameters)
         self.check_shape(bottom)
         attributes, size = bottom[0].shape[1], table1.RESPONSE_SIZE
         self.blobs.add_blob(attributes, size, size)
         self.blobs.add_blob(attributes, size, size, 4)
-        self.blobs[0].data[...] = self.parameters["threshold"]
+        self.blobs[0].data[...] = self.parameters.threshold
         self.blobs[1].data[...] = regions.theoretical_rectangles()
 
     def check_shape(self, bottom):
@@ -59,7 +53,7 @@ class RegionMapper(caffe.Layer):
             top[index].reshape(bottom[0].shape[0], bottom[0].shape[1], 4)
 
     def forward(self, bottom, top):
-        threshold, weight = self.parameters["threshold"], self.parameters["average_weight"]
+        threshold, weight = self.parameters.threshold, self.parameters.average_weight
         for index, space in zip(range(len(top)), regions.SPACES):
             blobs = self.blobs[0].data, self.blobs[1].data
             top[index].data[...] = regions.regions(bottom[0].data, *blobs, threshold, weight, space)
@@ -67,9 +61,9 @@ class RegionMapper(caffe.Layer):
     def backward(self, top, propagate_down, bottom):
         if not propagate_down[0]:
             return
-        if self.parameters["gradient"] == "none":
+        if self.parameters.gradient == "none":
             bottom[0].diff[...] = 0
             return
-        weight = self.parameters["average_weight"]
+        weight = self.parameters.average_weight
         revised = regions.revise(bottom[0].data, self.blobs[0].data, weight)
         bottom[0].diff[...] = (1 - weight) * regions.soft_gradient(revised, self.blobs[1].data, top[0].diff)

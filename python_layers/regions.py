@@ -1,14 +1,25 @@
 """The arithmetic from response maps to regions (section 3.2), for NumPy arrays or PyTorch tensors, without Caffe."""
 
+import dataclasses
+
 import numpy as np
 
+from data_prep.settings import like
 from models import table1
+from models.options import NetworkOptions
 from python_layers import arrays, receptive_field
 
 ROWS_TO_CONV3 = table1.TASK_ONE
-# Default parameters of the layer RegionMapper, the paper's values.
-DEFAULTS = {"threshold": 0.5, "average_weight": 0.5, "gradient": "none"}
 ROWS_TO_IMAGE = table1.SHARED + (table1.CONV3,) + table1.TASK_ONE
+
+
+@dataclasses.dataclass
+class Parameters:
+    """The parameters of RegionMapper; the paper's values are the defaults."""
+
+    threshold: float = like(NetworkOptions, "threshold")
+    average_weight: float = like(NetworkOptions, "average_weight")
+    gradient: str = like(NetworkOptions, "roi_gradient")
 
 
 def theoretical_rectangles(rows=ROWS_TO_CONV3, extent=table1.MAP_SIZE):

@@ -1,15 +1,20 @@
 """Bilinear RoI warp with max pooling: Caffe Python layer `RoIWarp` (section 3.3, eq. 3 of the paper)."""
 
+import dataclasses
+
 import caffe
 
+from data_prep.settings import setting
 from python_layers import arrays, bilinear
-from python_layers.parameters import check_count, is_whole, logs_errors, read_parameters
+from python_layers.parameters import check_count, logs_errors, read_parameters
 
-DEFAULTS = {"warp": 10, "pool": 2}
-CHECKS = {
-    "warp": (lambda v: is_whole(v, 1), "a whole number of samples along each side, at least 1"),
-    "pool": (lambda v: is_whole(v, 1), "a whole number that divides warp, at least 1"),
-}
+
+@dataclasses.dataclass
+class Parameters:
+    """The parameters of RoIWarp: samples along each side of the region, and side of the windows of max pooling."""
+
+    warp: int = setting(10, least=1)
+    pool: int = setting(2, least=1)
 
 
 class RoIWarp(caffe.Layer):
@@ -19,9 +24,7 @@ class RoIWarp(caffe.Layer):
     bottom[1]  regions, (b, A, 4): x1 y1 x2 y2 in feature cells, cell c covers [c, c + 1); without it, the whole map
     top[0]     (b, A * C, warp / pool, warp / pool)
 
-    param_str, JSON, with the paper's values as defaults:
-      warp  10  samples along each side of the region
-      pool  2   side of the windows of max pooling
+    param_str, JSON: see Parameters.
 
     All regions give finite numbers, even empty or reversed ones, or those outside the map or not finite. The gradient
     with respect to features and regions is exact (at a tie it goes to the first of the largest cells). Raises
@@ -34,8 +37,8 @@ class RoIWarp(caffe.Layer):
     def setup(self, bottom, top):
         check_count(self, "bottom", bottom, (1, 2), "features, regions")
         check_count(self, "top", top, (1,), "warped features")
-        self.parameters = read_parameters(self, DEFAULTS, CHECKS)
-        warp_size, pool = self.parameters["warp"], self.parameters["pool"]
+        self.parameters = read_parameters(self, Parameters)
+        warp_size, pool = self.parameters.warp, self.parameters.pool
         if warp_size % pool:
             raise ValueError(f"RoIWarp: pool must be a whole number that divides warp = {warp_size}, not {pool}")
 
@@ -52,7 +55,7 @@ class RoIWarp(caffe.Layer):
                     f"RoIWarp: regions must be (b, A, 4) with A a divisor of the channels of {shape}, not {rois}"
                 )
             self.groups = rois[1]
-        size = self.parameters["warp"] // self.parameters["pool"]
+        size = self.parameters.warp // self.parameters.pool
         top[0].reshape(shape[0], shape[1], size, size)
 
     def inputs(self, bottom):
@@ -67,8 +70,8 @@ class RoIWarp(caffe.Layer):
     def forward(self, bottom, top):
         features, rois = self.inputs(bottom)
         xp = arrays.library(features)
-        self.warped, self.wx, self.wy = bilinear.warp(features, rois, self.parameters["warp"], xp)
-        self.pooled = bilinear.max_pool(self.warped, self.parameters["pool"], xp)
+        self.warped, self.wx, self.wy = bilinear.warp(features, rois, self.parameters.warp, xp)
+        self.pooled = bilinear.max_pool(self.warped, self.parameters.pool, xp)
         top[0].data[...] = self.pooled.reshape(top[0].data.shape)
 
     def backward(self, top, propagate_down, bottom):
@@ -77,7 +80,7 @@ class RoIWarp(caffe.Layer):
         features, rois = self.inputs(bottom)
         xp = arrays.library(features)
         top_diff = top[0].diff.reshape(self.pooled.shape)
-        warped_diff = bilinear.max_pool_gradient(self.warped, self.pooled, top_diff, self.parameters["pool"], xp)
+        warped_diff = bilinear.max_pool_gradient(self.warped, self.pooled, top_diff, self.parameters.pool, xp)
         if propagate_down[0]:
             diff = bilinear.warp_gradient_features(warped_diff, self.wx, self.wy, xp)
             bottom[0].diff[...] = diff.reshape(bottom[0].diff.shape)

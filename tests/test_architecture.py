@@ -12,23 +12,23 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 ORDER = ("caffe", "data_prep", "models", "python_layers", "tools", "benchmarks")
 INSIDE = {
     "data_prep": (
-        "attributes files geometry pictures spelling",
-        "sources",
+        "attributes files geometry pictures spelling settings start",
         "store",
+        "sources faces",
         "plan",
         "build",
         "check",
         "synthetic",
     ),
     "tools": (
-        "errors record run drawing networks",
+        "errors record locking run by_hand model_files drawing networks",
         "install",
         "train",
         "evaluate",
         "predict",
         "report",
         "export",
-        "demo cli",
+        "model demo cli",
     ),
 }
 LONGEST = 350

@@ -8,6 +8,7 @@
 The names of the attributes are those in the comment of deploy.prototxt, the data those that train_val.prototxt reads.
 """
 
+import json
 import pathlib
 import re
 
@@ -15,26 +16,12 @@ from data_prep import files
 from data_prep.store import manifest
 from models import generate
 from models.networks import attributes_of
+from models.options import NetworkOptions
 from tools import model_files
 from tools.errors import ToolError
-from tools.record import TRAINED, Data, Settings, Stage
-from tools.run import NAME, Run
+from tools.record import TRAINED, Data, Stage
 
 SUFFIX = ".caffemodel"
-
-
-class ByHand(Run):
-    """A run without a record. Nothing is trained in it, and what commands find out is not recorded."""
-
-    recorded = False
-
-    def __init__(self, folder, output, data, stages, places):
-        super().__init__(folder, data, Settings(), stages)
-        self.output, self.places = pathlib.Path(output), places
-
-    def command(self, name):
-        """The command that trains a stage."""
-        return "make average" if name == "average" else f"caffe train -solver solver/{name}.prototxt"
 
 
 def is_repository(folder):
@@ -43,7 +30,10 @@ def is_repository(folder):
 
 
 def read(place):
-    """The run at a place without a record. Raises ToolError when there is none."""
+    """The parts of a run at a place without a record, as the arguments of tools.run.Run: dict.
+
+    Raises ToolError when there is none.
+    """
     place = pathlib.Path(place)
     if is_repository(place):
         return repository(place)
@@ -52,11 +42,11 @@ def read(place):
     files_there = sorted(place.glob(f"*{SUFFIX}")) if (place / "deploy.prototxt").is_file() else []
     if len(files_there) == 1:
         return weights(files_there[0])
-    raise ToolError(f"{place}: no run in it ({NAME} is missing); train first: face-cascade train --run {place}")
+    raise ToolError(f"{place}: no run in it (run.json is missing); train first: face-cascade train --run {place}")
 
 
 def repository(root):
-    """The run of a folder in which Caffe's own commands train. Raises ToolError."""
+    """The parts of the run of a folder in which Caffe's own commands train. Raises ToolError."""
     build, stages = root / "build", {}
     for net in TRAINED:
         snapshots = {
@@ -70,11 +60,12 @@ def repository(root):
     if (build / generate.AVERAGE).is_file():
         stages["average"] = stage(root, build / generate.AVERAGE, 0)
     places = generate.in_repository
-    return ByHand(root, build, data_of(root, places("region")), stages, places)
+    data = data_of(root, places("region"))
+    return {"folder": root, "data": data, "stages": stages, "output": build, "places": places}
 
 
 def weights(path):
-    """The run of one file of weights. Raises ToolError."""
+    """The parts of the run of one file of weights. Raises ToolError."""
     net = model_files.network_of(path)
     deploy = path.with_name("deploy.prototxt")
     if not deploy.is_file():
@@ -85,7 +76,8 @@ def weights(path):
             )
     names = attributes_of(deploy.read_text(encoding="utf-8", errors="replace"))
     data = Data(str(pathlib.Path("data/lmdb").absolute()), "", names, "compact")
-    return ByHand(path.parent, path.parent, data, {net: stage(path.parent, path, 0)}, lambda _: {"deploy": str(deploy)})
+    stages, files_of = {net: stage(path.parent, path, 0)}, {"deploy": str(deploy)}
+    return {"folder": path.parent, "data": data, "stages": stages, "output": path.parent, "places": lambda _: files_of}
 
 
 def stage(root, path, iterations):
@@ -97,11 +89,11 @@ def stage(root, path, iterations):
 def data_of(root, places):
     """The Data that a train_val prototxt reads and its deploy prototxt is for. Raises ToolError."""
     layers = {layer.name: layer for layer in model_files.read(root / places["net"]).layer if layer.include}
-    compact = "balanced_data" in layers
+    compact, lmdb = "balanced_data" in layers, NetworkOptions.lmdb
     if compact:
-        lmdb = model_files.parameters(layers["balanced_data"], {"source": "data/lmdb"})["source"]
-    else:
-        lmdb = str(pathlib.Path(layers["data"].data_param.source).parent) if "data" in layers else "data/lmdb"
+        lmdb = json.loads(layers["balanced_data"].python_param.param_str or "{}").get("source", lmdb)
+    elif "data" in layers:
+        lmdb = str(pathlib.Path(layers["data"].data_param.source).parent)
     checksum = manifest.checksum(root / lmdb) if manifest.exists(root / lmdb) else ""
     names = attributes_of((root / places["deploy"]).read_text(encoding="utf-8", errors="replace"))
     return Data(lmdb, checksum, names, "compact" if compact else "stream")

@@ -41,6 +41,7 @@ COMMANDS = {
     "data": Command("data_prep.build.build_lmdb", "build LMDBs from CelebA, LFWA or a CSV file"),
     "check": Command("data_prep.check.check_data", "verify LMDBs against their data set"),
     "models": Command("models.generate", "rewrite models/ and solver/ for Caffe's own commands"),
+    "model": Command("tools.model", "from a data set to a trained model, report and ONNX file"),
     "train": Command("tools.train.command", "train the stages of a run"),
     "average": Command("tools.train.average_command", "measure the average region of a run", caffe="run"),
     "evaluate": Command("tools.evaluate.command", "measure accuracy and regions on the test split", caffe="run"),

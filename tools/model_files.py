@@ -9,7 +9,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
-from data_prep import files
+from data_prep import files, settings
 from models.networks import POSITION, STATE_LAYERS
 from tools.errors import ToolError
 
@@ -29,12 +29,17 @@ def read(path):
     return net
 
 
-def parameters(layer, defaults):
-    """Parameters of a Python layer of a prototxt (LayerParameter), defaults filled in: a dict. Raises ToolError."""
+def parameters(layer, declared):
+    """Parameters of a Python layer of a prototxt, defaults filled in: an object of the dataclass `declared`.
+
+    layer: LayerParameter. Raises ToolError.
+    """
     try:
-        return {**defaults, **json.loads(layer.python_param.param_str or "{}")}
-    except (ValueError, TypeError) as error:
-        raise ToolError(f"layer {layer.name}: param_str must be a JSON object ({error})")
+        return settings.from_json(
+            declared, json.loads(layer.python_param.param_str or "{}"), "param_str", complete=False
+        )
+    except ValueError as error:
+        raise ToolError(f"layer {layer.name}: {error}")
 
 
 def read_weights(path):

@@ -1,5 +1,6 @@
 """Run the networks: load deploy nets safely, feed them faces of an LMDB folder. Needs a Caffe (.caffe/bin/python)."""
 
+import dataclasses
 import functools
 import pathlib
 import re
@@ -16,7 +17,7 @@ from data_prep.store import manifest as manifests
 from data_prep.store.manifest import FORMS
 from models.networks import POSITION, STATE_LAYERS, network
 from models.options import L1_FORMS, NETWORKS, NetworkOptions
-from python_layers import regions
+from python_layers.regions import Parameters
 from tools import model_files
 from tools.errors import ToolError
 
@@ -158,7 +159,7 @@ def region_mapper_parameters(model):
     """Parameters of a deploy prototxt's RegionMapper, defaults filled in: a dict. Raises ToolError."""
     for layer in model_files.read(model).layer:
         if layer.python_param.layer == "RegionMapper":
-            return model_files.parameters(layer, regions.DEFAULTS)
+            return dataclasses.asdict(model_files.parameters(layer, Parameters))
     raise ToolError(f"{model}: no layer RegionMapper in it")
 
 

@@ -19,6 +19,7 @@ import shlex
 from data_prep import files, settings
 from data_prep.store import environment, manifest
 from models import generate, options, solvers
+from tools import by_hand
 from tools.errors import ToolError
 from tools.record import TRAINED, VERSION, Data, Record, Settings
 
@@ -32,15 +33,16 @@ ANSWERING = ("cascade", "average", "region", "whole_face")
 class Run:
     """One run: its folder, Data, Settings and Stages.
 
-    places: function network -> dict of its files, as models.generate.in_run; output: the folder for what commands write
-    recorded: whether run.json keeps its state
+    output: the folder for what commands write, RUN by default; places: function network -> dict of its files, where
+    they do not lie as models.generate.in_run says, and the run has no record Attribute recorded: whether run.json
+    keeps its state.
     """
 
-    recorded = True
-
-    def __init__(self, folder, data, settings, stages=None):
-        self.folder = self.output = pathlib.Path(folder)
-        self.data, self.settings, self.stages = data, settings, stages or {}
+    def __init__(self, folder, data, settings=None, stages=None, output=None, places=None):
+        self.folder = pathlib.Path(folder)
+        self.output, self.recorded = pathlib.Path(output or folder), places is None
+        self.data, self.settings, self.stages = data, settings or Settings(), stages or {}
+        self._places = places
 
     # Reading and writing ------------------------------------------------------------------------------------
 
@@ -58,9 +60,7 @@ class Run:
                 )
             found = settings.from_json(Record, value, path)
         except (FileNotFoundError, NotADirectoryError):
-            from tools import by_hand
-
-            return by_hand.read(folder)
+            return cls(**by_hand.read(folder))
         except (OSError, ValueError) as error:
             raise ToolError(str(error))
         run = cls(folder, found.data, found.settings, found.stages)
@@ -78,7 +78,7 @@ class Run:
     @classmethod
     def create(cls, folder, lmdb, settings=None):
         """A new run on an LMDB folder; nothing is written yet. Raises ToolError."""
-        return cls(folder, read_data(lmdb, folder), settings or Settings())
+        return cls(folder, read_data(lmdb, folder), settings)
 
     def write(self):
         """Write the record, completely or not at all. Raises OSError."""
@@ -113,6 +113,8 @@ class Run:
 
     def places(self, name):
         """The places of a network's files relative to the run's folder, see models.generate."""
+        if self._places:
+            return self._places(name)
         places = generate.in_run(name)
         if self.settings.start_from and name != "cascade":
             places["weights"] = f"{name}/initial.caffemodel"
@@ -174,9 +176,10 @@ class Run:
         """Raise ToolError if the LMDB folder is missing, damaged, or holds other data than the run was trained on."""
         found = read_data(self.lmdb, self.folder)
         try:
+            manifest.check_files(self.lmdb, manifest.read(self.lmdb))
             for path in sorted(self.lmdb.glob("*/data.mdb")):
                 environment.open_lmdb(path.parent).close()  # Caffe's own Data layer would end with a bus error
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise ToolError(str(error))
         if found.checksum != self.data.checksum:
             raise ToolError(
@@ -200,6 +203,8 @@ class Run:
 
     def command(self, name):
         """The command that runs a stage of this run, as text."""
+        if not self.recorded and name != "evaluate":
+            return "make average" if name == "average" else f"caffe train -solver solver/{name}.prototxt"
         words = [name] if name in ("average", "evaluate") else ["train", name]
         folder = [] if str(self.folder) == DEFAULT else ["--run", shlex.quote(str(self.folder))]
         return " ".join(["face-cascade", *words, *folder])

@@ -11,7 +11,7 @@ import pytest  # noqa: E402
 from shared import ATTRIBUTES, BATCHES, B, caffe_train, face_cascade  # noqa: E402
 
 from data_prep.store import databases  # noqa: E402
-from models import generate  # noqa: E402
+from models import generate, solvers  # noqa: E402
 from models.options import NETWORKS, NetworkOptions  # noqa: E402
 
 
@@ -35,19 +35,21 @@ def lmdb_folder(tmp_path_factory):
     boxes = [{}, {"Eyeglasses": [10, 20, 110, 120]}, {"Eyeglasses": [0, 0, 224, 224]}, {}, {}]
     (folder / "test_boxes.json").write_text(json.dumps(boxes))
     counts = {"images": 10, "positive": dict.fromkeys(ATTRIBUTES, 4)}
-    (folder / "manifest.json").write_text(json.dumps({"attributes": ATTRIBUTES, "train": counts}))
+    (folder / "manifest.json").write_text(json.dumps({"attributes": ATTRIBUTES, "splits": {"train": counts}}))
     return folder
 
 
 @pytest.fixture(scope="session")
 def run_folder(lmdb_folder, tmp_path_factory):
-    """Networks for the databases, with an early stopping that acts within a few iterations."""
+    """A folder for Caffe's own commands, with an early stopping that acts within a few iterations."""
     folder = tmp_path_factory.mktemp("run")
-    options = NetworkOptions(ATTRIBUTES, batch=B, lmdb=lmdb_folder, test_batch=5)
-    solver = {"max_iter": 6, "snapshot": BATCHES, "display": 1, "test_interval": 6, "test_iter": 1, "average_loss": 1}
-    generate.write(folder, options, solver)
+    options = NetworkOptions(ATTRIBUTES, batch=B, lmdb=lmdb_folder, test_batch=5, form="stream", width=1 / 16)
+    changes = solvers.parse_changes(
+        f"max_iter=6,snapshot={BATCHES},display=1,test_interval=6,test_iter=1,average_loss=1"
+    )
+    generate.write(folder, options, changes, places=generate.in_repository)
     for net in NETWORKS:
-        path = folder / net / "train_val.prototxt"
+        path = folder / "models" / net / "train_val.prototxt"
         text = path.read_text()
         assert '"range": 0.1' in text
         path.write_text(text.replace('"range": 0.1', '"window": 2, "range": 10, "ceiling": 1'))
@@ -57,29 +59,24 @@ def run_folder(lmdb_folder, tmp_path_factory):
 @pytest.fixture(scope="session")
 def region_weights(run_folder):
     """Weights of task one after six iterations."""
-    done = caffe_train("-solver", run_folder / "region/solver.prototxt")
+    done = caffe_train("-solver", "solver/region.prototxt", folder=run_folder)
     assert done.returncode == 0, done.stderr[-2000:]
-    (run_folder / "region/train.log").write_text(done.stderr)
-    return run_folder / "region/region_iter_6.caffemodel"
+    (run_folder / "build/region.log").write_text(done.stderr)
+    return run_folder / "build/region_iter_6.caffemodel"
 
 
 @pytest.fixture(scope="session")
 def start(run_folder, region_weights):
     """Weights of task one with measured regions: what the cascade is trained from."""
-    out = run_folder / "measured.caffemodel"
-    done = face_cascade(
-        "average",
-        *("--rectangles", "measured", "--min-firings", "1", "--faces", "6", "--threshold", "0"),
-        *("--model", run_folder / "region/train_val.prototxt", "--weights", region_weights, "--out", out),
-    )
+    done = face_cascade("average", "--run", run_folder, "--min-firings", "1", "--faces", "6")
     assert done.returncode == 0, done.stderr
-    return out
+    return run_folder / "build/average.caffemodel"
 
 
 @pytest.fixture(scope="session")
 def cascade_weights(run_folder, start):
     """Weights of the cascade after six iterations."""
-    done = caffe_train("-solver", run_folder / "cascade/solver.prototxt", "-weights", start)
+    done = caffe_train("-solver", "solver/cascade.prototxt", folder=run_folder)
     assert done.returncode == 0, done.stderr[-2000:]
-    (run_folder / "cascade/log").write_text(done.stderr)
-    return run_folder / "cascade/cascade_iter_6.caffemodel"
+    (run_folder / "build/cascade.log").write_text(done.stderr)
+    return run_folder / "build/cascade_iter_6.caffemodel"

@@ -11,7 +11,7 @@ from data_prep import geometry
 from data_prep.store import databases
 from models import generate
 from models.options import NetworkOptions
-from tools import networks
+from tools import model_files, networks
 from tools.errors import ToolError
 
 ATTRIBUTES = ["Eyeglasses", "Male"]
@@ -35,7 +35,7 @@ def test_a_missing_gpu_is_reported_in_one_line():
 def saved(tmp_path_factory):
     """Deploy prototxt of a small whole_face net, and weights of it."""
     folder = tmp_path_factory.mktemp("nets")
-    generate.write(folder, NetworkOptions(ATTRIBUTES, batch=2))
+    generate.write(folder, NetworkOptions(ATTRIBUTES, batch=2, width=1 / 16))
     model, weights = folder / "whole_face/deploy.prototxt", folder / "x.caffemodel"
     caffe.Net(str(model), caffe.TEST).save(str(weights))
     return model, weights
@@ -52,7 +52,7 @@ def test_truncated_weights_are_reported_in_one_line(saved, tmp_path, share):
 
 def changed(weights, path, change):
     """A copy of weights with a changed layer message."""
-    message = networks.read_weights(weights)
+    message = model_files.read_weights(weights)
     (layer,) = [layer for layer in message.layer if layer.name == "head_whole"]
     change(layer)
     path.write_bytes(message.SerializeToString())

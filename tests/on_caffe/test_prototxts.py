@@ -12,7 +12,7 @@ import pytest
 from caffe.proto import caffe_pb2
 from shared import ATTRIBUTES, CAFFE, REPOSITORY, B, caffe_train, weights
 
-from models import generate, table1
+from models import generate, solvers, table1
 from models.networks import network
 from models.options import NETWORKS, NetworkOptions
 from python_layers import regions
@@ -56,7 +56,8 @@ def distance(scores, labels):
 def test_early_stopping_watches_the_weighted_losses_of_each_attribute(lmdb_folder, tmp_path, net_name, l1, own):
     """An attribute's loss in the window is alpha L1 + beta L2 (eq. 6), and so is the net's loss, summed over them."""
     alpha, beta = 2.5, 0.25
-    options = NetworkOptions(ATTRIBUTES, batch=B, lmdb=lmdb_folder, l1=l1, alpha=alpha, beta=beta, task_two_loss=own)
+    losses = {"l1": l1, "alpha": alpha, "beta": beta, "task_two_loss": own}
+    options = NetworkOptions(ATTRIBUTES, lmdb_folder, "stream", width=1 / 16, batch=B, **losses)
     path = tmp_path / "train_val.prototxt"
     path.write_text(network(net_name, options))
     net = caffe.Net(str(path), caffe.TRAIN)
@@ -79,7 +80,7 @@ def test_early_stopping_watches_the_weighted_losses_of_each_attribute(lmdb_folde
 
 
 def test_training_log_has_accuracy_and_state_of_each_attribute(run_folder, region_weights):
-    series = caffe_log.read((run_folder / "region/train.log").read_text().splitlines())
+    series = caffe_log.read((run_folder / "build/region.log").read_text().splitlines())
     overall, each = series["test", "accuracy_region"], series["test", "accuracy_region_each"]
     assert len(overall) == len(each) > 0
     for (_, mean), (_, values) in zip(overall, each):
@@ -90,7 +91,7 @@ def test_training_log_has_accuracy_and_state_of_each_attribute(run_folder, regio
 
 def responses_of_the_training_faces(run_folder, lmdb_folder, region_weights):
     """Responses (n, 4, 4) and labels (n,) of the records of each attribute, computed with pycaffe only."""
-    model = run_folder / "region/deploy.prototxt"
+    model = run_folder / "models/region/deploy.prototxt"
     net = caffe.Net(str(model), caffe.TEST, weights=str(region_weights))
     responses, labels = ([[] for _ in ATTRIBUTES] for _ in range(2))
     with lmdb.open(str(lmdb_folder / "train"), readonly=True, lock=False) as environment:
@@ -150,24 +151,24 @@ def losses(log):
 
 def test_resuming_after_a_kill_continues_exactly(run_folder, start, cascade_weights):
     """After SIGKILL and resumption, weights, early stopping and losses equal those of an undisturbed training."""
-    straight, log = weights(cascade_weights), (run_folder / "cascade/log").read_text()
-    solver = run_folder / "cascade/solver.prototxt"
-    text = solver.read_text().replace("/cascade/cascade", "/cascade/killed").replace("max_iter: 6", "max_iter: 600")
+    straight, log = weights(cascade_weights), (run_folder / "build/cascade.log").read_text()
+    solver = run_folder / "solver/cascade.prototxt"
+    text = solver.read_text().replace("build/cascade", "build/killed").replace("max_iter: 6", "max_iter: 600")
     (run_folder / "killed.prototxt").write_text(text)
     (run_folder / "resumed.prototxt").write_text(text.replace("max_iter: 600", "max_iter: 6"))
-    state = run_folder / "cascade/killed_iter_3.solverstate"
-    command = [CAFFE, "train", "-solver", run_folder / "killed.prototxt", "-weights", start]
-    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL, cwd=str(REPOSITORY))
+    state = run_folder / "build/killed_iter_3.solverstate"
+    command = [CAFFE, "train", "-solver", "killed.prototxt"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=str(run_folder))
     deadline = time.time() + 120
     # Once the next snapshot exists, the state of this one is complete.
-    while not (run_folder / "cascade/killed_iter_6.solverstate").exists() and time.time() < deadline:
+    while not (run_folder / "build/killed_iter_6.solverstate").exists() and time.time() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    (run_folder / "cascade/killed_iter_6.caffemodel").unlink()
-    done = caffe_train("-solver", run_folder / "resumed.prototxt", "-snapshot", state)
+    (run_folder / "build/killed_iter_6.caffemodel").unlink()
+    done = caffe_train("-solver", "resumed.prototxt", "-snapshot", state, folder=run_folder)
     assert done.returncode == 0, done.stderr[-2000:]
-    resumed = weights(run_folder / "cascade/killed_iter_6.caffemodel")
+    resumed = weights(run_folder / "build/killed_iter_6.caffemodel")
     assert straight.keys() == resumed.keys()
     for name in straight:
         np.testing.assert_array_equal(resumed[name], straight[name], err_msg=name)
@@ -188,7 +189,7 @@ def regions_by_reference_loop(response, average, rectangles, threshold):
 
 def test_regions_follow_from_raw_or_revised_responses(run_folder, cascade_weights, tmp_path):
     """average_weight 0 maps the raw responses, 0.5 the mean of them and the average response."""
-    text = (run_folder / "cascade/deploy.prototxt").read_text()
+    text = (run_folder / "models/cascade/deploy.prototxt").read_text()
     assert text.count('"average_weight": 0.5') == 1
     rng = np.random.default_rng(0)
     images = list(rng.integers(0, 256, (3, 224, 224, 3), dtype=np.uint8))
@@ -217,14 +218,12 @@ def test_regions_follow_from_raw_or_revised_responses(run_folder, cascade_weight
 
 
 def test_unknown_parameter_is_named_by_caffe_train_too(run_folder, tmp_path):
-    text = (run_folder / "region/train_val.prototxt").read_text().replace('"ceiling"', '"celing"')
-    (tmp_path / "train_val.prototxt").write_text(text)
-    solver = (run_folder / "region/solver.prototxt").read_text()
-    solver = solver.replace(f"{run_folder}/region/train_val", f"{tmp_path}/train_val")
-    (tmp_path / "solver.prototxt").write_text(solver)
-    done = caffe_train("-solver", tmp_path / "solver.prototxt")
+    text = (run_folder / "models/region/train_val.prototxt").read_text().replace('"ceiling"', '"celing"')
+    (tmp_path / "models/region").mkdir(parents=True)
+    (tmp_path / "models/region/train_val.prototxt").write_text(text)
+    done = caffe_train("-solver", run_folder / "solver/region.prototxt", folder=tmp_path)
     assert done.returncode != 0
-    assert "error: EarlyStopping: unknown parameter 'celing'; parameters are ceiling" in done.stderr
+    assert "error: EarlyStopping: unknown parameter 'celing'; did you mean ceiling" in done.stderr
 
 
 def test_training_in_a_folder_with_blanks_quotes_and_backslashes(lmdb_folder, tmp_path):
@@ -232,8 +231,8 @@ def test_training_in_a_folder_with_blanks_quotes_and_backslashes(lmdb_folder, tm
     folder = tmp_path / """a "b" 'c' \\d é"""
     folder.mkdir()
     (folder / "lmdb").symlink_to(lmdb_folder)
-    options = NetworkOptions(ATTRIBUTES, batch=B, lmdb=folder / "lmdb", test_batch=5)
-    generate.write(folder, options, {"max_iter": 1, "test_iter": 1, "display": 1})
-    done = caffe_train("-solver", folder / "region/solver.prototxt")
+    options = NetworkOptions(ATTRIBUTES, folder / "lmdb", "stream", width=1 / 16, batch=B, test_batch=5)
+    generate.write(folder, options, solvers.parse_changes("max_iter=1,test_iter=1,display=1"))
+    done = caffe_train("-solver", "region/solver.prototxt", folder=folder)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (folder / "region/region_iter_1.caffemodel").exists()

@@ -1,5 +1,7 @@
 """The layers of a deploy net as a graph of ONNX operators, RegionMapper and RoIWarp included."""
 
+import dataclasses
+
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
@@ -124,7 +126,7 @@ class Exporter:
 
     def _region_mapper(self, layer):
         """Section 3.2, as python_layers.regions.regions computes it."""
-        parameters = model_files.parameters(layer, regions.DEFAULTS)
+        parameters = dataclasses.asdict(model_files.parameters(layer, regions.Parameters))
         average, rectangles = self.weights[layer.name]
         attributes, points = len(average), table1.RESPONSE_SIZE**2
         w, threshold = (
@@ -164,8 +166,8 @@ class Exporter:
 
     def _roi_warp(self, layer):
         """Eq. 3, as python_layers.bilinear has it: wy F wx^T of every channel, then max-pool."""
-        parameters = model_files.parameters(layer, roi_warp.DEFAULTS)
-        samples, pool = parameters["warp"], parameters["pool"]
+        parameters = model_files.parameters(layer, roi_warp.Parameters)
+        samples, pool = parameters.warp, parameters.pool
         _, channels, height, width = self.shapes[layer.bottom[0]]
         if len(layer.bottom) > 1:
             groups = self.shapes[layer.bottom[1]][1]

@@ -13,7 +13,6 @@ import subprocess
 import sys
 
 from data_prep import start
-from data_prep.spelling import did_you_mean
 from tools import locking
 from tools.errors import ToolError
 from tools.install import install_caffe
@@ -23,29 +22,6 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 STARTED = "FACE_CASCADE_STARTED"
 CHOICES = ("auto", "bvlc", "torch")
 NAMES = {"bvlc": "BVLC Caffe", "torch": "the engine on PyTorch"}
-# Flags of `caffe train`; the engine has more. Those in GIVEN are set by the run itself.
-BVLC_FLAGS = (
-    "gpu",
-    "level",
-    "model",
-    "phase",
-    "sighup_effect",
-    "sigint_effect",
-    "snapshot",
-    "solver",
-    "stage",
-    "weights",
-)
-ENGINE_FLAGS = (*BVLC_FLAGS, "precision", "shard", "decoded_mb")
-GIVEN = {
-    "solver": "a stage has its own solver; change its fields with --solver",
-    "snapshot": "to resume an interrupted stage, run the same command again",
-    "weights": "a stage starts from the weights of the stage before it, the first one from those of --start-from",
-    "model": "a stage has its own network",
-    "phase": "training has one phase",
-    "sigint_effect": "Ctrl-C stops a training with a snapshot",
-    "sighup_effect": "a closed terminal stops a training with a snapshot",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +63,8 @@ def choose(wanted, device="cpu", precision="float32", find_obstacle=None):
     wanted: "auto", "bvlc" or "torch"; find_obstacle: function that returns why BVLC Caffe cannot run here, or None
     Raises ToolError if the engine asked for does not support the device or the precision.
     """
+    if wanted not in CHOICES:
+        raise ToolError(f"unknown Caffe {wanted!r}; choose one of {', '.join(CHOICES)}")
     if wanted == "bvlc" and device != "cpu" and cpu_build():
         raise ToolError(
             f"BVLC Caffe here is a build for the CPU and cannot use {device}; leave out --caffe, or give --caffe torch"
@@ -194,35 +172,3 @@ def gpus(device):
     if device == "cpu":
         return []
     return [int(number) for number in device.partition(":")[2].split(",") if number] or [0]
-
-
-def check_flags(engine, flags):
-    """Check a user's flags for `caffe train`. Raises ToolError.
-
-    Returns the list of flags to pass on, and a dict of the device and precision that flags ask for.
-    """
-    names, given, kept = ENGINE_FLAGS if engine != "bvlc" else BVLC_FLAGS, {}, []
-    words = list(flags)
-    while words:
-        word = words.pop(0)
-        name, equals, value = word.lstrip("-").partition("=")
-        if not word.startswith("-") or not name:
-            raise ToolError(f"{word!r} is not a flag of caffe train; flags have the form -name value")
-        if name not in names:
-            if name in ENGINE_FLAGS:
-                raise ToolError(f"BVLC Caffe has no flag -{name}; choose the engine on PyTorch: --caffe torch")
-            hint = did_you_mean(f"-{name}", [f"-{other}" for other in names])
-            raise ToolError(f"caffe train has no flag -{name}{hint}")
-        if name in GIVEN:
-            raise ToolError(f"-{name} cannot be given here: {GIVEN[name]}")
-        if not equals:
-            if not words:
-                raise ToolError(f"-{name} needs a value")
-            value = words.pop(0)
-        if name == "gpu":
-            given["device"] = f"cuda:{value}"
-        elif name == "precision":
-            given["precision"] = value
-        else:
-            kept.append(f"-{name}={value}")
-    return kept, given

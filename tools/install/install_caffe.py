@@ -229,8 +229,11 @@ fi
 {settings}{check}exec "{program}" "$@"
 """
 # Before BVLC Caffe aborts with a stack trace: one line where a solver, its data or its first weights do not fit.
+# The engine's Python starts faster, where it is installed.
 CHECK = """if [ "${{1:-}}" = train ]; then
-  "$(dirname "$0")/python" "$repository/data_prep/start.py" tools.train.before "$@" || exit 1
+  python="$repository/.venv/bin/python"
+  [ -x "$python" ] || python="$(dirname "$0")/python"
+  (unset PYTHONHOME PYTHONPATH; exec "$python" "$repository/data_prep/start.py" tools.train.before "$@") || exit 1
 fi
 """
 

@@ -12,6 +12,8 @@ from google.protobuf import text_format
 
 from data_prep import files
 from data_prep.store import environment
+from data_prep.store.manifest import SPLITS
+from python_layers import balanced_folder
 from tools import model_files
 from tools.errors import ToolError
 
@@ -59,11 +61,9 @@ def check_data(layer):
     """Raise ValueError or OSError where the databases of a data layer cannot be read or are for other attributes."""
     phases = [rule.phase for rule in layer.include]
     if layer.python_param.layer == "BalancedData":
-        from python_layers import balanced_data
-
-        given = model_files.parameters(layer, balanced_data.DEFAULTS)
-        split = given["split"] or balanced_data.SPLITS[phases[0] if phases else 0]
-        balanced_data.read_folder(given["source"], split, given["attributes"])
+        given = model_files.parameters(layer, balanced_folder.Parameters)
+        split = given.split or SPLITS[phases[0] if phases else 0]
+        balanced_folder.read_folder(given.source, split, given.attributes)
     elif layer.type == "Data":
         environment.open_lmdb(layer.data_param.source).close()
 

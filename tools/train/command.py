@@ -11,7 +11,6 @@ max_iter it goes on, and with a smaller one it ends at its newest snapshot. To r
 """
 
 import os
-import shlex
 
 from data_prep import files
 from data_prep.settings import add_options, check, given
@@ -67,7 +66,6 @@ def add_run_arguments(parser, folder=runs.DEFAULT, holds="the run and its record
         "GPU, a precision other than float32, or where BVLC Caffe cannot be installed, else bvlc (default: auto).",
     )
     add_options(parser, record.Settings, RUN_SETTINGS)
-    add("--flags", default="", help='Further flags for `caffe train`, such as --flags="-shard batches".')
 
 
 def run(arguments):
@@ -113,8 +111,7 @@ def open_run(arguments):
 def apply(current, arguments):
     """Update a run's settings with the options given; returns the Call for its stages. Raises ToolError."""
     settings = current.settings
-    flags, from_flags = split_flags(arguments.flags)
-    asked = {**from_flags, **given(arguments, record.Settings)}
+    asked = given(arguments, record.Settings)
     for name, value in asked.items():
         setattr(settings, name, value)
     if "start_from" in asked:
@@ -141,19 +138,9 @@ def apply(current, arguments):
     if engine.reason and engine.name != settings.engine:
         print(f"caffe: {engines.NAMES[engine.name]} ({engine.reason})", flush=True)
     settings.engine = engine.name
-    kept, _ = engines.check_flags(engine.name, flags)
     engines.ensure(engine)
     engines.check_device(engine, settings.device)
-    return stages.Call(engine, kept)
-
-
-def split_flags(text):
-    """The words of --flags, and the settings among them: dict. Raises ToolError."""
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise ToolError(f"--flags {text}: {str(error).lower()}")
-    return words, engines.check_flags("torch", words)[1]
+    return stages.Call(engine)
 
 
 def chosen_engine(current, caffe, asked):

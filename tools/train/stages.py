@@ -29,10 +29,9 @@ RESUME = "run the same command again to resume"
 
 @dataclasses.dataclass
 class Call:
-    """Values that the stages of one command share: the Engine, further flags of caffe train, the run's lock."""
+    """Values that the stages of one command share: the Engine, and the run's lock."""
 
     engine: engines.Engine
-    flags: list = dataclasses.field(default_factory=list)
     lock: int = None
 
 
@@ -107,7 +106,7 @@ def watch(run, name, call, snapshot, last, later):
 
     stage, first = run.stages[name], snapshot.iteration if snapshot else 0
     words = [str(call.engine.caffe.absolute()), "train", f"-solver={run.places(name)['solver']}"]
-    words += training_flags(run, call)
+    words += training_flags(run)
     words.append(f"-sighup_effect={'stop' if signal.SIGHUP in training.stopping() else 'none'}")
     if snapshot:
         words.append(f"-snapshot={name}/{snapshot.state.name}")
@@ -182,10 +181,9 @@ def judge(run, name, snapshot, last, ended, divergence):
     raise ToolError(f"{name}: {message}")
 
 
-def training_flags(run, call):
-    """Flags of caffe train for the run's device and precision, and those that the user added."""
-    words = list(call.flags)
-    numbers = engines.gpus(run.settings.device)
+def training_flags(run):
+    """Flags of caffe train for the run's device and precision."""
+    words, numbers = [], engines.gpus(run.settings.device)
     if numbers:
         words.append(f"-gpu={','.join(map(str, numbers))}")
     if run.settings.precision != "float32":

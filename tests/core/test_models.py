@@ -3,9 +3,6 @@
 import dataclasses
 import json
 import pathlib
-import re
-import subprocess
-import sys
 
 import pytest
 from caffe.proto import caffe_pb2
@@ -14,15 +11,18 @@ from google.protobuf import text_format
 from data_prep import geometry
 from data_prep.store import manifest
 from models import generate, options, prototxt, table1
-from models.networks import network
+from models.networks import attributes_of, network
 from models.options import FIELDS_OF, NETWORKS, NetworkOptions
+from tools import cli
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 # Another value than the default for every option.
 OTHERS = {
     "attributes": ("Bald", "Male"),
+    "width": 0.5,
     "batch": 6,
     "lmdb": "elsewhere",
+    "seed": 2,
     "l1": "linear",
     "alpha": 2.0,
     "beta": 0.3,
@@ -32,7 +32,7 @@ OTHERS = {
     "roi_gradient": "soft",
     "early_stopping_range": 0.0,
     "test_batch": 7,
-    "form": "compact",
+    "form": "stream",
 }
 
 
@@ -41,31 +41,60 @@ def parsed(text):
 
 
 @pytest.mark.parametrize("net", NETWORKS)
-def test_regenerating_gives_what_is_committed(net):
-    folder = REPOSITORY / "models" / net
-    assert (folder / "train_val.prototxt").read_text() == network(net, NetworkOptions())
-    assert (folder / "deploy.prototxt").read_text() == network(net, NetworkOptions(), deploy=True)
+def test_committed_files_are_byte_for_byte_what_a_run_gets_by_default(net, tmp_path):
+    """Paths aside: a run's files name each other from the run's folder."""
+    generate.write(tmp_path, NetworkOptions(), {}, [net])
+    ours, theirs = generate.in_run(net), generate.in_repository(net)
+    for kind in ("net", "deploy", "solver"):
+        text = (tmp_path / ours[kind]).read_text()
+        for name in ("weights", "solver", "net", "snapshot_prefix"):
+            text = text.replace(ours[name], theirs[name]) if ours[name] else text
+        assert text == (REPOSITORY / theirs[kind]).read_text(), kind
+
+
+@pytest.mark.parametrize("width", (1, 1 / 2, 1 / 4, 1 / 8, 1 / 16))
+def test_a_width_scales_all_channels_but_those_of_the_image_and_of_scores(width):
+    layers = {layer.name: layer for layer in parsed(network("cascade", NetworkOptions(width=width))).layer}
+    full = {layer.name: layer for layer in parsed(network("cascade", NetworkOptions())).layer}
+    for name in ("conv1", "conv2", "conv3", "conv4", "conv5", "conv6", "conv4-t2", "conv5-t2"):
+        wide = full[name].convolution_param.num_output
+        assert layers[name].convolution_param.num_output == wide * width
+    for name, scores in (("conv7", 40), ("conv6-t2", 20), ("head", 20)):
+        assert layers[name].convolution_param.num_output == scores
+    assert layers["conv7"].convolution_param.weight_filler.std == pytest.approx(0.02 / width**0.5, rel=0.01)
+    (reshape,) = (
+        layer
+        for layer in parsed(network("cascade", NetworkOptions(width=width))).layer
+        if layer.name == "per_attribute" and layer.type == "Reshape"
+    )
+    assert list(reshape.reshape_param.shape.dim) == [4, 20 * 256 * width, 13, 13]
 
 
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ({"batch": 3}, "batch: .* an even number from 2 to 382 for 20 attributes .*, not 3"),
+        ({"width": 0}, "width: must be above 0 and at most 1, which is the paper's table 1, not 0"),
+        ({"width": 3}, "width: must be above 0 and at most 1"),
+        ({"width": 1 / 3}, "with 0.333333 layer conv2 would have 85.33 channels; widths are 1, 1/2"),
+        ({"width": 1 / 64}, "layer conv1 would have 1.5 channels"),
+        ({"width": 1 / 512}, "layer conv1 would have 0.1875 channels"),
+        ({"seed": -1}, "seed: must be a whole number"),
+        ({"batch": 3}, "batch: must be an even number of at least 2, not 3"),
         ({"batch": 0}, "batch: .* even"),
-        ({"batch": 384}, "from 2 to 382"),
-        ({"batch": 10**30}, "from 2 to 382"),
+        ({"batch": 384}, "batch: must be at most 382 for 20 attributes, not 384"),
+        ({"batch": 10**30}, "at most 382"),
         ({"batch": 4.0}, "not 4.0"),
         ({"batch": True}, "not True"),
-        ({"test_batch": 0}, "test_batch: .* from 1 to 1654 for 20 attributes, not 0"),
-        ({"test_batch": 1655}, "from 1 to 1654"),
+        ({"test_batch": 0}, "test_batch: must be a whole number of at least 1, not 0"),
+        ({"test_batch": 1655}, "at most 1654"),
         ({"attributes": []}, "at least one name"),
-        ({"attributes": "Male"}, "list of names"),
+        ({"attributes": "Male"}, "must be a list"),
         ({"attributes": ["Male", "Male"]}, "Male is given twice"),
         ({"attributes": [f"a{number}" for number in range(1619)]}, "at most 1618"),
         ({"l1": "square"}, "l1: must be log or linear, not 'square'"),
         ({"l1": "linaer"}, "did you mean linear"),
         ({"roi_gradient": "hard"}, "none or soft"),
-        ({"form": "heap"}, "stream or compact"),
+        ({"form": "heap"}, "compact or stream"),
         ({"alpha": float("nan")}, "alpha: must be a number from 0 to 1e\\+06, not nan"),
         ({"beta": float("inf")}, "beta"),
         ({"beta": -1}, "beta"),
@@ -94,27 +123,10 @@ def test_custom_attribute_names_are_accepted(name):
     assert NetworkOptions([name]).attributes == (name,)
 
 
-@pytest.mark.parametrize(
-    "name", ("", " a", "a ", ".a", "..", "a.", "-a", "a,b", "a/b", "a\nb", "a" * 65, "é", "a\n", 5)
-)
+@pytest.mark.parametrize("name", ("", " a", "a ", ".a", "..", "a.", "-a", "a,b", "a/b", "a\nb", "a" * 65, "é", "a\n"))
 def test_impossible_attribute_names_are_refused(name):
     with pytest.raises(ValueError, match="cannot be a name; at most 64 letters"):
         NetworkOptions([name])
-
-
-def test_options_are_written_to_json_and_read_unchanged(tmp_path):
-    given = NetworkOptions(**OTHERS)
-    assert NetworkOptions.from_dict(json.loads(json.dumps(given.to_dict()))) == given
-    assert NetworkOptions(lmdb=tmp_path).to_dict()["lmdb"] == str(tmp_path)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        given.batch = 8
-    for change, words in (({"bacth": 4}, "no option 'bacth'; did you mean batch"), ({"batch": 3}, "even")):
-        with pytest.raises(ValueError, match=words):
-            NetworkOptions.from_dict({**given.to_dict(), **change})
-    with pytest.raises(ValueError, match="'beta' is missing"):
-        NetworkOptions.from_dict({key: value for key, value in given.to_dict().items() if key != "beta"})
-    with pytest.raises(ValueError, match="must be a dict"):
-        NetworkOptions.from_dict(None)
 
 
 @pytest.mark.parametrize("net", NETWORKS)
@@ -169,52 +181,48 @@ def test_numbers_are_written_exactly(value):
     assert prototxt.number(1.0) == "1"
 
 
-def run_generator(*arguments):
-    command = [sys.executable, "-m", "models.generate", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=str(REPOSITORY))
+def face_cascade_models(monkeypatch, folder, *words):
+    """`face-cascade models` in a folder with the solvers of the repository."""
+    monkeypatch.chdir(folder)
+    (folder / "solver").mkdir(exist_ok=True)
+    (folder / "solver/region.prototxt").touch()
+    return cli.main(["models", *words])
 
 
 @pytest.mark.parametrize(
-    "arguments, words",
+    "words, message",
     [
-        (["--batch", "3"], "batch: .* even"),
-        (["--attributes", "a/b"], "attributes: 'a/b' cannot be a name"),
+        (["--batch", "3"], "argument --batch: must be an even number"),
+        (["--attributes", "a/b"], "argument --attributes: 'a/b' cannot be a name"),
+        (["--width", "1/3"], "width: with 0.333333 layer conv2"),
         (["--solver", "casade.max_iter=3"], "casade.max_iter: unknown stage 'casade'; did you mean cascade"),
+        (["--lmdb", "DATA", "--attributes", "Male"], "DATA holds ['Wears_mask'], not ('Male',)"),
     ],
 )
-def test_mistakes_on_the_command_line_are_reported_in_one_line(tmp_path, arguments, words):
-    done = run_generator("--out", tmp_path / "run", *arguments)
-    assert done.returncode != 0 and re.match(f"error: {words}", done.stderr) and done.stderr.count("\n") == 1
-    assert not (tmp_path / "run").exists()
-
-
-def test_command_line_writes_nets_for_custom_attributes(tmp_path):
-    done = run_generator("--out", tmp_path / "run", "--attributes", "Wears mask,Male", "--lmdb", tmp_path / "none")
-    assert done.returncode == 0, done.stderr
-    for net in NETWORKS:
-        text = (tmp_path / "run" / net / "train_val.prototxt").read_text()
-        assert text == network(net, NetworkOptions(["Wears mask", "Male"], lmdb=tmp_path / "none"))
-    assert sorted(path.name for path in (tmp_path / "run/region").iterdir()) == [
-        "deploy.prototxt",
-        "solver.prototxt",
-        "train_val.prototxt",
-    ]
-
-
-def test_the_generator_reads_attributes_and_form_from_the_manifest(tmp_path):
+def test_mistakes_are_reported_in_one_line_and_nothing_is_written(tmp_path, monkeypatch, capsys, words, message):
     manifest.write(tmp_path, manifest.Manifest(attributes=["Wears_mask"], form="compact"))
-    done = run_generator("--out", tmp_path / "run", "--lmdb", tmp_path)
-    assert done.returncode == 0, done.stderr
-    options = NetworkOptions(["Wears_mask"], lmdb=tmp_path, form="compact")
-    assert (tmp_path / "run/region/train_val.prototxt").read_text() == network("region", options)
-    done = run_generator("--out", tmp_path / "other", "--lmdb", tmp_path, "--attributes", "Male")
-    assert done.returncode and "holds ['Wears_mask'], not ['Male']" in done.stderr
+    words = [str(tmp_path) if word == "DATA" else word for word in words]
+    try:
+        status = face_cascade_models(monkeypatch, tmp_path, *words)
+    except SystemExit as error:
+        status = error.code
+    error = capsys.readouterr().err
+    assert status != 0 and error.startswith("error: ") and error.count("\n") == 1
+    assert message.replace("DATA", str(tmp_path)) in error
+    assert not (tmp_path / "models").exists()
 
 
-def test_nothing_is_written_for_an_impossible_change(tmp_path):
-    with pytest.raises(ValueError, match="max_itr"):
-        generate.write(tmp_path / "run", NetworkOptions(), {"max_itr": 3})
-    assert not (tmp_path / "run").exists()
+def test_networks_are_written_for_the_attributes_of_the_data(tmp_path, monkeypatch, capsys):
+    manifest.write(tmp_path, manifest.Manifest(attributes=["Wears_mask", "Male"], form="compact"))
+    words = ["--lmdb", str(tmp_path), "--batch", "8", "--width", "1/4", "--solver", "region.max_iter=7", "--seed", "3"]
+    assert face_cascade_models(monkeypatch, tmp_path, *words) == 0
+    assert "next: caffe train -solver solver/region.prototxt" in capsys.readouterr().out
+    options = NetworkOptions(["Wears_mask", "Male"], lmdb=tmp_path, batch=8, width=0.25, seed=3)
+    for net in NETWORKS:
+        assert (tmp_path / f"models/{net}/train_val.prototxt").read_text() == network(net, options)
+    solver = text_format.Parse((tmp_path / "solver/region.prototxt").read_text(), caffe_pb2.SolverParameter())
+    assert (solver.max_iter, solver.random_seed, f"{solver.clip_gradients:g}") == (7, 3, "0.71")
+    assert attributes_of((tmp_path / "models/region/deploy.prototxt").read_text()) == ["Wears_mask", "Male"]
 
 
 def test_most_attributes_fit_into_caffes_largest_blob():

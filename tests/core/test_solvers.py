@@ -8,7 +8,14 @@ from google.protobuf import text_format
 
 from models import solvers
 
-REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+
+
+PLACES = {"solver": "a/solver.prototxt", "net": "a/net.prototxt", "snapshot_prefix": "a/a", "weights": ""}
+
+
+def text(stage, changes, attributes=2):
+    return solvers.text(stage, PLACES, changes, attributes)
 
 
 def parsed(text):
@@ -38,20 +45,19 @@ def test_a_change_of_one_stage_counts_more_than_that_of_all(text):
         ("foo.max_iter=3", "foo.max_iter: unknown stage 'foo'; stages are region, cascade, whole_face"),
         ("region.max_itr=3", "region.max_itr: Caffe's solver has no field 'max_itr'; did you mean max_iter?"),
         ("xyzzy=3", "xyzzy: Caffe's solver has no field 'xyzzy'; fields are base_lr, max_iter, stepsize, snapshot"),
-        ("max_iter", "max_iter: give solver changes as field=value"),
-        ("max_iter=", "max_iter=: give solver changes as field=value"),
-        ("=3", "=3: give solver changes as field=value"),
-        ("max_iter=ten", "max_iter: must be a whole number from 1 to 2147483647, not 'ten'"),
-        ("max_iter=nan", "max_iter: must be a whole number"),
-        ("max_iter=1e3", "max_iter: must be a whole number"),
-        ("max_iter=1.5", "max_iter: must be a whole number"),
-        ("max_iter=-3", "max_iter: must be a whole number"),
-        ("max_iter=0", "max_iter: must be a whole number"),
-        ("max_iter=2147483648", "max_iter: must be a whole number"),
-        ("max_iter=007", "max_iter: must be a whole number"),  # octal in prototxts
-        ("stepsize=0", "stepsize: must be a whole number from 1"),
-        ("snapshot=-1", "snapshot: must be a whole number from 0"),
-        ("base_lr=nan", "base_lr: must be a number from 0 to 3.4e+38, not 'nan'"),
+        ("max_iter", "'max_iter': give solver changes as field=value"),
+        ("max_iter=", "'max_iter=': give solver changes as field=value"),
+        ("=3", "'=3': give solver changes as field=value"),
+        ("max_iter=ten", "max_iter: must be a whole number of at least 1, not 'ten'"),
+        ("max_iter=nan", "max_iter: must be a whole number of at least 1"),
+        ("max_iter=1e3", "max_iter: must be a whole number of at least 1"),
+        ("max_iter=1.5", "max_iter: must be a whole number of at least 1"),
+        ("max_iter=-3", "max_iter: must be a whole number of at least 1"),
+        ("max_iter=0", "max_iter: must be a whole number of at least 1"),
+        ("max_iter=2147483648", "max_iter: must be a whole number of at least 1"),
+        ("stepsize=0", "stepsize: must be a whole number of at least 1"),
+        ("snapshot=-1", "snapshot: must be a whole number of at least 0"),
+        ("base_lr=nan", "base_lr: must be a number of at least 0, not 'nan'"),
         ("base_lr=inf", "base_lr: must be a number"),
         ("base_lr=-1", "base_lr: must be a number"),
         ("base_lr=1e39", "base_lr: must be a number"),
@@ -92,49 +98,58 @@ def accepted(field, values):
 
 
 def test_every_field_of_caffes_solver_is_checked_or_refused():
-    for field in solvers.DESCRIPTOR.fields_by_name:
+    for field in solvers.FIELDS:
         values = accepted(field, ("true", "HDF5", "SGD", "step", "L1", "7", "0.5"))
         assert bool(values) == (field not in solvers.FIXED), field
         assert not accepted(field, ("nan", "inf", "-7", "", "1 2 x", '"', "$(x)")) or field == "power"
         for value in values:
-            message = parsed(solvers.text("region", "out", {field: value}, 2))
-            text = text_format.MessageToString(message)
-            assert f"{field}: {value}\n" in text or f'{field}: "{value}"\n' in text or f"{field}: {value}.0\n" in text
+            message = parsed(text("region", {"region": {field: value}}))
+            found = text_format.MessageToString(message)
+            assert (
+                f"{field}: {value}\n" in found or f'{field}: "{value}"\n' in found or f"{field}: {value}.0\n" in found
+            )
 
 
-def test_prototxt_of_a_stage_has_its_paths_its_changes_and_the_other_fields(tmp_path):
+def test_prototxt_of_a_stage_has_its_paths_its_changes_and_the_other_fields():
     changes = solvers.parse_changes("region.max_iter=7,base_lr=0.25,type=Adam,stepvalue=3,stepvalue=5,iter_size=2")
-    committed = parsed((REPOSITORY / "solver/region.prototxt").read_text())
-    message = parsed(solvers.text("region", tmp_path, changes, 20))
-    expected = caffe_pb2.SolverParameter()
-    expected.CopyFrom(committed)
+    expected = parsed((REPOSITORY / "solver/region.prototxt").read_text())
     expected.MergeFrom(caffe_pb2.SolverParameter(max_iter=7, base_lr=0.25, type="Adam", stepvalue=[3, 5], iter_size=2))
-    expected.net, expected.snapshot_prefix = f"{tmp_path}/train_val.prototxt", f"{tmp_path}/region"
-    assert message == expected
-    assert parsed(solvers.text("cascade", tmp_path, changes, 20)).max_iter == 30000
+    expected.net, expected.snapshot_prefix = PLACES["net"], PLACES["snapshot_prefix"]
+    assert parsed(text("region", changes, 20)) == expected
+    assert parsed(text("cascade", changes, 20)).max_iter == 30000
+
+
+def test_comments_of_changed_values_are_left_out_and_others_stay():
+    lines = text("region", solvers.parse_changes("base_lr=0.25"), 20).splitlines()
+    assert "base_lr: 0.25" in lines and any(line.startswith("stepsize: 22500 #") for line in lines)
+    assert lines[1] == "#   caffe train -solver a/solver.prototxt"
+    assert solvers.parse_changes("max_iter=010")["region"]["max_iter"] == "8"  # octal in prototxts
 
 
 @pytest.mark.parametrize("folder", ("a b", 'a "b"', "it's", "a\\b\\n", "é", "a\nb"))
 def test_folders_with_special_characters_are_written_unchanged(folder):
-    message = parsed(solvers.text("cascade", folder, None, 2))
-    assert message.net == f"{folder}/train_val.prototxt" and message.snapshot_prefix == f"{folder}/cascade"
+    places = {**PLACES, "net": f"{folder}/net", "snapshot_prefix": f"{folder}/x", "weights": f"{folder}/w"}
+    message = parsed(solvers.text("cascade", places, None, 2))
+    assert (message.net, message.snapshot_prefix, message.weights[0]) == tuple(
+        f"{folder}/{x}" for x in ("net", "x", "w")
+    )
 
 
 def test_gradients_are_clipped_at_half_the_root_of_the_number_of_attributes():
-    assert parsed(solvers.text("region", "out", {}, 4)).clip_gradients == 1
+    assert parsed(text("region", {}, 4)).clip_gradients == 1
     for stage in solvers.STAGES:
         committed = parsed((REPOSITORY / f"solver/{stage}.prototxt").read_text())
         assert f"{committed.clip_gradients:g}" == solvers.clipping(20) == "2.24"
-    assert parsed(solvers.text("region", "out", {"clip_gradients": 7}, 4)).clip_gradients == 7
-    assert parsed(solvers.text("region", "out", {"clip_gradients": -1}, 4)).clip_gradients == -1
+    for value in (7, -1):
+        assert parsed(text("region", {"region": {"clip_gradients": value}}, 4)).clip_gradients == value
 
 
 def test_fields_are_typed():
-    changes = {"base_lr": 1e-05, "region.max_iter": 7, "debug_info": True, "region": {"stepvalue": "3 5"}}
+    changes = {"region": {"base_lr": 1e-05, "max_iter": 7, "debug_info": "true", "stepvalue": "3 5"}}
     region, cascade = (solvers.fields(stage, changes, 20) for stage in ("region", "cascade"))
     assert region["base_lr"] == 1e-05 and region["max_iter"] == 7 and region["stepvalue"] == [3, 5]
     assert region["debug_info"] is True and region["test_initialization"] is False
-    assert region["snapshot"] == 1000 and region["iter_size"] == 1 and region["lr_policy"] == "step"
+    assert region["snapshot"] == 2500 and region["iter_size"] == 1 and region["lr_policy"] == "step"
     assert region["test_iter"] == 50 and isinstance(region["max_iter"], int) and region["clip_gradients"] == 2.24
     assert cascade["max_iter"] == 30000 and "stepvalue" not in cascade and "net" not in cascade
     with pytest.raises(ValueError, match="unknown stage 'regon'; did you mean region"):

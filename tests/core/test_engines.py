@@ -1,4 +1,4 @@
-"""Which Caffe a command runs on, and which flags of caffe train pass."""
+"""Which Caffe a command runs on."""
 
 import pytest
 
@@ -27,7 +27,6 @@ def test_the_caffe_is_chosen_for_the_stated_reason(wanted, device, precision, ob
     "wanted, device, precision, words",
     [
         ("caffe2", "cpu", "float32", "unknown Caffe 'caffe2'; choose one of auto, bvlc, torch"),
-        ("auto", "gpu0", "float32", "unknown device 'gpu0'; give cpu, cuda"),
         ("bvlc", "cuda:0", "float32", "is a build for the CPU and cannot use cuda:0"),
         ("bvlc", "cpu", "bfloat16", "computes in float32 only, not bfloat16"),
     ],
@@ -39,30 +38,6 @@ def test_an_impossible_choice_is_refused_with_the_remedy(wanted, device, precisi
 
 def test_gpu_numbers_are_read_from_a_device():
     assert [engines.gpus(device) for device in ("cpu", "cuda", "cuda:3", "cuda:0,2")] == [[], [0], [3], [0, 2]]
-
-
-def test_valid_flags_are_passed_on():
-    kept, given = engines.check_flags("torch", ["-gpu", "0,1", "--precision=tf32", "-shard", "batches"])
-    assert kept == ["-shard=batches"] and given == {"device": "cuda:0,1", "precision": "tf32"}
-
-
-@pytest.mark.parametrize(
-    "engine, flags, words",
-    [
-        ("torch", ["-gpus", "0"], "no flag -gpus; did you mean -gpu"),
-        ("bvlc", ["-shard", "batches"], "BVLC Caffe has no flag -shard"),
-        (
-            "torch",
-            ["-snapshot", "x"],
-            "-snapshot cannot be given here: to resume an interrupted stage, run the same command again",
-        ),
-        ("torch", ["-level"], "-level needs a value"),
-        ("torch", ["level"], "'level' is not a flag"),
-    ],
-)
-def test_unknown_flags_are_named_before_anything_starts(engine, flags, words):
-    with pytest.raises(ToolError, match=words):
-        engines.check_flags(engine, flags)
 
 
 def test_a_caffe_that_fails_its_check_does_not_count_as_installed(tmp_path, monkeypatch):

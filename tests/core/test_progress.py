@@ -37,8 +37,11 @@ def test_a_loss_that_is_not_finite_is_noticed(loss):
 
 
 def test_multiply_adds_equal_those_of_the_architecture():
-    millions = [value / 1e6 for value in (estimate.SHARED, estimate.CONV3 + estimate.TASK_ONE, estimate.TASK_TWO)]
-    assert millions == pytest.approx([549.5, 528.6, 12.9], abs=0.05)
+    parts = estimate.parts()
+    millions = [parts[name] / 1e6 for name in ("shared", "conv3", "task one", "task two")]
+    assert millions == pytest.approx([549.5, 149.5, 379.1, 12.9], abs=0.05)
+    quarter = estimate.parts(1 / 4)
+    assert parts["task two"] / quarter["task two"] == pytest.approx(16, rel=0.01)
 
 
 @pytest.mark.parametrize(

@@ -2,23 +2,25 @@
 
 import caffe
 import numpy as np
+import pytest
 
 from models import networks as texts
 from models.options import NetworkOptions
+from python_layers.regions import theoretical_rectangles
 from tools import networks
 from tools import run as runs
 from tools.evaluate import ablation
-from tools.train import average_region, rectangles
+from tools.train import average, rectangles
 
 
 def test_natural_batches_are_counted_by_their_labels(small_run, small_lmdb, tmp_path):
     ablation.natural_data(small_lmdb, tmp_path / "natural")
     run = runs.Run.read(small_run)
-    options = NetworkOptions(tuple(run.attributes), batch=2, lmdb=str(tmp_path / "natural"), form="compact")
+    options = NetworkOptions(run.attributes, tmp_path / "natural", batch=2, width=1 / 16)
     model = tmp_path / "train_val.prototxt"
     model.write_text(texts.network("region", options))
     weights = run.weights("region")
-    found = average_region.measure(networks.load(model, weights, caffe.TRAIN), 12, 0.5, with_maps=False)
+    found = average.measure(networks.load(model, weights, caffe.TRAIN), 12, 0.5, with_maps=False)
 
     net, responses, batches = networks.load(model, weights, caffe.TRAIN), ([], []), 0
     while min(map(len, responses)) < found.faces.max():
@@ -37,8 +39,8 @@ def test_natural_batches_are_counted_by_their_labels(small_run, small_lmdb, tmp_
 
 def test_evidence_is_of_all_positive_faces(small_run):
     run = runs.Run.read(small_run)
-    net = networks.load(run.place("region") / "train_val.prototxt", run.weights("region"), caffe.TRAIN)
-    found = average_region.measure(net, 3, threshold=0)  # every point fires
+    net = networks.load(run.train_val("region"), run.weights("region"), caffe.TRAIN)
+    found = average.measure(net, 3, threshold=0)  # every point fires
     np.testing.assert_array_equal(found.firings, np.repeat(found.faces[:, np.newaxis], 17, axis=1))
     assert found.maps.shape == (2, 17, 27, 27)
     np.testing.assert_allclose(found.maps.sum(axis=(2, 3)), 1, rtol=1e-6)
@@ -47,20 +49,20 @@ def test_evidence_is_of_all_positive_faces(small_run):
 def test_positive_faces_of_several_batches_give_what_whole_batches_give(small_run):
     """Compared with the plain way: the whole net forward and backward on every batch, negative faces included."""
     run = runs.Run.read(small_run)
-    model, weights = run.place("region") / "train_val.prototxt", run.weights("region")
-    usual = average_region.measure(networks.load(model, weights, caffe.TRAIN), 4, 0.5, with_maps=False).average
-    threshold = float(np.median(usual))  # some points fire on a face, not all
-    found = average_region.measure(networks.load(model, weights, caffe.TRAIN, False), 4, threshold)
+    model, weights = run.train_val("region"), run.weights("region")
+    usual = average.measure(networks.load(model, weights, caffe.TRAIN), 4, 0.5, with_maps=False).average
+    threshold = float(np.median(usual[1]))  # some points fire on a face, not all
+    found = average.measure(networks.load(model, weights, caffe.TRAIN, False), 4, threshold)
 
     net = networks.load(model, weights, caffe.TRAIN, False)
-    evidence, responses, shape = rectangles.Evidence(2, 96, 27), [], (2, 2, 96, 27, 27)
+    evidence, responses, shape = rectangles.Evidence(2, 6, 27), [], (2, 2, 6, 27, 27)
     for _ in range(4):
         net.forward(end="d")
         positive = net.blobs["label"].data == 1
         response = 1 / (1 + np.exp(-net.blobs["d"].data))
         fired = (response > threshold).reshape(2, 2, 16) & positive[..., np.newaxis]
         evidence.add_faces(net.blobs["pool1"].data.reshape(shape), positive)
-        evidence.add_gradients(average_region.gradient(net, fired).reshape(shape), fired)
+        evidence.add_gradients(average.gradient(net, fired).reshape(shape), fired)
         responses.append(response[positive.nonzero()].reshape(2, 4, 4)[np.argsort(positive.nonzero()[1])])
     assert found.faces.tolist() == [4, 4]
     np.testing.assert_allclose(found.average, np.mean(responses, axis=0), rtol=1e-5)
@@ -71,7 +73,7 @@ def test_positive_faces_of_several_batches_give_what_whole_batches_give(small_ru
 
 def test_gradients_of_activations_are_the_same_without_those_of_weights(small_run):
     run = runs.Run.read(small_run)
-    model, weights = run.place("region") / "train_val.prototxt", run.weights("region")
+    model, weights = run.train_val("region"), run.weights("region")
     found = []
     for weight_gradients in (True, False):
         net = networks.load(model, weights, caffe.TRAIN, weight_gradients)
@@ -83,3 +85,22 @@ def test_gradients_of_activations_are_the_same_without_those_of_weights(small_ru
     assert np.abs(slow).max() > 0
     np.testing.assert_allclose(fast, slow, atol=1e-4 * np.abs(slow).max())
     assert learned > 0 and skipped == 0
+
+
+def test_controls_replace_the_measured_rectangles_only():
+    """Whole map, another attribute's rectangles, and random ones of the same size."""
+    maps, firings = np.zeros((3, 17, 27, 27)), np.full((3, 17), 50)
+    for attribute in range(3):
+        maps[attribute, :, 4 + 6 * attribute : 9 + 6 * attribute, 8:19] = 1 / 55
+    measured, whole, other, theoretical = (
+        rectangles.of_points(kind, maps, firings, 10, 1) for kind in ("measured", "whole", "other", "theoretical")
+    )
+    assert (whole == [0, 0, 13, 13]).all() and (other == measured[[1, 2, 0]]).all()
+    assert (theoretical == theoretical_rectangles()).all() and (measured != theoretical).any()
+    drawn = [rectangles.of_points("random", maps, firings, 10, seed) for seed in (1, 1, 2)]
+    assert (drawn[0] == drawn[1]).all() and (drawn[0] != drawn[2]).any()
+    sizes = drawn[0][..., 2:] - drawn[0][..., :2]
+    np.testing.assert_allclose(sizes, measured[..., 2:] - measured[..., :2], atol=1e-6)
+    assert drawn[0].min() >= 0 and drawn[0].max() <= 13
+    with pytest.raises(ValueError, match="need at least two attributes"):
+        rectangles.of_points("other", maps[:1], firings[:1], 10, 1)

@@ -1,0 +1,276 @@
+"""Typical mistakes: each ends in one line on standard error with the remedy and a non-zero status; nothing is lost."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from command_line import REPOSITORY
+
+from data_prep.store import manifest
+from tools import cli
+
+
+@pytest.fixture
+def fails(capsys):
+    """Run a command in this process and assert that it fails with one line that has the given words."""
+
+    def run(words, expected):
+        try:
+            status = cli.main(list(map(str, words)))
+        except SystemExit as error:
+            status = error.code
+        out, err = capsys.readouterr()
+        errors = err.strip().splitlines()
+        assert status, out
+        assert len(errors) == 1 and errors[0].startswith("error: "), err
+        for part in expected if isinstance(expected, tuple) else (expected,):
+            assert part in errors[0], errors[0]
+
+    return run
+
+
+DATA = {
+    "wrong path": (["/no/such folder"], "/no/such folder: no such"),
+    "misspelt attribute": (["FACES", "--attributes", "Eyeglases,Male"], "did you mean Eyeglasses?"),
+    "other layout": (["FACES", "--expect", "lfwa"], "holds CelebA, not LFWA"),
+    "misspelt option": (["FACES", "--from", "compact"], ("unknown option --from; did you mean --form?", "--help")),
+    "misspelt form": (["FACES", "--form", "compct"], "compact"),
+}
+
+
+@pytest.mark.parametrize("kind", DATA)
+def test_mistakes_in_data_are_reported_with_the_remedy(kind, small_faces, tmp_path, fails):
+    words, expected = DATA[kind]
+    words = [small_faces if word == "FACES" else word for word in words]
+    fails(["data", *words, "--out", tmp_path / "lmdb"], expected)
+    assert not (tmp_path / "lmdb").exists()
+
+
+TRAIN = {
+    "misspelt stage": (["casade"], "unknown stage 'casade'; did you mean cascade?"),
+    "misspelt stage of a solver": (["--solver", "casade.max_iter=300"], "did you mean cascade?"),
+    "misspelt solver field": (["--solver", "region.max_itr=300"], "did you mean max_iter?"),
+    "solver field that is not a number": (["--solver", "base_lr=nan"], "base_lr"),
+    "odd batch": (["--batch", "3"], "--batch: must be an even number of at least 2, not 3"),
+    "huge batch": (["--batch", "10000000"], "batch: must be at most"),
+    "no number": (["--batch", "four"], "must be an even number of at least 2, not 'four'"),
+    "no width": (["--width", "0"], "width: must be above 0 and at most 1"),
+    "odd width": (["--width", "1/3"], "layer conv2 would have 85.33 channels"),
+    "unknown device": (["--device", "foo"], "must be cpu, cuda"),
+    "GPU that is not there": (["--device", "cuda:7", "--caffe", "torch"], "PyTorch finds"),
+    "GPU with BVLC": (["--device", "cuda", "--caffe", "bvlc"], ("CPU", "torch")),
+    "precision with BVLC": (["--precision", "bfloat16", "--caffe", "bvlc"], "float32 only"),
+    "threads": (["--threads", "-1"], "--threads: must be a whole number of at least 0, not -1"),
+    "snapshots": (["--keep-snapshots", "-1"], "--keep-snapshots: must be a whole number of at least 0"),
+    "first weights": (["--start-from", "nowhere"], "--start-from nowhere: no such file"),
+    "the project's folder": (["--run", str(REPOSITORY)], "holds solvers for Caffe's own commands"),
+}
+
+
+@pytest.mark.parametrize("kind", TRAIN)
+def test_mistakes_in_train_are_reported_with_the_remedy(kind, small_lmdb, tmp_path, fails):
+    words, expected = TRAIN[kind]
+    if kind == "GPU that is not there":
+        torch = pytest.importorskip("torch")
+        if torch.cuda.device_count() > 7:
+            pytest.skip("this machine has eight GPUs")
+    fails(["train", "--lmdb", small_lmdb, "--run", tmp_path / "run", *words], expected)
+    assert not (tmp_path / "run/run.json").exists()
+
+
+def test_training_before_data_names_the_missing_step(tmp_path, fails):
+    fails(["train", "--lmdb", tmp_path / "x", "--run", tmp_path / "run"], ("no LMDBs in it", "make lmdb"))
+
+
+@pytest.mark.parametrize("command", ("evaluate", "predict", "report", "export", "average"))
+def test_commands_before_training_name_the_missing_step(command, tmp_path, fails, monkeypatch):
+    from tools.install import engines
+
+    monkeypatch.setattr(engines, "ensure", lambda engine: pytest.fail("a Caffe was installed"))
+    words = [REPOSITORY / "docs/regions.png"] if command == "predict" else []
+    fails([command, "--run", tmp_path / "run", *words], ("no run in it", "face-cascade train"))
+
+
+@pytest.mark.parametrize(
+    "words, record, expected",
+    [
+        (["evaluate", "--device", "foo"], None, "must be cpu, cuda"),
+        (["evaluate", "--caffe", "foo"], None, "unknown Caffe 'foo'"),
+        (["evaluate", "--run"], None, ("argument --run: expected one argument", "--help")),
+        (["evaluate"], '{"version": 2}', "written by another version of face-cascade (2, not 3)"),
+        (["predict", "photo.jpg"], '{"version": 2}', "written by another version"),
+        (["average"], '{"version": 2}', "written by another version"),
+        (["export"], '{"version": 2}', "written by another version"),
+        (["report"], "{", "damaged, not readable as JSON"),
+    ],
+)
+def test_mistakes_that_prevent_the_choice_of_a_caffe(words, record, expected, small_run, tmp_path, fails):
+    run = small_run
+    if record:
+        run = tmp_path / "run"
+        run.mkdir()
+        (run / "run.json").write_text(record)
+    fails([*words[:1], *([] if words[-1] == "--run" else ["--run", run]), *words[1:]], expected)
+
+
+def test_a_failed_installation_of_a_caffe_is_reported(monkeypatch, small_run, fails):
+    from tools.install import engines, install_caffe
+
+    def install():
+        raise install_caffe.InstallError("no network")
+
+    monkeypatch.setattr(engines, "REPOSITORY", small_run)  # in which no Caffe is installed
+    monkeypatch.setattr(install_caffe, "install_here", install)
+    fails(["evaluate", "--caffe", "bvlc", "--run", small_run], "BVLC Caffe could not be installed: no network; or use")
+
+
+def test_an_unknown_command_gets_a_suggestion(fails):
+    fails(["trian"], "did you mean train?")
+
+
+def test_evaluation_of_a_run_whose_data_changed_is_refused(small_run, small_lmdb, tmp_path, fails):
+    run, lmdb = tmp_path / "run", tmp_path / "lmdb"
+    shutil.copytree(small_run, run)
+    shutil.copytree(small_lmdb, lmdb)
+    record = json.loads((run / "run.json").read_text())
+    record["data"]["lmdb"] = str(lmdb)
+    (run / "run.json").write_text(json.dumps(record))
+    path = lmdb / "train_images/data.mdb"
+    data = path.read_bytes()
+    path.write_bytes(data[:-8192])
+    for command in ("evaluate", "train"):
+        fails([command, "--run", run, *(["whole_face"] if command == "train" else [])], (str(path), "build the LMDBs"))
+    path.write_bytes(data)
+    made = json.loads((lmdb / manifest.NAME).read_text())
+    made["settings"]["seed"] = 99
+    (lmdb / manifest.NAME).write_text(json.dumps(made))
+    fails(["evaluate", "--run", run], "the data changed since")
+    fails(["train", "--run", run], ("was made from other data", "--restart"))
+
+
+def test_settings_other_than_the_trained_ones_are_refused(small_run, fails, capsys):
+    fails(["train", "--run", small_run, "--batch", 4], ("network.batch was 2, now 4", "--restart", "--run"))
+    fails(["train", "--run", small_run, "--width", "1/8"], ("network.width was 0.0625, now 0.125", "--restart"))
+    assert cli.main(["train", "--run", str(small_run)]) == 0
+    assert capsys.readouterr().out.count("already done, nothing to do") == 3
+
+
+def test_a_disk_that_is_too_small_is_reported(small_faces, tmp_path):
+    code = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    code += "resource.setrlimit(resource.RLIMIT_FSIZE, (50000, 50000)); from tools import cli; sys.exit(cli.main())"
+    words = ["data", str(small_faces), "--out", str(tmp_path / "lmdb")]
+    done = subprocess.run([sys.executable, "-c", code, *words], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert not (tmp_path / "lmdb").exists()
+
+
+# make -------------------------------------------------------------------------------------------------------
+
+
+def make(*words, folder=REPOSITORY):
+    """make with settings; its own last line about the failed target is left out of the errors."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    done = subprocess.run(["make", *words], cwd=folder, capture_output=True, text=True, env=environment)
+    done.stderr = "\n".join(line for line in done.stderr.splitlines() if not line.startswith("make: ***"))
+    return done
+
+
+def test_a_python_that_is_too_old_is_reported(tmp_path):
+    """The Makefile is run on a folder that has no .venv yet."""
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(REPOSITORY / name, tmp_path / name)
+    (tmp_path / "engine").mkdir()
+    shutil.copy(REPOSITORY / "engine/pyproject.toml", tmp_path / "engine/pyproject.toml")
+    done = make("train", f"PYTHON={REPOSITORY / '.caffe/bin/python'}", folder=tmp_path)
+    assert done.returncode != 0 and done.stderr.startswith("error: Python 3.11 or newer is needed"), done.stderr
+    assert "make PYTHON=" in done.stderr and not (tmp_path / ".venv").exists()
+
+
+def test_an_environment_of_another_place_is_set_up_again(tmp_path):
+    """Once a renamed clone's .venv started itself again for ever, or ran the code of the old place."""
+    shutil.copy(REPOSITORY / "Makefile", tmp_path)
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv/ready").write_text("/the/old/place\n")
+    make("help", folder=tmp_path)
+    assert not (tmp_path / ".venv").exists()
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv/ready").write_text(f"{tmp_path}\n")
+    make("help", folder=tmp_path)
+    assert (tmp_path / ".venv/ready").exists()
+
+
+def test_a_command_of_a_copied_environment_says_so(monkeypatch, tmp_path, fails):
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / "Makefile").touch()
+    (tmp_path / ".venv/bin/face-cascade").touch()
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / ".venv/bin/face-cascade")])
+    fails(["doctor"], (f"{tmp_path}/.venv is a copy of the environment of {REPOSITORY}", "make doctor"))
+
+
+def test_a_command_is_started_again_once_at_the_most(monkeypatch, small_run, fails):
+    from tools.install import engines
+
+    monkeypatch.setenv(engines.STARTED, "torch")
+    monkeypatch.setattr(engines.Engine, "runs_here", lambda engine: False)
+    monkeypatch.setattr(os, "execve", lambda *words: pytest.fail("started again"))
+    fails(["evaluate", "--run", small_run], ("of another copy of the project", "make doctor"))
+
+
+def test_a_missing_environment_is_reported():
+    done = subprocess.run(
+        [sys.executable, "-S", "data_prep/start.py", "tools.cli", "train"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"]},
+    )
+    assert done.returncode == 1 and done.stderr.startswith("error: No module named"), done.stderr
+    assert "run `make doctor`" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("target, setting", [("predict", "IMAGES"), ("train", "RUN"), ("lmdb", "DATA")])
+def test_values_given_to_make_are_never_executed(target, setting, tmp_path):
+    mark = tmp_path / "mark"
+    hostile = f"`touch {mark}` $(shell touch {mark}) $$(touch {mark}); touch {mark}"
+    done = make(target, f"{setting}={hostile}", *([f"RUN={tmp_path / 'run'}"] if setting != "RUN" else []))
+    assert done.returncode != 0 and not mark.exists()
+
+
+def test_unknown_settings_of_make_are_refused():
+    """Once ATRIBUTES=Male was ignored."""
+    done = make("lmdb", "ATRIBUTES=Male")
+    assert done.returncode != 0 and "unknown setting ATRIBUTES" in done.stdout + done.stderr + str(done)
+
+
+def test_settings_of_make_reach_the_command_and_can_be_shown(small_lmdb, tmp_path):
+    done = make("train", f"LMDB={small_lmdb}", f"RUN={tmp_path / 'a run'}", "ARGS=--solver region.max_itr=3", "V=1")
+    assert "did you mean max_iter?" in done.stderr and "face-cascade train" in done.stdout
+    done = make("evaluate", f"RUN={tmp_path / 'a run'}")
+    assert f"{tmp_path / 'a run'}: no run in it" in done.stderr and "face-cascade evaluate" not in done.stdout
+
+
+def test_every_command_has_a_help_text(capsys):
+    cli.main(["--help"])
+    overview = capsys.readouterr().out
+    for name in cli.COMMANDS:
+        assert f"  {name} " in overview
+        with pytest.raises(SystemExit) as ended:
+            cli.main([name, "--help"])
+        assert ended.value.code == 0 and f"usage: face-cascade {name}" in capsys.readouterr().out
+    assert cli.main(["--version"]) == 0 and capsys.readouterr().out.startswith("face-cascade 0.")
+    for setting in ("CELEBA=", "RUN=", "ARGS=", "V=1", "make doctor"):
+        assert setting in make("help").stdout
+
+
+def test_a_reader_that_closes_early_is_no_error():
+    """Once `face-cascade --help | head -1` ended in BrokenPipeError now and then."""
+    done = subprocess.run(
+        ["bash", "-c", f"for i in 1 2 3; do {sys.executable} data_prep/start.py tools.cli --help | head -1; done"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.count("usage: face-cascade") == 3 and not done.stderr

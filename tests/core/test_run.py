@@ -1,0 +1,327 @@
+"""The record of a run, runs without a record, inputs and plans of stages, and locks."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from data_prep import files, start
+from data_prep.store import manifest
+from models import generate
+from models.options import NetworkOptions
+from tools import locking, record
+from tools import run as runs
+from tools.errors import ToolError
+from tools.train import estimate, plan, stages
+from tools.train.inputs import images, images_of, inputs
+
+ATTRIBUTES = ["Eyeglasses", "Male"]
+
+
+@pytest.fixture
+def lmdb(tmp_path):
+    """A folder with a manifest only."""
+    folder = tmp_path / "lmdb"
+    folder.mkdir()
+    manifest.write(folder, manifest.Manifest(attributes=ATTRIBUTES, form="compact"))
+    return folder
+
+
+@pytest.fixture
+def run(lmdb, tmp_path):
+    """A run whose task one is done."""
+    made = runs.Run.create(tmp_path / "run", lmdb, record.Settings(engine="torch"))
+    made.settings.solver = {"region": {"max_iter": "7"}}
+    done(made, "region")
+    made.write()
+    return made
+
+
+def done(made, name, content=b"weights"):
+    """Make a stage of a run look done."""
+    place = made.place(name)
+    place.mkdir(parents=True, exist_ok=True)
+    path = place / f"{name}.caffemodel"
+    path.write_bytes(content)
+    checksum, iterations = files.sha256(path), 7 if name == "region" else 30000
+    made.stages[name] = record.Stage(inputs(made, name), "done", f"{name}/{path.name}", checksum, iterations=iterations)
+
+
+def test_a_record_is_read_as_it_was_written(run):
+    again = runs.Run.read(run.folder)
+    assert (again.data, again.settings, again.stages) == (run.data, run.settings, run.stages)
+    assert again.attributes == ATTRIBUTES and again.data.form == "compact"
+    assert again.weights("region").read_bytes() == b"weights"
+    assert again.solver_fields("region")["max_iter"] == 7 and images(again, "region", 7) == 7 * 4
+
+
+@pytest.mark.parametrize(
+    "path, value, words",
+    [
+        (None, "", "not readable as JSON"),
+        (None, "[]", "must hold a JSON object, not list"),
+        (["version"], ..., "written by another version of face-cascade (None, not 3)"),
+        (["version"], 2, "written by another version of face-cascade (2, not 3)"),
+        (["data"], ..., "key 'data' is missing"),
+        (["data", "attributes"], [], "must be at least one name"),
+        (["data", "attributes"], ["a/b"], "cannot be a name"),
+        (["settings", "engine"], "caffe2", "must be bvlc or torch"),
+        (["settings", "device"], "gpu", "must be cpu, cuda"),
+        (["settings", "solver"], {"region": {"max_itr": 3}}, "no field 'max_itr'"),
+        (["settings", "solver"], {"region": 7}, "key 'solver'"),
+        (["settings", "network"], {"bacth": 2}, "describes an impossible network"),
+        (["settings", "network"], {"width": 3}, "impossible network (width"),
+        (["settings", "average", "faces"], 0, "settings: average: damaged, key 'faces'"),
+        (["stages", "region", "state"], "ready", "must be running, interrupted, failed or done"),
+        (["stages", "region", "images"], -1, "key 'images' must be a whole number of at least 0, not -1"),
+        (["stages", "region", "checksum"], None, "done without 'weights' and 'checksum'"),
+        (["stages", "regoin"], {}, "damaged"),
+        (["stages", "region", "seconds"], float("inf"), "not readable as JSON"),
+    ],
+)
+def test_a_damaged_record_is_reported_with_its_key(run, path, value, words):
+    text = (run.folder / runs.NAME).read_text()
+    if path is None:
+        text = value
+    else:
+        whole = inner = json.loads(text)
+        for key in path[:-1]:
+            inner = inner[key]
+        if value is ...:
+            del inner[path[-1]]
+        else:
+            inner[path[-1]] = value
+        text = json.dumps(whole)
+    (run.folder / runs.NAME).write_text(text)
+    with pytest.raises(ToolError) as error:
+        runs.Run.read(run.folder)
+    assert words in str(error.value) and "\n" not in str(error.value) and runs.NAME in str(error.value)
+
+
+def test_a_pipe_in_place_of_a_record_does_not_block(tmp_path):
+    (tmp_path / "run").mkdir()
+    os.mkfifo(tmp_path / "run" / runs.NAME)
+    with pytest.raises(ToolError, match="not a regular file"):
+        runs.Run.read(tmp_path / "run")
+
+
+def test_weights_and_networks_are_verified_when_they_are_used(run):
+    (run.folder / "region/deploy.prototxt").write_text("name: 'region'")
+    run.stages["region"].deploy = files.sha256(run.folder / "region/deploy.prototxt")
+    assert run.deploy("region") == run.folder / "region/deploy.prototxt"
+    (run.folder / "region/deploy.prototxt").write_text("name: 'edited'")
+    with pytest.raises(ToolError, match="deploy.prototxt: changed since region was done"):
+        run.deploy("region")
+    (run.folder / "region/region.caffemodel").write_bytes(b"other")
+    with pytest.raises(ToolError, match="region.caffemodel: changed since region was done; run face-cascade train"):
+        run.weights("region")
+    run.stages["region"].weights = "../elsewhere.caffemodel"
+    with pytest.raises(ToolError, match="not inside of the run"):
+        run.weights("region")
+    with pytest.raises(ToolError, match="stage cascade is not begun, so it has no weights; run: face-cascade train"):
+        run.weights("cascade")
+
+
+def test_data_are_found_again_when_a_clone_moves(monkeypatch, tmp_path):
+    """Once paths were absolute: a renamed clone trained on what lay at its old place, or found nothing."""
+    for clone in ("old", "new"):
+        folder = tmp_path / clone / "data/lmdb"
+        folder.mkdir(parents=True)
+        manifest.write(folder, manifest.Manifest(attributes=ATTRIBUTES, form="compact"))
+    monkeypatch.setattr(runs, "REPOSITORY", tmp_path / "old")
+    made = runs.Run.create(tmp_path / "old/build/run", tmp_path / "old/data/lmdb")
+    made.write()
+    assert made.data.lmdb == "../../data/lmdb" and str(tmp_path) not in (made.folder / runs.NAME).read_text()
+    shutil.move(tmp_path / "old/build", tmp_path / "new/build")
+    assert runs.Run.read(tmp_path / "new/build/run").lmdb == tmp_path / "new/data/lmdb"
+    outside = runs.Run.create(tmp_path / "elsewhere", tmp_path / "old/data/lmdb")
+    assert outside.data.lmdb == str(tmp_path / "old/data/lmdb")
+
+
+def test_changed_data_are_noticed(run, lmdb):
+    (lmdb / "images.csv").write_text("split,number,name,person,blake2b\n")
+    found = manifest.Manifest(attributes=ATTRIBUTES, form="compact", checksums=manifest.checksums(lmdb))
+    manifest.write(lmdb, found)
+    run.data = runs.read_data(lmdb, run.folder)
+    run.check_data()
+    (lmdb / "images.csv").write_text("split,number,name,person,blake2b\nval,0,a,,00\n")
+    with pytest.raises(ToolError, match="images.csv: changed or damaged since it was built"):
+        run.check_data()
+    manifest.write(lmdb, manifest.Manifest(attributes=ATTRIBUTES[::-1], form="compact"))
+    with pytest.raises(ToolError, match="the data changed since"):
+        run.check_data()
+
+
+# Runs without a record --------------------------------------------------------------------------------------
+
+
+def test_networks_of_caffes_own_commands_are_a_run(tmp_path, lmdb):
+    options = NetworkOptions(ATTRIBUTES, lmdb="lmdb", width=1 / 16)
+    generate.write(tmp_path, options, places=generate.in_repository)
+    (tmp_path / "build").mkdir()
+    for name in ("region_iter_900", "region_iter_1000", "average", "cascade_iter_5"):
+        (tmp_path / f"build/{name}.caffemodel").write_bytes(name.encode())
+    found = runs.Run.read(tmp_path)
+    assert found.attributes == ATTRIBUTES and found.lmdb == lmdb and not found.recorded
+    assert found.weights("region").name == "region_iter_1000.caffemodel"
+    assert found.evaluated() == {"region": "average", "cascade": "cascade"} and found.answering() == "cascade"
+    assert found.deploy("average") == tmp_path / "models/region/deploy.prototxt"
+    assert found.place("evaluate") == tmp_path / "build/evaluation"
+    assert found.command("average") == "make average"
+    found.check_data()
+    found.write()
+    assert not runs.Run.exists(tmp_path)
+    stream = NetworkOptions(ATTRIBUTES, lmdb="lmdb", form="stream")
+    generate.write(tmp_path, stream, places=generate.in_repository)
+    assert runs.Run.read(tmp_path).lmdb == lmdb
+
+
+def test_a_place_without_a_run_is_reported(tmp_path):
+    for place in (tmp_path, tmp_path / "nothing", tmp_path / "x.caffemodel"):
+        with pytest.raises(ToolError, match=f"{place}: no run in it .*face-cascade train"):
+            runs.Run.read(place)
+    (tmp_path / "x.caffemodel").write_bytes(b"no weights")
+    with pytest.raises(ToolError, match="x.caffemodel: "):
+        runs.Run.read(tmp_path / "x.caffemodel")
+
+
+# Inputs and plans -------------------------------------------------------------------------------------------
+
+
+def test_a_stage_depends_on_its_own_settings_only(run):
+    before = {name: inputs(run, name) for name in ("region", "cascade", "whole_face", "average")}
+    for change, differing in (
+        ({"beta": 2.0}, {"cascade", "whole_face"}),
+        ({"alpha": 2.0}, {"region", "cascade"}),
+        ({"threshold": 0.4}, {"cascade", "average"}),
+        ({"width": 0.5}, {"region", "cascade", "whole_face"}),
+        ({"test_batch": 3}, set()),
+    ):
+        run.settings.network = change
+        assert {name for name in before if inputs(run, name) != before[name]} == differing, change
+    run.settings.network, run.settings.seed = {}, 2
+    assert {name for name in before if inputs(run, name) != before[name]} == {"region", "cascade", "whole_face"}
+    run.settings.seed, run.settings.solver = 1, {"region": {"max_iter": "9", "display": "3"}}
+    assert all(inputs(run, name) == before[name] for name in before)  # a training may be continued
+
+
+def test_plans_say_what_is_done_resumed_and_begun(run):
+    assert plan.actions(run, ["region", "average", "cascade"]) == {
+        "region": "done",
+        "average": "start",
+        "cascade": "start",
+    }
+    run.settings.solver["region"]["max_iter"] = "9"
+    assert plan.actions(run, ["region"]) == {"region": "resume"}
+    run.settings.solver["region"]["max_iter"] = "5"
+    assert plan.actions(run, ["region"]) == {"region": "done"}
+    with pytest.raises(ToolError, match="cascade starts from average, which is not begun; run: face-cascade average"):
+        plan.actions(run, ["cascade"])
+    run.settings.network["batch"] = 8
+    with pytest.raises(ToolError, match="region was made with other settings: network.batch was 4, now 8. Give --res"):
+        plan.actions(run, ["region"])
+    assert plan.actions(run, ["region"], restart=True) == {"region": "start"}
+
+
+def test_a_later_stage_is_not_kept_on_other_weights(run):
+    for name in ("average", "cascade"):
+        done(run, name)
+    run.settings.average.rectangles = "whole"
+    with pytest.raises(ToolError, match="average region, which was made with other settings: average.rectangles was"):
+        plan.actions(run, ["cascade"])
+    run.settings.average.rectangles = "measured"
+    done(run, "region", b"trained anew")
+    with pytest.raises(ToolError, match="weights of region differs"):
+        plan.actions(run, ["cascade"], restart=True)
+    with pytest.raises(ToolError, match="average was made with other settings: weights of region differs"):
+        plan.actions(run, ["region", "average"])
+
+
+def test_a_training_without_a_record_is_not_discarded(run):
+    snapshot = run.place("cascade") / "cascade_iter_20000.caffemodel"
+    snapshot.parent.mkdir()
+    snapshot.write_bytes(b"weights")
+    done(run, "average")
+    with pytest.raises(ToolError, match="cascade: holds files of a training that .*run.json does not know.*--restart"):
+        plan.actions(run, ["cascade"])
+    assert plan.actions(run, ["cascade"], restart=True) == {"cascade": "start"}
+    snapshot.unlink()
+    assert plan.actions(run, ["cascade"]) == {"cascade": "start"}
+
+
+def test_no_stage_of_other_data_stays_in_a_run(run, lmdb, monkeypatch):
+    for name in ("average", "cascade"):
+        done(run, name)
+    run.stages["evaluate"] = record.Stage({"data": run.data.checksum}, "done")
+    run.place("evaluate").mkdir()
+    run.write()
+    manifest.write(lmdb, manifest.Manifest(attributes=["Smiling", "Young"], form="compact"))
+    run.data = runs.read_data(lmdb, run.folder)
+    with pytest.raises(ToolError, match="stages of other data than .*: average, cascade; name them too"):
+        stages.train(run, ["region"], None, restart=True)
+    assert runs.Run.read(run.folder).attributes == ATTRIBUTES and run.weights("cascade").exists()
+
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "train_stage", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stages.train(run, ["region", "average", "cascade"], None, restart=True)
+    left = runs.Run.read(run.folder)
+    assert left.attributes == ["Smiling", "Young"] and not left.stages
+    assert not left.place("cascade").exists() and not left.place("evaluate").exists()
+
+
+def test_images_of_gradients_added_over_several_passes_are_counted(run):
+    once, work = images(run, "region", 7), estimate.work(run, "region")
+    run.settings.solver["region"]["iter_size"] = "4"
+    assert images(run, "region", 7) == 4 * once and images_of(run, "region", 3) == 3 * 4 * 4
+    assert estimate.work(run, "region") == 4 * work
+
+
+# Locks ------------------------------------------------------------------------------------------------------
+
+HOLD = """
+import sys
+from tools.locking import locked
+with locked(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def holder(folder):
+    """Another process that holds the lock of a folder."""
+    words = [sys.executable, "-c", HOLD, str(folder)]
+    environment = dict(os.environ, PYTHONPATH=start.REPOSITORY)
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.stdin.close()
+
+
+def test_a_second_command_on_a_run_is_refused(tmp_path):
+    with holder(tmp_path / "run") as process:
+        with pytest.raises(ToolError, match=f"process {process.pid} works on it"), locking.locked(tmp_path / "run"):
+            pass
+    assert not (tmp_path / "run").exists()  # nothing was made in it
+    with locking.locked(tmp_path / "run") as descriptor:
+        assert descriptor is not None
+        with locking.locked(tmp_path / "run") as nested:
+            assert nested is None
+        (tmp_path / "run/kept").touch()
+    assert (tmp_path / "run/kept").exists()
+
+
+def test_a_killed_command_leaves_no_lock(tmp_path):
+    with holder(tmp_path / "run") as process:
+        process.kill()
+        process.wait()
+        with locking.locked(tmp_path / "run") as descriptor:
+            assert descriptor is not None and pathlib.Path(tmp_path / "run/.lock").read_text() == f"{os.getpid()}\n"

@@ -1,0 +1,140 @@
+"""Settings: one declaration checks values, reads and writes JSON, and makes options; damage is reported in one line."""
+
+import argparse
+import dataclasses
+import json
+import typing
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_prep.settings import add_options, check, from_json, rows, setting, to_json
+from data_prep.settings import given as given_options
+
+
+@dataclasses.dataclass
+class Part:
+    share: float = setting(0.5, "A share", least=0, most=1, share=True)
+    names: list[str] = setting(factory=list, fault=lambda names: "must not hold x" if "x" in names else None)
+
+
+@dataclasses.dataclass
+class Whole:
+    count: int = setting(4, "How many", least=2, even=True)
+    kind: str = setting("log", "The kind", choices=("log", "linear"))
+    on: bool = setting(False, "Whether it is on")
+    part: Part = setting(factory=Part)
+    parts: dict[str, Part] = setting(factory=dict)
+    eyes: typing.Optional[tuple[tuple[float, ...], ...]] = None
+    above: float = setting(1.0, above=0, key="Above")
+
+
+WHOLE = Whole(6, "linear", True, Part(0.25, ["a"]), {"b": Part()}, ((1.0, 2.0), (3.0, 4.0)), 0.1)
+
+
+def test_what_is_written_is_read_unchanged():
+    value = json.loads(json.dumps(to_json(WHOLE)))
+    assert value["Above"] == 0.1 and value["eyes"] == [[1, 2], [3, 4]]
+    assert from_json(Whole, value, "file") == WHOLE
+    assert from_json(Whole, {"part": {}}, "file", complete=False) == Whole()
+
+
+@pytest.mark.parametrize(
+    "path, value, words",
+    [
+        (["count"], 3, "file: damaged, key 'count' must be an even number of at least 2, not 3"),
+        (["count"], True, "key 'count' must be an even number"),
+        (["count"], None, "key 'count' must be"),
+        (["kind"], "liner", "must be log or linear, not 'liner'; did you mean linear?"),
+        (["kind"], ["log"], "must be log or linear"),
+        (["on"], 1, "must be true or false, not 1"),
+        (["part", "share"], 1.5, "file: part: damaged, key 'share' must be a number from 0 to 1, not 1.5"),
+        (["part", "share"], float("nan"), "not nan"),
+        (["part", "share"], 10**400, "must be a number"),
+        (["part", "names"], ["x"], "key 'names' must not hold x"),
+        (["part", "names"], "a", "must be a list, not 'a'"),
+        (["part"], [], "must be a JSON object"),
+        (["parts"], [1], "must be an object"),
+        (["parts", "b", "share"], "0.5", "file: parts: b: damaged, key 'share'"),
+        (["eyes", 0], 7, "key 'eyes' must be a list, not 7"),
+        (["Above"], 0, "must be a number above 0"),
+        (["colour"], "red", "file: damaged or of another version of face-cascade, unknown key 'colour'"),
+        (["count"], ..., "file: damaged, key 'count' is missing"),
+    ],
+)
+def test_damage_is_reported_with_file_and_key(path, value, words):
+    whole = json.loads(json.dumps(to_json(WHOLE)))
+    inner = whole
+    for key in path[:-1]:
+        inner = inner[key]
+    if value is ...:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    with pytest.raises(ValueError) as error:
+        from_json(Whole, whole, "file")
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from([["count"], ["kind"], ["part"], ["part", "names"], ["parts", "b"], ["eyes"], ["Above"]]), JSON)
+def test_any_value_is_accepted_or_reported(path, value):
+    whole = json.loads(json.dumps(to_json(WHOLE)))
+    inner = whole
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    try:
+        check(from_json(Whole, whole, "file"))
+    except ValueError as error:
+        assert str(error).startswith("file") and "damaged" in str(error)
+
+
+def test_a_value_set_by_the_program_is_checked_too():
+    for name, value, words in (("count", 5, "count: must be an even"), ("part", Part(share=2), None)):
+        whole = dataclasses.replace(WHOLE, **{name: value})
+        if words:
+            with pytest.raises(ValueError, match=words):
+                check(whole)
+    with pytest.raises(ValueError, match="share: must be a number from 0 to 1, not 2"):
+        check(Part(share=2))
+
+
+@pytest.fixture
+def parser():
+    made = argparse.ArgumentParser(exit_on_error=False)
+    add_options(made, Whole)
+    add_options(made, Part)
+    return made
+
+
+def test_options_are_those_that_were_given(parser):
+    arguments = parser.parse_args(["--count", "8", "--on", "--share", "1/4"])
+    assert given_options(arguments, Whole) == {"count": 8, "on": True}
+    assert given_options(arguments, Part) == {"share": 0.25}
+    assert given_options(parser.parse_args([]), Whole) == {}
+    assert "How many (default: 4)." in parser.format_help() and "{log,linear}" in parser.format_help()
+    assert ("--count", "4", "How many") in rows(Whole) and len(rows(Whole)) == 3
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--count", "four"], "must be an even number of at least 2, not 'four'"),
+        (["--count", "3"], "must be an even number of at least 2, not 3"),
+        (["--kind", "lgo"], "must be log or linear, not 'lgo'; did you mean log?"),
+        (["--share", "1/0"], "must be a number from 0 to 1, not '1/0'"),
+        (["--share", "nan"], "not nan"),
+    ],
+)
+def test_impossible_options_are_reported(parser, words, message):
+    with pytest.raises(argparse.ArgumentError) as error:
+        parser.parse_args(words)
+    assert message in str(error.value)
