@@ -169,7 +169,7 @@ class Signals:
 
 def train(flags):
     """The command `train`. Returns the exit status; raises CaffeError."""
-    from . import glog, parallel, solver, solver_param
+    from . import context, glog, parallel, solver, solver_param
     from .proto import caffe_pb2
 
     check(flags.solver, "train needs a solver: caffe train -solver solver.prototxt")
@@ -186,7 +186,7 @@ def train(flags):
     if not flags.gpu and asks_gpu:
         numbers = [param.device_id]
     if len(numbers) > 1 and not parallel.launched():
-        return parallel.launch(numbers)
+        return parallel.launch(len(numbers))
     if flags.weights or flags.snapshot:
         param.ClearField("weights")
         param.weights.extend(filter(None, flags.weights.split(",")))
@@ -195,10 +195,10 @@ def train(flags):
         use_device(parallel.own_gpu(numbers))
         trainer = solver.get_solver_for(param)
         trainer.action = parallel.agreed_action(Signals(flags.sigint_effect, flags.sighup_effect, flags.sigterm_effect))
-        parallel.attach(trainer)
-        if flags.snapshot:
+        if flags.snapshot and context.solver_rank() == 0:
             glog.info(f"Resuming from {flags.snapshot}")
             trainer.restore(flags.snapshot)
+        parallel.attach(trainer)
         bar = terminal.ProgressBar(param.max_iter if not glog.muted else 0)
         trainer.progress = bar.update
         glog.bar = bar

@@ -4,7 +4,7 @@ import math
 import pathlib
 
 from google.protobuf import text_format
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from .errors import CaffeError, check
 from .proto import caffe_pb2
@@ -39,15 +39,6 @@ def read_text(path, message):
     except UnicodeDecodeError:
         raise CaffeError(f"{path}: not a text file; a prototxt is expected here")
     return parse_text(text, message, path)
-
-
-def read_binary(path, message, what):
-    """Fill `message` from a binary file and return it; what: the kind of message, for errors. Raises CaffeError."""
-    try:
-        message.ParseFromString(read_bytes(path))
-    except DecodeError:
-        raise CaffeError(f"{path}: not a {what}, or a damaged one")
-    return message
 
 
 def check_finite(message, where):

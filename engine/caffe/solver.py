@@ -69,8 +69,8 @@ class Solver:
 
     @property
     def param(self):
-        """The solver's parameters, as SolverParam."""
-        return solver_param.SolverParam(self._param)
+        """The solver's parameters, a SolverParameter."""
+        return self._param
 
     @property
     def lr(self):

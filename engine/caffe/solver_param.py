@@ -21,19 +21,6 @@ SMALLEST = {
 }
 
 
-class SolverParam:
-    """Solver.param of pycaffe: reads and sets the fields of the SolverParameter that the solver uses."""
-
-    def __init__(self, message):
-        self.__dict__["_message"] = message
-
-    def __getattr__(self, name):
-        return getattr(self._message, name)
-
-    def __setattr__(self, name, value):
-        setattr(self._message, name, value)
-
-
 def read_solver(path):
     """A SolverParameter from a prototxt.
 

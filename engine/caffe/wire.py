@@ -120,6 +120,14 @@ def open_bytes(path):
         raise CaffeError(f"{path}: {getattr(error, 'strerror', error)}")
 
 
+def read_blob_file(path):
+    """The data of the BlobProto in a binary file, a float32 array. Raises CaffeError."""
+    try:
+        return read_blob(open_bytes(path)).astype(np.float32)
+    except Malformed:
+        raise CaffeError(f"{path}: not a BlobProto, or a damaged one")
+
+
 def read_weights(path):
     """The layers in a binary .caffemodel: list of (name, list of arrays). Raises CaffeError."""
     data = open_bytes(path)

@@ -5,10 +5,9 @@ Shapes are written (outer, classes, inner), as in BVLC Caffe: the axes before an
 
 import torch
 
-from ..proto import caffe_pb2
-from ..prototxt import read_binary
+from .. import wire
 from ..tensors import product
-from .base import BuiltIn, register
+from .base import BuiltIn, Derived, register
 from .losses import LabelLoss, Loss
 
 # Probabilities are raised to this value before their logarithm is taken (kLOG_THRESHOLD).
@@ -108,8 +107,7 @@ class InfogainLoss(CrossEntropy):
         if len(bottom) < 3:
             source = self.param.infogain_loss_param.source
             self.check(source, "InfogainLoss needs infogain_loss_param.source or a third bottom")
-            proto = read_binary(source, caffe_pb2.BlobProto(), "BlobProto")
-            self.stored = torch.tensor(list(proto.data or proto.double_data), dtype=torch.float32)
+            self.stored = torch.from_numpy(wire.read_blob_file(source))
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)
@@ -122,7 +120,7 @@ class InfogainLoss(CrossEntropy):
 
 
 @register("MultinomialLogisticLoss")
-class MultinomialLogisticLoss(Loss):
+class MultinomialLogisticLoss(Derived, Loss):
     """-log p[label], mean over the rows, where bottom 0 holds probabilities p (N, classes)."""
 
     no_gradient = (1,)
@@ -131,21 +129,10 @@ class MultinomialLogisticLoss(Loss):
         super().reshape(bottom, top)
         self.check(product(bottom[1].shape[1:]) == 1, f"one label per row is needed, not shape {bottom[1].shape}")
 
-    def operands(self, bottom):
-        """Probabilities (N, classes), labels (N, 1), and the probabilities of the labels (N, 1)."""
-        rows = bottom[0].value().reshape(bottom[0].shape[0], -1)
-        labels = bottom[1].value().reshape(-1, 1).long()
-        return rows, labels, rows.gather(1, labels).clamp(min=LOG_THRESHOLD)
-
-    def forward(self, bottom, top):
-        rows, _, right = self.operands(bottom)
-        top[0].put(-right.log().sum() / len(rows))
-
-    def backward(self, top, propagate_down, bottom):
-        if propagate_down[0]:
-            rows, labels, right = self.operands(bottom)
-            gradient = torch.zeros_like(rows).scatter_(1, labels, -self.scale(top) / len(rows) / right)
-            bottom[0].put_gradient(gradient.reshape(bottom[0].shape))
+    def compute(self, probabilities, labels):
+        rows = probabilities.reshape(len(probabilities), -1)
+        right = rows.gather(1, labels.reshape(-1, 1).long())
+        return -right.clamp(min=LOG_THRESHOLD).log().sum() / len(rows)
 
 
 @register("Accuracy")

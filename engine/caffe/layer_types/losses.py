@@ -138,7 +138,7 @@ class HingeLoss(Derived, Loss):
 
 
 @register("ContrastiveLoss")
-class ContrastiveLoss(Loss):
+class ContrastiveLoss(Derived, Loss):
     """Contrastive loss of pairs of vectors with distance d (Hadsell et al., 2006), half of the mean over the rows.
 
     For similar pairs (label 1) d^2, for others max(0, margin - d)^2, with legacy_version max(0, margin - d^2).
@@ -146,8 +146,6 @@ class ContrastiveLoss(Loss):
 
     bottoms = 3
     no_gradient = (2,)
-    # Added to a distance before a division by it, as in BVLC Caffe.
-    EPSILON = 1e-4
 
     def setup(self, bottom, top):
         for blob in bottom[:2]:
@@ -161,28 +159,14 @@ class ContrastiveLoss(Loss):
         super().reshape(bottom, top)
         self.check(bottom[2].shape[0] == bottom[0].shape[0], "as many labels as rows are needed")
 
-    def forward(self, bottom, top):
+    def compute(self, a, b, labels):
         param = self.param.contrastive_loss_param
-        a, b = (blob.value().reshape(blob.shape[0], -1) for blob in bottom[:2])
-        self.difference = a - b
-        self.similar = bottom[2].value().reshape(-1).trunc() != 0
-        self.squared = self.difference.square().sum(1)
+        squared = (a - b).reshape(len(a), -1).square().sum(1)
         if param.legacy_version:
-            far = (param.margin - self.squared).clamp(min=0)
+            far = (param.margin - squared).clamp(min=0)
         else:
-            far = (param.margin - self.squared.sqrt()).clamp(min=0).square()
-        top[0].put(torch.where(self.similar, self.squared, far).sum() / len(a) / 2)
-
-    def backward(self, top, propagate_down, bottom):
-        param = self.param.contrastive_loss_param
-        if param.legacy_version:
-            near = self.squared < param.margin
-            far = -near.float()
-        else:
-            distance = self.squared.sqrt()
-            far = -(param.margin - distance).clamp(min=0) / (distance + self.EPSILON)
-        factor = torch.where(self.similar, torch.ones_like(far), far)[:, None]
-        for index, sign in enumerate((1, -1)):
-            if propagate_down[index]:
-                scale = self.scale(top) * (sign / bottom[0].shape[0])
-                bottom[index].put_gradient((self.difference * factor * scale).reshape(bottom[index].shape))
+            # The gradient of a distance d is divided by d + 1e-4 in place of d, as in BVLC Caffe.
+            distance = squared.detach().sqrt()
+            distance = distance + (squared - squared.detach()) / (2 * (distance + 1e-4))
+            far = (param.margin - distance).clamp(min=0).square()
+        return torch.where(labels.reshape(-1).trunc() != 0, squared, far).sum() / len(a) / 2
