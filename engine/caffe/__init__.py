@@ -29,9 +29,8 @@ _NAMES = {
     "layer_types.base": "Layer",
     "net_spec": "NetSpec layers params to_proto",
     "parallel": "NCCL has_nccl",
-    "pycaffe": "Net layer_type_list",
+    "pycaffe": "Net Timer layer_type_list",
     "solver": "AdaDeltaSolver AdaGradSolver AdamSolver NesterovSolver RMSPropSolver SGDSolver Solver get_solver",
-    "timer": "Timer",
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
 _MODULES = ("classifier", "detector", "io", "net_spec", "proto", "pycaffe")

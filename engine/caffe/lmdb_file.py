@@ -5,8 +5,8 @@ SIGSEGV. So the pages that a reader would follow are checked first, in the layou
 pages, of which the one with the larger transaction number is valid, then a tree of branch and leaf pages. Values larger
 than half a page have pages of their own, which are not read here; only their presence in the file is checked.
 
-This file is in data_prep/store and in engine/caffe, because the engine is a package by itself and data_prep also runs
-with BVLC Caffe. A test compares the two.
+data_prep/store/lmdb_file.py is a link to this file: the engine is a package by itself, and data_prep also runs with
+BVLC Caffe.
 """
 
 import os

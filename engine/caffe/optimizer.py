@@ -80,7 +80,7 @@ class Optimizer:
         gradients = [flat(blob.diff_memory.writable(blob.shape)) for blob in self.net.learnable]
         # PyTorch sums the squares of a tensor sequentially in float32. For millions of elements the relative error is
         # 1e-4, so the norm is computed from the norms of shorter pieces, as a GPU does it anyway.
-        parts = gradients if context.on_gpu() else [p for gradient in gradients for p in gradient.split(NORM_PART)]
+        parts = gradients if context.state.gpu else [p for gradient in gradients for p in gradient.split(NORM_PART)]
         norm = float(torch.stack(torch._foreach_norm(parts)).norm())
         if not norm > limit:
             return 1.0
@@ -92,27 +92,19 @@ class Optimizer:
         return scale
 
     def non_finite_layer(self):
-        """The name of the first layer with learned weights or histories that are not finite, or None.
-
-        Waits for the device, so it is called for snapshots only.
-        """
-        checked = []
+        """The name of the first layer with learned weights or histories that are not finite, or None."""
         for index, (blob, rate) in enumerate(zip(self.net.learnable, self.net.rates)):
-            if rate:
-                tensors = [blob.value(), *(kind[index] for kind in self.histories if kind[index] is not None)]
-                checked.append((blob, torch.stack([torch.isfinite(t).all().to(context.device()) for t in tensors])))
-        if not checked or bool(torch.cat([good for _, good in checked]).all()):
-            return None
-        blob = next(blob for blob, good in checked if not good.all())
-        return next(n.name for n in self.net.nodes if any(b is blob for b in n.layer.blobs))
+            tensors = [blob.value(), *(kind[index] for kind in self.histories if kind[index] is not None)]
+            if rate and not all(torch.isfinite(tensor).all() for tensor in tensors):
+                return next(n.name for n in self.net.nodes if any(b is blob for b in n.layer.blobs))
+        return None
 
     def arrays(self):
-        """The histories in the order of a .solverstate: arrays of all first histories, then of all second ones."""
-        return [
-            (torch.zeros(blob.shape) if history is None else history.reshape(blob.shape)).cpu().contiguous().numpy()
-            for kind in self.histories
-            for history, blob in zip(kind, self.net.learnable)
-        ]
+        """Yield the histories in the order of a .solverstate: all first histories, then all second ones, as arrays."""
+        for kind in self.histories:
+            for history, blob in zip(kind, self.net.learnable):
+                history = torch.zeros(blob.shape) if history is None else history.reshape(blob.shape)
+                yield history.cpu().contiguous().numpy()
 
     def check_arrays(self, arrays, path):
         """Raise CaffeError unless arrays, read from the snapshot `path`, fit the histories of this net and rule."""

@@ -73,7 +73,7 @@ class Passes:
     def _can_be_recorded(self):
         """Whether both passes can be recorded, or replayed if they have been, at this time."""
         net = self.net
-        if self.recorder is None or not (context.on_gpu() or self.recorder is not CudaGraph) or net.debug_info:
+        if self.recorder is None or not (context.state.gpu or self.recorder is not CudaGraph) or net.debug_info:
             return False
         if net.before_forward_calls or net.after_forward_calls or net.before_backward_calls or net.after_backward_calls:
             return False
@@ -97,7 +97,7 @@ class Passes:
     def _settings(self):
         """What a graph depends on: precision, device, and shapes, strides and types of the data."""
         tensors = [blob.raw() for blob in self._data()]
-        return context.precision(), context.device(), [(t.shape, t.stride(), t.dtype) for t in tensors]
+        return context.state.precision, context.device(), [(t.shape, t.stride(), t.dtype) for t in tensors]
 
     def _record(self):
         """Record the passes; returns whether that was possible. Nothing is computed yet."""
@@ -109,8 +109,8 @@ class Passes:
         weighted = [blob for node in nodes for blob, weight in zip(node.top_blobs, node.losses) if weight]
         read += [(blob.diff_memory, blob.shape) for blob in weighted]
         self.inputs = [(memory, memory.writable(shape)) for memory, shape in read]
-        # References to all tensors keep the memory that the graph uses from being given to others. What was derived from
-        # them before is computed anew in the graph.
+        # References to all tensors keep the memory that the graph uses from being given to others. What was derived
+        # from them before is computed anew in the graph.
         self.before = {memory: state(memory) for memory in self._memories()}
         for memory, values in self.before.items():
             set_state(memory, values)

@@ -11,14 +11,7 @@ from .pycaffe import Net
 from .upgrade import upgrade_solver
 
 # Integer field -> its smallest valid value.
-SMALLEST = {
-    "average_loss": 1,
-    "display": 0,
-    "iter_size": 1,
-    "max_iter": 0,
-    "snapshot": 0,
-    "test_interval": 0,
-}
+SMALLEST = {"average_loss": 1, "display": 0, "iter_size": 1, "max_iter": 0, "snapshot": 0, "test_interval": 0}
 
 
 def read_solver(path):

@@ -8,11 +8,6 @@ from .errors import check
 from .proto import caffe_pb2
 
 
-def put(blob, array):
-    """Set a blob's data to a copy of an array with as many elements."""
-    blob.put(torch.from_numpy(np.array(array, dtype=np.float32).reshape(blob.shape)))
-
-
 def copy_from(net, path):
     """Copy the weights of the layers in a file to the layers of the same names in a net; ignore other layers.
 
@@ -62,7 +57,7 @@ def copy_layers(net, path, layers):
             )
             pairs.append((blob, array))
     for blob, array in pairs:
-        put(blob, array)
+        blob.put(torch.from_numpy(np.array(array, dtype=np.float32).reshape(blob.shape)))
 
 
 def share_with(net, other):
@@ -97,14 +92,17 @@ def array_of(memory, shape):
 
 def write(net, path, with_diff=False):
     """Write a net's layers and parameters, with_diff also their diffs, as binary .caffemodel. Raises OSError."""
-    parts = [caffe_pb2.NetParameter(name=net.name).SerializeToString()]
-    for node in net.nodes:
-        blobs = [
-            wire.BlobParts(array_of(b.data_memory, b.shape), array_of(b.diff_memory, b.shape) if with_diff else None)
-            for b in node.layer.blobs
-        ]
-        parts += wire.nested(wire.NET_LAYER, node.param.SerializeToString(), wire.LAYER_BLOBS, blobs)
-    wire.write_parts(path, parts)
+
+    def parts():
+        yield caffe_pb2.NetParameter(name=net.name).SerializeToString()
+        for node in net.nodes:
+            layer = [node.param.SerializeToString()]
+            for blob in node.layer.blobs:
+                memories = [blob.data_memory] + [blob.diff_memory] * with_diff
+                layer += wire.blob_field(wire.LAYER_BLOBS, *(array_of(memory, blob.shape) for memory in memories))
+            yield from wire.nested(wire.NET_LAYER, layer)
+
+    wire.write_parts(path, parts())
 
 
 def write_hdf5(net, path, with_diff=False):
@@ -127,11 +125,6 @@ def write_hdf5(net, path, with_diff=False):
     hdf5.write(path, fill)
 
 
-def save(net, path):
-    """Write a net's parameters as binary .caffemodel, completely or not at all. Raises CaffeError."""
-    durable.write_files([(path, lambda partial: write(net, partial))])
-
-
-def save_hdf5(net, path):
-    """Write a net's parameters as HDF5, completely or not at all. Raises CaffeError."""
-    durable.write_files([(path, lambda partial: write_hdf5(net, partial))])
+def save(net, path, hdf5_file=False):
+    """Write a net's parameters as binary .caffemodel or HDF5, completely or not at all. Raises CaffeError."""
+    durable.write_files([(path, lambda partial: (write_hdf5 if hdf5_file else write)(net, partial))])

@@ -22,7 +22,7 @@ aten = torch.ops.aten
 
 # Input channels up to which Packed is used, and on the CPU the output channels from which on it is.
 MAX_PACKED_CHANNELS, MIN_PACKED_OUTPUTS = 4, 16
-# Weights of a group per position from which on Gathered is used, and multiply-adds of a group from which on Separate is.
+# Weights of a group per position from which on Gathered is used; multiply-adds of a group, for Separate.
 MIN_GATHERED_RATIO, MIN_SEPARATE_WORK = 128, 1_000_000
 
 
@@ -159,7 +159,7 @@ class Packed(Native):
 
 @functools.cache
 def processor():
-    """What the CPU multiplies with: "AMX" (matrix units, for bfloat16), "AVX512", or what PyTorch calls an older one."""
+    """What the CPU multiplies with: "AMX" (matrix units, for bfloat16), "AVX512", "AVX2" or "DEFAULT"."""
     if getattr(torch.cpu, "_is_amx_tile_supported", bool)():
         return "AMX"
     return torch.backends.cpu.get_cpu_capability()

@@ -59,7 +59,7 @@ class Filter(BuiltIn):
 
     def algorithm(self, top):
         """The algorithm for the current device and precision, and the present shapes."""
-        unit = "GPU" if context.on_gpu() else algorithms.processor()
+        unit = "GPU" if context.state.gpu else algorithms.processor()
         key = context.compute_type(), unit
         if key not in self.chosen:
             self.chosen[key] = self.choose(product(top[0].shape) // self.outputs, *key)

@@ -9,6 +9,7 @@ import torch
 from ..proto import caffe_pb2
 from ..tensors import shaped
 from .base import Derived, register
+from .windows import spatial
 
 aten = torch.ops.aten
 
@@ -39,7 +40,8 @@ class Pooling(Derived):
         else:
             self.check(sized, "pooling_param needs kernel_size, or kernel_h and kernel_w, or global_pooling: true")
         self.kernel, self.stride, self.pad = (
-            self.pair(param, field, default) for field, default in (("kernel_size", 0), ("stride", 1), ("pad", 0))
+            spatial(param, field, 2, default, self.where)
+            for field, default in (("kernel_size", 0), ("stride", 1), ("pad", 0))
         )
         if self.is_global:
             self.check(self.pad == [0, 0] and self.stride == [1, 1], "global_pooling takes stride 1 and pad 0")
@@ -47,14 +49,6 @@ class Pooling(Derived):
             self.check(min(self.kernel) > 0 and min(self.stride) > 0, "kernel and stride must be at least 1")
             fits = all(pad < kernel for pad, kernel in zip(self.pad, self.kernel))
             self.check(fits, f"pad {self.pad} must be less than the kernel {self.kernel}")
-
-    def pair(self, param, field, default):
-        """[vertical, horizontal] values of a field, or of its two fields with _h and _w. Raises CaffeError for both."""
-        short = {"kernel_size": "kernel"}.get(field, field)
-        if param.HasField(f"{short}_h") or param.HasField(f"{short}_w"):
-            self.check(not param.HasField(field), f"pooling_param: give {field}, or {short}_h and {short}_w, not both")
-            return [getattr(param, f"{short}_h"), getattr(param, f"{short}_w")]
-        return [getattr(param, field)] * 2 if param.HasField(field) else [default] * 2
 
     def output(self, size, kernel, stride, pad):
         """The output size along an axis, rounded as round_mode says (default: up).
