@@ -16,6 +16,8 @@ CHANCE = {"log": np.log(2), "linear": 0.5}
 # Columns of the state blob.
 EPSILON, SEEN, STOPPED = range(3)
 TRAIN = 0
+# With several processes the engine averages over their mini-batches; a process of BVLC Caffe decides by its own.
+over_solvers = getattr(caffe, "solver_mean", lambda array: array)
 
 
 def attribute_losses(scores, labels, form):
@@ -146,7 +148,7 @@ class EarlyStopping(caffe.Layer):
                 weight * attribute_losses(bottom[index].data, labels, form)
                 for index, (weight, form) in enumerate(zip(self.weights, self.forms))
             )
-            window, state = self.blobs[0].data, self.blobs[1].data
+            losses, window, state = over_solvers(losses), self.blobs[0].data, self.blobs[1].data
             self.training = observe(losses, window, state, self.vibration, self.ceiling)
         if len(top) > self.scores:
             top[self.scores].data[...] = self.training.sum()

@@ -17,60 +17,32 @@ __version__ = "1.0.0"
 
 TRAIN, TEST = 0, 1
 
-# Public name -> module of this package that defines it; None: the name is itself a module.
-_MODULES = {
-    **dict.fromkeys(("Net", "layer_type_list"), "pycaffe"),
-    **dict.fromkeys(
-        (
-            "AdaDeltaSolver",
-            "AdaGradSolver",
-            "AdamSolver",
-            "NesterovSolver",
-            "RMSPropSolver",
-            "SGDSolver",
-            "Solver",
-            "get_solver",
-        ),
-        "solver",
-    ),
-    **dict.fromkeys(("Timer",), "timer"),
-    **dict.fromkeys(("Layer",), "layer_types.base"),
-    **dict.fromkeys(("Blob",), "blob"),
-    **dict.fromkeys(("CaffeError",), "errors"),
-    **dict.fromkeys(("init_log", "log"), "glog"),
-    **dict.fromkeys(
-        (
-            "set_decoded_budget",
-            "set_device",
-            "set_mode_cpu",
-            "set_mode_gpu",
-            "set_multiprocess",
-            "set_precision",
-            "set_random_seed",
-            "set_shard",
-            "set_solver_count",
-            "set_solver_rank",
-            "solver_count",
-            "solver_rank",
-        ),
-        "context",
-    ),
-    **dict.fromkeys(("NetSpec", "layers", "params", "to_proto"), "net_spec"),
-    **dict.fromkeys(("Classifier",), "classifier"),
-    **dict.fromkeys(("Detector",), "detector"),
-    **dict.fromkeys(("NCCL", "has_nccl"), "parallel"),
-    **dict.fromkeys(("classifier", "detector", "io", "net_spec", "proto", "pycaffe"), None),
+# Module of this package -> its public names. Modules without names are public themselves.
+_NAMES = {
+    "blob": "Blob",
+    "classifier": "Classifier",
+    "context": "set_decoded_budget set_device set_mode_cpu set_mode_gpu set_multiprocess set_precision set_random_seed "
+    "set_shard set_solver_count set_solver_rank solver_count solver_mean solver_rank",
+    "detector": "Detector",
+    "errors": "CaffeError",
+    "glog": "init_log log",
+    "layer_types.base": "Layer",
+    "net_spec": "NetSpec layers params to_proto",
+    "parallel": "NCCL has_nccl",
+    "pycaffe": "Net Timer layer_type_list",
+    "solver": "AdaDeltaSolver AdaGradSolver AdamSolver NesterovSolver RMSPropSolver SGDSolver Solver get_solver",
 }
-__all__ = ["TRAIN", "TEST", *_MODULES]
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
+_MODULES = ("classifier", "detector", "io", "net_spec", "proto", "pycaffe")
+__all__ = ["TRAIN", "TEST", *_MODULE_OF, *_MODULES]
 
 
 def __getattr__(name):
-    if name not in _MODULES:
-        raise AttributeError(f"module 'caffe' has no attribute {name!r}")
-    module = _MODULES[name]
-    if module is None:
+    if name in _MODULES:
         return importlib.import_module(f".{name}", __name__)
-    value = globals()[name] = getattr(importlib.import_module(f".{module}", __name__), name)
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'caffe' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
     return value
 
 

@@ -1,9 +1,8 @@
 """Blobs: the arrays between layers and the parameters of layers, as NumPy arrays for users and tensors for layers.
 
 A blob has a shape and two memories, data and diff. A memory holds one tensor with the strides, type and device that the
-layer that wrote it chose (channels last, one block per group, bfloat16, on a GPU), so that layers exchange tensors
-without conversions. The tensor's shape may differ from the blob's; its elements, in the order of its axes, are the
-blob's elements.
+layer that wrote it chose (channels last, bfloat16, on a GPU), so that layers exchange tensors without conversions. The
+tensor's shape may differ from the blob's; its elements, in the order of its axes, are the blob's elements.
 
 `data` and `diff` are C-ordered float32 NumPy arrays, as in pycaffe. The first access converts the tensor; on the CPU
 the array and the tensor then share memory. As long as a caller holds a reference to such an array, it stays live: it
@@ -11,13 +10,15 @@ shows what layers write, and layers read what is written into it.
 """
 
 import math
-import sys
+import weakref
 
 import torch
 
 from . import context
 from .errors import CaffeError, ShapeError
+from .tensors import shaped
 
+is_dense = torch.ops.aten.is_non_overlapping_and_dense
 MAX_COUNT = 2**31 - 1  # elements of a blob; BVLC Caffe counts them in an int
 
 
@@ -25,48 +26,47 @@ class Memory:
     """The data or the diff of a blob.
 
     content: the tensor, None for zeros that are not allocated yet
-    host, alias: the flat NumPy array given to users, and the CPU tensor that shares its memory; None if there is none
-    spare: a tensor whose memory can be used again
+    host: a weak reference to the flat NumPy array of which all arrays given to users are views, so that it lives as
+        long as one of them; alias: the CPU tensor that shares its memory; both None if there is none
     borrowed: whether the content belongs to another owner, so that it must be copied before it is written to
+    kept: None, or (key, tensor) of `derived`
     """
 
-    __slots__ = ("content", "host", "alias", "spare", "borrowed")
+    __slots__ = ("content", "host", "alias", "borrowed", "kept")
 
     def __init__(self):
-        self.content = self.host = self.alias = self.spare = None
+        self.content = self.host = self.alias = self.kept = None
         self.borrowed = False
 
     def is_viewed(self):
         """Whether a caller holds an array of this memory, and so may write into it at any time."""
-        if self.host is None:
-            return False
-        # `host` accounts for one reference and the argument of getrefcount for another.
-        if sys.getrefcount(self.host) > 2:
-            return True
-        self.host = self.alias = None
-        return False
+        if self.host is not None and self.host() is None:
+            self.host = self.alias = None
+        return self.host is not None
 
     def raw(self, shape):
         """The content, in any strides and type, on the current device; zeros of `shape` if there is none. Read only."""
         device = context.device()
         if self.content is None:
-            self._make(shape, device)
+            self.content = torch.zeros(shape, device=device)
         elif self.content.device != device:
             self.content = self.content.to(device)
-        if self.host is not None and self.is_viewed() and device.type != "cpu":
+        if device.type != "cpu" and self.is_viewed():
             self.content = self.alias.to(device)
         return self.content
 
-    def _make(self, shape, device):
-        spare, self.spare = self.spare, None
-        if spare is None or spare.device != device:
-            spare = torch.empty(shape, device=device)
-        self.content = spare.zero_()
+    def derived(self, key, make):
+        """make(), a tensor computed from the content, kept until the content may have changed or for another key."""
+        if self.is_viewed():
+            return make()
+        if self.kept is None or self.kept[0] != key:
+            self.kept = key, make()
+        return self.kept[1]
 
     def set(self, tensor):
         """Make this tensor, which has as many elements as the blob, the content."""
-        self.borrowed = False
-        if self.host is not None and self.is_viewed() and self.host.size == tensor.numel():
+        self.borrowed, self.kept = False, None
+        if self.is_viewed() and self.alias.numel() == tensor.numel():
             flat = tensor.reshape(-1)
             if flat.data_ptr() != self.alias.data_ptr():
                 self.alias.copy_(flat)
@@ -77,90 +77,66 @@ class Memory:
         self.content = tensor
 
     def borrow(self, tensor):
-        """Make a contiguous float32 tensor, which its owner will change later, the content.
+        """Make a float32 tensor, which its owner will change later, the content.
 
         It is copied at once if a caller holds an array of this memory, otherwise only when the content is written to or
         converted to an array.
         """
-        if self.host is not None and self.is_viewed():
-            self.contiguous(tensor.shape).copy_(tensor)
-            self.changed()
-        else:
-            self.clear()
-            self.content, self.borrowed = tensor, True
+        self.set(tensor.clone() if self.is_viewed() else tensor)
+        self.borrowed = not self.is_viewed()
 
-    def copy_borrowed(self):
-        """Replace a borrowed content by a copy, before it is written to or returned as an array."""
-        if self.borrowed:
-            spare, self.spare = self.spare, None
-            content = self.content
-            if spare is None or spare.numel() != content.numel() or spare.device != content.device:
-                spare = torch.empty_like(content)
-            self.content, self.borrowed = spare.view(content.shape).copy_(content), False
+    def writable(self, shape):
+        """The content as float32 tensor, in any order of memory, which may be written to. Call `changed` afterwards."""
+        content, self.kept = self.raw(shape), None
+        if self.borrowed or content.dtype != torch.float32 or not is_dense(content):
+            self.set(content.to(torch.float32, copy=True))
+        return self.content
 
     def contiguous(self, shape):
-        """The content as a C-ordered float32 tensor of a shape on the current device, which may be written to.
-
-        Call `changed` after writing.
-        """
-        self.copy_borrowed()
-        content = self.raw(shape)
-        if content.dtype != torch.float32 or not content.is_contiguous():
-            self.set(content.reshape(shape).to(torch.float32, memory_format=torch.contiguous_format))
+        """The same, C-ordered and of a shape."""
+        content = self.writable(shape)
+        if not content.is_contiguous():
+            self.set(content.reshape(shape).contiguous())
         return self.content.view(shape)
+
+    def store_channels_last(self, shape):
+        """Store the content in a shape with four axes and with channels last in memory, if no caller holds an array."""
+        if not (self.borrowed or self.is_viewed()):
+            self.content = shaped(self.raw(shape), shape).contiguous(memory_format=torch.channels_last)
 
     def array(self, shape):
         """The content as a live float32 NumPy array of a shape."""
-        if self.host is None or not self.is_viewed():
-            self.copy_borrowed()
-            content = self.raw(shape)
-            if content.is_cuda or content.dtype != torch.float32 or not content.is_contiguous():
-                content = content.reshape(shape).to("cpu", torch.float32).contiguous()
-            self.content = content
-            self.alias = content.view(-1)
-            self.host = self.alias.numpy()
-        return self.host.reshape(shape)
+        if not self.is_viewed():
+            content = self.writable(shape).reshape(shape).to("cpu").contiguous()
+            self.content, self.alias = content, content.view(-1)
+            host = self.alias.numpy()
+            self.host = weakref.ref(host)
+        return self.host().reshape(shape)
 
     def changed(self):
-        """Copy the content to the array that a caller holds; needed on a GPU after writing to `contiguous`."""
-        if self.host is not None and self.content.is_cuda and self.is_viewed():
-            self.alias.copy_(self.content.view(-1))
+        """Copy the content to the array that a caller holds; needed on a GPU after writing to `writable`."""
+        if self.content.is_cuda and self.is_viewed():
+            self.alias.copy_(self.content.reshape(-1))
 
     def drop(self):
         """Release the content, which is about to be replaced, so that PyTorch can reuse its memory for the new one."""
-        if self.host is None or not self.is_viewed():
-            self.content, self.borrowed = None, False
+        if not self.is_viewed():
+            self.content, self.borrowed, self.kept = None, False, None
 
     def clear(self):
-        """Set to zeros; the memory is filled only when the zeros are read."""
-        if self.host is not None and self.is_viewed():
+        """Set to zeros; they are allocated only when they are read."""
+        if self.is_viewed():
             self.set(torch.zeros_like(self.alias))
-        elif self.borrowed:
-            self.content, self.borrowed = None, False
-        elif self.content is not None:
-            self.spare, self.content = self.content if self.content.is_contiguous() else None, None
-
-    def accumulator(self, shape):
-        """(tensor, fresh): a contiguous float32 tensor to add gradients to.
-
-        fresh: the tensor is not initialised and stands for zeros, so the caller must overwrite all of it
-        """
-        fresh = self.content is None and (self.host is None or not self.is_viewed())
-        if not fresh:
-            return self.contiguous(shape), False
-        spare, self.spare = self.spare, None
-        if spare is None or spare.numel() != torch.Size(shape).numel() or spare.device != context.device():
-            spare = torch.empty(shape, device=context.device())
-        self.content = spare
-        return spare.view(shape), True
+        else:
+            self.drop()
 
     def add(self, tensor):
-        """Add a tensor of the blob's shape to the content."""
-        total, fresh = self.accumulator(tensor.shape)
-        if fresh:
-            total.copy_(tensor)
+        """Add a tensor with as many elements, which the caller gives up, to the content."""
+        if self.content is None and not self.is_viewed():
+            self.set(tensor.float())
         else:
-            total.add_(tensor)
+            total = self.writable(tensor.shape)
+            total += shaped(tensor, total.shape)
 
 
 def check_shape(shape):
@@ -234,7 +210,11 @@ class Blob:
 
     def value(self):
         """The data as a float32 tensor of the blob's shape with any strides, read only."""
-        return self.data_memory.raw(self._shape).reshape(self._shape).float()
+        return shaped(self.data_memory.raw(self._shape), self._shape).float()
+
+    def converted(self, kind):
+        """The data in a floating-point type and with any strides, read only; kept until they change."""
+        return self.data_memory.derived((kind, self._shape), lambda: self.value().to(kind))
 
     def put(self, tensor):
         """Set the data to a tensor with the blob's number of elements; it is not copied."""
@@ -246,7 +226,7 @@ class Blob:
 
     def gradient(self):
         """The diff as a float32 tensor of the blob's shape with any strides, read only."""
-        return self.diff_memory.raw(self._shape).reshape(self._shape).float()
+        return shaped(self.diff_memory.raw(self._shape), self._shape).float()
 
     def put_gradient(self, tensor):
         """Set the diff to a tensor with the blob's number of elements; it is not copied."""

@@ -55,12 +55,8 @@ def image_transformer(net, mean, input_scale, raw_scale, channel_swap):
     name = net.inputs[0]
     transformer = io.Transformer({name: net.blobs[name].data.shape})
     transformer.set_transpose(name, (2, 0, 1))
-    if mean is not None:
-        transformer.set_mean(name, mean)
-    if input_scale is not None:
-        transformer.set_input_scale(name, input_scale)
-    if raw_scale is not None:
-        transformer.set_raw_scale(name, raw_scale)
-    if channel_swap is not None:
-        transformer.set_channel_swap(name, channel_swap)
+    settings = {"mean": mean, "input_scale": input_scale, "raw_scale": raw_scale, "channel_swap": channel_swap}
+    for setting, value in settings.items():
+        if value is not None:
+            getattr(transformer, f"set_{setting}")(name, value)
     return transformer

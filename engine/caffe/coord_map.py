@@ -10,27 +10,9 @@ import numpy as np
 from .net_spec import layers as L
 
 # Layer types whose tops have the same coordinates as their bottoms.
-PASS_THROUGH_LAYERS = [
-    "AbsVal",
-    "BatchNorm",
-    "Bias",
-    "BNLL",
-    "Dropout",
-    "Eltwise",
-    "ELU",
-    "Log",
-    "LRN",
-    "Exp",
-    "MVN",
-    "Power",
-    "ReLU",
-    "PReLU",
-    "Scale",
-    "Sigmoid",
-    "Split",
-    "TanH",
-    "Threshold",
-]
+PASS_THROUGH_LAYERS = (
+    "AbsVal BatchNorm Bias BNLL Dropout Eltwise ELU Log LRN Exp MVN Power ReLU PReLU Scale Sigmoid Split TanH Threshold"
+).split()
 
 
 class UndefinedMapException(Exception):
@@ -95,9 +77,21 @@ def inverse(coord_map):
     return axis, 1 / scale, -shift / scale
 
 
-def _sources(top):
-    """The inputs of a top's layer that have a map to it; the second input of a Crop determines only the size."""
-    return top.fn.inputs[:1] if top.fn.type_name == "Crop" else top.fn.inputs
+def maps_to(start):
+    """The tops from which `start` is computed through layers with a coordinate map: dict of top -> map to `start`."""
+    maps, frontier = {start: (None, 1, 0)}, [start]
+    while frontier:
+        top = frontier.pop()
+        # The second input of a Crop determines only the size.
+        for source in top.fn.inputs[:1] if top.fn.type_name == "Crop" else top.fn.inputs:
+            try:
+                composed = compose(maps[top], coord_map(top.fn))
+            except UndefinedMapException:
+                continue
+            if source not in maps:
+                maps[source] = composed
+                frontier.append(source)
+    return maps
 
 
 def coord_map_from_to(top_from, top_to):
@@ -105,35 +99,10 @@ def coord_map_from_to(top_from, top_to):
 
     Raises RuntimeError if there is no such blob, or only through layers without a coordinate map.
     """
-
-    def below(start):
-        """The tops from which `start` is computed, each with the map from it to `start` if there is one."""
-        maps, frontier = {start: (None, 1, 0)}, {start}
-        while frontier:
-            top = frontier.pop()
-            for source in _sources(top):
-                try:
-                    composed = compose(maps[top], coord_map(top.fn))
-                except UndefinedMapException:
-                    continue
-                if source not in maps:
-                    maps[source] = composed
-                    frontier.add(source)
-        return maps
-
-    from_maps = below(top_from)
-    to_maps = {top_to: (None, 1, 0)}
-    frontier = {top_to}
-    while frontier:
-        top = frontier.pop()
+    from_maps, to_maps = maps_to(top_from), maps_to(top_to)
+    for top, to_map in to_maps.items():
         if top in from_maps:
-            return compose(to_maps[top], inverse(from_maps[top]))
-        for source in _sources(top):
-            try:
-                to_maps.setdefault(source, compose(to_maps[top], coord_map(top.fn)))
-                frontier.add(source)
-            except UndefinedMapException:
-                continue
+            return compose(to_map, inverse(from_maps[top]))
     raise RuntimeError("Could not compute map between tops; are they connected by spatial layers?")
 
 

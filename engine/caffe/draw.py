@@ -84,22 +84,16 @@ def get_layer_label(layer, rankdir, display_lrm=False):
     The parts are on one line if the graph is drawn top-down or bottom-up, otherwise on a line each.
     """
     gap = " " if rankdir in ("TB", "BT") else "\\n"
-    parts = [layer.name, f"({layer.type})"]
+    parts, param = [layer.name, f"({layer.type})"], None
     if layer.type in ("Convolution", "Deconvolution"):
         param = layer.convolution_param
-        sides = [
-            f"{name}: {(list(field) or [default])[0]}"
-            for name, field, default in (
-                ("kernel size", param.kernel_size, 1),
-                ("stride", param.stride, 1),
-                ("pad", param.pad, 0),
-            )
-        ]
-        parts += sides
     elif layer.type == "Pooling":
         param = layer.pooling_param
         parts[1] = f"({get_pooling_types_dict()[param.pool]} {layer.type})"
-        parts += [f"kernel size: {param.kernel_size}", f"stride: {param.stride}", f"pad: {param.pad}"]
+    for field, default in (("kernel_size", 1), ("stride", 1), ("pad", 0)) if param else ():
+        value = getattr(param, field)  # of convolutions a list
+        value = (list(value) or [default])[0] if hasattr(value, "append") else value
+        parts.append(f"{field.replace('_', ' ')}: {value}")
     if display_lrm and (rates := get_layer_lr_mult(layer)):
         parts.append("lr mult: " + ", ".join(f"{rate:g}" for rate in rates))
     return gap.join(parts)

@@ -79,15 +79,7 @@ def bilinear(shape, param, rng):
     return (side[:, None] * side).expand(shape).contiguous()
 
 
-FILLERS = {
-    "constant": constant,
-    "uniform": uniform,
-    "gaussian": gaussian,
-    "positive_unitball": positive_unitball,
-    "xavier": xavier,
-    "msra": msra,
-    "bilinear": bilinear,
-}
+FILLERS = {f.__name__: f for f in (constant, uniform, gaussian, positive_unitball, xavier, msra, bilinear)}
 
 
 def fill(blob, param):

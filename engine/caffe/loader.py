@@ -101,20 +101,23 @@ class Loader:
     size: records per batch; ahead: batches decoded in advance; skip: records to skip once, at the start
     rank, ranks, block: the records are divided into blocks of `block` records, and of every `ranks` blocks this loader
         reads number `rank`
-    budget: the most bytes of the decoded data set to keep on the device; 0 keeps none
+    budget: the most bytes of the decoded data set to keep on the device, 0 for none; image: the first one, decoded
     """
 
-    def __init__(self, database, transformer, size, ahead, skip=0, rank=0, ranks=1, block=1, budget=0):
-        self.database, self.transformer, self.size = database, transformer, size
+    def __init__(self, database, transformer, size, ahead, image, skip=0, rank=0, ranks=1, block=1, budget=0):
+        self.database, self.transformer, self.size, self.shape = database, transformer, size, image.shape
         self.order = {"skip": skip, "rank": rank, "ranks": ranks, "block": block}
-        self.budget = budget
-        self.shape = None  # of the first image; only images of this shape are cached
         self.queue = queue.Queue(max(ahead, 1))
         self.stopped = threading.Event()
         self.thread = None
         # Images are cached only if every pass reads the same records in the same order. A mean image makes them floats.
-        can_cache = budget and database.count % (ranks * block) == 0 and transformer.mean is None
-        self.cache = DecodedCache(database.count // ranks) if can_cache else None
+        count, self.cache = database.count // ranks, None
+        if budget and database.count % (ranks * block) == 0 and transformer.mean is None and image.dtype == "uint8":
+            if count * image.nbytes <= budget:
+                self.cache = DecodedCache(count)
+            else:
+                glog.info(f"{database.path}: {count * image.nbytes >> 20} MiB decoded, which is not kept")
+        self.reads_for_cache = self.cache is not None  # of the reading thread; `next` drops the cache
 
     def close(self):
         """Stop the threads and wait for them: a thread that runs C++ code while Python exits can crash the process."""
@@ -131,7 +134,7 @@ class Loader:
         else:
             batch = self._take()
             batch.wait()
-            if self.cache is not None and batch.windows is None:
+            if batch.windows is None:
                 self.cache = None
             elif self.cache is not None:
                 self.cache.add(batch)
@@ -171,7 +174,7 @@ class Loader:
     def _run(self):
         """Read and decode batches until the loader is closed; an exception becomes the last item of the queue."""
         try:
-            stream = torch.cuda.Stream() if context.on_gpu() else None
+            stream = torch.cuda.Stream() if context.state.gpu else None
             with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
                 records = self.database.records(**self.order)
                 while not self.stopped.is_set():
@@ -186,13 +189,13 @@ class Loader:
         """The Batch of these records; not cropped if it is to be cached. Raises CaffeError for images of two sizes."""
         # Crops and mirroring are sampled here, in the order of the records, and so do not depend on the threads.
         samples = [self.transformer.sample() for _ in records]
-        _, first = self.database.image(records[0], self.transformer.decode)
-        if self._is_cached(first):
-            batch, other = self._fill(records, samples, first, False, pool)
-            if other is None:
+        if self.reads_for_cache:
+            batch, other = self._fill(records, samples, False, pool)
+            if other is None and batch.images.shape[1:] == self.shape:
                 return batch
-            self._stop_caching("images of different sizes")
-        batch, other = self._fill(records, samples, first, True, pool)
+            glog.info(f"{self.database.path}: images of different sizes, which are not kept decoded")
+            self.reads_for_cache = False
+        batch, other = self._fill(records, samples, True, pool)
         if other is not None:
             raise CaffeError(
                 f"{self.database.path}: images of one batch differ in size: {other[1::-1]} and "
@@ -200,45 +203,28 @@ class Loader:
             )
         return batch
 
-    def _fill(self, records, samples, first, cropped, pool):
+    def _fill(self, records, samples, cropped, pool):
         """A Batch of these records, and the shape of an image that does not fit into it because it differs, or None.
 
-        samples: a Transformer.sample per record; first: the first image; cropped: whether to crop the images
+        samples: a Transformer.sample per record; cropped: whether to crop the images
         """
         transformer = self.transformer
-        window = transformer.window(samples[0], first.shape)
-        example = torch.from_numpy((transformer.crop(first, window) if cropped else first).copy())
-        images = torch.empty((self.size, *example.shape), dtype=example.dtype, pin_memory=context.on_gpu())
-        array = images.numpy()
-        windows, labels = [None] * self.size, torch.empty(self.size)
+
+        def read(index):
+            datum, image = self.database.image(records[index], transformer.decode)
+            window = transformer.window(samples[index], image.shape)
+            return (transformer.crop(image, window) if cropped else image), window, datum.label
+
+        first = torch.from_numpy(read(0)[0].copy())
+        images = torch.empty((self.size, *first.shape), dtype=first.dtype, pin_memory=context.state.gpu)
+        array, windows, labels = images.numpy(), [None] * self.size, torch.empty(self.size)
 
         def work(index):
-            datum, image = self.database.image(records[index], transformer.decode)
-            windows[index] = transformer.window(samples[index], image.shape)
-            part = transformer.crop(image, windows[index]) if cropped else image
+            part, windows[index], labels[index] = read(index)
             if part.shape != array.shape[1:]:
                 return part.shape
             array[index] = part
-            labels[index] = datum.label
             return None
 
         others = [shape for shape in pool.map(work, range(self.size)) if shape is not None]
         return Batch(images, labels, None if cropped else windows), others[0] if others else None
-
-    def _is_cached(self, image):
-        """Whether a batch with this first image is cached: bytes, all of one shape, that all fit into the budget."""
-        # The budget comes first: without one, `next` may drop the cache at any time.
-        if not self.budget or self.cache is None or self.cache.complete():
-            return False
-        self.shape = self.shape or image.shape
-        total = self.cache.count * image.nbytes
-        if image.shape != self.shape:
-            self._stop_caching("images of different sizes")
-        elif total > self.budget or image.dtype != "uint8":
-            self._stop_caching(f"{total >> 20} MiB decoded, over the budget")
-        return bool(self.budget)
-
-    def _stop_caching(self, reason):
-        """Crop all batches from now on; `next` drops the cache at the first of them."""
-        glog.info(f"{self.database.path}: {reason}; it is decoded again in every pass")
-        self.budget = 0

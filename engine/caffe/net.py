@@ -1,5 +1,6 @@
 """A net: built from a NetParameter, run forward and backward, as BVLC Caffe's net.cpp."""
 
+import contextlib
 import math
 
 import torch
@@ -87,10 +88,6 @@ class Graph:
         glog.info(f"Creating Layer {node.name}")
         needs_backward = False
         for position, name in enumerate(node.bottoms):
-            check(
-                name in available,
-                f"layer {node.name!r}: no layer before it has the top {name!r} that it reads as bottom {position}",
-            )
             glog.info(f"{node.name} <- {name}")
             del available[name]
             node.bottom_blobs.append(self.blob_map[name])
@@ -158,7 +155,7 @@ class Graph:
 
         Returns whether any of them is learned (lr_mult is not 0). Raises CaffeError.
         """
-        specs, blobs = list(node.param.param), list(list.__iter__(node.layer.blobs))
+        specs, blobs = list(node.param.param), list(node.layer.blobs)
         check(
             len(specs) <= len(blobs),
             f"layer {node.name!r}: {len(specs)} param messages, but {len(blobs)} parameter blobs",
@@ -278,8 +275,12 @@ class Graph:
                 call(index)
 
     def _run_backward(self, node):
-        """Run one layer backward, and release the old diffs of its bottoms."""
+        """Run one layer backward, and release the old diffs of its bottoms. Raises CaffeError."""
         layer, bottoms, tops = node.layer, node.bottom_blobs, node.top_blobs
+        for index in layer.no_gradient:
+            if index < len(bottoms):
+                what = f"{layer.type} has no gradient to bottom {index}, {node.bottoms[index]!r}"
+                layer.check(not node.propagate_down[index], f"{what}; set propagate_down: false there")
         if not layer.shares_tops or layer.type == "Split":
             for blob, wanted in zip(bottoms, node.propagate_down):
                 if wanted and blob not in tops:
@@ -294,18 +295,20 @@ class Graph:
     # Log lines of debug_info ------------------------------------------------------------------------------
 
     def _describe_forward(self, node):
+        head = f"    [Forward] Layer {node.name}"
         for name, blob in zip(node.tops, node.top_blobs):
-            glog.info(f"    [Forward] Layer {node.name}, top blob {name} data: {mean_abs(blob.value())}")
-        for index, blob in enumerate(list.__iter__(node.layer.blobs)):
-            glog.info(f"    [Forward] Layer {node.name}, param blob {index} data: {mean_abs(blob.value())}")
+            glog.info(f"{head}, top blob {name} data: {mean_abs(blob.value())}")
+        for index, blob in enumerate(node.layer.blobs):
+            glog.info(f"{head}, param blob {index} data: {mean_abs(blob.value())}")
 
     def _describe_backward(self, node):
+        head = f"    [Backward] Layer {node.name}"
         for name, blob, wanted in zip(node.bottoms, node.bottom_blobs, node.propagate_down):
             if wanted:
-                glog.info(f"    [Backward] Layer {node.name}, bottom blob {name} diff: {mean_abs(blob.gradient())}")
-        for index, blob in enumerate(list.__iter__(node.layer.blobs)):
-            if node.layer.learns[index]:
-                glog.info(f"    [Backward] Layer {node.name}, param blob {index} diff: {mean_abs(blob.gradient())}")
+                glog.info(f"{head}, bottom blob {name} diff: {mean_abs(blob.gradient())}")
+        for index, (blob, learns) in enumerate(zip(node.layer.blobs, node.layer.learns)):
+            if learns:
+                glog.info(f"{head}, param blob {index} diff: {mean_abs(blob.gradient())}")
 
 
 def mean_abs(tensor):
@@ -317,28 +320,24 @@ def mean_abs(tensor):
 COMPUTE_ERRORS = (RuntimeError, MemoryError, OverflowError)
 
 
-class layer_errors:
+@contextlib.contextmanager
+def layer_errors(node):
     """Context: adds the name of a layer to exceptions raised inside.
 
     COMPUTE_ERRORS of the engine's layers become a CaffeError of one line. Exceptions of a user's Python layer keep
     their type and get a note.
     """
-
-    def __init__(self, node):
-        self.node = node
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        if isinstance(error, ShapeError):
-            raise CaffeError(f"layer {self.node.name!r}: {error}") from error
-        if error is None or isinstance(error, CaffeError):
-            return False
-        if isinstance(error, COMPUTE_ERRORS) and self.node.layer.type != "Python":
+    try:
+        yield
+    except ShapeError as error:
+        raise CaffeError(f"layer {node.name!r}: {error}") from error
+    except CaffeError:
+        raise
+    except Exception as error:
+        kind = node.layer.type
+        if isinstance(error, COMPUTE_ERRORS) and kind != "Python":
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            where = f"layer {self.node.name!r}: {self.node.layer.type}"
+            where = f"layer {node.name!r}: {kind}"
             raise CaffeError(f"{where} cannot be computed with these settings and sizes: {reason}") from error
-        if hasattr(error, "add_note"):
-            error.add_note(f"(raised in layer {self.node.name!r}, type {self.node.layer.type})")
-        return False
+        error.add_note(f"(raised in layer {node.name!r}, type {kind})")
+        raise

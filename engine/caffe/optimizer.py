@@ -5,6 +5,7 @@ import torch
 from . import context, glog
 from .errors import check
 from .model_file import same_shape
+from .tensors import flat, in_order_of
 from .updates import learning_rate
 
 number = glog.number
@@ -42,14 +43,9 @@ class Optimizer:
         with torch.no_grad():
             scale = self._clip_factor() / param.iter_size
             groups = {}
-            for index, blob in enumerate(net.learnable):
+            for index in range(len(net.learnable)):
                 if net.rates[index] == 0 and self.histories[0][index] is None:
                     continue
-                for history in self.histories:
-                    if history[index] is None:
-                        history[index] = torch.zeros(blob.shape, device=context.device())
-                    elif history[index].device != context.device():
-                        history[index] = history[index].to(context.device())
                 groups.setdefault((net.rates[index], net.decays[index]), []).append(index)
             for (lr_mult, decay_mult), indices in groups.items():
                 self._update(indices, rate * lr_mult, param.weight_decay * decay_mult, scale, iteration)
@@ -57,28 +53,34 @@ class Optimizer:
     def _update(self, indices, rate, decay, scale, iteration):
         """Update the learnable blobs at these indices, which have the same learning rate and weight decay."""
         blobs = [self.net.learnable[index] for index in indices]
-        data = [blob.data_memory.contiguous(blob.shape) for blob in blobs]
-        gradients = [blob.diff_memory.contiguous(blob.shape) for blob in blobs]
-        histories = [[history[index] for index in indices] for history in self.histories]
-        updates = self.rule.apply(data, gradients, histories, rate, decay, scale, iteration)
-        for blob, gradient, update in zip(blobs, gradients, updates):
+        weights = [blob.data_memory.writable(blob.shape) for blob in blobs]
+        gradients = [in_order_of(blob.diff_memory.writable(blob.shape), w) for blob, w in zip(blobs, weights)]
+        for kind in self.histories:
+            for index, weight in zip(indices, weights):
+                history = kind[index]
+                kind[index] = torch.zeros_like(weight) if history is None else in_order_of(history, weight)
+        histories = [[kind[index] for index in indices] for kind in self.histories]
+        # The rule takes the numbers as they follow each other in memory, because PyTorch is slow with other strides.
+        tensors = [list(map(flat, tensors)) for tensors in (weights, gradients, *histories)]
+        in_history = self.rule.apply(*tensors[:2], tensors[2:], rate, decay, scale, iteration)
+        # As in BVLC Caffe, the diffs of parameters hold their updates until the next pass.
+        for blob, update in zip(blobs, histories[0] if in_history else gradients):
             blob.data_memory.changed()
-            # As in BVLC Caffe, the diffs of parameters hold their updates until the next pass.
-            if update is gradient:
-                blob.diff_memory.changed()
-            else:
+            if in_history:
                 blob.diff_memory.borrow(update)
+            else:
+                blob.diff_memory.set(update)
+                blob.diff_memory.changed()
 
     def _clip_factor(self):
         """The factor, at most 1, that brings the L2 norm of all gradients down to clip_gradients (negative: off)."""
         limit = self.param.clip_gradients
         if limit < 0:
             return 1.0
-        gradients = [blob.diff_memory.contiguous(blob.shape).view(-1) for blob in self.net.learnable]
+        gradients = [flat(blob.diff_memory.writable(blob.shape)) for blob in self.net.learnable]
         # PyTorch sums the squares of a tensor sequentially in float32. For millions of elements the relative error is
-        # 1e-4, so the norm is computed from the norms of shorter pieces.
-        # A GPU sums in many short pieces anyway.
-        parts = gradients if context.on_gpu() else [p for gradient in gradients for p in gradient.split(NORM_PART)]
+        # 1e-4, so the norm is computed from the norms of shorter pieces, as a GPU does it anyway.
+        parts = gradients if context.state.gpu else [p for gradient in gradients for p in gradient.split(NORM_PART)]
         norm = float(torch.stack(torch._foreach_norm(parts)).norm())
         if not norm > limit:
             return 1.0
@@ -90,27 +92,19 @@ class Optimizer:
         return scale
 
     def non_finite_layer(self):
-        """The name of the first layer with learned weights or histories that are not finite, or None.
-
-        Waits for the device, so it is called for snapshots only.
-        """
-        checked = []
+        """The name of the first layer with learned weights or histories that are not finite, or None."""
         for index, (blob, rate) in enumerate(zip(self.net.learnable, self.net.rates)):
-            if rate:
-                tensors = [blob.value(), *(kind[index] for kind in self.histories if kind[index] is not None)]
-                checked.append((blob, torch.stack([torch.isfinite(t).all().to(context.device()) for t in tensors])))
-        if not checked or bool(torch.cat([good for _, good in checked]).all()):
-            return None
-        blob = next(blob for blob, good in checked if not good.all())
-        return next(n.name for n in self.net.nodes if any(b is blob for b in list.__iter__(n.layer.blobs)))
+            tensors = [blob.value(), *(kind[index] for kind in self.histories if kind[index] is not None)]
+            if rate and not all(torch.isfinite(tensor).all() for tensor in tensors):
+                return next(n.name for n in self.net.nodes if any(b is blob for b in n.layer.blobs))
+        return None
 
     def arrays(self):
-        """The histories in the order of a .solverstate: arrays of all first histories, then of all second ones."""
-        return [
-            (torch.zeros(blob.shape) if history is None else history).cpu().numpy()
-            for kind in self.histories
-            for history, blob in zip(kind, self.net.learnable)
-        ]
+        """Yield the histories in the order of a .solverstate: all first histories, then all second ones, as arrays."""
+        for kind in self.histories:
+            for history, blob in zip(kind, self.net.learnable):
+                history = torch.zeros(blob.shape) if history is None else history.reshape(blob.shape)
+                yield history.cpu().contiguous().numpy()
 
     def check_arrays(self, arrays, path):
         """Raise CaffeError unless arrays, read from the snapshot `path`, fit the histories of this net and rule."""

@@ -3,43 +3,70 @@
     torchrun --nproc-per-node 2 -m caffe.cli train -solver solver.prototxt      # CPU, gloo
     caffe train -solver solver.prototxt -gpu 0,1                                # a process per GPU, NCCL
 
-Rank 0 writes the log and the snapshots and runs the tests; the other ranks start with its weights.
+Rank 0 writes the log and the snapshots and runs the tests; the other ranks start with its state.
 """
 
 import contextlib
 import os
+import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 
+import numpy as np
 import torch
 import torch.distributed as distributed
 
 from . import context, glog
 from .errors import CaffeError
+from .tensors import flat, shaped
 
 # Number of gradients from which on a message is sent. Few large messages take less time than many small ones.
 BUCKET = 8 << 20
+# The file through which ranks on one machine find each other.
+STORE = "CAFFE_RANKS_FILE"
+RANK = "import sys; sys.path[:] = {!r}; from caffe.cli import main; sys.exit(main())"
 
 
 def launched():
-    """Whether this process was started as one of several ranks (by torchrun, which sets WORLD_SIZE)."""
+    """Whether this process was started as one of several ranks, by `launch` or by torchrun, which set WORLD_SIZE."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def launch(numbers):
-    """Run this command line again in one process per GPU, and return torchrun's exit status.
+def launch(count):
+    """Run this command line again in `count` processes on this machine; returns the exit status of the first to fail.
 
-    SIGINT and SIGTERM are forwarded to torchrun, so that the ranks stop as the flags say. SIGHUP is ignored, because
-    torchrun would end the training.
+    They find each other through a file and communicate through the loopback interface, so that no other machine can
+    connect to them. Signals are forwarded to all of them; when one fails, the others are ended.
     """
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={len(numbers)}"]
-    # A session of its own, because Ctrl-C is sent to the whole process group and would reach torchrun twice.
-    process = subprocess.Popen([*command, "-m", "caffe.cli", *sys.argv[1:]], start_new_session=True)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: process.send_signal(number))
-    return process.wait()
+    # Ranks find modules where this process does, and nothing else; -P keeps the current folder out.
+    command = [sys.executable, "-P", "-c", RANK.format(sys.path), *sys.argv[1:]]
+    network = dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), "lo")
+    with tempfile.TemporaryDirectory() as folder:
+        common = {**os.environ, **network, "WORLD_SIZE": str(count), STORE: f"{folder}/store"}
+        # In sessions of their own, because Ctrl-C is sent to the whole process group and would reach them twice.
+        ranks = [
+            subprocess.Popen(command, env={**common, "RANK": str(i), "LOCAL_RANK": str(i)}, start_new_session=True)
+            for i in range(count)
+        ]
+
+        def forward(number, _=None):
+            for rank in ranks:
+                rank.send_signal(number)
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, forward)
+        failed = []
+        while not failed and any(rank.poll() is None for rank in ranks):
+            time.sleep(0.1)
+            failed = [rank.returncode for rank in ranks if rank.returncode]
+        if failed:
+            forward(signal.SIGKILL)
+        for rank in ranks:
+            rank.wait()
+    return max(failed, default=0)
 
 
 def own_gpu(numbers):
@@ -61,10 +88,11 @@ def process_group(numbers):
     if not launched():
         yield
         return
-    distributed.init_process_group("nccl" if numbers else "gloo")
+    place = {"init_method": pathlib.Path(os.environ[STORE]).as_uri()} if STORE in os.environ else {}
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    distributed.init_process_group("nccl" if numbers else "gloo", rank=rank, world_size=size, **place)
     context.set_solver_count(distributed.get_world_size())
     context.set_solver_rank(distributed.get_rank())
-    context.set_multiprocess(True)
     glog.muted = distributed.get_rank() != 0
     try:
         yield
@@ -82,12 +110,13 @@ class Averager:
         self.count = distributed.get_world_size()
 
     def buckets(self):
-        """Yield lists of gradients that are sent in one message."""
+        """Yield lists of pairs (gradient, the same in the order of memory in which all ranks send it)."""
         bucket, size = [], 0
         for blob in reversed(self.blobs):
-            gradient = blob.diff_memory.contiguous(blob.shape)
-            bucket.append(gradient)
-            size += gradient.numel()
+            gradient, last = blob.diff_memory.writable(blob.shape), len(blob.shape) == 4
+            order = torch.channels_last if last else torch.contiguous_format
+            bucket.append((gradient, shaped(gradient, blob.shape).contiguous(memory_format=order)))
+            size += blob.count
             if size >= BUCKET:
                 yield bucket
                 bucket, size = [], 0
@@ -97,27 +126,49 @@ class Averager:
     def __call__(self):
         sent = []
         for bucket in self.buckets():
-            flat = bucket[0].view(-1) if len(bucket) == 1 else torch.cat([gradient.view(-1) for gradient in bucket])
-            sent.append((bucket, flat, distributed.all_reduce(flat, async_op=True)))
-        for bucket, flat, work in sent:
+            parts = [flat(ordered) for _, ordered in bucket]
+            message = parts[0] if len(parts) == 1 else torch.cat(parts)
+            sent.append((bucket, message, distributed.all_reduce(message, async_op=True)))
+        for bucket, message, work in sent:
             work.wait()
-            flat /= self.count
-            if len(bucket) > 1:
-                for gradient, part in zip(bucket, flat.split([gradient.numel() for gradient in bucket])):
-                    gradient.view(-1).copy_(part)
+            message /= self.count
+            for (gradient, ordered), part in zip(bucket, message.split([tensor.numel() for _, tensor in bucket])):
+                flat(ordered).copy_(part)
+                gradient.copy_(shaped(ordered, gradient.shape))
         for blob in self.blobs:
             blob.diff_memory.changed()
 
 
 def broadcast(solver):
-    """Copy the weights of rank 0 to all ranks."""
-    for blob in solver.net.learnable:
+    """Give all ranks the weights, histories, iteration and learning-rate step of rank 0."""
+    net, optimizer = solver.net, solver.optimizer
+    known = [history is not None for kind in optimizer.histories for history in kind]
+    facts = torch.tensor([solver.iter, optimizer.step, *known], device=context.device())
+    distributed.broadcast(facts, 0)
+    solver.iter, optimizer.step, *known = facts.tolist()
+    for blob in net.learnable:
         distributed.broadcast(blob.data_memory.contiguous(blob.shape), 0)
         blob.data_memory.changed()
+    for number, known_here in enumerate(known):
+        if known_here:
+            kind, index = divmod(number, len(net.learnable))
+            shape, history = net.learnable[index].shape, optimizer.histories[kind][index]
+            history = torch.zeros(shape) if history is None else history.reshape(shape)
+            optimizer.histories[kind][index] = history = history.to(context.device()).contiguous()
+            distributed.broadcast(history, 0)
+
+
+def mean(array):
+    """See context.solver_mean."""
+    tensor = torch.from_numpy(np.array(array)) if isinstance(array, np.ndarray) else array.clone()
+    tensor = tensor.to(context.device())
+    distributed.all_reduce(tensor)
+    tensor /= distributed.get_world_size()
+    return tensor.cpu().numpy() if isinstance(array, np.ndarray) else tensor
 
 
 def attach(solver):
-    """Make a solver train together with the other ranks; has no effect for a single process."""
+    """Make a solver train together with the other ranks, from the state of rank 0's; no effect for a single process."""
     if launched():
         broadcast(solver)
         averager = Averager(solver.net)

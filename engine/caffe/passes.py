@@ -9,6 +9,7 @@ graph, and parameters that were changed in another way than in place.
 import torch
 
 from . import context, glog
+from .tensors import shaped
 
 # Iterations without a graph at the start, in which libraries choose their algorithms and histories are allocated.
 WARM_UP = 3
@@ -72,7 +73,7 @@ class Passes:
     def _can_be_recorded(self):
         """Whether both passes can be recorded, or replayed if they have been, at this time."""
         net = self.net
-        if self.recorder is None or not (context.on_gpu() or self.recorder is not CudaGraph) or net.debug_info:
+        if self.recorder is None or not (context.state.gpu or self.recorder is not CudaGraph) or net.debug_info:
             return False
         if net.before_forward_calls or net.after_forward_calls or net.before_backward_calls or net.after_backward_calls:
             return False
@@ -85,7 +86,7 @@ class Passes:
 
     def _memories(self):
         """All memories of blobs and parameters, except the data that enters the graph."""
-        blobs = [*self.net.blob_map.values(), *(blob for node in self.net.nodes for blob in parameters(node))]
+        blobs = [*self.net.blob_map.values(), *(blob for node in self.net.nodes for blob in node.layer.blobs)]
         memories = {memory for blob in blobs for memory in (blob.data_memory, blob.diff_memory)}
         return memories - {blob.data_memory for blob in self._data()}
 
@@ -96,7 +97,7 @@ class Passes:
     def _settings(self):
         """What a graph depends on: precision, device, and shapes, strides and types of the data."""
         tensors = [blob.raw() for blob in self._data()]
-        return context.precision(), context.device(), [(t.shape, t.stride(), t.dtype) for t in tensors]
+        return context.state.precision, context.device(), [(t.shape, t.stride(), t.dtype) for t in tensors]
 
     def _record(self):
         """Record the passes; returns whether that was possible. Nothing is computed yet."""
@@ -104,14 +105,15 @@ class Passes:
         for blob in self._data():  # a tensor of its own, because the layer may use the present one for other things
             blob.data_memory.content = blob.raw().clone()
         read = [(blob.data_memory, blob.shape) for blob in self._data()]
-        read += [(blob.data_memory, blob.shape) for node in nodes for blob in parameters(node)]
+        read += [(blob.data_memory, blob.shape) for node in nodes for blob in node.layer.blobs]
         weighted = [blob for node in nodes for blob, weight in zip(node.top_blobs, node.losses) if weight]
         read += [(blob.diff_memory, blob.shape) for blob in weighted]
-        for memory, _ in read:
-            memory.copy_borrowed()
-        self.inputs = [(memory, memory.raw(shape)) for memory, shape in read]
-        # References to all tensors keep the memory that the graph uses from being given to others.
+        self.inputs = [(memory, memory.writable(shape)) for memory, shape in read]
+        # References to all tensors keep the memory that the graph uses from being given to others. What was derived
+        # from them before is computed anew in the graph.
         self.before = {memory: state(memory) for memory in self._memories()}
+        for memory, values in self.before.items():
+            set_state(memory, values)
         try:
             self.graph = self.recorder(self._compute)
         except RuntimeError as error:
@@ -130,7 +132,7 @@ class Passes:
         for memory, tensor in self.inputs:
             content = memory.content
             if content is not tensor:
-                tensor.copy_(content if content is not None else torch.zeros_like(tensor))
+                tensor.copy_(torch.zeros_like(tensor) if content is None else shaped(content, tensor.shape))
 
     def _restore_blobs(self):
         """Give every blob the tensors that it had after the recording, which the graph has filled again."""
@@ -138,17 +140,12 @@ class Passes:
             set_state(memory, values)
 
 
-def parameters(node):
-    """The parameter blobs of a Node, whether or not its layer works on tensors."""
-    return list(list.__iter__(node.layer.blobs))
-
-
 def state(memory):
     """What a memory holds; see Memory."""
-    return memory.content, memory.spare, memory.borrowed
+    return memory.content, memory.borrowed
 
 
 def set_state(memory, values):
     """Set what `state` has returned."""
-    memory.content, memory.spare, memory.borrowed = values
-    memory.host = memory.alias = None
+    memory.content, memory.borrowed = values
+    memory.host = memory.alias = memory.kept = None

@@ -1,53 +1,25 @@
-"""Reading and writing of messages, as prototxt with errors that name file, line and field, and in binary form."""
+"""Reading and writing of messages as prototxt, with errors that name file, line and field."""
 
 import math
-import pathlib
 
 from google.protobuf import text_format
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from .errors import CaffeError, check
 from .proto import caffe_pb2
-
-
-def read_bytes(path):
-    """The content of a file. Raises CaffeError."""
-    try:
-        return pathlib.Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a name with a NUL
-        raise CaffeError(f"{path}: {getattr(error, 'strerror', error)}")
-
-
-def parse_text(text, message, name="prototxt"):
-    """Fill `message` from prototxt and return it; name: the file, for errors.
-
-    Raises CaffeError that names line, column and field.
-    """
-    try:
-        return text_format.Parse(text, message)
-    except text_format.ParseError as error:
-        description = str(error)
-        where = f"{name}:{error.GetLine()}:{error.GetColumn()}" if error.GetLine() else name
-        _, separator, rest = description.partition(" : ")
-        raise CaffeError(f"{where}: {' '.join((rest if separator else description).split())}")
+from .wire import open_bytes
 
 
 def read_text(path, message):
-    """Fill `message` from a prototxt file and return it. Raises CaffeError."""
+    """Fill `message` from a prototxt file and return it. Raises CaffeError that names line, column and field."""
     try:
-        text = read_bytes(path).decode()
+        return text_format.Parse(bytes(open_bytes(path)).decode(), message)
     except UnicodeDecodeError:
         raise CaffeError(f"{path}: not a text file; a prototxt is expected here")
-    return parse_text(text, message, path)
-
-
-def read_binary(path, message, what):
-    """Fill `message` from a binary file and return it; what: the kind of message, for errors. Raises CaffeError."""
-    try:
-        message.ParseFromString(read_bytes(path))
-    except DecodeError:
-        raise CaffeError(f"{path}: not a {what}, or a damaged one")
-    return message
+    except text_format.ParseError as error:
+        where = f"{path}:{error.GetLine()}:{error.GetColumn()}" if error.GetLine() else path
+        _, separator, rest = str(error).partition(" : ")
+        raise CaffeError(f"{where}: {' '.join((rest if separator else str(error)).split())}")
 
 
 def check_finite(message, where):

@@ -1,12 +1,14 @@
 """caffe.Net with the interface of pycaffe: blobs and parameters by name, passes over arrays, callbacks, files."""
 
 import collections
+import time
 import warnings
 from itertools import zip_longest
 
 import numpy as np
+import torch
 
-from . import hdf5, prototxt, weights
+from . import context, hdf5, prototxt, weights
 from .context import TEST, TRAIN
 from .errors import CaffeError, check
 from .layer_types.python import PythonLayer
@@ -16,6 +18,7 @@ from .proto import caffe_pb2
 
 def read_net(path, phase, level=0, stages=()):
     """A NetParameter from a prototxt, with its state set to a phase, a level and stages. Raises CaffeError."""
+    check(phase in (TRAIN, TEST), "the phase must be caffe.TRAIN or caffe.TEST")
     param = prototxt.read_text(path, caffe_pb2.NetParameter())
     param.state.phase = phase
     param.state.level = level
@@ -42,7 +45,7 @@ class Net(Graph):
         if unknown or "phase" not in given:
             raise TypeError(f"Net: {f'no argument {unknown.pop()!r}' if unknown else 'give the phase'}")
         param = read_net(str(network_file), given["phase"], given.get("level") or 0, given.get("stages") or ())
-        self._start(param)
+        Graph.__init__(self, param)
         if given.get("weights"):
             for path in str(given["weights"]).split(","):
                 self.copy_from(path)
@@ -51,13 +54,8 @@ class Net(Graph):
     def from_param(cls, param):
         """A net from a NetParameter whose state is set. Raises CaffeError."""
         net = cls.__new__(cls)
-        net._start(param)
+        Graph.__init__(net, param)
         return net
-
-    def _start(self, param):
-        """Build the net. Raises CaffeError."""
-        check(param.state.phase in (TRAIN, TEST), "the phase must be caffe.TRAIN or caffe.TEST")
-        Graph.__init__(self, param)
 
     # Names and blobs --------------------------------------------------------------------------------------
 
@@ -77,9 +75,7 @@ class Net(Graph):
     @property
     def params(self):
         """The list of parameter blobs of each layer that has any, by name of the layer."""
-        return collections.OrderedDict(
-            (node.name, weights.parameters(node)) for node in self.nodes if len(node.layer.blobs)
-        )
+        return collections.OrderedDict((node.name, list(node.layer.blobs)) for node in self.nodes if node.layer.blobs)
 
     @property
     def layers(self):
@@ -131,6 +127,17 @@ class Net(Graph):
     def _backward(self, start, end):
         self.backward_range(start, end)
 
+    def _part(self, start, end, names, whole, ends):
+        """(index of the first layer, of the last, names of the blobs to return) of a pass.
+
+        start, end: names of layers, or None for those of the whole net; names: blobs that the caller asks for, or None
+        whole: (first, last, blobs to return) of the whole net; ends: layer -> blobs to return where the pass ends
+        """
+        first, last, outputs = whole
+        if end is not None:
+            last, outputs = self._number(end), ends[end]
+        return first if start is None else self._number(start), last, {*outputs, *(names or ())}
+
     def forward(self, blobs=None, start=None, end=None, **kwargs):
         """Run the net forward.
 
@@ -139,14 +146,8 @@ class Net(Graph):
         keywords: arrays for all input blobs; without keywords, their current data are used
         Returns a dict of name -> live array. Raises CaffeError for unknown layers and for wrong names or batch sizes.
         """
-        names = list(blobs or [])
-        first = self._number(start) if start is not None else 0
-        if end is not None:
-            last = self._number(end)
-            outputs = set(self.top_names[end]) | set(names)
-        else:
-            last = len(self.nodes) - 1
-            outputs = set(self.outputs) | set(names)
+        whole = 0, len(self.nodes) - 1, self.outputs
+        first, last, outputs = self._part(start, end, blobs, whole, self.top_names)
         if kwargs:
             self._fill(kwargs, self.inputs, "data", "Input")
         self._forward(first, last)
@@ -160,14 +161,8 @@ class Net(Graph):
         keywords: diffs for all output blobs; without keywords, their current diffs are used
         Returns a dict of name -> live array. Raises CaffeError for unknown layers and for wrong names or batch sizes.
         """
-        names = list(diffs or [])
-        first = self._number(start) if start is not None else len(self.nodes) - 1
-        if end is not None:
-            last = self._number(end)
-            outputs = set(self.bottom_names[end]) | set(names)
-        else:
-            last = 0
-            outputs = set(self.inputs) | set(names)
+        whole = len(self.nodes) - 1, 0, self.inputs
+        first, last, outputs = self._part(start, end, diffs, whole, self.bottom_names)
         if kwargs:
             self._fill(kwargs, self.outputs, "diff", "Top diff")
         self._backward(first, last)
@@ -286,7 +281,34 @@ class Net(Graph):
 
     def save_hdf5(self, path):
         """Write the net's parameters as HDF5. Raises CaffeError."""
-        weights.save_hdf5(self, str(path))
+        weights.save(self, str(path), hdf5_file=True)
+
+
+class Timer:
+    """Measures milliseconds; on a GPU it waits for the work in progress before it reads the clock."""
+
+    def __init__(self):
+        self._begin, self._end = 0.0, 0.0
+
+    @staticmethod
+    def _now():
+        """The time in seconds, after the GPU's work."""
+        if context.state.gpu:
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def start(self):
+        """Start to measure."""
+        self._begin = self._end = self._now()
+
+    def stop(self):
+        """End the measurement."""
+        self._end = self._now()
+
+    @property
+    def ms(self):
+        """Milliseconds between the last start and stop."""
+        return 1000 * (self._end - self._begin)
 
 
 def layer_type_list():

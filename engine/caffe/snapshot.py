@@ -3,6 +3,7 @@
 This module does not import PyTorch, so that a program can quickly find the snapshot from which to resume.
 """
 
+import collections.abc
 import dataclasses
 import os
 import pathlib
@@ -20,24 +21,26 @@ class State:
     """The content of a .solverstate.
 
     iteration: number of updates; step: number of learning-rate steps (current_step); learned_net: path of the weights
-    histories: arrays of the first histories of all parameters, then, for solvers with two kinds, of the second ones
+    histories: arrays, of all first histories of the parameters, then, for solvers with two kinds, of all second ones
     """
 
     iteration: int
     step: int
     learned_net: str
-    histories: list
+    histories: collections.abc.Iterable
 
 
 def write(path, state):
     """Write a State as binary .solverstate. Raises OSError."""
-    head = caffe_pb2.SolverState(iter=state.iteration, learned_net=state.learned_net)
-    parts = [head.SerializeToString()]
-    for history in state.histories:
-        parts += wire.BlobParts(history).field(wire.STATE_HISTORY)
-    # Last, as in BVLC Caffe, so that a file that was cut short between two histories lacks it.
-    parts.append(caffe_pb2.SolverState(current_step=state.step).SerializeToString())
-    wire.write_parts(path, parts)
+
+    def parts():
+        yield caffe_pb2.SolverState(iter=state.iteration, learned_net=state.learned_net).SerializeToString()
+        for history in state.histories:
+            yield from wire.blob_field(wire.STATE_HISTORY, history)
+        # Last, as in BVLC Caffe, so that a file that was cut short between two histories lacks it.
+        yield caffe_pb2.SolverState(current_step=state.step).SerializeToString()
+
+    wire.write_parts(path, parts())
 
 
 def write_hdf5(path, state):
@@ -71,26 +74,39 @@ def read(path):
     return State(message.iter, message.current_step, message.learned_net, histories)
 
 
-def verify(path):
-    """Read a .solverstate and the file of weights that it names completely, and return its State.
+class NotFinite(CaffeError):
+    """The weights of a snapshot are not finite: the training has diverged."""
 
-    Raises CaffeError for files that are truncated or damaged, and if the histories do not have the shapes of the
-    weights, which then belong to another net. Works for snapshots of BVLC Caffe as well.
+
+def verify(path, weights=None, layers=()):
+    """Read a .solverstate and its file of weights completely, and return its State.
+
+    weights: their path, if it is not the one in the state; layers: names of layers that they must hold
+    Raises CaffeError for files that are truncated or damaged, NotFinite, and CaffeError if the histories do not have
+    the shapes of the weights, which then belong to another net. Works for snapshots of BVLC Caffe as well.
     """
     state = read(path)
     check(state.learned_net, f"{path}: names no file of weights")
+    weights = state.learned_net if weights is None else os.fspath(weights)
+    named, found = (os.path.basename(name) for name in (state.learned_net, weights))
+    check(named == found, f"{path}: belongs to the weights {named}, not {found}")
     try:
-        layers = model_file.read(state.learned_net)
+        stored = model_file.read(weights)
     except CaffeError as error:
         raise CaffeError(f"{path}: the weights that it names cannot be read: {error}")
-    blobs = [array.shape for _, arrays in layers for array in arrays if array is not None]
-    shapes = [array.shape for array in state.histories]
+    missing = sorted(set(layers) - {name for name, _ in stored})
+    check(not missing, f"{weights}: cut short, layer {missing[0] if missing else None} is missing")
+    arrays = [(name, array) for name, arrays in stored for array in arrays if array is not None]
+    for name, array in arrays:
+        if not np.isfinite(array).all():
+            raise NotFinite(f"{weights}: holds numbers that are not finite in layer {name}")
+    blobs, shapes = [array.shape for _, array in arrays], [array.shape for array in state.histories]
     half = len(shapes) // 2
     # Some solvers have two histories for each parameter: all first ones, then all second ones.
     two = len(shapes) % 2 == 0 and shapes[:half] == shapes[half:]
     check(
         covers(blobs, shapes) or (two and covers(blobs, shapes[:half])),
-        f"{path}: the weights that it names, {state.learned_net}, are of another net, or cut short",
+        f"{path}: the weights that it names, {weights}, are of another net, or cut short",
     )
     return state
 
@@ -104,15 +120,6 @@ def covers(blobs, shapes):
     if all(any(model_file.same_shape(blob, shape) for blob in remaining) for shape in shapes):
         return True
     return sorted(blobs) == sorted(shapes)
-
-
-def is_whole(path):
-    """Whether `verify` accepts a .solverstate, so that a training can resume from it."""
-    try:
-        verify(path)
-    except CaffeError:
-        return False
-    return True
 
 
 def states(prefix):

@@ -10,7 +10,7 @@ from .optimizer import Optimizer
 from .passes import Passes
 from .proto import caffe_pb2
 from .solver_param import read_solver
-from .updates import find_rule
+from .updates import RULES, find_rule
 
 number = glog.number
 
@@ -23,7 +23,6 @@ class Solver:
     action: a function called after every iteration that returns "stop", "snapshot" or None
     test_action: the same, called before every batch of a test; separate because only rank 0 runs tests, whereas the
         ranks call `action` together
-    progress: a function called with (iteration, smoothed loss) after every update
     stopped: whether an action has stopped the training
     """
 
@@ -59,18 +58,18 @@ class Solver:
         self.stopped = False
         self.action = lambda: None
         self.test_action = lambda: self.action()
-        self.progress = lambda iteration, loss: None
-        for path in param.weights:
-            for part in path.split(","):
-                load_weights(self, part)
+        for path in (part.strip() for value in param.weights for part in value.split(",")):
+            glog.info(f"Finetuning from {path}")
+            for net in (self.net, *self.test_nets):
+                net.copy_from(path)
         glog.info("Solver scaffolding done.")
 
     # The interface of pycaffe -----------------------------------------------------------------------------------
 
     @property
     def param(self):
-        """The solver's parameters, as SolverParam."""
-        return solver_param.SolverParam(self._param)
+        """The solver's parameters, a SolverParameter."""
+        return self._param
 
     @property
     def lr(self):
@@ -154,7 +153,6 @@ class Solver:
             for _, on_gradients_ready in self._callbacks:
                 on_gradients_ready()
             self.apply_update()
-            self.progress(self.iter, self._smoothed)
             request = self.action()
             if (param.snapshot and self.iter % param.snapshot == 0) or request == "snapshot":
                 self.snapshot()
@@ -254,42 +252,14 @@ class Solver:
         self._last_snapshot = os.fspath(path)
 
 
-def load_weights(solver, path):
-    """Copy the weights in a file to the train net and the test nets of a solver. Raises CaffeError."""
-    path = path.strip()
-    glog.info(f"Finetuning from {path}")
-    for net in (solver.net, *solver.test_nets):
-        net.copy_from(path)
-
-
-class SGDSolver(Solver):
-    kind = "SGD"
-
-
-class NesterovSolver(Solver):
-    kind = "Nesterov"
-
-
-class AdaGradSolver(Solver):
-    kind = "AdaGrad"
-
-
-class RMSPropSolver(Solver):
-    kind = "RMSProp"
-
-
-class AdaDeltaSolver(Solver):
-    kind = "AdaDelta"
-
-
-class AdamSolver(Solver):
-    kind = "Adam"
+# A class for each solver type, under pycaffe's names.
+_CLASSES = {kind: type(f"{kind}Solver", (Solver,), {"kind": kind, "__module__": __name__}) for kind in RULES}
+SGDSolver, NesterovSolver, AdaGradSolver, RMSPropSolver, AdaDeltaSolver, AdamSolver = _CLASSES.values()
 
 
 def get_solver_for(param):
     """The solver of the type a SolverParameter names. Raises CaffeError."""
-    find_rule(param.type)
-    return {cls.kind: cls for cls in Solver.__subclasses__()}[param.type](param)
+    return _CLASSES[find_rule(param.type).__name__](param)
 
 
 def get_solver(solver_file):

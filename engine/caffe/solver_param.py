@@ -11,27 +11,7 @@ from .pycaffe import Net
 from .upgrade import upgrade_solver
 
 # Integer field -> its smallest valid value.
-SMALLEST = {
-    "average_loss": 1,
-    "display": 0,
-    "iter_size": 1,
-    "max_iter": 0,
-    "snapshot": 0,
-    "test_interval": 0,
-}
-
-
-class SolverParam:
-    """Solver.param of pycaffe: reads and sets the fields of the SolverParameter that the solver uses."""
-
-    def __init__(self, message):
-        self.__dict__["_message"] = message
-
-    def __getattr__(self, name):
-        return getattr(self._message, name)
-
-    def __setattr__(self, name, value):
-        setattr(self._message, name, value)
+SMALLEST = {"average_loss": 1, "display": 0, "iter_size": 1, "max_iter": 0, "snapshot": 0, "test_interval": 0}
 
 
 def read_solver(path):

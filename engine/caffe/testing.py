@@ -8,9 +8,8 @@ number = glog.number
 def run(solver):
     """Run the tests of all test nets. A "stop" that test_action returns sets solver.stopped and ends them."""
     for index, net in enumerate(solver.test_nets):
-        if solver.stopped:
-            break
-        run_net(solver, index, net)
+        if not solver.stopped:
+            run_net(solver, index, net)
 
 
 def run_net(solver, index, net):

@@ -5,7 +5,6 @@ import numpy as np
 from . import wire
 from .context import TRAIN
 from .errors import CaffeError, check
-from .prototxt import read_bytes
 
 
 def opencv():
@@ -41,13 +40,9 @@ def decode(datum, colour=False, grey=False):
 
 def read_mean(path):
     """The mean image in a binary BlobProto file, as float32 (height, width, channels). Raises CaffeError."""
-    read_bytes(path)
-    try:
-        array = wire.read_blob(wire.open_bytes(path))
-    except wire.Malformed:
-        raise CaffeError(f"{path}: not a BlobProto; mean_file is written by compute_image_mean")
+    array = wire.read_blob_file(path)
     check(array.ndim in (3, 4), f"{path}: a mean image has 3 axes, not the shape {array.shape}")
-    return np.ascontiguousarray(array.reshape(array.shape[-3:]).transpose(1, 2, 0), dtype=np.float32)
+    return np.ascontiguousarray(array.reshape(array.shape[-3:]).transpose(1, 2, 0))
 
 
 class Transformer:

@@ -69,12 +69,13 @@ class Rule:
             check(param.momentum == 0, f"Momentum cannot be used with {type(self).__name__}")
 
     def apply(self, weights, gradients, histories, rate, decay, scale, iteration):
-        """Update weights and histories in place, and return the updates, a list of tensors.
+        """Update weights and histories in place; returns whether the updates are the first histories afterwards.
+
+        Otherwise the gradients are overwritten by the updates.
 
         weights, gradients: lists of tensors, for parameters with the same rate and decay
         histories: a list of such lists; rate: learning rate; decay: weight decay
         scale: factor of the gradients, applied before the decay is added
-        The gradients are overwritten.
         """
         if scale != 1:
             torch._foreach_mul_(gradients, scale)
@@ -84,7 +85,7 @@ class Rule:
             torch._foreach_add_(gradients, torch._foreach_sign(weights), alpha=decay)
         self.update(gradients, histories, rate, iteration)
         torch._foreach_sub_(weights, gradients)
-        return gradients
+        return False
 
     def update(self, gradients, histories, rate, iteration):
         """Replace the gradients, after scale and decay, by the updates, and update the histories, in place."""
@@ -116,7 +117,7 @@ class SGD(Rule):
             is_first_step=False,
             grad_scale=None if scale == 1 else torch.tensor(1 / scale, device=weights[0].device),
         )
-        return history
+        return True
 
     def update(self, gradients, histories, rate, iteration):
         (history,) = histories

@@ -6,6 +6,7 @@ These are V1 layers (2014), `input` fields of nets, transformation fields of dat
 from . import glog
 from .errors import CaffeError, check
 from .proto import caffe_pb2
+from .updates import RULES
 
 V1 = caffe_pb2.V1LayerParameter
 
@@ -115,7 +116,6 @@ def upgrade_solver(solver):
     """Replace the enum solver_type by `type` in place and return the message. Raises CaffeError if both are given."""
     if solver.HasField("solver_type"):
         check(not solver.HasField("type"), "solver: both solver_type and type are given; use type")
-        names = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
-        solver.type = names[solver.solver_type]
+        solver.type = tuple(RULES)[solver.solver_type]
         solver.ClearField("solver_type")
     return solver

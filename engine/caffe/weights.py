@@ -8,16 +8,6 @@ from .errors import check
 from .proto import caffe_pb2
 
 
-def parameters(node):
-    """The parameter blobs of a Node as a list of Blob, whether or not its layer works on tensors."""
-    return list(list.__iter__(node.layer.blobs))
-
-
-def put(blob, array):
-    """Set a blob's data to a copy of an array with as many elements."""
-    blob.put(torch.from_numpy(np.array(array, dtype=np.float32).reshape(blob.shape)))
-
-
 def copy_from(net, path):
     """Copy the weights of the layers in a file to the layers of the same names in a net; ignore other layers.
 
@@ -30,7 +20,7 @@ def restore(net, path):
     """Like copy_from, for a snapshot: raises CaffeError also if a layer with parameters is missing in the file."""
     layers = model_file.read(path)
     stored = {name for name, _ in layers}
-    missing = [node.name for node in net.nodes if parameters(node) and node.name not in stored]
+    missing = [node.name for node in net.nodes if node.layer.blobs and node.name not in stored]
     check(not missing, f"{path}: has no layer {missing[0] if missing else ''!r}; weights of another net, or cut short")
     copy_layers(net, path, layers)
 
@@ -46,7 +36,7 @@ def copy_layers(net, path, layers):
         if node is None:
             glog.info(f"Ignoring source layer {name}")
             continue
-        blobs = parameters(node)
+        blobs = node.layer.blobs
         if not arrays and not blobs:
             continue
         # HDF5 files store a shared blob only at its owner, so the last blobs of other layers may be missing.
@@ -67,7 +57,7 @@ def copy_layers(net, path, layers):
             )
             pairs.append((blob, array))
     for blob, array in pairs:
-        put(blob, array)
+        blob.put(torch.from_numpy(np.array(array, dtype=np.float32).reshape(blob.shape)))
 
 
 def share_with(net, other):
@@ -81,7 +71,7 @@ def share_with(net, other):
         if node is None:
             glog.info(f"Ignoring source layer {source.name}")
             continue
-        blobs, theirs = parameters(node), parameters(source)
+        blobs, theirs = node.layer.blobs, source.layer.blobs
         check(
             len(blobs) == len(theirs),
             f"layer {source.name!r}: {len(theirs)} parameter blobs in the net to share with, {len(blobs)} in this one",
@@ -102,14 +92,17 @@ def array_of(memory, shape):
 
 def write(net, path, with_diff=False):
     """Write a net's layers and parameters, with_diff also their diffs, as binary .caffemodel. Raises OSError."""
-    parts = [caffe_pb2.NetParameter(name=net.name).SerializeToString()]
-    for node in net.nodes:
-        blobs = [
-            wire.BlobParts(array_of(b.data_memory, b.shape), array_of(b.diff_memory, b.shape) if with_diff else None)
-            for b in parameters(node)
-        ]
-        parts += wire.nested(wire.NET_LAYER, node.param.SerializeToString(), wire.LAYER_BLOBS, blobs)
-    wire.write_parts(path, parts)
+
+    def parts():
+        yield caffe_pb2.NetParameter(name=net.name).SerializeToString()
+        for node in net.nodes:
+            layer = [node.param.SerializeToString()]
+            for blob in node.layer.blobs:
+                memories = [blob.data_memory] + [blob.diff_memory] * with_diff
+                layer += wire.blob_field(wire.LAYER_BLOBS, *(array_of(memory, blob.shape) for memory in memories))
+            yield from wire.nested(wire.NET_LAYER, layer)
+
+    wire.write_parts(path, parts())
 
 
 def write_hdf5(net, path, with_diff=False):
@@ -124,7 +117,7 @@ def write_hdf5(net, path, with_diff=False):
             group = file.create_group(group_name)
             for node in net.nodes:
                 layer = group.create_group(node.name)
-                for index, blob in enumerate(parameters(node)):
+                for index, blob in enumerate(node.layer.blobs):
                     if owners.get(id(blob.data_memory)) is blob:
                         memory = blob.data_memory if group_name == "data" else blob.diff_memory
                         layer.create_dataset(str(index), data=array_of(memory, blob.shape))
@@ -132,11 +125,6 @@ def write_hdf5(net, path, with_diff=False):
     hdf5.write(path, fill)
 
 
-def save(net, path):
-    """Write a net's parameters as binary .caffemodel, completely or not at all. Raises CaffeError."""
-    durable.write_files([(path, lambda partial: write(net, partial))])
-
-
-def save_hdf5(net, path):
-    """Write a net's parameters as HDF5, completely or not at all. Raises CaffeError."""
-    durable.write_files([(path, lambda partial: write_hdf5(net, partial))])
+def save(net, path, hdf5_file=False):
+    """Write a net's parameters as binary .caffemodel or HDF5, completely or not at all. Raises CaffeError."""
+    durable.write_files([(path, lambda partial: (write_hdf5 if hdf5_file else write)(net, partial))])

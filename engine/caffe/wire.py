@@ -120,6 +120,14 @@ def open_bytes(path):
         raise CaffeError(f"{path}: {getattr(error, 'strerror', error)}")
 
 
+def read_blob_file(path):
+    """The data of the BlobProto in a binary file, a float32 array. Raises CaffeError."""
+    try:
+        return read_blob(open_bytes(path)).astype(np.float32)
+    except Malformed:
+        raise CaffeError(f"{path}: not a BlobProto, or a damaged one")
+
+
 def read_weights(path):
     """The layers in a binary .caffemodel: list of (name, list of arrays). Raises CaffeError."""
     data = open_bytes(path)
@@ -167,34 +175,24 @@ def key(number):
     return varint(number << 3 | BYTES)
 
 
-class BlobParts:
-    """An encoded BlobProto: `parts`, a list of bytes and memoryviews of the arrays; `size`, their total in bytes."""
-
-    def __init__(self, data, diff=None):
-        shape = caffe_pb2.BlobShape(dim=data.shape).SerializeToString()
-        self.parts = [key(BLOB["shape"]), varint(len(shape)), shape]
-        for name, array in (("data", data), ("diff", diff)):
-            if array is not None and array.size:
-                array = np.ascontiguousarray(array, "<f4")
-                self.parts += [key(BLOB[name]), varint(array.nbytes), array.reshape(-1).view(np.uint8).data]
-        self.size = sum(len(part) for part in self.parts)
-
-    def field(self, number):
-        """The parts of field `number` that contains the blob."""
-        return [key(number), varint(self.size), *self.parts]
+def blob_field(number, data, diff=None):
+    """The parts, bytes and memoryviews, of field `number` that contains a BlobProto of one array or two."""
+    shape = caffe_pb2.BlobShape(dim=data.shape).SerializeToString()
+    parts = [key(BLOB["shape"]), varint(len(shape)), shape]
+    for name, array in (("data", data), ("diff", diff)):
+        if array is not None and array.size:
+            array = np.ascontiguousarray(array, "<f4")
+            parts += [key(BLOB[name]), varint(array.nbytes), array.reshape(-1).view(np.uint8).data]
+    return nested(number, parts)
 
 
-def nested(number, head, blobs_number, blobs):
-    """The parts of field `number` that contains a message.
-
-    head: the serialised fields of the message other than blobs; blobs: list of BlobParts; blobs_number: their field
-    """
-    inner = [head] + [part for blob in blobs for part in blob.field(blobs_number)]
-    return [key(number), varint(sum(map(len, inner))), *inner]
+def nested(number, parts):
+    """The parts of field `number` that contains a message with the given parts."""
+    return [key(number), varint(sum(map(len, parts))), *parts]
 
 
 def write_parts(path, parts):
-    """Write bytes and memoryviews to a file. Raises OSError."""
+    """Write an iterable of bytes and memoryviews to a file. Raises OSError."""
     with open(path, "wb") as file:
         for part in parts:
             file.write(part)

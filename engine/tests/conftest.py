@@ -1,3 +1,17 @@
-"""The fixture of the real Caffe beside the engine."""
+"""The fixtures of the engine's tests."""
 
+import caffe
+import pytest
 from parity import bvlc  # noqa: F401
+from tiny import program  # noqa: F401
+
+
+@pytest.fixture(autouse=True)
+def settings_of_the_process():
+    """Every test begins with the default settings."""
+    yield
+    caffe.set_precision("float32")
+    caffe.set_shard("records")
+    caffe.set_decoded_budget(None)
+    caffe.set_solver_count(1)
+    caffe.set_solver_rank(0)

@@ -1,278 +1,194 @@
-"""Random cases of layer types: prototxts and inputs, chosen by hypothesis. More are in shape_and_loss_cases."""
+"""Cases of layer types, each a layer with its inputs, which test_layers.py computes in both engines."""
 
 import numpy as np
-from hypothesis import strategies as st
 
 CASES = {}
+rng = np.random.default_rng(0)
 
 
-def case(*names):
-    def add(function):
-        for name in names:
-            CASES[name] = function
-        return function
-
-    return add
+def normal(*shape, scale=1.0, shift=0.0):
+    return (rng.normal(scale=scale, size=shape) + shift).astype(np.float32)
 
 
-class Draw:
-    """Draws shapes, choices and arrays for one case."""
+def labels(classes, *shape):
+    return rng.integers(0, classes, shape).astype(np.float32)
 
-    def __init__(self, draw):
-        self.draw = draw
-        self.rng = np.random.default_rng(draw(st.integers(0, 2**31), label="seed"))
 
-    def whole(self, low, high):
-        return self.draw(st.integers(low, high))
-
-    def one_of(self, *values):
-        return self.draw(st.sampled_from(values))
-
-    def number(self, low, high):
-        return self.whole(int(low * 1000), int(high * 1000)) / 1000
-
-    def shape(self, axes=4, low=1, high=6):
-        return tuple(self.whole(low, high) for _ in range(axes))
-
-    def normal(self, *shape, scale=1.0):
-        return self.rng.normal(scale=scale, size=shape).astype(np.float32)
-
-    def labels(self, classes, *shape):
-        return self.rng.integers(0, classes, shape).astype(np.float32)
+def uniform(*shape):
+    return rng.uniform(0.05, 1, shape).astype(np.float32)
 
 
 class Case:
-    """layers: text of the layers after the Inputs; inputs: name -> array; what else the comparison needs."""
+    """text: prototxt; inputs: name -> array; the rest is what the comparison needs.
 
-    def __init__(self, layers, inputs, phase=1, passes=1, random_params=0.5, backward=True, forced=True):
-        self.layers, self.inputs, self.phase, self.passes = layers, inputs, phase, passes
-        self.random_params, self.backward, self.forced = random_params, backward, forced
+    phase: 0 TRAIN, 1 TEST; passes: forward passes; backward: whether there is a gradient; random: scale of parameters
+    """
 
-    def text(self):
-        lines = ["force_backward: true" if self.backward and self.forced else ""]
-        for name, array in self.inputs.items():
+    def __init__(self, layers, inputs, phase=1, passes=1, backward=True, forced=True, random=0.5):
+        self.inputs, self.phase, self.passes, self.backward, self.random = inputs, phase, passes, backward, random
+        lines = ["force_backward: true" if backward and forced else ""]
+        for name, array in inputs.items():
             dims = " ".join(f"dim: {size}" for size in array.shape)
             lines.append(f'layer {{ name: "{name}" type: "Input" top: "{name}" input_param {{ shape {{ {dims} }} }} }}')
-        return "\n".join([*lines, self.layers])
+        self.text = "\n".join([*lines, layers])
 
 
-def layer(kind, bottoms="x", tops="y", body=""):
-    bottoms = " ".join(f'bottom: "{name}"' for name in bottoms.split())
-    tops = " ".join(f'top: "{name}"' for name in tops.split())
-    return f'layer {{ name: "layer" type: "{kind}" {bottoms} {tops} {body} }}\n'
+def layer(kind, bottoms, tops, body="", name="layer"):
+    blobs = [f'bottom: "{bottom}"' for bottom in bottoms.split()] + [f'top: "{top}"' for top in tops.split()]
+    return f'layer {{ name: "{name}" type: "{kind}" {" ".join(blobs)} {body} }}\n'
 
 
-def neuron(kind, param=None, scale=1.0, shift=0.0):
-    """A case maker of an element-wise layer, alone or in place behind a Power."""
-
-    def make(d):
-        x = d.normal(*d.shape(d.whole(2, 4)), scale=scale) + np.float32(shift)
-        body = param(d) if param else ""
-        if d.one_of(False, True) and kind not in ("AbsVal", "Log", "Power"):
-            first = 'layer { name: "first" type: "Power" bottom: "x" top: "y" power_param { scale: 1.5 } }\n'
-            return Case(first + layer(kind, "y", "y", body), {"x": x})
-        return Case(layer(kind, body=body), {"x": x})
-
-    CASES[kind] = make
+def case(kind, body="", tops="y", before="", bottoms=None, options=None, **inputs):
+    """Add a case of one layer whose bottoms are the inputs; shapes stand for normally distributed numbers."""
+    arrays = {name: normal(*value) if isinstance(value, tuple) else value for name, value in inputs.items()}
+    text = before + layer(kind, " ".join(inputs) if bottoms is None else bottoms, tops, body)
+    CASES[f"{kind} {len(CASES)}"] = Case(text, arrays, **(options or {}))
 
 
-neuron("ReLU", lambda d: f"relu_param {{ negative_slope: {d.one_of(0, 0.1)} }}")
-neuron("PReLU", lambda d: f"prelu_param {{ channel_shared: {d.one_of('true', 'false')} }}")
-neuron("ELU", lambda d: f"elu_param {{ alpha: {d.number(0.1, 2)} }}")
-neuron("Sigmoid")
-neuron("TanH")
-neuron("BNLL")
-neuron("AbsVal")
-neuron("Swish", lambda d: f"swish_param {{ beta: {d.number(0.5, 2)} }}")
-neuron("Clip", lambda d: "clip_param { min: -0.5 max: 0.7 }")
-neuron(
-    "Power",
-    lambda d: (
-        f"power_param {{ power: {d.one_of(0, 1, 2, 0.5, 3)} scale: {d.one_of(0, 1, 0.5)} shift: {d.one_of(0, 1.5)} }}"
-    ),
-    scale=0.3,
-    shift=3,
+def in_place(kind, body="", **inputs):
+    """The same for a layer that overwrites the top of a Power."""
+    case(kind, body, before=layer("Power", "x", "y", "power_param { scale: 1.5 }", "first"), bottoms="y", **inputs)
+
+
+# Element by element -------------------------------------------------------------------------------------------
+for kind, body in {
+    "ReLU": "",
+    "PReLU": "prelu_param { channel_shared: true }",
+    "ELU": "elu_param { alpha: 0.7 }",
+    "Sigmoid": "",
+    "TanH": "",
+    "BNLL": "",
+    "Swish": "swish_param { beta: 1.5 }",
+    "Clip": "clip_param { min: -0.5 max: 0.7 }",
+    "Exp": "exp_param { base: 2 scale: 0.5 shift: -1 }",
+    "Dropout": "dropout_param { dropout_ratio: 0.3 }",
+}.items():
+    case(kind, body, x=(3, 4, 5))
+    in_place(kind, body, x=(2, 3, 4, 5))
+case("ReLU", "relu_param { negative_slope: 0.1 }", x=(2, 7))
+in_place("ReLU", "relu_param { negative_slope: 0.1 }", x=(2, 7))
+case("PReLU", x=(2, 3, 4, 2))
+case("AbsVal", x=(3, 5))
+case("Exp", "exp_param { scale: -0.5 }", x=(3, 5))
+for body in ("power: 2 scale: 0.5 shift: 1.5", "power: 3", "power: 0.5", "power: 0", "scale: 0 shift: 2 power: 3"):
+    case("Power", f"power_param {{ {body} }}", x=normal(3, 5, scale=0.3, shift=3))
+for body in ("", "base: 10 scale: 0.5 shift: 1", "base: 2 shift: 1"):
+    case("Log", f"log_param {{ {body} }}", x=normal(3, 5, scale=0.2, shift=2))
+case("Threshold", "threshold_param { threshold: 0.3 }", x=(3, 5), options={"backward": False})
+
+# Windows ------------------------------------------------------------------------------------------------------
+for body, channels, outputs, size in (
+    ("kernel_size: 3 stride: 2 pad: 1", 3, 4, (7, 8)),
+    ("kernel_size: 3 dilation: 2 bias_term: false", 2, 3, (9, 7)),
+    ("kernel_h: 1 kernel_w: 4 stride_h: 1 stride_w: 3 pad_h: 0 pad_w: 2", 2, 2, (5, 9)),
+    ("kernel_size: 2 group: 3", 6, 3, (5, 4)),
+    ("kernel_size: 3 pad: 1 group: 2", 64, 48, (8, 8)),
+    ("kernel_size: 1 group: 3 stride: 2", 24, 96, (9, 5)),
+    ("kernel_size: 3 group: 5", 5, 5, (6, 6)),
+    ("kernel_size: 11 stride: 4", 3, 16, (27, 31)),
+    ("kernel_size: 3 pad: 1", 3, 3, (8,)),
+    ("kernel_size: 2 pad: 1 stride: 2", 2, 2, (3, 4, 5)),
+):
+    body = f"convolution_param {{ num_output: {outputs} {body} }}"
+    case("Convolution", body, x=(2, channels, *size), options={"random": 0.2})
+case("Convolution", "convolution_param { num_output: 3 kernel_size: 2 }", tops="y w", x=(2, 3, 4, 5), z=(2, 3, 4, 5))
+case("Convolution", "convolution_param { num_output: 3 kernel_size: 2 axis: 2 }", x=(2, 2, 4, 5, 6))
+case("Deconvolution", "convolution_param { num_output: 4 kernel_size: 4 stride: 2 pad: 1 group: 2 }", x=(2, 6, 4, 5))
+case("Deconvolution", "convolution_param { num_output: 3 kernel_size: 3 dilation: 2 bias_term: false }", x=(2, 2, 4, 3))
+for body in (
+    "kernel_size: 3 stride: 2",
+    "kernel_size: 3 stride: 2 pad: 1",
+    "kernel_size: 4 stride: 3 pad: 3",
+    "kernel_h: 2 kernel_w: 3 stride_h: 1 stride_w: 3 pad_h: 0 pad_w: 1",
+    "kernel_size: 3 stride: 2 round_mode: FLOOR",
+    "global_pooling: true",
+):
+    for kind in ("MAX", "AVE"):
+        case("Pooling", f"pooling_param {{ pool: {kind} {body} }}", x=(2, 3, 8, 9))
+    case("Pooling", f"pooling_param {{ {body} }}", tops="y places", x=(2, 2, 7, 6))
+
+# Products, normalisation, broadcasts --------------------------------------------------------------------------
+case("InnerProduct", "inner_product_param { num_output: 4 }", x=(3, 2, 5))
+case("InnerProduct", "inner_product_param { num_output: 3 axis: -1 transpose: true bias_term: false }", x=(3, 2, 5))
+case("Embed", "embed_param { num_output: 3 input_dim: 5 }", x=labels(5, 2, 4), options={"forced": False})
+case("LRN", "lrn_param { local_size: 5 alpha: 1.5 beta: 0.75 k: 2 }", x=(2, 6, 4, 5))
+case("LRN", "lrn_param { local_size: 3 alpha: 0.7 beta: 0.5 norm_region: WITHIN_CHANNEL }", x=(2, 3, 4, 5))
+for shape in ((4, 3), (3, 4, 3, 5)):
+    for phase in (0, 1):  # two passes in TRAIN: the second one's running statistics are means of two
+        options = {"phase": phase, "passes": 2 - phase, "random": 0}
+        case("BatchNorm", x=normal(*shape, shift=1), options=options)
+scale = layer("Scale", "y", "y", "scale_param { bias_term: true }", "scale")
+CASES["BatchNorm, Scale in place"] = Case(layer("BatchNorm", "x", "y") + scale, {"x": normal(3, 4, 5)}, 0, random=0)
+for body in ("", "across_channels: true", "normalize_variance: false"):
+    case("MVN", f"mvn_param {{ {body} }}", x=(2, 3, 4, 5))
+for kind, body in (("Scale", "bias_term: true"), ("Bias", "")):
+    for axes, small in (("axis: 1", (3, 4)), ("axis: 0", (2,)), ("axis: -1", (5,)), ("axis: 1", ())):
+        case(kind, f"{kind.lower()}_param {{ {axes} {body} }}", x=(2, 3, 4, 5), z=normal(*small))
+        case(kind, f"{kind.lower()}_param {{ {axes} num_axes: {len(small)} {body} }}", x=(2, 3, 4, 5))
+    in_place(kind, f"{kind.lower()}_param {{ num_axes: -1 {body} }}", x=(2, 3, 4))
+
+# Combinations and shapes --------------------------------------------------------------------------------------
+for body in ("operation: PROD", "coeff: 2 coeff: -1.5 coeff: 1", "operation: SUM", "operation: MAX"):
+    case("Eltwise", f"eltwise_param {{ {body} }}", x=(2, 3, 4), z=(2, 3, 4), w=(2, 3, 4))
+ties = {name: np.round(normal(3, 4)) for name in "xzw"}
+case("Eltwise", "eltwise_param { operation: MAX }", **ties)
+case("Concat", x=(2, 3, 4), z=(2, 1, 4), w=(2, 2, 4))
+case("Concat", "concat_param { axis: -1 }", x=(2, 3), z=(2, 4))
+case("Concat", "concat_param { concat_dim: 0 }", x=(2, 3), z=(1, 3))
+case("Slice", "slice_param { axis: 1 slice_point: 1 slice_point: 4 }", tops="y w v", x=(2, 6, 2))
+case("Slice", "slice_param { slice_dim: 0 }", tops="y w", x=(4, 3))
+for dims, extra, shape in (
+    ("dim: 0 dim: -1", "", (2, 3, 4)),
+    ("dim: 6 dim: 4 dim: 1", "", (2, 3, 4)),
+    ("dim: -1", "axis: 1", (2, 3, 4)),
+    ("dim: 1 dim: -1", "axis: 1 num_axes: 1", (2, 3, 4)),
+    ("dim: 1", "axis: 0 num_axes: 0", (2, 3, 4)),
+    ("dim: 2 dim: 6 dim: 0 dim: 0", "", (4, 3, 2, 5)),
+):
+    case("Reshape", f"reshape_param {{ shape {{ {dims} }} {extra} }}", x=shape)
+case("Flatten", x=(2, 3, 4, 2))
+case("Flatten", "flatten_param { axis: 0 end_axis: 1 }", x=(2, 3, 4))
+case("Tile", "tile_param { axis: 1 tiles: 3 }", x=(2, 3, 4, 5))
+case("Tile", "tile_param { axis: -1 tiles: 2 }", x=(2, 3))
+case("Crop", "crop_param { axis: 1 offset: 1 offset: 0 offset: 2 }", x=(2, 5, 6, 7), z=(2, 3, 4, 5))
+case("Crop", "crop_param { axis: 2 offset: 1 }", x=(2, 3, 5, 6), z=(2, 3, 4, 4))
+case("Silence", tops="", before=layer("Power", "x", "y", name="first"), bottoms="y z", x=(2, 3), z=(2,))
+for body in ("SUM axis: 1", "ASUM", "SUMSQ axis: 2 coeff: -0.5", "MEAN axis: -1 coeff: 3"):
+    case("Reduction", f"reduction_param {{ operation: {body} }}", x=(2, 3, 4))
+for body in ("", "top_k: 2 out_max_val: true", "top_k: 2 axis: 1", "axis: -1 out_max_val: true"):
+    case("ArgMax", f"argmax_param {{ {body} }}", x=np.round(normal(2, 3, 4, 2)), options={"backward": False})
+case("Softmax", x=normal(2, 4, 3, scale=3))
+case("Softmax", "softmax_param { axis: -1 }", x=normal(2, 3, 4, scale=3))
+case("DummyData", 'dummy_data_param { data_filler { type: "constant" value: 0.3 } shape { dim: 2 dim: 3 } }')
+case("Parameter", "parameter_param { shape { dim: 3 dim: 2 } }")
+
+# Losses -------------------------------------------------------------------------------------------------------
+SCORES_ONLY = " propagate_down: true propagate_down: false"
+NORMALISATIONS = (
+    "",
+    "normalize: false",
+    "normalization: FULL",
+    "normalization: NONE ignore_label: 1",
+    "ignore_label: 1",
 )
-neuron(
-    "Exp", lambda d: f"exp_param {{ base: {d.one_of(-1, 2, 3.5)} scale: {d.number(-1, 1)} shift: {d.number(-1, 1)} }}"
-)
-neuron(
-    "Log",
-    lambda d: f"log_param {{ base: {d.one_of(-1, 2, 10)} scale: {d.number(0.5, 1)} shift: 1 }}",
-    scale=0.2,
-    shift=2,
-)
-
-
-@case("Threshold")
-def threshold(d):
-    body = f"threshold_param {{ threshold: {d.number(-1, 1)} }}"
-    return Case(layer("Threshold", body=body), {"x": d.normal(*d.shape())}, backward=False)
-
-
-@case("Dropout in TEST")
-def dropout(d):
-    return Case(layer("Dropout", body="dropout_param { dropout_ratio: 0.3 }"), {"x": d.normal(*d.shape())})
-
-
-def windows(d, kernel="kernel_size", dilated=False):
-    """Kernel, stride, pad and maybe dilation, together or per axis, and a map they fit.
-
-    No stride above the kernel: BVLC Caffe's pooling then writes outside its memory.
-    """
-    if d.one_of(False, True):
-        high, wide = d.whole(1, 4), d.whole(1, 4)
-        text = f"kernel_h: {high} kernel_w: {wide}"
-        stride = f" stride_h: {d.whole(1, min(high, 3))} stride_w: {d.whole(1, min(wide, 3))}"
-        pad = f" pad_h: {d.whole(0, high - 1)} pad_w: {d.whole(0, wide - 1)}"
-    else:
-        high = wide = d.whole(1, 4)
-        text, stride, pad = f"{kernel}: {high}", f" stride: {d.whole(1, min(high, 3))}", f" pad: {d.whole(0, high - 1)}"
-    dilation = d.one_of(1, 1, 2) if dilated else 1
-    if dilation > 1:
-        text += f" dilation: {dilation}"
-    spans = [dilation * (size - 1) + 1 for size in (high, wide)]
-    return text + stride + pad, [span + d.whole(0, 6) for span in spans]
-
-
-@case("Convolution")
-def convolution(d):
-    body, sizes = windows(d, dilated=True)
-    group = d.one_of(1, 1, 2, 3)
-    inputs, outputs = group * d.whole(1, 4), group * d.whole(1, 4)
-    bias = d.one_of("", " bias_term: false")
-    body = f"convolution_param {{ num_output: {outputs} group: {group} {body}{bias} }}"
-    return Case(layer("Convolution", body=body), {"x": d.normal(d.whole(1, 3), inputs, *sizes)})
-
-
-@case("Convolution of wide groups")
-def wide_groups(d):
-    """Enough work per group for every algorithm of grouped convolutions."""
-    group, width, size = d.whole(2, 3), d.one_of(8, 32), d.whole(5, 9)
-    body = (
-        f"convolution_param {{ num_output: {group * width} group: {group} kernel_size: {d.one_of(1, 3)} "
-        f"pad: {d.whole(0, 1)} stride: {d.whole(1, 2)} }}"
-    )
-    x = d.normal(d.whole(1, 4), group * width, size, size)
-    return Case(layer("Convolution", body=body), {"x": x}, random_params=0.1)
-
-
-@case("Convolution of sequences")
-def sequences(d):
-    body = f"convolution_param {{ num_output: 3 kernel_size: {d.whole(1, 3)} pad: {d.whole(0, 1)} }}"
-    return Case(layer("Convolution", body=body), {"x": d.normal(2, 3, d.whole(3, 8))})
-
-
-@case("Convolution of volumes")
-def volumes(d):
-    sizes = [d.whole(3, 5) for _ in range(3)]
-    window = f"kernel_size: {d.whole(1, 3)} pad: {d.whole(0, 1)} stride: {d.whole(1, 2)}"
-    body = f"convolution_param {{ num_output: 2 {window} }}"
-    return Case(layer("Convolution", body=body), {"x": d.normal(2, 2, *sizes)})
-
-
-@case("Convolution of two inputs")
-def two_inputs(d):
-    shape = d.shape(low=3)
-    body = "convolution_param { num_output: 3 kernel_size: 2 }"
-    return Case(layer("Convolution", "x z", "y w", body), {"x": d.normal(*shape), "z": d.normal(*shape)})
-
-
-@case("Deconvolution")
-def deconvolution(d):
-    body, sizes = windows(d, dilated=True)
-    group = d.one_of(1, 2)
-    body = f"convolution_param {{ num_output: {group * d.whole(1, 3)} group: {group} {body} }}"
-    x = d.normal(d.whole(1, 2), group * d.whole(1, 3), *[size + 2 for size in sizes])
-    return Case(layer("Deconvolution", body=body), {"x": x})
-
-
-@case("Pooling")
-def pooling(d):
-    body, sizes = windows(d)
-    kind, mode = d.one_of("MAX", "AVE"), d.one_of("", " round_mode: FLOOR")
-    x = d.normal(*d.shape(2, 1, 3), *sizes)
-    return Case(layer("Pooling", body=f"pooling_param {{ pool: {kind} {body}{mode} }}"), {"x": x})
-
-
-@case("Pooling of whole maps")
-def whole_maps(d):
-    kind = d.one_of("MAX", "AVE")
-    body = f"pooling_param {{ pool: {kind} global_pooling: true }}"
-    return Case(layer("Pooling", body=body), {"x": d.normal(*d.shape())})
-
-
-@case("Pooling with places")
-def places(d):
-    body, sizes = windows(d)
-    x = d.normal(*d.shape(2, 1, 3), *sizes)
-    return Case(layer("Pooling", "x", "y places", f"pooling_param {{ {body} }}"), {"x": x})
-
-
-@case("InnerProduct")
-def inner_product(d):
-    shape = d.shape(d.whole(2, 4))
-    axis = d.one_of(1, len(shape) - 1, -1)
-    body = f"num_output: {d.whole(1, 5)} axis: {axis} transpose: {d.one_of('true', 'false')} "
-    body += f"bias_term: {d.one_of('true', 'false')}"
-    return Case(layer("InnerProduct", body=f"inner_product_param {{ {body} }}"), {"x": d.normal(*shape)})
-
-
-@case("Embed")
-def embed(d):
-    body = f"embed_param {{ num_output: 3 input_dim: 5 bias_term: {d.one_of('true', 'false')} }}"
-    return Case(layer("Embed", body=body), {"x": d.labels(5, *d.shape(2))}, forced=False)
-
-
-@case("LRN")
-def lrn(d):
-    region = d.one_of("ACROSS_CHANNELS", "WITHIN_CHANNEL")
-    body = f"local_size: {d.one_of(3, 5)} alpha: {d.number(0.1, 2)} beta: {d.number(0.3, 1)} norm_region: {region}"
-    k = f" k: {d.number(1, 2)}" if region == "ACROSS_CHANNELS" else ""
-    return Case(layer("LRN", body=f"lrn_param {{ {body}{k} }}"), {"x": d.normal(*d.shape(4, 2, 7))})
-
-
-@case("BatchNorm")
-def batch_norm(d):
-    phase = d.whole(0, 1)
-    # Two passes in TRAIN: the second one's running statistics are means of two.
-    shape = d.shape(d.one_of(2, 4), 3, 5)
-    return Case(layer("BatchNorm"), {"x": d.normal(*shape) + 1}, phase=phase, passes=2 - phase, random_params=0)
-
-
-@case("BatchNorm with Scale in place")
-def batch_norm_scale(d):
-    text = layer("BatchNorm") + layer("Scale", "y", "y", "scale_param { bias_term: true }").replace(
-        '"layer"', '"scale"'
-    )
-    return Case(text, {"x": d.normal(*d.shape(4, 3, 5))}, phase=0, random_params=0)
-
-
-@case("MVN")
-def mvn(d):
-    body = f"normalize_variance: {d.one_of('true', 'false')} across_channels: {d.one_of('true', 'false')}"
-    return Case(layer("MVN", body=f"mvn_param {{ {body} }}"), {"x": d.normal(*d.shape(4, 2, 5))})
-
-
-def affine(kind, param, extra=lambda d: ""):
-    def make(d):
-        shape = d.shape()
-        axis, axes = d.whole(0, 3), d.whole(0, 3)
-        if d.one_of(False, True):
-            small = shape[axis : axis + axes]
-            body = f"{param} {{ axis: {axis} {extra(d)} }}"
-            z = d.normal(*small) if small else d.normal(1).reshape(())
-            return Case(layer(kind, "x z", "y", body), {"x": d.normal(*shape), "z": z})
-        axes = min(axes, 4 - axis) if axes else -1
-        in_place = d.one_of("y", "x2")
-        first = 'layer { name: "first" type: "Power" bottom: "x" top: "x2" power_param { scale: 1.5 } }\n'
-        return Case(
-            first + layer(kind, "x2", in_place, f"{param} {{ axis: {axis} num_axes: {axes} {extra(d)} }}"),
-            {"x": d.normal(*shape)},
-        )
-
-    CASES[kind] = make
-
-
-affine("Scale", "scale_param", lambda d: f"bias_term: {d.one_of('true', 'false')}")
-affine("Bias", "bias_param")
+for body in NORMALISATIONS:
+    loss = f"loss_param {{ {body} }} loss_weight: 2.5 {SCORES_ONLY}"
+    case("SoftmaxWithLoss", loss, x=normal(4, 3, scale=2), t=labels(3, 4))
+    case("SigmoidCrossEntropyLoss", loss, x=normal(4, 3, scale=3), t=labels(2, 4, 3))
+case("SoftmaxWithLoss", f"softmax_param {{ axis: 2 }} {SCORES_ONLY}", x=(2, 3, 4, 5), t=labels(4, 2, 3, 5))
+case("SigmoidCrossEntropyLoss", SCORES_ONLY, x=(3, 2, 4), t=uniform(3, 2, 4))
+case("EuclideanLoss", "loss_weight: 1.5", x=(4, 3), t=(4, 3))
+for body in ("L1", "L2"):
+    case("HingeLoss", f"hinge_loss_param {{ norm: {body} }} {SCORES_ONLY}", x=(5, 4), t=labels(4, 5))
+for body in ("margin: 1.5", "margin: 2 legacy_version: true"):
+    body = f"contrastive_loss_param {{ {body} }} propagate_down: true {SCORES_ONLY}"
+    case("ContrastiveLoss", body, x=(6, 3), z=(6, 3), t=labels(2, 6))
+bias = layer("Bias", "x", "b", name="first")
+for body in ("", "ignore_label: 1 normalization: VALID"):
+    body = f"loss_param {{ {body} }} {SCORES_ONLY} propagate_down: false"
+    inputs = {"x": normal(4, 3, scale=2), "t": labels(3, 4), "h": uniform(1, 1, 3, 3)}
+    case("InfogainLoss", body, before=bias, bottoms="b t h", options={"forced": False}, **inputs)
+case("MultinomialLogisticLoss", SCORES_ONLY, x=uniform(5, 4), t=labels(4, 5))
+for tops, body in (("y", "top_k: 2"), ("y each", "ignore_label: 1"), ("y each", "axis: -1")):
+    x, t = (normal(4, 3, 2), labels(3, 4, 2)) if "axis" not in body else (np.round(normal(4, 2, 3)), labels(3, 4, 2))
+    case("Accuracy", f"accuracy_param {{ {body} }}", tops=tops, x=x, t=t, options={"backward": False})

@@ -31,6 +31,7 @@ class Recorder(TorchDispatchMode):
             self.operations.append((operation, arguments, options or {}, result))
         return result
 
+    @torch.no_grad()
     def replay(self):
         for operation, arguments, options, recorded in self.operations:
             again = operation(*arguments, **options)

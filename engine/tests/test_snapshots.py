@@ -1,72 +1,162 @@
 """Snapshots are whole whatever happens: kills at any point, full disks, leftovers, diverged weights."""
 
+import builtins
+import os
 import pathlib
 import resource
+import shutil
+import signal
 import subprocess
-import sys
 
 import caffe
 import h5py
 import numpy as np
 import pytest
-from caffe import durable, snapshot
+import torch
+from caffe import durable, hdf5, snapshot, wire
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
-from tiny import NET, OURS, SHORT, THEIRS, environment, needs_bvlc, run, write
+from tiny import HDF5, NET, OURS, SHORT, THEIRS, environment, needs_bvlc, run, write
 
 WITHOUT_PREFIX = SHORT.replace('snapshot: 2 snapshot_prefix: "tiny"', "")
-HDF5 = "snapshot_format: HDF5\n"
+TRAIN = ["train", "-solver", "solver.prototxt"]
 
 
+class Killer:
+    """Counts the points of writing a snapshot that pass, and kills this process at number `point`."""
+
+    def __init__(self, point, report):
+        self.point, self.passed, self.report, self.active = point, 0, report, False
+
+    def strikes(self, what):
+        self.passed += self.active
+        if not self.active or self.passed != self.point:
+            return False
+        os.write(self.report, what.encode())
+        return True
+
+    def at(self, what):
+        if self.strikes(what):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def wrap(self, name):
+        """Let os.`name` be a point before and a point after."""
+        original = getattr(os, name)
+
+        def wrapped(*arguments):
+            self.at(f"before {name}")
+            original(*arguments)
+            self.at(f"after {name}")
+
+        setattr(os, name, wrapped)
+
+    def open(self, path, mode="r"):
+        """The function open, whose files write only half of what they are given where the killer strikes."""
+        file = builtins.open(path, mode, buffering=0 if "w" in mode else -1)
+        if "w" not in mode:
+            return file
+        killer = self
+
+        class File:
+            __enter__, __exit__ = (lambda self: self), (lambda self, *_: file.close())
+
+            def write(self, data):
+                if killer.strikes("half of a write"):
+                    file.write(bytes(data)[: len(data) // 2])
+                    os.kill(os.getpid(), signal.SIGKILL)
+                file.write(data)
+
+        return File()
+
+
+def train_in_child(state=None, killer=None):
+    """Train in a child process to the end, or until the killer strikes in the snapshot of iteration 4; its status."""
+    child = os.fork()
+    if child == 0:
+        try:
+            torch.set_num_threads(1)  # threads do not survive a fork
+            os.fsync = lambda descriptor: None  # what a killed process has written, the system keeps
+            solver = caffe.get_solver("solver.prototxt")
+            if killer is not None:
+                wire.open = hdf5.open = killer.open
+                killer.wrap("fsync")
+                killer.wrap("replace")
+                solver.action = lambda: setattr(killer, "active", solver.iter == 4)
+            solver.solve(state)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitpid(child, 0)[1]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("more", ("", HDF5), ids=("binary", "HDF5"))
-def test_a_kill_at_any_point_of_writing_leaves_a_whole_snapshot(more, tmp_path):
+def test_a_kill_at_any_point_of_writing_leaves_a_whole_snapshot(more, tmp_path, monkeypatch):
     """The older pair or the newer one, from which training ends with the weights of an undisturbed one."""
-    (tmp_path / "start").mkdir()
-    write(tmp_path / "start", SHORT + more)
-    script = pathlib.Path(__file__).with_name("snapshot_kills.py")
-    done = subprocess.run(
-        [sys.executable, script, tmp_path / "start"],
-        **{"capture_output": True, "text": True, "cwd": tmp_path, "env": environment(GLOG_minloglevel="2")},
-    )
-    assert done.returncode == 0, done.stderr
-    points = [line.split("\t") for line in done.stdout.splitlines()]
-    kinds = {what for what, _ in points}
-    assert kinds == {"half of a write", "before fsync", "after fsync", "before replace", "after replace"}
+
+    def begin(name):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, SHORT + more)
+        monkeypatch.chdir(tmp_path / name)
+
+    begin("undisturbed")
+    assert train_in_child() == 0
+    (whole,) = (path.read_bytes() for path in pathlib.Path().glob("tiny_iter_6.caffemodel*"))
+    points, iterations = set(), set()
+    for point in range(1, 1000):
+        begin(str(point))
+        read, report = os.pipe()
+        status = train_in_child(killer=Killer(point, report))
+        os.close(report)
+        with os.fdopen(read) as pipe:
+            what = pipe.read()
+        if not what:
+            assert status == 0
+            break
+        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        passed_over = []
+        newest = snapshot.newest("tiny", passed_over)
+        assert newest is not None and not passed_over, what
+        assert train_in_child(newest) == 0
+        (resumed,) = (path.read_bytes() for path in pathlib.Path().glob("tiny_iter_6.caffemodel*"))
+        assert resumed == whole and not list(pathlib.Path().glob(".*partial")), what
+        points.add(what)
+        iterations.add(int(newest.split("_")[2].split(".")[0]))
+        shutil.rmtree(tmp_path / str(point))
+    assert points == {"half of a write", "before fsync", "after fsync", "before replace", "after replace"}
     # Kills before the state had its name leave the older pair, later ones the newer.
-    assert {iteration for _, iteration in points} == {"2", "4"} and len(points) > 10
+    assert iterations == {2, 4} and point > 10
 
 
 @pytest.mark.parametrize("more", ("", HDF5), ids=("binary", "HDF5"))
-def test_a_full_disk_is_one_line_and_costs_no_older_snapshot(more, tmp_path):
+def test_a_full_disk_is_one_line_and_costs_no_older_snapshot(more, program, tmp_path):
     """As on a real Caffe the training ends. The limit of a file's size stands for the full disk."""
     write(tmp_path, SHORT + more)
-    assert run(OURS, tmp_path, "train", "-solver", "solver.prototxt").returncode == 0
+    assert program(*TRAIN)[0] == 0
+    write(tmp_path, (SHORT + more).replace("max_iter: 6", "max_iter: 9"))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    states = [path.name for path in tmp_path.glob("tiny_iter_6.solverstate*")]
-    (tmp_path / "solver.prototxt").write_text((SHORT + more).replace("max_iter: 6", "max_iter: 9"))
+    (state,) = (path.name for path in tmp_path.glob("tiny_iter_6.solverstate*"))
     done = subprocess.run(
-        [*OURS, "train", "-solver", "solver.prototxt", "-snapshot", states[0]],
+        [*OURS, *TRAIN, "-snapshot", state],
         **{"capture_output": True, "text": True, "cwd": tmp_path, "env": environment(GLOG_minloglevel="2")},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200)),
     )
-    assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert "tiny_iter_8" in line and "File too large" in line and f"the last one is {states[0]}" in line
-    after = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != "solver.prototxt"}
-    assert after == {name: content for name, content in before.items() if name != "solver.prototxt"}
+    assert done.returncode == 1 and "tiny_iter_8" in line and "File too large" in line
+    assert f"the last one is {state}" in line
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_leftovers_of_a_kill_are_swept_by_the_next_start(tmp_path):
-    write(tmp_path, SHORT)
+def test_leftovers_of_a_kill_are_deleted_by_the_next_start(program, tmp_path):
     dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True).stdout.strip()
-    swept = [f".tiny_iter_4.caffemodel.{dead}.partial", f".tiny_iter_4.solverstate.h5.{dead}.partial"]
-    stay = [f".other_iter_4.caffemodel.{dead}.partial", ".tiny_iter_4.caffemodel.1.partial", ".tiny_iter_4.partial"]
-    for name in swept + stay:
+    deleted = {f".tiny_iter_4.caffemodel.{dead}.partial", f".tiny_iter_4.solverstate.h5.{dead}.partial"}
+    stay = {f".other_iter_4.caffemodel.{dead}.partial", ".tiny_iter_4.caffemodel.1.partial", ".tiny_iter_4.partial"}
+    for name in deleted | stay:
         (tmp_path / name).write_bytes(b"x")
-    done = run(OURS, tmp_path, "train", "-solver", "solver.prototxt")
-    assert done.returncode == 0 and all(f"Deleted {name}" in done.stderr for name in swept)
+    status, _, log = program(*TRAIN, log=0)
     left = {path.name for path in tmp_path.iterdir()}
-    assert left.isdisjoint(swept) and left.issuperset(stay)
+    assert status == 0 and all(f"Deleted {name}" in log for name in deleted)
+    assert left.isdisjoint(deleted) and left.issuperset(stay)
 
 
 def test_files_are_synced_before_they_get_their_names_and_the_weights_first(tmp_path, monkeypatch):
@@ -85,61 +175,38 @@ def test_files_are_synced_before_they_get_their_names_and_the_weights_first(tmp_
 
 
 @needs_bvlc
-@pytest.mark.parametrize("interval", ("", "snapshot: 2"), ids=("at the end", "interval"))
-def test_without_a_prefix_snapshots_get_the_name_of_the_solver(interval, tmp_path):
-    """As with BVLC Caffe, beside the solver and with its name."""
+@pytest.mark.parametrize("prefix", ("", 'snapshot_prefix: "snaps"', 'snapshot_prefix: "snaps/"'))
+def test_snapshots_get_the_names_that_bvlc_caffe_gives_them(prefix, program, tmp_path, monkeypatch):
+    """Without a prefix those of the solver, beside it; in a folder those of the solver too."""
     names = []
-    for command in (OURS, THEIRS):
-        folder = tmp_path / str(len(names))
+    for folder in (tmp_path / "ours", tmp_path / "theirs"):
         (folder / "solvers.d").mkdir(parents=True)
-        write(folder, WITHOUT_PREFIX + interval)
+        (folder / "snaps").mkdir()
+        write(folder, f"{WITHOUT_PREFIX} snapshot: 2 {prefix}")
         (folder / "solver.prototxt").rename(folder / "solvers.d/mine.prototxt")
-        done = run(command, folder, "train", "-solver", "solvers.d/mine.prototxt")
-        assert done.returncode == 0 and "was not specified and is set to solvers.d/mine" in done.stderr, done.stderr
-        names.append({path.relative_to(folder) for path in folder.rglob("*_iter_*")})
-    assert names[0] == names[1] and len(names[0]) == (6 if interval else 2)
-
-
-@needs_bvlc
-@pytest.mark.parametrize("prefix", ("snaps", "snaps/"))
-def test_a_prefix_that_is_a_folder_gets_the_name_of_the_solver(prefix, tmp_path):
-    """As with BVLC Caffe, in the folder."""
-    names = []
-    for command in (OURS, THEIRS):
-        folder = tmp_path / str(len(names))
-        (folder / "snaps").mkdir(parents=True)
-        write(folder, SHORT.replace("tiny", prefix))
-        done = run(command, folder, "train", "-solver", "solver.prototxt")
-        assert done.returncode == 0 and "is replaced to snaps/solver" in done.stderr, done.stderr
+        monkeypatch.chdir(folder)
+        arguments = ["train", "-solver", "solvers.d/mine.prototxt"]
+        if folder.name == "ours":
+            assert program(*arguments)[0] == 0
+        else:
+            assert run(THEIRS, folder, *arguments).returncode == 0
         names.append({path.relative_to(folder) for path in folder.rglob("*_iter_*")})
     assert names[0] == names[1] and len(names[0]) == 6
 
 
-def test_a_prefix_in_a_missing_folder_is_an_error_before_training(tmp_path):
-    """A slash at the end makes the whole prefix the folder."""
-    write(tmp_path, SHORT.replace("tiny", "nowhere/"))
-    done = run(OURS, tmp_path, "train", "-solver", "solver.prototxt")
-    assert done.returncode == 1 and "there is no folder 'nowhere'" in done.stderr, done.stderr
-    assert "Starting Optimization" not in done.stderr
+@pytest.mark.parametrize("prefix", ("new/folder/tiny", "new/folder/"))
+def test_the_folder_of_the_prefix_is_made(prefix, program, tmp_path):
+    write(tmp_path, SHORT.replace("tiny", prefix))
+    assert program(*TRAIN)[0] == 0
+    assert snapshot.newest(prefix) == f"{prefix}_iter_6.solverstate"
 
 
-def test_a_prefix_that_ends_with_a_slash_names_files_in_the_folder(tmp_path, monkeypatch):
-    """A SolverParameter without a file keeps such a prefix; its snapshots and incomplete files are found."""
-    monkeypatch.chdir(tmp_path)
-    write(tmp_path)
-    (tmp_path / "snaps").mkdir()
-    dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True).stdout.strip()
-    partial = tmp_path / f"snaps/._iter_2.caffemodel.{dead}.partial"
-    partial.write_bytes(b"x")
-    caffe.SGDSolver(text_format.Parse(SHORT.replace("tiny", "snaps/"), caffe_pb2.SolverParameter())).solve()
-    assert not partial.exists()
-    assert snapshot.newest("snaps/") == "snaps/_iter_6.solverstate"
-
-
-def test_a_solver_without_file_and_prefix_is_an_error_before_training(tmp_path, monkeypatch):
-    """Only if it would write snapshots; a SolverParameter without a file has no name to write them under."""
-    monkeypatch.chdir(tmp_path)
-    write(tmp_path)
+def test_prefixes_that_cannot_be_written_are_said_before_training(program, tmp_path):
+    """A SolverParameter without a file has no name to write under; that is an error only if it would write."""
+    for prefix, words in (("net.prototxt/x", "Not a directory|File exists"), ("/proc/x", "No such file|Permission")):
+        write(tmp_path, SHORT.replace("tiny", prefix))
+        with pytest.raises(caffe.CaffeError, match=f"snapshot_prefix '{prefix}': .*({words})"):
+            caffe.get_solver("solver.prototxt")
     param = text_format.Parse(WITHOUT_PREFIX, caffe_pb2.SolverParameter())
     with pytest.raises(caffe.CaffeError, match="no snapshot_prefix"):
         caffe.SGDSolver(param)
@@ -148,24 +215,20 @@ def test_a_solver_without_file_and_prefix_is_an_error_before_training(tmp_path, 
     assert not list(tmp_path.glob("*_iter_*"))
 
 
-DIVERGING = SHORT.replace("base_lr: 0.1", "base_lr: 1e30").replace("snapshot: 2", "snapshot: 1")
-
-
-def test_a_loss_that_is_not_finite_ends_training_with_one_line(tmp_path):
-    """Snapshots of finite weights stay, broken weights are not written, and the exit code is 1."""
+def test_a_loss_that_is_not_finite_ends_training_with_one_line(program, tmp_path):
+    """Snapshots of finite weights stay, broken weights are not written."""
     cube = 'layer { name: "cube" type: "Power" bottom: "y" top: "y" power_param { power: 3 } }\n'
-    write(tmp_path, DIVERGING, NET.replace('layer { name: "loss"', cube + 'layer { name: "loss"'))
-    done = run(OURS, tmp_path, "train", "-solver", "solver.prototxt", GLOG_minloglevel="2")
-    (line,) = done.stderr.splitlines()
-    assert done.returncode == 1 and "iteration 1: the loss is nan" in line, line
-    assert "the last good snapshot is tiny_iter_1.solverstate" in line and "base_lr (now 1e+30)" in line
-    assert "clip_gradients (now off)" in line
+    diverging = SHORT.replace("base_lr: 0.1", "base_lr: 1e30").replace("snapshot: 2", "snapshot: 1")
+    write(tmp_path, diverging, NET.replace('layer { name: "loss"', cube + 'layer { name: "loss"'))
+    status, _, error = program(*TRAIN)
+    assert status == 1 and len(error.splitlines()) == 1 and "iteration 1: the loss is nan" in error
+    assert "the last good snapshot is tiny_iter_1.solverstate" in error
+    assert "base_lr (now 1e+30)" in error and "clip_gradients (now off)" in error
     assert {path.name for path in tmp_path.glob("tiny_iter_*")} == {"tiny_iter_1.caffemodel", "tiny_iter_1.solverstate"}
 
 
-def test_weights_that_are_not_finite_are_not_written(tmp_path, monkeypatch):
+def test_weights_that_are_not_finite_are_neither_written_nor_resumed_from(program, tmp_path):
     """The update of the last iteration breaks them: no later loss would show it."""
-    monkeypatch.chdir(tmp_path)
     write(tmp_path, SHORT)
     solver = caffe.get_solver("solver.prototxt")
     solver.step(2)
@@ -174,6 +237,9 @@ def test_weights_that_are_not_finite_are_not_written(tmp_path, monkeypatch):
     with pytest.raises(caffe.CaffeError, match="iteration 3: weights of layer 'ip' are not finite.*tiny_iter_2"):
         solver.snapshot()
     assert [iteration for iteration, _ in snapshot.states("tiny")] == [2]
+    solver.net.save("tiny_iter_2.caffemodel")  # as a real Caffe would have written them
+    with pytest.raises(snapshot.NotFinite, match="tiny_iter_2.caffemodel: .* not finite in layer ip"):
+        snapshot.verify("tiny_iter_2.solverstate")
 
 
 def test_the_name_of_the_weights_in_hdf5_ends_with_a_zero_byte(tmp_path):

@@ -8,10 +8,10 @@ from parity import relative
 NET = """
 layer { name: "x" type: "DummyData" top: "x" top: "t" dummy_data_param {
         data_filler { type: "constant" value: 0.7 } data_filler { type: "constant" value: 0.3 }
-        shape { dim: 4 dim: 5 } shape { dim: 4 dim: 3 } } }
-layer { name: "a" type: "InnerProduct" bottom: "x" top: "h"
+        shape { dim: 4 dim: 3 dim: 4 dim: 5 } shape { dim: 4 dim: 3 } } }
+layer { name: "a" type: "Convolution" bottom: "x" top: "h"
         param { lr_mult: 1 decay_mult: 1 } param { lr_mult: 2 decay_mult: 0 }
-        inner_product_param { num_output: 6 weight_filler { type: "xavier" } } }
+        convolution_param { num_output: 6 kernel_h: 2 kernel_w: 3 weight_filler { type: "xavier" } } }
 layer { name: "tanh" type: "TanH" bottom: "h" top: "h" }
 layer { name: "frozen" type: "InnerProduct" bottom: "h" top: "f" param { lr_mult: 0 } param { lr_mult: 0 }
         inner_product_param { num_output: 6 weight_filler { type: "xavier" } } }
@@ -93,7 +93,7 @@ def test_solver_agrees_with_caffe(kind, solver_text, bvlc, tmp_path):
         (FIXED + "momentun: 0.9", ["solver.prototxt:1", "momentun"]),
         (FIXED + "test_iter: 1", ["test_interval"]),
         (FIXED + 'train_net: "x"', ["train net", "net, train_net"]),
-        (FIXED + 'snapshot: 1 snapshot_prefix: "no/such/folder/x"', ["multiple", "snapshot_prefix"]),
+        (FIXED + 'snapshot: 1 snapshot_prefix: "x"', ["multiple", "snapshot_prefix"]),
         (FIXED + "average_loss: 0", ["average_loss"]),
         (FIXED + "momentum: nan", ["momentum is nan"]),
         (FIXED + "weight_decay: inf", ["weight_decay is inf"]),
@@ -109,13 +109,6 @@ def test_wrong_solvers_are_errors_that_say_what(body, words, solver_text, tmp_pa
     with pytest.raises(caffe.CaffeError) as error:
         caffe.get_solver(str(tmp_path / "solver.prototxt")).step(1)
     assert all(word in str(error.value) for word in words), error.value
-
-
-def test_a_prefix_that_cannot_be_written_is_said_before_training(tmp_path, solver_text):
-    text = solver_text(FIXED).replace(str(tmp_path / "own"), str(tmp_path / "no/such/own"))
-    (tmp_path / "solver.prototxt").write_text(text)
-    with pytest.raises(caffe.CaffeError, match="no folder .* mkdir -p"):
-        caffe.get_solver(str(tmp_path / "solver.prototxt"))
 
 
 def test_callbacks_and_what_pycaffe_shows_of_a_solver(solver_text, tmp_path):
@@ -137,28 +130,6 @@ def test_callbacks_and_what_pycaffe_shows_of_a_solver(solver_text, tmp_path):
     assert (solver.net.params["a"][0].data < before).all()
     solver.share_weights(solver.test_nets[0])
     assert np.shares_memory(solver.test_nets[0].params["a"][0].data, solver.net.params["a"][0].data)
-
-
-def test_a_snapshot_is_whole_or_not_there(solver_text, tmp_path, monkeypatch):
-    """A write that fails leaves no incomplete file, and the old file unchanged."""
-    from caffe import wire
-
-    solver_text(FIXED)
-    solver = caffe.get_solver(str(tmp_path / "solver.prototxt"))
-    solver.snapshot()
-    before = (tmp_path / "own_iter_0.caffemodel").read_bytes()
-    parts = wire.nested
-
-    def full_disk(*arguments):
-        yield from parts(*arguments)[:1]
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(wire, "nested", full_disk)
-    solver.net.params["a"][0].data[...] = 5
-    with pytest.raises((caffe.CaffeError, OSError), match="No space left"):
-        solver.snapshot()
-    assert (tmp_path / "own_iter_0.caffemodel").read_bytes() == before
-    assert not [path for path in tmp_path.iterdir() if "partial" in path.name]
 
 
 def test_diffs_are_the_updates_and_safe_to_write(solver_text, tmp_path):

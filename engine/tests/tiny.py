@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from caffe import cli
 from parity import BVLC_PYTHON
 
 OURS = [sys.executable, "-m", "caffe.cli"]
@@ -15,7 +16,7 @@ SHORT = """
 net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" momentum: 0.9 max_iter: 6 snapshot: 2 snapshot_prefix: "tiny"
 random_seed: 1
 """
-
+HDF5 = "snapshot_format: HDF5\n"
 NET = """
 name: "tiny"
 layer { name: "x" type: "DummyData" top: "x" top: "t" dummy_data_param {
@@ -44,6 +45,30 @@ def environment(**more):
 
 
 def run(command, folder, *arguments, **variables):
-    """Run a command, OURS or THEIRS, to its end."""
+    """Run a command, OURS or THEIRS, to its end in a process of its own."""
     command = [*command, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment(**variables))
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch, capsys):
+    """Runs the engine's program in this process, in tmp_path: (exit status, standard output, standard error)."""
+    import signal
+
+    write(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+
+    def run(*arguments, log=2):
+        monkeypatch.setenv("GLOG_minloglevel", str(log))
+        try:
+            status = cli.main([*map(str, arguments)])
+        except SystemExit as exit:
+            status = exit.code
+        output = capsys.readouterr()
+        return status, output.out, output.err
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

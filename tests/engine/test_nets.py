@@ -33,7 +33,7 @@ def write_databases(folder, attributes):
 
 def options_for(attributes, folder):
     write_databases(folder, len(attributes))
-    return NetworkOptions(attributes, batch=B, lmdb=str(folder), test_batch=2)
+    return NetworkOptions(attributes, batch=B, lmdb=str(folder), test_batch=2, width=1 / 16, form="stream")
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,6 @@ differences.csv (the first variant less each other one, with intervals), with al
 import copy
 import dataclasses
 import os
-import pathlib
 import shutil
 
 from data_prep.build.builder import build

@@ -9,12 +9,10 @@ import dataclasses
 import pathlib
 import re
 
-import numpy as np
-from caffe import model_file, snapshot
+from caffe import snapshot
 from caffe.errors import CaffeError
 from caffe.proto import caffe_pb2
 
-from data_prep.errors import one_line
 from tools import model_files
 
 
@@ -79,25 +77,13 @@ def divergence(folder, prefix, net):
 def check(pair, net):
     """Raise ValueError, a sentence that names the file, unless a Snapshot is complete."""
     try:
-        layers, state = model_file.read(pair.weights), snapshot.read(pair.state)
+        state = snapshot.verify(pair.state, pair.weights, training_layers(net))
+    except snapshot.NotFinite as error:
+        raise Diverged(str(error))
     except CaffeError as error:
         raise ValueError(str(error))
-    missing = sorted(set(training_layers(net)) - {name for name, _ in layers})
-    if missing:
-        raise ValueError(f"{pair.weights}: cut short, layer {missing[0]} is missing")
-    for name, blobs in layers:
-        if not all(np.isfinite(blob).all() for blob in blobs):
-            raise Diverged(f"{pair.weights}: holds numbers that are not finite in layer {name}")
     if state.iteration != pair.iteration:
         raise ValueError(f"{pair.state}: its iteration is {state.iteration}, not {pair.iteration}")
-    if pathlib.Path(state.learned_net).name != pair.weights.name:
-        raise ValueError(one_line(f"{pair.state}: belongs to other weights, {state.learned_net}"))
-    shapes, half = [history.shape for history in state.histories], len(state.histories) // 2
-    blobs = [blob.shape for _, arrays in layers for blob in arrays]
-    # Solvers such as Adam keep two histories of each parameter.
-    doubled = shapes[:half] == shapes[half:] and snapshot.covers(blobs, shapes[:half])
-    if not doubled and not snapshot.covers(blobs, shapes):
-        raise ValueError(f"{pair.state}: cut short, or of another net")
 
 
 def training_layers(net):

@@ -2,37 +2,39 @@
 
 from ..fillers import fill
 from ..proto import caffe_pb2
-from .base import BuiltIn, register
+from .base import Derived, register
 
 
-class Broadcast(BuiltIn):
+class Broadcast(Derived):
     """Base: an operand is broadcast to the first bottom, in which its axes begin at `axis`.
 
-    The operand is the second bottom or, without one, a parameter blob over num_axes axes.
+    The operand is the second bottom or, without one, a parameter blob over num_axes axes. settings: the layer's param
     """
 
     bottoms = (1, 2)
 
-    def operand_shape(self, param, bottom):
-        """The shape of the parameter blob, taken from the first bottom. Raises CaffeError."""
-        shape = bottom[0].shape
-        start = self.axis(param.axis, bottom[0])
-        end = len(shape) if param.num_axes == -1 else start + param.num_axes
-        self.check(end <= len(shape), f"num_axes {param.num_axes} from axis {start} on is more than shape {shape} has")
-        return shape[start:end]
+    def add_operand(self, bottom, filler):
+        """Add and fill the parameter blob of the operand, unless it is a bottom. Raises CaffeError."""
+        if len(bottom) > 1:
+            return
+        shape, num_axes = bottom[0].shape, self.settings.num_axes
+        start = self.axis(self.settings.axis, bottom[0])
+        end = len(shape) if num_axes == -1 else start + num_axes
+        self.check(end <= len(shape), f"num_axes {num_axes} from axis {start} on is more than shape {shape} has")
+        self.blobs.add_blob(*shape[start:end])
+        fill(self.blobs[0], filler)
 
-    def align(self, param, bottom, operand):
-        """Compute which axes of the first bottom the operand has. Raises CaffeError if their sizes differ."""
-        shape, small = bottom[0].shape, operand.shape
-        self.start = self.axis(param.axis, bottom[0]) if small else 0
-        matches = tuple(shape[self.start : self.start + len(small)]) == tuple(small)
-        self.check(matches, f"operand of shape {small} does not fit shape {shape} from axis {self.start} on")
-        self.sizes = [1] * self.start + list(small) + [1] * (len(shape) - self.start - len(small))
-        self.summed_axes = [axis for axis in range(len(shape)) if not self.start <= axis < self.start + len(small)]
+    def operand(self, bottom):
+        """The blob of the operand."""
+        return bottom[1] if len(bottom) > 1 else self.blobs[0]
 
-    def sum_to_operand(self, tensor, operand):
-        """The sum of a tensor over the axes that the operand does not have, in the operand's shape."""
-        return (tensor.sum(self.summed_axes) if self.summed_axes else tensor).reshape(operand.shape)
+    def reshape(self, bottom, top):
+        shape, small = bottom[0].shape, self.operand(bottom).shape
+        start = self.axis(self.settings.axis, bottom[0]) if small else 0
+        matches = tuple(shape[start : start + len(small)]) == tuple(small)
+        self.check(matches, f"operand of shape {small} does not fit shape {shape} from axis {start} on")
+        self.sizes = [1] * start + list(small) + [1] * (len(shape) - start - len(small))
+        top[0].reshape(*shape)
 
 
 @register("Scale")
@@ -40,46 +42,16 @@ class Scale(Broadcast):
     """y = x * factor, with bias_term also + bias. The factor is 1 at first unless there is a filler."""
 
     def setup(self, bottom, top):
-        param = self.param.scale_param
-        if len(bottom) == 1:
-            self.blobs.add_blob(*self.operand_shape(param, bottom))
-            filler = param.filler if param.HasField("filler") else caffe_pb2.FillerParameter(type="constant", value=1)
-            fill(self.blobs[0], filler)
+        param = self.settings = self.param.scale_param
+        one = caffe_pb2.FillerParameter(type="constant", value=1)
+        self.add_operand(bottom, param.filler if param.HasField("filler") else one)
         if param.bias_term:
-            factor = bottom[1] if len(bottom) > 1 else self.blobs[0]
-            self.blobs.add_blob(*factor.shape)
+            self.blobs.add_blob(*self.operand(bottom).shape)
             fill(self.blobs[-1], param.bias_filler)
 
-    def factor(self, bottom):
-        """The blob of the factor."""
-        return bottom[1] if len(bottom) > 1 else self.blobs[0]
-
-    def reshape(self, bottom, top):
-        self.align(self.param.scale_param, bottom, self.factor(bottom))
-        top[0].reshape(*bottom[0].shape)
-
-    def forward(self, bottom, top):
-        x = bottom[0].value()
-        self.input = x.clone() if top[0] is bottom[0] else None
-        y = x * self.factor(bottom).value().view(self.sizes)
-        if self.param.scale_param.bias_term:
-            y += self.blobs[-1].value().view(self.sizes)
-        top[0].put(y)
-
-    def backward(self, top, propagate_down, bottom):
-        dy, factor = top[0].gradient(), self.factor(bottom)
-        if self.param.scale_param.bias_term and self.learns[-1]:
-            self.blobs[-1].diff_memory.add(self.sum_to_operand(dy, self.blobs[-1]))
-        wanted = propagate_down[1] if len(bottom) > 1 else self.learns[0]
-        if wanted:
-            x = bottom[0].value() if self.input is None else self.input
-            gradient = self.sum_to_operand(dy * x, factor)
-            if len(bottom) > 1:
-                factor.put_gradient(gradient)
-            else:
-                factor.diff_memory.add(gradient)
-        if propagate_down[0]:
-            bottom[0].put_gradient(dy * factor.value().view(self.sizes))
+    def compute(self, x, factor, bias=None):
+        y = x * factor.view(self.sizes)
+        return y if bias is None else y + bias.view(self.sizes)
 
 
 @register("Bias")
@@ -87,27 +59,8 @@ class Bias(Broadcast):
     """y = x + term."""
 
     def setup(self, bottom, top):
-        param = self.param.bias_param
-        if len(bottom) == 1:
-            self.blobs.add_blob(*self.operand_shape(param, bottom))
-            fill(self.blobs[0], param.filler)
+        self.settings = self.param.bias_param
+        self.add_operand(bottom, self.settings.filler)
 
-    def term(self, bottom):
-        """The blob of the term."""
-        return bottom[1] if len(bottom) > 1 else self.blobs[0]
-
-    def reshape(self, bottom, top):
-        self.align(self.param.bias_param, bottom, self.term(bottom))
-        top[0].reshape(*bottom[0].shape)
-
-    def forward(self, bottom, top):
-        top[0].put(bottom[0].value() + self.term(bottom).value().view(self.sizes))
-
-    def backward(self, top, propagate_down, bottom):
-        dy, term = top[0].gradient(), self.term(bottom)
-        if len(bottom) > 1 and propagate_down[1]:
-            term.put_gradient(self.sum_to_operand(dy, term))
-        elif len(bottom) == 1 and self.learns[0]:
-            term.diff_memory.add(self.sum_to_operand(dy, term))
-        if propagate_down[0] and top[0] is not bottom[0]:
-            bottom[0].put_gradient(dy.clone())
+    def compute(self, x, term):
+        return x + term.view(self.sizes)

@@ -1,6 +1,8 @@
 """The base classes of layers, and the registry of layer types."""
 
-from ..blob import BlobVec
+import torch
+
+from ..blob import BlobVec, is_dense
 from ..errors import CaffeError, check
 
 TYPES = {}
@@ -111,3 +113,53 @@ class BuiltIn(Layer):
         Raises CaffeError for a layer type without a gradient.
         """
         raise CaffeError(f"{self.where}: {self.type} has no gradient; set propagate_down: false, or no loss behind it")
+
+
+class Derived(BuiltIn):
+    """Base of layers whose gradients PyTorch derives from the formula of the top.
+
+    A subclass defines compute(*values): the data of the top, a new tensor, from those of the bottoms and then of the
+    parameter blobs, all float32 and in their shapes.
+    at_result: whether a layer that works in place takes the gradient at its result, as some do in BVLC Caffe
+    """
+
+    at_result = False
+
+    def compute(self, *values):
+        raise NotImplementedError
+
+    def values(self, bottom):
+        return [blob.value() for blob in (*bottom, *self.blobs)]
+
+    def forward(self, bottom, top):
+        values = self.values(bottom)
+        in_place = bottom and top[0] is bottom[0]
+        self.overwritten = values[0].clone() if in_place and not self.at_result else None
+        top[0].put(self.compute(*values))
+
+    def backward(self, top, propagate_down, bottom):
+        values, wanted = self.values(bottom), [*propagate_down, *self.learns]
+        if self.overwritten is not None:
+            values[0] = self.overwritten
+        values = [value.detach().requires_grad_(want) for value, want in zip(values, wanted)]
+        sources = [value for value in values if value.requires_grad]
+        if not sources:
+            return
+        with torch.enable_grad():
+            y = self.compute(*values)
+        dy = top[0].gradient().reshape(y.shape)
+        gradients = iter(torch.autograd.grad(y, sources, dy, allow_unused=True) if y.requires_grad else ())
+        for index, (blob, value) in enumerate(zip((*bottom, *self.blobs), values)):
+            if not value.requires_grad:
+                continue
+            gradient = next(gradients, None)
+            if gradient is None:
+                gradient = torch.zeros_like(value, requires_grad=False)
+            elif not is_dense(gradient) or same_memory(gradient, dy):
+                gradient = gradient.clone()
+            (blob.put_gradient if index < len(bottom) else blob.diff_memory.add)(gradient)
+
+
+def same_memory(tensor, other):
+    """Whether two tensors are views of the same memory."""
+    return tensor.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()

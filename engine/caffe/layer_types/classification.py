@@ -5,42 +5,28 @@ Shapes are written (outer, classes, inner), as in BVLC Caffe: the axes before an
 
 import torch
 
-from ..errors import CaffeError
-from ..proto import caffe_pb2
-from ..prototxt import read_binary
+from .. import wire
 from ..tensors import product
-from .base import BuiltIn, register
+from .base import BuiltIn, Derived, register
 from .losses import LabelLoss, Loss
 
-# Probabilities are raised to this value before their logarithm is taken (kLOG_THRESHOLD; softmax: FLT_MIN).
+# Probabilities are raised to this value before their logarithm is taken (kLOG_THRESHOLD).
 LOG_THRESHOLD = 1e-20
-SMALLEST_FLOAT = torch.finfo(torch.float32).tiny
 
 
-class ClassLoss(LabelLoss):
+class ByClass(BuiltIn):
     """Base: bottom 0 has scores with the classes along an axis, bottom 1 a label for each position (outer, inner)."""
 
-    def class_axis(self):
-        """The class axis as in the prototxt."""
-        return self.param.softmax_param.axis
-
-    def reshape(self, bottom, top):
-        super().reshape(bottom, top)
-        shape = bottom[0].shape
-        self.dim = self.axis(self.class_axis(), bottom[0])
-        self.outer, self.classes, self.inner = (
-            product(shape[: self.dim]),
-            shape[self.dim],
-            product(shape[self.dim + 1 :]),
-        )
+    def split_axes(self, axis, bottom):
+        """Set outer, classes and inner, for scores with the class axis `axis`. Raises CaffeError."""
+        shape, dim = bottom[0].shape, self.axis(axis, bottom[0])
+        self.outer, self.classes, self.inner = product(shape[:dim]), shape[dim], product(shape[dim + 1 :])
         places, labels = self.outer * self.inner, product(bottom[1].shape)
-        self.check(places == labels, f"scores of shape {shape} need {places} labels (axis {self.dim}), not {labels}")
-        if len(top) > 1:
-            top[1].reshape(*shape)
+        self.check(places == labels, f"scores of shape {shape} need {places} labels (axis {dim}), not {labels}")
 
-    def rows(self, tensor):
+    def rows(self, bottom):
         """Scores as (outer, classes, inner)."""
-        return tensor.reshape(self.outer, self.classes, self.inner)
+        return bottom[0].value().reshape(self.outer, self.classes, self.inner)
 
     def labels(self, bottom):
         """(labels, counts), both (outer, inner): labels, 0 if ignored; whether each counts, None if all do."""
@@ -50,64 +36,67 @@ class ClassLoss(LabelLoss):
         counts = labels != self.ignored
         return labels * counts, counts
 
-    def divisor_for(self, counts):
-        """The number by which the sum of the losses is divided; counts: as from `labels`."""
-        return self.normaliser(self.outer, self.inner, None if counts is None else counts.sum())
 
-    def finish(self, losses, counts, bottom, top):
-        """Write the normalised sum of the losses (outer, inner) and, if there is a second top, the probabilities."""
-        if counts is not None:
-            losses = losses * counts
-        self.divisor = self.divisor_for(counts)
-        top[0].put(losses.sum() / self.divisor)
-        if len(top) > 1:
-            top[1].put(self.probabilities.reshape(bottom[0].shape).clone())
+class CrossEntropy(ByClass, LabelLoss):
+    """Base: -sum over classes k of g[k] log p[k], where p is the softmax of the scores; gradient p sum(g) - g.
 
-
-def at_labels(rows, labels):
-    """The values (outer, inner) at the labels (outer, inner) in rows (outer, classes, inner)."""
-    return rows.gather(1, labels[:, None])[:, 0]
-
-
-@register("SoftmaxWithLoss")
-class SoftmaxWithLoss(ClassLoss):
-    """Cross-entropy of the softmax of the scores: -log p[label], with the gradient p - onehot(label).
-
-    A second top gives the probabilities.
+    A second top gives the probabilities. smallest: probabilities are raised to this value before their logarithm
     """
 
     tops = (0, 2)
 
+    def reshape(self, bottom, top):
+        super().reshape(bottom, top)
+        param = self.param.infogain_loss_param if self.type == "InfogainLoss" else self.param.softmax_param
+        self.split_axes(param.axis, bottom)
+        if len(top) > 1:
+            top[1].reshape(*bottom[0].shape)
+
+    def gains(self, bottom, labels):
+        """g for labels (outer, inner), as (outer, classes, inner)."""
+        raise NotImplementedError
+
     def forward(self, bottom, top):
-        self.probabilities = self.rows(bottom[0].value()).softmax(1)
+        self.probabilities = self.rows(bottom).softmax(1)
         labels, counts = self.labels(bottom)
-        losses = -at_labels(self.probabilities, labels).clamp(min=SMALLEST_FLOAT).log()
-        self.finish(losses, counts, bottom, top)
+        losses = -(self.gains(bottom, labels) * self.probabilities.clamp(min=self.smallest).log()).sum(1)
+        if counts is not None:
+            losses = losses * counts
+        self.divisor = self.normaliser(self.outer, self.inner, None if counts is None else counts.sum())
+        top[0].put(losses.sum() / self.divisor)
+        if len(top) > 1:
+            top[1].put(self.probabilities.reshape(bottom[0].shape).clone())
 
     def backward(self, top, propagate_down, bottom):
-        self.no_label_gradient(propagate_down)
         if propagate_down[0]:
             labels, counts = self.labels(bottom)
-            gradient = self.probabilities.clone()
-            gradient.scatter_add_(1, labels[:, None], -torch.ones_like(gradient[:, :1]))
+            gains = self.gains(bottom, labels)
+            gradient = self.probabilities * gains.sum(1, keepdim=True) - gains
             if counts is not None:
                 gradient *= counts[:, None]
             bottom[0].put_gradient((gradient * (self.scale(top) / self.divisor)).reshape(bottom[0].shape))
 
 
+@register("SoftmaxWithLoss")
+class SoftmaxWithLoss(CrossEntropy):
+    """-log p[label]."""
+
+    smallest = torch.finfo(torch.float32).tiny
+
+    def gains(self, bottom, labels):
+        return torch.zeros_like(self.probabilities).scatter_(1, labels[:, None], 1)
+
+
 @register("InfogainLoss")
-class InfogainLoss(ClassLoss):
-    """-sum over classes k of H[label, k] log p[k], where p is the softmax of the scores.
+class InfogainLoss(CrossEntropy):
+    """-sum over classes k of H[label, k] log p[k].
 
     H (classes, classes) is the third bottom, or the BlobProto in the file infogain_loss_param.source.
     """
 
     bottoms = (2, 3)
-    tops = (0, 2)
     no_gradient = (1, 2)
-
-    def class_axis(self):
-        return self.param.infogain_loss_param.axis
+    smallest = LOG_THRESHOLD
 
     def setup(self, bottom, top):
         super().setup(bottom, top)
@@ -118,8 +107,7 @@ class InfogainLoss(ClassLoss):
         if len(bottom) < 3:
             source = self.param.infogain_loss_param.source
             self.check(source, "InfogainLoss needs infogain_loss_param.source or a third bottom")
-            proto = read_binary(source, caffe_pb2.BlobProto(), "BlobProto")
-            self.stored = torch.tensor(list(proto.data or proto.double_data), dtype=torch.float32)
+            self.stored = torch.from_numpy(wire.read_blob_file(source))
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)
@@ -127,30 +115,12 @@ class InfogainLoss(ClassLoss):
         self.check(found == self.classes**2, f"the infogain matrix has {found} numbers, not {self.classes}^2")
 
     def gains(self, bottom, labels):
-        """The rows of H at the labels (outer, inner), as (outer, classes, inner)."""
         matrix = bottom[2].value() if self.stored is None else self.stored.to(labels.device)
         return matrix.reshape(self.classes, self.classes)[labels].movedim(-1, 1)
 
-    def forward(self, bottom, top):
-        self.probabilities = self.rows(bottom[0].value()).softmax(1)
-        labels, counts = self.labels(bottom)
-        losses = -(self.gains(bottom, labels) * self.probabilities.clamp(min=LOG_THRESHOLD).log()).sum(1)
-        self.finish(losses, counts, bottom, top)
-
-    def backward(self, top, propagate_down, bottom):
-        if any(propagate_down[1:]):
-            raise CaffeError(f"{self.where}: InfogainLoss has no gradient to its labels and its matrix")
-        if propagate_down[0]:
-            labels, counts = self.labels(bottom)
-            gains = self.gains(bottom, labels)
-            gradient = self.probabilities * gains.sum(1, keepdim=True) - gains
-            if counts is not None:
-                gradient *= counts[:, None]
-            bottom[0].put_gradient((gradient * (self.scale(top) / self.divisor)).reshape(bottom[0].shape))
-
 
 @register("MultinomialLogisticLoss")
-class MultinomialLogisticLoss(Loss):
+class MultinomialLogisticLoss(Derived, Loss):
     """-log p[label], mean over the rows, where bottom 0 holds probabilities p (N, classes)."""
 
     no_gradient = (1,)
@@ -159,26 +129,14 @@ class MultinomialLogisticLoss(Loss):
         super().reshape(bottom, top)
         self.check(product(bottom[1].shape[1:]) == 1, f"one label per row is needed, not shape {bottom[1].shape}")
 
-    def operands(self, bottom):
-        """Probabilities (N, classes), labels (N, 1), and the probabilities of the labels (N, 1)."""
-        rows = bottom[0].value().reshape(bottom[0].shape[0], -1)
-        labels = bottom[1].value().reshape(-1, 1).long()
-        return rows, labels, rows.gather(1, labels).clamp(min=LOG_THRESHOLD)
-
-    def forward(self, bottom, top):
-        rows, _, right = self.operands(bottom)
-        top[0].put(-right.log().sum() / len(rows))
-
-    def backward(self, top, propagate_down, bottom):
-        self.no_label_gradient(propagate_down)
-        if propagate_down[0]:
-            rows, labels, right = self.operands(bottom)
-            gradient = torch.zeros_like(rows).scatter_(1, labels, -self.scale(top) / len(rows) / right)
-            bottom[0].put_gradient(gradient.reshape(bottom[0].shape))
+    def compute(self, probabilities, labels):
+        rows = probabilities.reshape(len(probabilities), -1)
+        right = rows.gather(1, labels.reshape(-1, 1).long())
+        return -right.clamp(min=LOG_THRESHOLD).log().sum() / len(rows)
 
 
 @register("Accuracy")
-class Accuracy(BuiltIn):
+class Accuracy(ByClass):
     """Fraction of positions whose label is among the top_k scores; a second top gives it per class (classes,).
 
     As in BVLC Caffe, scores that equal that of the label count as higher.
@@ -193,27 +151,18 @@ class Accuracy(BuiltIn):
         self.ignored = param.ignore_label if param.HasField("ignore_label") else None
 
     def reshape(self, bottom, top):
-        param, shape = self.param.accuracy_param, bottom[0].shape
-        self.dim = self.axis(param.axis, bottom[0])
-        self.outer, self.classes, self.inner = (
-            product(shape[: self.dim]),
-            shape[self.dim],
-            product(shape[self.dim + 1 :]),
-        )
-        labels, places = product(bottom[1].shape), self.outer * self.inner
+        param = self.param.accuracy_param
+        self.split_axes(param.axis, bottom)
         self.check(param.top_k <= self.classes, f"top_k {param.top_k} is more than the {self.classes} classes")
-        self.check(places == labels, f"scores of shape {shape} need {places} labels (axis {self.dim}), not {labels}")
         top[0].reshape()
         if len(top) > 1:
             top[1].reshape(self.classes)
 
     def forward(self, bottom, top):
-        rows = bottom[0].value().reshape(self.outer, self.classes, self.inner)
-        labels = bottom[1].value().reshape(self.outer, self.inner).long()
-        counts = torch.ones_like(labels, dtype=torch.bool) if self.ignored is None else labels != self.ignored
-        labels = labels * counts
+        rows, (labels, counts) = self.rows(bottom), self.labels(bottom)
+        counts = torch.ones_like(labels) if counts is None else counts
         at_least_as_high = (rows >= rows.gather(1, labels[:, None])).sum(1)
-        right = ((at_least_as_high <= self.param.accuracy_param.top_k) & counts).float()
+        right = (at_least_as_high <= self.param.accuracy_param.top_k).float() * counts
         top[0].put(right.sum() / counts.sum().clamp(min=1))
         if len(top) > 1:
             sums = torch.zeros((2, self.classes), device=right.device)

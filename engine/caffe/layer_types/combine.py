@@ -4,13 +4,13 @@ import torch
 
 from ..proto import caffe_pb2
 from ..tensors import product
-from .base import BuiltIn, register
+from .base import BuiltIn, Derived, register
 
 SUM, PROD = caffe_pb2.EltwiseParameter.SUM, caffe_pb2.EltwiseParameter.PROD
 
 
 @register("Eltwise")
-class Eltwise(BuiltIn):
+class Eltwise(Derived):
     """SUM (weighted by coeff), PROD or MAX of bottoms of one shape, element by element."""
 
     bottoms = (2, None)
@@ -27,46 +27,24 @@ class Eltwise(BuiltIn):
             self.check(blob.shape == bottom[0].shape, f"bottoms differ in shape: {blob.shape}, {bottom[0].shape}")
         top[0].reshape(*bottom[0].shape)
 
-    def forward(self, bottom, top):
-        values, operation = [blob.value() for blob in bottom], self.param.eltwise_param.operation
+    def compute(self, *values):
+        operation = self.param.eltwise_param.operation
         if operation == SUM:
             total = values[0] * self.factors[0]
             for value, factor in zip(values[1:], self.factors[1:]):
-                total.add_(value, alpha=factor)
-        elif operation == PROD:
-            total = values[0] * values[1]
-            for value in values[2:]:
-                total *= value
-        else:
-            # As in BVLC Caffe, the second of two equal bottoms 0 and 1 gets the gradient; later ones must be larger.
-            first = values[0] > values[1]
-            total, self.winner = torch.where(first, values[0], values[1]), (~first).long()
-            for index, value in enumerate(values[2:], 2):
-                larger = value > total
-                total = torch.where(larger, value, total)
-                self.winner[larger] = index
-        top[0].put(total)
-
-    def backward(self, top, propagate_down, bottom):
-        dy, param = top[0].gradient(), self.param.eltwise_param
-        for index, (blob, wanted) in enumerate(zip(bottom, propagate_down)):
-            if not wanted:
-                continue
-            if param.operation == SUM:
-                gradient = dy * self.factors[index]
-            elif param.operation == PROD:
-                if param.stable_prod_grad:
-                    others = product(other.value() for i, other in enumerate(bottom) if i != index)
-                else:
-                    others = top[0].value() / blob.value()
-                gradient = dy * others
-            else:
-                gradient = dy * (self.winner == index)
-            blob.put_gradient(gradient)
+                total = total.add(value, alpha=factor)
+            return total
+        if operation == PROD:
+            return product(values)
+        # As in BVLC Caffe, the second of two equal bottoms 0 and 1 gets the gradient; later ones must be larger.
+        total = torch.where(values[0] > values[1], values[0], values[1])
+        for value in values[2:]:
+            total = torch.where(value > total, value, total)
+        return total
 
 
 @register("Reduction")
-class Reduction(BuiltIn):
+class Reduction(Derived):
     """SUM, ASUM (sum of absolute values), SUMSQ (sum of squares) or MEAN over all axes from `axis` on, times coeff."""
 
     def reshape(self, bottom, top):
@@ -74,31 +52,14 @@ class Reduction(BuiltIn):
         self.size = product(bottom[0].shape[self.dim :])
         top[0].reshape(*bottom[0].shape[: self.dim])
 
-    def forward(self, bottom, top):
-        param = self.param.reduction_param
-        rows = bottom[0].value().reshape(*bottom[0].shape[: self.dim], -1)
-        kinds = caffe_pb2.ReductionParameter
+    def compute(self, x):
+        param, kinds = self.param.reduction_param, caffe_pb2.ReductionParameter
+        rows = x.reshape(*x.shape[: self.dim], -1)
         if param.operation == kinds.ASUM:
             rows = rows.abs()
         elif param.operation == kinds.SUMSQ:
             rows = rows.square()
-        factor = param.coeff / self.size if param.operation == kinds.MEAN else param.coeff
-        top[0].put(rows.sum(-1) * factor)
-
-    def backward(self, top, propagate_down, bottom):
-        if not propagate_down[0]:
-            return
-        param, kinds = self.param.reduction_param, caffe_pb2.ReductionParameter
-        x = bottom[0].value()
-        factor = param.coeff / self.size if param.operation == kinds.MEAN else param.coeff
-        dy = (top[0].gradient() * factor).reshape(*bottom[0].shape[: self.dim], *[1] * (x.dim() - self.dim))
-        if param.operation == kinds.ASUM:
-            gradient = dy * x.sign()
-        elif param.operation == kinds.SUMSQ:
-            gradient = dy * 2 * x
-        else:
-            gradient = dy.expand(x.shape).contiguous()
-        bottom[0].put_gradient(gradient)
+        return rows.sum(-1) * (param.coeff / self.size if param.operation == kinds.MEAN else param.coeff)
 
 
 @register("ArgMax")
@@ -142,17 +103,12 @@ class ArgMax(BuiltIn):
 
 
 @register("Softmax")
-class Softmax(BuiltIn):
+class Softmax(Derived):
     """exp(x) / sum of exp(x) along an axis."""
 
     def reshape(self, bottom, top):
         self.dim = self.axis(self.param.softmax_param.axis, bottom[0])
         top[0].reshape(*bottom[0].shape)
 
-    def forward(self, bottom, top):
-        top[0].put(bottom[0].value().softmax(self.dim))
-
-    def backward(self, top, propagate_down, bottom):
-        if propagate_down[0]:
-            y, dy = top[0].value(), top[0].gradient()
-            bottom[0].put_gradient((dy - (dy * y).sum(self.dim, keepdim=True)) * y)
+    def compute(self, x):
+        return x.softmax(self.dim)

@@ -1,4 +1,4 @@
-"""The layers Convolution and Deconvolution. Convolutions with groups use the algorithms of grouped.py.
+"""The layers Convolution and Deconvolution, computed by the algorithms of algorithms.py.
 
 A layer with several bottoms and tops applies the same filters to each of them.
 """
@@ -7,16 +7,14 @@ import torch
 
 from .. import context
 from ..fillers import fill
-from ..tensors import product
-from . import grouped
+from ..tensors import product, shaped
+from . import algorithms
 from .base import BuiltIn, register
 from .windows import Geometry
 
-aten = torch.ops.aten
-
 
 class Filter(BuiltIn):
-    """Base of both: parameters, shapes, bias, and the computation of all groups in one call.
+    """Base of both.
 
     Blobs: weights (num_output, channels / group, *kernel), of a Deconvolution (channels, num_output / group, *kernel),
     and with bias_term a bias (num_output,).
@@ -38,8 +36,7 @@ class Filter(BuiltIn):
             self.check(count % self.groups == 0, f"{count} {what} do not divide into {self.groups} groups")
         self.channels = channels
         rows, columns = (channels, self.outputs) if self.transposed else (self.outputs, channels)
-        self.weight_shape = (rows, columns // self.groups, *self.geometry.kernel)
-        self.blobs.add_blob(*self.weight_shape)
+        self.blobs.add_blob(rows, columns // self.groups, *self.geometry.kernel)
         fill(self.blobs[0], param.weight_filler)
         if param.bias_term:
             self.blobs.add_blob(self.outputs)
@@ -58,142 +55,72 @@ class Filter(BuiltIn):
         self.check(min(new) > 0, f"kernel {self.geometry.kernel} is larger than the padded input of shape {shape}")
         for blob in top:
             blob.reshape(*shape[: self.dim], self.outputs, *new)
+        self.images, self.chosen = product(shape[: self.dim]), {}
 
-    def folded(self, tensor, channels, sizes):
-        """A tensor of a blob as (N, channels, *sizes), with all axes before the channel axis flattened to N."""
-        return tensor.reshape(-1, channels, *sizes)
+    def algorithm(self, top):
+        """The algorithm for the current device and precision, and the present shapes."""
+        unit = "GPU" if context.state.gpu else algorithms.processor()
+        key = context.compute_type(), unit
+        if key not in self.chosen:
+            self.chosen[key] = self.choose(product(top[0].shape) // self.outputs, *key)
+        return self.chosen[key]
+
+    def choose(self, positions, kind, unit):
+        """The algorithm for a number of positions of each filter, a torch.dtype and a processing unit."""
+        return algorithms.Native(self.geometry, self.groups, self.transposed)
 
     def operand(self, tensor):
-        """A tensor converted to the type in which the product is computed."""
-        return tensor.to(context.compute_type())
+        """A tensor as an operand of the convolution: in the type that is computed in, of four axes channels last."""
+        tensor = tensor.to(context.compute_type())
+        return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
 
-    def bias(self):
-        """The bias in that type, or None."""
-        return self.operand(self.blobs[1].value()) if len(self.blobs) > 1 else None
+    def maps(self, raw, blob, channels):
+        """The stored tensor of a blob as an operand (N, channels, *sizes), with all axes before the channels in N."""
+        return self.operand(shaped(raw, (self.images, channels, *blob.shape[self.dim + 1 :])))
 
-    def wanted(self, propagate_down):
-        """Which gradients backward computes: list of bool for the input, the weights and the bias."""
-        return [propagate_down, self.learns[0], len(self.blobs) > 1 and self.learns[1]]
+    def input(self, blob, algorithm):
+        """The data of a bottom as the algorithm takes them; in TRAIN they are kept for the backward pass."""
 
-    def add_gradients(self, weight, bias):
-        """Add gradients, or None, to the diffs of the parameter blobs."""
-        for blob, gradient in zip(self.blobs, (weight, bias)):
-            if gradient is not None:
-                blob.diff_memory.add(gradient.reshape(blob.shape))
+        def convert():
+            return algorithm.prepare(self.maps(blob.raw(), blob, self.channels))
 
-    # One call for all groups ------------------------------------------------------------------------------
+        return convert() if self.phase == context.TEST else blob.data_memory.derived(algorithm, convert)
 
-    def settings(self):
-        """The arguments of aten.convolution after the bias."""
-        geometry = self.geometry
-        return (geometry.stride, geometry.pad, geometry.dilation, self.transposed, [0] * len(geometry.pad), self.groups)
-
-    def input(self, blob):
-        """The data of a bottom as (N, channels, *sizes); with two spatial axes channels last, which is faster."""
-        shape = blob.shape
-        x = self.operand(self.folded(blob.raw(), self.channels, shape[self.dim + 1 :]))
-        return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 and self.channels_last() else x
-
-    def channels_last(self):
-        return True
-
-    def weight(self):
-        """The weights in the type of the product."""
-        weight = self.operand(self.blobs[0].value())
-        if weight.dim() == 4 and weight.is_cuda:
-            weight = weight.contiguous(memory_format=torch.channels_last)
-        return weight
+    def parameters(self):
+        """Weights and bias (or None) as operands."""
+        weight, kind = self.blobs[0], context.compute_type()
+        if len(weight.shape) == 4:
+            weight.data_memory.store_channels_last(weight.shape)
+        return self.operand(weight.converted(kind)), self.blobs[1].value().to(kind) if len(self.blobs) > 1 else None
 
     def forward(self, bottom, top):
-        weight, bias = self.weight(), self.bias()
+        algorithm, parameters = self.algorithm(top), self.parameters()
         for source, target in zip(bottom, top):
-            target.put(aten.convolution(self.input(source), weight, bias, *self.settings()))
+            target.put(algorithm.forward(self.input(source, algorithm), *parameters))
 
     def backward(self, top, propagate_down, bottom):
-        weight = self.weight()
+        algorithm, (weight, _) = self.algorithm(top), self.parameters()
         for source, target, down in zip(bottom, top, propagate_down):
-            wanted = self.wanted(down)
+            wanted = [down, self.learns[0], len(self.blobs) > 1 and self.learns[1]]
             if not any(wanted):
                 continue
-            dy = self.operand(self.folded(target.raw_gradient(), self.outputs, target.shape[self.dim + 1 :]))
-            sizes = [self.outputs] if wanted[2] else None
-            gradients = aten.convolution_backward(dy, self.input(source), weight, sizes, *self.settings(), wanted)
+            dy = self.maps(target.raw_gradient(), target, self.outputs)
+            dx, *gradients = algorithm.backward(dy, self.input(source, algorithm), weight, wanted)
             if down:
-                source.put_gradient(gradients[0])
-            self.add_gradients(*(g if want else None for g, want in zip(gradients[1:], wanted[1:])))
+                source.put_gradient(dx)
+            for blob, gradient in zip(self.blobs, gradients):
+                if gradient is not None:
+                    blob.diff_memory.add(gradient)
 
 
 @register("Convolution")
 class Convolution(Filter):
-    """Convolution, with the fastest algorithm of grouped.py if there are groups."""
+    """Convolution."""
 
-    def reshape(self, bottom, top):
-        super().reshape(bottom, top)
-        positions = product(top[0].shape) // self.outputs
-        self.algorithms = [None, None]
-        if self.dim == 1:
-            self.algorithms = [
-                grouped.choose(self.geometry, self.groups, positions, self.weight_shape, gpu) for gpu in (False, True)
-            ]
-
-    @property
-    def algorithm(self):
-        """The algorithm of grouped.py for the current device, or None for one call for all groups."""
-        return self.algorithms[context.on_gpu()]
-
-    def grouped_weight(self):
-        """The weights as (groups, num_output / groups, channels / groups, *kernel)."""
-        outputs, *rest = self.weight_shape
-        return self.operand(self.blobs[0].value()).view(self.groups, outputs // self.groups, *rest)
-
-    def input_blocks(self, blob):
-        """The data of a bottom as blocks; see grouped.py."""
-        return self.operand(grouped.blocks(blob.raw(), blob.shape, self.groups))
-
-    def forward(self, bottom, top):
-        algorithm = self.algorithm
-        if algorithm is None:
-            return super().forward(bottom, top)
-        weight, bias = self.grouped_weight(), self.bias()
-        bias = None if bias is None else bias.view(self.groups, -1)
-        self.cast_weight = weight if weight.dtype != torch.float32 and self.phase == context.TRAIN else None
-        for source, target in zip(bottom, top):
-            x = self.input_blocks(source)
-            images, _, height, width = target.shape
-            out = grouped.empty_blocks((self.groups, images, self.outputs // self.groups, height, width), x)
-            algorithm.forward(x, weight, bias, out)
-            target.put(grouped.unblock(out))
-
-    def backward(self, top, propagate_down, bottom):
-        algorithm = self.algorithm
-        if algorithm is None:
-            return super().backward(top, propagate_down, bottom)
-        weight = self.grouped_weight() if self.cast_weight is None else self.cast_weight
-        for source, target, down in zip(bottom, top, propagate_down):
-            wanted = self.wanted(down)
-            if not any(wanted):
-                continue
-            x = self.input_blocks(source)
-            dy = self.operand(grouped.blocks(target.raw_gradient(), target.shape, self.groups))
-            dx = grouped.empty_blocks(x.shape, x) if down else None
-            adders = [self.adder(index) if want else None for index, want in enumerate(wanted[1:])]
-            algorithm.backward(dy, x, weight, dx, *adders)
-            if down:
-                source.put_gradient(grouped.unblock(dx))
-
-    def adder(self, index):
-        """A function (group, tensor) that adds the gradient of groups to the diff of parameter blob `index`."""
-        shape = self.blobs[index].shape
-        total, fresh = self.blobs[index].diff_memory.accumulator(shape)
-        total = total.view(self.groups, shape[0] // self.groups, *shape[1:])
-
-        def add(group, gradient):
-            if fresh:
-                total[group] = gradient
-            else:
-                total[group] += gradient
-
-        return add
+    def choose(self, positions, kind, unit):
+        if self.dim != 1 or len(self.geometry.kernel) != 2:
+            return super().choose(positions, kind, unit)
+        return algorithms.choose(self.geometry, self.groups, positions, self.blobs[0].shape, kind, unit)
 
 
 @register("Deconvolution")

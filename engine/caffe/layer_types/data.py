@@ -50,16 +50,14 @@ class Data(Source):
         self.transformer = Transformer(self.param.transform_param, self.phase, self.where, self.seed())
         database = open_database(param.source)
         skip = self.seed() % param.rand_skip if param.rand_skip else 0
-        ranks, rank = context.solver_count(), context.solver_rank()
-        if self.phase == context.TEST:
-            ranks, rank = 1, 0
-        block = param.batch_size if context.shard() == "batches" else 1
+        rank, ranks = context.ranks_of(self.phase)
+        block = param.batch_size if context.state.shard == "batches" else 1
+        _, image = database.image(database.first(), self.transformer.decode)
         self.loader = Loader(
-            *(database, self.transformer, param.batch_size, param.prefetch),
+            *(database, self.transformer, param.batch_size, param.prefetch, image),
             **{"skip": skip, "rank": rank, "ranks": ranks, "block": block, "budget": context.decoded_budget()},
         )
         weakref.finalize(self, self.loader.close)
-        _, image = database.image(database.first(), self.transformer.decode)
         *_, height, width, _ = self.transformer.window((0, 0, False), image.shape)
         self.transformer.affine(image.shape[2])
         top[0].reshape(param.batch_size, image.shape[2], height, width)
@@ -187,9 +185,7 @@ class HDF5Data(Source):
 
     def forward(self, bottom, top):
         size, parts = self.param.hdf5_data_param.batch_size, []
-        ranks, rank = context.solver_count(), context.solver_rank()
-        if self.phase == context.TEST:
-            ranks, rank = 1, 0
+        rank, ranks = context.ranks_of(self.phase)
         while len(parts) < size:
             if self.read % ranks == rank:
                 row = self.rows[self.row]

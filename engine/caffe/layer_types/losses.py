@@ -8,7 +8,7 @@ import torch
 
 from ..proto import caffe_pb2
 from ..tensors import product
-from .base import BuiltIn, register
+from .base import BuiltIn, Derived, register
 
 KINDS = caffe_pb2.LossParameter
 
@@ -28,10 +28,6 @@ class Loss(BuiltIn):
     def scale(self, top):
         """The loss weight as a scalar tensor; converting it to a Python number would wait for the device."""
         return top[0].gradient().reshape(())
-
-    def no_label_gradient(self, propagate_down):
-        """Raise CaffeError if a gradient for the labels is wanted."""
-        self.check(not propagate_down[1], f"{self.type} has no gradient to its labels; set propagate_down: false there")
 
 
 class LabelLoss(Loss):
@@ -70,7 +66,7 @@ class LabelLoss(Loss):
 
 
 @register("EuclideanLoss")
-class EuclideanLoss(Loss):
+class EuclideanLoss(Derived, Loss):
     """Half the squared Euclidean distance of the rows of two bottoms, mean over the rows."""
 
     def reshape(self, bottom, top):
@@ -78,16 +74,8 @@ class EuclideanLoss(Loss):
         sizes = [product(blob.shape[1:]) for blob in bottom]
         self.check(sizes[0] == sizes[1], f"the inputs' rows have {sizes[0]} and {sizes[1]} numbers")
 
-    def forward(self, bottom, top):
-        a, b = (blob.value() for blob in bottom)
-        self.difference = a - b.reshape(a.shape)
-        top[0].put(self.difference.square().sum() / bottom[0].shape[0] / 2)
-
-    def backward(self, top, propagate_down, bottom):
-        for index, sign in enumerate((1, -1)):
-            if propagate_down[index]:
-                gradient = self.difference * (self.scale(top) * (sign / bottom[index].shape[0]))
-                bottom[index].put_gradient(gradient)
+    def compute(self, a, b):
+        return (a - b.reshape(a.shape)).square().sum() / len(a) / 2
 
 
 @register("SigmoidCrossEntropyLoss")
@@ -126,7 +114,6 @@ class SigmoidCrossEntropyLoss(LabelLoss):
             top[1].put(losses)
 
     def backward(self, top, propagate_down, bottom):
-        self.no_label_gradient(propagate_down)
         if propagate_down[0]:
             x, t, counts = self.operands(bottom)
             gradient = torch.sigmoid(x).sub_(t).mul_(self.scale(top) / self.divisor)
@@ -134,7 +121,7 @@ class SigmoidCrossEntropyLoss(LabelLoss):
 
 
 @register("HingeLoss")
-class HingeLoss(Loss):
+class HingeLoss(Derived, Loss):
     """One-against-all hinge loss: sum over classes of max(0, 1 + s x), squared for norm L2, mean over the rows.
 
     The sign s is -1 for the class of the label and 1 for the others.
@@ -142,34 +129,16 @@ class HingeLoss(Loss):
 
     no_gradient = (1,)
 
-    def signs(self, bottom, rows):
-        """The signs (N, classes): -1 at the label of each row, 1 elsewhere."""
-        signs = torch.ones_like(rows)
-        return signs.scatter_(1, bottom[1].value().reshape(-1, 1).long(), -1)
-
-    def margins(self, bottom):
-        """(max(0, 1 + s x), s), both (N, classes)."""
-        rows = bottom[0].value().reshape(bottom[0].shape[0], -1)
-        signs = self.signs(bottom, rows)
-        return (1 + signs * rows).clamp(min=0), signs
-
-    def forward(self, bottom, top):
-        margins, _ = self.margins(bottom)
-        if self.param.hinge_loss_param.norm == caffe_pb2.HingeLossParameter.L2:
-            margins = margins.square()
-        top[0].put(margins.sum() / bottom[0].shape[0])
-
-    def backward(self, top, propagate_down, bottom):
-        self.no_label_gradient(propagate_down)
-        if propagate_down[0]:
-            margins, signs = self.margins(bottom)
-            squared = self.param.hinge_loss_param.norm == caffe_pb2.HingeLossParameter.L2
-            gradient = 2 * margins * signs if squared else (margins > 0) * signs
-            bottom[0].put_gradient((gradient * (self.scale(top) / bottom[0].shape[0])).reshape(bottom[0].shape))
+    def compute(self, x, labels):
+        rows = x.reshape(len(x), -1)
+        signs = torch.ones_like(rows).scatter_(1, labels.reshape(-1, 1).long(), -1)
+        margins = (1 + signs * rows).clamp(min=0)
+        squared = self.param.hinge_loss_param.norm == caffe_pb2.HingeLossParameter.L2
+        return (margins.square() if squared else margins).sum() / len(x)
 
 
 @register("ContrastiveLoss")
-class ContrastiveLoss(Loss):
+class ContrastiveLoss(Derived, Loss):
     """Contrastive loss of pairs of vectors with distance d (Hadsell et al., 2006), half of the mean over the rows.
 
     For similar pairs (label 1) d^2, for others max(0, margin - d)^2, with legacy_version max(0, margin - d^2).
@@ -177,8 +146,6 @@ class ContrastiveLoss(Loss):
 
     bottoms = 3
     no_gradient = (2,)
-    # Added to a distance before a division by it, as in BVLC Caffe.
-    EPSILON = 1e-4
 
     def setup(self, bottom, top):
         for blob in bottom[:2]:
@@ -192,28 +159,14 @@ class ContrastiveLoss(Loss):
         super().reshape(bottom, top)
         self.check(bottom[2].shape[0] == bottom[0].shape[0], "as many labels as rows are needed")
 
-    def forward(self, bottom, top):
+    def compute(self, a, b, labels):
         param = self.param.contrastive_loss_param
-        a, b = (blob.value().reshape(blob.shape[0], -1) for blob in bottom[:2])
-        self.difference = a - b
-        self.similar = bottom[2].value().reshape(-1).trunc() != 0
-        self.squared = self.difference.square().sum(1)
+        squared = (a - b).reshape(len(a), -1).square().sum(1)
         if param.legacy_version:
-            far = (param.margin - self.squared).clamp(min=0)
+            far = (param.margin - squared).clamp(min=0)
         else:
-            far = (param.margin - self.squared.sqrt()).clamp(min=0).square()
-        top[0].put(torch.where(self.similar, self.squared, far).sum() / len(a) / 2)
-
-    def backward(self, top, propagate_down, bottom):
-        param = self.param.contrastive_loss_param
-        if param.legacy_version:
-            near = self.squared < param.margin
-            far = -near.float()
-        else:
-            distance = self.squared.sqrt()
-            far = -(param.margin - distance).clamp(min=0) / (distance + self.EPSILON)
-        factor = torch.where(self.similar, torch.ones_like(far), far)[:, None]
-        for index, sign in enumerate((1, -1)):
-            if propagate_down[index]:
-                scale = self.scale(top) * (sign / bottom[0].shape[0])
-                bottom[index].put_gradient((self.difference * factor * scale).reshape(bottom[index].shape))
+            # The gradient of a distance d is divided by d + 1e-4 in place of d, as in BVLC Caffe.
+            distance = squared.detach().sqrt()
+            distance = distance + (squared - squared.detach()) / (2 * (distance + 1e-4))
+            far = (param.margin - distance).clamp(min=0).square()
+        return torch.where(labels.reshape(-1).trunc() != 0, squared, far).sum() / len(a) / 2

@@ -7,7 +7,9 @@ input is padded here first.
 import torch
 
 from ..proto import caffe_pb2
-from .base import BuiltIn, register
+from ..tensors import shaped
+from .base import Derived, register
+from .windows import spatial
 
 aten = torch.ops.aten
 
@@ -16,25 +18,8 @@ MAX, AVE = caffe_pb2.PoolingParameter.MAX, caffe_pb2.PoolingParameter.AVE
 LOWEST = torch.finfo(torch.float32).min
 
 
-def maps(raw):
-    """The stored tensor of a blob with four axes as images (N, C, H, W) for PyTorch's pooling, without a copy.
-
-    A tensor (N, G, C, H, W) from a convolution with groups becomes G * N images. Other numbers of axes give None.
-    """
-    if raw.dim() == 5:
-        return raw.transpose(0, 1).flatten(0, 1)
-    return raw if raw.dim() == 4 else None
-
-
-def unmapped(tensor, raw):
-    """The inverse of `maps`: images computed from the stored tensor `raw`, with the axes of `raw`."""
-    if raw.dim() == 5:
-        return tensor.unflatten(0, (raw.shape[1], raw.shape[0])).transpose(0, 1)
-    return tensor
-
-
 @register("Pooling")
-class Pooling(BuiltIn):
+class Pooling(Derived):
     """MAX or AVE over windows, or with global_pooling over each map.
 
     A second top of MAX gives the index of the maximum in its map, row * width + column. The divisor of AVE counts
@@ -55,7 +40,8 @@ class Pooling(BuiltIn):
         else:
             self.check(sized, "pooling_param needs kernel_size, or kernel_h and kernel_w, or global_pooling: true")
         self.kernel, self.stride, self.pad = (
-            self.pair(param, field, default) for field, default in (("kernel_size", 0), ("stride", 1), ("pad", 0))
+            spatial(param, field, 2, default, self.where)
+            for field, default in (("kernel_size", 0), ("stride", 1), ("pad", 0))
         )
         if self.is_global:
             self.check(self.pad == [0, 0] and self.stride == [1, 1], "global_pooling takes stride 1 and pad 0")
@@ -63,14 +49,6 @@ class Pooling(BuiltIn):
             self.check(min(self.kernel) > 0 and min(self.stride) > 0, "kernel and stride must be at least 1")
             fits = all(pad < kernel for pad, kernel in zip(self.pad, self.kernel))
             self.check(fits, f"pad {self.pad} must be less than the kernel {self.kernel}")
-
-    def pair(self, param, field, default):
-        """[vertical, horizontal] values of a field, or of its two fields with _h and _w. Raises CaffeError for both."""
-        short = {"kernel_size": "kernel"}.get(field, field)
-        if param.HasField(f"{short}_h") or param.HasField(f"{short}_w"):
-            self.check(not param.HasField(field), f"pooling_param: give {field}, or {short}_h and {short}_w, not both")
-            return [getattr(param, f"{short}_h"), getattr(param, f"{short}_w")]
-        return [getattr(param, field)] * 2 if param.HasField(field) else [default] * 2
 
     def output(self, size, kernel, stride, pad):
         """The output size along an axis, rounded as round_mode says (default: up).
@@ -102,17 +80,10 @@ class Pooling(BuiltIn):
         self.pads_natively = starts_inside and all(2 * pad <= kernel for pad, kernel in zip(self.pad, self.kernel))
         self.ceil_mode = self.overhang != [0, 0] and any(o > p for o, p in zip(self.overhang, self.pad))
 
-    def input(self, bottom):
-        """(stored tensor of the bottom, the same as images)."""
-        raw = bottom[0].raw()
-        x = maps(raw)
-        if x is None or raw.shape[-2:] != bottom[0].shape[2:]:
-            raw = x = raw.reshape(bottom[0].shape)
-        return raw, x
-
     def windows(self):
-        """Kernel, stride and padding for PyTorch."""
-        return (self.kernel, self.stride, self.pad if self.pads_natively else [0, 0])
+        """Kernel, stride, padding, dilation, and whether sizes are rounded up, for PyTorch."""
+        pad, up = (self.pad, self.ceil_mode) if self.pads_natively else ([0, 0], False)
+        return self.kernel, self.stride, pad, [1, 1], up
 
     def padded(self, x, value):
         """x, padded with a value if PyTorch cannot pad it as Caffe does."""
@@ -121,32 +92,46 @@ class Pooling(BuiltIn):
         (top, left), (below, right) = self.pad, self.overhang
         return torch.nn.functional.pad(x, (left, right, top, below), value=value)
 
-    def cropped(self, dx, x):
-        """The gradient of `padded`."""
-        if self.pads_natively:
-            return dx
-        top, left = self.pad
-        return dx[:, :, top : top + x.shape[2], left : left + x.shape[3]].contiguous()
-
     def forward(self, bottom, top):
-        raw, x = self.input(bottom)
         if self.param.pooling_param.pool == AVE:
-            y = self.average(x)
-        elif self.is_global:
-            flat = x.flatten(2)
-            y, self.argmax = flat.max(2, keepdim=True)
-            y = y.unsqueeze(3)
+            return super().forward(bottom, top)
+        x = shaped(bottom[0].raw(), bottom[0].shape)
+        if self.is_global:
+            y, self.argmax = (tensor.unsqueeze(3) for tensor in x.flatten(2).max(2, keepdim=True))
         else:
-            y, self.argmax = aten.max_pool2d_with_indices(
-                self.padded(x, LOWEST), *self.windows(), [1, 1], self.pads_natively and self.ceil_mode
-            )
+            y, self.argmax = aten.max_pool2d_with_indices(self.padded(x, LOWEST), *self.windows())
         if len(top) > 1:
-            top[1].put(unmapped(self.unpadded_argmax(x, y.shape), raw))
-        top[0].put(unmapped(y, raw))
+            top[1].put(self.unpadded_argmax(x))
+        top[0].put(y)
 
-    def unpadded_argmax(self, x, shape):
-        """The indices of the maxima in the map without padding, as float32 of a shape."""
-        argmax = self.argmax.view(shape)
+    def backward(self, top, propagate_down, bottom):
+        if self.param.pooling_param.pool == AVE:
+            return super().backward(top, propagate_down, bottom)
+        if not propagate_down[0]:
+            return
+        x = shaped(bottom[0].raw(), bottom[0].shape)
+        dy = shaped(top[0].raw_gradient(), top[0].shape).to(x.dtype)
+        if self.is_global:
+            dx = torch.zeros_like(x).flatten(2).scatter_(2, self.argmax.flatten(2), dy.flatten(2)).view(x.shape)
+        else:
+            padded = self.padded(x, LOWEST)
+            dx = aten.max_pool2d_with_indices_backward(dy, padded, *self.windows(), self.argmax)
+            top, left = (0, 0) if self.pads_natively else self.pad
+            dx = dx[:, :, top : top + x.shape[2], left : left + x.shape[3]]
+        bottom[0].put_gradient(dx)
+
+    def compute(self, x):
+        """AVE pooling."""
+        if self.pads_natively:
+            kernel, stride, pad, _, ceil_mode = self.windows()
+            return aten.avg_pool2d(x, kernel, stride, pad, ceil_mode, True)
+        # Sums, which the divisor 1 gives, over windows that begin after the map too.
+        sums = aten.avg_pool2d(self.padded(x, 0), self.kernel, self.stride, [0, 0], False, True, 1)
+        return sums / self.divisors(x)
+
+    def unpadded_argmax(self, x):
+        """The indices of the maxima in the map without padding, as float32."""
+        argmax = self.argmax
         if not self.pads_natively:
             width = x.shape[3] + self.pad[1] + self.overhang[1]
             rows, columns = argmax // width - self.pad[0], argmax % width - self.pad[1]
@@ -161,49 +146,3 @@ class Pooling(BuiltIn):
             start = torch.arange(count, device=x.device) * stride - pad
             sides.append((start + kernel).clamp(max=size + pad) - start)
         return (sides[0][:, None] * sides[1]).to(x.dtype)
-
-    def average(self, x):
-        """AVE pooling of images."""
-        if self.pads_natively:
-            return aten.avg_pool2d(x, *self.windows(), self.ceil_mode, True)
-        padded = self.padded(x, 0)
-        sums = aten.avg_pool2d(padded, *self.windows(), False, True, 1)
-        return sums / self.divisors(x)
-
-    def average_gradient(self, dy, x):
-        """The gradient of `average`."""
-        if self.pads_natively:
-            return aten.avg_pool2d_backward(dy, x, *self.windows(), self.ceil_mode, True, None)
-        padded = self.padded(x, 0)
-        return aten.avg_pool2d_backward(dy / self.divisors(x), padded, *self.windows(), False, True, 1)
-
-    def output_gradient(self, top, raw):
-        """The top's diff as images that correspond to those of the bottom's stored tensor `raw`."""
-        dy = top.raw_gradient()
-        if dy.shape == (*raw.shape[:-2], *top.shape[2:]):
-            return maps(dy)
-        if dy.shape[-2:] != top.shape[2:]:
-            dy = dy.reshape(top.shape)
-        sizes = (*raw.shape[:-2], *top.shape[2:])
-        if dy.shape[-3] % sizes[-3] == 0:  # all groups of channels beside each other
-            dy = dy.unflatten(-3, (-1, sizes[-3])).movedim(-3, -1)
-            # The channels are last in memory during the reshape, so that a tensor with channels last is not copied.
-            return maps(dy.reshape(*sizes[:-3], *sizes[-2:], sizes[-3]).movedim(-1, -3))
-        return maps(dy.reshape(sizes))
-
-    def backward(self, top, propagate_down, bottom):
-        if not propagate_down[0]:
-            return
-        raw, x = self.input(bottom)
-        dy = self.output_gradient(top[0], raw).to(x.dtype)
-        if self.param.pooling_param.pool == AVE:
-            dx = self.cropped(self.average_gradient(dy, x), x)
-        elif self.is_global:
-            dx = torch.zeros_like(x).flatten(2).scatter_(2, self.argmax, dy.flatten(2)).view(x.shape)
-        else:
-            padded = self.padded(x, LOWEST)
-            dx = aten.max_pool2d_with_indices_backward(
-                dy, padded, *self.windows(), [1, 1], self.pads_natively and self.ceil_mode, self.argmax
-            )
-            dx = self.cropped(dx, x)
-        bottom[0].put_gradient(unmapped(dx, raw))

@@ -5,7 +5,7 @@ import torch
 from .. import context
 from ..fillers import fill
 from ..tensors import product
-from .base import BuiltIn, register
+from .base import BuiltIn, Derived, register
 
 
 class Matrix(BuiltIn):
@@ -48,7 +48,7 @@ class InnerProduct(Matrix):
         """Input (M, K) and weights (num_output, K), in the type in which the product is computed."""
         kind = context.compute_type()
         x = bottom[0].raw().reshape(bottom[0].shape).reshape(-1, self.inputs).to(kind)
-        weight = self.blobs[0].value().to(kind)
+        weight = self.blobs[0].converted(kind)
         return x, weight.t() if self.param.inner_product_param.transpose else weight
 
     def forward(self, bottom, top):
@@ -70,7 +70,7 @@ class InnerProduct(Matrix):
 
 
 @register("Embed")
-class Embed(Matrix):
+class Embed(Derived, Matrix):
     """Row x of a matrix (input_dim, num_output) for each integer x in the bottom, plus a bias."""
 
     no_gradient = (0,)
@@ -83,18 +83,6 @@ class Embed(Matrix):
     def reshape(self, bottom, top):
         top[0].reshape(*bottom[0].shape, self.param.embed_param.num_output)
 
-    def forward(self, bottom, top):
-        index = bottom[0].value().long().reshape(-1)
-        rows = self.blobs[0].value()[index]
-        if len(self.blobs) > 1:
-            rows = rows + self.blobs[1].value()
-        top[0].put(rows)
-
-    def backward(self, top, propagate_down, bottom):
-        self.check(not propagate_down[0], "Embed has no gradient to its indices; set propagate_down: false")
-        index = bottom[0].value().long().reshape(-1)
-        dy = top[0].gradient().reshape(len(index), -1)
-        if self.learns[0]:
-            self.blobs[0].diff_memory.add(torch.zeros_like(self.blobs[0].value()).index_add_(0, index, dy))
-        if len(self.blobs) > 1 and self.learns[1]:
-            self.blobs[1].diff_memory.add(dy.sum(0))
+    def compute(self, index, weight, bias=None):
+        rows = weight[index.long().reshape(-1)]
+        return rows if bias is None else rows + bias

@@ -2,8 +2,8 @@
 
 import torch
 
-from ..tensors import is_dense, product
-from .base import BuiltIn, register
+from ..tensors import product, shaped
+from .base import BuiltIn, Derived, register
 
 
 @register("Split")
@@ -29,12 +29,10 @@ class Split(BuiltIn):
         if len(parts) < 2:
             bottom[0].put_gradient(parts[0].clone() if parts else torch.zeros_like(bottom[0].value()))
             return
-        if any(part.shape != parts[0].shape for part in parts):
-            # The sum gets the shape and strides of the first part, the gradient of the first layer that reads the blob.
-            parts = [part.reshape(parts[0].shape) for part in parts]
-        total = parts[0] + parts[1]
+        # The sum gets the shape and strides of the first part, the gradient of the first layer that reads the blob.
+        total = parts[0] + shaped(parts[1], parts[0].shape)
         for part in parts[2:]:
-            total += part
+            total += shaped(part, total.shape)
         bottom[0].put_gradient(total)
 
 
@@ -75,18 +73,14 @@ class Reshape(View):
         self.check(dims.count(-1) <= 1, "reshape_param.shape can have one dim of -1 only")
         for index, dim in enumerate(dims):
             if dim == 0:
-                self.check(
-                    start + index < axes, f"dim 0 at place {index} copies an axis that shape {shape} does not have"
-                )
+                self.check(start + index < axes, f"dim 0 at place {index} copies an axis that is not in shape {shape}")
                 dims[index] = shape[start + index]
         new = [*shape[:start], *dims, *shape[end:]]
         if -1 in new:
             others = product(dim for dim in new if dim != -1)
             self.check(others and product(shape) % others == 0, f"shape {shape} does not divide into {new}")
             new[new.index(-1)] = product(shape) // others
-        self.check(
-            product(new) == product(shape), f"shapes {shape} and {tuple(new)} differ in their number of elements"
-        )
+        self.check(product(new) == product(shape), f"shapes {shape} and {tuple(new)} differ in their numbers")
         top[0].reshape(*new)
         self.share(bottom, top)
 
@@ -103,26 +97,28 @@ class Flatten(View):
         self.share(bottom, top)
 
 
+class Joint(BuiltIn):
+    """Base of Concat and Slice, which join and part along an axis."""
+
+    def chosen_axis(self, param, old, bottom):
+        """The index of the axis that a message gives in `axis` or in the field `old`. Raises CaffeError for both."""
+        self.check(not (param.HasField("axis") and param.HasField(old)), f"give axis or {old}, not both")
+        return self.axis(getattr(param, old) if param.HasField(old) else param.axis, bottom[0])
+
+
 @register("Concat")
-class Concat(BuiltIn):
+class Concat(Joint):
     """Concatenates bottoms along an axis."""
 
     bottoms = (1, None)
 
-    def setup(self, bottom, top):
-        param = self.param.concat_param
-        self.check(not (param.HasField("axis") and param.HasField("concat_dim")), "give axis or concat_dim, not both")
-
     def reshape(self, bottom, top):
-        param, shape = self.param.concat_param, list(bottom[0].shape)
-        self.dim = self.axis(param.concat_dim if param.HasField("concat_dim") else param.axis, bottom[0])
-        for blob in bottom:
-            other = list(blob.shape)
-            fits = len(other) == len(shape) and all(
-                a == b for axis, (a, b) in enumerate(zip(other, shape)) if axis != self.dim
-            )
-            self.check(fits, f"shapes to concatenate along axis {self.dim} differ: {tuple(other)}, {tuple(shape)}")
-        self.sizes = [blob.shape[self.dim] for blob in bottom]
+        self.dim, shape = self.chosen_axis(self.param.concat_param, "concat_dim", bottom), list(bottom[0].shape)
+        self.sizes = [blob.shape[self.dim] if len(blob.shape) == len(shape) else 0 for blob in bottom]
+        for blob, size in zip(bottom, self.sizes):
+            shape[self.dim] = size
+            fits = blob.shape == tuple(shape)
+            self.check(fits, f"shapes to concatenate along axis {self.dim} differ: {blob.shape}, {bottom[0].shape}")
         shape[self.dim] = sum(self.sizes)
         top[0].reshape(*shape)
 
@@ -137,18 +133,14 @@ class Concat(BuiltIn):
 
 
 @register("Slice")
-class Slice(BuiltIn):
+class Slice(Joint):
     """Splits a bottom along an axis, at slice_point or into equal parts."""
 
     tops = (1, None)
 
-    def setup(self, bottom, top):
-        param = self.param.slice_param
-        self.check(not (param.HasField("axis") and param.HasField("slice_dim")), "give axis or slice_dim, not both")
-
     def reshape(self, bottom, top):
         param, shape = self.param.slice_param, list(bottom[0].shape)
-        self.dim = self.axis(param.slice_dim if param.HasField("slice_dim") else param.axis, bottom[0])
+        self.dim = self.chosen_axis(param, "slice_dim", bottom)
         total, points = shape[self.dim], list(param.slice_point)
         if points:
             self.check(
@@ -158,10 +150,7 @@ class Slice(BuiltIn):
             self.check(bounds == sorted(set(bounds)), f"slice_point must rise within 0 to {total}, not {points}")
             self.sizes = [high - low for low, high in zip(bounds, bounds[1:])]
         else:
-            self.check(
-                total % len(top) == 0,
-                f"{total} numbers along axis {self.dim} do not divide into {len(top)} tops",
-            )
+            self.check(total % len(top) == 0, f"axis {self.dim} of size {total} does not divide into {len(top)} tops")
             self.sizes = [total // len(top)] * len(top)
         for blob, size in zip(top, self.sizes):
             shape[self.dim] = size
@@ -177,7 +166,7 @@ class Slice(BuiltIn):
 
 
 @register("Tile")
-class Tile(BuiltIn):
+class Tile(Derived):
     """Repeats a bottom `tiles` times along an axis."""
 
     def reshape(self, bottom, top):
@@ -187,28 +176,15 @@ class Tile(BuiltIn):
         shape[self.dim] *= self.tiles
         top[0].reshape(*shape)
 
-    def forward(self, bottom, top):
-        x = bottom[0].value()
-        if not is_dense(x):
-            x = x.contiguous()
-        # The copies follow each other in memory. For tiles along the channels they are the blocks of grouped.py, which
-        # a convolution with as many groups then uses without a copy.
-        copies = torch.empty_strided((self.tiles, *x.shape), (x.numel(), *x.stride()), device=x.device)
-        top[0].put(copies.copy_(x.expand_as(copies)).movedim(0, self.dim))
-
-    def backward(self, top, propagate_down, bottom):
-        if propagate_down[0]:
-            shape = list(bottom[0].shape)
-            shape.insert(self.dim, self.tiles)
-            bottom[0].put_gradient(top[0].raw_gradient().reshape(shape).float().sum(self.dim))
+    def compute(self, x):
+        return torch.cat([x] * self.tiles, self.dim)
 
 
 @register("Crop")
-class Crop(BuiltIn):
+class Crop(Derived):
     """The part of bottom 0, at `offset`, that has the sizes of bottom 1 in the axes from `axis` on."""
 
     bottoms = 2
-    no_gradient = (1,)
 
     def reshape(self, bottom, top):
         param, shape = self.param.crop_param, list(bottom[0].shape)
@@ -217,30 +193,17 @@ class Crop(BuiltIn):
         self.check(len(offsets) in (0, 1, axes), f"crop_param.offset: give none, one or {axes}, not {len(offsets)}")
         if len(offsets) < 2:
             offsets = (offsets or [0]) * axes
-        self.check(
-            len(bottom[1].shape) == len(shape),
-            f"shapes {tuple(shape)} and {bottom[1].shape} differ in their number of axes",
-        )
+        sizes = bottom[1].shape
+        self.check(len(sizes) == len(shape), f"shapes {tuple(shape)} and {sizes} differ in their number of axes")
         self.slices = [slice(None)] * start
-        for axis, offset in zip(range(start, len(shape)), offsets):
-            size = bottom[1].shape[axis]
-            self.check(
-                size + offset <= shape[axis],
-                f"size {size} at offset {offset} does not fit into axis {axis} of shape {bottom[0].shape}",
-            )
-            self.slices.append(slice(offset, offset + size))
-            shape[axis] = size
-        self.slices = tuple(self.slices)
-        top[0].reshape(*shape)
+        for axis, offset in enumerate(offsets, start):
+            end = offset + sizes[axis]
+            self.check(end <= shape[axis], f"offset {offset} and size {sizes[axis]} exceed axis {axis} of {shape}")
+            self.slices.append(slice(offset, end))
+        top[0].reshape(*shape[:start], *sizes[start:])
 
-    def forward(self, bottom, top):
-        top[0].put(bottom[0].value()[self.slices].clone())
-
-    def backward(self, top, propagate_down, bottom):
-        if propagate_down[0]:
-            diff = torch.zeros(bottom[0].shape, device=top[0].raw_gradient().device)
-            diff[self.slices] = top[0].gradient()
-            bottom[0].put_gradient(diff)
+    def compute(self, x, _):
+        return x[tuple(self.slices)].clone()
 
 
 @register("Silence")

@@ -6,15 +6,14 @@ MAX_AXES = 3
 
 
 def spatial(param, field, axes, default, where):
-    """The values of a field (kernel_size, stride, pad or dilation) of a ConvolutionParameter, a list with one per axis.
+    """The values of a field (kernel_size, stride, pad or dilation) of a convolution or pooling, one per spatial axis.
 
-    axes: number of spatial axes; where: the layer, for errors
-    The field can have no value (the default), one for all axes, or one per axis. Instead of kernel_size, stride and pad
-    there can be fields that end in _h and _w. Raises CaffeError for other combinations.
+    param: ConvolutionParameter or PoolingParameter; axes: number of spatial axes; where: the layer, for errors
+    The field can have no value (the default), one for all axes, or in convolutions one per axis. Instead of
+    kernel_size, stride and pad there can be fields that end in _h and _w. Raises CaffeError for other combinations.
     """
-    short = {"kernel_size": "kernel"}.get(field, field)
-    pair = [f"{short}_h", f"{short}_w"]
-    given = list(getattr(param, field))
+    value, pair = getattr(param, field), [f"{field.removesuffix('_size')}_{end}" for end in "hw"]
+    given = list(value) if hasattr(value, "append") else [value] * param.HasField(field)
     if field != "dilation" and any(param.HasField(name) for name in pair):
         check(axes == 2 and not given, f"{where}: {pair[0]} and {pair[1]} are for 2 spatial axes, without {field}")
         return [getattr(param, name) for name in pair]
@@ -43,10 +42,10 @@ class Geometry:
         """The size of a window, dilation included, per axis."""
         return [d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation)]
 
-    def output(self, sizes):
-        """The spatial sizes of a convolution's output for those of its input; rounded down."""
+    def output(self, sizes, padded=False):
+        """The spatial sizes of a convolution's output for those of its input, which may be `padded` already."""
         return [
-            (size + 2 * pad - extent) // stride + 1
+            (size + 2 * pad * (not padded) - extent) // stride + 1
             for size, pad, extent, stride in zip(sizes, self.pad, self.extents(), self.stride)
         ]
 
