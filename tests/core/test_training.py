@@ -303,7 +303,7 @@ def of_other_weights(data):
         ("caffemodel", lambda data: data[: 2 * len(data) // 3], ""),
         ("solverstate", lambda data: b"", ""),
         ("caffemodel", without_last_layers, "cut short, layer"),
-        ("solverstate", of_other_weights, "belongs to other weights"),
+        ("solverstate", of_other_weights, "belongs to the weights cascade_iter_40.caffemodel"),
     ],
 )
 def test_a_damaged_snapshot_is_named_and_skipped(ending, damage, words, undisturbed, tmp_path, capsys):
@@ -314,7 +314,7 @@ def test_a_damaged_snapshot_is_named_and_skipped(ending, damage, words, undistur
     found = snapshots.newest(folder, "region", folder / "train_val.prototxt", report=True)
     assert found.iteration == EARLIER
     out = capsys.readouterr().out
-    assert f"passed over a snapshot: {path}" in out and words in out and out.count("\n") == 1
+    assert out.startswith("passed over a snapshot: ") and str(path) in out and words in out and out.count("\n") == 1
 
 
 @pytest.mark.parametrize("engine", ("torch", pytest.param("bvlc", marks=pytest.mark.slow)))
