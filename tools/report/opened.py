@@ -82,8 +82,8 @@ class Opened:
         return results.rows(self.result.networks[name], decision)
 
     def patches(self, numbers):
-        """Centre patches of the faces with these numbers. Raises ToolError."""
-        return networks.chosen_patches(self.lmdb, self.result.split, numbers)
+        """Centre patches of the faces with these numbers, a list. Raises ToolError."""
+        return list(networks.patches(self.lmdb, self.result.split, numbers))
 
 
 def check_weights(run, result):
