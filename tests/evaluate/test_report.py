@@ -430,7 +430,7 @@ def test_a_comparison_shows_both_runs_their_baseline_and_what_differs(evaluated,
     for words in ("Only B right", "seed", "network batch"):
         assert words in text
     rows = compare.differences(Opened(run), Opened(other), "cascade", list(evaluation_files.ATTRIBUTES))
-    right = Opened(run).scored("cascade", 20, 0)
+    right = Opened(run).scored("cascade", 0)
     right = right.decided["prior-corrected"] == right.labels
     for place, row in enumerate(rows[:-1]):
         assert row.only == (int((~right[:, place]).sum()), 0)

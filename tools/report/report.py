@@ -49,12 +49,12 @@ def report(run, out=None):
     return write(out or run.output / "report.html", make(run))
 
 
-def comparison(one, two, out=None):
+def comparison(first, second, out=None):
     """Write the comparison of two runs, and return its path. out: file, by default comparison.html in the second run.
 
     Raises ToolError, OSError.
     """
-    return write(out or two.output / "comparison.html", compare.make(Opened(one), Opened(two)))
+    return write(out or second.output / "comparison.html", compare.make(Opened(first), Opened(second)))
 
 
 def write(out, text):
