@@ -148,5 +148,7 @@ def test_when_a_rank_fails_the_others_are_ended(tmp_path):
 
 
 def test_ranks_that_fail_at_once_are_a_failure():
-    done = subprocess.run([sys.executable, *COMMANDS["launch"], "nonsense"], capture_output=True, text=True, timeout=100)
+    done = subprocess.run(
+        [sys.executable, *COMMANDS["launch"], "nonsense"], capture_output=True, text=True, timeout=100
+    )
     assert done.returncode == 1 and done.stderr.count("error: unknown action 'nonsense'") == 2, done.stderr
