@@ -1,10 +1,10 @@
 """Training speed on a GPU: the engine against plain PyTorch, from tensors on the device and from an LMDB.
 
-    make bench-gpu                                        # both networks, 20 attributes, b = 4
-    make bench-gpu BENCH="--lmdb data/lmdb"               # LMDBs of real faces, of either form, in place of noise
-    make bench-gpu BENCH="--source tensors --no-compile"  # the networks alone, without minutes of torch.compile
-    make bench-gpu BENCH="--precision tf32"               # the arithmetic: bfloat16, tf32 or float32
-    make bench-gpu BENCH="--device cpu --attributes 2 --batch 2 --steps 1 --rounds 1"    # a test of the script
+    python -m benchmarks.engine.gpu                      # both networks, 20 attributes, b = 4
+    python -m benchmarks.engine.gpu --lmdb data/lmdb     # LMDBs of real faces, of either form, in place of noise
+    python -m benchmarks.engine.gpu --source tensors --no-compile   # networks alone, without minutes of torch.compile
+    python -m benchmarks.engine.gpu --precision tf32     # the arithmetic: bfloat16, tf32 or float32
+    python -m benchmarks.engine.gpu --device cpu --attributes 2 --batch 2 --steps 1 --rounds 1   # tests the script
 
 Every contestant trains (forward, backward, update); their steps are interleaved in one process. A table shows images
 per second, the share of the card's measured rate of matrix products in the same arithmetic, the ratio to the best loop
@@ -217,7 +217,9 @@ def run(net, arguments, folder, rate):
 
 def main():
     parser = argparse.ArgumentParser(
-        prog="make bench-gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.engine.gpu",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add(
@@ -273,7 +275,7 @@ def main():
         if arguments.lmdb:
             form = manifest.read(arguments.lmdb).form
             names = PAPER_ATTRIBUTES[: arguments.attributes]
-            generate.write(folder, NetworkOptions(names, arguments.batch, lmdb=str(arguments.lmdb), form=form))
+            generate.write(folder, NetworkOptions(names, batch=arguments.batch, lmdb=str(arguments.lmdb), form=form))
             if form == "stream":
                 (folder / "train").symlink_to((arguments.lmdb / "train").resolve())
         elif arguments.source != "tensors":
