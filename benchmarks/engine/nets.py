@@ -58,16 +58,17 @@ def input_net(net, attributes, batch, width=1):
     return text[: text.index("layer {")] + inputs + marker + rest
 
 
-def write_input_solver(folder, net, attributes, batch, width=1, extra=""):
+def write_input_solver(folder, net, attributes, batch, width=1, max_iter=1000000):
     """Write a network as of input_net and a solver for it into a folder; returns the solver's path.
 
-    attributes: names; extra: further fields of the solver, prototxt
+    attributes: names
     """
     (folder / "net.prototxt").write_text(input_net(net, attributes, batch, width))
     path = folder / "solver.prototxt"
     path.write_text(
         f'train_net: "{folder}/net.prototxt" base_lr: 1e-4 lr_policy: "fixed" momentum: 0.9 weight_decay: 5e-4 '
-        f"clip_gradients: {solvers.clipping(len(attributes))} max_iter: 1000000 snapshot_after_train: false {extra}\n"
+        f"clip_gradients: {solvers.clipping(len(attributes))} max_iter: {max_iter} display: 1 "
+        "snapshot_after_train: false\n"
     )
     return path
 
