@@ -13,6 +13,7 @@ of plain PyTorch for the same source, and the share of time that the step waited
 
 import argparse
 import functools
+import gc
 import os
 import pathlib
 import statistics
@@ -204,7 +205,8 @@ def run(net, arguments, folder, rate):
             measure(rival, max(arguments.steps, arguments.batches + 1), arguments.device)
         steps = functools.partial(measure, steps=arguments.steps, device=arguments.device)
         found[source] = interleaved(rivals, arguments.rounds, steps, warm_up=False)
-        del rivals
+        del rivals, rival  # a process opens an LMDB only once
+        gc.collect()
     print(f"{'':12s}{'':34s}{'images/s':>12s}{'of rate':>10s}{'x PyTorch':>12s}{'waits':>8s}")
     for source, results in found.items():
         speeds = {n: images * arguments.steps / statistics.median(s for s, _ in r) for n, r in results.items()}

@@ -53,9 +53,8 @@ def main():
         counts = {count: count for count in map(int, arguments.ranks.split(","))}
         found = interleaved(counts, arguments.rounds, lambda n: iterations_per_second(n, solver), warm_up=False)
     images = arguments.attributes * arguments.batch
-    print(
-        f"{arguments.net}, {arguments.attributes} attributes, width {arguments.width}, b = {arguments.batch}; {load()}\nranks"
-    )
+    what = f"{arguments.net}, {arguments.attributes} attributes, width {arguments.width}, b = {arguments.batch}"
+    print(f"{what}, by number of ranks; {load()}")
     first = None
     for count, rates in found.items():
         speed = statistics.median(rates) * images * count
