@@ -127,18 +127,6 @@ def set_multiprocess(multiprocess):
     """Has no effect, because every solver is a process of its own; it exists for scripts that call pycaffe's."""
 
 
-def solver_mean(array):
-    """The mean of an array or tensor over all solvers that train the net together; with one solver the array itself.
-
-    For decisions of a Python layer that all ranks must take alike. Each of them calls it equally often, in TRAIN only.
-    """
-    if state.solver_count == 1:
-        return array
-    from . import parallel
-
-    return parallel.mean(array)
-
-
 def ranks_of(phase):
     """(rank, ranks) by which a data layer divides what it reads: in TEST every solver reads everything."""
     return (0, 1) if phase == TEST else (state.solver_rank, state.solver_count)

@@ -159,8 +159,13 @@ def broadcast(solver):
             distributed.broadcast(history, 0)
 
 
-def mean(array):
-    """See context.solver_mean."""
+def solver_mean(array):
+    """The mean of an array or tensor over all solvers that train the net together; with one solver the array itself.
+
+    For decisions of a Python layer that all ranks must take alike. Each of them calls it equally often, in TRAIN only.
+    """
+    if context.solver_count() == 1:
+        return array
     tensor = torch.from_numpy(np.array(array)) if isinstance(array, np.ndarray) else array.clone()
     tensor = tensor.to(context.device())
     distributed.all_reduce(tensor)
