@@ -12,6 +12,7 @@ its quartiles over the rounds), images per second, the share of the machine's ma
 convolutions over seconds of the iteration), the share of its memory bandwidth that the update reaches (24 bytes per
 weight: gradients read twice, weights and momentum read and written), speed relative to BVLC Caffe and to the best plain
 PyTorch loop of the same precision, and peak memory. bfloat16 is left out on a machine that multiplies float32 faster.
+All contestants are in memory at once, with twenty attributes and b = 16 about 24 GB; --precision halves that.
 
 With --busy N each contestant does one iteration alone and one beside N processes that compute all the time, round after
 round, and the table shows both medians and how many times as long the second takes.
@@ -108,14 +109,15 @@ class Busy:
 def measure(net, attributes, batch, rounds, threads, precisions, busy=0, before=None):
     """Run the contestants on one network and batch, and print their table."""
     names = PAPER_ATTRIBUTES[:attributes]
-    rivals = [rival for rival in CONTESTANTS if rival[2] in precisions and (before or rival[1] != "before")]
+    rivals = [rival for rival in CONTESTANTS if rival[2] in precisions or rival[1] == "bvlc"]
+    rivals = [rival for rival in rivals if before or rival[1] != "before"]
     with tempfile.TemporaryDirectory() as folder:
         solver = nets.write_input_solver(pathlib.Path(folder), net, names, batch)
         workers = {
             name: Worker(kind, precision, threads, net, attributes, batch, solver, before)
             for name, kind, precision in rivals
         }
-        machine = {p: Worker("rate", p, threads) for p in precisions}
+        machine = {precision: Worker("rate", precision, threads) for precision in {r[2] for r in rivals}}
         machine["copy"] = Worker("copy", "float32", threads)
 
         def show(number, _):
@@ -161,7 +163,7 @@ def show_table(results, rates, net, attributes, batch):
             (rival for rival in results if rival[1].startswith("pytorch") and rival[2] == precision),
             key=lambda rival: statistics.median(walls[rival]),
         )
-        for precision in {rival[2] for rival in results}
+        for precision in {rival[2] for rival in results if rival[1].startswith("pytorch")}
     }
     bvlc = CONTESTANTS[0]
     measured = ", ".join(f"{rate:.0f} GFLOP/s ({name})" for name, rate in rates.items() if name != "copy")
@@ -181,7 +183,7 @@ def show_table(results, rates, net, attributes, batch):
             f"{work / 1e9 / whole / rates[rival[2]]:.0%}",
             f"{traffic / 1e9 / update / rates['copy']:.0%}",
             f"{ratio(walls[bvlc], walls[rival]):.2f}",
-            f"{ratio(walls[best_loop[rival[2]]], walls[rival]):.2f}",
+            f"{ratio(walls[best_loop[rival[2]]], walls[rival]):.2f}" if rival[2] in best_loop else "",
             f"{memory:.0f}",
         ]
         print(f"{rival[0]:34s}" + "".join(f"{cell:>14s}" for cell in row), flush=True)
@@ -272,6 +274,7 @@ def main():
         metavar="N",
         help="The number of busy processes beside each contestant, to compare with none (default: 0, no comparison).",
     )
+    add("--precision", choices=("float32", "bfloat16"), help="Only BVLC Caffe and this precision (default: both).")
     add(
         "--before",
         type=pathlib.Path,
@@ -285,7 +288,7 @@ def main():
     if arguments.before and not (arguments.before / "engine/caffe").is_dir():
         parser.error(f"--before takes the folder of a checkout, and {arguments.before} has no engine/caffe")
     print(f"{arguments.threads} threads, {load()}", flush=True)
-    precisions = useful_precisions(arguments.threads)
+    precisions = (arguments.precision,) if arguments.precision else useful_precisions(arguments.threads)
     for net in chosen:
         for batch in arguments.batches:
             size = arguments.attributes, batch
