@@ -22,13 +22,13 @@ _NAMES = {
     "blob": "Blob",
     "classifier": "Classifier",
     "context": "set_decoded_budget set_device set_mode_cpu set_mode_gpu set_multiprocess set_precision set_random_seed "
-    "set_shard set_solver_count set_solver_rank solver_count solver_rank",
+    "set_shard set_solver_count set_solver_rank solver_count solver_mean solver_rank",
     "detector": "Detector",
     "errors": "CaffeError",
     "glog": "init_log log",
     "layer_types.base": "Layer",
     "net_spec": "NetSpec layers params to_proto",
-    "parallel": "NCCL has_nccl solver_mean",
+    "parallel": "NCCL has_nccl",
     "pycaffe": "Net Timer layer_type_list",
     "solver": "AdaDeltaSolver AdaGradSolver AdamSolver NesterovSolver RMSPropSolver SGDSolver Solver get_solver",
 }

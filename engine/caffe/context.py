@@ -3,7 +3,9 @@
 import ctypes
 import os
 
+import numpy as np
 import torch
+import torch.distributed as distributed
 
 from .errors import check
 
@@ -125,6 +127,20 @@ def set_solver_rank(rank):
 
 def set_multiprocess(multiprocess):
     """Has no effect, because every solver is a process of its own; it exists for scripts that call pycaffe's."""
+
+
+def solver_mean(array):
+    """The mean of an array or tensor over all solvers that train the net together; with one solver the array itself.
+
+    For decisions of a Python layer that all ranks must take alike. Each of them calls it equally often, in TRAIN only.
+    """
+    if state.solver_count == 1:
+        return array
+    tensor = torch.from_numpy(np.array(array)) if isinstance(array, np.ndarray) else array.clone()
+    tensor = tensor.to(device())
+    distributed.all_reduce(tensor)
+    tensor /= distributed.get_world_size()
+    return tensor.cpu().numpy() if isinstance(array, np.ndarray) else tensor
 
 
 def ranks_of(phase):

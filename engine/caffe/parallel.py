@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 
-import numpy as np
 import torch
 import torch.distributed as distributed
 
@@ -157,20 +156,6 @@ def broadcast(solver):
             history = torch.zeros(shape) if history is None else history.reshape(shape)
             optimizer.histories[kind][index] = history = history.to(context.device()).contiguous()
             distributed.broadcast(history, 0)
-
-
-def solver_mean(array):
-    """The mean of an array or tensor over all solvers that train the net together; with one solver the array itself.
-
-    For decisions of a Python layer that all ranks must take alike. Each of them calls it equally often, in TRAIN only.
-    """
-    if context.solver_count() == 1:
-        return array
-    tensor = torch.from_numpy(np.array(array)) if isinstance(array, np.ndarray) else array.clone()
-    tensor = tensor.to(context.device())
-    distributed.all_reduce(tensor)
-    tensor /= distributed.get_world_size()
-    return tensor.cpu().numpy() if isinstance(array, np.ndarray) else tensor
 
 
 def attach(solver):
