@@ -1,16 +1,18 @@
 """Speed and memory of training with both Caffes and with plain PyTorch, all in one run.
 
     make bench                                    # both networks, b = 4 and 16: hours on a slow machine
-    make bench BENCH="--rounds 3 --attributes 4 --nets region --batches 4"
-    make bench BENCH="--attributes 4 --nets region --batches 4 --busy 2"    # beside two busy processes, and alone
+    make bench ARGS="--rounds 3 --attributes 4 --nets region --batches 4"
+    make bench ARGS="--before ../earlier"         # another checkout's engine as well
+    make bench ARGS="--attributes 4 --nets region --batches 4 --busy 2"    # beside two busy processes, and alone
 
 A training iteration is forward, backward and the update of the weights (clipping, weight decay, momentum). The
 contestants are processes whose iterations are interleaved, so that other load on the machine affects all equally. A
-table per network and batch shows medians: seconds of forward and backward, of the update and of the iteration, images
-per second, the share of the machine's matrix rate (arithmetic of the convolutions over seconds of the iteration), the
-share of its memory bandwidth that the update reaches (24 bytes per weight: gradients read twice, weights and momentum
-read and written), speed relative to BVLC Caffe and to the best plain PyTorch loop of the same precision, and peak
-memory. bfloat16 is left out on a machine that multiplies float32 faster.
+table per network and batch shows medians: seconds of forward and backward, of the update and of the iteration (with
+its quartiles over the rounds), images per second, the share of the machine's matrix rate (arithmetic of the
+convolutions over seconds of the iteration), the share of its memory bandwidth that the update reaches (24 bytes per
+weight: gradients read twice, weights and momentum read and written), speed relative to BVLC Caffe and to the best plain
+PyTorch loop of the same precision, and peak memory. bfloat16 is left out on a machine that multiplies float32 faster.
+All contestants are in memory at once, with twenty attributes and b = 16 about 24 GB; --precision halves that.
 
 With --busy N each contestant does one iteration alone and one beside N processes that compute all the time, round after
 round, and the table shows both medians and how many times as long the second takes.
@@ -32,14 +34,16 @@ from data_prep.attributes import PAPER_ATTRIBUTES
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 PYTHON = {"bvlc": REPOSITORY / ".caffe/bin/python"}
 NETS = ("region", "cascade")
-# (name, kind of worker, precision)
+# (name, kind of worker, precision); "before" is the engine of the checkout that --before names
 CONTESTANTS = (
     ("BVLC Caffe", "bvlc", "float32"),
     ("PyTorch", "pytorch", "float32"),
     ("PyTorch, channels first", "pytorch-channels-first", "float32"),
+    ("engine, before", "before", "float32"),
     ("engine", "engine", "float32"),
     ("PyTorch, bfloat16", "pytorch", "bfloat16"),
     ("PyTorch, bfloat16, channels first", "pytorch-channels-first", "bfloat16"),
+    ("engine, bfloat16, before", "before", "bfloat16"),
     ("engine, bfloat16", "engine", "bfloat16"),
 )
 # Of gradients, weights and momentum that an update must at least read and write, per weight.
@@ -49,13 +53,12 @@ UPDATE_BYTES = 24
 class Worker:
     """A contestant's process."""
 
-    def __init__(self, kind, precision, threads, net="none", attributes=0, batch=0, solver="none"):
+    def __init__(self, kind, precision, threads, net="none", attributes=0, batch=0, solver="none", before=None):
         python = PYTHON.get(kind, sys.executable)
+        checkout, kind = (before, "engine") if kind == "before" else (REPOSITORY, kind)
         environment = dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads))
-        environment["PYTHONPATH"] = os.pathsep.join(
-            [str(REPOSITORY), str(REPOSITORY / "engine")][: 1 + (kind != "bvlc")]
-        )
-        command = [str(python), str(pathlib.Path(__file__).with_name("workers.py")), kind, precision]
+        environment["PYTHONPATH"] = os.pathsep.join([str(checkout), str(checkout / "engine")][: 1 + (kind != "bvlc")])
+        command = [str(python), str(checkout / "benchmarks/engine/workers.py"), kind, precision]
         self.process = subprocess.Popen(
             [*command, net, str(attributes), str(batch), str(solver)],
             stdin=subprocess.PIPE,
@@ -103,16 +106,18 @@ class Busy:
             process.wait()
 
 
-def measure(net, attributes, batch, rounds, threads, precisions, busy=0):
+def measure(net, attributes, batch, rounds, threads, precisions, busy=0, before=None):
     """Run the contestants on one network and batch, and print their table."""
     names = PAPER_ATTRIBUTES[:attributes]
-    rivals = [rival for rival in CONTESTANTS if rival[2] in precisions]
+    rivals = [rival for rival in CONTESTANTS if rival[2] in precisions or rival[1] == "bvlc"]
+    rivals = [rival for rival in rivals if before or rival[1] != "before"]
     with tempfile.TemporaryDirectory() as folder:
         solver = nets.write_input_solver(pathlib.Path(folder), net, names, batch)
         workers = {
-            name: Worker(kind, precision, threads, net, attributes, batch, solver) for name, kind, precision in rivals
+            name: Worker(kind, precision, threads, net, attributes, batch, solver, before)
+            for name, kind, precision in rivals
         }
-        machine = {p: Worker("rate", p, threads) for p in precisions}
+        machine = {precision: Worker("rate", precision, threads) for precision in {r[2] for r in rivals}}
         machine["copy"] = Worker("copy", "float32", threads)
 
         def show(number, _):
@@ -158,28 +163,30 @@ def show_table(results, rates, net, attributes, batch):
             (rival for rival in results if rival[1].startswith("pytorch") and rival[2] == precision),
             key=lambda rival: statistics.median(walls[rival]),
         )
-        for precision in {rival[2] for rival in results}
+        for precision in {rival[2] for rival in results if rival[1].startswith("pytorch")}
     }
     bvlc = CONTESTANTS[0]
     measured = ", ".join(f"{rate:.0f} GFLOP/s ({name})" for name, rate in rates.items() if name != "copy")
     print(f"{work / 1e9:.0f} GFLOP; the machine: {measured}, copy {rates['copy']:.1f} GB/s\n")
-    heads = ("fwd+bwd s", "update s", "whole s", "images/s", "of rate", "of copy", "x BVLC", "x PyTorch", "MiB")
-    print(f"{'':32s}" + "".join(f"{head:>11s}" for head in heads))
+    heads = "fwd+bwd s,update s,whole s,quartiles,images/s,of rate,of copy,x BVLC,x PyTorch,MiB".split(",")
+    print(f"{'':34s}" + "".join(f"{head:>14s}" for head in heads))
     for rival, found in results.items():
         passes, update, _, memory, _ = (statistics.median(values) for values in zip(*found))
         whole = statistics.median(walls[rival])
+        low, _, high = statistics.quantiles(walls[rival], method="inclusive") if len(found) > 1 else [whole] * 3
         row = [
             f"{passes:.3f}",
             f"{update:.3f}",
             f"{whole:.3f}",
+            f"{low:.3f}-{high:.3f}",
             f"{images / whole:.1f}",
             f"{work / 1e9 / whole / rates[rival[2]]:.0%}",
             f"{traffic / 1e9 / update / rates['copy']:.0%}",
             f"{ratio(walls[bvlc], walls[rival]):.2f}",
-            f"{ratio(walls[best_loop[rival[2]]], walls[rival]):.2f}",
+            f"{ratio(walls[best_loop[rival[2]]], walls[rival]):.2f}" if rival[2] in best_loop else "",
             f"{memory:.0f}",
         ]
-        print(f"{rival[0]:32s}" + "".join(f"{cell:>11s}" for cell in row), flush=True)
+        print(f"{rival[0]:34s}" + "".join(f"{cell:>14s}" for cell in row), flush=True)
 
 
 def show_busy(results, net, attributes, batch, busy):
@@ -249,9 +256,9 @@ def main():
     add(
         "--rounds",
         type=int,
-        default=5,
+        default=8,
         metavar="N",
-        help="Iterations of each contestant after the warm-up (default: 5).",
+        help="Iterations of each contestant after the warm-up (default: 8).",
     )
     add(
         "--threads",
@@ -267,16 +274,26 @@ def main():
         metavar="N",
         help="The number of busy processes beside each contestant, to compare with none (default: 0, no comparison).",
     )
+    add("--precision", choices=("float32", "bfloat16"), help="Only BVLC Caffe and this precision (default: both).")
+    add(
+        "--before",
+        type=pathlib.Path,
+        metavar="FOLDER",
+        help="Another checkout of this project, whose engine is measured as well (default: none).",
+    )
     arguments = parser.parse_args()
     chosen = arguments.nets.split(",")
     if not set(chosen) <= set(NETS):
         parser.error(f"--nets takes {', '.join(NETS)}, not {arguments.nets}")
+    if arguments.before and not (arguments.before / "engine/caffe").is_dir():
+        parser.error(f"--before takes the folder of a checkout, and {arguments.before} has no engine/caffe")
     print(f"{arguments.threads} threads, {load()}", flush=True)
-    precisions = useful_precisions(arguments.threads)
+    precisions = (arguments.precision,) if arguments.precision else useful_precisions(arguments.threads)
     for net in chosen:
         for batch in arguments.batches:
             size = arguments.attributes, batch
-            measure(net, *size, arguments.rounds, arguments.threads, precisions, arguments.busy)
+            more = arguments.busy, arguments.before and arguments.before.resolve()
+            measure(net, *size, arguments.rounds, arguments.threads, precisions, *more)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Training speed on a GPU: the engine against plain PyTorch, from tensors on the device and from an LMDB.
 
-    make bench-gpu                                        # both networks, 20 attributes, b = 4
-    make bench-gpu BENCH="--lmdb data/lmdb"               # LMDBs of real faces, of either form, in place of noise
-    make bench-gpu BENCH="--source tensors --no-compile"  # the networks alone, without minutes of torch.compile
-    make bench-gpu BENCH="--precision tf32"               # the arithmetic: bfloat16, tf32 or float32
-    make bench-gpu BENCH="--device cpu --attributes 2 --batch 2 --steps 1 --rounds 1"    # a test of the script
+    python -m benchmarks.engine.gpu                      # both networks, 20 attributes, b = 4
+    python -m benchmarks.engine.gpu --lmdb data/lmdb     # LMDBs of real faces, of either form, in place of noise
+    python -m benchmarks.engine.gpu --source tensors --no-compile   # networks alone, without minutes of torch.compile
+    python -m benchmarks.engine.gpu --precision tf32     # the arithmetic: bfloat16, tf32 or float32
+    python -m benchmarks.engine.gpu --device cpu --attributes 2 --batch 2 --steps 1 --rounds 1   # tests the script
 
 Every contestant trains (forward, backward, update); their steps are interleaved in one process. A table shows images
 per second, the share of the card's measured rate of matrix products in the same arithmetic, the ratio to the best loop
@@ -13,6 +13,7 @@ of plain PyTorch for the same source, and the share of time that the step waited
 
 import argparse
 import functools
+import gc
 import os
 import pathlib
 import statistics
@@ -204,7 +205,8 @@ def run(net, arguments, folder, rate):
             measure(rival, max(arguments.steps, arguments.batches + 1), arguments.device)
         steps = functools.partial(measure, steps=arguments.steps, device=arguments.device)
         found[source] = interleaved(rivals, arguments.rounds, steps, warm_up=False)
-        del rivals
+        del rivals, rival  # a process opens an LMDB only once
+        gc.collect()
     print(f"{'':12s}{'':34s}{'images/s':>12s}{'of rate':>10s}{'x PyTorch':>12s}{'waits':>8s}")
     for source, results in found.items():
         speeds = {n: images * arguments.steps / statistics.median(s for s, _ in r) for n, r in results.items()}
@@ -217,7 +219,9 @@ def run(net, arguments, folder, rate):
 
 def main():
     parser = argparse.ArgumentParser(
-        prog="make bench-gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.engine.gpu",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add(

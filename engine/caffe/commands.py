@@ -110,15 +110,14 @@ def test(flags):
     check(flags.weights, "test needs weights: caffe test -model net.prototxt -weights net.caffemodel")
     net = read_net(flags, context.TEST, flags.weights)
     glog.info(f"Running for {flags.iterations} iterations.")
-    names, loss, batches = testing.output_names(net), 0.0, []
+    loss, batches = 0.0, []
     for iteration in range(flags.iterations):
         loss += net.forward_range(0, len(net.nodes) - 1)
-        batches.append(testing.values(net))
-        for name, value in zip(names, batches[-1]):
+        batches.append(testing.outputs(net))
+        for name, value in batches[-1]:
             glog.info(f"Batch {iteration}, {name} = {number(value)}")
     glog.info(f"Loss: {number(loss / flags.iterations)}")
-    for name, values in zip(names, zip(*batches)):
-        glog.info(testing.score(name, sum(values) / flags.iterations, net.blob_loss_weights[name]))
+    testing.show(net, testing.means(batches))
 
 
 def measure(flags):

@@ -123,8 +123,8 @@ class Optimizer:
         """Continue with the histories and the learning-rate step of a snapshot, which `check_arrays` has checked."""
         blobs, kinds = self.net.learnable, self.rule.histories
         tensors = [
-            torch.from_numpy(array.astype("float32").reshape(blob.shape)).to(context.device()) if array.any() else None
-            for array, blob in zip(arrays, blobs * kinds)
+            torch.from_numpy(array.astype("float32").reshape(blob.shape)) for array, blob in zip(arrays, blobs * kinds)
         ]
+        tensors = [tensor.to(context.device()) if tensor.any() else None for tensor in tensors]
         self.histories = [tensors[kind * len(blobs) : (kind + 1) * len(blobs)] for kind in range(kinds)]
         self.step = step

@@ -57,15 +57,15 @@ def launch(count):
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, forward)
-        failed = []
-        while not failed and any(rank.poll() is None for rank in ranks):
+        codes = [None]
+        while None in codes and not any(codes):
             time.sleep(0.1)
-            failed = [rank.returncode for rank in ranks if rank.returncode]
-        if failed:
+            codes = [rank.poll() for rank in ranks]
+        if any(codes):
             forward(signal.SIGKILL)
         for rank in ranks:
             rank.wait()
-    return max(failed, default=0)
+    return next(filter(None, codes), 0)
 
 
 def own_gpu(numbers):
@@ -95,8 +95,9 @@ def process_group(numbers):
     glog.muted = distributed.get_rank() != 0
     try:
         yield
-    finally:
+        # After an error the group ends with the process, once its message is written: the other ranks then fail, too.
         distributed.destroy_process_group()
+    finally:
         context.set_solver_count(1)
         context.set_solver_rank(0)
 

@@ -149,7 +149,7 @@ class Solver:
                     f"loss = {number(self._smoothed)}"
                 )
                 since, displayed = time.perf_counter(), self.iter
-                self._show_outputs()
+                testing.show(net, testing.outputs(net), "    Train net output #{}: ")
             for _, on_gradients_ready in self._callbacks:
                 on_gradients_ready()
             self.apply_update()
@@ -191,13 +191,6 @@ class Solver:
             at = (self.iter - start) % window
             self._smoothed += (loss - self._losses[at]) / window
             self._losses[at] = loss
-
-    def _show_outputs(self):
-        weight_of, index = self.net.blob_loss_weights, 0
-        for name in self.net.outputs:
-            for value in self.net.blob_map[name].value().reshape(-1).tolist():
-                glog.info(f"    Train net output #{index}: {testing.score(name, value, weight_of[name])}")
-                index += 1
 
     # Snapshots --------------------------------------------------------------------------------------------
 

@@ -18,14 +18,14 @@ def read_solver(path):
     """A SolverParameter from a prototxt.
 
     As in BVLC Caffe, a missing snapshot_prefix becomes the path without its extension, and one that is a folder gets
-    the file's name without its extension appended. Raises CaffeError.
+    the file's name without its extension appended. "folder/" is one even before it is created. Raises CaffeError.
     """
     param = upgrade_solver(prototxt.read_text(path, caffe_pb2.SolverParameter()))
     prefix, own = param.snapshot_prefix, os.path.splitext(path)[0]
     if not prefix:
         param.snapshot_prefix = own
         glog.info(f"snapshot_prefix was not specified and is set to {param.snapshot_prefix}")
-    elif os.path.isdir(prefix):
+    elif os.path.isdir(prefix) or prefix.endswith("/"):
         param.snapshot_prefix = os.path.join(prefix, os.path.basename(own))
         glog.info(f"snapshot_prefix was a directory and is replaced to {param.snapshot_prefix}")
     return param

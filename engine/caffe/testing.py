@@ -17,7 +17,7 @@ def run_net(solver, index, net):
     count = solver.param.test_iter[index]
     glog.info(f"Iteration {solver.iter}, Testing net (#{index})")
     net.share_with(solver.net)
-    sums, loss = None, 0.0
+    found, loss = [], 0.0
     for _ in range(count):
         while (request := solver.test_action()) is not None:
             if request == "snapshot":
@@ -28,26 +28,29 @@ def run_net(solver, index, net):
             glog.info("Test interrupted.")
             return
         loss += net.forward_range(0, len(net.nodes) - 1)
-        scores = values(net)
-        sums = scores if sums is None else [a + b for a, b in zip(sums, scores)]
+        found.append(outputs(net))
     if solver.param.test_compute_loss:
         glog.info(f"Test loss: {number(loss / count)}")
-    names, weight_of = output_names(net), net.blob_loss_weights
-    for output, (name, total) in enumerate(zip(names, sums or [])):
-        glog.info(f"    Test net output #{output}: {score(name, total / count, weight_of[name])}")
+    show(net, means(found), "    Test net output #{}: ")
 
 
-def values(net):
-    """The numbers in all output blobs of a net, as a flat list of floats."""
-    return [value for name in net.outputs for value in net.blob_map[name].value().reshape(-1).tolist()]
+def outputs(net):
+    """Pairs (name of the blob, number) of all numbers in the output blobs of a net."""
+    return [(name, value) for name in net.outputs for value in net.blob_map[name].value().reshape(-1).tolist()]
 
 
-def output_names(net):
-    """For each number of `values`, the name of the output blob that contains it."""
-    return [name for name in net.outputs for _ in range(net.blob_map[name].count)]
+def means(batches):
+    """The mean of each number over batches of `outputs`, as such pairs."""
+    return [(pairs[0][0], sum(value for _, value in pairs) / len(batches)) for pairs in zip(*batches)]
 
 
-def score(name, value, weight):
-    """An output value as BVLC Caffe's log shows it; with a loss weight, also the weighted value."""
-    text = f"{name} = {number(value)}"
-    return text + f" (* {number(weight)} = {number(weight * value)} loss)" if weight else text
+def show(net, pairs, head=""):
+    """Log pairs as of `outputs` as BVLC Caffe does, those with a loss weight also weighted.
+
+    head: what comes before each; {} in it stands for the number of the pair
+    """
+    weight_of = net.blob_loss_weights
+    for index, (name, value) in enumerate(pairs):
+        weight = weight_of[name]
+        loss = f" (* {number(weight)} = {number(weight * value)} loss)" if weight else ""
+        glog.info(f"{head.format(index)}{name} = {number(value)}{loss}")

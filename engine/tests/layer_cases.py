@@ -111,6 +111,8 @@ for body in (
 case("InnerProduct", "inner_product_param { num_output: 4 }", x=(3, 2, 5))
 case("InnerProduct", "inner_product_param { num_output: 3 axis: -1 transpose: true bias_term: false }", x=(3, 2, 5))
 case("Embed", "embed_param { num_output: 3 input_dim: 5 }", x=labels(5, 2, 4), options={"forced": False})
+body = "embed_param { num_output: 2 input_dim: 4 bias_term: false }"
+case("Embed", body, x=labels(4, 5), options={"forced": False})
 case("LRN", "lrn_param { local_size: 5 alpha: 1.5 beta: 0.75 k: 2 }", x=(2, 6, 4, 5))
 case("LRN", "lrn_param { local_size: 3 alpha: 0.7 beta: 0.5 norm_region: WITHIN_CHANNEL }", x=(2, 3, 4, 5))
 for shape in ((4, 3), (3, 4, 3, 5)):
@@ -121,14 +123,20 @@ scale = layer("Scale", "y", "y", "scale_param { bias_term: true }", "scale")
 CASES["BatchNorm, Scale in place"] = Case(layer("BatchNorm", "x", "y") + scale, {"x": normal(3, 4, 5)}, 0, random=0)
 for body in ("", "across_channels: true", "normalize_variance: false"):
     case("MVN", f"mvn_param {{ {body} }}", x=(2, 3, 4, 5))
-for kind, body in (("Scale", "bias_term: true"), ("Bias", "")):
+for kind, body in (("Scale", ""), ("Scale", "bias_term: true"), ("Bias", "")):
     for axes, small in (("axis: 1", (3, 4)), ("axis: 0", (2,)), ("axis: -1", (5,)), ("axis: 1", ())):
         case(kind, f"{kind.lower()}_param {{ {axes} {body} }}", x=(2, 3, 4, 5), z=normal(*small))
         case(kind, f"{kind.lower()}_param {{ {axes} num_axes: {len(small)} {body} }}", x=(2, 3, 4, 5))
     in_place(kind, f"{kind.lower()}_param {{ num_axes: -1 {body} }}", x=(2, 3, 4))
 
 # Combinations and shapes --------------------------------------------------------------------------------------
-for body in ("operation: PROD", "coeff: 2 coeff: -1.5 coeff: 1", "operation: SUM", "operation: MAX"):
+for body in (
+    "operation: PROD",
+    "operation: PROD stable_prod_grad: false",
+    "coeff: 2 coeff: -1.5 coeff: 1",
+    "operation: SUM",
+    "operation: MAX",
+):
     case("Eltwise", f"eltwise_param {{ {body} }}", x=(2, 3, 4), z=(2, 3, 4), w=(2, 3, 4))
 ties = {name: np.round(normal(3, 4)) for name in "xzw"}
 case("Eltwise", "eltwise_param { operation: MAX }", **ties)
@@ -143,6 +151,7 @@ for dims, extra, shape in (
     ("dim: -1", "axis: 1", (2, 3, 4)),
     ("dim: 1 dim: -1", "axis: 1 num_axes: 1", (2, 3, 4)),
     ("dim: 1", "axis: 0 num_axes: 0", (2, 3, 4)),
+    ("dim: -1 dim: 1", "axis: -2", (2, 3, 4)),
     ("dim: 2 dim: 6 dim: 0 dim: 0", "", (4, 3, 2, 5)),
 ):
     case("Reshape", f"reshape_param {{ shape {{ {dims} }} {extra} }}", x=shape)
@@ -152,6 +161,9 @@ case("Tile", "tile_param { axis: 1 tiles: 3 }", x=(2, 3, 4, 5))
 case("Tile", "tile_param { axis: -1 tiles: 2 }", x=(2, 3))
 case("Crop", "crop_param { axis: 1 offset: 1 offset: 0 offset: 2 }", x=(2, 5, 6, 7), z=(2, 3, 4, 5))
 case("Crop", "crop_param { axis: 2 offset: 1 }", x=(2, 3, 5, 6), z=(2, 3, 4, 4))
+case("Crop", "crop_param { axis: 3 }", x=(2, 3, 4, 6), z=(2, 3, 4, 5))
+powers = [layer("Power", "y", f"z{scale}", f"power_param {{ scale: {scale} }}", f"power{scale}") for scale in (1, 2, 3)]
+CASES["Split"] = Case("".join([layer("Power", "x", "y", name="first"), *powers]), {"x": normal(2, 3, 4)})
 case("Silence", tops="", before=layer("Power", "x", "y", name="first"), bottoms="y z", x=(2, 3), z=(2,))
 for body in ("SUM axis: 1", "ASUM", "SUMSQ axis: 2 coeff: -0.5", "MEAN axis: -1 coeff: 3"):
     case("Reduction", f"reduction_param {{ operation: {body} }}", x=(2, 3, 4))
@@ -166,8 +178,10 @@ case("Parameter", "parameter_param { shape { dim: 3 dim: 2 } }")
 SCORES_ONLY = " propagate_down: true propagate_down: false"
 NORMALISATIONS = (
     "",
+    "normalize: true",
     "normalize: false",
     "normalization: FULL",
+    "normalization: BATCH_SIZE ignore_label: 1",
     "normalization: NONE ignore_label: 1",
     "ignore_label: 1",
 )

@@ -14,6 +14,7 @@ CASES = [  # algorithm, groups, channels, outputs (of all groups), (height, widt
     (Packed, 1, 3, 6, (37, 50), (7, 7), 2, (3, 3), 1),
     (Packed, 1, 1, 6, (20, 23), (5, 3), 3, (2, 0), 1),
     (Packed, 1, 4, 6, (18, 18), (2, 2), 4, (1, 1), 1),
+    (Packed, 1, 2, 6, (9, 9), (8, 8), 2, (0, 0), 1),
     (Gathered, 1, 3, 5, (9, 8), (3, 2), 2, (1, 0), 1),
     (Gathered, 3, 6, 12, (7, 7), (3, 3), 1, (1, 1), 2),
     (Separate, 2, 6, 4, (9, 9), (3, 3), 2, (1, 1), 1),
@@ -69,4 +70,6 @@ def test_the_fastest_algorithm_is_chosen():
         assert tuple(type(choose(*shape, kind, unit)) for shape in (first, conv3, narrow)) == algorithms, (unit, kind)
     few = geometry((11, 11), 4, (0, 0)), 1, 100, (8, 3, 11, 11)
     assert type(choose(*few, low, "AVX512")) is Native and type(choose(*few, low, "GPU")) is Packed
+    assert type(choose(*few[:3], (8, 5, 11, 11), low, "GPU")) is Native
+    assert type(choose(geometry((3, 3), 1, (0, 0)), 1, 100, (8, 3, 3, 3), low, "GPU")) is Native
     assert type(choose(types.SimpleNamespace(**{**vars(few[0]), "stride": [4, 2]}), *few[1:], low, "GPU")) is Native

@@ -188,6 +188,7 @@ def test_folders_and_fifos_are_not_read(folder):
     for path in ("fifo", "."):
         for read in (build(folder, NET).copy_from, solver().restore, lambda path: caffe.Net(path, caffe.TEST)):
             assert "not a file" in refused(lambda read=read, path=path: read(path), path)
+            assert "No such file" in refused(lambda read=read: read("nowhere"), "nowhere")
 
 
 def test_names_with_slashes_and_shared_parameters_survive_hdf5(folder):

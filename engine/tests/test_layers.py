@@ -6,7 +6,7 @@ from layer_cases import CASES
 from parity import build, compare, replay
 
 # Covered by test_data_layers.py, and by nets in test_graph.py.
-ELSEWHERE = {"Data", "HDF5Data", "MemoryData", "Input", "Python", "Split"}
+ELSEWHERE = {"Data", "HDF5Data", "MemoryData", "Input", "Python"}
 
 
 @pytest.mark.parametrize("kind", CASES)

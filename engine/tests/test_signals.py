@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -10,6 +11,8 @@ from tiny import OURS, SHORT, environment, write
 
 ENDLESS = SHORT.replace("max_iter: 6", "max_iter: 1000000 display: 500").replace("snapshot: 2", "")
 TRAIN = [*OURS, "train", "-solver", "solver.prototxt"]
+# What `-gpu 0,1` does, with ranks on the CPU.
+RANKS = [sys.executable, "-c", "import sys; from caffe import parallel; sys.exit(parallel.launch(2))", *TRAIN[-3:]]
 
 
 def snapshots(folder, count):
@@ -21,13 +24,20 @@ def snapshots(folder, count):
 
 
 @pytest.mark.parametrize(
-    "names, reader", [(["SIGINT"], "reads on"), (["SIGHUP", "SIGTERM"], "reads on"), (["SIGHUP", "SIGTERM"], "is gone")]
+    "command, names, reader",
+    [
+        (TRAIN, ["SIGINT"], "reads on"),
+        (TRAIN, ["SIGHUP", "SIGTERM"], "reads on"),
+        (TRAIN, ["SIGHUP", "SIGTERM"], "is gone"),
+        (RANKS, ["SIGHUP", "SIGINT"], "reads on"),
+    ],
+    ids=("SIGINT", "SIGHUP, SIGTERM", "without a reader", "two ranks"),
 )
-def test_signals_leave_snapshots(names, reader, tmp_path):
+def test_signals_leave_snapshots(command, names, reader, tmp_path):
     """SIGHUP writes one and goes on, the others write one and end. A terminal that closes takes the log's reader."""
     write(tmp_path, ENDLESS)
     options = {"stderr": subprocess.PIPE, "text": True, "cwd": tmp_path, "env": environment()}
-    process = subprocess.Popen(TRAIN, start_new_session=True, **options)
+    process = subprocess.Popen(command, start_new_session=True, **options)
     try:
         for line in process.stderr:
             if "Iteration 500" in line:

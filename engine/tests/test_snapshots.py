@@ -175,8 +175,15 @@ def test_files_are_synced_before_they_get_their_names_and_the_weights_first(tmp_
 
 
 @needs_bvlc
-@pytest.mark.parametrize("prefix", ("", 'snapshot_prefix: "snaps"', 'snapshot_prefix: "snaps/"'))
-def test_snapshots_get_the_names_that_bvlc_caffe_gives_them(prefix, program, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "prefix, said",
+    [
+        ("", "was not specified and is set to solvers.d/mine"),
+        ('snapshot_prefix: "snaps"', "is replaced to snaps/mine"),
+        ('snapshot_prefix: "snaps/"', "is replaced to snaps/mine"),
+    ],
+)
+def test_snapshots_get_the_names_that_bvlc_caffe_gives_them(prefix, said, program, tmp_path, monkeypatch):
     """Without a prefix those of the solver, beside it; in a folder those of the solver too."""
     names = []
     for folder in (tmp_path / "ours", tmp_path / "theirs"):
@@ -187,18 +194,26 @@ def test_snapshots_get_the_names_that_bvlc_caffe_gives_them(prefix, program, tmp
         monkeypatch.chdir(folder)
         arguments = ["train", "-solver", "solvers.d/mine.prototxt"]
         if folder.name == "ours":
-            assert program(*arguments)[0] == 0
+            status, _, log = program(*arguments, log=0)
         else:
-            assert run(THEIRS, folder, *arguments).returncode == 0
+            done = run(THEIRS, folder, *arguments)
+            status, log = done.returncode, done.stderr
+        assert status == 0 and said in log
         names.append({path.relative_to(folder) for path in folder.rglob("*_iter_*")})
     assert names[0] == names[1] and len(names[0]) == 6
 
 
-@pytest.mark.parametrize("prefix", ("new/folder/tiny", "new/folder/"))
-def test_the_folder_of_the_prefix_is_made(prefix, program, tmp_path):
+@pytest.mark.parametrize("prefix, name", (("new/folder/tiny", "tiny"), ("new/folder/", "solver")))
+def test_the_folder_of_the_prefix_is_made(prefix, name, program, tmp_path):
+    """The second training finds it, and leftovers of the first there, by the same prefix."""
     write(tmp_path, SHORT.replace("tiny", prefix))
-    assert program(*TRAIN)[0] == 0
-    assert snapshot.newest(prefix) == f"{prefix}_iter_6.solverstate"
+    dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True).stdout.strip()
+    for _ in range(2):
+        assert program(*TRAIN)[0] == 0
+        assert len(list(tmp_path.glob("new/folder/*"))) == 6
+        assert snapshot.newest(f"new/folder/{name}") == f"new/folder/{name}_iter_6.solverstate"
+        assert not list(tmp_path.glob("new/folder/.*"))
+        (tmp_path / f"new/folder/.{name}_iter_4.caffemodel.{dead}.partial").write_bytes(b"x")
 
 
 def test_prefixes_that_cannot_be_written_are_said_before_training(program, tmp_path):

@@ -3,7 +3,6 @@
 import torch
 
 from .. import context
-from ..errors import CaffeError
 from ..proto import caffe_pb2
 from .base import Derived, register
 
@@ -59,8 +58,8 @@ class BatchNorm(Derived):
             self.blobs.add_blob(*shape)
         # lr_mult 0, because the layer itself updates the statistics.
         for spec in self.param.param:
-            if spec.HasField("lr_mult") and spec.lr_mult != 0:
-                raise CaffeError(f"{self.where}: the blobs of BatchNorm are statistics; give them lr_mult: 0")
+            learns = spec.HasField("lr_mult") and spec.lr_mult != 0
+            self.check(not learns, "the blobs of BatchNorm are statistics; give them lr_mult: 0")
         while len(self.param.param) < 3:
             self.param.param.add()
         for spec in self.param.param:
