@@ -5,7 +5,7 @@ import os
 os.environ.setdefault("GLOG_minloglevel", "2")
 
 import pytest  # noqa: E402
-from command_line import ATTRIBUTES, SOLVER, face_cascade  # noqa: E402
+from command_line import ATTRIBUTES, face_cascade, train_words  # noqa: E402
 
 from data_prep.build.builder import build  # noqa: E402
 from data_prep.sources.opening import open_source  # noqa: E402
@@ -32,20 +32,6 @@ def small_lmdb(small_faces):
 def small_run(small_lmdb, tmp_path_factory):
     """A run that `face-cascade train` made from these LMDBs, with the engine."""
     folder = tmp_path_factory.mktemp("runs") / "small run"
-    words = [
-        "--run",
-        folder,
-        "--lmdb",
-        small_lmdb,
-        "--batch",
-        2,
-        "--caffe",
-        "torch",
-        "--test-batch",
-        6,
-        "--width",
-        "1/16",
-    ]
-    done = face_cascade("train", *words, "--rectangles", "theoretical", f"--solver={SOLVER}")
+    done = face_cascade("train", *train_words(small_lmdb, folder))
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
