@@ -5,7 +5,6 @@ import resource
 import shutil
 
 import caffe
-import numpy as np
 import pytest
 from mutations import LIMIT, attempt, damaged, each, few, prototxts, records
 
@@ -28,8 +27,7 @@ def test_deploy_prototxts(run, examples):
     """A run's record refuses every other one; without a record, none runs foreign layers or ends in a traceback."""
     path, weights = run.deploy("cascade"), run.weights("cascade")
     whole = path.read_bytes()
-    answers = networks.forward(networks.load(path, weights), [np.zeros((224, 224, 3), np.uint8)], ["logits"])
-    assert np.isfinite(answers["logits"]).all()
+    kinds = {layer.type for layer in networks.load(path, weights).layers}
 
     def check(data):
         path.write_bytes(data)
@@ -37,10 +35,9 @@ def test_deploy_prototxts(run, examples):
         assert (recorded is None) == (data != whole)
         net = attempt(lambda: networks.load(path, weights), run.folder)
         if net is not None:
-            assert {layer.type for layer in net.layers} <= {layer.type for layer in original.layers}
+            assert {layer.type for layer in net.layers} <= kinds
             attempt(net.forward, "", (caffe.CaffeError,))
 
-    original = networks.load(path, weights)
     each(prototxts(whole.decode()), examples, check)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < LIMIT
 
