@@ -42,16 +42,17 @@ def evaluated(trained, tmp_path_factory):
 def command(request, small_faces, small_lmdb, trained, evaluated, tmp_path):
     """Words of a command that writes into tmp_path/work, and the folder that this is a copy of at first, or None."""
     work, faces = tmp_path / "work", sorted((small_faces / "img_align_celeba").iterdir())[:4]
-    on = ["--run", work / "run"]
+    on, build = ["--run", work / "run"], ["data", small_faces, "--attributes", ",".join(ATTRIBUTES)]
     words, first = {
-        "data": ([small_faces, "--attributes", ",".join(ATTRIBUTES), "--out", work / "lmdb"], None),
-        "train": ([*train_words(small_lmdb, work / "run"), "region"], None),
-        "evaluate": ([*on, "--resamples", "20"], trained),
-        "predict": ([*on, "--aligned", *faces], evaluated),
-        "report": (on, evaluated),
-        "export": (on, evaluated),
+        "data": ([*build, "--out", work / "lmdb"], None),
+        "data as a stream": ([*build, "--out", work / "lmdb", "--form", "stream", "--records", 50], None),
+        "train": (["train", *train_words(small_lmdb, work / "run"), "region"], None),
+        "evaluate": (["evaluate", *on, "--resamples", "20"], trained),
+        "predict": (["predict", *on, "--aligned", *faces], evaluated),
+        "report": (["report", *on], evaluated),
+        "export": (["export", *on], evaluated),
     }[request.param]
-    return [request.param, *map(str, words)], first, work
+    return list(map(str, words)), first, work
 
 
 def afresh(first, work):
@@ -136,7 +137,9 @@ def same(found, expected):
 
 
 @pytest.mark.parametrize("kills", (1, pytest.param(20, marks=pytest.mark.slow)))
-@pytest.mark.parametrize("command", ("data", "train", "evaluate", "predict", "report", "export"), indirect=True)
+@pytest.mark.parametrize(
+    "command", ("data", "data as a stream", "train", "evaluate", "predict", "report", "export"), indirect=True
+)
 def test_killed_commands_end_as_undisturbed_ones_when_they_are_run_again(command, kills, monkeypatch):
     """Killed in the middle of its writes; in the slow run up to three times in succession, also at other moments."""
     (words, first, work), rng, fsync, written = command, random.Random(0), os.fsync, []
