@@ -23,7 +23,7 @@ LOGS = ("train.log", ".lock", "lock.mdb")
 
 @pytest.fixture(scope="module")
 def trained(small_run, tmp_path_factory):
-    """A folder with a copy of the small run, and four faces."""
+    """A folder with a copy of the small run."""
     folder = tmp_path_factory.mktemp("trained")
     shutil.copytree(small_run, folder / "run")
     return folder
