@@ -88,6 +88,10 @@ help: ## print this list
 	$(Q)$(PIP) -e '.[test]'
 	touch $@
 
+.venv/ready-page: .venv/ready-test
+	$(Q)$(PIP) -e '.[page]'
+	touch $@
+
 .caffe/bin/caffe:
 	$(Q)$(PYTHON) tools/install/install_caffe.py
 
@@ -136,10 +140,24 @@ demo: .venv/ready ## every step on synthetic faces, in minutes
 doctor: .venv/ready ## print what is installed, what is missing, and how to install it
 	$(Q)$(CASCADE) doctor
 
+# Tests run side by side, one on each core.
+test test-all: export OMP_NUM_THREADS = 1
+pytest = $(BIN)/python -m pytest -n auto --dist loadfile
 test: .venv/ready-test .caffe/bin/caffe lint ## all essential tests, on the engine and on BVLC Caffe
-	$(Q)$(BIN)/python -m pytest
-	$(BIN)/python -m pytest -q -c tests/on_caffe/pytest.ini tests/on_caffe
-	.caffe/bin/python -m pytest -q -c tests/on_caffe/pytest.ini tests/on_caffe
+	$(Q)$(pytest)
+	# BVLC Caffe's Python has no plugin for this: four files at a time.
+	for environment in .venv .caffe; do
+	  printf '%s\0' tests/on_caffe/test_*.py | xargs -0 -n 4 -P "$$(nproc)" \
+	    $$environment/bin/python -m pytest -c tests/on_caffe/pytest.ini
+	done
+
+test-all: .venv/ready-page .caffe/bin/caffe ## the long tests that `make test` leaves out: full size, kills, the page in Chromium
+	$(Q)$(pytest) -m slow
+	if command -v chromium chromium-browser google-chrome > /dev/null; then
+	  $(BIN)/python -m pytest -m slow tests/page
+	else
+	  echo 'not tested: the page in a browser (apt install chromium)'
+	fi
 
 bench: .venv/ready-test .caffe/bin/caffe ## speed and memory of both Caffes and of plain PyTorch: ARGS="--nets region"
 	$(Q)$(BIN)/python -m benchmarks.engine $(ARGS)

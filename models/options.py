@@ -78,7 +78,7 @@ class NetworkOptions:
     batch: int = setting(4, "Images per attribute in a mini-batch, half of them positive", least=2, even=True)
     l1: str = setting(
         "log",
-        "The form of L1, eq. 1: log is the cross-entropy of the largest response, linear is as printed",
+        "The form of L1, eq. 1: log is the cross-entropy of the largest response, linear its distance to the label",
         choices=L1_FORMS,
         nets=ONE,
     )

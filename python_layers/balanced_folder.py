@@ -15,11 +15,14 @@ from models.options import NetworkOptions
 class Parameters:
     """The parameters of BalancedData.
 
-    source: folder of LMDBs in the compact form; attributes: those that the net is for, in order, the folder's by
-    default batch: TRAIN: b, images per attribute, even; TEST: images split: "train" (balanced), "val" or "test" (in
-    order); by default train in TRAIN and val in TEST seed: of sampling and augmentation, the folder's own by default
+    source: folder of LMDBs in the compact form
+    attributes: those that the net is for, in order, the folder's by default
+    batch: TRAIN: b, images per attribute, even; TEST: images
+    split: "train" (balanced), "val" or "test" (in order); by default train in TRAIN and val in TEST
+    seed: of sampling and augmentation, the folder's own by default
     workers: processes that prepare batches; by default one per core, but no more than 16 or one for every 16 images
-    of a batch, and at least two; ahead: batches they prepare in advance
+    of a batch, and at least two
+    ahead: batches they prepare in advance
     """
 
     source: str = like(NetworkOptions, "lmdb")

@@ -61,9 +61,10 @@ class Parameters:
 
     window: number of mini-batches whose losses are observed
     range: largest standard deviation at which epsilon is fixed, for losses whose weights have the sum 1; 0 switches
-    early stopping off ceiling: the mean must be below this share of the chance level (ln 2 per log loss, 1/2 per
-    linear loss) forms: form of each score's loss, "log" (cross-entropy) or "linear" (|y - sigmoid|), ["log", ...] by
-    default weights: weight of each score's loss, [1, ...] by default
+    early stopping off
+    ceiling: the mean must be below this share of the chance level (ln 2 per log loss, 1/2 per linear loss)
+    forms: form of each score's loss, "log" (cross-entropy) or "linear" (|y - sigmoid|), ["log", ...] by default
+    weights: weight of each score's loss, [1, ...] by default
     """
 
     window: int = setting(200, least=2)

@@ -4,8 +4,9 @@
   face-cascade model photos.csv                                            your own faces and attributes
 
 The network has a quarter of table 1's channels and a schedule of 3,200 mini-batches, which on faces of CelebA was as
-accurate as the full width in the same budget (docs/results.md); every option of `face-cascade train` changes that. All
-is written to RUN. To resume an interrupted command, run it again.
+accurate as the full width in the same budget (docs/results.md); the options of `face-cascade train` change that. Other
+defaults than below: --width 1/4, --batch 16, --solver for that schedule at twice the usual learning rates, --precision
+bfloat16 where the processor computes in it. All is written to RUN. To resume an interrupted command, run it again.
 """
 
 import pathlib
@@ -44,7 +45,7 @@ def add_arguments(parser):
     )
     parser.add_argument("--expect", choices=manifest.KINDS, help="Stop unless the data set has this layout.")
     add_options(parser, NetworkOptions, ["attributes", "seed"])
-    command.add_run_arguments(parser, FOLDER, "all that is made")
+    command.add_run_arguments(parser, FOLDER, "all that is made", "lmdb in the run, built from DATA")
 
 
 def run(arguments):

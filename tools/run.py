@@ -217,7 +217,7 @@ def add_argument(parser, holds="of the run", default=DEFAULT):
         default=default,
         metavar="FOLDER",
         help=f"The folder {holds}; . is the project's folder, for networks trained with Caffe's own commands "
-        f"(default: {default}).",
+        f"(default: {default or DEFAULT}).",
     )
 
 

@@ -115,7 +115,7 @@ class Memory:
 
     def changed(self):
         """Copy the content to the array that a caller holds; needed on a GPU after writing to `writable`."""
-        if self.content.is_cuda and self.is_viewed():
+        if self.is_viewed() and self.content.is_cuda:
             self.alias.copy_(self.content.reshape(-1))
 
     def drop(self):

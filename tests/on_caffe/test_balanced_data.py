@@ -118,7 +118,7 @@ def wait_until(condition):
     return condition()
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_no_worker_outlives_caffe(tmp_path, folder, how):
     folder = shutil.copytree(str(folder), str(tmp_path / "copy"))
     solver = write_solver(tmp_path, folder, "ended", 10**6)

@@ -7,7 +7,7 @@
 Variants: the cascade; the same network with the whole map, another attribute's rectangles or random ones in place of
 the region, which show what the region is worth; task one alone; task two on the whole face, which has neither task one
 nor its scores; and the cascade with theoretical rectangles, without the average region, with the average region alone,
-with L1 as printed in eq. 1 (linear), with a loss of task two's own, without weight decay in task one, without early
+with the linear L1 of eq. 1, with a loss of task two's own, without weight decay in task one, without early
 stopping, and on natural batches.
 
 All variants have one budget: each sees --iterations mini-batches in all its stages together. The cascade trains task

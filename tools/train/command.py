@@ -45,11 +45,12 @@ def add_arguments(parser):
     )
 
 
-def add_run_arguments(parser, folder=runs.DEFAULT, holds="the run and its record"):
-    """Add the options of all commands that train. folder: the default of --run; holds: what is in it."""
+def add_run_arguments(parser, folder=runs.DEFAULT, holds="the run and its record", lmdb="the record's, else data/lmdb"):
+    """Add the options of all commands that train. folder, lmdb: the defaults of --run and --lmdb; holds: what is in the
+    former."""
     add = parser.add_argument
     add("--run", default=folder, metavar="FOLDER", help=f"The folder of {holds} (default: {folder}).")
-    add("--lmdb", metavar="FOLDER", help="The LMDB folder to train on (default: the record's, else data/lmdb).")
+    add("--lmdb", metavar="FOLDER", help=f"The LMDB folder to train on (default: {lmdb}).")
     add(
         "--solver",
         default="",
