@@ -136,7 +136,7 @@ def same(found, expected):
         assert found[name] == expected[name], name
 
 
-@pytest.mark.parametrize("kills", (1, pytest.param(20, marks=pytest.mark.slow)))
+@pytest.mark.parametrize("kills", (1, pytest.param(10, marks=pytest.mark.slow)))
 @pytest.mark.parametrize(
     "command", ("data", "data as a stream", "train", "evaluate", "predict", "report", "export"), indirect=True
 )
