@@ -199,6 +199,7 @@ def test_a_stage_depends_on_its_own_settings_only(run):
         run.settings.network = change
         assert {name for name in before if inputs(run, name) != before[name]} == differing, change
     run.settings.network, run.settings.seed = {}, 2
+    assert run.network().seed == 2 and run.solver_changes()["region"]["random_seed"] == "2"
     assert {name for name in before if inputs(run, name) != before[name]} == {"region", "cascade", "whole_face"}
     run.settings.seed, run.settings.solver = 1, {"region": {"max_iter": "9", "display": "3"}}
     assert all(inputs(run, name) == before[name] for name in before)  # a training may be continued
