@@ -35,7 +35,7 @@ from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import calibration, comparison, scoring
 from tools.evaluate.ablation import VARIANTS
-from tools.evaluate.evaluation import read_data, read_persons
+from tools.evaluate.evaluation import evaluation_data, read_persons
 
 SAMPLING = ("balanced", "plain")
 
@@ -136,7 +136,7 @@ def compare(given):
 
     Raises ToolError, OSError, ValueError.
     """
-    data = read_data(given.lmdb)
+    data = evaluation_data(given.lmdb)
     prior = data.prior if given.sampling == "balanced" else np.full(len(data.attributes), 0.5)
     scored, images = {given.net: []}, {}
     if given.ablation:  # what is wrong with it is said before the minutes of work

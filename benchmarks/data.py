@@ -1,29 +1,22 @@
-"""Measure data preparation: the builder against Caffe's own, its memory, and the layer BalancedData.
+"""Measure data preparation: the builder against Caffe's own, and its memory. Reading: benchmarks.growth.
 
     python -m benchmarks.data builder IMAGES_FOLDER --caffe .caffe/bin      # images/s against convert_imageset
     python -m benchmarks.data memory SCRATCH                                # peak memory, 2,000 and 50,000 images
-    python -m benchmarks.data layer COMPACT_LMDB --caffe .caffe/bin         # images/s of BalancedData alone
-    python -m benchmarks.data train STREAM_LMDB COMPACT_LMDB --caffe .caffe/bin   # iteration times, interleaved
 
-Each prints its measurements and the load of the machine.
+Both print their measurements and the load of the machine.
 """
 
 import argparse
 import os
 import pathlib
-import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 
 from benchmarks.measure import command_seconds, interleaved, load, peak, ratio
 from data_prep import start
-from data_prep.store import manifest
 from data_prep.synthetic import synthetic_faces
-from models import generate
-from models.options import NetworkOptions
 
 BUILD = start.command(sys.executable, "tools.cli", "data")
 
@@ -96,68 +89,13 @@ def memory(scratch, sizes=(2000, 50000)):
     print(", ".join(f"{form}: {b / a - 1:+.1%}" for form, a, b in zip(("stream", "compact"), few, many)))
 
 
-LAYER = """layer {{ name: "balanced_data" type: "Python" top: "data" top: "label_flat" include {{ phase: TRAIN }}
-  param {{ lr_mult: 0 decay_mult: 0 }}
-  python_param {{ module: "python_layers.balanced_data" layer: "BalancedData"
-    param_str: '{{"source": "{folder}", "workers": {workers}}}' }} }}
-"""
-RUN_LAYER = """
-import os, sys, time, caffe
-net = caffe.Net(sys.argv[1], caffe.TRAIN)
-[net.forward() for _ in range(5)]
-start, own = time.time(), time.process_time()
-[net.forward() for _ in range(int(sys.argv[2]))]
-images = net.blobs["data"].num * int(sys.argv[2])
-print("%.0f images/s, %.1f ms of the solver's process per batch of %d" % (images / (time.time() - start),
-      1000 * (time.process_time() - own) / int(sys.argv[2]), net.blobs["data"].num))
-"""
-
-
-def layer(folder, caffe, batches=50):
-    """Images/s of BalancedData without further layers."""
-    for workers in (1, 2):
-        with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as net:
-            net.write(LAYER.format(folder=folder, workers=workers))
-            net.flush()
-            command = [str(caffe / "python"), "-c", RUN_LAYER, net.name, str(batches)]
-            environment = dict(os.environ, GLOG_minloglevel="2")
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
-            print(f"{workers} workers: {done.stdout.strip()}; {load()}", flush=True)
-
-
-def train(stream, compact, caffe, iterations, rounds):
-    """Iteration times of the cascade under `caffe train` on both forms, interleaved."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folders = {}
-        for form, lmdb in (("stream", stream), ("compact", compact)):
-            folders[form] = pathlib.Path(scratch) / form
-            options = NetworkOptions(manifest.read(lmdb).attributes, lmdb=os.path.abspath(lmdb), form=form)
-            changes = {"max_iter": iterations + 1, "snapshot": 0, "display": 1, "snapshot_after_train": "false"}
-            generate.write(folders[form], options, changes, ["region"])
-
-        def run(folder):
-            command = [str(caffe.absolute() / "caffe"), "train", "-solver", "region/solver.prototxt"]
-            options = {"check": True, "stderr": subprocess.PIPE, "text": True, "cwd": folder}
-            log = subprocess.run(command, env=dict(os.environ, GLOG_minloglevel="0"), **options).stderr
-            seconds = [float(s) for s in re.findall(r"iter/s, ([\d.e+-]+)s/1 iters", log)]
-            return statistics.median(seconds[1:])
-
-        def show(number, times):
-            words = ", ".join(f"{form} {times[form]:.3f} s" for form in ("stream", "compact"))
-            change = times["compact"] / times["stream"] - 1
-            print(f"round {number}: median iteration {words}, {change:+.1%}; {load()}", flush=True)
-
-        results = interleaved(folders, rounds, run, warm_up=False, after_round=show)
-        print(f"median {ratio(results['compact'], results['stream']) - 1:+.1%}")
-
-
 def main():
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.data", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("what", choices=("builder", "memory", "layer", "train"), help="The measurement to run, see above.")
-    add("paths", nargs="+", type=pathlib.Path, metavar="PATH", help="What the measurement needs, see above.")
+    add("what", choices=("builder", "memory"), help="The measurement to run, see above.")
+    add("path", type=pathlib.Path, metavar="FOLDER", help="The folder that it needs, see above.")
     add(
         "--caffe",
         type=pathlib.Path,
@@ -165,17 +103,12 @@ def main():
         metavar="FOLDER",
         help="The folder of the start scripts of BVLC Caffe (default: .caffe/bin).",
     )
-    add("--rounds", type=int, default=5, metavar="N", help="Rounds of builder and of train (default: 5).")
-    add("--iterations", type=int, default=6, metavar="N", help="Iterations of each training of train (default: 6).")
+    add("--rounds", type=int, default=5, metavar="N", help="Rounds of builder (default: 5).")
     given = parser.parse_args()
     if given.what == "builder":
-        builder(*given.paths, given.caffe, given.rounds)
-    elif given.what == "memory":
-        memory(*given.paths)
-    elif given.what == "layer":
-        layer(*given.paths, given.caffe)
+        builder(given.path, given.caffe, given.rounds)
     else:
-        train(*given.paths, given.caffe, given.iterations, given.rounds)
+        memory(given.path)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""Measure prediction: faces/s against the net called directly, start-up, memory, flicker in videos.
+"""Measure prediction: faces/s against the net called directly and against exported files, start-up, memory.
 
     .caffe/bin/python -m benchmarks.prediction FACES --run build/run
+    .venv/bin/python -m benchmarks.prediction FACES --run build/run --only speed --onnx build/run/cascade.onnx
     .venv/bin/python -m benchmarks.prediction FACES --run build/run --only memory
 
 FACES: a folder of aligned faces. For memory, photos of 4 million pixels with two of the faces in each are made in a
-temporary folder; faces are found on them, and pictures with the results are written. For flicker, three faces move
-through a video with noise and changing light; predictions that change from one frame to the next are counted, with and
-without tracking.
+temporary folder; faces are found on them, and pictures with the results are written.
 """
 
 import argparse
+import functools
 import os
 import pathlib
 import statistics
@@ -28,37 +28,55 @@ from tools import networks
 from tools.predict import inputs
 from tools.predict.photo import Photo
 from tools.predict.predictor import Predictor
-from tools.predict.tracking import Tracker
 
 PHOTO = (1750, 2300)
 
 
-def speed(faces, run, rounds, count=64):
-    """Faces/s of Predictor and of its net alone on patches made before, one by one and in batches, interleaved."""
+def speed(faces, run, rounds, exported=(), count=64):
+    """Faces/s of Predictor and of its net alone on patches made before, one by one and in batches, interleaved.
+
+    exported: ONNX files of the run's network, which answer one by one; also said is how much their answers differ
+    """
     predictor = Predictor(run=run, aligned=True)
-    pictures = list(inputs.read(inputs.find([faces])[0][:count]))
-    images = [photo.image for photo in pictures]
+    images = [photo.image for photo in inputs.read(inputs.find([faces])[0][:count])]
     patches = [patch(face(image)) for image in images]
+
+    def net_alone(batch):
+        for part in networks.batches(patches, batch):
+            networks.forward(predictor.net, part, [predictor.score])
+
+    def ours(batch):
+        return list(predictor.stream((Photo("", image) for image in images), batch))
+
+    rivals = {"net alone": net_alone, "Predictor": ours}
+    expected = np.array([[a.probability for a in photo.faces[0].attributes.values()] for photo in ours(16)])
+    sessions = {}
+    for path in exported:
+        sessions[path.name] = probabilities = session(path)
+        difference = np.abs(np.concatenate([probabilities(image) for image in images]) - expected).max()
+        print(
+            f"{path}: {path.stat().st_size / 1e6:.1f} MB, probabilities differ by {difference:.1e} at most", flush=True
+        )
     for batch in (1, 16):
-
-        def net_alone(batch=batch):
-            for part in networks.batches(patches, batch):
-                networks.forward(predictor.net, part, [predictor.score])
-
-        def ours(batch=batch):
-            if batch == 1:
-                return [predictor.predict(image) for image in images]
-            return list(predictor.stream((Photo("", image) for image in images), batch))
-
-        rivals = {"net alone": net_alone, "Predictor": ours}
-        results = interleaved(rivals, rounds)
+        work = {name: functools.partial(rival, batch) for name, rival in rivals.items()}
+        if batch == 1:
+            work.update((name, lambda of=of: [of(image) for image in images]) for name, of in sessions.items())
+        results = interleaved(work, rounds)
         for name, times in results.items():
             share = ratio(results["net alone"], times)
             print(
                 f"batches of {batch}: {name} {len(patches) / statistics.median(times):.2f} faces/s, {share:.2f} times "
-                f"its net alone (median of {rounds}); {load()}",
+                f"the net alone (median of {rounds}); {load()}",
                 flush=True,
             )
+
+
+def session(path):
+    """A function from a picture (height, width, 3) B G R to the probabilities (1, A) of an ONNX file."""
+    import onnxruntime
+
+    opened = onnxruntime.InferenceSession(str(path))
+    return lambda image: opened.run(["probability"], {"image": image[np.newaxis, ..., ::-1]})[0]
 
 
 def command(run, out, *rest):
@@ -105,66 +123,23 @@ def memory(faces, run, sizes=(100, 1000), originals_count=50):
     print(f"{peaks[-1] / peaks[0] - 1:+.1%}")
 
 
-def moving(faces, frames, shape=(720, 1280)):
-    """Frames of a video of 25 per second in which aligned faces (paths) move, turn and grow, as Photos."""
-    rng, pictures = np.random.default_rng(0), [cv2.imread(str(path)) for path in faces]
-    for number in range(frames):
-        frame = np.full((*shape, 3), 160, np.uint8)
-        for place, picture in enumerate(pictures):
-            turn, scale = 5 * np.sin(number / 11 + 2 * place), 1.15 + 0.25 * np.sin(number / 17 + place)
-            matrix = cv2.getRotationMatrix2D((89, 109), turn, scale)
-            matrix[:, 2] += 130 + 400 * place + 50 * np.sin(number / 13 + place), 210 + 60 * np.cos(number / 9 + place)
-            cv2.warpAffine(picture, matrix, shape[::-1], dst=frame, borderMode=cv2.BORDER_TRANSPARENT)
-        light = 1 + 0.25 * np.sin(number / 5)
-        frame = np.clip(frame * light + rng.normal(0, 6, frame.shape), 0, 255).astype(np.uint8)
-        yield Photo(str(number), frame, time=number / 25)
-
-
-def changes(tracks):
-    """Answers that differ from those of the frame before, and the mean change of a probability.
-
-    tracks: list of dicts (number of the face, attribute) -> Answer, one per frame
-    """
-    pairs = [(a[key], b[key]) for a, b in zip(tracks, tracks[1:]) for key in a if key in b]
-    steps = [abs(a.probability - b.probability) for a, b in pairs]
-    return sum(a.answer != b.answer for a, b in pairs), statistics.mean(steps)
-
-
-def flicker(faces, run, frames=60):
-    """Changes of answers from frame to frame, as the network gives them and as they are followed."""
-    predictor = Predictor(run=run)
-    tracker, given, followed = Tracker(predictor.decide), [], []
-    chosen = inputs.find([faces])[0][:3]
-    for photo in predictor.stream(moving(chosen, frames)):
-        # The faces stay in their third of the picture, which tells them apart without the tracker.
-        thirds = [int(3 * (face.box[0] + face.box[2]) / 2 / photo.shape[1]) for face in photo.faces]
-        given.append({(k, n): a for k, f in zip(thirds, photo.faces) for n, a in f.attributes.items()})
-        shown = tracker.follow(photo).faces
-        followed.append({(face.track, n): a for face in shown for n, a in face.attributes.items()})
-    for words, tracks in (("as given", given), ("followed", followed)):
-        count, step = changes(tracks)
-        what = f"{frames} frames, {tracker.count} faces, {words}"
-        print(f"{what}: {count} answers change, probabilities by {step:.4f} (mean)", flush=True)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("faces", type=pathlib.Path, metavar="FACES", help="The folder of aligned faces.")
     add("--run", default="build/run", metavar="FOLDER", help="The folder of the run (default: build/run).")
     add("--rounds", type=int, default=5, metavar="N", help="Rounds of speed and of first (default: 5).")
-    add("--only", choices=("speed", "first", "memory", "flicker"), help="Run only this measurement (default: all).")
+    add("--only", choices=("speed", "first", "memory"), help="Run only this measurement (default: all).")
+    add("--onnx", nargs="+", type=pathlib.Path, default=[], metavar="FILE", help="ONNX files to compare (none).")
     given = parser.parse_args()
     what = given.faces, given.run
     try:
         if given.only in (None, "speed"):
-            speed(*what, given.rounds)
+            speed(*what, given.rounds, given.onnx)
         if given.only in (None, "first"):
             first(*what, given.rounds)
         if given.only in (None, "memory"):
             memory(*what)
-        if given.only in (None, "flicker"):
-            flicker(*what)
     except (DataError, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"error: {error}")
 

@@ -50,7 +50,7 @@ def replacing(path, mode="wb", **options):
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         if not alive(left.name.split(".")[-2]):
-            left.unlink()
+            left.unlink(missing_ok=True)
     try:
         with open(partial, mode, **options) as file:
             yield file

@@ -2,6 +2,7 @@
 
 import csv
 import html
+import math
 import pathlib
 
 FOLDER = pathlib.Path(__file__).resolve().parent
@@ -58,12 +59,19 @@ FOLDERS = (
     ("engine: caffe", ("Caffe on PyTorch",)),
 )
 
-# The learning curves: colour and dashes of each, by its name.
+# Curves: colour and dashes of each, by its name. PANEL: width of what they are drawn in.
+PANEL = 390
 CURVES = {
-    "task one inside the cascade": ("#1f6fb4", ""),
+    "task one inside the cascade": ("#1f6fb4", "none"),
     "cascade, answer": ("#1f6fb4", "2 3"),
-    "whole face": ("#d1640f", ""),
-    "task one alone, from CelebA's weights": ("#8a3fa8", ""),
+    "whole face": ("#d1640f", "none"),
+    "task one alone, from CelebA's weights": ("#8a3fa8", "none"),
+}
+MEASURES = {
+    "seconds of an iteration": ("#1f6fb4", "none"),
+    "seconds of the start": ("#1f6fb4", "2 3"),
+    "seconds for 1,000 images": ("#8a3fa8", "none"),
+    "peak memory, GiB": ("#d1640f", "7 3"),
 }
 
 
@@ -121,45 +129,82 @@ def folders():
     return svg(780, y + 16, "Folders, and what each may import", parts)
 
 
+def read(name, panel, curve, x, y):
+    """The points of a CSV file: dict panel -> dict curve -> list of (x, y); its columns are named."""
+    panels = {}
+    with open(FOLDER / name, newline="") as file:
+        for row in csv.DictReader(file):
+            points = panels.setdefault(row[panel], {}).setdefault(row[curve], [])
+            points.append((float(row[x]), float(row[y])))
+    return panels
+
+
+def panel(left, top, title, label, across, down, curves, names):
+    """A panel of curves, dict name -> list of (x, y).
+
+    across, down: of each axis the function of a place from a value, and dict value -> words of its ticks; names: dict
+    curve -> (colour, dashes)
+    """
+    (x, ticks), (y, levels) = across, down
+    parts, bottom = [text(left + PANEL / 2, top - 18, title, "bold")], top + 270
+    for value, words in levels.items():
+        parts.append(f'<path class="grid" d="M{left} {y(value):.1f}H{left + PANEL}"/>')
+        parts.append(text(left - 8, f"{y(value) + 4:.1f}", words, "small", "end"))
+    for value, words in ticks.items():
+        parts.append(text(f"{x(value):.1f}", bottom + 18, words, "small"))
+    parts.append(text(left + PANEL / 2, bottom + 38, label, "small"))
+    for place, (name, points) in enumerate(curves.items()):
+        style = 'class="curve" style="stroke:{};stroke-dasharray:{}"'.format(*names[name])
+        along = " ".join(f"{x(value):.1f},{y(number):.1f}" for value, number in points)
+        height = top + 12 + 18 * place
+        parts.append(f'<polyline points="{along}" {style}/>')
+        parts.append(f'<polyline points="{left + 150},{height - 4} {left + 178},{height - 4}" {style}/>')
+        parts.append(text(left + 184, height, name, "small", "start"))
+    return parts
+
+
+def between(low, high, start, end):
+    """The function of a place between two ends from a value between two values."""
+    return lambda value: start + (value - low) / (high - low) * (end - start)
+
+
+def powers(low, high, start, end):
+    """The same on a scale on which factors are distances."""
+    place = between(math.log(low), math.log(high), start, end)
+    return lambda value: place(math.log(value))
+
+
 def learning_curves():
     """Training losses from learning_curves.csv: a panel for each data set, all with one vertical scale."""
-    panels = {}
-    with open(FOLDER / "learning_curves.csv", newline="") as file:
-        for row in csv.DictReader(file):
-            point = int(row["images_per_attribute"]), float(row["loss"])
-            panels.setdefault(row["data"], {}).setdefault(row["curve"], []).append(point)
-    width, top, bottom, low, high = 390, 46, 316, 0.25, 0.75
     parts = []
-
-    def down(loss):
-        return bottom - (loss - low) / (high - low) * (bottom - top)
-
+    panels = read("learning_curves.csv", "data", "curve", "images_per_attribute", "loss")
     for number, (title, curves) in enumerate(panels.items()):
-        left, last = 60 + number * 450, max(x for points in curves.values() for x, _ in points)
-
-        def across(images, left=left, last=last):
-            return left + images / last * width
-
-        parts.append(text(left + width / 2, 28, title, "bold"))
-        for tick in (0.3, 0.4, 0.5, 0.6, 0.7):
-            y = down(tick)
-            parts.append(f'<path class="grid" d="M{left} {y:.1f}H{left + width}"/>')
-            parts.append(text(left - 8, f"{y + 4:.1f}", f"{tick}", "small", "end"))
-        for tick in range(0, last + 1, 20000 if last > 25000 else 5000):
-            parts.append(text(f"{across(tick):.1f}", bottom + 18, f"{tick:,}", "small"))
-        parts.append(text(left + width / 2, bottom + 38, "training images per attribute", "small"))
-        for place, (name, points) in enumerate(curves.items()):
-            colour, dashes = CURVES[name]
-            style = f'class="curve" style="stroke:{colour};stroke-dasharray:{dashes or "none"}"'
-            along = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in points)
-            y = top + 12 + 18 * place
-            parts.append(f'<polyline points="{along}" {style}/>')
-            parts.append(f'<polyline points="{left + 150},{y - 4} {left + 178},{y - 4}" {style}/>')
-            parts.append(text(left + 184, y, name, "small", "start"))
+        left, last = 60 + number * 450, max(int(x) for points in curves.values() for x, _ in points)
+        ticks = {tick: f"{tick:,}" for tick in range(0, last + 1, 20000 if last > 25000 else 5000)}
+        across = between(0, last, left, left + PANEL), ticks
+        down = between(0.25, 0.75, 316, 46), {tick: f"{tick}" for tick in (0.3, 0.4, 0.5, 0.6, 0.7)}
+        parts += panel(left, 46, title, "training images per attribute", across, down, curves, CURVES)
     return svg(930, 366, "Training loss per attribute, over the training images seen", parts)
 
 
-PICTURES = {"face_to_answer.svg": face_to_answer, "folders.svg": folders, "learning_curves.svg": learning_curves}
+def growth():
+    """Seconds and memory from growth.csv, each axis in powers: a panel for each quantity that grows."""
+    parts = []
+    for number, (what, curves) in enumerate(read("growth.csv", "growing", "curve", "value", "number").items()):
+        left, top, values = 60 + number % 2 * 450, 46 + number // 2 * 350, [x for x, _ in next(iter(curves.values()))]
+        ticks = {value: f"{value:,.0f}" if value >= 1 else f"1/{1 / value:.0f}" for value in values}
+        across = powers(values[0], values[-1], left, left + PANEL), ticks
+        down = powers(0.05, 200, top + 270, top), {tick: f"{tick:g}" for tick in (0.1, 1, 10, 100)}
+        parts += panel(left, top, f"over {what}", what, across, down, curves, MEASURES)
+    return svg(930, 716, "Seconds and memory over attributes, b, width and faces", parts)
+
+
+PICTURES = {
+    "face_to_answer.svg": face_to_answer,
+    "folders.svg": folders,
+    "learning_curves.svg": learning_curves,
+    "growth.svg": growth,
+}
 
 
 if __name__ == "__main__":

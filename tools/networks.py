@@ -1,22 +1,19 @@
 """Run the networks: load deploy nets safely, feed them faces of an LMDB folder. Needs a Caffe (.caffe/bin/python)."""
 
 import dataclasses
-import functools
 import pathlib
 import re
 import tempfile
 
 import caffe
 import numpy as np
-from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
+from data_prep import geometry
 from data_prep.geometry import PATCH_SIZE
 from data_prep.store import databases
 from data_prep.store import manifest as manifests
-from data_prep.store.manifest import FORMS
-from models.networks import POSITION, STATE_LAYERS, network
-from models.options import L1_FORMS, NETWORKS, NetworkOptions
+from models.networks import POSITION, STATE_LAYERS
 from python_layers.regions import Parameters
 from tools import model_files
 from tools.errors import ToolError
@@ -24,6 +21,20 @@ from tools.errors import ToolError
 PATCH_AREA = PATCH_SIZE**2
 # Layers whose weights a file may lack.
 OPTIONAL = (*STATE_LAYERS, POSITION)
+# The kinds of layers that the generator writes: types, and of Python layers their module and class, too. Listed here,
+# because to write and parse every network takes a tenth of a second of each start.
+TYPES = (
+    "AbsVal Concat Convolution Data Eltwise Input Pooling Power ReLU Reduction Reshape Sigmoid SigmoidCrossEntropyLoss "
+    "Slice Threshold Tile"
+)
+LAYERS = {
+    "balanced_data": "BalancedData",
+    "early_stopping": "EarlyStopping",
+    "region_mapper": "RegionMapper",
+    "roi_warp": "RoIWarp",
+}
+KINDS = {(kind, "", "") for kind in TYPES.split()}
+KINDS |= {("Python", f"python_layers.{module}", name) for module, name in LAYERS.items()}
 DEVICE = re.compile(r"cpu|cuda(?::(\d+))?")
 
 
@@ -121,10 +132,10 @@ def checked(model):
 
     Others could write files (HDF5Output) or run any Python module, and a run may come from a stranger.
     """
-    net, allowed = model_files.read(model), kinds()
+    net = model_files.read(model)
     for layer in net.layer:
         kind = kind_of(layer)
-        if kind not in allowed:
+        if kind not in KINDS:
             raise ToolError(
                 f"{model}: layer {layer.name} is of type {' '.join(filter(None, kind))}, which no "
                 "network of the project has"
@@ -135,19 +146,6 @@ def checked(model):
 def kind_of(layer):
     """Type of a layer, and module and class of a Python layer."""
     return layer.type, layer.python_param.module, layer.python_param.layer
-
-
-@functools.lru_cache(maxsize=1)
-def kinds():
-    """The kinds of all layers that the generator writes."""
-    texts = [
-        network(net, NetworkOptions(form=form, l1=l1), deploy)
-        for net in NETWORKS
-        for form in FORMS
-        for l1 in L1_FORMS
-        for deploy in (False, True)
-    ]
-    return {kind_of(layer) for text in texts for layer in text_format.Parse(text, caffe_pb2.NetParameter()).layer}
 
 
 def freeze(net):
@@ -206,10 +204,10 @@ def manifest(folder):
 
 def patches(folder, split, numbers=None):
     """The centre patches of a split, uint8 (224, 224, 3) B G R, in order or of the given numbers. Raises ToolError."""
-    cut, path = manifest(folder).patch, pathlib.Path(folder) / f"{split}_images"
+    prepared, path = manifest(folder), pathlib.Path(folder) / f"{split}_images"
     try:
         for image in databases.images(path, numbers):
-            patch = cut(image)
+            patch = geometry.patch(geometry.framed(image, prepared.frame)) if prepared.form == "compact" else image
             if patch.shape != (PATCH_SIZE, PATCH_SIZE, 3):
                 raise ToolError(
                     f"{path}: an image is {patch.shape[1]} x {patch.shape[0]} pixels, not {PATCH_SIZE} x {PATCH_SIZE}; "
@@ -218,11 +216,6 @@ def patches(folder, split, numbers=None):
             yield patch
     except OSError as error:
         raise ToolError(str(error))
-
-
-def chosen_patches(folder, split, numbers):
-    """`patches` of the faces that have these numbers, in a list. Raises ToolError."""
-    return list(patches(folder, split, numbers))
 
 
 def read_labels(folder, split, attributes):

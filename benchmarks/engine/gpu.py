@@ -273,7 +273,7 @@ def main():
         if arguments.lmdb:
             form = manifest.read(arguments.lmdb).form
             names = PAPER_ATTRIBUTES[: arguments.attributes]
-            generate.write(folder, NetworkOptions(names, arguments.batch, lmdb=str(arguments.lmdb), form=form))
+            generate.write(folder, NetworkOptions(names, batch=arguments.batch, lmdb=str(arguments.lmdb), form=form))
             if form == "stream":
                 (folder / "train").symlink_to((arguments.lmdb / "train").resolve())
         elif arguments.source != "tensors":

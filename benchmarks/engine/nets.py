@@ -48,9 +48,9 @@ def parameters(net, attributes):
     return total
 
 
-def input_net(net, attributes, batch):
+def input_net(net, attributes, batch, width=1):
     """A network for training whose data and label_flat the caller fills: prototxt. attributes: names"""
-    text = network(net, NetworkOptions(attributes, batch))
+    text = network(net, NetworkOptions(attributes, batch=batch, width=width))
     _, marker, rest = text.partition('layer {\n  name: "label"')
     count, size = len(attributes) * batch, table1.INPUT_SIZE
     shapes = f"shape {{ dim: {count} dim: 3 dim: {size} dim: {size} }} shape {{ dim: {count} }}"
@@ -58,12 +58,12 @@ def input_net(net, attributes, batch):
     return text[: text.index("layer {")] + inputs + marker + rest
 
 
-def write_input_solver(folder, net, attributes, batch):
+def write_input_solver(folder, net, attributes, batch, width=1):
     """Write a network as of input_net and a solver for it into a folder; returns the solver's path.
 
     attributes: names
     """
-    (folder / "net.prototxt").write_text(input_net(net, attributes, batch))
+    (folder / "net.prototxt").write_text(input_net(net, attributes, batch, width))
     path = folder / "solver.prototxt"
     path.write_text(
         f'train_net: "{folder}/net.prototxt" base_lr: 1e-4 lr_policy: "fixed" momentum: 0.9 weight_decay: 5e-4 '
@@ -90,6 +90,6 @@ def write_training(folder, attributes, batch, max_iter, batches=1):
     databases.write_lmdb(folder / "val_images", images, faces, "images")
     labels = rng.integers(0, 2, (faces, attributes))
     databases.write_lmdb(folder / "val_labels", map(databases.label_datum, labels), faces, "labels")
-    options = NetworkOptions(PAPER_ATTRIBUTES[:attributes], batch, lmdb=str(folder))
+    options = NetworkOptions(PAPER_ATTRIBUTES[:attributes], batch=batch, lmdb=str(folder))
     changes = {"max_iter": max_iter, "display": 1, "average_loss": 1, "test_interval": 1000, "snapshot": 0}
     generate.write(folder, options, changes)

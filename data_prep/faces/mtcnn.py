@@ -31,7 +31,7 @@ class Mtcnn:
     """
 
     # Score at which a face is certainly one and upright: 59 of 60 LFW faces reach it; upside down or turned by 90
-    # degrees none does (benchmarks/finder.py). Where none does, the photo is searched turned, too.
+    # degrees none does (docs/benchmarks.md). Where none does, the photo is searched turned, too.
     CERTAIN = 0.995
     # Lowest score that is a face.
     ACCEPTED = 0.95

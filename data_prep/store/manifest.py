@@ -6,7 +6,7 @@ from typing import Optional
 
 import numpy as np
 
-from data_prep import files, geometry
+from data_prep import files
 from data_prep.attributes import is_name
 from data_prep.errors import DataError
 from data_prep.settings import from_json, setting, to_json
@@ -181,10 +181,6 @@ class Manifest:
         if train is None or not train.images:
             raise ValueError(f"{NAME}: split 'train' is missing, so the share of positives is not known")
         return np.array([train.positive[name] for name in self.attributes]) / train.images
-
-    def patch(self, image):
-        """The centre patch (224, 224, 3) of an image (height, width, 3) of the folder's image databases."""
-        return geometry.patch(geometry.framed(image, self.frame)) if self.form == "compact" else image
 
 
 def exists(folder):

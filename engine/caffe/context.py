@@ -3,7 +3,9 @@
 import ctypes
 import os
 
+import numpy as np
 import torch
+import torch.distributed as distributed
 
 from .errors import check
 
@@ -134,9 +136,11 @@ def solver_mean(array):
     """
     if state.solver_count == 1:
         return array
-    from . import parallel
-
-    return parallel.mean(array)
+    tensor = torch.from_numpy(np.array(array)) if isinstance(array, np.ndarray) else array.clone()
+    tensor = tensor.to(device())
+    distributed.all_reduce(tensor)
+    tensor /= distributed.get_world_size()
+    return tensor.cpu().numpy() if isinstance(array, np.ndarray) else tensor
 
 
 def ranks_of(phase):

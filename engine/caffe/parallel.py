@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 
-import numpy as np
 import torch
 import torch.distributed as distributed
 
@@ -156,15 +155,6 @@ def broadcast(solver):
             history = torch.zeros(shape) if history is None else history.reshape(shape)
             optimizer.histories[kind][index] = history = history.to(context.device()).contiguous()
             distributed.broadcast(history, 0)
-
-
-def mean(array):
-    """See context.solver_mean."""
-    tensor = torch.from_numpy(np.array(array)) if isinstance(array, np.ndarray) else array.clone()
-    tensor = tensor.to(context.device())
-    distributed.all_reduce(tensor)
-    tensor /= distributed.get_world_size()
-    return tensor.cpu().numpy() if isinstance(array, np.ndarray) else tensor
 
 
 def attach(solver):

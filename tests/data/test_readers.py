@@ -51,7 +51,7 @@ def test_label_files(tmp_path, name, examples):
     each(damaged(LABELS[name].encode()), examples, run)
 
 
-@few(4, 500)
+@few(4, 150)
 @pytest.mark.parametrize("version", ["5", "7.3"])
 def test_mat_files(lfwa_faces, tmp_path, version, examples):
     path = tmp_path / lfwa.ANNOTATION

@@ -1,6 +1,5 @@
 """LMDBs and manifests are read as they were written; damaged ones are reported in one line with file and record."""
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -189,15 +188,6 @@ def test_a_minimal_manifest_has_defaults(tmp_path):
     assert read.settings == Settings() and read.prior.tolist() == [0.25] and read.checksums == {}
     with pytest.raises(ValueError, match="split 'train' is missing"):
         Manifest(["Male"]).prior  # noqa: B018
-
-
-def test_patches_follow_form_and_frame():
-    image = np.random.default_rng(0).integers(0, 255, (250, 250, 3)).astype(np.uint8)
-    compact = FULL.patch(image)
-    assert compact.shape == (224, 224, 3)
-    assert (compact != dataclasses.replace(FULL, frame=None).patch(image)).any()
-    patch = image[:224, :224]
-    assert dataclasses.replace(FULL, form="stream").patch(patch) is patch
 
 
 @pytest.mark.parametrize(

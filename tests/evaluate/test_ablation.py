@@ -95,7 +95,7 @@ def test_natural_batches_come_from_the_same_data_and_settings(small_faces, small
     ablation.natural_data(small_lmdb, tmp_path / "natural")  # they exist already
     assert manifest.checksum(tmp_path / "natural") == before
     lmdb = tmp_path / "lmdb"  # the same data set, built anew for other attributes and with other settings
-    build(open_source(small_faces), lmdb, ["Male"], manifest.Settings(augment="none"))
+    build(open_source(small_faces, manifest.Settings(augment="none")), lmdb, ["Male"])
     ablation.natural_data(lmdb, tmp_path / "natural")
     natural = manifest.read(tmp_path / "natural")
     assert natural.attributes == ["Male"] and natural.settings.augment == "none" and natural.sampling == "natural"

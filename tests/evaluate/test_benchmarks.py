@@ -1,16 +1,17 @@
-"""The measuring scripts around accuracy: common networks as baselines, and what task two adds."""
+"""The measuring scripts: common networks as baselines."""
 
 import argparse
 import csv
+import re
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import baselines, common_nets, joint, task_two
+from benchmarks import baselines, common_nets, growth, prediction
 from data_prep.plan.balance import Plan
 from data_prep.store import manifest
-from tools import networks
+from tools import cli, networks
 from tools.errors import ToolError
 
 
@@ -72,15 +73,19 @@ def test_a_baseline_is_compared_in_the_tables_of_an_ablation(small_lmdb, tmp_pat
         baselines.compare(given(small_lmdb, tmp_path / "out", ablation=tmp_path))
 
 
-@pytest.mark.slow
-def test_what_task_two_adds_is_measured(small_run, capsys):
-    """The scripts run on a trained run; the frozen task one is the same in both."""
-    options = {"run": small_run, "faces": 8, "iterations": 4, "batch": 4, "seeds": [1]}
-    text = task_two.compare(argparse.Namespace(**options))
-    assert "task two alone, another attribute" in text and "head as in the cascade, whole map" in text
-    text = joint.compare(argparse.Namespace(run=small_run, weights=None, whole_face=None, batches=2))
-    assert "answer without task two" in text and "norms of the gradient" in text
-    with open(small_run / "joint/gradients.csv", newline="") as file:
-        norms = {part: float(value) for part, value in next(csv.DictReader(file)).items()}
-    together = norms.pop("together")
-    assert together == pytest.approx(np.linalg.norm(list(norms.values())), rel=0.05) and min(norms.values()) > 0
+def test_growth_is_measured_on_nets_and_on_data(tmp_path):
+    found = growth.iteration(1, attributes=1, b=2, width=1 / 16)
+    assert set(found) == {"seconds of an iteration", "peak memory, GiB"} and min(found.values()) > 0
+    growth.write_faces(tmp_path, 150)
+    labels = networks.read_labels(tmp_path, "train", 20)
+    assert len(labels) == 150 and len(manifest.read(tmp_path).attributes) == 20
+    assert growth.reading(1, tmp_path)["seconds for 1,000 images"] > 0
+
+
+def test_prediction_and_an_exported_file_are_compared(small_faces, small_run, tmp_path, capsys):
+    exported = tmp_path / "cascade.onnx"
+    assert cli.main(["export", "--run", str(small_run), "--out", str(exported), "--uncalibrated"]) == 0
+    prediction.speed(small_faces / "img_align_celeba", small_run, 1, [exported], count=4)
+    printed = capsys.readouterr().out
+    assert float(re.search(r"differ by (\S+) at most", printed)[1]) < 1e-4
+    assert printed.count("batches of 1:") == 3 and printed.count("batches of 16:") == 2

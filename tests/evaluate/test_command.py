@@ -50,11 +50,9 @@ def test_weights_that_were_handed_on_have_a_report_until_they_change(run, printe
 
 
 def test_the_report_takes_one_run_or_two(run, printed):
-    assert printed("report", "a", "b", "c")[1].startswith("error: report takes one run or two, not 3")
-    assert "given twice, also as a" in printed("report", "a", "--run", "b")[1]
-    assert "no run in it" in printed("report", run.folder.parent)[1]
+    assert "no run in it" in printed("report", "--run", run.folder, "--compare", run.folder.parent)[1]
     assert printed("report", "--run", run.folder)[0] == 0 and (run.folder / "report.html").exists()
-    assert printed("report", run.folder, run.folder, "--out", run.folder / "two.html")[0] == 0
+    assert printed("report", "--run", run.folder, "--compare", run.folder, "--out", run.folder / "two.html")[0] == 0
     assert "neither is shown to be better" in (run.folder / "two.html").read_text()
 
 

@@ -1,15 +1,20 @@
 """Networks, their inputs and devices are checked; errors are reported in one line."""
 
+import itertools
 import json
 
 import caffe
 import numpy as np
 import pytest
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
 
 from data_prep import geometry
 from data_prep.store import databases
+from data_prep.store.manifest import FORMS
 from models import generate
-from models.options import NetworkOptions
+from models.networks import network
+from models.options import L1_FORMS, NETWORKS, NetworkOptions
 from tools import model_files, networks
 from tools.errors import ToolError
 
@@ -28,6 +33,15 @@ def test_a_missing_gpu_is_reported_in_one_line():
     with pytest.raises(ToolError, match=words) as error:
         networks.use_device("cuda:99")
     assert "\n" not in str(error.value)
+
+
+def test_the_kinds_of_layers_are_those_that_the_generator_writes():
+    texts = [
+        network(net, NetworkOptions(form=form, l1=l1), deploy)
+        for net, form, l1, deploy in itertools.product(NETWORKS, FORMS, L1_FORMS, (False, True))
+    ]
+    layers = [layer for text in texts for layer in text_format.Parse(text, caffe_pb2.NetParameter()).layer]
+    assert set(map(networks.kind_of, layers)) == networks.KINDS
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +103,10 @@ def test_faces_and_labels_that_do_not_fit_are_reported_in_one_line(tmp_path):
     write_split(tmp_path, [good, databases.image_datum(PICTURE[:100, :90], "raw")], [])
     with pytest.raises(ToolError, match="an image is 90 x 100 pixels"):
         list(networks.patches(tmp_path, "val"))
-    (found,) = networks.chosen_patches(tmp_path, "val", [0])
+    (found,) = networks.patches(tmp_path, "val", [0])
     assert (found == PICTURE).all()
     with pytest.raises(ToolError, match="record 00000002 is missing"):
-        networks.chosen_patches(tmp_path, "val", [2])
+        list(networks.patches(tmp_path, "val", [2]))
     with pytest.raises(ToolError, match="no labels in it"):
         networks.read_labels(tmp_path, "val", 2)
     with pytest.raises(ToolError, match="test_labels: no readable LMDB"):

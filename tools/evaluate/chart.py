@@ -1,5 +1,6 @@
 """A chart of differences as an SVG file: a line for each network, with its intervals and the values of its seeds."""
 
+import dataclasses
 import html
 import math
 
@@ -14,6 +15,30 @@ STYLE = (
     f"line.seed{{stroke:{PALETTE[5]};stroke-width:1.5}}"
 )
 WORDS = "thick: 95 % interval over persons; thin: over persons and seeds; short strokes: the seeds"
+
+
+@dataclasses.dataclass
+class Axis:
+    """What is drawn along an axis, from where to where, and where these ends are in the drawing."""
+
+    label: str
+    low: float
+    high: float
+    start: float = 0
+    end: float = 100
+
+    def place(self, value):
+        """Where a value is in the drawing; one outside of the axis at its end."""
+        inside = min(max(value, self.low), self.high) - self.low
+        return self.start + inside / ((self.high - self.low) or 1) * (self.end - self.start)
+
+    def ticks(self, number=5):
+        """About `number` round values between the ends."""
+        span = (self.high - self.low) or 1
+        step = 10 ** math.floor(math.log10(span / number))
+        step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= number)
+        first = math.ceil(self.low / step - 1e-9)
+        return [round(place * step, 10) for place in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
 
 def write(path, title, panels):
@@ -34,30 +59,25 @@ def write(path, title, panels):
 
 def panel(left, bottom, differences):
     """The lines of one measure: list of SVG elements."""
-    rows = []
-    for one in differences:
-        intervals = {
-            "both": (one.low_seeds_too, one.high_seeds_too),
-            "persons": (one.difference.low, one.difference.high),
-        }
-        rows.append({kind: ends for kind, ends in intervals.items() if None not in ends})
-    shown = [value for ends in rows for pair in ends.values() for value in pair]
-    shown += [value for one in differences for value in one.by_seed]
+    intervals = [
+        {"both": (row.low_seeds_too, row.high_seeds_too), "persons": (row.difference.low, row.difference.high)}
+        for row in differences
+    ]
+    shown = [value for row in differences for value in row.by_seed]
+    shown += [value for row in intervals for ends in row.values() for value in ends if value is not None]
     reach = 1.05 * max(0.001, *map(abs, shown))
-
-    def across(value):
-        return left + PANEL * (value / reach + 1) / 2
-
-    power = 10 ** math.floor(math.log10(reach / 2))
-    step, parts = next(factor * power for factor in (5, 2, 1) if factor * power <= reach / 2), []
-    for number in (-2, -1, 0, 1, 2):
-        parts.append(line(across(number * step), TOP, across(number * step), bottom, "" if number else "zero"))
-        parts.append(text(across(number * step), bottom + 18, f"{number * step:+g}" if number else "0", "small"))
-    for row, (one, intervals) in enumerate(zip(differences, rows)):
+    axis, parts = Axis("", -reach, reach, left, left + PANEL), []
+    for value in axis.ticks():
+        x = axis.place(value)
+        parts.append(line(x, TOP, x, bottom, "" if value else "zero"))
+        parts.append(text(x, bottom + 18, f"{value:+g}" if value else "0", "small"))
+    for row, (difference, ends_of) in enumerate(zip(differences, intervals)):
         y = TOP + LINE * (row + 0.5)
-        parts += [line(across(low), y, across(high), y, kind) for kind, (low, high) in intervals.items()]
-        parts += [line(across(value), y - 9, across(value), y + 9, "seed") for value in one.by_seed]
-        parts.append(f'<circle cx="{across(one.difference.value):.1f}" cy="{y:.1f}" r="5"/>')
+        for kind, ends in ends_of.items():
+            if None not in ends:
+                parts.append(line(axis.place(ends[0]), y, axis.place(ends[1]), y, kind))
+        parts += [line(axis.place(value), y - 9, axis.place(value), y + 9, "seed") for value in difference.by_seed]
+        parts.append(f'<circle cx="{axis.place(difference.difference.value):.1f}" cy="{y:.1f}" r="5"/>')
     return parts
 
 

@@ -50,7 +50,7 @@ def means(scored, images):
     for name, seeds in scored.items():
         row = {"network": name, "seeds": len(seeds), "images per attribute": images[name]}
         for key in answer(seeds[0]).values:
-            values, title = [answer(one).values[key][-1] for one in seeds], heading(key)
+            values, title = [answer(scores).values[key][-1] for scores in seeds], heading(key)
             row[title] = float(np.mean(values))
             row[f"{title}, spread"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
         rows.append(row)
@@ -59,13 +59,13 @@ def means(scored, images):
 
 def differences(scored, first):
     """How much better one network is than each other one, and than the task one inside it: scoring.SeedDifferences."""
-    ours = [answer(one) for one in scored[first]]
-    others = {name: [answer(one) for one in seeds] for name, seeds in scored.items() if name != first}
+    ours = list(map(answer, scored[first]))
+    rivals = {name: list(map(answer, seeds)) for name, seeds in scored.items() if name != first}
     if len(scored[first][0]) > 1:
-        others = {INSIDE: [one["task one"] for one in scored[first]], **others}
+        rivals = {INSIDE: [scores["task one"] for scores in scored[first]], **rivals}
     return [
         scoring.SeedDifference(first, name, heading(key), **scoring.over_seeds(ours, theirs, key))
-        for name, theirs in others.items()
+        for name, theirs in rivals.items()
         for key in ours[0].values
     ]
 

@@ -12,7 +12,7 @@ from tools import networks
 from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import calibration, localisation, pictures, results, scoring, summary
-from tools.evaluate.evaluation import Evaluation, read_data
+from tools.evaluate.evaluation import Evaluation, evaluation_data
 from tools.evaluate.settings import EvaluateSettings
 from tools.evaluate.tables import write_csv
 from tools.locking import locked
@@ -100,7 +100,7 @@ def write(run, trained, out, settings, device, restart):
     trained: dict network -> (deploy prototxt, .caffemodel); restart: compute their outputs also where the files in
     `out` have those of the same inputs. Raises ToolError, OSError.
     """
-    data, evaluations = read_data(run.lmdb), {}
+    data, evaluations = evaluation_data(run.lmdb), {}
     out.mkdir(parents=True, exist_ok=True)
     for name, (model, weights) in trained.items():
         path = results.arrays_path(out, name)

@@ -22,7 +22,7 @@ BLOBS = (*results.SCORES.values(), "rois_image", "response")
 
 
 @dataclasses.dataclass
-class Data:
+class EvaluationData:
     """The LMDB folder that networks are evaluated on.
 
     checksum: that of its manifest; prior: share of positives (A,) that logits are corrected for: the training set's, or
@@ -38,8 +38,8 @@ class Data:
     synthetic: bool
 
 
-def read_data(lmdb):
-    """The Data of an LMDB folder. Raises ToolError."""
+def evaluation_data(lmdb):
+    """The EvaluationData of an LMDB folder. Raises ToolError."""
     manifest = networks.manifest(lmdb)
     prior = np.full(len(manifest.attributes), 0.5)
     if manifest.sampling == "balanced":
@@ -50,7 +50,7 @@ def read_data(lmdb):
     if not ((prior > 0) & (prior < 1)).all():
         raise ToolError(f"{lmdb}: an attribute has no positive or no negative training image; build the LMDBs again")
     attributes, kind = list(manifest.attributes), manifest.kind or ""
-    return Data(pathlib.Path(lmdb), manifests.checksum(lmdb), attributes, prior, kind, manifest.synthetic)
+    return EvaluationData(pathlib.Path(lmdb), manifests.checksum(lmdb), attributes, prior, kind, manifest.synthetic)
 
 
 def read_labels(data, split, faces):
@@ -105,8 +105,9 @@ def engine():
 class Evaluation:
     """One network on a split.
 
-    model: its deploy prototxt; weights: its file; data: Data; settings: EvaluateSettings; device: its name; kept: the
-    .npz file of an earlier evaluation, whose arrays are used again if they were made from the same inputs, or None
+    model: its deploy prototxt; weights: its file; data: EvaluationData; settings: EvaluateSettings; device: its name;
+    kept: the .npz file of an earlier evaluation, whose arrays are used again if they were made from the same inputs, or
+    None
     Attributes: checksum (of the weights), arrays (what NAME.npz holds), is_kept (whether they are from `kept`), mapper
     (localisation.Mapper or None), calibration (of its scores, by blob), scored (dict score -> scoring.Scored).
     Writes calibration.json. Raises ToolError, OSError.

@@ -159,10 +159,10 @@ def area(boxes):
     return sides[..., 0] * sides[..., 1]
 
 
-def intersection(one, other):
+def intersection(found, true):
     """Areas of the intersections of boxes (..., 4)."""
-    low = np.maximum(one[..., :2], other[..., :2])
-    high = np.minimum(one[..., 2:], other[..., 2:])
+    low = np.maximum(found[..., :2], true[..., :2])
+    high = np.minimum(found[..., 2:], true[..., 2:])
     return area(np.concatenate([low, high], axis=-1))
 
 

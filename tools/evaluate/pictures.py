@@ -42,6 +42,6 @@ def figure4(evaluation, split, boxes):
 def positives(evaluation, index, split, boxes, number):
     """The first faces that have an attribute: list of (number of the face, patch, true box or None)."""
     places = np.flatnonzero(evaluation.labels[:, index])[:number]
-    images = networks.chosen_patches(evaluation.data.lmdb, split, places)
+    images = networks.patches(evaluation.data.lmdb, split, places)
     true = [boxes[place].get(evaluation.data.attributes[index]) if boxes else None for place in places]
     return list(zip(places, images, true))

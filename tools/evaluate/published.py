@@ -17,22 +17,15 @@ NOTE = (
 )
 
 
-def read():
-    """Table 2: dict (dataset, method) -> dict of attribute, or "printed_average" -> accuracy in [0, 1]."""
-    lines = [line for line in TABLE.read_text().splitlines() if not line.startswith("#")]
-    return {
-        (row.pop("dataset"), row.pop("method")): {name: float(value) / 100 for name, value in row.items()}
-        for row in csv.DictReader(lines)
-    }
-
-
 def rows(kind):
     """Table 2's rows for a kind of data set: dict method -> dict attribute -> accuracy; empty if it has none."""
-    return {
-        method: {name: value for name, value in row.items() if name != "printed_average"}
-        for (dataset, method), row in read().items()
-        if dataset == kind
-    }
+    lines = [line for line in TABLE.read_text().splitlines() if not line.startswith("#")]
+    found = {}
+    for row in csv.DictReader(lines):
+        dataset, method, _ = (row.pop(name) for name in ("dataset", "method", "printed_average"))
+        if dataset == kind:
+            found[method] = {name: float(value) / 100 for name, value in row.items()}
+    return found
 
 
 def mean(row, attributes=None):

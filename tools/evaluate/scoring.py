@@ -57,9 +57,9 @@ class Scored:
         chosen = metrics.resamples(faces.groups, resampled, seed)
         for_tuning = metrics.resamples(tuned_on.groups, resampled, seed + 1)
         with tqdm(total=resampled, desc="resamples", leave=False, disable=None) as bar:
-            for weights, others in zip(chosen, for_tuning):
-                others = others if validation else weights
-                tuned, _, _ = calibration.fit(tuned_on.scores, tuned_on.labels, prior, measure, others)
+            for weights, of_tuning in zip(chosen, for_tuning):
+                of_tuning = of_tuning if validation else weights
+                tuned, _, _ = calibration.fit(tuned_on.scores, tuned_on.labels, prior, measure, of_tuning)
                 parts.append(measures(tuned, weights))
                 bar.update(len(weights))
         self.samples = {key: np.concatenate([part[key] for part in parts]) for key in self.values}
@@ -86,15 +86,13 @@ class Scored:
         return self.values[key][-1] - other.values[key][-1], self.samples[key][:, -1] - other.samples[key][:, -1]
 
 
-def of_arrays(arrays, blob, result, resampled=None, seed=0):
+def of_arrays(arrays, blob, result, seed=0):
     """The Scored of one blob of a network that was evaluated.
 
-    arrays: as results.read_arrays gives them; result: its results.EvaluationResult; resampled: None for as many
-    resamples as there
+    arrays: as results.read_arrays gives them; result: its results.EvaluationResult; seed: of the resamples
     """
     tuned_on = faces(arrays, blob, "validation_") if result.split != "val" else None
-    prior, number = np.array(result.prior), resampled or result.resamples
-    return Scored(faces(arrays, blob), prior, tuned_on, result.tuned_for, number, seed)
+    return Scored(faces(arrays, blob), np.array(result.prior), tuned_on, result.tuned_for, result.resamples, seed)
 
 
 def faces(arrays, blob, prefix=""):
@@ -155,7 +153,7 @@ def over_seeds(ours, theirs, key):
     of S - 1 of S values have, on average, the spread of means of S new ones; those of S would have less (Rao and Wu
     1988).
     """
-    pairs = [one.minus(other, key) for one, other in zip(ours, theirs)]
+    pairs = [our.minus(their, key) for our, their in zip(ours, theirs)]
     by_seed, resampled = [float(value) for value, _ in pairs], np.stack([samples for _, samples in pairs])
     difference, both = Estimate.of(np.mean(by_seed), resampled.mean(axis=0)), Estimate()
     if len(pairs) > 1:

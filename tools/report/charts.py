@@ -10,35 +10,12 @@ import math
 
 from markupsafe import Markup
 
+from tools.evaluate.chart import Axis
 from tools.report import page
 
 STYLES = 4
 WIDTH, HEIGHT = 360, 230
 LEFT, RIGHT, TOP, BOTTOM = 44, 350, 10, 194  # edges of what is inside of the axes
-
-
-@dataclasses.dataclass
-class Axis:
-    """What is drawn along an axis, from where to where, and where these ends are in the drawing."""
-
-    label: str
-    low: float
-    high: float
-    start: float = 0
-    end: float = 100
-
-    def place(self, value):
-        """Where a value is in the drawing; one outside of the axis at its end."""
-        inside = min(max(value, self.low), self.high) - self.low
-        return self.start + inside / ((self.high - self.low) or 1) * (self.end - self.start)
-
-    def ticks(self, number=5):
-        """About `number` round values between the ends."""
-        span = (self.high - self.low) or 1
-        step = 10 ** math.floor(math.log10(span / number))
-        step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= number)
-        first = math.ceil(self.low / step - 1e-9)
-        return [round(place * step, 10) for place in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
 
 @dataclasses.dataclass
@@ -71,7 +48,7 @@ def plot(series, x, y, title, steps=(), diagonal=False):
     title: says what is seen, also to a screen reader; steps: list of (x, words), vertical lines; diagonal: draw it,
     as the line of chance or of perfect calibration
     """
-    series = [one for one in series if one.points]
+    series = [curve for curve in series if curve.points]
     x, y = dataclasses.replace(x, start=LEFT, end=RIGHT), dataclasses.replace(y, start=BOTTOM, end=TOP)
     steps = [step for step in steps if x.low <= step[0] <= x.high]
     chart = {"series": series, "x": x, "y": y, "title": title, "steps": steps, "diagonal": diagonal}
@@ -84,7 +61,7 @@ def lines(series, low=None, high=None, title="", steps=()):
     low, high: ends of the vertical axis, by default those of the values
     """
     curves = [Series(name, points, style) for style, (name, points) in enumerate(series.items())]
-    points = [point for one in curves for point in one.points]
+    points = [point for curve in curves for point in curve.points]
     if not points:
         return Markup("")
     xs, ys = zip(*points)
@@ -107,6 +84,6 @@ def dots(rows, names, title, low, high, baseline="", values=True):
 
 def lowest(estimates, values=()):
     """Where an axis of shares begins that shows these Estimates and values: a tenth, at most 0.9."""
-    ends = [end for one in estimates for end in (one.value, one.low) if end is not None]
+    ends = [end for estimate in estimates for end in (estimate.value, estimate.low) if end is not None]
     ends += [value for value in values if value is not None]
     return min([0.9, *(math.floor(10 * end) / 10 for end in ends)])

@@ -4,38 +4,38 @@ import dataclasses
 
 import numpy as np
 
+from models.options import NETWORKS
 from tools.errors import ToolError
 from tools.evaluate import metrics, scoring
 from tools.evaluate.results import Estimate
 from tools.report import charts, page
-from tools.report.headline import DECISION, STAGES, short
+from tools.report.headline import DECISION, short
 
-RESAMPLES = 1000
 OTHER_SEED = 2  # of the resamples of a run on other faces
 
 
-def make(one, two):
-    """The page, as text. one, two: Opened. Raises ToolError."""
-    attributes = [name for name in one.attributes if name in two.attributes]
-    names = [name for name in reversed(STAGES) if name in one.names and name in two.names]
+def make(first, second):
+    """The page, as text. first, second: Opened. Raises ToolError."""
+    attributes = [name for name in first.attributes if name in second.attributes]
+    names = [name for name in reversed(NETWORKS) if name in first.names and name in second.names]
     names.sort(key=lambda name: name != "cascade")
     for shared, words in ((attributes, "attribute"), (names, "network")):
         if not shared:
             raise ToolError(
-                f"{one.run.folder} and {two.run.folder}: no {words} in common, so there is nothing to compare"
+                f"{first.run.folder} and {second.run.folder}: no {words} in common, so there is nothing to compare"
             )
-    compared = {name: differences(one, two, name, attributes) for name in names}
-    same = paired(one, two)
+    compared = {name: differences(first, second, name, attributes) for name in names}
+    same = paired(first, second)
     sections = {page.heading(name): section(name, rows, same) for name, rows in compared.items()}
     lead = page.render(
         "lead.html",
-        runs=dict(zip("AB", (one, two))),
+        runs=dict(zip("AB", (first, second))),
         place=page.place,
         short=short,
         name=names[0],
         mean=compared[names[0]][-1],
     )
-    return page.page("Comparison of two runs", lead, {**sections, "What differs": settings(one, two)})
+    return page.page("Comparison of two runs", lead, {**sections, "What differs": settings(first, second)})
 
 
 @dataclasses.dataclass
@@ -50,23 +50,24 @@ class Compared:
     only: tuple = None
 
 
-def paired(one, two):
+def paired(first, second):
     """Whether two evaluations are of the same faces with the same labels, so that their answers are paired."""
-    same = one.attributes == two.attributes and one.result.split == two.result.split
-    return same and one.result.data == two.result.data and np.array_equal(one.labels, two.labels)
+    same = first.attributes == second.attributes and first.result.split == second.result.split
+    return same and first.result.data == second.result.data and np.array_equal(first.labels, second.labels)
 
 
-def differences(one, two, name, attributes):
+def differences(first, second, name, attributes):
     """The Compared of a network's attributes, then of their mean, under the headline's decision."""
-    same, sides = paired(one, two), []
-    for opened, seed in ((one, 0), (two, 0 if same else OTHER_SEED)):
-        places, scored = [opened.attributes.index(a) for a in attributes], opened.scored(name, RESAMPLES, seed)
+    same, sides = paired(first, second), []
+    for opened, seed in ((first, 0), (second, 0 if same else OTHER_SEED)):
+        places, scored = [opened.attributes.index(a) for a in attributes], opened.scored(name, seed)
         values, samples = (of[DECISION, "accuracy"][..., places] for of in (scored.values, scored.samples))
         right = (scored.decided[DECISION] == scored.labels)[:, places]
         majority = metrics.majority(scored.labels)[places]
         sides.append((*map(scoring.with_mean, (values, samples, majority)), right))
     (a, resampled_a, majority_a, right_a), (b, resampled_b, majority_b, right_b) = sides
-    estimates = Estimate.of_many(b - a, resampled_b - resampled_a, least=-1)
+    number = min(len(resampled_a), len(resampled_b))  # as many as both have; of the same faces they are the same
+    estimates = Estimate.of_many(b - a, resampled_b[:number] - resampled_a[:number], least=-1)
     rows = []
     for place, title in enumerate([*map(page.human, attributes), "Mean"]):
         row = Compared(title, (a[place], b[place]), (majority_a[place], majority_b[place]), estimates[place])
@@ -102,9 +103,9 @@ def section(name, rows, same):
     return page.render("comparison.html", paired=same, table=table, chart=chart)
 
 
-def settings(one, two):
+def settings(first, second):
     """Table of the settings, data and stages in which two runs differ; empty where they are the same."""
-    sides = [described(opened) for opened in (one, two)]
+    sides = [described(opened) for opened in (first, second)]
     keys = [key for key in dict.fromkeys([*sides[0], *sides[1]]) if sides[0].get(key) != sides[1].get(key)]
     rows = [[page.human(key), *(str(side.get(key, page.UNKNOWN)) for side in sides)] for key in keys]
     return page.table(["Setting", "A", "B"], rows, words="What the runs differ in")
@@ -118,7 +119,7 @@ def described(opened):
     if run.settings.start_from:
         found["start_from"] = page.place(run.settings.start_from)
     found["data checksum"] = opened.result.data[:10]
-    for name in STAGES:
+    for name in NETWORKS:
         if run.done(name):
             stage, title = run.stages[name], page.human(name)
             found[f"{title}: iterations"] = stage.iterations

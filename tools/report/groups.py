@@ -9,7 +9,6 @@ from tools.report import charts, page
 # Groups that have names of their own, without and with the attribute; all others are named by the attribute.
 NAMES = {"Male": ("women", "men"), "Young": ("older", "young")}
 FIRST = ("Male", "Young")  # shown first where they are among the attributes
-RESAMPLES = 1000
 
 
 def names(attribute):
@@ -18,11 +17,12 @@ def names(attribute):
     return NAMES.get(attribute, (f"without {shown}", f"with {shown}"))
 
 
-def accuracies(right, labels, faces, resampled=RESAMPLES):
+def accuracies(right, labels, faces, resampled):
     """Accuracy of each attribute on the faces without and with each attribute: Estimates [group][side][attribute].
 
     right: whether answers are right, (N, A) bool; labels: (N, A) bool; faces: scoring.Faces, whose persons are
-    resampled. The mean over the other attributes comes last; values are None where a group has no face.
+    resampled; resampled: how often. The mean over the other attributes comes last; values are None where a group has
+    no face.
     """
     count = labels.shape[1]
     sides = np.stack([~labels, labels], axis=2).reshape(len(labels), 2 * count).astype(np.float32)
@@ -32,8 +32,8 @@ def accuracies(right, labels, faces, resampled=RESAMPLES):
     def measure(weights):
         each = (weights @ answers).reshape(-1, count, 2, count)
         each = metrics.share(each, (weights @ sides).reshape(-1, count, 2, 1))
-        others = scoring.with_mean(np.where(itself, np.nan, each))[..., -1:]
-        return np.concatenate([each, others], axis=-1)
+        mean = scoring.with_mean(np.where(itself, np.nan, each))[..., -1:]
+        return np.concatenate([each, mean], axis=-1)
 
     samples = np.concatenate([measure(weights) for weights in metrics.resamples(faces.groups, resampled)])
     values = measure(np.ones((1, len(labels)), np.float32))[0]
@@ -49,7 +49,8 @@ def by_group(opened):
         return ""
     decisions, _ = opened.answers(opened.chosen)
     faces = scoring.faces(opened.arrays[opened.chosen], opened.blob(opened.chosen))
-    estimates, panels = accuracies(decisions == opened.labels, opened.labels, faces), {}
+    estimates = accuracies(decisions == opened.labels, opened.labels, faces, opened.result.resamples)
+    panels = {}
     for group in sorted(range(count), key=lambda place: (opened.attributes[place] not in FIRST, place)):
         without, having = estimates[group]
         titles, rows = names(opened.attributes[group]), []

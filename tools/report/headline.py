@@ -2,11 +2,11 @@
 
 import re
 
+from models.options import NETWORKS
 from tools.evaluate import results
 from tools.evaluate.calibration import PRIOR_CORRECTED
 from tools.report import charts, page
 
-STAGES = ("region", "cascade", "whole_face")
 ENGINES = {"bvlc": "BVLC Caffe", "torch": "the engine on PyTorch"}
 SOURCES = {"celeba": "CelebA", "lfwa": "LFWA", "csv": "a CSV file", "": "an unknown data set"}
 DECISION = PRIOR_CORRECTED  # of the headline: it depends on no threshold that is chosen by few faces
@@ -22,7 +22,7 @@ MEASURES = {
 def facts(opened):
     """What, when, from which commit, with which settings, on which data: a list of terms."""
     run = opened.run
-    done = {name: run.stages[name] for name in STAGES if run.recorded and run.done(name)}
+    done = {name: run.stages[name] for name in NETWORKS if run.recorded and run.done(name)}
     return page.render(
         "facts.html",
         result=opened.result,
@@ -52,7 +52,7 @@ def compared(opened):
     for row in opened.result.differences:
         if row.decision == DECISION and row.accuracy.value is not None:
             accuracies[row.network, row.minus], accuracies[row.minus, row.network] = row.accuracy, -row.accuracy
-    for name in reversed(STAGES):
+    for name in reversed(NETWORKS):
         if (opened.chosen, name) in accuracies:
             return name, accuracies[opened.chosen, name]
     return None, None

@@ -61,9 +61,9 @@ class Opened:
         """These scores, (N, A)."""
         return self.arrays[name][self.blob(name)]
 
-    def scored(self, name, resampled, seed):
-        """The scoring.Scored of these scores; resampled, seed: number and seed of the resamples of the faces."""
-        return scoring.of_arrays(self.arrays[name], self.blob(name), self.result, resampled, seed)
+    def scored(self, name, seed):
+        """The scoring.Scored of these scores; seed: of the resamples of the faces."""
+        return scoring.of_arrays(self.arrays[name], self.blob(name), self.result, seed)
 
     def answers(self, name):
         """Decisions (N, A) bool and calibrated probabilities (N, A) of a network, as predict gives them."""
@@ -82,8 +82,8 @@ class Opened:
         return results.rows(self.result.networks[name], decision)
 
     def patches(self, numbers):
-        """Centre patches of the faces with these numbers. Raises ToolError."""
-        return networks.chosen_patches(self.lmdb, self.result.split, numbers)
+        """Centre patches of the faces with these numbers, a list. Raises ToolError."""
+        return list(networks.patches(self.lmdb, self.result.split, numbers))
 
 
 def check_weights(run, result):

@@ -1,7 +1,7 @@
 """Write the report of a run's evaluation, or the comparison of two: one HTML file that needs no network.
 
-    face-cascade report --run build/run
-    face-cascade report build/one build/two         their differences, to comparison.html in the second
+    face-cascade report                                             of build/run, to build/run/report.html
+    face-cascade report --run build/two --compare build/one         what differs, to build/two/comparison.html
 
 Reads RUN/evaluation, as evaluate wrote it, the faces of its LMDBs, and the logs RUN/*/train.log.
 """
@@ -10,7 +10,6 @@ import pathlib
 
 from data_prep.files import write_bytes
 from tools import run as runs
-from tools.errors import ToolError
 from tools.report import compare, headline, page
 from tools.report.attributes import beside_the_paper, per_attribute
 from tools.report.card import card
@@ -49,12 +48,12 @@ def report(run, out=None):
     return write(out or run.output / "report.html", make(run))
 
 
-def comparison(one, two, out=None):
+def comparison(first, second, out=None):
     """Write the comparison of two runs, and return its path. out: file, by default comparison.html in the second run.
 
     Raises ToolError, OSError.
     """
-    return write(out or two.output / "comparison.html", compare.make(Opened(one), Opened(two)))
+    return write(out or second.output / "comparison.html", compare.make(Opened(first), Opened(second)))
 
 
 def write(out, text):
@@ -68,23 +67,21 @@ def write(out, text):
 def add_arguments(parser):
     """The options of `face-cascade report`."""
     add = parser.add_argument
-    add("runs", nargs="*", metavar="RUN", help="The folder of a run, as --run, or the folders of two runs to compare.")
-    runs.add_argument(parser, default=None)
+    runs.add_argument(parser)
+    add("--compare", metavar="RUN", help="The folder of another run, A, that the run, B, is compared with.")
     add(
         "--out",
         metavar="FILE",
-        help="The file to write (default: report.html in the run, or comparison.html in the second of two runs).",
+        help="The file to write (default: report.html in the run, or comparison.html if runs are compared).",
     )
 
 
 def run(arguments):
     """`face-cascade report`: the exit status. Raises ToolError, OSError."""
-    folders = arguments.runs or [arguments.run or runs.DEFAULT]
-    if len(folders) > 2:
-        raise ToolError(f"report takes one run or two, not {len(folders)}; give two folders to compare them")
-    if arguments.runs and arguments.run:
-        raise ToolError(f"--run {arguments.run}: the run is given twice, also as {folders[0]}; give it once")
-    found = [runs.Run.read(folder) for folder in folders]
-    out = comparison(*found, arguments.out) if len(found) == 2 else report(found[0], arguments.out)
+    reported = runs.Run.read(arguments.run)
+    if arguments.compare:
+        out = comparison(runs.Run.read(arguments.compare), reported, arguments.out)
+    else:
+        out = report(reported, arguments.out)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; open it in a browser")
     return 0

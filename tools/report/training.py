@@ -1,7 +1,8 @@
 """The section of a report on training: validation and loss of every stage, and where early stopping acted."""
 
+from models.options import NETWORKS
+from tools import record
 from tools.report import charts, page
-from tools.report.headline import STAGES
 from tools.train import caffe_log
 
 # Outputs of the networks that hold a number per attribute, and the score that they are of.
@@ -22,7 +23,7 @@ def training(opened):
     """Curves of every stage's log, in the order of training, and a table of what the stages took."""
     run, parts = opened.run, []
     found = {path.parent.name: path for path in run.folder.glob("*/train.log")} if run.recorded else {}
-    for name in [*STAGES, *sorted(set(found) - set(STAGES))]:
+    for name in [*NETWORKS, *sorted(set(found) - set(NETWORKS))]:
         if name in found:
             lines = found[name].read_text(errors="replace").splitlines()
             parts.append(stage(name, caffe_log.read(lines), opened.shown))
@@ -85,8 +86,8 @@ def rates(series):
 def stages(run):
     """Table of what each stage took."""
     rows = []
-    for name in ("region", "average", "cascade", "whole_face"):
-        if run.done(name):
+    for name in record.STAGES:
+        if name != "evaluate" and run.done(name):
             its = run.stages[name]
             rate = f"{its.images_per_second:.1f}" if its.images_per_second else page.UNKNOWN
             took = f"{its.seconds / 60:,.1f}"
