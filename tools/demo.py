@@ -31,9 +31,9 @@ FACES, SEED = 2000, 1
 PREVALENCE = {"Eyeglasses": 0.3, "Wearing_Hat": 0.3, "Mustache": 0.3}
 SHOWN = 8  # faces in the prediction step
 # A schedule for laptops: enough for these synthetic faces, far too short for photos.
-NETWORK = {"width": 0.25, "batch": 8}
+NETWORK = {"width": 0.25, "batch": 4}
 SOLVER = {
-    "region": {"max_iter": "280", "stepsize": "225"},
+    "region": {"max_iter": "420", "stepsize": "340"},
     "cascade": {"max_iter": "130", "stepsize": "105"},
 }
 SHARED = {"display": "10", "snapshot": "100", "test_interval": "1000"}
