@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import glob
 import hashlib
 import io
 import json
@@ -43,10 +44,13 @@ def sha256(path):
 def replacing(path, mode="wb", **options):
     """A file to write that replaces `path` once all of it is on the disk; after an error `path` is unchanged.
 
-    mode, options: those of `open`. Raises OSError.
+    What a killed process left of an earlier try is removed. mode, options: those of `open`. Raises OSError.
     """
     path = pathlib.Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        if not alive(left.name.split(".")[-2]):
+            left.unlink(missing_ok=True)
     try:
         with open(partial, mode, **options) as file:
             yield file
@@ -60,6 +64,17 @@ def replacing(path, mode="wb", **options):
     finally:
         with contextlib.suppress(FileNotFoundError):
             partial.unlink()
+
+
+def alive(process):
+    """Whether the process with this number (text) is running."""
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, OverflowError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_bytes(path, data):

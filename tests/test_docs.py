@@ -1,4 +1,4 @@
-"""README and docs: links lead somewhere, and commands, files and messages exist. Words: test_words.py."""
+"""README and docs: links lead somewhere, and commands, files and messages exist."""
 
 import ast
 import importlib.util

@@ -6,6 +6,7 @@ import os
 import pathlib
 import time
 
+from data_prep import files
 from tools.errors import ToolError
 
 # Set for the tools that a command starts, so that they do not wait for the lock that the command holds.
@@ -51,7 +52,7 @@ def _take(path, wait):
         except BlockingIOError:
             owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
             os.close(descriptor)
-            if alive(owner) or time.monotonic() > deadline:
+            if files.alive(owner) or time.monotonic() > deadline:
                 who = f"process {owner}" if owner else "another process"
                 raise ToolError(f"{path.parent}: {who} works on it; wait for it, stop it, or use another folder")
             if not said:
@@ -65,14 +66,3 @@ def _take(path, wait):
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             return descriptor
         os.close(descriptor)
-
-
-def alive(owner):
-    """Whether the process with this number (text) is running."""
-    try:
-        os.kill(int(owner), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -53,6 +53,9 @@ def read_weights(path):
         raise ToolError(f"{path}: not a .caffemodel, or cut short; use another snapshot")
     if not any(layer.blobs for layer in message.layer):
         raise ToolError(f"{path}: no weights in it; use another snapshot")
+    # protobuf gives bytes for a name that is not UTF-8.
+    if not all(isinstance(name, str) for name in (message.name, *(layer.name for layer in message.layer))):
+        raise ToolError(f"{path}: damaged, a name in it is not text; use another snapshot")
     for layer in message.layer:
         for blob in layer.blobs:
             values = len(blob.data) or len(blob.double_data)

@@ -107,9 +107,9 @@ def load(model, weights, phase=caffe.TEST, weight_gradients=True):
             net = caffe.Net(file.name, phase)
         except (RuntimeError, ValueError) as error:
             raise ToolError(f"{model}: no net can be made of it ({error})")
-    for name, blobs in net.params.items():
-        shapes = [tuple(blob.data.shape) for blob in blobs]
-        if name not in stored and name in OPTIONAL:
+    for name in net._layer_names:
+        shapes = [tuple(blob.data.shape) for blob in net.params.get(name, ())]
+        if name not in stored and (name in OPTIONAL or not shapes):
             continue
         if name not in stored:
             raise ToolError(f"{weights}: weights of another net: {model} needs layer {name}, which is not in it")
@@ -117,7 +117,10 @@ def load(model, weights, phase=caffe.TEST, weight_gradients=True):
             raise ToolError(
                 f"{weights}: weights of another net: layer {name} has blobs {stored[name]}, {model} has {shapes}"
             )
-    net.copy_from(str(weights))
+    try:
+        net.copy_from(str(weights))
+    except RuntimeError as error:
+        raise ToolError(f"{error}; use another snapshot")
     for name, blobs in net.params.items():
         if not all(np.isfinite(blob.data).all() for blob in blobs):
             raise ToolError(f"{weights}: layer {name} holds values that are not finite; use an earlier snapshot")

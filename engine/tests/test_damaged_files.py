@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import signal
 
 import caffe
@@ -12,10 +13,22 @@ from caffe import snapshot, wire
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from parity import build
-from tiny import HDF5, NET, SHORT, write
+from tiny import HDF5, NET, SHORT, SOLVER, write
 
 FILES = [f"tiny_iter_6.{kind}{ending}" for kind in ("caffemodel", "solverstate") for ending in ("", ".h5")]
 EXAMPLES = 60
+QUIET = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
+IMAGES = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 4 dim: 3 dim: 9 dim: 9 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" param { lr_mult: 1 decay_mult: 0 }
+        convolution_param { num_output: 4 kernel_size: 3 stride: 2 pad: 1 weight_filler { type: "xavier" } } }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool" pooling_param { pool: MAX kernel_size: 3 stride: 2 } }
+layer { name: "norm" type: "LRN" bottom: "pool" top: "norm" lrn_param { local_size: 3 } }
+layer { name: "halves" type: "Slice" bottom: "norm" top: "one" top: "two" slice_param { slice_point: 2 } }
+layer { name: "both" type: "Concat" bottom: "one" bottom: "two" top: "both" }
+layer { name: "rows" type: "Reshape" bottom: "both" top: "rows" reshape_param { shape { dim: 0 dim: -1 } } }
+"""
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +94,8 @@ def test_files_cut_short_are_named(name, folder, originals):
 def test_bytes_changed_at_random_never_raise_another_exception(name, examples, folder, originals):
     """What still can be read may be taken, everything else is a CaffeError of one line."""
     trainer, whole, refusals = solver(), np.frombuffer(originals[name], np.uint8), []
-    quiet = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 
-    @settings(max_examples=examples, derandomize=True, **quiet)
+    @settings(max_examples=examples, derandomize=True, **QUIET)
     @given(st.lists(st.tuples(st.integers(0, len(whole) - 1), st.integers(0, 255)), min_size=1, max_size=8))
     def check(changes):
         bad = whole.copy()
@@ -157,6 +169,77 @@ def test_damaged_hdf5_files_are_named(kind, what, folder):
     if kind == "caffemodel":
         refused(lambda: trainer.net.copy_from(path), path)
     assert trainer.iter == 0 and (trainer.net.params["ip"][0].data == before).all()
+
+
+@pytest.mark.parametrize("name", [b"\0iny_iter_6.caffemodel", b"\xff\xfe", b"\xc3"])
+def test_names_that_no_file_or_layer_can_have_are_refused(name, folder):
+    """protobuf returns bytes for what is not text: the start of a training ended in a TypeError, of NUL in another."""
+    text = bytes([len(name)]) + name
+    pathlib.Path("x_iter_1.solverstate").write_bytes(b"\x08\x01\x12" + text + b"\x20\x00")
+    refused(lambda: snapshot.verify("x_iter_1.solverstate"), "x_iter_1.solverstate")
+    if name[0]:
+        layer = b"\x0a" + text
+        pathlib.Path("x_iter_1.caffemodel").write_bytes(b"\xa2\x06" + bytes([len(layer)]) + layer)
+        refused(lambda: wire.read_weights("x_iter_1.caffemodel"), "x_iter_1.caffemodel")
+
+
+TOKENS = [
+    "",
+    "0",
+    "-1",
+    "3",
+    "2147483647",
+    "4294967295",
+    "1e999",
+    "nan",
+    '"',
+    "{",
+    "}",
+    "x" * 5000,
+    "\0",
+    "TEST",
+    r'"a\000/b"',
+]
+NETS = IMAGES + NET.replace('"x" top: "t"', '"u" top: "t"').replace('bottom: "x"', 'bottom: "rows"')
+
+
+def kind_of(token):
+    """Text, number, word or sign."""
+    return next(kind for kind in ('"', r"[\d-]", r"\w", "") if re.match(kind, token))
+
+
+@pytest.mark.parametrize("examples", (EXAMPLES, pytest.param(2000, marks=pytest.mark.slow)))
+@pytest.mark.parametrize("kind, whole", (("net", NETS), ("solver", SOLVER)))
+def test_prototxts_with_other_tokens_are_built_or_refused(kind, whole, examples, folder):
+    """A net that is built has sane shapes and computes, forward and backward."""
+    parts, refusals = re.findall(r'"[^"]*"|[\w.+-]+|\s+|.', whole), []
+    places = [place for place, part in enumerate(parts) if not part.isspace()]
+
+    def alike(place):
+        """Tokens for a place: those of its kind, and strange ones."""
+        same = [parts[other] for other in places if kind_of(parts[other]) == kind_of(parts[place])]
+        return st.tuples(st.just(place), st.sampled_from(same) | st.sampled_from(TOKENS))
+
+    changes = st.lists(st.sampled_from(places).flatmap(alike), min_size=1, max_size=2)
+
+    @settings(max_examples=examples, derandomize=True, **QUIET)
+    @given(changes)
+    def check(changes):
+        text = "".join({**dict(enumerate(parts)), **dict(changes)}.values())
+        pathlib.Path(f"{kind}.prototxt").write_text(text, encoding="utf-8", errors="replace")
+        try:
+            net = caffe.Net("net.prototxt", caffe.TRAIN) if kind == "net" else solver().net
+            if sum(blob.data.size for blob in net.blobs.values()) < 1_000_000:
+                net.forward()
+                net.backward()
+        except caffe.CaffeError as error:
+            refusals.append(error)
+            assert str(error).isprintable() and len(str(error)) <= 1000, error
+
+    signal.alarm(600)
+    check()
+    signal.alarm(0)
+    assert examples / 10 < len(refusals) < examples
 
 
 @pytest.mark.parametrize("change", (('name: "ip"', 'name: "fc"'), ("dim: 4 dim: 5", "dim: 4 dim: 7")))

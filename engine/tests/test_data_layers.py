@@ -233,8 +233,8 @@ def test_damaged_records_are_errors_that_name_the_database(datums, words, tmp_pa
     assert "/db: " in str(error.value)
 
 
-def test_a_database_cut_short_is_an_error_and_not_the_end_of_the_process(tmp_path):
-    """Reading behind the end of a mapped file would end in SIGBUS."""
+def test_a_damaged_database_is_an_error_and_not_the_end_of_the_process(tmp_path):
+    """Reading behind the end of a mapped file, or of a page, would end in SIGBUS or SIGSEGV."""
     write(tmp_path / "db", [raw(image) for image in images(size=(90, 110))])
     file = tmp_path / "db/data.mdb"
     whole = file.read_bytes()
@@ -242,6 +242,13 @@ def test_a_database_cut_short_is_an_error_and_not_the_end_of_the_process(tmp_pat
         file.write_bytes(whole[: int(part * len(whole))])
         with pytest.raises(caffe.CaffeError, match="data.mdb: damaged LMDB, cut short"):
             build(tmp_path, net_text(tmp_path / "db"))
+    for place in (10, 16 + 2):  # the kind of a page, the place of a record in it
+        damaged = bytearray(whole)
+        for page in range(2 * 4096, len(damaged), 4096):  # behind the two meta pages
+            damaged[page + place : page + place + 2] = b"\xf1\x7f"
+        file.write_bytes(damaged)
+        with pytest.raises(caffe.CaffeError, match="damaged LMDB"):
+            build(tmp_path, net_text(tmp_path / "db")).forward()
 
 
 def test_hdf5_data(bvlc, tmp_path):

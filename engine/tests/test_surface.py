@@ -243,6 +243,9 @@ def test_weights_are_saved_and_read_in_both_formats(net, tmp_path):
 IN = 'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }\n'
 
 
+IMAGE = IN.replace("dim: 3", "dim: 3 dim: 9 dim: 9")
+
+
 def layer(kind, rest="", bottom="x", top="y"):
     return f'layer {{ name: "a" type: "{kind}" bottom: "{bottom}" top: "{top}" {rest} }}'
 
@@ -285,13 +288,30 @@ def python(module):
         (python("no_such"), ["'a'", "no_such", "PYTHONPATH"]),
         (python("json"), ["'a'", "json", "'L'"]),
         (IN + layer("Pooling", "pooling_param { kernel_size: 2 }"), ["'a'", "4 axes"]),
+        (
+            IN
+            + layer("InnerProduct", 'inner_product_param { num_output: 2 weight_filler { type: "gaussian" std: -1 } }'),
+            ["'a'", "InnerProduct", "std"],
+        ),
+        (
+            IN + layer("InnerProduct", "inner_product_param { num_output: 2147483647 }"),
+            ["'a'", "more than 2147483647 numbers"],
+        ),
+        (IN + layer("Slice", 'top: "z" slice_param { slice_dim: 9 }'), ["'a'", "axis 9 is out of range"]),
+        (IN + layer("Concat", "concat_param { concat_dim: 7 }"), ["'a'", "axis 7 is out of range"]),
+        (python(""), ["'a'", "module is ''"]),
+        (python(".x"), ["'a'", "module is '.x'"]),
+        (IN + layer("x" * 5000), ["'a'", "unknown layer type"]),
+        ('name: "tiny" \0', [":1:14"]),
+        # Only computing tells that no machine can.
+        (IMAGE + layer("LRN", "lrn_param { local_size: 4294967295 }"), ["'a'", "LRN"]),
     ],
 )
 def test_errors_are_exceptions_that_say_where(text, words, tmp_path):
     with pytest.raises(caffe.CaffeError) as error:
-        build(tmp_path, text)
+        build(tmp_path, text).forward()
     message = str(error.value)
-    assert all(word in message for word in words) and "\n" not in message, message
+    assert all(word in message for word in words) and message.isprintable() and len(message) <= 1000, message
 
 
 def test_a_gradient_to_labels_is_refused(tmp_path):

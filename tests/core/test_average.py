@@ -122,3 +122,16 @@ def test_an_interrupted_repetition_leaves_the_average_region_and_the_cascade(sma
     assert plan.actions(runs.Run.read(run), stages) == dict.fromkeys(stages, plan.DONE)
     assert cli.main(["average", "--run", str(run), "--restart"]) == 0
     assert plan.actions(runs.Run.read(run), stages) == dict.fromkeys(stages, plan.DONE)
+
+
+def test_a_failure_of_the_average_region_ends_the_training(small_run, tmp_path, capfd):
+    run = runs.Run.read(shutil.copytree(small_run, tmp_path / "run"))
+    for name in ("average", "cascade"):
+        del run.stages[name]
+        shutil.rmtree(run.place(name))
+    run.write()
+    run.place("average").write_text("a file where a folder has to be")
+    assert cli.main(["train", "--run", str(run.folder)]) == 1
+    error = capfd.readouterr().err
+    assert error.startswith("error: ") and str(run.place("average")) in error and error.count("\n") == 1
+    assert list(runs.Run.read(run.folder).stages) == ["region"]

@@ -77,29 +77,21 @@ def test_a_width_scales_all_channels_but_those_of_the_image_and_of_scores(width)
         ({"width": 3}, "width: must be above 0 and at most 1"),
         ({"width": 1 / 3}, "with 0.333333 layer conv2 would have 85.33 channels; widths are 1, 1/2"),
         ({"width": 1 / 64}, "layer conv1 would have 1.5 channels"),
-        ({"width": 1 / 512}, "layer conv1 would have 0.1875 channels"),
         ({"seed": -1}, "seed: must be a whole number"),
         ({"batch": 3}, "batch: must be an even number of at least 2, not 3"),
         ({"batch": 0}, "batch: .* even"),
         ({"batch": 384}, "batch: must be at most 382 for 20 attributes, not 384"),
-        ({"batch": 10**30}, "at most 382"),
-        ({"batch": 4.0}, "not 4.0"),
-        ({"batch": True}, "not True"),
         ({"test_batch": 0}, "test_batch: must be a whole number of at least 1, not 0"),
         ({"test_batch": 1655}, "at most 1654"),
         ({"attributes": []}, "at least one name"),
         ({"attributes": "Male"}, "must be a list"),
         ({"attributes": ["Male", "Male"]}, "Male is given twice"),
         ({"attributes": [f"a{number}" for number in range(1619)]}, "at most 1618"),
-        ({"l1": "square"}, "l1: must be log or linear, not 'square'"),
         ({"l1": "linaer"}, "did you mean linear"),
         ({"roi_gradient": "hard"}, "none or soft"),
         ({"form": "heap"}, "compact or stream"),
         ({"alpha": float("nan")}, "alpha: must be a number from 0 to 1e\\+06, not nan"),
-        ({"beta": float("inf")}, "beta"),
-        ({"beta": -1}, "beta"),
         ({"threshold": 1.1}, "threshold: must be a number from 0 to 1, not 1.1"),
-        ({"average_weight": "0.5"}, "average_weight"),
         ({"early_stopping_range": -0.1}, "early_stopping_range"),
         ({"lmdb": ""}, "lmdb: must be the path of a folder"),
         ({"lmdb": "a\udcff"}, "not valid UTF-8"),
@@ -181,12 +173,11 @@ def test_numbers_are_written_exactly(value):
     assert prototxt.number(1.0) == "1"
 
 
-def face_cascade_models(monkeypatch, folder, *words):
-    """`face-cascade models` in a folder with the solvers of the repository."""
+def in_folder_with_solvers(monkeypatch, folder):
+    """Make a folder, with solvers as in the repository, the current one."""
     monkeypatch.chdir(folder)
     (folder / "solver").mkdir(exist_ok=True)
     (folder / "solver/region.prototxt").touch()
-    return cli.main(["models", *words])
 
 
 @pytest.mark.parametrize(
@@ -199,23 +190,19 @@ def face_cascade_models(monkeypatch, folder, *words):
         (["--lmdb", "DATA", "--attributes", "Male"], "DATA holds ['Wears_mask'], not ('Male',)"),
     ],
 )
-def test_mistakes_are_reported_in_one_line_and_nothing_is_written(tmp_path, monkeypatch, capsys, words, message):
+def test_mistakes_are_reported_in_one_line_and_nothing_is_written(tmp_path, monkeypatch, fails, words, message):
     manifest.write(tmp_path, manifest.Manifest(attributes=["Wears_mask"], form="compact"))
+    in_folder_with_solvers(monkeypatch, tmp_path)
     words = [str(tmp_path) if word == "DATA" else word for word in words]
-    try:
-        status = face_cascade_models(monkeypatch, tmp_path, *words)
-    except SystemExit as error:
-        status = error.code
-    error = capsys.readouterr().err
-    assert status != 0 and error.startswith("error: ") and error.count("\n") == 1
-    assert message.replace("DATA", str(tmp_path)) in error
+    fails("models", *words, says=message.replace("DATA", str(tmp_path)))
     assert not (tmp_path / "models").exists()
 
 
 def test_networks_are_written_for_the_attributes_of_the_data(tmp_path, monkeypatch, capsys):
     manifest.write(tmp_path, manifest.Manifest(attributes=["Wears_mask", "Male"], form="compact"))
     words = ["--lmdb", str(tmp_path), "--batch", "8", "--width", "1/4", "--solver", "region.max_iter=7", "--seed", "3"]
-    assert face_cascade_models(monkeypatch, tmp_path, *words) == 0
+    in_folder_with_solvers(monkeypatch, tmp_path)
+    assert cli.main(["models", *words]) == 0
     assert "next: caffe train -solver solver/region.prototxt" in capsys.readouterr().out
     options = NetworkOptions(["Wears_mask", "Male"], lmdb=tmp_path, batch=8, width=0.25, seed=3)
     for net in NETWORKS:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from mutations import changed
 
 from data_prep import files, start
 from data_prep.store import manifest
@@ -75,7 +76,11 @@ def test_a_record_is_read_as_it_was_written(run):
         (["settings", "solver"], {"region": {"max_itr": 3}}, "no field 'max_itr'"),
         (["settings", "solver"], {"region": 7}, "key 'solver'"),
         (["settings", "network"], {"bacth": 2}, "describes an impossible network"),
+        (["settings", "solver"], {"region": {"stepvalue": "2 ,"}}, "stepvalue: must be a whole number"),
+        (["settings", "seed"], 10**30, "settings: damaged, key 'seed'"),
+        (["settings", "device"], "cuda:0,", "must be cpu, cuda"),
         (["settings", "network"], {"width": 3}, "impossible network (width"),
+        (["settings", "network"], {"lmdb": "x"}, "impossible network"),
         (["settings", "average", "faces"], 0, "settings: average: damaged, key 'faces'"),
         (["stages", "region", "state"], "ready", "must be running, interrupted, failed or done"),
         (["stages", "region", "images"], -1, "key 'images' must be a whole number of at least 0, not -1"),
@@ -85,19 +90,8 @@ def test_a_record_is_read_as_it_was_written(run):
     ],
 )
 def test_a_damaged_record_is_reported_with_its_key(run, path, value, words):
-    text = (run.folder / runs.NAME).read_text()
-    if path is None:
-        text = value
-    else:
-        whole = inner = json.loads(text)
-        for key in path[:-1]:
-            inner = inner[key]
-        if value is ...:
-            del inner[path[-1]]
-        else:
-            inner[path[-1]] = value
-        text = json.dumps(whole)
-    (run.folder / runs.NAME).write_text(text)
+    record = json.loads((run.folder / runs.NAME).read_text())
+    (run.folder / runs.NAME).write_text(value if path is None else json.dumps(changed(record, path, value)))
     with pytest.raises(ToolError) as error:
         runs.Run.read(run.folder)
     assert words in str(error.value) and "\n" not in str(error.value) and runs.NAME in str(error.value)
@@ -205,6 +199,7 @@ def test_a_stage_depends_on_its_own_settings_only(run):
         run.settings.network = change
         assert {name for name in before if inputs(run, name) != before[name]} == differing, change
     run.settings.network, run.settings.seed = {}, 2
+    assert run.network().seed == 2 and run.solver_changes()["region"]["random_seed"] == "2"
     assert {name for name in before if inputs(run, name) != before[name]} == {"region", "cascade", "whole_face"}
     run.settings.seed, run.settings.solver = 1, {"region": {"max_iter": "9", "display": "3"}}
     assert all(inputs(run, name) == before[name] for name in before)  # a training may be continued

@@ -47,19 +47,13 @@ def test_a_change_of_one_stage_counts_more_than_that_of_all(text):
         ("xyzzy=3", "xyzzy: Caffe's solver has no field 'xyzzy'; fields are base_lr, max_iter, stepsize, snapshot"),
         ("max_iter", "'max_iter': give solver changes as field=value"),
         ("max_iter=", "'max_iter=': give solver changes as field=value"),
+        ("base_lr=\0", "'base_lr=\\x00': give solver changes as"),
+        ("\udcff=1", "'\\udcff=1': give solver changes"),
         ("=3", "'=3': give solver changes as field=value"),
         ("max_iter=ten", "max_iter: must be a whole number of at least 1, not 'ten'"),
-        ("max_iter=nan", "max_iter: must be a whole number of at least 1"),
-        ("max_iter=1e3", "max_iter: must be a whole number of at least 1"),
-        ("max_iter=1.5", "max_iter: must be a whole number of at least 1"),
-        ("max_iter=-3", "max_iter: must be a whole number of at least 1"),
         ("max_iter=0", "max_iter: must be a whole number of at least 1"),
         ("max_iter=2147483648", "max_iter: must be a whole number of at least 1"),
-        ("stepsize=0", "stepsize: must be a whole number of at least 1"),
-        ("snapshot=-1", "snapshot: must be a whole number of at least 0"),
         ("base_lr=nan", "base_lr: must be a number of at least 0, not 'nan'"),
-        ("base_lr=inf", "base_lr: must be a number"),
-        ("base_lr=-1", "base_lr: must be a number"),
         ("base_lr=1e39", "base_lr: must be a number"),
         ("base_lr=1_0", "base_lr: must be a number"),
         ("base_lr=0.1 max_iter: 3", "base_lr: must be a number"),
@@ -81,7 +75,7 @@ def test_a_change_of_one_stage_counts_more_than_that_of_all(text):
 def test_impossible_changes_are_reported_in_one_line(text, message):
     with pytest.raises(ValueError) as error:
         solvers.parse_changes(text)
-    assert str(error.value).startswith(message) and "\n" not in str(error.value)
+    assert str(error.value).startswith(message) and str(error.value).isprintable()
 
 
 def accepted(field, values):

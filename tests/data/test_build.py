@@ -4,19 +4,14 @@ import dataclasses
 import hashlib
 import json
 import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import cv2
 import numpy as np
 import pytest
 from command_line import ATTRIBUTES
 
-from data_prep import geometry, image_files, start
+from data_prep import geometry, image_files
 from data_prep.build import builder, estimate, examine, sheets
 from data_prep.errors import DataError
 from data_prep.plan import balance
@@ -218,36 +213,6 @@ def test_records_written_in_several_transactions_equal_those_of_one(tmp_path, mo
         databases.write_lmdb(tmp_path / "several", iter(values[first : first + 2 * databases.COMMIT]), 0, "test")
     assert digest(tmp_path / "several") == digest(tmp_path / "one")
     assert databases.count(tmp_path / "one") == 1500
-
-
-def killed_at(words, out, moment):
-    """Start a build and kill it once its databases have a size."""
-    partial = out.with_name(f".{out.name}.partial")
-    process = subprocess.Popen([*words, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None:
-        if sum(path.stat().st_size for path in partial.glob("*/data.mdb")) >= moment:
-            process.send_signal(signal.SIGKILL)
-        time.sleep(0.001)
-    return not out.exists()
-
-
-@pytest.mark.parametrize(
-    "form, kills", [("compact", 1), *(pytest.param(f, 10, marks=pytest.mark.slow) for f in manifest.FORMS)]
-)
-def test_killed_builds_end_with_the_same_bytes_as_undisturbed_ones(small_faces, tmp_path, form, kills):
-    """kill -9 at random moments, then the same command."""
-    words = start.command(sys.executable, "tools.cli", "data", small_faces, "--form", form, "--workers", 1)
-    words += ["--attributes", "Male,Young", "--out"]
-    subprocess.run([*words, tmp_path / "undisturbed"], check=True, capture_output=True)
-    expected, rng, disturbed = digest(tmp_path / "undisturbed"), random.Random(0), 0
-    size = sum(path.stat().st_size for path in (tmp_path / "undisturbed").glob("*/data.mdb"))
-    for number in range(kills):
-        out = tmp_path / f"killed{number}"
-        disturbed += killed_at(words, out, rng.uniform(0.1, 0.8) * size)
-        if not out.exists():
-            subprocess.run([*words, out], check=True, capture_output=True)
-        assert digest(out) == expected
-    assert disturbed and not list(tmp_path.glob(".*"))
 
 
 def test_ctrl_c_keeps_finished_work_and_other_settings_start_over(small_faces, tmp_path, monkeypatch, cascade):

@@ -198,6 +198,7 @@ def test_damage_is_reported_in_one_line(small_faces, lfwa_faces, tmp_path, fails
         (["--eyes", "30,20,10,20"], "the left eye (as seen) first"),
         (["--attributes", "Male", "--eyes", "10,20,900,20"], "the eyes are outside of its 178 x 218 pixels"),
         (["--expect", "lfwa"], "holds CelebA, not LFWA"),
+        (["--from", "compact"], "unknown option --from; did you mean --form? (--help explains)"),
     ],
 )
 def test_wrong_options_are_reported_in_one_line(small_faces, tmp_path, fails, options, words):

@@ -1,16 +1,15 @@
 """Damaged files at random: every reader refuses them in one line that names the file, or returns a sane result."""
 
-import json
 import os
 import resource
 import shutil
 import tempfile
 
 import h5py
-import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from mutations import LIMIT, attempt, damaged, each, few, records
 from test_images import encoded
 from test_sources import write_mat_73
 
@@ -21,68 +20,6 @@ from data_prep.sources import celeba, csv_table, lfwa
 from data_prep.sources.images import open_images
 from data_prep.sources.mat import read_mat
 from data_prep.store import image_list, manifest
-
-WORDS = [b"", b"0", b"-1", b"2", b"1e999", b"nan", b'"', b"\0", b"\x1b[31m", b"\xff", b"\xe2\x80\xa8", b"9" * 30]
-WORDS += [b"x" * 9000, b"\xff" * 4, b"\x7f\xff\xff\xff", bytes(8), b"\xff" * 8]
-KINDS = "change insert delete repeat cut zero word exchange".split()
-LIMIT = 2 << 20  # kB, of memory
-
-
-def damaged(data):
-    """Strategy: bytes one to four parts of which are changed, moved, repeated or cut off, or words or lines of text."""
-    separator = b"," if b"," in data[:200] else b" "
-
-    def apply(changes):
-        result = data
-        for kind, start, piece, size in changes:
-            start = start % max(len(result), 1)
-            before, after, lines = result[:start], result[start:], result.split(b"\n")
-            row = start % len(lines)
-            words = lines[row].split(separator)
-            words[size % len(words)] = piece
-            result = {
-                "change": before + piece + after[len(piece) :],
-                "insert": before + piece + after,
-                "delete": before + after[size:],
-                "repeat": before + after[:size] * 2 + after[size:],
-                "cut": before,
-                "zero": before + bytes(min(size, len(after))) + after[size:],
-                "word": b"\n".join([*lines[:row], separator.join(words), *lines[row + 1 :]]),
-                "exchange": b"\n".join([*lines[:row], lines[size % len(lines)], *lines[row + 1 :]]),
-            }[kind]
-        return result
-
-    piece = st.binary(max_size=20) | st.sampled_from(WORDS)
-    change = st.tuples(st.sampled_from(KINDS), st.integers(0, max(len(data) - 1, 0)), piece, st.integers(1, 300))
-    return st.lists(change, min_size=1, max_size=4).map(apply)
-
-
-def each(strategy, examples, run):
-    """Run a function of damaged bytes for a number of examples, the same ones every time."""
-    options = {"derandomize": True, "deadline": None, "database": None}
-
-    @hypothesis.settings(max_examples=examples, suppress_health_check=list(hypothesis.HealthCheck), **options)
-    @hypothesis.given(strategy)
-    def check(value):
-        run(value)
-
-    check()
-
-
-def attempt(read, name, promised=(DataError,)):
-    """What a reader returns, None where it refuses in one printable line that holds a name."""
-    try:
-        return read()
-    except promised as error:
-        words = str(error)
-        assert words.isprintable() and len(words) <= 1100 and name in words, words
-        return None
-
-
-def few(number, many):
-    """Parameters: a small number of examples, and a large one in the slow run."""
-    return pytest.mark.parametrize("examples", [number, pytest.param(many, marks=pytest.mark.slow)])
-
 
 ATTRIBUTES, NAMES = ["Male", "Smiling", "Young"], [f"{number:06d}.jpg" for number in range(10)]
 SIGNS = [[1 if number & 1 << bit else -1 for bit in range(3)] for number in range(10)]
@@ -95,7 +32,7 @@ LABELS = {
 }
 
 
-@few(60, 500)
+@few(50, 1000)
 @pytest.mark.parametrize("name", LABELS)
 def test_label_files(tmp_path, name, examples):
     path = tmp_path / name
@@ -114,7 +51,7 @@ def test_label_files(tmp_path, name, examples):
     each(damaged(LABELS[name].encode()), examples, run)
 
 
-@few(4, 120)
+@few(4, 150)
 @pytest.mark.parametrize("version", ["5", "7.3"])
 def test_mat_files(lfwa_faces, tmp_path, version, examples):
     path = tmp_path / lfwa.ANNOTATION
@@ -187,38 +124,18 @@ def test_archives(tmp_path, kind, examples):
         each(damaged(file.read()), examples, run)
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "\x1b", "\ud800", "x" * 5000]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["Male", "images"]), inner, max_size=2),
-    max_leaves=6,
-)
-
-
-def places(value, path=()):
-    """The paths of all values inside of a JSON value."""
-    for key in value if isinstance(value, dict) else range(len(value)):
-        yield (*path, key)
-        if isinstance(value[key], (dict, list)):
-            yield from places(value[key], (*path, key))
-
-
-@few(100, 1000)
+@few(50, 1000)
 def test_manifests(small_lmdb, tmp_path, examples):
     original = to_json(manifest.read(small_lmdb))
 
-    def run(change):
-        path, value = change
-        inner = changed = json.loads(json.dumps(original))
-        for key in path[:-1]:
-            inner = inner[key]
-        inner[path[-1]] = value
-        (tmp_path / "manifest.json").write_bytes(json.dumps(changed).encode("utf-8", "surrogatepass"))
+    def run(data):
+        (tmp_path / "manifest.json").write_bytes(data)
         found = attempt(lambda: manifest.read(tmp_path), "manifest.json")
         if found is not None:
             assert found.attributes and manifest.from_json(manifest.Manifest, to_json(found), "again") == found
             attempt(lambda: found.prior, "", (ValueError,))
 
-    each(st.tuples(st.sampled_from(list(places(original))), JSON), examples, run)
+    each(records(original), examples, run)
 
 
 @few(12, 300)

@@ -95,38 +95,22 @@ def write_split(folder, images, labels):
 
 
 PICTURE = np.full((224, 224, 3), 7, np.uint8)
-SHORT = caffe_pb2.Datum(channels=3, height=224, width=224, data=b"short").SerializeToString()
-DAMAGE = {
-    "no Datum": (b"\xff\xff\xff", "record 00000001 is not a Datum"),
-    "no image": (databases.encoded_datum(b"no picture"), "record 00000001 is not a readable image"),
-    "too few bytes": (SHORT, "record 00000001 has 5 bytes"),
-    "size": (databases.image_datum(PICTURE[:100, :90], "raw"), "an image is 90 x 100 pixels"),
-}
 
 
-@pytest.mark.parametrize("kind", DAMAGE)
-def test_damaged_records_are_reported_in_one_line(tmp_path, kind):
-    record, words = DAMAGE[kind]
+def test_faces_and_labels_that_do_not_fit_are_reported_in_one_line(tmp_path):
+    """tests/data/test_store.py has every kind of damaged record."""
     good = databases.image_datum(PICTURE, "png")
-    write_split(tmp_path, [good, record], [databases.label_datum([0, 1])] * 2)
-    with pytest.raises(ToolError, match=words):
+    write_split(tmp_path, [good, databases.image_datum(PICTURE[:100, :90], "raw")], [])
+    with pytest.raises(ToolError, match="an image is 90 x 100 pixels"):
         list(networks.patches(tmp_path, "val"))
     (found,) = networks.patches(tmp_path, "val", [0])
     assert (found == PICTURE).all()
     with pytest.raises(ToolError, match="record 00000002 is missing"):
         list(networks.patches(tmp_path, "val", [2]))
-
-
-def test_labels_of_other_attributes_and_missing_labels_are_reported_in_one_line(tmp_path):
-    write_split(tmp_path, [], [databases.label_datum([0, 1]), databases.label_datum([1])])
-    with pytest.raises(ToolError, match="record 00000001 has 1 labels, but should have 2"):
+    with pytest.raises(ToolError, match="no labels in it"):
         networks.read_labels(tmp_path, "val", 2)
     with pytest.raises(ToolError, match="test_labels: no readable LMDB"):
         networks.read_labels(tmp_path, "test", 2)
-    (tmp_path / "empty").mkdir()
-    write_split(tmp_path / "empty", [], [])
-    with pytest.raises(ToolError, match="no labels in it"):
-        networks.read_labels(tmp_path / "empty", "val", 2)
 
 
 def test_patches_of_a_frame_have_the_eyes_where_celeba_has_them(tmp_path):

@@ -36,12 +36,12 @@ def test_regions_come_from_the_revised_response_or_its_fallbacks(tmp_path):
     net = build(tmp_path, "RegionMapper", [(1, 1, 4, 4)], parameters={"average_weight": 0.5})
     average = net.params["layer"][0].data
     average[...] = 0.1
-    average[0, 0, 0] = 0.9
-    # r' = (0.2 + 0.9) / 2 at (0, 0) is above 0.5, (0.8 + 0.1) / 2 at (3, 3) is not.
+    average[0, 0, :2] = 0.9, 0.7
+    # r' = (0.2 + 0.9) / 2 at (0, 0) is above 0.5; (0.2 + 0.7) / 2 at (0, 1) and (0.8 + 0.1) / 2 at (3, 3) are not.
     response = response_with([(3, 3)], low=0.2, high=0.8)
     assert tuple(forward(net, response)[0, 0]) == (0, 0, 9, 9)
-    # No point is above the threshold: those of the average response are taken.
-    assert tuple(forward(net, np.zeros((1, 1, 4, 4)))[0, 0]) == (0, 0, 9, 9)
+    # No point is above the threshold: those of the average response are taken, (0, 0) and (0, 1).
+    assert tuple(forward(net, np.zeros((1, 1, 4, 4)))[0, 0]) == (0, 0, 11, 9)
     # None of those either: the largest point is taken.
     average[...] = 0.1
     assert tuple(forward(net, response_with([(3, 0)], low=0.0, high=0.2))[0, 0]) == (0, 4, 9, 13)

@@ -25,13 +25,6 @@ def test_code_of_the_notebook_runs_and_answers(random_run, tmp_path, monkeypatch
     assert len(values["faces"]) == 2 and all(list(face.attributes) == ATTRIBUTES for face in values["faces"])
 
 
-def test_notebook_is_stored_without_outputs():
-    notebook = json.loads(NOTEBOOK.read_text())
-    assert notebook["nbformat"] == 4 and len(NOTEBOOK.read_bytes()) < 10_000
-    for cell in notebook["cells"]:
-        assert not cell.get("outputs") and cell.get("execution_count") is None
-
-
 def test_example_of_the_documentation_runs(random_run, photo_folder, tmp_path, monkeypatch, capsys):
     """tests/test_docs.py compares it with that of the page."""
     example = tools.predict.__doc__.partition("\n\n")[2].partition("\n\nRun it")[0]

@@ -11,8 +11,8 @@ import pathlib
 import cv2
 import numpy as np
 
+from data_prep import files
 from data_prep.pictures import text
-from tools import locking
 from tools.errors import ToolError
 from tools.predict import cards
 from tools.predict.images import text as text_of
@@ -67,7 +67,7 @@ class AnnotatedVideo:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             for path in self.path.parent.glob(f".{glob.escape(self.path.stem)}.*.partial{self.path.suffix}"):
-                if not locking.alive(path.name.split(".")[-3]):  # of a call that was killed
+                if not files.alive(path.name.split(".")[-3]):  # of a call that was killed
                     path.unlink()
             with quiet():
                 self.writer = cv2.VideoWriter(str(self.part), codec, self.rate, self.screen.size)

@@ -1,0 +1,139 @@
+"""Damage at random, seeded: strategies of hypothesis for bytes, prototxts and JSON, and what readers may do with it."""
+
+import json
+import re
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from data_prep.errors import DataError
+
+WORDS = [b"", b"0", b"-1", b"2", b"1e999", b"nan", b'"', b"\0", b"\x1b[31m", b"\xff", b"\xe2\x80\xa8", b"9" * 30]
+WORDS += [b"x" * 9000, b"\xff" * 4, b"\x7f\xff\xff\xff", bytes(8), b"\xff" * 8]
+TOKENS = ["", "0", "-1", "3", "2147483647", "4294967295", "1e999", "nan", '"', "{", "}", "[", "x" * 5000, "\0", "TEST"]
+TOKENS += ['"HDF5Output"', '"Python"', '"Silence"', "force_backward: true", "#"]
+KINDS = "change insert delete repeat cut zero word exchange".split()
+LONGEST = 1100  # characters of a message
+LIMIT = 2 << 20  # kB, of a reader's memory
+
+
+def damaged(data):
+    """Strategy: bytes one to four parts of which are changed, moved, repeated or cut off, or words or lines of text."""
+    separator = b"," if b"," in data[:200] else b" "
+
+    def apply(changes):
+        result = data
+        for kind, start, piece, size in changes:
+            start = start % max(len(result), 1)
+            before, after, lines = result[:start], result[start:], result.split(b"\n")
+            row = start % len(lines)
+            words = lines[row].split(separator)
+            words[size % len(words)] = piece
+            result = {
+                "change": before + piece + after[len(piece) :],
+                "insert": before + piece + after,
+                "delete": before + after[size:],
+                "repeat": before + after[:size] * 2 + after[size:],
+                "cut": before,
+                "zero": before + bytes(min(size, len(after))) + after[size:],
+                "word": b"\n".join([*lines[:row], separator.join(words), *lines[row + 1 :]]),
+                "exchange": b"\n".join([*lines[:row], lines[size % len(lines)], *lines[row + 1 :]]),
+            }[kind]
+        return result
+
+    piece = st.binary(max_size=20) | st.sampled_from(WORDS)
+    change = st.tuples(st.sampled_from(KINDS), st.integers(0, max(len(data) - 1, 0)), piece, st.integers(1, 300))
+    return st.lists(change, min_size=1, max_size=4).map(apply)
+
+
+def prototxts(text):
+    """Strategy: bytes of a prototxt one or two of whose tokens are others, of the same kind or strange ones; or damage
+    of its bytes."""
+    parts = re.findall(r"#.*|\"[^\"]*\"|[\w.+-]+|\s+|.", text)
+    places = [place for place, part in enumerate(parts) if not part.isspace() and part[0] != "#"]
+
+    def alike(place):
+        same = [parts[other] for other in places if kind_of(parts[other]) == kind_of(parts[place])]
+        return st.tuples(st.just(place), st.sampled_from(same) | st.sampled_from(TOKENS))
+
+    def apply(changes):
+        return "".join({**dict(enumerate(parts)), **dict(changes)}.values()).encode()
+
+    changed = st.lists(st.sampled_from(places).flatmap(alike), min_size=1, max_size=2).map(apply)
+    return changed | changed | damaged(text.encode())
+
+
+def kind_of(token):
+    """The kind of a token of a prototxt: text, number, word or sign."""
+    return next(kind for kind in ('"', r"[\d-]", r"\w", "") if re.match(kind, token))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "\x1b", "\ud800", "x" * 5000]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["Male", "images"]), inner, max_size=2),
+    max_leaves=6,
+)
+
+
+def places(value, path=()):
+    """The paths of all values inside of a JSON value; of a list those of the first two."""
+    for key in value if isinstance(value, dict) else range(len(value))[:2]:
+        yield (*path, key)
+        if isinstance(value[key], (dict, list)):
+            yield from places(value[key], (*path, key))
+
+
+def changed(record, path, value):
+    """A copy of JSON with the value at a path replaced, or left out where it is `...`."""
+    copy = inner = json.loads(json.dumps(record))
+    for key in path[:-1]:
+        inner = inner[key]
+    if value is ...:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    return copy
+
+
+def records(original):
+    """Strategy: bytes of a JSON file one value of which is another, one of elsewhere in the file, or missing."""
+    found = list(places(original))
+
+    values = JSON | st.just(...) | st.sampled_from(found).map(lambda path: value_at(original, path))
+    change = st.tuples(st.sampled_from(found), values)
+    text = change.map(lambda change: json.dumps(changed(original, *change)).encode("utf-8", "surrogatepass"))
+    return text | text | text | damaged(json.dumps(original, indent=1).encode())
+
+
+def value_at(value, path):
+    for key in path:
+        value = value[key]
+    return value
+
+
+def each(strategy, examples, run):
+    """Run a function of damaged bytes for a number of examples, the same ones every time."""
+    options = {"derandomize": True, "deadline": None, "database": None}
+
+    @hypothesis.settings(max_examples=examples, suppress_health_check=list(hypothesis.HealthCheck), **options)
+    @hypothesis.given(strategy)
+    def check(value):
+        run(value)
+
+    check()
+
+
+def attempt(read, name, promised=(DataError,)):
+    """What a reader returns, None where it refuses in one printable line that holds a name."""
+    try:
+        return read()
+    except promised as error:
+        words = str(error)
+        assert words.isprintable() and len(words) <= LONGEST and str(name) in words, words
+        return None
+
+
+def few(number, many):
+    """Parameters: a small number of examples, and a large one in the slow run."""
+    return pytest.mark.parametrize("examples", [number, pytest.param(many, marks=pytest.mark.slow)])
