@@ -1,6 +1,7 @@
-"""The structure of the code: the direction of imports, and what starts without PyTorch."""
+"""The structure of the code: the direction of imports, no circular ones, and what starts without PyTorch."""
 
 import ast
+import graphlib
 import pathlib
 import subprocess
 import sys
@@ -85,6 +86,10 @@ def test_no_folder_imports_a_higher_one():
                 if theirs > mine:
                     wrong.append(f"{name} imports {other}")
     assert not wrong, "; ".join(wrong)
+
+
+def test_no_imports_are_circular():
+    graphlib.TopologicalSorter({name: imported for name, (_, imported) in MODULES.items()}).prepare()
 
 
 def test_what_needs_no_engine_starts_without_pytorch():
