@@ -1,5 +1,7 @@
 """From response maps to regions: Caffe Python layer `RegionMapper` (section 3.2 of the paper)."""
 
+import sys
+
 import caffe
 
 from models import table1
@@ -14,7 +16,7 @@ class RegionMapper(caffe.Layer):
     top[0]     regions, (b, A, 4): x1 y1 x2 y2 in conv3 cells, half-open, inside the 13 x 13 map
     top[1]     optional: the same in pixels of the 224 x 224 image, for drawing
     blobs[0]   average response, (A, 4, 4); until one is written, the threshold everywhere, which does not change the
-               set of points above the threshold
+               set of points above the threshold; training on it says so
     blobs[1]   rectangle of each response point, (A, 4, 4, 4) in conv3 cells; the theoretical receptive
                field unless measured ones have been written
 
@@ -40,6 +42,7 @@ class RegionMapper(caffe.Layer):
         self.blobs.add_blob(attributes, size, size, 4)
         self.blobs[0].data[...] = self.parameters.threshold
         self.blobs[1].data[...] = regions.theoretical_rectangles()
+        self.looks = self.phase == caffe.TRAIN and self.parameters.average_weight > 0
 
     def check_shape(self, bottom):
         shape, size = tuple(bottom[0].shape), table1.RESPONSE_SIZE
@@ -54,6 +57,10 @@ class RegionMapper(caffe.Layer):
 
     def forward(self, bottom, top):
         threshold, weight = self.parameters.threshold, self.parameters.average_weight
+        if self.looks and (self.blobs[0].data == threshold).all():
+            words = "no average region in these weights, so regions are not revised by it; to measure it: make average"
+            print(f"note: RegionMapper: {words}", file=sys.stderr, flush=True)
+        self.looks = False  # once is enough
         for index, space in zip(range(len(top)), regions.SPACES):
             blobs = self.blobs[0].data, self.blobs[1].data
             top[index].data[...] = regions.regions(bottom[0].data, *blobs, threshold, weight, space)

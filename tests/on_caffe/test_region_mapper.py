@@ -47,7 +47,7 @@ def test_regions_come_from_the_revised_response_or_its_fallbacks(tmp_path):
     assert tuple(forward(net, response_with([(3, 0)], low=0.0, high=0.2))[0, 0]) == (0, 4, 9, 13)
 
 
-def test_an_average_not_yet_written_changes_no_region(tmp_path):
+def test_an_average_not_yet_written_changes_no_region_and_training_says_so(tmp_path, capsys):
     rng = np.random.default_rng(2)
     response = rng.uniform(size=(3, 5, 4, 4)).astype(np.float32)
     regions = [
@@ -55,6 +55,7 @@ def test_an_average_not_yet_written_changes_no_region(tmp_path):
         for w in (0, 0.5)
     ]
     np.testing.assert_array_equal(*regions)
+    assert capsys.readouterr().err.count("note: RegionMapper: no average region in these weights") == 1
 
 
 def test_regions_per_image_and_attribute_equal_those_of_a_reference_loop(tmp_path):
