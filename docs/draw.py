@@ -5,6 +5,12 @@ import html
 import math
 import pathlib
 
+from tools.evaluate import chart
+from tools.evaluate.calibration import PRIOR_CORRECTED
+from tools.evaluate.comparison import INSIDE
+from tools.evaluate.results import Estimate
+from tools.evaluate.scoring import SeedDifference
+
 FOLDER = pathlib.Path(__file__).resolve().parent
 STYLE = (
     "text{font:14px sans-serif;fill:#1b1b1b}.small{font-size:12px;fill:#444}.bold{font-weight:bold}"
@@ -199,11 +205,29 @@ def growth():
     return svg(930, 716, "Seconds and memory over attributes, b, width and faces", parts)
 
 
+def region():
+    """What the region is worth, from results/region_differences.csv: the cascade minus its controls."""
+    measures = {f"accuracy, {PRIOR_CORRECTED}": [], "average precision": []}
+    with open(FOLDER / "results/region_differences.csv") as file:
+        for row in csv.DictReader(file):
+            if row["measure"] in measures and row["minus"] != INSIDE:
+                interval = [float(row[key]) for key in ("difference", "difference low", "difference high")]
+                too = [float(row[key]) if row[key] else None for key in ("low seeds too", "high seeds too")]
+                name = f"{row['data']}: {row['minus'].replace('rectangles of another attribute', 'another attribute')}"
+                seeds = [float(value) for value in row["by seed"].split()]
+                line = SeedDifference(row["network"], name, row["measure"], Estimate(*interval), *too, seeds)
+                measures[row["measure"]].append(line)
+    for lines in measures.values():
+        lines.sort(key=lambda line: "whole map" not in line.minus)  # the question itself first
+    return chart.svg("The cascade minus the same network with other rectangles", measures)
+
+
 PICTURES = {
     "face_to_answer.svg": face_to_answer,
     "folders.svg": folders,
     "learning_curves.svg": learning_curves,
     "growth.svg": growth,
+    "region.svg": region,
 }
 
 

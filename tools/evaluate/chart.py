@@ -43,6 +43,11 @@ class Axis:
 
 def write(path, title, panels):
     """Write the chart. panels: dict measure -> list of its scoring.SeedDifference, a line each. Raises OSError."""
+    write_bytes(path, svg(title, panels).encode())
+
+
+def svg(title, panels):
+    """The chart that `write` writes, as text."""
     names = [row.minus for row in next(iter(panels.values()))]
     width, bottom = NAMES + len(panels) * (PANEL + GAP), TOP + LINE * len(names)
     parts = [text(10, 22, title, "title", "start"), text(10, bottom + 42, WORDS, "small", "start")]
@@ -53,8 +58,8 @@ def write(path, title, panels):
         parts += panel(left, bottom, differences)
     size = f'viewBox="0 0 {width} {bottom + 54}" width="{width}" height="{bottom + 54}"'
     ground = f'<rect width="{width}" height="{bottom + 54}" fill="#fff"/>'
-    svg = [f'<svg xmlns="http://www.w3.org/2000/svg" {size}><title>{html.escape(title)}</title>', ground, *parts]
-    write_bytes(path, "\n".join([svg[0], f"<style>{STYLE}</style>", *svg[1:], "</svg>", ""]).encode())
+    first = f'<svg xmlns="http://www.w3.org/2000/svg" {size}><title>{html.escape(title)}</title>'
+    return "\n".join([first, f"<style>{STYLE}</style>", ground, *parts, "</svg>", ""])
 
 
 def panel(left, bottom, differences):
