@@ -1,6 +1,6 @@
 """The commands of README, "With Caffe's own commands", as they stand there, in a fresh copy of the repository.
 
-The only changes: the data set, an aligned picture, and solvers of few iterations.
+The only changes: the data set, an aligned picture, solvers of few iterations, and few faces for the average region.
 """
 
 import pathlib
@@ -65,8 +65,7 @@ def run(folder, command):
 def card(clone, faces, caffe, narrow):
     """Run README's commands on one Caffe; returns the output of the last one, the predictions.
 
-    caffe: "bvlc" or "torch"; narrow: whether `make models` gives the networks a width, which README names as an option,
-    and the average region is measured on few faces
+    caffe: "bvlc" or "torch"; narrow: whether `make models` gives the networks a width, which README names as an option
     """
     picture = sorted((faces / "img_align_celeba").glob("*.jpg"))[0]
     environment = {"bvlc": ".caffe", "torch": ".venv"}[caffe]
@@ -75,7 +74,7 @@ def card(clone, faces, caffe, narrow):
         line = line.partition("  #")[0].replace("/path/to/CelebA", shlex.quote(str(faces)))
         line = line.replace(".caffe/bin", f"{environment}/bin").replace("face.jpg", shlex.quote(str(picture)))
         line = line.replace("iter_30000", f"iter_{FEW['max_iter']}")
-        if line == "make average" and narrow:
+        if line == "make average":
             line += ' ARGS="--faces 8 --min-firings 1"'
         code, output = run(clone, line)
         assert code == 0, f"{line}\n{output[-3000:]}"
