@@ -145,9 +145,9 @@ test test-all: export OMP_NUM_THREADS = 1
 pytest = $(BIN)/python -m pytest -n auto --dist loadfile
 test: .venv/ready-test .caffe/bin/caffe lint ## all essential tests, on the engine and on BVLC Caffe
 	$(Q)$(pytest)
+	$(pytest) -c tests/on_caffe/pytest.ini tests/on_caffe
 	# BVLC Caffe's Python has no plugin for this: a file at a time.
-	for environment in .venv .caffe; do printf "$$environment\0%s\0" tests/on_caffe/test_*.py; done | xargs -0 -n 2 -P "$$(nproc)" \
-	  sh -c '"$$0/bin/python" -m pytest -c tests/on_caffe/pytest.ini "$$1"'
+	printf '%s\0' tests/on_caffe/test_*.py | xargs -0 -n 1 -P "$$(nproc)" .caffe/bin/python -m pytest -c tests/on_caffe/pytest.ini
 
 test-all: .venv/ready-page .caffe/bin/caffe ## the long tests that `make test` leaves out: full size, kills, the page in Chromium
 	$(Q)$(pytest) -m slow
