@@ -151,11 +151,7 @@ test: .venv/ready-test .caffe/bin/caffe lint ## all essential tests, on the engi
 
 test-all: .venv/ready-page .caffe/bin/caffe ## the long tests that `make test` leaves out: full size, kills, the page in Chromium
 	$(Q)$(pytest) -m slow
-	if command -v chromium chromium-browser google-chrome > /dev/null; then
-	  $(BIN)/python -m pytest -m slow tests/page
-	else
-	  echo 'not tested: the page in a browser (apt install chromium)'
-	fi
+	$(BIN)/python -m pytest -m slow -rs tests/page
 
 bench: .venv/ready-test .caffe/bin/caffe ## speed and memory of both Caffes and of plain PyTorch: ARGS="--nets region"
 	$(Q)$(BIN)/python -m benchmarks.engine $(ARGS)

@@ -41,16 +41,16 @@ def sha256(path):
 
 
 @contextlib.contextmanager
-def replacing(path, mode="wb", **options):
+def replacing(path, mode="wb", among_many=False, **options):
     """A file to write that replaces `path` once all of it is on the disk; after an error `path` is unchanged.
 
-    What a killed process left of an earlier try is removed. mode, options: those of `open`. Raises OSError.
+    What a killed process left of an earlier try is removed, unless the file is among so many that its folder is not to
+    be listed for each. mode, options: those of `open`. Raises OSError.
     """
     path = pathlib.Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-        if not alive(left.name.split(".")[-2]):
-            left.unlink(missing_ok=True)
+    partial = partial_of(path.parent, path.name)
+    if not among_many:
+        remove_partials(path.parent, path.name)
     try:
         with open(partial, mode, **options) as file:
             yield file
@@ -66,6 +66,18 @@ def replacing(path, mode="wb", **options):
             partial.unlink()
 
 
+def partial_of(folder, name, suffix=""):
+    """The path of an incomplete file NAME and suffix in a folder, which this process is writing."""
+    return folder / f".{name}.{os.getpid()}.partial{suffix}"
+
+
+def remove_partials(folder, name, suffix=""):
+    """Remove the incomplete files NAME and suffix that killed processes left in a folder. Raises OSError."""
+    for left in folder.glob(f".{glob.escape(name)}.*.partial{glob.escape(suffix)}"):
+        if not alive(left.name[: -len(f".partial{suffix}")].split(".")[-1]):
+            left.unlink(missing_ok=True)
+
+
 def alive(process):
     """Whether the process with this number (text) is running."""
     try:
@@ -77,9 +89,9 @@ def alive(process):
     return True
 
 
-def write_bytes(path, data):
-    """Write a file completely or not at all. Raises OSError."""
-    with replacing(path) as file:
+def write_bytes(path, data, among_many=False):
+    """Write a file completely or not at all. among_many: see `replacing`. Raises OSError."""
+    with replacing(path, among_many=among_many) as file:
         file.write(data)
 
 

@@ -126,10 +126,13 @@ def stacked(pictures):
     return np.vstack([padded(picture, width) for picture in pictures])
 
 
-def write_image(path, picture):
-    """Write a picture in the format of the file's extension, completely or not at all. Raises OSError."""
+def write_image(path, picture, among_many=False):
+    """Write a picture in the format of the file's extension, completely or not at all. Raises OSError.
+
+    among_many: see data_prep.files.replacing
+    """
     path = pathlib.Path(path)
     done, data = cv2.imencode(path.suffix, picture)
     if not done:
         raise OSError(f"{path}: OpenCV cannot write this picture as {path.suffix}")
-    write_bytes(path, data.tobytes())
+    write_bytes(path, data.tobytes(), among_many)

@@ -15,7 +15,6 @@ from python_layers.parameters import check_count, logs_errors, read_parameters
 CHANCE = {"log": np.log(2), "linear": 0.5}
 # Columns of the state blob.
 EPSILON, SEEN, STOPPED = range(3)
-TRAIN = 0
 # With several processes the engine averages over their mini-batches; a process of BVLC Caffe decides by its own.
 over_solvers = getattr(caffe, "solver_mean", lambda array: array)
 
@@ -143,7 +142,7 @@ class EarlyStopping(caffe.Layer):
         for index in range(self.scores):
             top[index].data[...] = bottom[index].data
         self.training = arrays.places(bottom[0].data[0]) >= 0
-        if self.phase == TRAIN and self.parameters.range > 0:
+        if self.phase == caffe.TRAIN and self.parameters.range > 0:
             labels = bottom[self.scores].data
             losses = sum(
                 weight * attribute_losses(bottom[index].data, labels, form)

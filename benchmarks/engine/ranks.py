@@ -20,15 +20,15 @@ import tempfile
 from benchmarks.engine import nets
 from benchmarks.measure import interleaved, load
 from data_prep.attributes import PAPER_ATTRIBUTES
+from data_prep.start import REPOSITORY
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 LAUNCH = "import sys; from caffe import cli, parallel; n = int(sys.argv.pop(1)); sys.exit(parallel.launch(n))"
 SPEED = re.compile(r"\(([\d.]+) iter/s")
 
 
 def iterations_per_second(ranks, solver):
     """The rate of a training by so many ranks, the median of its iterations. Raises CalledProcessError."""
-    paths = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "engine")])
+    paths = os.pathsep.join([REPOSITORY, f"{REPOSITORY}/engine"])
     environment = dict(os.environ, OMP_NUM_THREADS="1", GLOG_minloglevel="0", PYTHONPATH=paths)
     command = [sys.executable, "-c", LAUNCH, str(ranks), "train", "-solver", str(solver)]
     log = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stderr

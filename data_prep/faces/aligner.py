@@ -42,7 +42,7 @@ class Aligner:
         """
         path = self._folder / hashlib.sha256(data).hexdigest()
         if not path.exists():
-            files.write_bytes(path, self._found(decode()))
+            files.write_bytes(path, self._found(decode()), among_many=True)
         found = path.read_bytes()
         if not found.startswith(b"\x89PNG"):
             raise NoFace(found.decode())

@@ -234,7 +234,7 @@ def test_wrong_options_are_one_line(words, message, random_run, photo_folder, tm
 
 
 def test_a_full_folder_is_said_once(predict, photo_folder, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(output, "write_image", full)

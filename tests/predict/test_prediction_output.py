@@ -173,11 +173,11 @@ def full(*_):
 def test_full_disk_ends_the_call_and_keeps_what_is_written(tmp_path, monkeypatch):
     written = []
 
-    def write_image(path, picture):
+    def write_image(path, picture, **options):
         if written:
             full()
         written.append(path)
-        pictures.write_image(path, picture)
+        pictures.write_image(path, picture, **options)
 
     monkeypatch.setattr(output, "write_image", write_image)
     words = r"cannot be written \(No space left on device\); the answers until then are in .*predictions.jsonl$"

@@ -102,7 +102,7 @@ class Predictions:
             write_whole(self.table, csv_text(photo.rows()))
             self.faces += len(photo.faces)
             if overlay:
-                write_image(self.out / overlay, cards.overlay(photo, self.style))
+                write_image(self.out / overlay, cards.overlay(photo, self.style), among_many=True)
 
     def _complain(self, name, problem):
         self.problems += 1

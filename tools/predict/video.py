@@ -4,7 +4,6 @@ Faces keep their numbers and their cards their places from frame to frame (tools
 file, without sound.
 """
 
-import glob
 import os
 import pathlib
 
@@ -39,7 +38,7 @@ class AnnotatedVideo:
         if self.path.suffix.lower() not in CODECS:
             raise self._error(f"give a file that ends in {', '.join(CODECS)}")
         self.style, self.tracker = style, Tracker(decide)
-        self.part = self.path.with_name(f".{self.path.stem}.{os.getpid()}.partial{self.path.suffix}")
+        self.part = files.partial_of(self.path.parent, self.path.stem, self.path.suffix)
         self.screen = self.writer = None
         self.frames = 0
 
@@ -66,9 +65,7 @@ class AnnotatedVideo:
         codec = cv2.VideoWriter_fourcc(*CODECS[self.path.suffix.lower()])
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            for path in self.path.parent.glob(f".{glob.escape(self.path.stem)}.*.partial{self.path.suffix}"):
-                if not files.alive(path.name.split(".")[-3]):  # of a call that was killed
-                    path.unlink()
+            files.remove_partials(self.path.parent, self.path.stem, self.path.suffix)
             with quiet():
                 self.writer = cv2.VideoWriter(str(self.part), codec, self.rate, self.screen.size)
         except OSError as error:
