@@ -1,10 +1,6 @@
-"""The command line as a user runs it."""
+"""What tests of the command line share."""
 
 import pathlib
-import subprocess
-import sys
-
-from data_prep import start
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 # What the small run of conftest.py is trained for.
@@ -14,12 +10,6 @@ SOLVER = "max_iter=4,snapshot=2,display=1,test_interval=2,test_iter=1,average_lo
 
 
 def train_words(lmdb, run):
-    """Options of `face-cascade train` for a run of seconds on the engine."""
+    """What follows `face-cascade train` for task one of a run of seconds on the engine."""
     options = ["--lmdb", lmdb, "--run", run, "--batch", 2, "--width", "1/16", "--caffe", "torch", "--test-batch", 6]
-    return [*options, "--rectangles", "theoretical", f"--solver={SOLVER}"]
-
-
-def face_cascade(*words, **options):
-    """Run the command line: a CompletedProcess with its output as text."""
-    options = {"cwd": REPOSITORY, "capture_output": True, "text": True, **options}
-    return subprocess.run(start.command(sys.executable, "tools.cli", *words), **options)
+    return list(map(str, ["region", *options, f"--solver={SOLVER}"]))

@@ -48,7 +48,7 @@ def command(request, small_faces, small_lmdb, trained, evaluated, tmp_path):
     words, first = {
         "data": ([*build, "--out", work / "lmdb"], None),
         "data as a stream": ([*build, "--out", work / "lmdb", "--form", "stream", "--records", 50], None),
-        "train": (["train", *train_words(small_lmdb, work / "run"), "region"], None),
+        "train": (["train", *train_words(small_lmdb, work / "run")], None),
         "evaluate": (["evaluate", *on, "--resamples", "20"], trained),
         "predict": (["predict", *on, "--aligned", *faces], evaluated),
         "report": (["report", *on], evaluated),

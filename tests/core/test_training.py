@@ -1,6 +1,5 @@
 """Trainings: their sequence of mini-batches, seeds, interruptions, damage, first weights, and earlier or later ends."""
 
-import json
 import os
 import pathlib
 import re
@@ -15,12 +14,13 @@ import numpy as np
 import pytest
 from caffe import wire
 from caffe.proto import caffe_pb2
-from command_line import REPOSITORY, face_cascade
+from command_line import REPOSITORY
 
 from data_prep import start
 from models import generate
 from models.options import NetworkOptions
 from python_layers.balanced_data import from_digits
+from tools import cli
 from tools import run as runs
 from tools.train import caffe_log, snapshots, stages
 
@@ -62,8 +62,7 @@ def undisturbed(small_lmdb, tmp_path_factory):
         if engine not in made:
             folder = tmp_path_factory.mktemp("straight") / "run"
             solver = SOLVER.replace("snapshot=1000", "snapshot=10")
-            done = face_cascade(*words(small_lmdb, folder, engine, solver), "--keep-snapshots", "2")
-            assert done.returncode == 0, done.stderr[-3000:]
+            assert cli.main([*words(small_lmdb, folder, engine, solver), "--keep-snapshots", "2"]) == 0
             made[engine] = folder
         return made[engine]
 
@@ -150,7 +149,9 @@ def program(*arguments):
         pytest.param("torch", "closed terminal", marks=pytest.mark.slow),
     ],
 )
-def test_a_stopped_training_leaves_a_snapshot_and_its_command_resumes(engine, how, small_lmdb, undisturbed, tmp_path):
+def test_a_stopped_training_leaves_a_snapshot_and_its_command_resumes(
+    engine, how, small_lmdb, undisturbed, tmp_path, cascade
+):
     run = tmp_path / "a run"
     command = program(*words(small_lmdb, run, engine))
     if how == "Ctrl-C in make":
@@ -170,8 +171,8 @@ def test_a_stopped_training_leaves_a_snapshot_and_its_command_resumes(engine, ho
     wait_for(lambda: list((run / "region").glob("*.solverstate")))
     (snapshot,) = snapshots.pairs(run / "region", "region")
     snapshots.check(snapshot, run / "region/train_val.prototxt")
-    done = subprocess.run(list(map(str, command)), cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0 and f"region: resuming at iteration {snapshot.iteration}" in done.stdout, done.stderr
+    status, said, error = cascade(*words(small_lmdb, run, engine))
+    assert status == 0 and f"region: resuming at iteration {snapshot.iteration}" in said, error
     same(weights(run), weights(undisturbed(engine)))
     # One log has both runs.
     losses = caffe_log.read((run / "region/train.log").read_text().splitlines())["train", "loss"]
@@ -210,56 +211,56 @@ def caffe_of(run):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ("torch", "bvlc"))
-def test_a_signal_to_caffe_alone_does_not_mark_the_stage_as_done(engine, small_lmdb, tmp_path):
+def test_a_signal_to_caffe_alone_does_not_mark_the_stage_as_done(engine, small_lmdb, tmp_path, fails):
     run = tmp_path / "run"
     process, text = started(program(*words(small_lmdb, run, engine)))
     os.kill(caffe_of(run), signal.SIGINT)
     text += process.communicate(timeout=120)[0]
     assert process.returncode == 1 and state(run).state == "interrupted", text
-    done = face_cascade("average", "--run", run, "--caffe", engine)
-    assert done.returncode == 1 and "average starts from region, which is interrupted" in done.stderr
+    fails("train", "average", "--run", run, says="average starts from region, which is interrupted")
 
 
 @pytest.mark.slow
-def test_the_command_killed_alone_lets_caffe_stop_with_a_snapshot(small_lmdb, undisturbed, tmp_path):
+def test_the_command_killed_alone_lets_caffe_stop_with_a_snapshot(small_lmdb, undisturbed, tmp_path, cascade):
     run = tmp_path / "run"
     process, _ = started(program(*words(small_lmdb, run)))
     process.kill()
     process.wait()
-    done = face_cascade(*words(small_lmdb, run))  # waits for that snapshot
-    assert done.returncode == 0 and "region: resuming at iteration" in done.stdout, done.stderr
+    status, said, error = cascade(*words(small_lmdb, run))  # waits for that snapshot
+    assert status == 0 and "region: resuming at iteration" in said, error
     same(weights(run), weights(undisturbed("torch")))
 
 
 # Ends before their time, and longer trainings ---------------------------------------------------------------
 
 
-def test_a_stage_is_ended_early_or_continued_by_max_iter(small_lmdb, undisturbed, tmp_path):
+def test_a_stage_is_ended_early_or_continued_by_max_iter(small_lmdb, undisturbed, tmp_path, cascade):
     run = tmp_path / "run"
     shutil.copytree(undisturbed("torch"), run)
     assert state(run).iterations == LAST
-    longer = face_cascade(*words(small_lmdb, run, solver=SOLVER.replace(f"max_iter={LAST}", "max_iter=34")))
-    assert longer.returncode == 0 and f"resuming at iteration {LAST}" in longer.stdout, longer.stderr
+    status, said, _ = cascade(*words(small_lmdb, run, solver=SOLVER.replace(f"max_iter={LAST}", "max_iter=34")))
+    assert status == 0 and f"resuming at iteration {LAST}" in said
     assert state(run).iterations == 34 and state(run).images == 2 * 34
     for ending in ("caffemodel", "solverstate"):  # as if interrupted there, with the newest snapshot deleted
         (run / f"region/region_iter_34.{ending}").unlink()
-    change(run, state="interrupted", weights=None, checksum=None)
-    early = face_cascade(*words(small_lmdb, run, solver=SOLVER.replace(f"max_iter={LAST}", "max_iter=25")))
-    assert early.returncode == 0 and f"region: done, {LAST} iterations" in early.stdout, early.stderr
+    ended = runs.Run.read(run)
+    ended.stages["region"].state = "interrupted"
+    ended.stages["region"].weights = ended.stages["region"].checksum = None
+    ended.write()
+    status, said, _ = cascade(*words(small_lmdb, run, solver=SOLVER.replace(f"max_iter={LAST}", "max_iter=25")))
+    assert status == 0 and f"region: done, {LAST} iterations" in said
     assert state(run).weights == f"region/region_iter_{LAST}.caffemodel"
 
 
-def change(run, **fields):
-    """Set fields of task one's entry in a record."""
-    record = json.loads((run / "run.json").read_text())
-    record["stages"]["region"].update(fields)
-    (run / "run.json").write_text(json.dumps(record))
-
-
-def test_only_the_newest_snapshots_are_kept(undisturbed):
+def test_the_newest_snapshots_are_kept_and_times_and_images_recorded(undisturbed):
     assert sorted(path.name for path in (undisturbed("torch") / "region").glob("region_iter_*")) == [
         f"region_iter_{number}.{ending}" for number in (EARLIER, LAST) for ending in ("caffemodel", "solverstate")
     ]
+    stage = state(undisturbed("torch"))
+    assert stage.state == "done" and stage.iterations == LAST and stage.images == 2 * LAST
+    assert stage.seconds > 0 and stage.images_per_second > 0
+    assert stage.made_with["engine"] == "torch" and stage.made_with["precision"] == "float32"
+    assert re.fullmatch(r"[0-9a-f]{40}\+?|unknown", stage.made_with["commit"])
 
 
 def test_pruning_leaves_what_is_newer_and_what_is_no_pair(tmp_path):
@@ -313,44 +314,38 @@ def test_a_damaged_snapshot_is_named_and_skipped(ending, damage, words, undistur
     assert out.startswith("passed over a snapshot: ") and str(path) in out and words in out and out.count("\n") == 1
 
 
-@pytest.mark.parametrize("engine", ("torch", pytest.param("bvlc", marks=pytest.mark.slow)))
-def test_a_loss_that_is_not_finite_fails_the_stage_and_stops_later_ones(engine, small_lmdb, tmp_path):
+DIVERGING = SOLVER.replace("base_lr=0.002", "base_lr=1e30,clip_gradients=-1")
+
+
+def test_a_loss_that_is_not_finite_fails_the_stage_and_stops_later_ones(small_lmdb, tmp_path, cascade, fails):
     run = tmp_path / "run"
-    solver = SOLVER.replace("base_lr=0.002", "base_lr=1e30,clip_gradients=-1,snapshot=1")
-    done = face_cascade(*words(small_lmdb, run, engine, solver.replace("snapshot=1000,", "")))
-    assert done.returncode == 1 and state(run).state == "failed", done.stdout + done.stderr
-    line = done.stderr.strip().splitlines()[-1]
-    assert line.startswith("error: region: ") and ("nan" in line or "inf" in line) and "base_lr" in line
-    done = face_cascade("train", "cascade", "--run", run)
-    assert done.returncode == 1 and "average" in done.stderr and done.stderr.count("\n") == 1
+    status, _, error = cascade(*words(small_lmdb, run, solver=DIVERGING.replace("snapshot=1000", "snapshot=1")))
+    assert status == 1 and state(run).state == "failed"
+    assert re.fullmatch(r"error: region: .*(nan|inf).*base_lr.*", error.splitlines()[-1]), error
+    fails("train", "cascade", "--run", run, says="average")
 
 
-def test_a_divergence_between_two_reported_losses_is_a_failure(small_lmdb, tmp_path):
+def test_a_divergence_between_two_reported_losses_is_a_failure(small_lmdb, tmp_path, cascade):
     """Of BVLC Caffe, which writes weights that are not finite; once it was called an interruption, again and again."""
-    run, solver = tmp_path / "run", SOLVER.replace("display=1,", "display=1000,").replace("max_iter=30", "max_iter=4")
-    solver = solver.replace("base_lr=0.002", "base_lr=1e30,clip_gradients=-1")
-    done = face_cascade(*words(small_lmdb, run, "bvlc", solver))
-    assert done.returncode == 1 and state(run).state == "failed", done.stdout + done.stderr
-    assert "holds numbers that are not finite" in done.stderr and "base_lr" in done.stderr
+    run = tmp_path / "run"
+    solver = DIVERGING.replace("display=1,", "display=1000,").replace("max_iter=30", "max_iter=4")
+    status, _, error = cascade(*words(small_lmdb, run, "bvlc", solver))
+    assert status == 1 and state(run).state == "failed"
+    assert "holds numbers that are not finite" in error and "base_lr" in error
 
 
 # First weights ----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def first_weights(small_run, tmp_path_factory):
-    """A copy of the weights of a trained cascade."""
-    path = tmp_path_factory.mktemp("start") / "other.caffemodel"
-    shutil.copyfile(small_run / state(small_run, "cascade").weights, path)
-    return path
-
-
 @pytest.mark.parametrize("engine", ("torch", pytest.param("bvlc", marks=pytest.mark.slow)))
-def test_a_stage_starts_from_the_weights_but_not_from_their_state(engine, first_weights, small_lmdb, tmp_path):
+def test_a_stage_starts_from_the_weights_but_not_from_their_state(
+    engine, small_run, small_lmdb, tmp_path, cascade, fails
+):
+    first, other = small_run / state(small_run, "cascade").weights, small_run / state(small_run, "average").weights
     command = words(small_lmdb, tmp_path / "run", engine, STILL)
-    done = face_cascade(*command, "--start-from", first_weights)
-    assert done.returncode == 0, done.stderr[-2000:]
-    before, after = layers(first_weights), layers(tmp_path / "run/region/region_iter_1.caffemodel")
+    status, _, error = cascade(*command, "--start-from", first)
+    assert status == 0, error
+    before, after = layers(first), layers(tmp_path / "run/region/region_iter_1.caffemodel")
     learned = [name for name in after if name not in ("balanced_data", "early_stopping", "region_mapper")]
     assert {"conv1", "conv7"} <= set(learned)
     for name in learned:
@@ -359,30 +354,18 @@ def test_a_stage_starts_from_the_weights_but_not_from_their_state(engine, first_
     assert after["balanced_data"][0].tolist() == [1, 0, 0, 0]
     assert after["early_stopping"][1][:, 1].tolist() == [1, 1]  # losses observed
     assert len(state(tmp_path / "run").inputs["initial weights"]) == 64
-    other = tmp_path / "other.caffemodel"
-    shutil.copyfile(tmp_path / "run/region/region_iter_1.caffemodel", other)
-    refused = face_cascade(*command, "--start-from", other)
-    assert refused.returncode != 0 and "initial weights differs" in refused.stderr and "--restart" in refused.stderr
+    fails(*command, "--start-from", other, says=("initial weights differs", "--restart"))
 
 
-def test_unusable_first_weights_are_named(first_weights, small_lmdb, tmp_path):
-    broken = tmp_path / "broken.caffemodel"
-    broken.write_bytes(first_weights.read_bytes()[:-1000])
+def test_unusable_first_weights_are_named(small_run, small_lmdb, tmp_path, fails):
+    first, broken = small_run / state(small_run, "cascade").weights, tmp_path / "broken.caffemodel"
+    broken.write_bytes(first.read_bytes()[:-1000])
     for number, (path, options, message) in enumerate(
         (
             (tmp_path / "nowhere.caffemodel", [], "no such file"),
             (broken, [], "not a .caffemodel, or cut short"),
-            (first_weights, ["--width", "1/8"], "weights of another net, of other attributes or another width: layer"),
+            (first, ["--width", "1/8"], "weights of another net, of other attributes or another width: layer"),
         )
     ):
         command = words(small_lmdb, tmp_path / str(number), solver=STILL)
-        done = face_cascade(*command, "--start-from", path, *options)
-        assert done.returncode != 0 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr
-
-
-def test_times_and_images_are_in_the_record(undisturbed):
-    stage = state(undisturbed("torch"))
-    assert stage.state == "done" and stage.iterations == LAST and stage.images == 2 * LAST
-    assert stage.seconds > 0 and stage.images_per_second > 0
-    assert stage.made_with["engine"] == "torch" and stage.made_with["precision"] == "float32"
-    assert re.fullmatch(r"[0-9a-f]{40}\+?|unknown", stage.made_with["commit"]) and stages.commit() != ""
+        fails(*command, "--start-from", path, *options, says=message)

@@ -15,10 +15,15 @@ from models import generate, solvers  # noqa: E402
 from models.options import NETWORKS, NetworkOptions  # noqa: E402
 
 
+# Caffe's reader of prototxts finds databases, nets and snapshots at such a path, too.
+ODD = """a "b" 'c' \\d é"""
+
+
 @pytest.fixture(scope="session")
 def lmdb_folder(tmp_path_factory):
     """Databases of noise: positives brighter than negatives."""
-    folder = tmp_path_factory.mktemp("lmdb")
+    folder = tmp_path_factory.mktemp("lmdb") / ODD
+    folder.mkdir()
     rng = np.random.default_rng(0)
 
     def image(label):
@@ -42,7 +47,8 @@ def lmdb_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def run_folder(lmdb_folder, tmp_path_factory):
     """A folder for Caffe's own commands, with an early stopping that acts within a few iterations."""
-    folder = tmp_path_factory.mktemp("run")
+    folder = tmp_path_factory.mktemp("run") / ODD
+    folder.mkdir()
     options = NetworkOptions(ATTRIBUTES, batch=B, lmdb=lmdb_folder, test_batch=5, form="stream", width=1 / 16)
     changes = solvers.parse_changes(
         f"max_iter=6,snapshot={BATCHES},display=1,test_interval=6,test_iter=1,average_loss=1"

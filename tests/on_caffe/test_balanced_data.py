@@ -1,37 +1,99 @@
-"""BalancedData in a real Caffe: its samples, resumption, the end of its workers, errors."""
+"""BalancedData in a real Caffe: its samples, resumption, the end of its workers, errors of one line."""
 
 import dataclasses
 import gc
+import json
 import os
-import pathlib
 import shutil
 import signal
 import subprocess
 import time
 
 import caffe
-import compact_folder
 import cv2
+import lmdb
 import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
-from compact_folder import ATTRIBUTES, batches, damaged, layer, net, same, stored
+from shared import CAFFE, REPOSITORY, caffe_train
 
 from data_prep import geometry
 from data_prep.plan import balance
 from data_prep.store import databases, manifest
 from python_layers import balanced_data, prefetch
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-CAFFE = str(REPOSITORY / (".caffe" if hasattr(caffe, "_caffe") else ".venv") / "bin/caffe")
+ATTRIBUTES = ["Eyeglasses", "Male", "Smiling"]
+COUNTS = {"train": 30, "val": 7, "test": 5}
 
-folder = compact_folder.folder
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """A folder in the compact form, of noise. Positives of the first attribute are rare."""
+    folder = tmp_path_factory.mktemp("compact")
+    rng = np.random.default_rng(0)
+    for split, count in COUNTS.items():
+        labels = rng.random((count, 3)) < [0.2, 0.5, 0.7]
+        labels[:2] = [[0, 0, 0], [1, 1, 1]]
+        images = [cv2.imencode(".png", rng.integers(0, 255, (60, 50, 3)).astype(np.uint8))[1] for _ in range(count)]
+        values = [databases.encoded_datum(image.tobytes()) for image in images]
+        databases.write_lmdb(folder / f"{split}_images", values, count, split)
+        databases.write_lmdb(folder / f"{split}_labels", map(databases.label_datum, labels), count, split)
+    settings = manifest.Settings(seed=5, augment="minority")
+    manifest.write(folder, manifest.Manifest(ATTRIBUTES, form="compact", settings=settings))
+    return folder
+
+
+def layer(name, phase, parameters):
+    return (
+        f'layer {{ name: "{name}" type: "Python" top: "data" top: "label_flat" include {{ phase: {phase} }}\n'
+        + ("param { lr_mult: 0 decay_mult: 0 }\n" if phase == "TRAIN" else "")
+        + 'python_param { module: "python_layers.balanced_data" layer: "BalancedData" '
+        + f"param_str: '{json.dumps(parameters)}' }} }}\n"
+    )
+
+
+def net(tmp_path, folder, phase=caffe.TRAIN, **parameters):
+    parameters = dict({"source": str(folder), "batch": 4}, **parameters)
+    path = tmp_path / "net.prototxt"
+    path.write_text(layer("balanced_data", ("TRAIN", "TEST")[phase], parameters))
+    return caffe.Net(str(path), phase)
+
+
+def batches(made, count):
+    found = []
+    for _ in range(count):
+        made.forward()
+        found.append((made.blobs["data"].data.copy(), made.blobs["label_flat"].data.copy()))
+    return found
+
+
+def same(one, other):
+    return all((a == c).all() and (b == d).all() for (a, b), (c, d) in zip(one, other))
+
+
+def stored(folder, split):
+    return list(databases.images(folder / f"{split}_images"))
+
+
+def damaged(folder, copy, damage):
+    """A copy of a folder with damaged training faces."""
+    shutil.copytree(str(folder), str(copy))
+    if damage == "truncated":
+        data = (copy / "train_images/data.mdb").read_bytes()
+        (copy / "train_images/data.mdb").write_bytes(data[: len(data) // 2])
+        return copy
+    with lmdb.open(str(copy / "train_images"), map_size=1 << 28) as environment:
+        with environment.begin(write=True) as transaction:
+            transaction.delete(databases.key(1))
+            if damage == "no picture":
+                transaction.put(databases.key(1), databases.encoded_datum(b"nothing"))
+    return copy
 
 
 def test_batches_are_those_of_the_plan_cut_from_the_faces(tmp_path, folder):
     labels = databases.read_labels(folder / "train_labels")
     plan, images = balance.Plan(labels, ATTRIBUTES, 5, "minority"), stored(folder, "train")
-    for number, (data, label) in enumerate(batches(net(tmp_path, folder), 30)):
+    for number, (data, label) in enumerate(batches(net(tmp_path, folder, workers=1), 30)):
         assert data.shape == (12, 3, 224, 224) and label.shape == (12,)
         # 1:1 for every attribute, absent and present alternate.
         assert label.reshape(4, 3).tolist() == [[0] * 3, [1] * 3] * 2
@@ -45,11 +107,11 @@ def test_batches_are_those_of_the_plan_cut_from_the_faces(tmp_path, folder):
 
 
 def test_equal_seeds_give_equal_bytes_and_epochs_differ(tmp_path, folder):
-    one = batches(net(tmp_path, folder, workers=1, ahead=1), 40)
-    assert same(one, batches(net(tmp_path, folder, workers=3, ahead=4), 40))
-    assert not same(one, batches(net(tmp_path, folder, seed=6), 40))
+    one = batches(net(tmp_path, folder, workers=1, ahead=1), 20)
+    assert same(one, batches(net(tmp_path, folder, workers=3, ahead=4), 20))
+    assert not same(one, batches(net(tmp_path, folder, seed=6), 1))
     # The largest class has at most 28 images, so 14 batches are more than an epoch.
-    assert not any(same(one[:5], one[start : start + 5]) for start in range(1, 35))
+    assert not any(same(one[:4], one[start : start + 4]) for start in range(1, 17))
 
 
 def test_the_test_phase_gives_all_faces_in_order_and_starts_again(tmp_path, folder):
@@ -98,12 +160,6 @@ def write_solver(tmp_path, folder, name, last):
         "test_iter: 2\ntest_interval: 10\n"
     )
     return path
-
-
-def train(*arguments):
-    environment = dict(os.environ, GLOG_minloglevel="0")
-    command = [CAFFE, "train", *map(str, arguments)]
-    return subprocess.run(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=str(REPOSITORY))
 
 
 def workers_of(folder):
@@ -172,21 +228,13 @@ def test_faces_are_framed_as_the_manifest_says(tmp_path, folder):
 
 
 def test_an_unreadable_face_ends_caffe_with_an_error_of_one_line(tmp_path, folder):
-    copy = damaged(folder, tmp_path, "no picture")
-    done = train("-solver", write_solver(tmp_path, copy, "broken", 100))
+    copy = damaged(folder, tmp_path / "copy", "no picture")
+    done = caffe_train("-solver", write_solver(tmp_path, copy, "broken", 100))
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode != 0
     assert len(lines) == 1
     assert lines[0].startswith(f"error: BalancedData: {copy}/train_images: record 00000001 is not a readable image")
     assert wait_until(lambda: not workers_of(copy))
-
-
-def test_the_stream_form_is_refused(tmp_path, folder):
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    manifest.write(copy, manifest.Manifest(ATTRIBUTES, form="stream"))
-    with pytest.raises(ValueError, match=f"BalancedData: {copy} holds the stream form, and the net reads the compact"):
-        net(tmp_path, copy)
 
 
 def test_worker_reads_datums_without_caffe():
@@ -196,3 +244,48 @@ def test_worker_reads_datums_without_caffe():
     assert bytes(prefetch.encoded(datum.SerializeToString())) == b"\1" * 300
     with pytest.raises(ValueError):
         prefetch.encoded(caffe_pb2.Datum(label=3).SerializeToString())
+
+
+# Errors -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "damage, words",
+    [
+        ("gone", "record 00000001 is missing"),
+        ("truncated", "damaged LMDB, cut short"),
+    ],
+)
+def test_unreadable_faces_are_named_in_the_error(tmp_path, folder, damage, words):
+    copy = damaged(folder, tmp_path / "copy", damage)
+    with pytest.raises(prefetch.PrefetchError, match=f"BalancedData: {copy}/train_images.*{words}"):
+        batches(net(tmp_path, copy), 30)
+
+
+@pytest.mark.parametrize(
+    "row, words", [(b"\0\2\1", "labels other than 0 and 1"), (b"\0\1", "has 2 labels, but should have 3")]
+)
+def test_damaged_labels_are_named_in_the_error(tmp_path, folder, row, words):
+    copy = tmp_path / "copy"
+    shutil.copytree(str(folder), str(copy))
+    shutil.rmtree(str(copy / "train_labels"))
+    bad = caffe_pb2.Datum(channels=3, height=1, width=1, data=row).SerializeToString()
+    databases.write_lmdb(copy / "train_labels", [databases.label_datum([0, 1, 1]), bad], 2, "labels")
+    with pytest.raises(ValueError, match=f"BalancedData: {copy}/train_labels: record 00000001 .*{words}"):
+        net(tmp_path, copy)
+
+
+@pytest.mark.parametrize(
+    "parameters, words",
+    [
+        ({"batch": 3}, "batch must be even"),
+        ({"batch": 0}, "batch: must be a whole number of at least 1"),
+        ({"source": "nowhere"}, "nowhere/manifest.json: missing; face-cascade data"),
+        ({"split": "training"}, "split: must be train, val or test"),
+        ({"colour": "grey"}, "unknown .*'colour'"),
+        ({"workers": 0}, "workers: must be a whole number of at least 1"),
+    ],
+)
+def test_wrong_parameters_are_named_in_the_error(tmp_path, folder, parameters, words):
+    with pytest.raises(ValueError, match=f"BalancedData: .*{words}"):
+        net(tmp_path, folder, **parameters)

@@ -1,10 +1,8 @@
-"""Evaluation of the networks of a run: numbers that follow from the net's outputs, regions, calibration, the record."""
+"""Evaluation under a Caffe: numbers, regions and calibration follow from the outputs of its nets."""
 
 import dataclasses
 import pathlib
-import shutil
 import sys
-import types
 
 import cv2
 import numpy as np
@@ -12,14 +10,13 @@ import pytest
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 import evaluation_files  # noqa: E402
-from evaluation_files import ATTRIBUTES, SETTINGS, write_manifest  # noqa: E402
+from evaluation_files import ATTRIBUTES, SETTINGS  # noqa: E402
 
 from data_prep.files import sha256  # noqa: E402
-from data_prep.store import databases  # noqa: E402
 from tools import model_files, networks  # noqa: E402
 from tools import run as runs  # noqa: E402
 from tools.errors import ToolError  # noqa: E402
-from tools.evaluate import calibration, evaluate, evaluation, localisation, results, scoring  # noqa: E402
+from tools.evaluate import calibration, evaluate, results, scoring  # noqa: E402
 
 STAGES = ("region", "average", "cascade")
 
@@ -89,96 +86,6 @@ def test_task_one_is_evaluated_with_its_average_region(run):
     assert dataclasses.replace(raw, response="revised") == revised
 
 
-def test_regions_of_responses_equal_those_of_the_net(run):
-    net = networks.load(run.deploy("cascade"), run.weights("cascade"))
-    rng = np.random.default_rng(0)
-    images = list(rng.integers(0, 256, (3, 224, 224, 3), dtype=np.uint8))
-    blobs = networks.forward(net, images, ["response", "rois_image"])
-    mapper = localisation.Mapper.of(net, run.deploy("cascade"))
-    np.testing.assert_allclose(mapper.regions(blobs["response"]), blobs["rois_image"], atol=1e-4)
-
-
-# Once, again, and after interruptions -----------------------------------------------------------------------
-
-
-@pytest.fixture
-def passes(monkeypatch):
-    """done: the splits that networks are computed on, a list that grows; limit: its length at which Ctrl-C comes."""
-    passes, responses = types.SimpleNamespace(done=[], limit=None), evaluation.responses
-
-    def counted(net, data, split, *rest):
-        if len(passes.done) == passes.limit:
-            raise KeyboardInterrupt
-        passes.done.append(split)
-        return responses(net, data, split, *rest)
-
-    monkeypatch.setattr(evaluation, "responses", counted)
-    return passes
-
-
-def test_outputs_are_computed_once_and_results_are_whole(run, passes, capsys):
-    def computed(restart=False, **changes):
-        passes.done.clear()
-        result = evaluate.evaluate(run, dataclasses.replace(SETTINGS, **changes), restart=restart)
-        assert runs.Run.read(run.folder).stages["evaluate"].state == "done"
-        assert changes.get("split") == "val" or results.read(run.place("evaluate")) == result
-        return result, list(passes.done)
-
-    first, splits = computed()
-    assert splits == ["test", "val"] * 2
-    assert computed(batch=3) == (first, []) and "nothing to do" in capsys.readouterr().out
-    other, splits = computed(tune="f1", resamples=30)
-    assert splits == [] and (other.tuned_for, other.resamples) == ("f1", 30)
-    assert capsys.readouterr().out.count("not computed again") == 2
-    again, splits = computed(restart=True)
-    assert splits == ["test", "val"] * 2 and again.networks.keys() == first.networks.keys()
-    validated, splits = computed(split="val")
-    assert splits == ["val"] * 2 and validated.split == "val" and validated.synthetic
-    # What was lost or edited is made again.
-    path = run.place("evaluate") / "region.npz"
-    path.write_bytes(path.read_bytes()[:-9])
-    assert computed()[1] == ["test", "val"]
-    (run.folder / "average" / calibration.NAME).unlink()
-    assert computed()[1] == [] and calibration.read(run.weights("average"))
-
-
-def test_an_interrupted_evaluation_goes_on(run, passes):
-    passes.limit = 3  # between the splits of the second network
-    with pytest.raises(KeyboardInterrupt):
-        evaluate.evaluate(run, SETTINGS)
-    assert runs.Run.read(run.folder).stages["evaluate"].state == "interrupted"
-    passes.done.clear()
-    passes.limit = None
-    evaluate.evaluate(run, SETTINGS)
-    assert passes.done == ["test", "val"] and not list(run.place("evaluate").glob(".*"))
-
-
-def test_a_quick_look_leaves_the_calibration_by_all_faces(run):
-    def calibrated(faces):
-        assert evaluate.evaluate(run, dataclasses.replace(SETTINGS, faces=faces)).faces == (faces or 24)
-        return calibration.read(run.weights("cascade"))
-
-    assert calibrated(5).faces == 5  # better than none
-    whole = calibrated(0)
-    assert whole.faces == 0 and calibrated(4) == whole
-    assert results.read(run.place("evaluate")).persons == 2  # on the first four faces
-
-
-def test_weights_trained_again_are_evaluated_again(run, passes):
-    evaluate.evaluate(run, SETTINGS)
-    path = run.weights("cascade")
-    message = model_files.read_weights(path)
-    message.name = "trained longer"
-    path.write_bytes(message.SerializeToString())
-    with pytest.raises(ToolError, match="changed since cascade was done"):
-        evaluate.evaluate(run, SETTINGS)
-    run.stages["cascade"].checksum = sha256(path)
-    run.write()
-    passes.done.clear()
-    evaluate.evaluate(run, SETTINGS)
-    assert passes.done == ["test", "val"]
-
-
 # What is wrong is one line ----------------------------------------------------------------------------------
 
 
@@ -187,29 +94,6 @@ def refusal(run):
         evaluate.evaluate(run, SETTINGS)
     assert "\n" not in str(error.value)
     return str(error.value)
-
-
-def test_changed_data_are_refused(run):
-    """Once labels that were inverted, and damaged images, changed the table silently; test_check.py has every kind."""
-    shutil.rmtree(run.lmdb / "test_labels")
-    rows = (~evaluation_files.labels("test")).astype(int)
-    databases.write_lmdb(run.lmdb / "test_labels", map(databases.label_datum, rows), len(rows), "test")
-    assert "changed or damaged since it was built" in refusal(run)
-    write_manifest(run.lmdb, synthetic=False)
-    assert "the data changed since" in refusal(run)
-
-
-def test_labels_images_and_networks_must_fit(run):
-    databases.write_lmdb(run.lmdb / "test_labels", [databases.label_datum([1, 1])], 25, "more")
-    write_manifest(run.lmdb)
-    run.data = runs.read_data(run.lmdb, run.folder)
-    run.write()
-    assert "test has 25 labels and 24 images" in refusal(run)
-    shutil.rmtree(run.lmdb)
-    evaluation_files.write_lmdb(run.lmdb, ["Male"])
-    run.data = runs.read_data(run.lmdb, run.folder)
-    run.write()
-    assert "is not for the 1 attributes" in refusal(run)
 
 
 def test_outputs_that_are_not_finite_are_reported(run):
@@ -233,15 +117,3 @@ def test_a_run_without_trained_stages_and_a_missing_gpu_are_reported(run):
     run.stages.clear()
     run.write()
     assert "no stage is trained yet; train first: face-cascade train region --run" in refusal(run)
-
-
-# Other data, other places -----------------------------------------------------------------------------------
-
-
-def test_only_the_manifest_says_whether_faces_are_synthetic(tmp_path):
-    """Once inferred from true boxes: figures of a user's own faces with boxes were said to mean nothing."""
-    lmdb = evaluation_files.write_lmdb(tmp_path / "own", synthetic=False, persons=False)
-    run = evaluation_files.write_run(tmp_path / "run", lmdb, ("region",))
-    result = evaluate.evaluate(run, SETTINGS)
-    assert not result.synthetic and result.persons == 0 and result.networks["region"].regions
-    assert not calibration.read(run.weights("region")).synthetic

@@ -12,7 +12,7 @@ import pytest
 from caffe.proto import caffe_pb2
 from shared import ATTRIBUTES, CAFFE, REPOSITORY, B, caffe_train, weights
 
-from models import generate, solvers, table1
+from models import table1
 from models.networks import network
 from models.options import NETWORKS, NetworkOptions
 from python_layers import regions
@@ -175,19 +175,9 @@ def test_resuming_after_a_kill_continues_exactly(run_folder, start, cascade_weig
     assert losses(done.stderr) == losses(log) and len(losses(log)) == 3
 
 
-def regions_by_reference_loop(response, average, rectangles, threshold):
-    """Section 3.2 as a reference loop: regions of the points above the threshold, (b, A, 4) in conv3 cells."""
-    regions = np.zeros((*response.shape[:2], 4))
-    for image, attribute in np.ndindex(*response.shape[:2]):
-        points = [point for point in np.ndindex(4, 4) if response[image, attribute][point] > threshold]
-        points = points or [point for point in np.ndindex(4, 4) if average[attribute][point] > threshold]
-        points = points or [np.unravel_index(response[image, attribute].argmax(), (4, 4))]
-        boxes = np.array([rectangles[attribute][point] for point in points])
-        regions[image, attribute] = [*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0)]
-    return regions
-
-
-def test_regions_follow_from_raw_or_revised_responses(run_folder, cascade_weights, tmp_path):
+def test_regions_of_the_network_and_of_the_tools_follow_from_raw_or_revised_responses(
+    run_folder, cascade_weights, tmp_path
+):
     """average_weight 0 maps the raw responses, 0.5 the mean of them and the average response."""
     text = (run_folder / "models/cascade/deploy.prototxt").read_text()
     assert text.count('"average_weight": 0.5') == 1
@@ -196,7 +186,7 @@ def test_regions_follow_from_raw_or_revised_responses(run_folder, cascade_weight
     average = rng.uniform(0.3, 0.7, (2, 4, 4)).astype(np.float32)
     low = rng.integers(0, 8, (2, 4, 4, 2))
     rectangles = np.concatenate([low, low + rng.integers(1, 5, low.shape)], axis=-1).astype(np.float32)
-    regions, expected, mapped = {}, {}, {}
+    found = {}
     for weight in (0, 0.5):
         model = tmp_path / f"{weight}.prototxt"
         model.write_text(text.replace('"average_weight": 0.5', f'"average_weight": {weight}'))
@@ -204,35 +194,12 @@ def test_regions_follow_from_raw_or_revised_responses(run_folder, cascade_weight
         net.params["region_mapper"][0].data[...] = average
         net.params["region_mapper"][1].data[...] = rectangles
         blobs = networks.forward(net, images, ["response", "rois", "rois_image"])
-        revised = (1 - weight) * blobs["response"] + weight * average
-        regions[weight] = blobs["rois"]
-        expected[weight] = regions_by_reference_loop(revised, average, rectangles, 0.5)
-        np.testing.assert_allclose(regions[weight], expected[weight], atol=1e-5)
+        expected = regions.regions(blobs["response"], average, rectangles, 0.5, weight, "cells")
+        np.testing.assert_allclose(blobs["rois"], expected, atol=1e-5)
         # Cell c is the pixels [16 c + 9, 16 c + 25).
-        np.testing.assert_allclose(blobs["rois_image"], (16 * expected[weight] + 9).clip(0, 224), atol=1e-4)
-        mapped[weight] = localisation.Mapper.of(net, model)
-        np.testing.assert_allclose(mapped[weight].regions(blobs["response"]), blobs["rois_image"], atol=1e-4)
-    raw = mapped[0.5].regions(blobs["response"], revise=False)
-    np.testing.assert_allclose(raw, (16 * expected[0] + 9).clip(0, 224), atol=1e-4)
-    assert (abs(regions[0] - regions[0.5]).max(axis=-1) >= 1).any()
-
-
-def test_unknown_parameter_is_named_by_caffe_train_too(run_folder, tmp_path):
-    text = (run_folder / "models/region/train_val.prototxt").read_text().replace('"ceiling"', '"celing"')
-    (tmp_path / "models/region").mkdir(parents=True)
-    (tmp_path / "models/region/train_val.prototxt").write_text(text)
-    done = caffe_train("-solver", run_folder / "solver/region.prototxt", folder=tmp_path)
-    assert done.returncode != 0
-    assert "error: EarlyStopping: unknown parameter 'celing'; did you mean ceiling" in done.stderr
-
-
-def test_training_in_a_folder_with_blanks_quotes_and_backslashes(lmdb_folder, tmp_path):
-    """Caffe's reader of prototxts finds databases, nets and snapshots at such paths."""
-    folder = tmp_path / """a "b" 'c' \\d é"""
-    folder.mkdir()
-    (folder / "lmdb").symlink_to(lmdb_folder)
-    options = NetworkOptions(ATTRIBUTES, folder / "lmdb", "stream", width=1 / 16, batch=B, test_batch=5)
-    generate.write(folder, options, solvers.parse_changes("max_iter=1,test_iter=1,display=1"))
-    done = caffe_train("-solver", "region/solver.prototxt", folder=folder)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert (folder / "region/region_iter_1.caffemodel").exists()
+        found[weight] = (16 * expected + 9).clip(0, 224)
+        np.testing.assert_allclose(blobs["rois_image"], found[weight], atol=1e-4)
+        mapper = localisation.Mapper.of(net, model)
+        np.testing.assert_allclose(mapper.regions(blobs["response"]), found[weight], atol=1e-4)
+    np.testing.assert_allclose(mapper.regions(blobs["response"], revise=False), found[0], atol=1e-4)
+    assert (abs(found[0] - found[0.5]).max(axis=-1) >= 16).any()

@@ -84,23 +84,6 @@ def test_regions_in_the_image_follow_from_those_in_the_map(tmp_path):
     assert net.blobs["out1"].data.ravel().tolist() == [73, 41, 153, 89]
 
 
-@pytest.mark.parametrize("weight", (0, 0.3))
-def test_regions_computed_outside_caffe_equal_those_of_the_layer(tmp_path, weight):
-    rng = np.random.default_rng(7)
-    response = rng.uniform(size=(3, 2, 4, 4)).astype(np.float32)
-    parameters = {"threshold": 0.7, "average_weight": weight}
-    net = build(tmp_path, "RegionMapper", [response.shape], tops=2, parameters=parameters)
-    average, rectangles = (blob.data for blob in net.params["layer"])
-    average[...] = rng.uniform(size=average.shape)
-    rectangles[0] = np.sort(rng.uniform(0, 13, (4, 4, 4)), axis=-1)  # attribute 1 keeps the theoretical rectangles
-    forward(net, response)
-    for index, space in enumerate(regions.SPACES):
-        expected = regions.regions(response, average, rectangles, 0.7, weight, space)
-        np.testing.assert_allclose(net.blobs[f"out{index}"].data, expected, rtol=1e-6)
-    with pytest.raises(ValueError, match="cells or image, not 'pixels'"):
-        regions.regions(response, average, rectangles, 0.7, weight, "pixels")
-
-
 def test_region_gradient_is_zero_or_the_soft_one(tmp_path):
     rng = np.random.default_rng(5)
     response = rng.uniform(0.2, 0.9, (2, 3, 4, 4)).astype(np.float32)

