@@ -2,8 +2,11 @@
 
 import fcntl
 import os
+import pathlib
 import shutil
+import sys
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "engine/tests"))  # their helpers
 os.environ.setdefault("GLOG_minloglevel", "2")
 
 import pytest  # noqa: E402

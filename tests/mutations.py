@@ -1,18 +1,16 @@
 """Damage at random, seeded: strategies of hypothesis for bytes, prototxts and JSON, and what readers may do with it."""
 
 import json
-import re
 
 import hypothesis
 import pytest
+import tokens
 from hypothesis import strategies as st
 
 from data_prep.errors import DataError
 
 WORDS = [b"", b"0", b"-1", b"2", b"1e999", b"nan", b'"', b"\0", b"\x1b[31m", b"\xff", b"\xe2\x80\xa8", b"9" * 30]
 WORDS += [b"x" * 9000, b"\xff" * 4, b"\x7f\xff\xff\xff", bytes(8), b"\xff" * 8]
-TOKENS = ["", "0", "-1", "3", "2147483647", "4294967295", "1e999", "nan", '"', "{", "}", "[", "x" * 5000, "\0", "TEST"]
-TOKENS += ['"HDF5Output"', '"Python"', '"Silence"', "force_backward: true", "#"]
 KINDS = "change insert delete repeat cut zero word exchange".split()
 LONGEST = 1100  # characters of a message
 LIMIT = 2 << 20  # kB, of a reader's memory
@@ -48,25 +46,9 @@ def damaged(data):
 
 
 def prototxts(text):
-    """Strategy: bytes of a prototxt one or two of whose tokens are others, of the same kind or strange ones; or damage
-    of its bytes."""
-    parts = re.findall(r"#.*|\"[^\"]*\"|[\w.+-]+|\s+|.", text)
-    places = [place for place, part in enumerate(parts) if not part.isspace() and part[0] != "#"]
-
-    def alike(place):
-        same = [parts[other] for other in places if kind_of(parts[other]) == kind_of(parts[place])]
-        return st.tuples(st.just(place), st.sampled_from(same) | st.sampled_from(TOKENS))
-
-    def apply(changes):
-        return "".join({**dict(enumerate(parts)), **dict(changes)}.values()).encode()
-
-    changed = st.lists(st.sampled_from(places).flatmap(alike), min_size=1, max_size=2).map(apply)
+    """Strategy: bytes of a prototxt some of whose tokens are others; or damage of its bytes."""
+    changed = tokens.exchanged(text).map(str.encode)
     return changed | changed | damaged(text.encode())
-
-
-def kind_of(token):
-    """The kind of a token of a prototxt: text, number, word or sign."""
-    return next(kind for kind in ('"', r"[\d-]", r"\w", "") if re.match(kind, token))
 
 
 JSON = st.recursive(

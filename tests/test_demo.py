@@ -4,7 +4,6 @@ import os
 import sys
 
 import pytest
-from command_line import face_cascade
 
 from tools import demo
 from tools import run as runs
@@ -30,12 +29,10 @@ def pythons(tmp_path, monkeypatch):
     return file
 
 
-def test_bvlc_caffe_itself_answers_in_the_comparison(small_run, small_faces, pythons, capfd):
+def test_bvlc_caffe_itself_answers_in_the_comparison(small_run, small_faces, pythons, cascade):
     """Once the record's engine answered in its place, so that the engine was compared with itself."""
     pictures = [str(path) for path in sorted((small_faces / "img_align_celeba").glob("*.jpg"))[:2]]
-    done = face_cascade("predict", "--run", small_run, "--aligned", "--no-pictures", *pictures)
-    assert done.returncode == 0, done.stderr
-    pythons.unlink()
+    assert cascade("predict", "--run", small_run, "--aligned", "--no-pictures", *pictures)[0] == 0
     line = demo.compare(runs.Run.read(small_run), stages.Call(engines.Engine("torch")), pictures)
     *_, last = pythons.read_text().splitlines()
     assert "engine/caffe" not in last and not last.startswith(f"{sys.prefix} "), last

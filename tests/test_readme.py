@@ -1,17 +1,13 @@
 """README's tasks as commands: each is run as it stands there, on synthetic faces, and prints what README shows."""
 
-import pathlib
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 
 import pytest
 from command_line import ATTRIBUTES
 from test_docs import FENCE, REPOSITORY
 
-COMMAND = pathlib.Path(sys.executable).with_name("face-cascade")
 ANY_NUMBER = re.compile(r"\d[\d.,]*")
 
 
@@ -44,14 +40,15 @@ def folder(small_faces, small_run, tmp_path_factory):
 
 
 @pytest.mark.parametrize("number", (1, 3, 4, 5))  # training, task 2, is the fixture small_run
-def test_task_of_the_readme_prints_what_it_shows(number, folder, small_faces):
+def test_task_of_the_readme_prints_what_it_shows(number, folder, small_faces, monkeypatch, cascade):
+    monkeypatch.chdir(folder)
     lines, shown = tasks()[number]
     printed = ""
     for line in lines:
         words = shlex.split(line.replace("/path/to/CelebA", shlex.quote(str(small_faces))))
         words = [",".join(ATTRIBUTES) if word == "Eyeglasses,Wearing_Hat,Male" else word for word in words]
-        done = subprocess.run([COMMAND, *words[1:]], cwd=folder, capture_output=True, text=True)
-        assert words[0] == "face-cascade" and done.returncode == 0, f"{line}: {done.stderr}"
-        printed += done.stdout
+        status, out, error = cascade(*words[1:])
+        assert words[0] == "face-cascade" and status == 0, f"{line}: {error}"
+        printed += out
     missing = [line for line in shown if not re.search(pattern(line), printed)]
     assert not missing, f"README shows {missing}, but the commands print\n{printed}"

@@ -36,7 +36,7 @@ class Notes(caffe.Layer):
 """
 NET = """
 layer {{ name: "data" type: "Data" top: "x" top: "t" transform_param {{ scale: 0.01 }}
-        data_param {{ source: "../db" backend: LMDB batch_size: {batch} }} }}
+        data_param {{ source: "{folder}/db" backend: LMDB batch_size: {batch} }} }}
 layer {{ name: "notes" type: "Python" bottom: "t" top: "notes" param {{ lr_mult: 0 }}
         python_param {{ module: "notes" layer: "Notes" }} }}
 layer {{ name: "conv" type: "Convolution" bottom: "x" top: "c" convolution_param {{
@@ -50,8 +50,8 @@ SOLVER = """
 net: "net.prototxt" base_lr: 0.05 lr_policy: "fixed" momentum: 0.9 weight_decay: 0.001 max_iter: 8 display: 1
 snapshot: 3 snapshot_prefix: "p" random_seed: 1 test_iter: 1 test_interval: 4 clip_gradients: 5
 """
+TRAIN = ["train", "-solver", "solver.prototxt"]
 COMMANDS = {
-    "one process": ["-m", "caffe.cli"],
     # What `-gpu 0,1` does, with ranks on the CPU.
     "launch": ["-c", "import sys; sys.path.insert(0, ''); from caffe import parallel; sys.exit(parallel.launch(2))"],
     "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "caffe.cli"],
@@ -77,17 +77,26 @@ def listening(process):
     return found
 
 
-def train(folder, command, batch, *arguments):
-    """Train in a folder; (final parameters, log, notes of each rank, addresses listened on)."""
+def prepare(folder, batch, notes=LAYER):
     folder.mkdir(exist_ok=True)
-    (folder / "net.prototxt").write_text(NET.format(batch=batch))
+    (folder / "net.prototxt").write_text(NET.format(batch=batch, folder=folder.parent))
     (folder / "solver.prototxt").write_text(SOLVER)
-    (folder / "notes.py").write_text(LAYER)
+    (folder / "notes.py").write_text(notes)
+
+
+def parameters(folder):
+    """The final parameters of a training: name -> array."""
+    stored = model_file.read(folder / "p_iter_8.caffemodel")
+    return {f"{name}{i}": a for name, found in stored for i, a in enumerate(found) if name != "notes"}
+
+
+def train(folder, command, *arguments):
+    """Train in a folder by two ranks; (final parameters, log, notes of each rank, addresses listened on)."""
     for path in folder.glob("notes[01]"):
         path.unlink()
     environment = dict(os.environ, GLOG_minloglevel="0", OMP_NUM_THREADS="1", PYTHONPATH=str(folder))
-    words = [sys.executable, *COMMANDS[command], "train", "-solver", "solver.prototxt", *arguments]
     with open(folder / "log", "w") as log:
+        words = [sys.executable, *COMMANDS[command], *TRAIN, *arguments]
         process = subprocess.Popen(words, stderr=log, cwd=folder, env=environment)
         addresses = set()
         while process.poll() is None:
@@ -95,21 +104,24 @@ def train(folder, command, batch, *arguments):
             time.sleep(0.02)
     log = (folder / "log").read_text()
     assert process.returncode == 0, log[-3000:]
-    stored = model_file.read(folder / "p_iter_8.caffemodel")
-    arrays = {f"{name}{i}": a for name, found in stored for i, a in enumerate(found) if name != "notes"}
     notes = [[json.loads(line) for line in path.read_text().splitlines()] for path in sorted(folder.glob("notes[01]"))]
-    return arrays, log, notes, addresses
+    return parameters(folder), log, notes, addresses
 
 
 @pytest.mark.parametrize(
     "command, shard", [("launch", "records"), pytest.param("torchrun", "batches", marks=pytest.mark.slow)]
 )
-def test_two_ranks_are_one_process_with_twice_the_batch(command, shard, tmp_path):
+def test_two_ranks_are_one_process_with_twice_the_batch(command, shard, program, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (8, 8, 3)).astype(np.uint8) for _ in range(24)]
     write(tmp_path / "db", [raw(image, number % 4) for number, image in enumerate(images)])
-    one, log, _, _ = train(tmp_path / "one", "one process", 8)
-    two, both, notes, addresses = train(tmp_path / "two", command, 4, "-shard", shard)
+    prepare(tmp_path / "one", 8)
+    prepare(tmp_path / "two", 4)
+    monkeypatch.chdir(tmp_path / "one")
+    status, _, log = program(*TRAIN, log=0)
+    assert status == 0, log
+    one = parameters(tmp_path / "one")
+    two, both, notes, addresses = train(tmp_path / "two", command, "-shard", shard)
     for name in one:
         np.testing.assert_allclose(two[name], one[name], rtol=0, atol=1e-5 * abs(one[name]).max())
     # Rank 0 alone writes: every iteration is logged once, and snapshots and tests are there.
@@ -124,7 +136,7 @@ def test_two_ranks_are_one_process_with_twice_the_batch(command, shard, tmp_path
     # weights. The snapshot of iteration 3 is at an end of the data (3 x 8 of 24 records): there the data begin again.
     (tmp_path / "two/p_iter_8.caffemodel").unlink()
     arguments = "-shard", shard, "-snapshot", "p_iter_3.solverstate"
-    again, _, notes, _ = train(tmp_path / "two", command, 4, *arguments)
+    again, _, notes, _ = train(tmp_path / "two", command, *arguments)
     for name in two:
         np.testing.assert_allclose(again[name], two[name], rtol=0, atol=1e-6 * abs(two[name]).max(), err_msg=name)
     # The ninth pass is that of the loss which both Caffes show at the end, when `display` divides max_iter.
@@ -136,11 +148,8 @@ def test_when_a_rank_fails_the_others_are_ended(tmp_path):
     fails = LAYER.replace(
         "        mean = bottom", "        if caffe.solver_rank(): raise ValueError('rank 1')\n        mean = bottom"
     )
-    (tmp_path / "two").mkdir()
-    (tmp_path / "two/notes.py").write_text(fails)
-    (tmp_path / "two/net.prototxt").write_text(NET.format(batch=4))
-    (tmp_path / "two/solver.prototxt").write_text(SOLVER)
-    words = [sys.executable, *COMMANDS["launch"], "train", "-solver", "solver.prototxt"]
+    prepare(tmp_path / "two", 4, fails)
+    words = [sys.executable, *COMMANDS["launch"], *TRAIN]
     environment = dict(os.environ, GLOG_minloglevel="2", OMP_NUM_THREADS="1")
     done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path / "two", env=environment, timeout=100)
     assert done.returncode == 1, done.stderr

@@ -10,10 +10,9 @@ from google.protobuf import text_format
 
 from data_prep import geometry
 from data_prep.store import manifest
-from models import generate, options, prototxt, table1
+from models import generate, prototxt, table1
 from models.networks import attributes_of, network
 from models.options import FIELDS_OF, NETWORKS, NetworkOptions
-from tools import cli
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 # Another value than the default for every option.
@@ -74,25 +73,16 @@ def test_a_width_scales_all_channels_but_those_of_the_image_and_of_scores(width)
     "arguments, words",
     [
         ({"width": 0}, "width: must be above 0 and at most 1, which is the paper's table 1, not 0"),
-        ({"width": 3}, "width: must be above 0 and at most 1"),
         ({"width": 1 / 3}, "with 0.333333 layer conv2 would have 85.33 channels; widths are 1, 1/2"),
         ({"width": 1 / 64}, "layer conv1 would have 1.5 channels"),
-        ({"seed": -1}, "seed: must be a whole number"),
         ({"batch": 3}, "batch: must be an even number of at least 2, not 3"),
-        ({"batch": 0}, "batch: .* even"),
         ({"batch": 384}, "batch: must be at most 382 for 20 attributes, not 384"),
-        ({"test_batch": 0}, "test_batch: must be a whole number of at least 1, not 0"),
         ({"test_batch": 1655}, "at most 1654"),
         ({"attributes": []}, "at least one name"),
         ({"attributes": "Male"}, "must be a list"),
         ({"attributes": ["Male", "Male"]}, "Male is given twice"),
         ({"attributes": [f"a{number}" for number in range(1619)]}, "at most 1618"),
-        ({"l1": "linaer"}, "did you mean linear"),
-        ({"roi_gradient": "hard"}, "none or soft"),
-        ({"form": "heap"}, "compact or stream"),
-        ({"alpha": float("nan")}, "alpha: must be a number from 0 to 1e\\+06, not nan"),
         ({"threshold": 1.1}, "threshold: must be a number from 0 to 1, not 1.1"),
-        ({"early_stopping_range": -0.1}, "early_stopping_range"),
         ({"lmdb": ""}, "lmdb: must be the path of a folder"),
         ({"lmdb": "a\udcff"}, "not valid UTF-8"),
     ],
@@ -173,44 +163,19 @@ def test_numbers_are_written_exactly(value):
     assert prototxt.number(1.0) == "1"
 
 
-def in_folder_with_solvers(monkeypatch, folder):
-    """Make a folder, with solvers as in the repository, the current one."""
-    monkeypatch.chdir(folder)
-    (folder / "solver").mkdir(exist_ok=True)
-    (folder / "solver/region.prototxt").touch()
-
-
-@pytest.mark.parametrize(
-    "words, message",
-    [
-        (["--batch", "3"], "argument --batch: must be an even number"),
-        (["--attributes", "a/b"], "argument --attributes: 'a/b' cannot be a name"),
-        (["--width", "1/3"], "width: with 0.333333 layer conv2"),
-        (["--solver", "casade.max_iter=3"], "casade.max_iter: unknown stage 'casade'; did you mean cascade"),
-        (["--lmdb", "DATA", "--attributes", "Male"], "DATA holds ['Wears_mask'], not ('Male',)"),
-    ],
-)
-def test_mistakes_are_reported_in_one_line_and_nothing_is_written(tmp_path, monkeypatch, fails, words, message):
-    manifest.write(tmp_path, manifest.Manifest(attributes=["Wears_mask"], form="compact"))
-    in_folder_with_solvers(monkeypatch, tmp_path)
-    words = [str(tmp_path) if word == "DATA" else word for word in words]
-    fails("models", *words, says=message.replace("DATA", str(tmp_path)))
-    assert not (tmp_path / "models").exists()
-
-
-def test_networks_are_written_for_the_attributes_of_the_data(tmp_path, monkeypatch, capsys):
+def test_networks_are_written_for_the_attributes_of_the_data(tmp_path, monkeypatch, cascade, fails):
     manifest.write(tmp_path, manifest.Manifest(attributes=["Wears_mask", "Male"], form="compact"))
-    words = ["--lmdb", str(tmp_path), "--batch", "8", "--width", "1/4", "--solver", "region.max_iter=7", "--seed", "3"]
-    in_folder_with_solvers(monkeypatch, tmp_path)
-    assert cli.main(["models", *words]) == 0
-    assert "next: caffe train -solver solver/region.prototxt" in capsys.readouterr().out
+    words = ["models", "--lmdb", tmp_path, "--batch", 8, "--width", "1/4", "--solver", "region.max_iter=7", "--seed", 3]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "solver").mkdir()
+    (tmp_path / "solver/region.prototxt").touch()
+    fails(*words, "--attributes", "Male", says=f"{tmp_path} holds ['Wears_mask', 'Male'], not ('Male',)")
+    assert not (tmp_path / "models").exists()
+    status, printed, _ = cascade(*words)
+    assert status == 0 and "next: caffe train -solver solver/region.prototxt" in printed
     options = NetworkOptions(["Wears_mask", "Male"], lmdb=tmp_path, batch=8, width=0.25, seed=3)
     for net in NETWORKS:
         assert (tmp_path / f"models/{net}/train_val.prototxt").read_text() == network(net, options)
     solver = text_format.Parse((tmp_path / "solver/region.prototxt").read_text(), caffe_pb2.SolverParameter())
     assert (solver.max_iter, solver.random_seed, f"{solver.clip_gradients:g}") == (7, 3, "0.71")
     assert attributes_of((tmp_path / "models/region/deploy.prototxt").read_text()) == ["Wears_mask", "Male"]
-
-
-def test_most_attributes_fit_into_caffes_largest_blob():
-    assert options.MOST_ATTRIBUTES * 384 * 384 * 9 < 2**31 <= (options.MOST_ATTRIBUTES + 1) * 384 * 384 * 9

@@ -22,7 +22,7 @@ from models.options import NetworkOptions
 from python_layers.balanced_data import from_digits
 from tools import cli
 from tools import run as runs
-from tools.train import caffe_log, snapshots, stages
+from tools.train import caffe_log, snapshots
 
 LAST, EARLIER = 30, 20  # iterations of the snapshots of an undisturbed training
 SOLVER = f"max_iter={LAST},snapshot=1000,display=1,test_interval=1000,average_loss=1,base_lr=0.002"

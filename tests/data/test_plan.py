@@ -91,14 +91,3 @@ def test_a_patch_is_the_expected_crop():
     box = [20, 40, 100, 200]
     np.testing.assert_allclose(geometry.from_patch(geometry.to_patch(box, (218, 178)), (218, 178)), box)
     assert geometry.to_patch([0, 0, 178, 218], (218, 178)).tolist() == [0, 0, 224, 224]
-
-
-def test_boxes_go_through_a_frame_and_back():
-    eyes = np.array([(103.0, 112.0), (146.0, 112.0)])
-    box = np.array([60.0, 70.0, 150.0, 180.0])
-    patch_box = geometry.to_patch(box, (250, 250), eyes)
-    np.testing.assert_allclose(geometry.from_patch(patch_box, (250, 250), eyes), box)
-    # The middle of the eyes moves from (124.5, 112) to (88.5, 111) of 178 x 218 pixels; 43 pixels become 39.
-    x = ((60 - 124.5) * 39 / 43 + 88.5) * 256 / 178 - 16
-    y = ((180 - 112) * 39 / 43 + 111) * 256 / 218 - 16
-    np.testing.assert_allclose(patch_box[[0, 3]], [x, y])

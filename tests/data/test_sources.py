@@ -3,7 +3,6 @@
 import subprocess
 import zipfile
 
-import cv2
 import h5py
 import numpy as np
 import pytest
@@ -151,22 +150,6 @@ def test_lfwa_is_framed_like_celeba(lfwa_source, tmp_path):
         for name, box in own.items():
             box = geometry.to_patch(box, (250, 250), source.frame)
             np.testing.assert_allclose(box, geometry.to_patch(boxes[name], (218, 178)), atol=2)
-
-
-def test_eyes_are_moved_to_celebas_positions():
-    image = np.zeros((250, 250, 3), np.uint8)
-    for x, y in geometry.LFW_EYES.astype(int):
-        cv2.circle(image, (int(x), int(y)), 2, (255, 255, 255), -1)
-    face = geometry.framed(image, geometry.LFW_EYES)
-    assert face.shape == (256, 256, 3)
-    for (x, y), half in zip(geometry.ALIGNED_EYES * (256 / 178, 256 / 218), (slice(0, 128), slice(128, 256))):
-        rows, columns = np.nonzero(face[:, half, 0] > 128)
-        assert abs(rows.mean() - y) < 1 and abs(columns.mean() + half.start - x) < 1
-
-
-def test_eye_positions_can_be_given(small_faces):
-    given = Settings(eyes=(60, 110, 100, 115))
-    assert open_source(small_faces, given).frame == ((60, 110), (100, 115))
 
 
 def test_the_layout_of_a_folder_is_recognised_or_what_was_looked_for_is_listed(small_faces, lfwa_faces, tmp_path):

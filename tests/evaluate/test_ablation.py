@@ -48,21 +48,6 @@ def test_every_variant_sees_the_same_number_of_images(small_lmdb, tmp_path, name
     check(run.settings)  # what is declared for a variant is what a run can have
 
 
-def test_variants_differ_from_the_cascade_in_what_they_say(small_lmdb, tmp_path):
-    whole = planned(tmp_path, small_lmdb)
-    assert whole.run_of("linear L1", 2).network().l1 == "linear"
-    assert whole.run_of("average region alone", 2).network().average_weight == 1
-    assert whole.run_of("whole map", 2).settings.average.rectangles == "whole"
-    assert whole.run_of("no decay in task one", 2).solver_fields("region")["weight_decay"] == 0
-    assert whole.run_of("no decay in task one", 2).solver_fields("cascade")["weight_decay"] > 0
-    run = whole.run_of("cascade", 2, factor=2.0)
-    assert run.folder == tmp_path / "seed-2/cascade" and run.settings.seed == 2
-    assert [run.solver_fields(stage)["max_iter"] for stage in ("region", "cascade")] == [10, 6]
-    rate = whole.run_of("cascade", 2).solver_fields("region")["base_lr"]
-    assert run.solver_fields("region")["base_lr"] == 2 * rate
-    assert whole.pattern.settings.average.rectangles == "measured"
-
-
 def test_stages_are_shared_where_their_inputs_agree(small_lmdb, tmp_path):
     whole = planned(tmp_path, small_lmdb)
     first = whole.run_of("cascade", 1)

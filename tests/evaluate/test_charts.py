@@ -24,14 +24,6 @@ def test_ticks_are_few_round_numbers_within_the_axis(low, high):
     assert np.allclose(np.diff(found), found[1] - found[0])
 
 
-def test_an_axis_places_values_between_its_ends():
-    axis = charts.Axis("", 0, 10, 200, 100)
-    assert [axis.place(value) for value in (0, 5, 10, -1, 99)] == [200, 150, 100, 200, 100]
-    assert charts.Axis("", 3, 3).place(3) == 0
-    assert charts.lowest([Estimate(0.7, 0.66, 0.8), Estimate()], [0.5, None]) == 0.5
-    assert charts.lowest([Estimate(0.99, 0.98, 1)]) == 0.9
-
-
 def test_lines_leave_out_values_that_are_no_numbers():
     series = {"a & b": [(0, 1.0), (10, float("nan")), (15, [1.0, 2.0]), (20, 3.0)], "none": []}
     lines = [line.get("points").split() for line in parsed(charts.lines(series, 0, title="losses <")).iter("polyline")]

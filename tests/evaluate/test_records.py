@@ -112,19 +112,6 @@ def test_impossible_values_are_refused_by_name(folder, place, value, words):
         path.write_bytes(kept)
 
 
-def test_edited_accuracies_are_refused_by_checksum(folder):
-    """Once reported without a word."""
-    path = folder / "evaluation.json"
-    kept, checksum = path.read_bytes(), sha256(path)
-    assert results.read(folder, checksum) == results.read(folder)
-    record = json.loads(kept)
-    record["networks"]["cascade"]["rows"][-1]["accuracy"] = {"value": 0.99, "low": 0.98, "high": 1}
-    path.write_text(json.dumps(record))
-    assert results.read(folder)  # possible values
-    refused(lambda: results.read(folder, checksum), path, "changed since it was written")
-    path.write_bytes(kept)
-
-
 def test_changed_arrays_are_refused_by_checksum(folder):
     result, path = results.read(folder), folder / "cascade.npz"
     kept, read = path.read_bytes(), lambda: results.read_arrays(folder, "cascade", result)

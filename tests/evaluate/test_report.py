@@ -17,9 +17,8 @@ from tools import record
 from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import localisation, metrics, results, scoring
-from tools.report import card, compare, curves, groups, headline, page, report, training
+from tools.report import compare, curves, groups, headline, page, report
 from tools.report.opened import Opened
-from tools.train import caffe_log, estimate
 
 HOSTILE = """"><img src=x onerror=alert(1)><b>'&amp;<!--"""
 NETWORKS = ["region", "cascade", "whole_face"]
@@ -217,14 +216,6 @@ def test_the_verdict_follows_from_the_interval(run, low, high, verdict):
     assert "The budgets are equal." in str(headline.headline(Opened(run)))
 
 
-def test_the_model_card_counts_the_operations_of_each_network():
-    for network in NETWORKS:
-        counts = card.operations(network, 20, 1)
-        parts = estimate.parts(1)
-        assert sum(counts.values()) == parts["shared"] + 20 * sum(parts[p] for p in estimate.PARTS[network][1:])
-        assert ("task one" in counts) == (network != "whole_face") and ("task two" in counts) == (network != "region")
-
-
 # Legibility -------------------------------------------------------------------------------------------------
 
 
@@ -333,14 +324,6 @@ def test_training_shows_steps_stages_in_order_and_early_stopping_where_it_happen
         and text.count("<figcaption>Validation accuracy at p &gt; 0.5, mean") == 4
     )
     assert "<td>8</td>" in text  # images per attribute of the first stage
-
-
-def test_logs_without_curves_and_with_lists_are_read():
-    """An output that is printed twice in one iteration is a list, which is not a point of a chart."""
-    lines = [f"Iteration {n} (2 iter/s, 1s/1 iters), loss = 0.{n + 1}" for n in range(4)]
-    lines += [f"    Test net output #{n}: loss = 0.5 (* 1 = 0.5 loss)" for n in (0, 1)]
-    assert "<svg" in training.stage("region", caffe_log.read(lines), ["Male"])
-    assert training.stage("region", caffe_log.read(["nothing"]), ["Male"]) == ""
 
 
 # What has changed is refused --------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from data_prep.store import databases  # noqa: E402
 from models import generate, solvers  # noqa: E402
 from models.options import NETWORKS, NetworkOptions  # noqa: E402
 
-
 # Caffe's reader of prototxts finds databases, nets and snapshots at such a path, too.
 ODD = """a "b" 'c' \\d é"""
 

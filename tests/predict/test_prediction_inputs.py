@@ -194,16 +194,6 @@ def test_a_linked_folder_is_searched_once(tmp_path):
     assert inputs.find([tmp_path / "photos"]) == ([tmp_path / "photos/first/a.png"], 0)
 
 
-def test_a_file_without_read_permission_is_a_problem(tmp_path, monkeypatch):
-    (tmp_path / "secret.jpg").write_bytes(b"x")
-
-    def refused(*_):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("builtins.open", refused)
-    assert problems(tmp_path) == {"secret.jpg": "Permission denied"}
-
-
 def test_names_that_are_not_utf8_are_read_and_shown(tmp_path):
     with open(os.fsencode(tmp_path) + b"/caf\xe9.png", "wb") as file:
         file.write(cv2.imencode(".png", noise())[1].tobytes())
