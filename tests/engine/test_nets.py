@@ -3,11 +3,11 @@
 import caffe
 import numpy as np
 import pytest
+from noise import write_noise
 from parity import build, compare, relative, replay
 from recorder import Recorder
 
 from data_prep.attributes import PAPER_ATTRIBUTES
-from data_prep.store import databases
 from models.networks import network
 from models.options import NETWORKS, NetworkOptions
 
@@ -15,24 +15,9 @@ ATTRIBUTES = ["Eyeglasses", "Male", "Smiling"]
 B = 2
 
 
-def write_databases(folder, attributes):
-    """Databases of noise: positives brighter than negatives; as PNG, which every decoder reads identically."""
-    rng = np.random.default_rng(0)
-
-    def image(label):
-        return (rng.uniform(0, 160, (224, 224, 3)) + 80 * label).astype(np.uint8)
-
-    labels = [record // attributes % 2 for record in range(4 * B * attributes)]
-    train = [databases.image_datum(image(label), "png", label) for label in labels]
-    databases.write_lmdb(folder / "train", train, len(train), "train")
-    rows = rng.integers(0, 2, (6, attributes))
-    images = [databases.image_datum(image(row.mean()), "png") for row in rows]
-    databases.write_lmdb(folder / "val_images", images, len(rows), "images")
-    databases.write_lmdb(folder / "val_labels", map(databases.label_datum, rows), len(rows), "labels")
-
-
 def options_for(attributes, folder):
-    write_databases(folder, len(attributes))
+    rows = np.random.default_rng(0).integers(0, 2, (6, len(attributes)))
+    write_noise(folder, len(attributes), 4 * B, rows)
     return NetworkOptions(attributes, batch=B, lmdb=str(folder), test_batch=2, width=1 / 16, form="stream")
 
 

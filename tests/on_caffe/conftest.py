@@ -1,16 +1,18 @@
 """Databases and trained networks for the tests on a real Caffe; its start-up log is suppressed."""
 
 import os
+import pathlib
+import sys
 
 os.environ["GLOG_minloglevel"] = "2"  # before any test imports Caffe
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))  # helpers that other tests have, too
 
 import json  # noqa: E402
 
-import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from noise import write_noise  # noqa: E402
 from shared import ATTRIBUTES, BATCHES, B, caffe_train, face_cascade  # noqa: E402
 
-from data_prep.store import databases  # noqa: E402
 from models import generate, solvers  # noqa: E402
 from models.options import NETWORKS, NetworkOptions  # noqa: E402
 
@@ -23,19 +25,7 @@ def lmdb_folder(tmp_path_factory):
     """Databases of noise: positives brighter than negatives."""
     folder = tmp_path_factory.mktemp("lmdb") / ODD
     folder.mkdir()
-    rng = np.random.default_rng(0)
-
-    def image(label):
-        return (rng.uniform(0, 160, (224, 224, 3)) + 80 * label).astype(np.uint8)
-
-    labels = [record // len(ATTRIBUTES) % 2 for record in range(BATCHES * B * len(ATTRIBUTES))]
-    train = [databases.image_datum(image(label), "png", label) for label in labels]
-    databases.write_lmdb(folder / "train", train, len(train), "train")
-    for split in ("val", "test"):
-        rows = np.array([[0, 1], [1, 0], [1, 1], [0, 0], [1, 1]])
-        images = [databases.image_datum(image(row.mean()), "png") for row in rows]
-        databases.write_lmdb(folder / f"{split}_images", images, len(rows), split)
-        databases.write_lmdb(folder / f"{split}_labels", map(databases.label_datum, rows), len(rows), split)
+    write_noise(folder, len(ATTRIBUTES), BATCHES * B, [[0, 1], [1, 0], [1, 1], [0, 0], [1, 1]])
     boxes = [{}, {"Eyeglasses": [10, 20, 110, 120]}, {"Eyeglasses": [0, 0, 224, 224]}, {}, {}]
     (folder / "test_boxes.json").write_text(json.dumps(boxes))
     counts = {"images": 10, "positive": dict.fromkeys(ATTRIBUTES, 4)}

@@ -1,22 +1,18 @@
 """Evaluation under a Caffe: numbers, regions and calibration follow from the outputs of its nets."""
 
 import dataclasses
-import pathlib
-import sys
 
 import cv2
+import evaluation_files
 import numpy as np
 import pytest
+from evaluation_files import ATTRIBUTES, SETTINGS
 
-sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
-import evaluation_files  # noqa: E402
-from evaluation_files import ATTRIBUTES, SETTINGS  # noqa: E402
-
-from data_prep.files import sha256  # noqa: E402
-from tools import model_files, networks  # noqa: E402
-from tools import run as runs  # noqa: E402
-from tools.errors import ToolError  # noqa: E402
-from tools.evaluate import calibration, evaluate, results, scoring  # noqa: E402
+from data_prep.files import sha256
+from tools import model_files, networks
+from tools import run as runs
+from tools.errors import ToolError
+from tools.evaluate import calibration, evaluate, results, scoring
 
 STAGES = ("region", "average", "cascade")
 

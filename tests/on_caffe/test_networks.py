@@ -54,15 +54,6 @@ def saved(tmp_path_factory):
     return model, weights
 
 
-@pytest.mark.parametrize("share", (0.0, 0.3, 0.999))
-def test_truncated_weights_are_reported_in_one_line(saved, tmp_path, share):
-    data = saved[1].read_bytes()
-    path = tmp_path / "cut.caffemodel"
-    path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(ToolError, match=r"cut\.caffemodel: (no weights in it|not a \.caffemodel, or cut short)"):
-        networks.load(saved[0], path)
-
-
 def changed(weights, path, change):
     """A copy of weights with a changed layer message."""
     message = model_files.read_weights(weights)
