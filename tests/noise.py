@@ -6,8 +6,8 @@ from data_prep.store import databases
 
 
 def write_noise(folder, attributes, images, rows):
-    """Write `train`, with a number of images per attribute in turn absent and present, and `val` and `test` with rows of
-    labels; as PNG, which every decoder reads identically."""
+    """Write `train`, whose images are absent and present in turn, so many per attribute, and `val` and `test`, whose
+    labels are the rows; as PNG, which every decoder reads identically."""
     rng = np.random.default_rng(0)
 
     def image(label):

@@ -1,6 +1,6 @@
 """Typical mistakes: each ends in one line on standard error with the remedy and a non-zero status; nothing is lost."""
 
-import json
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -9,8 +9,10 @@ import sys
 import pytest
 from command_line import REPOSITORY
 
+from data_prep import start
 from data_prep.store import manifest
 from tools import cli
+from tools import run as runs
 
 TRAIN = {
     "misspelt stage": (["casade"], "unknown stage 'casade'; did you mean cascade?"),
@@ -100,20 +102,17 @@ def test_evaluation_of_a_run_whose_data_changed_is_refused(small_run, small_lmdb
     run, lmdb = tmp_path / "run", tmp_path / "lmdb"
     shutil.copytree(small_run, run)
     shutil.copytree(small_lmdb, lmdb)
-    record = json.loads((run / "run.json").read_text())
-    record["data"]["lmdb"] = str(lmdb)
-    (run / "run.json").write_text(json.dumps(record))
+    changed = runs.Run.read(run)
+    changed.data.lmdb = str(lmdb)
+    changed.write()
     path = lmdb / "train_images/data.mdb"
     data = path.read_bytes()
     path.write_bytes(data[:-8192])
-    for command in ("evaluate", "train"):
-        fails(
-            command, "--run", run, *(["whole_face"] if command == "train" else []), says=(str(path), "build the LMDBs")
-        )
+    for words in (["evaluate"], ["train", "whole_face"]):
+        fails(*words, "--run", run, says=(str(path), "build the LMDBs"))
     path.write_bytes(data)
-    made = json.loads((lmdb / manifest.NAME).read_text())
-    made["settings"]["seed"] = 99
-    (lmdb / manifest.NAME).write_text(json.dumps(made))
+    made = manifest.read(lmdb)
+    manifest.write(lmdb, dataclasses.replace(made, settings=dataclasses.replace(made.settings, seed=99)))
     fails("evaluate", "--run", run, says="the data changed since")
     fails("train", "--run", run, says=("was made from other data", "--restart"))
 
@@ -225,10 +224,9 @@ def test_every_command_has_a_help_text(capsys):
 
 def test_a_reader_that_closes_early_is_no_error():
     """Once `face-cascade --help | head -1` ended in BrokenPipeError now and then."""
-    done = subprocess.run(
-        ["bash", "-c", f"for i in 1 2 3; do {sys.executable} data_prep/start.py tools.cli --help | head -1; done"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.count("usage: face-cascade") == 3 and not done.stderr
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = start.command(sys.executable, "tools.cli", "--help")
+    done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert done.returncode == 1 and not done.stderr

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import pathlib
 import shutil
 import subprocess
 import sys
@@ -301,22 +300,17 @@ def holder(folder):
         process.stdin.close()
 
 
-def test_a_second_command_on_a_run_is_refused(tmp_path):
-    with holder(tmp_path / "run") as process:
-        with pytest.raises(ToolError, match=f"process {process.pid} works on it"), locking.locked(tmp_path / "run"):
+def test_a_second_command_on_a_run_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
+    run = tmp_path / "run"
+    with locking.locked(run), locking.locked(run) as nested:
+        assert nested is None
+    assert not run.exists()  # nothing was made in it
+    with holder(run) as process:
+        with pytest.raises(ToolError, match=f"process {process.pid} works on it"), locking.locked(run):
             pass
-    assert not (tmp_path / "run").exists()  # nothing was made in it
-    with locking.locked(tmp_path / "run") as descriptor:
-        assert descriptor is not None
-        with locking.locked(tmp_path / "run") as nested:
-            assert nested is None
-        (tmp_path / "run/kept").touch()
-    assert (tmp_path / "run/kept").exists()
-
-
-def test_a_killed_command_leaves_no_lock(tmp_path):
-    with holder(tmp_path / "run") as process:
         process.kill()
         process.wait()
-        with locking.locked(tmp_path / "run") as descriptor:
-            assert descriptor is not None and pathlib.Path(tmp_path / "run/.lock").read_text() == f"{os.getpid()}\n"
+        with locking.locked(run) as descriptor:
+            assert descriptor is not None and (run / ".lock").read_text() == f"{os.getpid()}\n"
+            (run / "kept").touch()
+    assert (run / "kept").exists()

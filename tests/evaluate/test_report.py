@@ -133,39 +133,29 @@ def test_markup_in_what_a_run_says_is_shown_as_text(run):
 
 
 @pytest.mark.parametrize(
-    "attributes, stages, boxes, synthetic",
+    "attributes, stages, boxes, synthetic, kind, licence",
     (
-        (["Smiling"], ("region", "average", "cascade"), True, True),
-        (["wears_glasses"], ("region",), False, False),
-        ([f"a{number}" for number in range(20)], ("whole_face",), False, True),
+        (["Smiling"], ("region", "average", "cascade"), True, True, None, "This file holds pictures of people"),
+        (["wears_glasses"], ("region",), False, False, "csv", "The data are your own: their licence"),
+        ([f"a{number}" for number in range(20)], ("whole_face",), False, False, "celeba", "CelebA is for non-commerc"),
     ),
 )
-def test_every_kind_of_run_has_its_report(tmp_path, attributes, stages, boxes, synthetic):
-    run = evaluation_files.make(tmp_path, stages, attributes=attributes, boxes=boxes, synthetic=synthetic)
+def test_every_kind_of_run_has_its_report_and_its_data_their_licence(
+    tmp_path, attributes, stages, boxes, synthetic, kind, licence
+):
+    """Once own CSV data got CelebA's licence text."""
+    data = {"attributes": attributes, "boxes": boxes, "synthetic": synthetic}
+    run = evaluation_files.make(tmp_path, stages, **data, source=kind and manifest.Source(kind, "x"))
     text = report.make(run)
     shown = Tags(text).shown
     assert ("True box" in shown) == boxes and ("<h2>Groups</h2>" in text) == (len(attributes) > 1)
     assert ("<tfoot>" in text) == (len(attributes) > 1) and ("The faces are synthetic" in shown) == synthetic
+    assert licence in shown and ("CelebA" in shown) == (kind == "celeba")
     if "whole_face" not in stages:
         (data,) = re.findall(r'<script type="application/json">(.*)</script>', text)
         assert all(json.loads(data)["entries"])
     if len(stages) == 1:
         assert "no other network was evaluated that it could be compared with" in shown
-
-
-@pytest.mark.parametrize(
-    "source, words",
-    (
-        (manifest.Source("celeba", "x"), "CelebA is for non-commercial research"),
-        (manifest.Source("csv", "x"), "The data are your own: their licence"),
-        (None, "This file holds pictures of people"),
-    ),
-)
-def test_the_licence_is_that_of_the_data(tmp_path, source, words):
-    """Once own CSV data got CelebA's licence text."""
-    run = evaluation_files.make(tmp_path, ("region",), source=source, synthetic=False)
-    shown = Tags(report.make(run)).shown
-    assert words in shown and ("CelebA" in shown) == (source is not None and source.kind == "celeba")
 
 
 def test_regions_on_the_page_equal_those_of_the_layer(evaluated, text):
@@ -336,32 +326,23 @@ def refusal(make):
     return str(error.value)
 
 
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
 @pytest.mark.parametrize(
-    "lost, words",
+    "lose, words",
     (
-        ("evaluation", "evaluation.json: changed since it was written"),
-        ("manifest", "the data changed since"),
-        ("images", "changed or damaged since it was built"),
-        ("arrays", "region.npz: damaged"),
-        ("weights", "cascade.caffemodel: changed since cascade was done"),
-        ("no weights", "cascade.caffemodel: missing"),
+        (lambda run: cut(run.folder / "evaluation/evaluation.json"), "evaluation.json: changed since it was written"),
+        (lambda run: evaluation_files.write_manifest(run.lmdb, synthetic=False), "the data changed since"),
+        (lambda run: cut(run.lmdb / "test_images/data.mdb"), "changed or damaged since it was built"),
+        (lambda run: cut(run.folder / "evaluation/region.npz"), "region.npz: damaged"),
+        (lambda run: cut(run.folder / "cascade/cascade.caffemodel"), "cascade.caffemodel: changed since cascade was"),
+        (lambda run: (run.folder / "cascade/cascade.caffemodel").unlink(), "cascade.caffemodel: missing"),
     ),
 )
-def test_files_that_changed_since_the_evaluation_are_refused(run, lost, words):
-    path = {
-        "evaluation": run.folder / "evaluation/evaluation.json",
-        "images": run.lmdb / "test_images/data.mdb",
-        "arrays": run.folder / "evaluation/region.npz",
-        "weights": run.folder / "cascade/cascade.caffemodel",
-    }.get(lost)
-    if lost == "manifest":
-        evaluation_files.write_manifest(run.lmdb, synthetic=False)
-    elif lost == "no weights":
-        (run.folder / "cascade/cascade.caffemodel").unlink()
-    elif lost == "evaluation":
-        path.write_text(re.sub('"value": 0.[0-9]+', '"value": 0.99999', path.read_text(), count=1))
-    else:
-        path.write_bytes(path.read_bytes()[:-20])
+def test_files_that_changed_since_the_evaluation_are_refused(run, lose, words):
+    lose(run)
     assert words in refusal(lambda: report.make(run))
 
 
