@@ -9,7 +9,6 @@ import signal
 import subprocess
 
 import caffe
-import h5py
 import numpy as np
 import pytest
 import torch
@@ -255,15 +254,3 @@ def test_weights_that_are_not_finite_are_neither_written_nor_resumed_from(progra
     solver.net.save("tiny_iter_2.caffemodel")  # as a real Caffe would have written them
     with pytest.raises(snapshot.NotFinite, match="tiny_iter_2.caffemodel: .* not finite in layer ip"):
         snapshot.verify("tiny_iter_2.solverstate")
-
-
-def test_the_name_of_the_weights_in_hdf5_ends_with_a_zero_byte(tmp_path):
-    """Caffe's reader takes the bytes of the data set as a C string: without the zero it reads on into other memory."""
-    path = tmp_path / "a.solverstate.h5"
-    snapshot.write_hdf5(path, snapshot.State(1, 0, "a.caffemodel.h5", []))
-    with h5py.File(path) as file:
-        name = file["learned_net"].id
-        raw = np.empty((), dtype=f"S{name.get_type().get_size()}")
-        name.read(h5py.h5s.ALL, h5py.h5s.ALL, raw, mtype=name.get_type())
-    assert raw.tobytes() == b"a.caffemodel.h5\0"
-    assert snapshot.read(path).learned_net == "a.caffemodel.h5"

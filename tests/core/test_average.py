@@ -39,15 +39,6 @@ def test_natural_batches_are_counted_by_their_labels(small_run, small_lmdb, tmp_
     np.testing.assert_allclose(found.average, expected, rtol=1e-5)
 
 
-def test_evidence_is_of_all_positive_faces(small_run):
-    run = runs.Run.read(small_run)
-    net = networks.load(run.train_val("region"), run.weights("region"), caffe.TRAIN)
-    found = average.measure(net, 3, threshold=0)  # every point fires
-    np.testing.assert_array_equal(found.firings, np.repeat(found.faces[:, np.newaxis], 17, axis=1))
-    assert found.maps.shape == (2, 17, 27, 27)
-    np.testing.assert_allclose(found.maps.sum(axis=(2, 3)), 1, rtol=1e-6)
-
-
 def test_positive_faces_of_several_batches_give_what_whole_batches_give(small_run):
     """Compared with the plain way: the whole net forward and backward on every batch, negative faces included."""
     run = runs.Run.read(small_run)

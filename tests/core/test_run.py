@@ -96,13 +96,6 @@ def test_a_damaged_record_is_reported_with_its_key(run, path, value, words):
     assert words in str(error.value) and "\n" not in str(error.value) and runs.NAME in str(error.value)
 
 
-def test_a_pipe_in_place_of_a_record_does_not_block(tmp_path):
-    (tmp_path / "run").mkdir()
-    os.mkfifo(tmp_path / "run" / runs.NAME)
-    with pytest.raises(ToolError, match="not a regular file"):
-        runs.Run.read(tmp_path / "run")
-
-
 def test_weights_and_networks_are_verified_when_they_are_used(run):
     (run.folder / "region/deploy.prototxt").write_text("name: 'region'")
     run.stages["region"].deploy = files.sha256(run.folder / "region/deploy.prototxt")

@@ -120,15 +120,6 @@ def test_comments_of_changed_values_are_left_out_and_others_stay():
     assert solvers.parse_changes("max_iter=010")["region"]["max_iter"] == "8"  # octal in prototxts
 
 
-@pytest.mark.parametrize("folder", ("a b", 'a "b"', "it's", "a\\b\\n", "é", "a\nb"))
-def test_folders_with_special_characters_are_written_unchanged(folder):
-    places = {**PLACES, "net": f"{folder}/net", "snapshot_prefix": f"{folder}/x", "weights": f"{folder}/w"}
-    message = parsed(solvers.text("cascade", places, None, 2))
-    assert (message.net, message.snapshot_prefix, message.weights[0]) == tuple(
-        f"{folder}/{x}" for x in ("net", "x", "w")
-    )
-
-
 def test_gradients_are_clipped_at_half_the_root_of_the_number_of_attributes():
     assert parsed(text("region", {}, 4)).clip_gradients == 1
     for stage in solvers.STAGES:

@@ -181,11 +181,3 @@ def test_folders_that_cannot_be_checked_are_refused_in_one_line(made, tmp_path, 
     damage, words = REFUSED[kind]
     damage(folder)
     fails("check", folder, says=words)
-
-
-def test_damaged_records_are_named(made, tmp_path, cascade):
-    for data, words in ((b"\1\2", "labels other than 0 and 1"), (b"\1", "1 labels, but should have 2")):
-        folder = shutil.copytree(made / "compact", tmp_path / words[:3])
-        change_datum(folder / "val_labels", 2, lambda datum, data=data: setattr(datum, "data", data))
-        status, _, error = cascade("check", folder)
-        assert status == 1 and f"val_labels: record 00000002 has {words}" in error and error.count("\n") == 1

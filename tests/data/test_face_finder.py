@@ -11,13 +11,6 @@ from data_prep.faces import detections, face_finder, mtcnn, yunet
 from data_prep.synthetic import synthetic_faces
 
 
-def test_similarity_transform_of_two_points_is_as_expected():
-    # Eyes twice as far apart, and a rotation by 90 degrees: (1, 0) -> (0, 2).
-    matrix = geometry.similarity(np.array([(0.0, 0), (1, 0)]), np.array([(5.0, 5), (5, 7)]))
-    np.testing.assert_allclose(matrix, [(0, -2, 5), (2, 0, 5)], atol=1e-12)
-    np.testing.assert_allclose(geometry.moved([(1, 1)], matrix), [(3, 7)], atol=1e-12)
-
-
 @pytest.mark.parametrize("scale", (0.4, 1.0, 3.0))
 def test_align_undoes_rotation_scale_and_shift(scale):
     rng = np.random.default_rng(0)
@@ -78,25 +71,6 @@ def test_a_rotated_face_is_found_aligned_and_its_rotation_returned(angle):
     (found,) = face_finder.FaceFinder()(photo)
     np.testing.assert_allclose(geometry.moved(geometry.ALIGNED_EYES, found.to_photo), eyes, atol=8)
     assert abs((found.rotation + angle + 180) % 360 - 180) < 12  # clockwise, the scene is turned counter-clockwise
-
-
-@pytest.mark.parametrize("angle", (0, 90, -90, 180, 45))
-def test_detections_in_a_rotated_picture_are_returned_in_coordinates_of_the_original(angle):
-    picture = np.zeros((100, 200, 3), np.uint8)
-    picture[40:80, 150:170] = 255
-
-    def bright(image):
-        y, x = np.nonzero(image[:, :, 0] > 191)
-        box = np.array([[x.min(), y.min(), x.max() + 1, y.max() + 1]], float)
-        middle = box.reshape(1, 2, 2).mean(axis=1, keepdims=True)
-        return detections.Detections(box, np.ones(1), np.repeat(middle, 5, axis=1))
-
-    finder = face_finder.FaceFinder()
-    finder.detector = bright
-    found = finder.look(picture, angle)
-    np.testing.assert_allclose(found.landmarks[0], [(160, 60)] * 5, atol=1)
-    if angle != 45:
-        np.testing.assert_allclose(found.boxes, [(150, 40, 170, 80)], atol=1)
 
 
 def test_a_face_that_fills_the_picture_is_found():

@@ -139,14 +139,6 @@ def test_every_label_changes_the_picture_and_has_a_box(name):
 
 
 @pytest.mark.parametrize(
-    "labels", [{"Bald": True, "Black_Hair": True}, {"Goatee": True, "No_Beard": True}, {"Spectacles": True}]
-)
-def test_impossible_labels_are_refused(labels):
-    with pytest.raises(ValueError):
-        draw_face(labels, np.random.default_rng(0))
-
-
-@pytest.mark.parametrize(
     ("options", "says"),
     [
         (["--prevalence", "Spectacles=0.5"], "Spectacles"),

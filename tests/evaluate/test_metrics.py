@@ -31,14 +31,6 @@ def test_measures_of_decisions_have_the_expected_values():
     np.testing.assert_allclose(np.log(9) + metrics.prior_shift(np.array([0.1])), [0], atol=1e-12)
 
 
-def test_average_precision_has_the_expected_values():
-    # Positives come first (precision 1) and third (2 of 3); then two faces that share a score: one step; then none.
-    scores = np.array([[9, 5, 1], [8, 5, 2], [7, 1, 3]], dtype=float)
-    labels = np.array([[1, 1, 0], [0, 0, 0], [1, 0, 0]], dtype=bool)
-    found = metrics.measures(scores, labels, {}, np.ones((1, 3)))[None, metrics.PRECISION]
-    np.testing.assert_allclose(found, [[(1 + 2 / 3) / 2, 1 / 2, np.nan]])
-
-
 def test_measures_equal_those_of_scikit_learn():
     scores, labels = random_split()
     found = metrics.measures(scores, labels, {"zero": np.zeros(4)}, np.ones((1, 300)))

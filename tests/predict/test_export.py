@@ -13,10 +13,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from cascade_files import ATTRIBUTES, write_calibration, write_run, write_weights
+from cascade_files import ATTRIBUTES, write_run
 
 from data_prep import geometry
-from models import generate
 from models.networks import network
 from models.options import NetworkOptions
 from tools import cli, model_files, networks
@@ -237,18 +236,6 @@ def test_the_frame_of_the_training_data_comes_along(tmp_path):
     write_run(tmp_path / "run", frame=frame)
     assert export("--run", tmp_path / "run", "--zoo", tmp_path / "zoo") == 0
     assert Run.read(tmp_path / "zoo").data.frame == frame
-
-
-def test_networks_of_caffes_own_commands_are_handed_on_too(tmp_path):
-    options = NetworkOptions(ATTRIBUTES, width=1 / 16, lmdb=str(tmp_path / "lmdb"))
-    generate.write(tmp_path, options, places=generate.in_repository)
-    (tmp_path / "build").mkdir()
-    weights = tmp_path / "build/cascade_iter_6.caffemodel"
-    write_weights(tmp_path / "models/cascade/deploy.prototxt", weights)
-    write_calibration(weights)
-    assert export("--run", tmp_path, "--zoo", tmp_path / "zoo") == 0
-    assert str(tmp_path).encode() not in b"".join(path.read_bytes() for path in (tmp_path / "zoo").iterdir())
-    assert Predictor(tmp_path / "zoo").attributes == ATTRIBUTES
 
 
 @pytest.mark.parametrize("form", ("compact", "stream"))
