@@ -66,9 +66,6 @@ def test_commands_before_training_name_the_missing_step(command, tmp_path, fails
         (["evaluate", "--caffe", "foo"], None, "unknown Caffe 'foo'"),
         (["evaluate", "--run"], None, ("argument --run: expected one argument", "--help")),
         (["evaluate"], '{"version": 2}', "written by another version of face-cascade (2, not 3)"),
-        (["predict", "photo.jpg"], '{"version": 2}', "written by another version"),
-        (["average"], '{"version": 2}', "written by another version"),
-        (["export"], '{"version": 2}', "written by another version"),
         (["report"], "{", "damaged, not readable as JSON"),
     ],
 )

@@ -90,12 +90,9 @@ def test_natural_batches_come_from_the_same_data_and_settings(small_faces, small
     "words, message",
     (
         (["--variants", "cascde"], "not 'cascde'; did you mean cascade?"),
-        (["--variants", ""], "must be at least one, and none twice"),
         (["--variants", "cascade, whole face,cascade"], "none twice"),
         (["--seeds", "1,x"], "must be a whole number of at least 0, not 'x'"),
-        (["--seeds=-1"], "of at least 0, not -1"),
         (["--learning-rates", "0"], "must be a number above 0"),
-        (["--learning-rates", "1,inf"], "must be a number above 0"),
         (["--iterations", "7"], "of at least 8, not 7"),
     ),
 )

@@ -411,7 +411,7 @@ def test_runs_on_other_faces_are_compared_without_pairs(run, tmp_path):
         runs.Run.read(third.folder)
 
 
-# `face-cascade evaluate` and `face-cascade report` -----------------------------------------------------------------------------------------------
+# `face-cascade evaluate` and `face-cascade report` ----------------------------------------------------------
 
 HERE = ("--caffe", "torch", "--resamples", "20")  # so that this process is not replaced by BVLC Caffe's Python
 

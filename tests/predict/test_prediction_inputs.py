@@ -243,17 +243,13 @@ def test_files_arrays_grey_and_pil_images_are_accepted(tmp_path):
     (
         (None, "NoneType is no image; give a file name"),
         (np.zeros((20, 20, 4), np.uint8), "drop its fourth channel"),
-        (np.zeros((20, 20, 2), np.uint8), r"of uint8 and shape \(20, 20, 2\) is no image"),
-        (np.zeros((3, 20, 20), np.uint8), "is no image"),
         (np.zeros((20, 20, 3)), "an array of float64 and shape .* is no image; give"),
         (np.zeros((0, 20, 3), np.uint8), "20 x 0 pixels, too small"),
-        (np.zeros((0,), np.uint8), "is no image"),
         (np.zeros((2, 20, 20, 3), np.uint8), "is no image"),
         ([np.zeros((20, 20, 3), np.uint8)], "predict_batch"),
         ("nowhere.jpg", "nowhere.jpg: No such file"),
         ("a\0b.jpg", "not the name of a file"),
         (Image.new("I;16", (90, 90)), "mode I;16 has no values from 0 to 255"),
-        (Image.new("F", (90, 90)), "mode F has no values"),
         (Image.new("1", (20000, 5001)), "too large: 100 million pixels"),
     ),
 )
