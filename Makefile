@@ -142,7 +142,7 @@ doctor: .venv/ready ## print what is installed, what is missing, and how to inst
 
 # Tests run side by side, one on each core.
 test test-all: export OMP_NUM_THREADS = 1
-pytest = $(BIN)/python -m pytest -n auto --dist loadfile
+pytest = $(BIN)/python -m pytest -n auto --dist worksteal
 test: .venv/ready-test .caffe/bin/caffe lint ## all essential tests, on the engine and on BVLC Caffe
 	$(Q)$(pytest)
 	$(pytest) -c tests/on_caffe/pytest.ini tests/on_caffe
