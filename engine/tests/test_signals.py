@@ -27,11 +27,10 @@ def snapshots(folder, count):
     "command, names, reader",
     [
         (TRAIN, ["SIGINT"], "reads on"),
-        (TRAIN, ["SIGHUP", "SIGTERM"], "reads on"),
         (TRAIN, ["SIGHUP", "SIGTERM"], "is gone"),
         (RANKS, ["SIGHUP", "SIGINT"], "reads on"),
     ],
-    ids=("SIGINT", "SIGHUP, SIGTERM", "without a reader", "two ranks"),
+    ids=("SIGINT", "without a reader", "two ranks"),
 )
 def test_signals_leave_snapshots(command, names, reader, tmp_path):
     """SIGHUP writes one and goes on, the others write one and end. A terminal that closes takes the log's reader."""
@@ -54,9 +53,8 @@ def test_signals_leave_snapshots(command, names, reader, tmp_path):
         process.wait()
 
 
-@pytest.mark.parametrize("redirection", ("2>/dev/full", "2>&-"))
-def test_a_log_that_cannot_be_written_is_no_error(redirection, tmp_path):
+def test_a_log_that_cannot_be_written_is_no_error(tmp_path):
     write(tmp_path)
-    command = ["sh", "-c", f'exec "$@" {redirection}', "sh", *TRAIN]
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", *TRAIN]
     assert subprocess.run(command, cwd=tmp_path, env=environment()).returncode == 0
     assert (tmp_path / "tiny_iter_6.solverstate").exists()

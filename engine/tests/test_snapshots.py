@@ -15,7 +15,7 @@ import torch
 from caffe import durable, hdf5, snapshot, wire
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
-from tiny import HDF5, NET, OURS, SHORT, THEIRS, environment, needs_bvlc, run, write
+from tiny import HDF5, NET, SHORT, THEIRS, needs_bvlc, run, write
 
 WITHOUT_PREFIX = SHORT.replace('snapshot: 2 snapshot_prefix: "tiny"', "")
 TRAIN = ["train", "-solver", "solver.prototxt"]
@@ -135,14 +135,14 @@ def test_a_full_disk_is_one_line_and_costs_no_older_snapshot(more, program, tmp_
     write(tmp_path, (SHORT + more).replace("max_iter: 6", "max_iter: 9"))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     (state,) = (path.name for path in tmp_path.glob("tiny_iter_6.solverstate*"))
-    done = subprocess.run(
-        [*OURS, *TRAIN, "-snapshot", state],
-        **{"capture_output": True, "text": True, "cwd": tmp_path, "env": environment(GLOG_minloglevel="2")},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200)),
-    )
-    (line,) = done.stderr.splitlines()
-    assert done.returncode == 1 and "tiny_iter_8" in line and "File too large" in line
-    assert f"the last one is {state}" in line
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, limits[1]))
+    try:
+        status, _, error = program(*TRAIN, "-snapshot", state)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    (line,) = error.splitlines()
+    assert status == 1 and "tiny_iter_8" in line and "File too large" in line and f"the last one is {state}" in line
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

@@ -71,7 +71,7 @@ def test_early_stopping_sums_weighted_losses_of_two_scores(tmp_path):
 
 
 def test_the_layer_scales_its_bounds_with_the_weights(tmp_path):
-    net = build(tmp_path, "EarlyStopping", [(2, 2)] * 3, 4, {"window": 4, "range": 0.05, "weights": [1, 1]})
+    net = build(tmp_path, "EarlyStopping", [(2, 2)] * 3, 4, {"window": 4, "range": 0.05})
     state = net.params["layer"][1]
     for loss in (0.30, 0.21, 0.19, 0.20):  # a deviation of 0.044 in each of two losses, 0.088 in their sum
         forward(net, scores_with_loss(loss), scores_with_loss(loss), LABELS)
