@@ -11,10 +11,11 @@ import json  # noqa: E402
 
 import pytest  # noqa: E402
 from noise import write_noise  # noqa: E402
-from shared import ATTRIBUTES, BATCHES, B, caffe_train, face_cascade  # noqa: E402
+from shared import ATTRIBUTES, BATCHES, ENGINE, B, caffe_train  # noqa: E402
 
 from models import generate, solvers  # noqa: E402
 from models.options import NETWORKS, NetworkOptions  # noqa: E402
+from tools import cli  # noqa: E402
 
 # Caffe's reader of prototxts finds databases, nets and snapshots at such a path, too.
 ODD = """a "b" 'c' \\d é"""
@@ -63,8 +64,8 @@ def region_weights(run_folder):
 @pytest.fixture(scope="session")
 def start(run_folder, region_weights):
     """Weights of task one with measured regions: what the cascade is trained from."""
-    done = face_cascade("average", "--run", run_folder, "--min-firings", "1", "--faces", "6")
-    assert done.returncode == 0, done.stderr
+    words = ["--caffe", ENGINE, "--run", str(run_folder), "--min-firings", "1", "--faces", "6"]
+    assert cli.main(["average", *words]) == 0
     return run_folder / "build/average.caffemodel"
 
 

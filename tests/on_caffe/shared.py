@@ -3,13 +3,10 @@
 import os
 import pathlib
 import subprocess
-import sys
 
 import caffe
 import numpy as np
 from caffe.proto import caffe_pb2
-
-from data_prep import start
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 # The program that belongs to the Caffe this Python imports: BVLC's or engine/caffe.
@@ -23,12 +20,6 @@ def caffe_train(*arguments, folder=None):
     environment = dict(os.environ, GLOG_minloglevel="0")
     command = [CAFFE, "train", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=str(folder or REPOSITORY))
-
-
-def face_cascade(command, *arguments):
-    """Run a command of face-cascade with this Caffe."""
-    command = start.command(sys.executable, "tools.cli", command, "--caffe", ENGINE, *arguments)
-    return subprocess.run(command, capture_output=True, text=True, cwd=str(REPOSITORY))
 
 
 def weights(path):
