@@ -11,12 +11,15 @@ table per network and batch shows medians: seconds of forward and backward, of t
 holds both) and of the iteration (with its quartiles over the rounds), images per second, the share of the machine's
 matrix rate (arithmetic of the convolutions over seconds of the iteration), speed relative to BVLC Caffe and to the best
 plain PyTorch loop of the same precision, and peak memory. bfloat16 is left out on a machine that multiplies float32
-faster. All contestants are in memory at once, with twenty attributes and b = 16 about 24 GB; --precisions halves that.
+faster. The warm-up measures the memory of each contestant. Where not all fit into the machine together, each is started
+anew in every round, and its first iteration does not count.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -79,48 +82,65 @@ class Settings:
 
 
 class Worker:
-    """A contestant's process."""
+    """A contestant: a process that is started when it is first needed. stays: whether it is kept between steps."""
 
     def __init__(self, settings, kind, precision, net="none", batch=0, solver="none"):
         checkout, kind = (pathlib.Path(settings.before), "engine") if kind == "before" else (REPOSITORY, kind)
         python = REPOSITORY / ".caffe/bin/python" if kind == "bvlc" else sys.executable
         paths = [checkout.resolve()] + [checkout.resolve() / "engine"] * (kind != "bvlc")
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(settings.threads))
-        words = [python, checkout / "benchmarks/engine/workers.py", kind, precision, net, settings.attributes, batch]
-        self.process = subprocess.Popen(
-            [*map(str, words), str(solver), settings.device, str(settings.steps)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(map(str, paths))},
-            # Ctrl-C is for the parent, which then shows what it has.
-            start_new_session=True,
-        )
+        self.environment = {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(map(str, paths))}
+        words = kind, precision, net, settings.attributes, batch, solver, settings.device, settings.steps
+        self.command = [*map(str, (python, checkout / "benchmarks/engine/workers.py", *words))]
+        self.process, self.stays = None, False
 
     def step(self):
         """(seconds of the passes, of the update, peak MiB, answer) of one iteration."""
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
+        if self.process is None:
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": self.environment}
+            # Ctrl-C is for the parent, which then shows what it has.
+            self.process = subprocess.Popen(self.command, start_new_session=True, **pipes)
+            self._iterate()
+        found = self._iterate()
+        if not self.stays:
+            self.close()
+        return found
+
+    def _iterate(self):
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit("error: a worker process ended; see its messages above")
+            killed = "killed, probably for lack of memory" if self.process.wait() == -signal.SIGKILL else "ended"
+            raise SystemExit(f"error: {' '.join(self.command[2:])}: {killed}")
         passes, update, *_, memory, answer = map(float, line.split())  # earlier versions say more
         return passes, update, memory, answer
 
     def close(self):
-        self.process.stdin.close()
-        self.process.wait()
+        if self.process:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
+            self.process.wait()
+            self.process = None
+
+
+def keep(workers, needed):
+    """Keep the processes of all workers from now on, if what they need together, in MiB, fits into memory."""
+    lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
+    free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 1024
+    for worker in workers:
+        worker.stays = needed < free
+    if needed >= free:
+        words = f"{needed:.0f} MiB are needed, {free:.0f} are free, so each contestant is started anew in every round"
+        print(words, file=sys.stderr, flush=True)
 
 
 def useful_precisions(settings):
     """The precisions that are asked for, or that are worth measuring on this machine."""
     if settings.precisions:
         return settings.precisions
-    rates = {}
-    for precision in ("float32", "bfloat16"):
-        worker = Worker(settings, "rate", precision)
-        rates[precision] = worker.step()[-1]
-        worker.close()
+    rates = {precision: Worker(settings, "rate", precision).step()[-1] for precision in ("float32", "bfloat16")}
     if rates["bfloat16"] > rates["float32"]:
         return list(rates)
     print(f"bfloat16 is left out: {rates['bfloat16']:.1f} GFLOP/s with it, {rates['float32']:.1f} in float32")
@@ -139,15 +159,17 @@ def measure(settings, net, batch, precisions):
     if "BVLC Caffe" in kinds:
         rivals = {"BVLC Caffe": ("bvlc", "float32"), **rivals}
 
-    def show(number, _):
+    def after_round(number, found):
         print(f"{net}, b = {batch}: round {number}/{settings.rounds}, {load()}", file=sys.stderr, flush=True)
+        if not number:
+            keep(workers.values(), needed=sum(memory for *_, memory, _ in found.values()))
 
     with tempfile.TemporaryDirectory() as folder:
         solver = nets.write_input_solver(pathlib.Path(folder), net, PAPER_ATTRIBUTES[: settings.attributes], batch)
         workers = {name: Worker(settings, *rival, net, batch, solver) for name, rival in rivals.items()}
         workers.update((precision, Worker(settings, "rate", precision)) for precision in precisions)
         try:
-            results = interleaved(workers, settings.rounds, Worker.step, after_round=show)
+            results = interleaved(workers, settings.rounds, Worker.step, after_round=after_round)
         except KeyboardInterrupt:
             raise SystemExit("error: stopped before one round had ended")
         finally:

@@ -15,22 +15,17 @@ def operations(net, attributes, batch):
     return attributes * batch * (6 * sum(parts[part] for part in estimate.PARTS[net]) - 2 * parts["conv1"])
 
 
-def input_net(net, attributes, batch, width=1):
-    """A network for training whose data and label_flat the caller fills: prototxt. attributes: names"""
+def write_input_solver(folder, net, attributes, batch, width=1, max_iter=1000000):
+    """Write a network for training whose data and label_flat the caller fills, and a solver; returns the solver's path.
+
+    attributes: names
+    """
     text = network(net, NetworkOptions(attributes, batch=batch, form="stream", width=width))
     _, marker, rest = text.partition('layer {\n  name: "label"')
     count, size = len(attributes) * batch, table1.INPUT_SIZE
     shapes = f"shape {{ dim: {count} dim: 3 dim: {size} dim: {size} }} shape {{ dim: {count} }}"
     inputs = f'layer {{ name: "data" type: "Input" top: "data" top: "label_flat" input_param {{ {shapes} }} }}\n'
-    return text[: text.index("layer {")] + inputs + marker + rest
-
-
-def write_input_solver(folder, net, attributes, batch, width=1, max_iter=1000000):
-    """Write a network as of input_net and a solver for it into a folder; returns the solver's path.
-
-    attributes: names
-    """
-    (folder / "net.prototxt").write_text(input_net(net, attributes, batch, width))
+    (folder / "net.prototxt").write_text(text[: text.index("layer {")] + inputs + marker + rest)
     path = folder / "solver.prototxt"
     path.write_text(
         f'train_net: "{folder}/net.prototxt" base_lr: 1e-4 lr_policy: "fixed" momentum: 0.9 weight_decay: 5e-4 '
