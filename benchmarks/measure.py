@@ -37,7 +37,7 @@ def run_script(work, cls):
     optional = []
     for field in dataclasses.fields(cls):
         if field.default is field.default_factory is dataclasses.MISSING:
-            parser.add_argument(field.name, help=field.metadata["help"], choices=field.metadata.get("choices"))
+            parser.add_argument(field.name, help=f"{field.metadata['help']}.", choices=field.metadata.get("choices"))
         else:
             optional.append(field.name)
     add_options(parser, cls, optional)
