@@ -31,11 +31,6 @@ def test_progress_lines_have_loss_accuracy_and_both_times_left():
     assert " left, 3.0 h for the run" in second and third == "error: something went wrong"
 
 
-@pytest.mark.parametrize("loss", ("nan", "-nan", "inf"))
-def test_a_loss_that_is_not_finite_is_noticed(loss):
-    assert shown(loss)[0].broken == (20, loss)
-
-
 def test_multiply_adds_equal_those_of_the_architecture():
     parts = estimate.parts()
     millions = [parts[name] / 1e6 for name in ("shared", "conv3", "task one", "task two")]

@@ -128,8 +128,3 @@ def test_fields_are_typed():
     assert cascade["max_iter"] == 30000 and "stepvalue" not in cascade and "net" not in cascade
     with pytest.raises(ValueError, match="unknown stage 'regon'; did you mean region"):
         solvers.fields("regon", {}, 20)
-
-
-def test_checked_changes_stay_as_they_are():
-    changes = solvers.parse_changes("base_lr=0.5,region.max_iter=7,stepvalue=3,stepvalue=5")
-    assert solvers.check_changes(changes) == changes

@@ -9,7 +9,7 @@ import pytest
 
 from data_prep.errors import DataError
 from data_prep.faces.face_finder import FaceFinder
-from data_prep.sources import csv_table, splits
+from data_prep.sources import splits
 from data_prep.sources.opening import open_source
 from data_prep.store import databases, image_list, manifest
 from data_prep.store.manifest import Settings
@@ -145,19 +145,6 @@ def put(row, column, value):
 def test_mistakes_are_one_clear_line(table, tmp_path, fails, change, words):
     fails("data", changed(table, tmp_path, change), "--out", tmp_path / "lmdb", says=words)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["faces.csv", "photos"]
-
-
-def test_misspelt_attributes_get_a_suggestion(table, tmp_path, fails):
-    for word, words in (("wears_masc", "did you mean Wears_Mask?"), ("Xyz", "attributes are Wears_Mask, Kind_of_hat")):
-        fails("data", table, "--attributes", word, "--out", tmp_path / "lmdb", says=[f"{word!r} in {table}", words])
-
-
-def test_text_that_is_not_a_table_is_reported_in_one_line(tmp_path):
-    cases = (b"\xff\xfe\0a", "not a text file"), (b'image,"a\n', "not readable as CSV"), (b"", "no column")
-    for data, words in cases:
-        (tmp_path / "x.csv").write_bytes(data)
-        with pytest.raises(DataError, match=words):
-            csv_table.read_table(tmp_path / "x.csv")
 
 
 # Photos that are not aligned ------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from data_prep import geometry
-from data_prep.errors import DataError
 from data_prep.plan import balance
 from data_prep.store.manifest import AUGMENT
 
@@ -64,11 +63,6 @@ def test_the_plan_of_a_seed_never_changes():
     samples = balance.Plan(labels, "ab", 7).rounds(1000, 1002).reshape(-1)
     assert samples["image"].tolist() == [12, 41, 44, 29, 3, 15, 23, 34]
     assert balance.Plan(labels, "ab", 8).rounds(1000, 1002).reshape(-1)["image"].tolist() != samples["image"].tolist()
-
-
-def test_an_attribute_with_one_class_only_is_an_error():
-    with pytest.raises(DataError, match="Male: all 5 training images are negative"):
-        balance.Plan(np.zeros((5, 1), dtype=bool), ["Male"], 0)
 
 
 def test_each_of_several_solvers_gets_its_own_balanced_batches():

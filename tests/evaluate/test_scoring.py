@@ -5,7 +5,6 @@ import pytest
 
 from tools.evaluate import calibration, metrics, scoring
 from tools.evaluate.calibration import DECISIONS, TUNED
-from tools.evaluate.results import Estimate
 
 PRIOR = np.array([0.3])
 
@@ -117,9 +116,3 @@ def test_a_difference_over_seeds_is_their_mean_with_both_intervals():
     assert [found["low_seeds_too"], found["high_seeds_too"]] == pytest.approx(ends)
     one = scoring.over_seeds(ours[:1], theirs[:1], "key")
     assert one["low_seeds_too"] is None and one["by_seed"] == [0.01]
-
-
-def test_an_estimate_knows_its_negative_and_refuses_an_interval_beside_its_value():
-    assert -Estimate(0.1, -0.2, 0.3) == Estimate(-0.1, -0.3, 0.2) and -Estimate() == Estimate()
-    with pytest.raises(ValueError, match="from 0.2 to 0.3 does not hold its value 0.1"):
-        Estimate(0.1, 0.2, 0.3)

@@ -130,14 +130,6 @@ def test_what_has_hundreds_of_millions_of_pixels_is_never_decoded(tmp_path, monk
     }
 
 
-@pytest.mark.parametrize("ending", ("avif", "heic"))
-def test_photos_of_phones_are_read(tmp_path, ending):
-    picture = cv2.resize(noise(4, 6), (60, 40), interpolation=cv2.INTER_LINEAR)
-    Image.fromarray(picture[:, :, ::-1]).save(tmp_path / f"a.{ending}", quality=95)
-    (photo,) = read(tmp_path)
-    assert photo.problem is None and np.abs(photo.image.astype(int) - picture).mean() < 12
-
-
 def test_each_file_that_cannot_be_used_is_one_problem(tmp_path):
     for ending in (".jpg", ".png", ".webp"):
         data = cv2.imencode(ending, noise())[1].tobytes()
