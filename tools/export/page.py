@@ -40,9 +40,8 @@ OUTPUTS = {
 # Constants that finder.js shares with them.
 CONSTANTS = {
     mtcnn: "CELL STRIDE PYRAMID_STEP THRESHOLDS MOST_PROPOSALS",
-    mtcnn.Mtcnn: "CERTAIN ACCEPTED",
-    face_finder: "MIN_FACE_SIZE SMALL ENLARGED RETRY_SIZE RETRIES MARGIN GROUND "
-    "MIN_EYE_DISTANCE MIN_SHARPNESS MAX_TURN",
+    face_finder: "CERTAIN ACCEPTED MIN_FACE_SIZE SMALL ENLARGED RETRY_SIZE RETRIES MARGIN GROUND MIN_EYE_DISTANCE "
+    "MIN_SHARPNESS MAX_TURN",
 }
 # Parameters of RegionMapper that the page changes.
 ADJUSTABLE = ("threshold", "average_weight")

@@ -7,7 +7,7 @@ from data_prep import geometry
 from data_prep.errors import DataError
 from data_prep.faces import mtcnn
 from data_prep.faces.aligner import MISPLACED
-from data_prep.faces.face_finder import LANDMARKS, FoundFace
+from data_prep.faces.face_finder import LANDMARKS, Face
 from data_prep.geometry import ALIGNED_HEIGHT, ALIGNED_WIDTH
 
 # The part of an aligned picture that MTCNN's last network takes for the face (median of 100 CelebA faces, as a square).
@@ -19,7 +19,7 @@ WARNING = "not framed like the training data: its eyes are not where they should
 
 
 class Framing:
-    """Makes a FoundFace of an image (B G R uint8) that is framed like the training data. Raises DataError.
+    """Makes a Face of an image (B G R uint8) that is framed like the training data. Raises DataError.
 
     frame: where the eyes of such images are, (2, 2) pixels; None: CelebA's aligned pictures at any size
     """
@@ -41,7 +41,7 @@ class Framing:
                 )
             to_photo, aligned = geometry.align(image, np.array(self.frame))
             box = geometry.moved_box((0, 0, ALIGNED_WIDTH, ALIGNED_HEIGHT), to_photo, image.shape)
-        return FoundFace(box, to_photo, aligned, warning=None if self.fits(aligned) else WARNING)
+        return Face(box, to_photo, aligned, warning=None if self.fits(aligned) else WARNING)
 
     def fits(self, aligned):
         """Whether the eyes of a picture stand where those of an aligned face do, by a single small network."""

@@ -14,7 +14,7 @@ from tools.evaluate import calibration
 from tools.predict import cards
 from tools.predict.framing import Framing
 from tools.predict.images import as_image
-from tools.predict.photo import MIN_CONFIDENCE, Answer, Face, Photo
+from tools.predict.photo import MIN_CONFIDENCE, Answer, Photo
 from tools.run import Run
 
 # Faces of one photo that are answered; the largest are kept.
@@ -122,8 +122,7 @@ class Predictor:
         except DataError as error:
             photo.problem = str(error)
             return
-        found = sorted(found, key=lambda face: face.box[0] - face.box[2])[:CROWD]
-        photo.faces = [Face(**vars(face)) for face in found]
+        photo.faces = sorted(found, key=lambda face: face.box[0] - face.box[2])[:CROWD]
 
     def answer(self, pairs):
         """Answer for faces, a batch of pairs (Photo, Face of it), in place.
