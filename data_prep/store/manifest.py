@@ -14,7 +14,7 @@ from data_prep.settings import from_json, setting, to_json
 NAME = "manifest.json"
 FORMS = ("compact", "stream")
 SPLITS = ("train", "val", "test")
-KINDS = ("celeba", "lfwa", "csv")
+KINDS = {"celeba": "CelebA", "lfwa": "LFWA", "csv": "a CSV file"}
 ENCODINGS = ("jpg", "png", "raw")
 AUGMENT = ("both", "minority", "none")
 SAMPLING = ("balanced", "natural")

@@ -31,15 +31,9 @@ from tools.predict.photo import MIN_CONFIDENCE
 
 STATIC = pathlib.Path(__file__).with_name("static")
 SETTINGS, FOLDERS = "settings.json", ("networks", "examples", onnxruntime_web.PACKAGE)
-# The outputs of MTCNN's networks, see data_prep.faces.mtcnn.
-OUTPUTS = {
-    "p": {"offsets": "conv2d_4", "scores": "softmax"},
-    "r": {"offsets": "dense_2", "scores": "softmax_1"},
-    "o": {"offsets": "dense_5", "points": "dense_6", "scores": "softmax_2"},
-}
 # Constants that finder.js shares with them.
 CONSTANTS = {
-    mtcnn: "CELL STRIDE PYRAMID_STEP THRESHOLDS MOST_PROPOSALS",
+    mtcnn: "CELL STRIDE PYRAMID_STEP OUTPUTS THRESHOLDS MOST_PROPOSALS",
     face_finder: "CERTAIN ACCEPTED MIN_FACE_SIZE SMALL ENLARGED RETRY_SIZE RETRIES MARGIN GROUND MIN_EYE_DISTANCE "
     "MIN_SHARPNESS MAX_TURN",
 }
@@ -77,7 +71,7 @@ def write(folder, model, parameters, runtime=None):
             shutil.copyfile(path, folder / onnxruntime_web.PACKAGE / path.name)
     for name, part in zip(("features", "answers"), split(model)):
         loaded.append(write_compressed(folder / "networks", f"{name}.onnx", part.SerializeToString()))
-    known = metadata(model)
+    known, (rows, columns) = metadata(model), face_finder.INNER
     attributes = json.loads(known["attributes"])
     write_json(
         folder / SETTINGS,
@@ -87,8 +81,16 @@ def write(folder, model, parameters, runtime=None):
             "synthetic": bool(known["trained on"]),
             "minConfidence": MIN_CONFIDENCE,
             "region": {"threshold": parameters["threshold"], "averageWeight": parameters["average_weight"]},
-            "frame": frame(),
-            "finder": finder(),
+            "frame": {
+                "width": geometry.ALIGNED_WIDTH,
+                "height": geometry.ALIGNED_HEIGHT,
+                "eyes": geometry.ALIGNED_EYES.tolist(),
+                "landmarks": face_finder.LANDMARKS.tolist(),
+            },
+            "finder": {
+                **{name: getattr(place, name) for place, names in CONSTANTS.items() for name in names.split()},
+                "inner": [columns.start, rows.start, columns.stop, rows.stop],
+            },
             "photos": PHOTOS,
             "camera": CAMERA,
             "examples": write_examples(folder, attributes),
@@ -149,20 +151,3 @@ def write_examples(folder, attributes):
         write_bytes(folder / path, cv2.imencode(".png", image)[1].tobytes())
         paths.append(path)
     return paths
-
-
-def frame():
-    """The frame of aligned pictures, for pictures.js and finder.js."""
-    return {
-        "width": geometry.ALIGNED_WIDTH,
-        "height": geometry.ALIGNED_HEIGHT,
-        "eyes": geometry.ALIGNED_EYES.tolist(),
-        "landmarks": face_finder.LANDMARKS.tolist(),
-    }
-
-
-def finder():
-    """What finder.js has to know of data_prep.faces, by its name there."""
-    rows, columns = face_finder.INNER
-    constants = {name: getattr(place, name) for place, names in CONSTANTS.items() for name in names.split()}
-    return {**constants, "inner": [columns.start, rows.start, columns.stop, rows.stop], "outputs": OUTPUTS}
