@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ from data_prep import geometry, image_files, spelling
 from data_prep.attributes import PAPER_ATTRIBUTES
 from data_prep.errors import DataError
 from data_prep.faces.aligner import Aligner
+from data_prep.sources.tables import Table
 from data_prep.store.image_list import DIGEST
 from data_prep.store.manifest import Settings
 
@@ -25,14 +26,12 @@ def content_hash(data):
 
 
 @dataclasses.dataclass
-class Source:
-    """A data set: labels in memory, images read one by one.
+class Source(Table):
+    """A data set: a table of labels in memory, images read one by one.
 
     kind: "celeba", "lfwa" or "csv"; path: folder of the data set, or the CSV file
-    names: N names of images; attributes: names of the columns; labels: (N, columns) bool; partition: (N,) of TRAIN,
-    VAL, TEST
-    images: an object of sources.images
-    files: the label files, for checksums; row: function index -> "file:row" of an image's labels
+    partition: (N,) of TRAIN, VAL, TEST; images: an object of sources.images
+    files: the label files, for checksums, first that of the table
     settings: manifest.Settings
     boxes: dict name -> dict attribute -> (x1, y1, x2, y2) in pixels of the image
     persons: N texts that tell who is on an image, or None where the data set does not say
@@ -44,13 +43,9 @@ class Source:
 
     kind: str
     path: pathlib.Path
-    names: list
-    attributes: list
-    labels: np.ndarray
     partition: np.ndarray
     images: Any
     files: list
-    row: Callable
     settings: Settings
     boxes: dict = dataclasses.field(default_factory=dict)
     persons: Optional[list] = None
@@ -89,6 +84,10 @@ class Source:
         if not attributes or len(set(attributes)) != len(attributes):
             raise DataError("attributes must be at least one, without repetitions")
         return [self.attributes.index(name) for name in attributes]
+
+    def row(self, index):
+        """The "file:row" of an image's labels."""
+        return f"{self.files[0].name}:{self.rows[index]}"
 
     def error(self, index, fault):
         """The DataError for a fault of image `index`, which it names with the row of its labels."""
