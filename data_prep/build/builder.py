@@ -20,8 +20,9 @@ from data_prep.errors import DataError
 from data_prep.plan.forms import Job
 from data_prep.settings import to_json
 from data_prep.store import image_list, manifest
-from data_prep.store.databases import count, in_order, write_lmdb
+from data_prep.store.databases import count, write_lmdb
 from data_prep.store.image_list import SPLITS
+from data_prep.threads import in_order
 
 BOXES, WITHOUT_FACE = "test_boxes.json", "without_face.csv"
 # Images with and without an attribute that a split needs for figures, thresholds and calibration to mean something.

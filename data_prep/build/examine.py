@@ -8,8 +8,8 @@ from tqdm import tqdm
 
 from data_prep.faces.aligner import NoFace, misplaced
 from data_prep.sources.source import content_hash
-from data_prep.store.databases import in_order
 from data_prep.store.image_list import DIGEST
+from data_prep.threads import in_order
 
 # Of images that a CSV file takes as aligned so many are searched for faces; at least FOUND must be, to judge by them.
 SEARCHED, FOUND = 24, 3

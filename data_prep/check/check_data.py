@@ -28,9 +28,10 @@ from data_prep.settings import add_options, given, setting
 from data_prep.sources.opening import reopen
 from data_prep.sources.source import content_hash
 from data_prep.store import image_list, manifest
-from data_prep.store.databases import decoded, in_order, read_labels, records
+from data_prep.store.databases import decoded, read_labels, records
 from data_prep.store.environment import open_lmdb
 from data_prep.store.image_list import SPLITS
+from data_prep.threads import in_order
 
 # Largest mean difference per pixel between a stored image and the one that the data set gives: JPEG is at quality 95.
 # Others are lossless, but another version of OpenCV may round differently.

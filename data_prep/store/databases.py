@@ -1,7 +1,5 @@
-"""LMDBs of Caffe's Datum messages: written in order by several threads, and resumed where a killed build stopped."""
+"""LMDBs of Caffe's Datum messages: written in order, and resumed where a killed build stopped."""
 
-import collections
-import concurrent.futures
 import contextlib
 import itertools
 
@@ -19,8 +17,6 @@ JPEG_QUALITY = 95  # the default of OpenCV, and so of Caffe's convert_imageset
 # Records in one transaction, which is the most that a kill can lose.
 COMMIT = 256
 MAP = 1 << 40  # bytes of address space that an LMDB may grow to, as in Caffe's convert_imageset
-# Images in one task of a worker thread.
-TASK = 16
 
 
 def image_datum(image, encoding, label=None):
@@ -149,28 +145,3 @@ def write_lmdb(path, values, total, title):
             del chunk  # so that only one chunk is in memory
     except lmdb.Error as error:  # such as a full disk
         raise OSError(f"{path / 'data.mdb'}: {error}")
-
-
-def in_order(function, items, workers):
-    """Yield the results of `function` in the order of `items` (a sequence), from worker threads, few in memory at once.
-
-    Threads suffice, because OpenCV releases Python's lock, and images need not be copied between processes.
-    """
-
-    def run(start):
-        return [function(item) for item in items[start : start + TASK]]
-
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # the threads here already use all cores
-    pool = concurrent.futures.ThreadPoolExecutor(workers)
-    starts = iter(range(0, len(items), TASK))
-    try:
-        # Enough tasks to keep the workers busy while a transaction is committed.
-        waiting = collections.deque(pool.submit(run, start) for start in itertools.islice(starts, 8 * workers))
-        while waiting:
-            yield from waiting.popleft().result()
-            for start in itertools.islice(starts, 1):
-                waiting.append(pool.submit(run, start))
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        cv2.setNumThreads(threads)

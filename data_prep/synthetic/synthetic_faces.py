@@ -8,14 +8,11 @@ list_true_boxes.csv, the place of each present attribute. Equal seeds give equal
 i).
 """
 
-import concurrent.futures
 import dataclasses
 import functools
-import multiprocessing
 import os
 import pathlib
 import shutil
-import signal
 
 import cv2
 import numpy as np
@@ -29,6 +26,7 @@ from data_prep.sources import celeba
 from data_prep.sources.source import SYNTHETIC
 from data_prep.synthetic import face_drawing
 from data_prep.synthetic.face_labels import BEARDS, contradictions, prevalences, sample_labels
+from data_prep.threads import in_order
 
 IMAGES = celeba.IMAGES[0]
 
@@ -45,7 +43,7 @@ class Options:
         metavar="A=P,...",
         shown="CelebA's shares",
     )
-    workers: int = setting(0, "The number of processes that render faces", least=1, shown="one per core")
+    workers: int = setting(0, "The number of threads that render faces", least=1, shown="one per core")
 
 
 def draw_face(labels, rng):
@@ -103,38 +101,16 @@ def mark_synthetic(folder, count):
     write_json(folder / SYNTHETIC, {"synthetic faces": count, "rendered by": "data_prep.synthetic.synthetic_faces"})
 
 
-def _start_worker():
-    # The parent handles Ctrl-C and stops the workers. One thread each, because the workers already use all cores.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
-
-
-def _write_faces(images, job, workers):
-    """Write all images; returns the results of `_write_face` in the order of the images."""
-    progress = functools.partial(tqdm, total=images, unit="face", desc="rendering", disable=None)
-    if workers == 1:
-        return list(progress(map(job, range(images))))
-    # Not forked, because OpenCV's threads, once started in the parent, hang in a forked child.
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, context, _start_worker) as pool:
-        try:
-            return list(progress(pool.map(job, range(images), chunksize=max(1, min(32, images // (4 * workers))))))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
 def generate(out, images, seed, prevalence=None, workers=None):
     """Write a folder of synthetic faces in CelebA's layout, with list_true_boxes.csv.
 
     out: folder that does not exist yet or is empty; prevalence: dict of names to shares that replace CelebA's
-    workers: processes, None for one per core (with more than one, a script must call this under `if __name__ ==
-    "__main__":`)
+    workers: threads, None for one per core
     Nothing is left behind after an error or interruption. Raises ValueError for bad arguments, FileExistsError if `out`
     is not empty.
     """
     out = pathlib.Path(out).resolve()  # of a link its target, because a folder cannot be renamed over a link
-    workers = min(workers or len(os.sched_getaffinity(0)), images)
+    workers = workers or len(os.sched_getaffinity(0))
     shares = prevalences(prevalence)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out}: exists and is not empty; choose another folder, or remove it first")
@@ -144,7 +120,8 @@ def generate(out, images, seed, prevalence=None, workers=None):
         (temporary / IMAGES).mkdir(parents=True)
         sampling = {"shares": shares, "first": frozenset(prevalence or ())}
         job = functools.partial(_write_face, folder=temporary, seed=seed, sampling=sampling)
-        _write_lists(temporary, _write_faces(images, job, workers))
+        faces = in_order(job, range(images), workers)
+        _write_lists(temporary, list(tqdm(faces, total=images, unit="face", desc="rendering", disable=None)))
         mark_synthetic(temporary, images)
         os.replace(temporary, out)
     finally:
