@@ -6,13 +6,12 @@ import dataclasses
 import numpy as np
 from tqdm import tqdm
 
-from data_prep.faces.aligner import NoFace, misplaced
+from data_prep.faces.aligner import Framing, NoFace
 from data_prep.sources.source import content_hash
 from data_prep.store.image_list import DIGEST
 from data_prep.threads import in_order
 
-# Of images that a CSV file takes as aligned so many are searched for faces; at least FOUND must be, to judge by them.
-SEARCHED, FOUND = 24, 3
+SEARCHED = 24  # images that a CSV file takes as aligned, of which it is checked
 REMEDY = "find and align the faces with --detect, or take all images as aligned with --frame none"
 
 
@@ -67,12 +66,11 @@ def check_aligned(source, sizes):
         what = f"{sizes[odd][0]} x {sizes[odd][1]} pixels, others have {usual[0]} x {usual[1]}, so these are photos"
         raise source.error(odd, f"{what}, not aligned faces; {REMEDY}")
     chosen = np.unique(np.linspace(0, len(sizes) - 1, SEARCHED).astype(int)).tolist()
-    wrong = misplaced(map(source.image, chosen), source.frame)
-    faces = [index for index, off in zip(chosen, wrong) if off is not None]
-    odd = [index for index, off in zip(chosen, wrong) if off]
-    if len(faces) >= FOUND and len(odd) > len(faces) / 4:
+    framing = Framing(source.frame)
+    odd = [index for index in chosen if framing(source.image(index)).warning]
+    if len(odd) > len(chosen) / 4:
         where = "given with --eyes" if source.frame else "of aligned faces"
-        what = f"the eyes are not at the positions {where}, in {len(odd)} of {len(faces)} images that were looked at"
+        what = f"the eyes are not at the positions {where}, in {len(odd)} of {len(chosen)} images that were looked at"
         raise source.error(odd[0], f"{what}; {REMEDY}")
 
 

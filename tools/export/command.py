@@ -90,6 +90,19 @@ def run(arguments):
     return 0
 
 
+def own_folder(folder, mark):
+    """A folder to write into: empty, not there yet, or of an earlier export, which the file `mark` tells.
+
+    Raises ToolError for another one.
+    """
+    folder = pathlib.Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ToolError(f"{folder}: a file is there; give another folder")
+    if folder.exists() and any(folder.iterdir()) and not (folder / mark).exists():
+        raise ToolError(f"{folder}: holds other files; give a folder that is empty, or not there yet")
+    return folder
+
+
 def write_file(found, stage, arguments):
     """`face-cascade export`: one ONNX file. Raises ToolError, OSError."""
     from tools.export import model
@@ -107,8 +120,8 @@ def write_page(found, stage, arguments):
     from tools import networks
     from tools.export import model, page
 
+    folder = own_folder(arguments.page, page.SETTINGS)
     exported = model.CONVERSIONS[arguments.precision or "fp16"](model.export(found, stage, page.ADJUSTABLE))
-    folder = pathlib.Path(arguments.page)
     parameters = networks.region_mapper_parameters(found.deploy(stage))
     size = page.write(folder, exported, parameters, arguments.onnxruntime_web)
     print(f"{folder}: {size / 1e6:.0f} MB; to see it: python3 -m http.server -d {folder}, then open localhost:8000")
@@ -118,7 +131,8 @@ def write_zoo(found, stage, arguments):
     """`face-cascade export --zoo`. Raises ToolError, OSError."""
     from tools.export import zoo
 
-    folder, terms = pathlib.Path(arguments.zoo), {"--license": arguments.license, "--data-terms": arguments.data_terms}
+    folder = own_folder(arguments.zoo, zoo.README)
+    terms = {"--license": arguments.license, "--data-terms": arguments.data_terms}
     size = zoo.write(folder, found, stage, *(text or "" for text in terms.values()))
     print(f"{folder}: {size / 1e6:.1f} MB; attributes {', '.join(found.attributes)}; to use it: --run {folder}")
     missing = [option for option, text in terms.items() if not text]

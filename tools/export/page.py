@@ -21,9 +21,8 @@ from onnx.utils import Extractor
 
 from data_prep import geometry
 from data_prep.faces import face_finder, mtcnn
-from data_prep.files import read_json, write_bytes, write_json
+from data_prep.files import write_bytes, write_json
 from data_prep.synthetic import synthetic_faces
-from tools.errors import ToolError
 from tools.export import onnxruntime_web
 from tools.export.model import metadata
 from tools.predict import images
@@ -53,10 +52,6 @@ def write(folder, model, parameters, runtime=None):
     unpacked onnxruntime-web, fetched with npm by default
     """
     folder = pathlib.Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise ToolError(f"{folder}: a file is there; give another folder")
-    if folder.exists() and any(folder.iterdir()) and not is_page(folder):
-        raise ToolError(f"{folder}: holds other files; give a folder that is empty, or not there yet")
     programs = onnxruntime_web.files(runtime)
     for name in FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)  # an earlier page may have had files of other names
@@ -98,14 +93,6 @@ def write(folder, model, parameters, runtime=None):
         },
     )
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def is_page(folder):
-    """Whether a folder holds a page of this kind, which a new one may replace."""
-    try:
-        return "finder" in read_json(folder / SETTINGS)
-    except (OSError, ValueError):
-        return False
 
 
 def write_compressed(folder, path, data=None):

@@ -72,8 +72,6 @@ def write(folder, run, stage, licence="", terms=""):
     entry, places = calibration.read(weights, list(run.attributes)), run.places(net)
     if "net" not in places:
         raise ToolError(f"{run.folder}: weights without the prototxts of their training; give the run that made them")
-    if folder.exists() and any(folder.iterdir()) and not (folder / README).exists():
-        raise ToolError(f"{folder}: holds other files; give a folder that is empty, or not there yet")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{net}.caffemodel"
     train_val = files.read_bytes(run.folder / places["net"]).decode()

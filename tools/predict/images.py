@@ -30,9 +30,7 @@ def check_size(width, height):
 def read(path):
     """The image in a file, turned upright (Exif), without transparency. Raises DataError with the reason alone."""
     try:
-        if os.stat(path).st_size > LARGEST_FILE:
-            raise DataError(f"larger than {LARGEST_FILE >> 20} MB, no photo")
-        data = files.read_bytes(path)
+        data = files.read_bytes(path, LARGEST_FILE)
         header = image_files.header(data)
         check_size(header.width, header.height)
         return image_files.decode(data)

@@ -6,13 +6,13 @@ import numpy as np
 
 from data_prep import geometry, spelling
 from data_prep.errors import DataError
+from data_prep.faces.aligner import Framing
 from data_prep.faces.face_finder import FaceFinder
 from data_prep.geometry import ALIGNED_HEIGHT, ALIGNED_WIDTH
 from tools import networks
 from tools.errors import ToolError
 from tools.evaluate import calibration
 from tools.predict import cards
-from tools.predict.framing import Framing
 from tools.predict.images import as_image
 from tools.predict.photo import MIN_CONFIDENCE, Answer, Photo
 from tools.run import Run
