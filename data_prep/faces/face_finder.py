@@ -86,9 +86,9 @@ class FaceFinder:
     def search(self, image):
         """Detections in pixels of an image, no two of one face."""
         longest = max(image.shape[:2])
-        picture = resized(image, min(self.detection_size, max(longest, min(SMALL, ENLARGED * longest))))
+        picture = geometry.resized(image, min(self.detection_size, max(longest, min(SMALL, ENLARGED * longest))))
         found = scaled(self.detector(picture), picture, image)
-        picture = resized(picture, min(RETRY_SIZE, max(picture.shape[:2])))
+        picture = geometry.resized(picture, min(RETRY_SIZE, max(picture.shape[:2])))
         for angles in RETRIES:
             if len(found.scores) and found.scores.max() >= CERTAIN:
                 break
@@ -113,15 +113,6 @@ class FaceFinder:
         halves = halves[:, ::-1] if angle % 180 == 90 else halves
         landmarks = (landmarks - matrix[:, 2]) @ linear
         return Detections(np.hstack([centres - halves, centres + halves]), scores, landmarks)
-
-
-def resized(image, longest):
-    """An image brought to a number of pixels along its longer side."""
-    scale = longest / max(image.shape[:2])
-    if scale == 1:
-        return image
-    size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
 
 
 def scaled(found, picture, image):

@@ -150,9 +150,9 @@ class Source(Table):
         made = self.settings.convert or self.aligner
         return self.decode(self.stored(index) if made else self.read(index), index)
 
-    def face(self, index, out=None):
-        """The aligned 256 x 256 face of image `index`, in array `out` if given. Raises DataError."""
-        return geometry.framed(self.image(index), self.frame, out)
+    def face(self, index):
+        """The aligned 256 x 256 face of image `index`. Raises DataError."""
+        return geometry.framed(self.image(index), self.frame)
 
 
 def _pixels(size):

@@ -106,7 +106,7 @@ def generate(out, images, seed, prevalence=None, workers=None):
 
     out: folder that does not exist yet or is empty; prevalence: dict of names to shares that replace CelebA's
     workers: threads, None for one per core
-    Nothing is left behind after an error or interruption. Raises ValueError for bad arguments, FileExistsError if `out`
+    Nothing is left behind after an error or interruption. Raises DataError for wrong shares, FileExistsError if `out`
     is not empty.
     """
     out = pathlib.Path(out).resolve()  # of a link its target, because a folder cannot be renamed over a link
@@ -143,8 +143,5 @@ def run(arguments):
             shares[name.strip()] = float(share)
         except ValueError:
             raise DataError(f"prevalence {item!r} is not of the form Attribute=share, e.g. Male=0.5")
-    try:
-        generate(arguments.out, options.images, options.seed, shares, options.workers)
-    except ValueError as error:
-        raise DataError(error)
+    generate(arguments.out, options.images, options.seed, shares, options.workers)
     return 0
