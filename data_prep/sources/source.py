@@ -17,7 +17,6 @@ from data_prep.store.image_list import DIGEST
 from data_prep.store.manifest import Settings
 
 SYNTHETIC = "synthetic_faces.json"  # in the folder of rendered faces
-LARGEST = 50_000_000  # pixels; an aligned face has 40,000
 
 
 def content_hash(data):
@@ -107,11 +106,10 @@ class Source(Table):
         """The image_files.Header of image `index`. Raises DataError for an image that cannot be used."""
         try:
             header = image_files.header(data)
-        except image_files.ImageError as error:
+            image_files.check_size(header.width, header.height)
+        except DataError as error:
             raise self.error(index, error)
         size = (header.width, header.height)
-        if size[0] * size[1] > LARGEST:
-            raise self.error(index, f"{_pixels(size)}; at most {LARGEST // 10**6} million are supported")
         if header.unusual and not (self.settings.convert or self.aligner):
             raise self.error(index, f"{header.unusual}; replace the image, or convert such images with --convert")
         if self.frame is not None:
@@ -142,7 +140,7 @@ class Source(Table):
         """Encoded bytes of image `index` as (height, width, 3) uint8, B G R. Raises DataError."""
         try:
             return image_files.decode(data)
-        except image_files.ImageError as error:
+        except DataError as error:
             raise self.error(index, error)
 
     def image(self, index):

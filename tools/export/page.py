@@ -19,13 +19,12 @@ import numpy as np
 import onnx
 from onnx.utils import Extractor
 
-from data_prep import geometry
+from data_prep import geometry, image_files
 from data_prep.faces import face_finder, mtcnn
 from data_prep.files import write_bytes, write_json
 from data_prep.synthetic import synthetic_faces
 from tools.export import onnxruntime_web
 from tools.export.model import metadata
-from tools.predict import images
 from tools.predict.photo import MIN_CONFIDENCE
 
 STATIC = pathlib.Path(__file__).with_name("static")
@@ -41,7 +40,7 @@ ADJUSTABLE = ("threshold", "average_weight")
 EXAMPLES, EXAMPLES_SEED, EXAMPLES_SHARE = 10, 9, 0.4
 # Pixels along the longer side of photos as they are shown, and as they are searched; WebAssembly is slower than OpenCV.
 # More pixels are not decoded: phones have less memory than what reads photos elsewhere.
-PHOTOS = {"longestSide": 1600, "detectionSize": 640, "mostPixels": 50_000_000, "leastSide": images.SMALLEST}
+PHOTOS = {"longestSide": 1600, "detectionSize": 640, "mostPixels": 50_000_000, "leastSide": image_files.SMALLEST}
 CAMERA = {"longestSide": 640, "detectionSize": 320}
 
 

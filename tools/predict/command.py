@@ -25,8 +25,7 @@ from data_prep.faces import face_finder
 from data_prep.settings import setting
 from tools import run as runs
 from tools.errors import ToolError
-from tools.predict.images import text
-from tools.predict.inputs import is_video
+from tools.predict.inputs import is_video, text
 from tools.predict.photo import MIN_CONFIDENCE
 
 
