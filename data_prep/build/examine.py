@@ -1,7 +1,6 @@
 """Examining all images of a data set before anything is written: whether they can be used, and which are equal."""
 
 import collections
-import dataclasses
 
 import numpy as np
 from tqdm import tqdm
@@ -15,14 +14,9 @@ SEARCHED = 24  # images that a CSV file takes as aligned, of which it is checked
 REMEDY = "find and align the faces with --detect, or take all images as aligned with --frame none"
 
 
-@dataclasses.dataclass
-class Examined:
-    """What was found: hashes (N, 16) uint8 of the images' content; size, of all images in bytes; without_face, dict
-    number -> reason, of the images that `detect` left out."""
-
-    hashes: np.ndarray
-    size: int
-    without_face: dict
+# What was found: hashes (N, 16) uint8 of the images' content; size, of all images in bytes; without_face, dict number
+# -> reason, of the images that `detect` left out.
+Examined = collections.namedtuple("Examined", "hashes size without_face")
 
 
 def examine(source, workers):
@@ -40,19 +34,13 @@ def examine(source, workers):
             reason = str(error)
         return content_hash(data), len(data), size, reason
 
-    found = Examined(np.empty((len(source.names), DIGEST), np.uint8), 0, {})
-    sizes = []
     results = in_order(look, range(len(source.names)), workers)
     bar = tqdm(results, total=len(source.names), desc="examining images", unit="image", disable=None)
-    for index, (digest, length, size, reason) in enumerate(bar):
-        found.hashes[index] = np.frombuffer(digest, np.uint8)
-        found.size += length
-        sizes.append(size)
-        if reason:
-            found.without_face[index] = reason
+    digests, lengths, sizes, reasons = zip(*bar)
     if aligned:
         check_aligned(source, sizes)
-    return found
+    hashes = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST)
+    return Examined(hashes, sum(lengths), {index: reason for index, reason in enumerate(reasons) if reason})
 
 
 def check_aligned(source, sizes):
