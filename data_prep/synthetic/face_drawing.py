@@ -17,6 +17,7 @@ What is drawn where the label's name leaves it open:
 import cv2
 import numpy as np
 
+from data_prep.attributes import CELEBA_ATTRIBUTES
 from data_prep.synthetic.face_accessories import draw_earrings, draw_glasses, draw_hat, draw_necklace, draw_occluder
 from data_prep.synthetic.face_canvas import (
     BRIGHT,
@@ -47,6 +48,7 @@ from data_prep.synthetic.face_features import (
     draw_nose,
     hair_colour,
 )
+from data_prep.synthetic.face_labels import BEARDS, contradictions
 
 PARTS = (
     "pose shape skin background body hair eyes brows nose mouth beard marks glasses hat necklace earrings "
@@ -207,16 +209,26 @@ def photograph(face, rng):
     return np.clip(image, 0, 255, out=image).astype(np.uint8)
 
 
-def draw(labels, rng):
-    """Draws one face.
+def draw_face(labels, rng):
+    """Render one face.
 
-    labels: dict of all forty names to bool, free of contradictions. rng: numpy Generator.
-    Returns image (218, 178, 3) uint8 BGR; boxes {attribute: (x1, y1, x2, y2)} in pixels, half-open, for the
-    present attributes that have a place; landmarks (5, 2) float: left eye, right eye, nose, left and right
-    corner of the mouth.
+    labels: dict of names to bool (missing names are absent, a missing No_Beard follows from the others); rng: numpy
+    Generator, a new one for each face
+    Returns the image (218, 178, 3) uint8 B G R; boxes, dict of names to (x1, y1, x2, y2) in pixels, half-open, of the
+    present attributes that have a location (Blurry and No_Beard have none); landmarks (5, 2) float in pixels: left eye,
+    right eye, nose, left and right corner of the mouth. Raises ValueError for an unknown name, contradictions.
     """
+    unknown = set(labels) - set(CELEBA_ATTRIBUTES)
+    if unknown:
+        raise ValueError(f"unknown attribute {sorted(unknown)[0]!r}")
+    full = {name: bool(labels.get(name, False)) for name in CELEBA_ATTRIBUTES}
+    if "No_Beard" not in labels:
+        full["No_Beard"] = not any(full[name] for name in BEARDS)
+    wrong = contradictions(full)
+    if wrong:
+        raise ValueError("; ".join(wrong))
     stream = dict(zip(PARTS, rng.spawn(len(PARTS))))
-    face = Canvas(labels, stream["pose"])
+    face = Canvas(full, stream["pose"])
     shape = Shape(face, stream["shape"])
     skin, colour = skin_colour(face, stream["skin"]), hair_colour(face, stream["skin"])
     dark_hair = mix(colour * 0.5, rgb(34, 26, 24), 0.55)

@@ -24,8 +24,8 @@ from data_prep.files import write_json
 from data_prep.settings import add_options, given, setting
 from data_prep.sources import celeba
 from data_prep.sources.source import SYNTHETIC
-from data_prep.synthetic import face_drawing
-from data_prep.synthetic.face_labels import BEARDS, contradictions, prevalences, sample_labels
+from data_prep.synthetic.face_drawing import draw_face
+from data_prep.synthetic.face_labels import prevalences, sample_labels
 from data_prep.threads import in_order
 
 IMAGES = celeba.IMAGES[0]
@@ -44,27 +44,6 @@ class Options:
         shown="CelebA's shares",
     )
     workers: int = setting(0, "The number of threads that render faces", least=1, shown="one per core")
-
-
-def draw_face(labels, rng):
-    """Render one face.
-
-    labels: dict of names to bool (missing names are absent, a missing No_Beard follows from the others); rng: numpy
-    Generator, a new one for each face
-    Returns the image (218, 178, 3) uint8 B G R; boxes, dict of names to (x1, y1, x2, y2) in pixels, half-open, of the
-    present attributes that have a location (Blurry and No_Beard have none); landmarks (5, 2) float in pixels.
-    Raises ValueError for an unknown name, contradictions.
-    """
-    unknown = set(labels) - set(CELEBA_ATTRIBUTES)
-    if unknown:
-        raise ValueError(f"unknown attribute {sorted(unknown)[0]!r}")
-    full = {name: bool(labels.get(name, False)) for name in CELEBA_ATTRIBUTES}
-    if "No_Beard" not in labels:
-        full["No_Beard"] = not any(full[name] for name in BEARDS)
-    wrong = contradictions(full)
-    if wrong:
-        raise ValueError("; ".join(wrong))
-    return face_drawing.draw(full, rng)
 
 
 def _write_face(index, folder, seed, sampling):
