@@ -45,7 +45,7 @@ COMMANDS = {
     "models": Command("models.generate", "rewrite models/ and solver/ for Caffe's own commands"),
     "model": Command("tools.model", "from a data set to a trained model, report and ONNX file"),
     "train": Command("tools.train.command", "train the stages of a run"),
-    "average": Command("tools.train.average_command", "measure the average region of a run", caffe="run"),
+    "average": Command("tools.train.average", "measure the average region of a run", caffe="run"),
     "evaluate": Command("tools.evaluate.command", "measure accuracy and regions on the test split", caffe="run"),
     "predict": Command("tools.predict.command", "predict attributes of faces in photos and videos", caffe="run"),
     "report": Command("tools.report.report", "write a run's evaluation as one HTML file"),
