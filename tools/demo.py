@@ -18,13 +18,11 @@ from data_prep.settings import add_options
 from data_prep.sources import celeba
 from data_prep.synthetic import synthetic_faces
 from tools import model, record
-from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import results
 from tools.install import engines, install_caffe
 from tools.locking import locked
 from tools.predict import output
-from tools.report import report
 from tools.train import command, stages
 
 FACES, SEED = 2000, 1
@@ -63,24 +61,17 @@ def run(arguments):
         installation = install_beside(folder)
         faces = render(folder)
         model.build_data(faces, folder / "lmdb", list(PREVALENCE))
-        settings = record.Settings(network=dict(NETWORK), engine=engine.name, device=device)
-        settings.solver = {name: {**SHARED, **SOLVER.get(name, {})} for name in record.TRAINED}
-        current = model.new_run(folder, folder / "lmdb", settings)
+        current = model.new_run(folder, folder / "lmdb", NETWORK, SOLVER, SHARED, device=device)
         current.settings.engine = engine.name
         print(f"step 2: training on {engines.NAMES[engine.name]}", flush=True)
         call = stages.Call(engine, lock)
         stages.train(current, command.DEFAULT_STAGES, call, arguments.restart)
-        print("step 3: evaluation", flush=True)
-        stages.tool(current, call, ["evaluate", "--run", str(folder)])
-        print("step 4: predictions", flush=True)
         pictures = [str(path) for path in sorted((faces / "img_align_celeba").glob("*.jpg"))[-SHOWN:]]
-        stages.tool(current, call, ["predict", "--run", str(folder), "--aligned", *pictures])
+        predictions = ("predictions", "predict", "--aligned", *pictures)
+        model.follow(current, call, ("evaluation", "evaluate"), predictions, ("report", "report"))
         if installation:
             installation.wait()
         compared = compare(current, call, pictures)
-        print("step 5: report", flush=True)
-        out = report.report(runs.Run.read(folder))  # in this Python: BVLC Caffe's has no templates
-        print(f"{out}: open it in a browser")
     summary(folder)
     if compared:
         print(compared)

@@ -19,7 +19,7 @@ from tools import locking, record
 from tools import run as runs
 from tools.errors import ToolError
 from tools.train import estimate, plan, stages
-from tools.train.inputs import images, images_of, inputs
+from tools.train.plan import images, images_of, inputs
 
 ATTRIBUTES = ["Eyeglasses", "Male"]
 

@@ -14,7 +14,7 @@ from tools import record
 from tools import run as runs
 from tools.cli import main
 from tools.evaluate import ablation, comparison, scoring
-from tools.train import inputs
+from tools.train import plan
 
 OPTIONS = ["--batch", "16", "--width", "1/16", "--caffe", "torch", "--test-batch", "6", "--seeds", "1"]
 
@@ -30,7 +30,7 @@ def pretend(run, name):
     place.mkdir(parents=True, exist_ok=True)
     path = place / f"{name}_iter_1.caffemodel"
     path.write_bytes(f"{name} of {run.folder}".encode())
-    run.stages[name] = record.Stage(inputs.inputs(run, name), "done", f"{name}/{path.name}", sha256(path))
+    run.stages[name] = record.Stage(plan.inputs(run, name), "done", f"{name}/{path.name}", sha256(path))
     run.write()
 
 
@@ -42,7 +42,7 @@ def test_every_variant_sees_the_same_number_of_images(small_lmdb, tmp_path, name
     run = planned(tmp_path, small_lmdb, 3200).run_of(name, 1)
     assert run.network().batch == 2
     trained = [stage for stage in variant.stages if stage != "average"]
-    seen = [inputs.images_of(run, stage, inputs.last_iteration(run, stage)) for stage in trained]
+    seen = [plan.images_of(run, stage, plan.last_iteration(run, stage)) for stage in trained]
     assert sum(seen) == 3200 * 2
     assert sum(run.solver_fields(stage)["stepsize"] for stage in trained) == pytest.approx(0.75 * 3200)
     check(run.settings)  # what is declared for a variant is what a run can have

@@ -23,7 +23,7 @@ from tools import model_files, record
 from tools import run as runs
 from tools.errors import ToolError
 from tools.locking import locked
-from tools.train import inputs, plan, rectangles, stages
+from tools.train import plan, rectangles, stages
 
 # Natural batches hold few positives of a rare attribute: after this many images per face asked for, those are enough.
 PATIENCE = 50
@@ -60,7 +60,7 @@ def average_stage(run, restart=False):
     run.check_data()
     kept, place = run.settings.average, run.places("cascade")["weights"]  # from which the cascade starts
     weights, out, model = run.weights("region"), run.folder / place, run.train_val("region")
-    stage = record.Stage(inputs.inputs(run, "average"))
+    stage = record.Stage(plan.inputs(run, "average"))
     stage.made_with = {"engine": "bvlc" if networks.is_bvlc() else "torch", "commit": stages.commit()}
     if run.recorded:
         stages.write_networks(run, ["region"])

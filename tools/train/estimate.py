@@ -1,7 +1,7 @@
 """How long stages take: the multiply-adds of each, from which the time of one tells that of the others."""
 
 from models import table1
-from tools.train.inputs import images_of, last_iteration, solvers
+from tools.train.plan import images_of, last_iteration, solvers
 
 # Passes over a network, each of about as many multiply-adds: forward, gradients of activations and of weights.
 TRAINING, MEASURING, FORWARD = 3, 2, 1
