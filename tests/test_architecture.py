@@ -21,7 +21,7 @@ INSIDE = {
         "synthetic",
     ),
     "tools": (
-        "errors record locking run by_hand model_files drawing networks",
+        "errors record locking run by_hand model_files networks",
         "install",
         "train",
         "evaluate",

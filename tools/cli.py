@@ -17,6 +17,7 @@ import os
 import pathlib
 import signal
 import sys
+import typing
 
 from data_prep.errors import DataError
 from data_prep.spelling import did_you_mean
@@ -26,7 +27,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 NESTED = "FACE_CASCADE_LOCKED_RUN"  # tools.locking.HELD
 
 
-class Command:
+class Command(typing.NamedTuple):
     """A subcommand.
 
     module: name of a module with `add_arguments(parser)` and `run(arguments) -> exit status`, which imports no Caffe;
@@ -34,8 +35,10 @@ class Command:
     for the engine; packages: arguments of engines.ensure_packages for what it needs beside its Caffe
     """
 
-    def __init__(self, module, summary, caffe=None, packages=None):
-        self.module, self.summary, self.caffe, self.packages = module, summary, caffe, packages
+    module: str
+    summary: str
+    caffe: typing.Optional[str] = None
+    packages: tuple = ()
 
 
 COMMANDS = {
@@ -161,9 +164,8 @@ def start_under_caffe(command, arguments, words):
 
     found = Run.read(arguments.run)  # a run that is missing is reported before a Caffe is installed
     device = getattr(arguments, "device", None) or found.device()
-    wanted = getattr(arguments, "caffe", None) or (found.settings.engine if found.recorded else "auto")
-    if command.caffe == "torch" or (device != "cpu" and not getattr(arguments, "caffe", None)):
-        wanted = "torch"
+    asked = "torch" if command.caffe == "torch" else arguments.caffe
+    wanted = asked or ("torch" if device != "cpu" else found.settings.engine if found.recorded else "auto")
     engine = engines.choose(wanted, device)
     engines.ensure(engine)
     if command.packages:

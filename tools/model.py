@@ -95,9 +95,9 @@ def new_run(folder, lmdb, network, solver, shared, **settings):
 
 
 def follow(current, call, *steps):
-    """Run commands on a trained run, each announced as a step. steps: (title, command, further words). Raises ToolError.
+    """Run commands on a trained run, each announced as a step; what needs templates or ONNX always runs in .venv.
 
-    What computes nothing runs in .venv: the Python of BVLC Caffe has neither templates nor ONNX.
+    steps: (title, command, further words). Raises ToolError.
     """
     for number, (title, name, *words) in enumerate(steps, 3):
         print(f"step {number}: {title}", flush=True)

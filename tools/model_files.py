@@ -1,8 +1,6 @@
 """Reading prototxts and .caffemodel files by protocol buffers alone, without a Caffe that computes."""
 
 import json
-import os
-import pathlib
 
 import numpy as np
 from caffe.proto import caffe_pb2
@@ -83,7 +81,8 @@ def without_state(weights, keep_position=False):
     """
     message = read_weights(weights)
     left_out = STATE_LAYERS if keep_position else (*STATE_LAYERS, POSITION)
-    return caffe_pb2.NetParameter(name=message.name, layer=[one for one in message.layer if one.name not in left_out])
+    kept = [layer for layer in message.layer if layer.name not in left_out]
+    return caffe_pb2.NetParameter(name=message.name, layer=kept)
 
 
 def misfit(net, weights):
@@ -102,8 +101,3 @@ def misfit(net, weights):
                     f"{found} channels, the net {channels}"
                 )
     return None
-
-
-def relative(path, folder):
-    """A path as it is written into files that travel with a folder."""
-    return os.path.relpath(pathlib.Path(path), pathlib.Path(folder))

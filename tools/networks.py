@@ -11,14 +11,12 @@ from google.protobuf import text_format
 
 from data_prep import geometry
 from data_prep.geometry import PATCH_SIZE
-from data_prep.store import databases
-from data_prep.store import manifest as manifests
+from data_prep.store import databases, manifest
 from models.networks import POSITION, STATE_LAYERS
 from python_layers.regions import Parameters
 from tools import model_files
 from tools.errors import ToolError
 
-PATCH_AREA = PATCH_SIZE**2
 # Layers whose weights a file may lack.
 OPTIONAL = (*STATE_LAYERS, POSITION)
 # The kinds of layers that the generator writes: types, and of Python layers their module and class, too. Listed here,
@@ -52,18 +50,14 @@ def use_device(device):
     if device == "cpu":
         caffe.set_mode_cpu()
         return
-    number = int(match[1] or 0)
-    if is_bvlc():
-        if not built_for_gpus():
-            raise ToolError(
-                f"--device {device}: this BVLC Caffe computes on the CPU only; use --device cpu, or the engine on "
-                "PyTorch (--caffe torch)"
-            )
-        caffe.set_mode_gpu()
-        caffe.set_device(number)
-        return
+    # BVLC Caffe was built with CUDA only if this process has loaded CUDA's run-time library.
+    if is_bvlc() and "libcudart" not in pathlib.Path("/proc/self/maps").read_text():
+        raise ToolError(
+            f"--device {device}: this BVLC Caffe computes on the CPU only; use --device cpu, or the engine on "
+            "PyTorch (--caffe torch)"
+        )
     try:
-        caffe.set_device(number)
+        caffe.set_device(int(match[1] or 0))
         caffe.set_mode_gpu()
     except RuntimeError as error:
         raise ToolError(f"--device {device}: {error}")
@@ -72,11 +66,6 @@ def use_device(device):
 def is_bvlc():
     """Whether the Caffe of this Python is BVLC's; else it is the engine on PyTorch."""
     return hasattr(caffe, "_caffe")
-
-
-def built_for_gpus():
-    """Whether BVLC Caffe was built with CUDA: only then has this process loaded CUDA's run-time library."""
-    return "libcudart" in pathlib.Path("/proc/self/maps").read_text()
 
 
 # Weights and nets -------------------------------------------------------------------------------------------
@@ -194,37 +183,26 @@ def batches(items, size):
 # Faces of an LMDB folder ------------------------------------------------------------------------------------
 
 
-def manifest(folder):
-    """The Manifest of an LMDB folder. Raises ToolError."""
-    try:
-        return manifests.read(folder)
-    except (OSError, ValueError) as error:
-        raise ToolError(str(error))
-
-
 def patches(folder, split, numbers=None):
-    """The centre patches of a split, uint8 (224, 224, 3) B G R, in order or of the given numbers. Raises ToolError."""
-    prepared, path = manifest(folder), pathlib.Path(folder) / f"{split}_images"
-    try:
-        for image in databases.images(path, numbers):
-            patch = geometry.patch(geometry.framed(image, prepared.frame)) if prepared.form == "compact" else image
-            if patch.shape != (PATCH_SIZE, PATCH_SIZE, 3):
-                raise ToolError(
-                    f"{path}: an image is {patch.shape[1]} x {patch.shape[0]} pixels, not {PATCH_SIZE} x {PATCH_SIZE}; "
-                    "build the database again"
-                )
-            yield patch
-    except OSError as error:
-        raise ToolError(str(error))
+    """The centre patches of a split, uint8 (224, 224, 3) B G R, in order or of the given numbers.
+
+    Raises DataError, OSError.
+    """
+    prepared, path = manifest.read(folder), pathlib.Path(folder) / f"{split}_images"
+    for image in databases.images(path, numbers):
+        patch = geometry.patch(geometry.framed(image, prepared.frame)) if prepared.form == "compact" else image
+        if patch.shape != (PATCH_SIZE, PATCH_SIZE, 3):
+            raise ToolError(
+                f"{path}: an image is {patch.shape[1]} x {patch.shape[0]} pixels, not {PATCH_SIZE} x {PATCH_SIZE}; "
+                "build the database again"
+            )
+        yield patch
 
 
 def read_labels(folder, split, attributes):
-    """All labels of a split of an LMDB folder, (N, A) bool for A attributes. Raises ToolError."""
+    """All labels of a split of an LMDB folder, (N, A) bool for A attributes. Raises ToolError, OSError."""
     path = pathlib.Path(folder) / f"{split}_labels"
-    try:
-        labels = databases.read_labels(path, attributes)
-    except OSError as error:
-        raise ToolError(str(error))
+    labels = databases.read_labels(path, attributes)
     if not len(labels):
         raise ToolError(f"{path}: no labels in it; build the database again")
     return labels

@@ -134,17 +134,15 @@ class Run:
         It must be the one that the stage was trained with: an edited one would change answers without a word.
         """
         path = self.folder / self.places("region" if stage == "average" else stage)["deploy"]
-        wanted = self.stages[stage].deploy if stage in self.stages else None
-        if wanted and (not path.is_file() or files.sha256(path) != wanted):
-            raise ToolError(
-                f"{path}: {'changed since' if path.exists() else 'missing, though'} {stage} was done; "
-                f"run {self.command(stage)} --restart, or bring the file back"
-            )
-        return path
+        return self._verified(stage, path, self.stages[stage].deploy if stage in self.stages else None)
 
     def done(self, name):
         """Whether a stage is done."""
         return name in self.stages and self.stages[name].state == "done"
+
+    def state(self, name):
+        """The state of a stage, in words."""
+        return self.stages[name].state if name in self.stages else "not begun"
 
     def answering(self):
         """The stage whose weights answer for photos: the first of ANSWERING that is done."""
@@ -161,26 +159,27 @@ class Run:
     def weights(self, name):
         """The weights file of a stage that is done, its checksum verified. Raises ToolError."""
         if not self.done(name):
-            state = self.stages[name].state if name in self.stages else "not begun"
-            raise ToolError(f"{self.folder}: stage {name} is {state}, so it has no weights; run: {self.command(name)}")
-        path = inside(self.folder, self.stages[name].weights)
-        if not path.exists():
             raise ToolError(
-                f"{path}: missing, though {NAME} says that {name} is done; run {self.command(name)} --restart"
+                f"{self.folder}: stage {name} is {self.state(name)}, so it has no weights; run: {self.command(name)}"
             )
-        if files.sha256(path) != self.stages[name].checksum:
-            raise ToolError(f"{path}: changed since {name} was done; run {self.command(name)} --restart")
+        stage = self.stages[name]
+        return self._verified(name, inside(self.folder, stage.weights), stage.checksum)
+
+    def _verified(self, stage, path, checksum):
+        """A file of a stage that has the recorded checksum, where there is one. Raises ToolError for another."""
+        if checksum and (not path.is_file() or files.sha256(path) != checksum):
+            raise ToolError(
+                f"{path}: {'changed since' if path.exists() else 'missing, though'} {stage} was done; "
+                f"run {self.command(stage)} --restart, or bring the file back"
+            )
         return path
 
     def check_data(self):
-        """Raise ToolError if the LMDB folder is missing, damaged, or holds other data than the run was trained on."""
+        """Raise DataError or OSError if the LMDBs are missing, damaged, or other ones than the run was trained on."""
         found = read_data(self.lmdb, self.folder)
-        try:
-            manifest.check_files(self.lmdb, manifest.read(self.lmdb))
-            for path in sorted(self.lmdb.glob("*/data.mdb")):
-                environment.open_lmdb(path.parent).close()  # Caffe's own Data layer would end with a bus error
-        except (OSError, ValueError) as error:
-            raise ToolError(str(error))
+        manifest.check_files(self.lmdb, manifest.read(self.lmdb))
+        for path in sorted(self.lmdb.glob("*/data.mdb")):
+            environment.open_lmdb(path.parent).close()  # Caffe's own Data layer would end with a bus error
         if found.checksum != self.data.checksum:
             raise ToolError(
                 f"{self.lmdb}: the data changed since {self.folder} was made; train in another run "
@@ -222,17 +221,14 @@ def add_argument(parser, holds="of the run", default=DEFAULT):
 
 
 def read_data(lmdb, folder):
-    """The Data of an LMDB folder for a run in a folder. Raises ToolError."""
-    try:
-        found = manifest.read(lmdb)
-        place, names = portable(lmdb, folder), list(found.attributes)
-        return Data(place, manifest.checksum(lmdb), names, found.form, found.synthetic, found.frame)
-    except FileNotFoundError:
+    """The Data of an LMDB folder for a run in a folder. Raises DataError, OSError."""
+    if not manifest.exists(lmdb):
         raise ToolError(
             f"{lmdb}: no LMDBs in it; build them first: make lmdb CELEBA=/path/to/CelebA, or face-cascade data"
         )
-    except (OSError, ValueError) as error:
-        raise ToolError(str(error))
+    found = manifest.read(lmdb)
+    place = portable(lmdb, folder)
+    return Data(place, manifest.checksum(lmdb), found.attributes, found.form, found.synthetic, found.frame)
 
 
 # Paths in the record ----------------------------------------------------------------------------------------

@@ -20,7 +20,10 @@ def scores_of(run, network):
     folder = run.place("evaluate")
     result = results.read(folder)
     arrays = results.read_arrays(folder, network, result)
-    return {title: scoring.of_arrays(arrays, blob, result) for title, blob in results.SCORES.items() if blob in arrays}
+    settings = result.prior, result.tuned_for, result.resamples
+    return {
+        title: scoring.of_arrays(arrays, blob, *settings) for title, blob in results.SCORES.items() if blob in arrays
+    }
 
 
 def conclude(folder, scored, images):

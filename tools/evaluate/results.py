@@ -146,7 +146,7 @@ class EvaluationResult:
 
     date: of the evaluation, UTC; commit: of the project then; lmdb: the LMDB folder, as a run's record has it; data:
     its manifest's checksum; source: kind of data set, "" where unknown; faces: evaluated; persons: how many they are
-    of, 0 where that is not known; prior: of each attribute, see evaluation.EvaluationData; tuned_for: the measure that
+    of, 0 where that is not known; prior: of each attribute, see evaluation.training_prior; tuned_for: the measure that
     thresholds were tuned for; synthetic: whether the faces are rendered; networks: by name
     """
 
