@@ -76,6 +76,11 @@ class Measures:
 NAMES = tuple(field.name for field in dataclasses.fields(Measures))
 
 
+def heading(field):
+    """The heading of a field in tables."""
+    return field.metadata.get("heading", field.name.replace("_", " "))
+
+
 @dataclasses.dataclass
 class Row(Measures):
     """One score of one network under one decision, of one attribute or (MEAN) the means over attributes.

@@ -4,7 +4,7 @@ import csv
 import dataclasses
 
 from data_prep import files
-from tools.evaluate.results import NAMES as MEASURES
+from tools.evaluate.results import NAMES, heading
 
 
 def as_dicts(rows):
@@ -15,8 +15,8 @@ def as_dicts(rows):
 def _flat(row):
     cells = {}
     # Fields of a base class, the measures, come last.
-    for field in sorted(dataclasses.fields(row), key=lambda field: field.name in MEASURES):
-        value, name = getattr(row, field.name), field.metadata.get("heading", field.name.replace("_", " "))
+    for field in sorted(dataclasses.fields(row), key=lambda field: field.name in NAMES):
+        value, name = getattr(row, field.name), heading(field)
         if dataclasses.is_dataclass(value):
             cells.update({name: value.value, f"{name} low": value.low, f"{name} high": value.high})
         else:

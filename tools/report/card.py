@@ -12,7 +12,7 @@ from tools.train import estimate
 def card(opened):
     """The model card of the chosen network. Raises ToolError."""
     result, name = opened.result, opened.chosen
-    path, train = opened.weights(name), opened.manifest.splits.get("train")
+    path, train = opened.run.weights(opened.run.evaluated()[name]), opened.manifest.splits.get("train")
     layers = {
         layer.name: layer for layer in model_files.read_weights(path).layer if layer.name not in networks.OPTIONAL
     }

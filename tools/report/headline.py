@@ -5,18 +5,12 @@ import re
 from models.options import NETWORKS
 from tools.evaluate import results
 from tools.evaluate.calibration import PRIOR_CORRECTED
+from tools.install import engines
 from tools.report import charts, page
 
-ENGINES = {"bvlc": "BVLC Caffe", "torch": "the engine on PyTorch"}
 SOURCES = {"celeba": "CelebA", "lfwa": "LFWA", "csv": "a CSV file", "": "an unknown data set"}
 DECISION = PRIOR_CORRECTED  # of the headline: it depends on no threshold that is chosen by few faces
 BUDGET = 0.02  # budgets that differ by no more than this share are called equal
-MEASURES = {
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "f1": "F1",
-    "average_precision": "Average precision",
-}
 
 
 def facts(opened):
@@ -34,7 +28,7 @@ def facts(opened):
         run=run,
         done=done,
         commits=sorted({short(str(stage.made_with.get("commit", "unknown"))) for stage in done.values()}),
-        engine=ENGINES[run.settings.engine],
+        engine=engines.NAMES[run.settings.engine],
     )
 
 
@@ -92,22 +86,18 @@ def headline(opened):
 def means(opened):
     """Table of the means over attributes of every score of every network under every decision."""
     rows = [
-        [page.human(name), row.score, row.decision, *(page.measure(row, key) for key in MEASURES)]
+        ([page.human(name), row.score, row.decision], row)
         for name in opened.names
         for row in opened.result.networks[name].rows
         if row.attribute == results.MEAN
     ]
-    return page.table(["Network", "Score", "Decision", *MEASURES.values()], rows, words="Means over attributes")
+    return page.measured(["Network", "Score", "Decision"], rows, "Means over attributes")
 
 
 def differences(opened):
     """Table of the differences between all pairs of networks."""
     rows = [
-        [
-            f"{page.human(row.network)} minus {page.human(row.minus)}",
-            row.decision,
-            *(page.measure(row, key) for key in MEASURES),
-        ]
+        ([f"{page.human(row.network)} minus {page.human(row.minus)}", row.decision], row)
         for row in opened.result.differences
     ]
-    return page.table(["Difference", "Decision", *MEASURES.values()], rows, words="Differences between networks")
+    return page.measured(["Difference", "Decision"], rows, "Differences between networks")

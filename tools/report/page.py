@@ -13,7 +13,7 @@ import cv2
 import jinja2
 from markupsafe import Markup
 
-from tools.evaluate import summary
+from tools.evaluate import results, summary
 from tools.evaluate.results import Difference, Estimate
 from tools.run import REPOSITORY
 
@@ -65,9 +65,21 @@ def number(value, sign=""):
     return Cell(text, round(estimate.value, 6), interval)
 
 
-def measure(row, name):
-    """The Cell of a measure of a results.Row or Difference with its interval; name: of the field."""
-    return number(getattr(row, name), "+" if isinstance(row, Difference) else "")
+def measured(heads, rows, words):
+    """A table of all measures with their intervals.
+
+    heads: of the first cells of a row; rows: list of (first cells, results.Row or Difference); words: see `table`
+    """
+    cells = [
+        [*first, *(number(getattr(row, name), "+" if isinstance(row, Difference) else "") for name in results.NAMES)]
+        for first, row in rows
+    ]
+    return table([*heads, *headings(results.Measures).values()], cells, words=words)
+
+
+def headings(record):
+    """The headings of the fields of a kind of results: dict name -> text."""
+    return {field.name: heading(results.heading(field)) for field in dataclasses.fields(record)}
 
 
 # Pieces -----------------------------------------------------------------------------------------------------
