@@ -32,10 +32,11 @@ from data_prep.store import manifest
 from python_layers.prefetch import Pool
 from tools import networks
 from tools import run as runs
+from tools.ablation import VARIANTS
 from tools.errors import ToolError
-from tools.evaluate import calibration, comparison, scoring
-from tools.evaluate.ablation import VARIANTS
+from tools.evaluate import calibration, scoring
 from tools.evaluate.evaluation import read_persons, training_prior
+from tools.report import seeds
 
 SAMPLING = ("balanced", "plain")
 
@@ -152,7 +153,7 @@ def compare(given):
         net, images[given.net] = train(given, max(accuracies, key=accuracies.get), seed)
         validation, test = (answers(given, len(prior), net, split) for split in ("val", "test"))
         scored[given.net].append({"full network": scoring.Scored(test, prior, validation)})
-    return comparison.conclude(given.out, scored, images)
+    return seeds.conclude(given.out, scored, images)
 
 
 def of_ablation(given, images):
@@ -167,7 +168,7 @@ def of_ablation(given, images):
         if len(evaluated) == len(folders) and all(run.done("evaluate") for run in evaluated):
             if not variant.natural and {run.data.checksum for run in evaluated} != {manifest.checksum(given.lmdb)}:
                 raise ToolError(f"{given.ablation}: {name} was trained on other data than {given.lmdb}")
-            found[name] = [comparison.scores_of(run, variant.stages[-1]) for run in evaluated]
+            found[name] = [seeds.scores_of(run, variant.stages[-1]) for run in evaluated]
             images[name] = evaluated[0].stages[variant.stages[-1]].images
     if not found:
         raise ToolError(f"{given.ablation}: no variant in it is evaluated with all of these seeds")

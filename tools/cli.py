@@ -58,7 +58,7 @@ COMMANDS = {
         caffe="torch",
         packages=("onnx", "onnx", "ONNX and ONNX Runtime"),
     ),
-    "ablation": Command("tools.evaluate.ablation", "train and compare the paper's variants under one budget"),
+    "ablation": Command("tools.ablation", "train and compare the paper's variants under one budget"),
     "demo": Command("tools.demo", "run every step on synthetic faces, in minutes"),
     "doctor": Command("tools.install.doctor", "say what is installed, what is missing, and how to get it"),
 }

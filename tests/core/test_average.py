@@ -9,9 +9,8 @@ import pytest
 from models import networks as texts
 from models.options import NetworkOptions
 from python_layers.regions import theoretical_rectangles
-from tools import cli, networks
+from tools import ablation, cli, networks
 from tools import run as runs
-from tools.evaluate import ablation
 from tools.train import average, plan, rectangles
 
 

@@ -30,8 +30,9 @@ from data_prep.store import manifest
 from tools import record
 from tools import run as runs
 from tools.errors import ToolError
-from tools.evaluate import calibration, comparison, results, tables
+from tools.evaluate import calibration, results, tables
 from tools.locking import HELD, locked
+from tools.report.seeds import conclude, scores_of
 from tools.train import command, plan, stages
 from tools.train.inputs import differences, inputs, last_iteration
 
@@ -177,7 +178,7 @@ class Ablation:
                 stages.clear(run, stage)
             for stage in VARIANTS[name].stages:
                 share(run, stage, finished)
-                kept = stage in run.stages and not differences(run.stages[stage].inputs, inputs(run, stage))
+                kept = stage in run.stages and not plan.differences(run, stage)
                 stages.train(run, [stage], dataclasses.replace(call, lock=lock), restart=not kept)
             split = ["--split", "val"] if trial else []
             stages.tool(run, call, ["evaluate", "--run", str(run.folder), *split])
@@ -204,12 +205,12 @@ class Ablation:
 
 def share(run, stage, finished):
     """Take over a stage that another run has finished with the same inputs; its weights are linked, not copied."""
-    wanted = inputs(run, stage)
+    wanted = plan.inputs(run, stage)
     if run.done(stage) and run.stages[stage].inputs == wanted:
         return
     for other in finished:
         # The length of a training is not among its inputs, because it can be continued.
-        long = stage == "average" or last_iteration(run, stage) == last_iteration(other, stage)
+        long = stage == "average" or plan.last_iteration(run, stage) == plan.last_iteration(other, stage)
         if other.done(stage) and other.stages[stage].inputs == wanted and long:
             source = other.weights(stage)
             stages.clear(run, stage)
@@ -275,10 +276,10 @@ def run(arguments):
             for name in names:
                 made, answering = ablation.make(name, seed, call, finished, chosen[name]), VARIANTS[name].stages[-1]
                 finished.append(made)
-                scored[name].append(comparison.scores_of(made, answering))
+                scored[name].append(scores_of(made, answering))
                 images[name] = made.stages[answering].images
             # After each seed, so that an interruption leaves whole seeds.
-            text = comparison.conclude(ablation.folder, scored, images)
+            text = conclude(ablation.folder, scored, images)
     if tried:
         print("\nlearning rates tried, with the first seed; validation accuracy is prior-corrected")
         print(tables.aligned(tried))
