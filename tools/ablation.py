@@ -34,7 +34,6 @@ from tools.evaluate import calibration, results, tables
 from tools.locking import HELD, locked
 from tools.report.seeds import conclude, scores_of
 from tools.train import command, plan, stages
-from tools.train.inputs import differences, inputs, last_iteration
 
 # LMDBs with natural batches, a folder below the ablation's.
 NATURAL = "natural_lmdb"
@@ -117,22 +116,6 @@ class AblationSettings:
 # Runs -------------------------------------------------------------------------------------------------------
 
 
-def schedule(variant, iterations):
-    """Iterations of each training stage of a variant, dict stage -> iterations, whose sum is the budget."""
-    trained = [name for name in variant.stages if name in record.TRAINED]
-    if len(trained) == 1:
-        return {trained[0]: iterations}
-    first = round(ALONE * iterations)
-    return {"region": first, "cascade": iterations - first}
-
-
-def solver_changes(iterations):
-    """The changed solver fields of a stage with a number of iterations: dict field -> text."""
-    quarter = str(max(1, iterations // 4))
-    steps = {"max_iter": str(iterations), "stepsize": str(max(1, 3 * iterations // 4))}
-    return {**steps, "snapshot": quarter, "test_interval": quarter, "test_iter": "5"}
-
-
 class Ablation:
     """The runs of an ablation. pattern: a Run with their folder, data and common settings; iterations: the budget."""
 
@@ -150,12 +133,15 @@ class Ablation:
         settings.seed = seed
         settings.network.update(variant.network)
         settings.average.rectangles = variant.rectangles or settings.average.rectangles
-        stages_of = schedule(variant, self.iterations)
-        for stage, iterations in stages_of.items():
-            changes = solver_changes(iterations), settings.solver.get(stage, {}), variant.solver.get(stage, {})
-            settings.solver[stage] = {field: text for change in changes for field, text in change.items()}
+        trained = [stage for stage in variant.stages if stage in record.TRAINED]
+        first = self.iterations if len(trained) == 1 else round(ALONE * self.iterations)
+        for stage, iterations in zip(trained, (first, self.iterations - first)):
+            quarter = str(max(1, iterations // 4))
+            steps = {"max_iter": str(iterations), "stepsize": str(max(1, 3 * iterations // 4))}
+            steps.update(snapshot=quarter, test_interval=quarter, test_iter="5")
+            settings.solver[stage] = {**steps, **settings.solver.get(stage, {}), **variant.solver.get(stage, {})}
         run = runs.Run.create(folder, self.folder / NATURAL if variant.natural else self.pattern.lmdb, settings)
-        for stage in stages_of if factor != 1 else ():
+        for stage in trained if factor != 1 else ():
             rate = run.solver_fields(stage)["base_lr"] * factor
             run.settings.solver[stage]["base_lr"] = f"{rate:.6g}"
         if runs.Run.exists(folder):

@@ -1,14 +1,13 @@
 """Reading prototxts and .caffemodel files by protocol buffers alone, without a Caffe that computes."""
 
-import json
-
 import numpy as np
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
-from data_prep import files, settings
+from data_prep import files
 from models.networks import POSITION, STATE_LAYERS
+from python_layers.parameters import parsed
 from tools.errors import ToolError
 
 # Network -> layer that only its weights have; the first of these that is there decides.
@@ -33,11 +32,9 @@ def parameters(layer, declared):
     layer: LayerParameter. Raises ToolError.
     """
     try:
-        return settings.from_json(
-            declared, json.loads(layer.python_param.param_str or "{}"), "param_str", complete=False
-        )
+        return parsed(layer.python_param.param_str, declared, f"layer {layer.name}")
     except ValueError as error:
-        raise ToolError(f"layer {layer.name}: {error}")
+        raise ToolError(str(error))
 
 
 def read_weights(path):

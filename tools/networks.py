@@ -84,9 +84,6 @@ def load(model, weights, phase=caffe.TEST, weight_gradients=True):
     stored = {
         layer.name: [tuple(blob.shape.dim) for blob in layer.blobs] for layer in model_files.read_weights(weights).layer
     }
-    wrong = model_files.misfit(description, weights)
-    if wrong:
-        raise ToolError(wrong)
     if not weight_gradients:
         freeze(description)
     with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as file:

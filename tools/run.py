@@ -236,9 +236,13 @@ def read_data(lmdb, folder):
 
 def portable(path, folder):
     """A path as a run's record keeps it: relative to the run's folder where both are in this clone, else absolute."""
-    path, folder = os.path.abspath(path), os.path.abspath(folder)
-    both = all(os.path.commonpath([REPOSITORY, other]) == str(REPOSITORY) for other in (path, folder))
-    return os.path.relpath(path, folder) if both else path
+    path = os.path.abspath(path)
+    return os.path.relpath(path, folder) if in_clone(path) and in_clone(os.path.abspath(folder)) else path
+
+
+def in_clone(path):
+    """Whether an absolute path is in the clone of the project."""
+    return os.path.commonpath([REPOSITORY, path]) == str(REPOSITORY)
 
 
 def resolved(path, folder):

@@ -23,7 +23,7 @@ def test_series_and_pauses_are_read_from_a_log():
     assert series["test", "accuracy_region_each"] == [(10, [0.5, 1])]
     (_, first), (iteration, last) = series["train", "loss"]
     assert first == 2.5 and iteration == 10 and last != last  # the later line counts
-    assert caffe_log.pauses(series["train", "attributes_training"]) == [(10, 3, 2)]
+    assert caffe_log.changes(series["train", "attributes_training"]) == [(10, 3, 2)]
     resumed = caffe_log.read(LOG + LOG[4:8])  # an iteration that is logged twice
     assert resumed["test", "accuracy_region_each"] == [(10, [0.5, 1])]
     assert caffe_log.read([]) == {}

@@ -102,7 +102,7 @@ def write(run, out, settings, device, restart):
         raise ToolError(f"{run.lmdb}: holds {there}, and the networks of {run.folder} are for {own}")
     out.mkdir(parents=True, exist_ok=True)
     for name, stage in run.evaluated().items():
-        path = results.arrays_path(out, name)
+        path = out / f"{name}.npz"
         evaluations[name] = Evaluation(run, stage, prior, settings, device, None if restart else path)
         if evaluations[name].is_kept:
             print(f"{name}: computed before from the same weights and data, so it is not computed again", flush=True)
@@ -126,9 +126,7 @@ def write(run, out, settings, device, restart):
         tuned_for=settings.tune,
         resamples=settings.resamples,
         synthetic=built.synthetic,
-        networks={
-            name: evaluation.result(results.arrays_path(out, name), boxes) for name, evaluation in evaluations.items()
-        },
+        networks={name: evaluation.result(out / f"{name}.npz", boxes) for name, evaluation in evaluations.items()},
         differences=scoring.differences(
             {name: list(evaluation.scored.values())[-1] for name, evaluation in evaluations.items()}
         ),

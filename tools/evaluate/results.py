@@ -253,11 +253,6 @@ def read(folder, checksum=None):
 # Arrays -----------------------------------------------------------------------------------------------------
 
 
-def arrays_path(folder, name):
-    """The .npz file of a network of an evaluation."""
-    return pathlib.Path(folder) / f"{name}.npz"
-
-
 def write_arrays(path, **arrays):
     """Write arrays as a compressed .npz file, completely or not at all. Raises OSError."""
     with files.replacing(path) as file:
@@ -287,7 +282,7 @@ def read_arrays(folder, name, result):
     the RegionMapper: average (A, 4, 4), rectangles (A, 4, 4, 4), threshold, average_weight; inputs (strings, see
     kept_arrays) and faces_per_second.
     """
-    path = arrays_path(folder, name)
+    path = pathlib.Path(folder) / f"{name}.npz"
     try:
         if files.sha256(path) != result.networks[name].arrays:
             raise ToolError(f"{path}: damaged, or not of this {NAME} (its checksum differs); evaluate again")

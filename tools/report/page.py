@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from tools.evaluate import results, summary
 from tools.evaluate.results import Difference, Estimate
-from tools.run import REPOSITORY
+from tools.run import REPOSITORY, in_clone
 
 TEMPLATES = pathlib.Path(__file__).with_name("templates")
 UNKNOWN = "\u2013"  # what is not defined
@@ -43,8 +43,7 @@ def place(path):
     A page may be passed on, and paths of a machine are nobody else's business.
     """
     path = os.path.abspath(path)
-    inside = os.path.commonpath([REPOSITORY, path]) == str(REPOSITORY)
-    return os.path.relpath(path, REPOSITORY) if inside else os.path.basename(path)
+    return os.path.relpath(path, REPOSITORY) if in_clone(path) else os.path.basename(path)
 
 
 @dataclasses.dataclass
