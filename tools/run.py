@@ -16,10 +16,11 @@ import os
 import pathlib
 import shlex
 
-from data_prep import files, settings
+from data_prep import files
+from data_prep.settings import to_json
 from data_prep.store import environment, manifest
 from models import generate, options, solvers
-from tools import by_hand
+from tools import by_hand, record
 from tools.errors import ToolError
 from tools.record import TRAINED, VERSION, Data, Record, Settings
 
@@ -34,7 +35,7 @@ class Run:
     """One run: its folder, Data, Settings and Stages.
 
     output: the folder for what commands write, RUN by default; places: function network -> dict of its files, where
-    they do not lie as models.generate.in_run says, and the run has no record Attribute recorded: whether run.json
+    they do not lie as models.generate.in_run says, and the run has no record. Attribute recorded: whether run.json
     keeps its state.
     """
 
@@ -50,19 +51,9 @@ class Run:
     def read(cls, folder):
         """The run in a folder, with or without a record. Raises ToolError."""
         path = pathlib.Path(folder) / NAME
-        try:
-            value = files.read_json(path)
-            version = value.get("version")
-            if version != VERSION:
-                raise ValueError(
-                    f"{path}: written by another version of face-cascade ({version}, not {VERSION}); "
-                    "train in another run (--run)"
-                )
-            found = settings.from_json(Record, value, path)
-        except (FileNotFoundError, NotADirectoryError):
+        if not path.exists():
             return cls(**by_hand.read(folder))
-        except (OSError, ValueError) as error:
-            raise ToolError(str(error))
+        found = record.read(Record, path, VERSION, "train in another run (--run)")
         run = cls(folder, found.data, found.settings, found.stages)
         try:
             run.network()
@@ -84,8 +75,8 @@ class Run:
         """Write the record, completely or not at all. Raises OSError."""
         if self.recorded:
             self.folder.mkdir(parents=True, exist_ok=True)
-            record = Record(VERSION, self.data, self.settings, self.stages)
-            files.write_json(self.folder / NAME, settings.to_json(record))
+            content = Record(VERSION, self.data, self.settings, self.stages)
+            files.write_json(self.folder / NAME, to_json(content))
 
     # What commands read -------------------------------------------------------------------------------------
 

@@ -9,9 +9,10 @@ import zlib
 import numpy as np
 
 from data_prep import files
-from data_prep.settings import from_json, setting, to_json
+from data_prep.settings import setting, to_json
 from data_prep.store import manifest
 from models.options import NETWORKS, attributes_fault
+from tools import record
 from tools.errors import ToolError
 from tools.evaluate import calibration, metrics
 from tools.evaluate.calibration import DECISIONS, TUNED, ScoreCalibration
@@ -233,21 +234,11 @@ def read(folder, checksum=None):
     checksum: SHA-256 that the file must have, as the run's record says
     """
     folder = pathlib.Path(folder)
-    path = folder / NAME
     try:
-        record = files.read_json(path)
-        if record.get("version") != VERSION:
-            raise ValueError(f"{path}: written by another version of face-cascade, not {VERSION}")
-        if checksum and files.sha256(path) != checksum:
-            raise ValueError(f"{path}: changed since it was written")
-        return from_json(EvaluationResult, record, path)
+        return record.read(EvaluationResult, folder / NAME, VERSION, "evaluate again", checksum)
     except FileNotFoundError:
         of_run = f" --run {folder.parent}" if folder.name == "evaluation" else ""
         raise ToolError(f"{folder}: no {NAME} in it; evaluate first: face-cascade evaluate{of_run}")
-    except ValueError as error:
-        raise ToolError(f"{error}; evaluate again")
-    except OSError as error:
-        raise ToolError(f"{path}: {error.strerror}")
 
 
 # Arrays -----------------------------------------------------------------------------------------------------
