@@ -49,9 +49,13 @@ def _take(path, wait):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Its last holder may have removed the file, so that another process could lock a new one.
+            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+                return descriptor
         except BlockingIOError:
             owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
-            os.close(descriptor)
             if files.alive(owner) or time.monotonic() > deadline:
                 who = f"process {owner}" if owner else "another process"
                 raise ToolError(f"{path.parent}: {who} works on it; wait for it, stop it, or use another folder")
@@ -59,10 +63,4 @@ def _take(path, wait):
                 print(f"{path.parent}: an earlier training is writing its last snapshot; waiting for it", flush=True)
             said = True
             time.sleep(0.2)
-            continue
-        # Its last holder may have removed the file, so that another process could lock a new one.
-        if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-            return descriptor
         os.close(descriptor)

@@ -92,11 +92,7 @@ class Evaluation:
         if not self.is_kept:
             self.arrays = {results.INPUTS: inputs, **self.compute(net, model, settings)}
         self.mapper = localisation.Mapper.of_arrays(self.arrays)
-        self.scored = {
-            title: scoring.of_arrays(self.arrays, blob, prior, settings.tune, settings.resamples)
-            for title, blob in results.SCORES.items()
-            if blob in self.arrays
-        }
+        self.scored = scoring.of_network(self.arrays, prior, settings.tune, settings.resamples)
         self.calibration = self.calibrate(prior, settings)
 
     def compute(self, net, model, settings):

@@ -96,6 +96,11 @@ def of_arrays(arrays, blob, prior, measure, resampled, seed=0):
     return Scored(faces(arrays, blob), np.asarray(prior), tuned_on, measure, resampled, seed)
 
 
+def of_network(arrays, *settings):
+    """dict score -> Scored of a network's scores, its answer last; settings: further ones of `of_arrays`."""
+    return {title: of_arrays(arrays, blob, *settings) for title, blob in results.SCORES.items() if blob in arrays}
+
+
 def faces(arrays, blob, prefix=""):
     """The Faces of one blob among the arrays of an evaluation. prefix: "validation_" for those of that split."""
     return Faces(*(arrays.get(f"{prefix}{name}") for name in (blob, "labels", "persons")))

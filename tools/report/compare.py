@@ -9,7 +9,7 @@ from tools.errors import ToolError
 from tools.evaluate import metrics, scoring
 from tools.evaluate.results import Estimate
 from tools.report import charts, page
-from tools.report.headline import DECISION, short
+from tools.report.headline import DECISION
 
 OTHER_SEED = 2  # of the resamples of a run on other faces
 
@@ -27,14 +27,8 @@ def make(first, second):
     compared = {name: differences(first, second, name, attributes) for name in names}
     same = paired(first, second)
     sections = {page.heading(name): section(name, rows, same) for name, rows in compared.items()}
-    lead = page.render(
-        "lead.html",
-        runs=dict(zip("AB", (first, second))),
-        place=page.place,
-        short=short,
-        name=names[0],
-        mean=compared[names[0]][-1],
-    )
+    runs = dict(zip("AB", (first, second)))
+    lead = page.render("lead.html", runs=runs, name=names[0], mean=compared[names[0]][-1])
     return page.page("Comparison of two runs", lead, {**sections, "What differs": settings(first, second)})
 
 
@@ -124,8 +118,8 @@ def described(opened):
             stage, title = run.stages[name], page.human(name)
             found[f"{title}: iterations"] = stage.iterations
             found[f"{title}: training images per attribute"] = stage.images
-            found[f"{title}: commit"] = short(str(stage.made_with.get("commit", "unknown")))
-    found["evaluation: commit"] = short(opened.result.commit)
+            found[f"{title}: commit"] = page.short(stage.made_with.get("commit", "unknown"))
+    found["evaluation: commit"] = page.short(opened.result.commit)
     return found
 
 

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import re
 
 import cv2
 import jinja2
@@ -21,6 +22,7 @@ TEMPLATES = pathlib.Path(__file__).with_name("templates")
 UNKNOWN = "\u2013"  # what is not defined
 INTENDED = "studying and reproducing the paper; not for decisions about a person"
 NAMES = {"region": "task one alone", "cascade": "cascade", "whole_face": "whole face", "average": "average region"}
+SOURCES = {"celeba": "CelebA", "lfwa": "LFWA", "csv": "a CSV file", "": "an unknown data set"}
 
 
 # Words and numbers ------------------------------------------------------------------------------------------
@@ -44,6 +46,11 @@ def place(path):
     """
     path = os.path.abspath(path)
     return os.path.relpath(path, REPOSITORY) if in_clone(path) else os.path.basename(path)
+
+
+def short(commit):
+    """A commit as people write it; "+" at the end says that files differed from it."""
+    return re.sub(r"^([0-9a-f]{10})[0-9a-f]{30}(\+?)$", r"\1\2", str(commit))
 
 
 @dataclasses.dataclass
@@ -94,8 +101,9 @@ def environment():
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(INTENDED=INTENDED)
-    made.filters.update(human=human, heading=heading, interval=summary.interval, number=summary.cell)
+    made.globals.update(INTENDED=INTENDED, SOURCES=SOURCES)
+    made.filters.update(human=human, heading=heading, place=place, short=short)
+    made.filters.update(interval=summary.interval, number=summary.cell)
     return made
 
 

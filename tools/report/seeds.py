@@ -22,10 +22,7 @@ def scores_of(run, network):
     folder = run.place("evaluate")
     result = results.read(folder)
     arrays = results.read_arrays(folder, network, result)
-    settings = result.prior, result.tuned_for, result.resamples
-    return {
-        title: scoring.of_arrays(arrays, blob, *settings) for title, blob in results.SCORES.items() if blob in arrays
-    }
+    return scoring.of_network(arrays, result.prior, result.tuned_for, result.resamples)
 
 
 def conclude(folder, scored, images):
