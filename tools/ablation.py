@@ -30,7 +30,7 @@ from data_prep.store import manifest
 from tools import record
 from tools import run as runs
 from tools.errors import ToolError
-from tools.evaluate import calibration, results, tables
+from tools.evaluate import calibration, results, summary
 from tools.locking import HELD, locked
 from tools.report.seeds import conclude, scores_of
 from tools.train import command, plan, stages
@@ -256,7 +256,7 @@ def run(arguments):
         chosen, tried, trials = dict.fromkeys(names, factors[0]), [], []
         if len(factors) > 1:
             chosen, tried, trials = ablation.search(names, seeds[0], factors, call)
-            tables.write_csv(ablation.folder / "learning_rates.csv", tried)
+            summary.write_csv(ablation.folder / "learning_rates.csv", tried)
         for seed in seeds:
             finished = list(trials)
             for name in names:
@@ -268,7 +268,7 @@ def run(arguments):
             text = conclude(ablation.folder, scored, images)
     if tried:
         print("\nlearning rates tried, with the first seed; validation accuracy is prior-corrected")
-        print(tables.aligned(tried))
+        print(summary.aligned(tried))
     print(f"\n{len(seeds)} seeds, {asked.iterations} iterations per variant\n{text}")
     print(f"{ablation.folder}: means.csv, differences.csv, differences.svg")
     return 0

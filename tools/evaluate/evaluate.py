@@ -15,7 +15,6 @@ from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import calibration, localisation, pictures, results, scoring, summary
 from tools.evaluate.evaluation import Evaluation, training_prior
-from tools.evaluate.tables import write_csv
 from tools.locking import locked
 from tools.record import Stage
 from tools.train.stages import commit
@@ -138,7 +137,7 @@ def write(run, out, settings, device, restart):
             write_image(out / f"{name}-figure4.png", picture)
     if mapping:
         write_image(out / "regions.png", pictures.sheet(mapping, settings.split, boxes))
-    write_csv(out / "evaluation.csv", summary.csv_rows(result))
+    summary.write_csv(out / "evaluation.csv", summary.csv_rows(result))
     write_bytes(out / "tables.txt", summary.tables(result).encode())
     # Written last, so that its presence means that the evaluation is complete.
     results.write(out, result)
