@@ -144,7 +144,7 @@ def test_changed_data_are_noticed(run, lmdb):
     run.data = runs.read_data(lmdb, run.folder)
     run.check_data()
     (lmdb / "images.csv").write_text("split,number,name,person,blake2b\nval,0,a,,00\n")
-    with pytest.raises(ToolError, match="images.csv: missing, changed or damaged since it was built"):
+    with pytest.raises(OSError, match="images.csv: missing, changed or damaged since it was built"):
         run.check_data()
     manifest.write(lmdb, manifest.Manifest(attributes=ATTRIBUTES[::-1], form="compact"))
     with pytest.raises(ToolError, match="the data changed since"):

@@ -105,11 +105,11 @@ def test_faces_and_labels_that_do_not_fit_are_reported_in_one_line(tmp_path):
         list(networks.patches(tmp_path, "val"))
     (found,) = networks.patches(tmp_path, "val", [0])
     assert (found == PICTURE).all()
-    with pytest.raises(ToolError, match="record 00000002 is missing"):
+    with pytest.raises(OSError, match="record 00000002 is missing"):
         list(networks.patches(tmp_path, "val", [2]))
     with pytest.raises(ToolError, match="no labels in it"):
         networks.read_labels(tmp_path, "val", 2)
-    with pytest.raises(ToolError, match="test_labels: no readable LMDB"):
+    with pytest.raises(OSError, match="test_labels: no readable LMDB"):
         networks.read_labels(tmp_path, "test", 2)
 
 
