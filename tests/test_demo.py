@@ -8,8 +8,6 @@ from command_line import face_cascade
 
 from tools import demo
 from tools import run as runs
-from tools.install import engines
-from tools.train import stages
 
 # Python imports this module when it starts: it notes which Python, and which `caffe` it would import.
 NOTE = """
@@ -36,7 +34,7 @@ def test_bvlc_caffe_itself_answers_in_the_comparison(small_run, small_faces, pyt
     done = face_cascade("predict", "--run", small_run, "--aligned", "--no-pictures", *pictures)
     assert done.returncode == 0, done.stderr
     pythons.unlink()
-    line = demo.compare(runs.Run.read(small_run), stages.Call(engines.Engine("torch")), pictures)
+    line = demo.compare(runs.Run.read(small_run), pictures)
     *_, last = pythons.read_text().splitlines()
     assert "engine/caffe" not in last and not last.startswith(f"{sys.prefix} "), last
     assert "largest difference among 4 probabilities" in line

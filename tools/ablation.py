@@ -31,7 +31,7 @@ from tools import record
 from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import calibration, results, summary
-from tools.locking import HELD, locked
+from tools.locking import locked
 from tools.report.seeds import conclude, scores_of
 from tools.train import command, plan, stages
 
@@ -148,7 +148,7 @@ class Ablation:
             run.stages = runs.Run.read(folder).stages
         return run
 
-    def make(self, name, seed, call, finished, factor=1.0, trial=False):
+    def make(self, name, seed, finished, factor=1.0, trial=False):
         """Train and evaluate one variant; returns its Run. finished: Runs whose stages it may share.
 
         A trial is evaluated on the validation split, others on the test split.
@@ -158,19 +158,19 @@ class Ablation:
         run = self.run_of(name, seed, factor, trial)
         rate = f", learning rates x {factor:g}" if trial or factor != 1 else ""
         print(f"\n{name}, seed {seed}{rate}: {run.folder}", flush=True)
-        with locked(run.folder) as lock:
+        with locked(run.folder):
             # The folder belongs to this ablation: stages of other data, budgets or settings are repeated.
             for stage in plan.of_other_data(run):
                 stages.clear(run, stage)
             for stage in VARIANTS[name].stages:
                 share(run, stage, finished)
                 kept = stage in run.stages and not plan.differences(run, stage)
-                stages.train(run, [stage], dataclasses.replace(call, lock=lock), restart=not kept)
+                stages.train(run, [stage], restart=not kept)
             split = ["--split", "val"] if trial else []
-            stages.tool(run, call, ["evaluate", "--run", str(run.folder), *split])
+            stages.tool(run, ["evaluate", "--run", str(run.folder), *split])
         return runs.Run.read(run.folder)
 
-    def search(self, names, seed, factors, call):
+    def search(self, names, seed, factors):
         """Try each variant with each factor of the learning rates: (dict variant -> best factor, rows, Runs made).
 
         The best one has the highest mean accuracy on the validation split, prior-corrected: decision thresholds tuned
@@ -180,7 +180,7 @@ class Ablation:
         for name in names:
             accuracies = {}
             for factor in factors:
-                run = self.make(name, seed, call, made, factor, trial=True)
+                run = self.make(name, seed, made, factor, trial=True)
                 made.append(run)
                 network = results.read(run.folder / "evaluation-val").networks[VARIANTS[name].stages[-1]]
                 accuracies[factor] = results.mean(network, calibration.PRIOR_CORRECTED).accuracy.value
@@ -249,18 +249,17 @@ def run(arguments):
     asked = AblationSettings(**given(arguments, AblationSettings))
     names, seeds, factors = asked.variants, asked.seeds, asked.learning_rates
     pattern = runs.Run.create(arguments.run, arguments.lmdb or "data/lmdb")
-    call = command.apply(pattern, arguments)
+    command.apply(pattern, arguments)
     ablation, scored, images = Ablation(pattern, asked.iterations), {name: [] for name in names}, {}
     with locked(ablation.folder):
-        os.environ.pop(HELD, None)
         chosen, tried, trials = dict.fromkeys(names, factors[0]), [], []
         if len(factors) > 1:
-            chosen, tried, trials = ablation.search(names, seeds[0], factors, call)
+            chosen, tried, trials = ablation.search(names, seeds[0], factors)
             summary.write_csv(ablation.folder / "learning_rates.csv", tried)
         for seed in seeds:
             finished = list(trials)
             for name in names:
-                made, answering = ablation.make(name, seed, call, finished, chosen[name]), VARIANTS[name].stages[-1]
+                made, answering = ablation.make(name, seed, finished, chosen[name]), VARIANTS[name].stages[-1]
                 finished.append(made)
                 scored[name].append(scores_of(made, answering))
                 images[name] = made.stages[answering].images

@@ -57,21 +57,20 @@ def run(arguments):
     engine = engines.choose(arguments.caffe, device)
     engines.ensure(engine)
     engines.check_device(engine, device)
-    with locked(folder) as lock:
+    with locked(folder):
         installation = install_beside(folder)
         faces = render(folder)
         model.build_data(faces, folder / "lmdb", list(PREVALENCE))
         current = model.new_run(folder, folder / "lmdb", NETWORK, SOLVER, SHARED, device=device)
         current.settings.engine = engine.name
         print(f"step 2: training on {engines.NAMES[engine.name]}", flush=True)
-        call = stages.Call(engine, lock)
-        stages.train(current, command.DEFAULT_STAGES, call, arguments.restart)
+        stages.train(current, command.DEFAULT_STAGES, arguments.restart)
         pictures = [str(path) for path in sorted((faces / "img_align_celeba").glob("*.jpg"))[-SHOWN:]]
         predictions = ("predictions", "predict", "--aligned", *pictures)
-        model.follow(current, call, ("evaluation", "evaluate"), predictions, ("report", "report"))
+        model.follow(current, ("evaluation", "evaluate"), predictions, ("report", "report"))
         if installation:
             installation.wait()
-        compared = compare(current, call, pictures)
+        compared = compare(current, pictures)
     summary(folder)
     if compared:
         print(compared)
@@ -100,12 +99,12 @@ def render(folder):
     return faces
 
 
-def compare(run, call, pictures):
+def compare(run, pictures):
     """Answer for pictures with BVLC Caffe and a run's weights too: a line about the largest difference.
 
-    call: the Call of the engine that has answered already. None where that was BVLC Caffe or it cannot be installed.
+    None where BVLC Caffe has answered already, or cannot be installed.
     """
-    if call.engine.name == "bvlc":
+    if run.settings.engine == "bvlc":
         return None
     bvlc, out = engines.Engine("bvlc"), run.folder / "predictions-bvlc"
     try:
@@ -118,7 +117,7 @@ def compare(run, call, pictures):
         return None
     words = ["predict", "--run", str(run.folder), "--out", str(out), "--no-pictures", "--aligned", *pictures]
     # The record names the engine that trained, and predict would use that one.
-    stages.tool(run, stages.Call(bvlc, call.lock), [*words, "--caffe=bvlc", "--device=cpu"])
+    stages.tool(run, [*words, "--caffe=bvlc", "--device=cpu"], "bvlc")
     ours, theirs = (probabilities(run.folder / name) for name in ("predictions", out.name))
     largest = max(abs(a - b) for a, b in zip(ours, theirs))
     return (

@@ -18,7 +18,7 @@ from data_prep.store import manifest
 from models.options import NetworkOptions
 from tools import run as runs
 from tools.errors import ToolError
-from tools.install import doctor, engines
+from tools.install import doctor
 from tools.locking import locked
 from tools.record import TRAINED, Settings
 from tools.train import command, stages
@@ -45,17 +45,16 @@ def add_arguments(parser):
 def run(arguments):
     """Run `face-cascade model`. Raises ToolError, OSError."""
     folder = pathlib.Path(arguments.run)
-    with locked(folder) as lock:
+    with locked(folder):
         lmdb = pathlib.Path(arguments.lmdb) if arguments.lmdb else folder / "lmdb"
         build_data(arguments.data, lmdb, arguments.attributes, arguments.expect)
         fast = {"amx_bf16", "avx512_bf16"} & doctor.flags()
         current = new_run(folder, lmdb, NETWORK, SOLVER, SHARED, precision="bfloat16" if fast else "float32")
-        call = command.apply(current, arguments, lock)
+        command.apply(current, arguments)
         print("step 2: training", flush=True)
-        stages.train(current, command.DEFAULT_STAGES, call)
+        stages.train(current, command.DEFAULT_STAGES)
         follow(
             current,
-            call,
             ("evaluation", "evaluate"),
             ("report", "report"),
             ("ONNX", "export"),
@@ -94,12 +93,12 @@ def new_run(folder, lmdb, network, solver, shared, **settings):
     return current
 
 
-def follow(current, call, *steps):
+def follow(current, *steps):
     """Run commands on a trained run, each announced as a step; what needs templates or ONNX always runs in .venv.
 
     steps: (title, command, further words). Raises ToolError.
     """
     for number, (title, name, *words) in enumerate(steps, 3):
         print(f"step {number}: {title}", flush=True)
-        engine = call.engine if name in ("evaluate", "predict") else engines.Engine("torch")
-        stages.tool(current, stages.Call(engine, call.lock), [name, "--run", str(current.folder), *words])
+        engine = None if name in ("evaluate", "predict") else "torch"
+        stages.tool(current, [name, "--run", str(current.folder), *words], engine)

@@ -258,7 +258,7 @@ def test_no_stage_of_other_data_stays_in_a_run(run, lmdb, monkeypatch):
     manifest.write(lmdb, manifest.Manifest(attributes=["Smiling", "Young"], form="compact"))
     run.data = runs.read_data(lmdb, run.folder)
     with pytest.raises(ToolError, match="stages of other data than .*: average, cascade; name them too"):
-        stages.train(run, ["region"], None, restart=True)
+        stages.train(run, ["region"], restart=True)
     assert runs.Run.read(run.folder).attributes == ATTRIBUTES and run.weights("cascade").exists()
 
     def interrupted(*given):
@@ -266,7 +266,7 @@ def test_no_stage_of_other_data_stays_in_a_run(run, lmdb, monkeypatch):
 
     monkeypatch.setattr(stages, "train_stage", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        stages.train(run, ["region", "average", "cascade"], None, restart=True)
+        stages.train(run, ["region", "average", "cascade"], restart=True)
     left = runs.Run.read(run.folder)
     assert left.attributes == ["Smiling", "Young"] and not left.stages
     assert not left.place("cascade").exists() and not left.place("evaluate").exists()
@@ -306,10 +306,13 @@ def test_a_second_command_on_a_run_is_refused(tmp_path):
         with pytest.raises(ToolError, match=f"process {process.pid} works on it"), locking.locked(tmp_path / "run"):
             pass
     assert not (tmp_path / "run").exists()  # nothing was made in it
-    with locking.locked(tmp_path / "run") as descriptor:
-        assert descriptor is not None
-        with locking.locked(tmp_path / "run") as nested:
-            assert nested is None
+    with locking.locked(tmp_path / "run"):
+        assert len(locking.DESCRIPTORS) == 1
+        with locking.locked(tmp_path / "run"):
+            assert len(locking.DESCRIPTORS) == 1
+        with locking.locked(tmp_path / "inner"):
+            assert len(locking.DESCRIPTORS) == 2
+        assert os.environ[locking.HELD] == str(tmp_path / "run")
         (tmp_path / "run/kept").touch()
     assert (tmp_path / "run/kept").exists()
 
@@ -318,5 +321,5 @@ def test_a_killed_command_leaves_no_lock(tmp_path):
     with holder(tmp_path / "run") as process:
         process.kill()
         process.wait()
-        with locking.locked(tmp_path / "run") as descriptor:
-            assert descriptor is not None and pathlib.Path(tmp_path / "run/.lock").read_text() == f"{os.getpid()}\n"
+        with locking.locked(tmp_path / "run"):
+            assert locking.DESCRIPTORS and pathlib.Path(tmp_path / "run/.lock").read_text() == f"{os.getpid()}\n"

@@ -76,10 +76,10 @@ def run(arguments):
             raise ToolError(f"unknown stage {name!r}{suggestion(name, plan.ORDER, 'stages')}")
     if by_hand.is_repository(arguments.run):
         raise ToolError(f"{arguments.run}: holds solvers for Caffe's own commands: caffe train -solver solver/...")
-    with locked(arguments.run) as lock:
+    with locked(arguments.run):
         current = open_run(arguments)
-        call = apply(current, arguments, lock)
-        trained = stages.train(current, arguments.stages or DEFAULT_STAGES, call, arguments.restart)
+        apply(current, arguments)
+        trained = stages.train(current, arguments.stages or DEFAULT_STAGES, arguments.restart)
     if trained:
         print(f"next: {current.command('evaluate')}")
     return 0
@@ -101,11 +101,8 @@ def open_run(arguments):
     return current
 
 
-def apply(current, arguments, lock=None):
-    """Update a run's settings with the options given; returns the Call for its stages. Raises ToolError.
-
-    lock: the descriptor of the run's lock
-    """
+def apply(current, arguments):
+    """Update a run's settings with the options given, and see to it that its Caffe is installed. Raises ToolError."""
     settings, asked = current.settings, given(arguments, record.Settings)
     vars(settings).update(asked)
     if "start_from" in asked:
@@ -136,4 +133,3 @@ def apply(current, arguments, lock=None):
     settings.engine = engine.name
     engines.ensure(engine)
     engines.check_device(engine, settings.device)
-    return stages.Call(engine, lock)

@@ -4,7 +4,6 @@ Used by the command line and the ablation. A stage that is done with the same in
 stage is resumed from its newest complete snapshot. A stage with other inputs is kept, and the error names what differs.
 """
 
-import dataclasses
 import functools
 import importlib.metadata
 import os
@@ -16,7 +15,7 @@ import time
 
 from data_prep import files
 from models import generate
-from tools import model_files
+from tools import locking, model_files
 from tools.errors import Reported, ToolError
 from tools.install import engines
 from tools.record import TRAINED, Stage
@@ -27,15 +26,7 @@ INTERRUPTED = 130  # exit status of a command that was interrupted
 RESUME = "run the same command again to resume"
 
 
-@dataclasses.dataclass
-class Call:
-    """Values that the stages of one command share: the Engine, and the run's lock."""
-
-    engine: engines.Engine
-    lock: int = None
-
-
-def train(run, names, call, restart=False):
+def train(run, names, restart=False):
     """Run the stages that are not done, in order, and record them; returns their names. Raises ToolError, OSError."""
     planned = plan.actions(run, names, restart)
     todo = [name for name, action in planned.items() if action != plan.DONE]
@@ -53,10 +44,10 @@ def train(run, names, call, restart=False):
             clear(run, name)
     for number, name in enumerate(todo):
         if name == "average":
-            tool(run, call, ["average", "--run", str(run.folder), "--restart"])
+            tool(run, ["average", "--run", str(run.folder), "--restart"])
             run.stages.update(type(run).read(run.folder).stages)
         else:
-            train_stage(run, name, call, todo[number + 1 :])
+            train_stage(run, name, todo[number + 1 :])
     return todo
 
 
@@ -73,7 +64,7 @@ def write_networks(run, names=TRAINED):
     generate.write(run.folder, run.network(), run.solver_changes(), names, run.places)
 
 
-def train_stage(run, name, call, later=()):
+def train_stage(run, name, later=()):
     """Train one network of a run, from its newest complete snapshot if there is one. Raises ToolError, OSError.
 
     later: the stages that follow, for the estimate of the time left
@@ -85,9 +76,9 @@ def train_stage(run, name, call, later=()):
     snapshot = snapshots.newest(folder, name, net, report=True)
     stage = run.stages.setdefault(name, Stage(inputs(run, name)))
     if not (snapshot and snapshot.iteration >= last):
-        stage.state, stage.message, stage.made_with = "running", "", made_with(run, call)
+        stage.state, stage.message, stage.made_with = "running", "", made_with(run)
         run.write()
-        ended = watch(run, name, call, snapshot, last, later)
+        ended = watch(run, name, snapshot, last, later)
         snapshot, asked = snapshots.newest(folder, name, net), ended.asked
         judge(run, name, snapshot, last, ended, snapshots.divergence(folder, name, net))
         snapshots.prune(folder, name, run.settings.keep_snapshots, snapshot.iteration)
@@ -103,12 +94,13 @@ def train_stage(run, name, call, later=()):
         raise KeyboardInterrupt
 
 
-def watch(run, name, call, snapshot, last, later):
+def watch(run, name, snapshot, last, later):
     """Run `caffe train` for a stage, from a Snapshot or None, with its progress: a training.Ended."""
     from tools.train import snapshots
 
     stage, settings, folder, first = run.stages[name], run.settings, run.place(name), 0
-    words = [str(call.engine.caffe.absolute()), "train", f"-solver={run.places(name)['solver']}"]
+    engine = engines.Engine(settings.engine)
+    words = [str(engine.caffe.absolute()), "train", f"-solver={run.places(name)['solver']}"]
     words.append(f"-sighup_effect={'stop' if signal.SIGHUP in training.stopping() else 'none'}")
     numbers = engines.gpus(settings.device)
     if numbers:
@@ -137,9 +129,8 @@ def watch(run, name, call, snapshot, last, later):
             run.write()
 
     shown = progress.Progress(name, first, last, rest_of_run, reported)
-    environment = {**call.engine.environment(settings.threads), "GLOG_minloglevel": "0"}
-    keep = [] if call.lock is None else [call.lock]
-    ended = training.run(words, folder / "train.log", shown, environment, keep, run.folder)
+    environment = {**engine.environment(settings.threads), "GLOG_minloglevel": "0"}
+    ended = training.run(words, folder / "train.log", shown, environment, locking.DESCRIPTORS[-1:], run.folder)
     stage.seconds = earlier + time.monotonic() - begun
     shown.close(last if ended.code == 0 and not ended.asked else shown.iteration)
     return ended
@@ -189,9 +180,9 @@ def judge(run, name, snapshot, last, ended, divergence):
     raise ToolError(f"{name}: {message}")
 
 
-def tool(run, call, words):
-    """Run a subcommand of face-cascade with the Python of a Caffe, inside the lock of the run. Raises ToolError."""
-    code = engines.face_cascade(call.engine, words, run.settings.threads, holds=run.folder)
+def tool(run, words, engine=None):
+    """Run a subcommand of face-cascade under a Caffe, the run's by default, inside its lock. Raises ToolError."""
+    code = engines.face_cascade(engines.Engine(engine or run.settings.engine), words, run.settings.threads)
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     if code < 0:
@@ -200,9 +191,9 @@ def tool(run, call, words):
         raise Reported(f"face-cascade {words[0]} failed for {run.folder}")
 
 
-def made_with(run, call):
+def made_with(run):
     """The environment of a stage, for the record: engine, versions, machine, the project's commit."""
-    settings, bvlc = run.settings, call.engine.name == "bvlc"
+    settings, bvlc = run.settings, run.settings.engine == "bvlc"
     return {
         "engine": settings.engine,
         "precision": settings.precision,
