@@ -50,10 +50,6 @@ class Mapper:
         weight = self.average_weight if revise else 0
         return regions.regions(response, self.average, self.rectangles, self.threshold, weight, "image")
 
-    def average_regions(self):
-        """The region of the average response itself (figure 4), (A, 4) in pixels of the patch."""
-        return self.regions(self.average[np.newaxis], revise=False)[0]
-
 
 def read_boxes(folder, split, faces):
     """True boxes of the first faces of a split: for each a dict attribute -> x1 y1 x2 y2 in pixels of the patch.

@@ -45,7 +45,7 @@ def regions(opened, faces):
         steps=steps,
         data={"entries": entries, "steps": [{key: step[key] for key in ("name", "words")} for step in steps]},
         mean=page.data_uri(mean),
-        average=[rounded(box, 0) for box in mapper.average_regions()],
+        average=[rounded(box, 0) for box in mapper.regions(mapper.average[np.newaxis], revise=False)[0]],
         weight=mapper.average_weight,
         threshold=mapper.threshold,
         measures={name: table for name in opened.names if (table := measures(opened, name))},
