@@ -18,8 +18,8 @@ VALIDATION = ("accuracy_attribute", "accuracy_region")  # outputs of validation 
 class Progress:
     """Shows a progress bar on a terminal, and elsewhere a line per reported loss.
 
-    stage: its name; first, last: its first and last iteration; later: function that estimates the seconds of the run's
-    later stages from the seconds per iteration of this one; reported: called with the iteration at each report
+    stage: its name; first, last: its first and last iteration; later: the length of the run's later stages, in
+    iterations of this one; reported: called with the iteration at each report
     Attributes: iteration and loss of the last report; broken: (iteration, loss) of the first loss that is not finite
     """
 
@@ -63,9 +63,8 @@ class Progress:
             each = (time.monotonic() - self.begun) / done
             left = each * (self.last - self.iteration)
             text += f", {duration(left)} left"
-            later = self.later(each)
-            if later:
-                text += f", {duration(left + later)} for the run"
+            if self.later:
+                text += f", {duration(left + each * self.later)} for the run"
         return text
 
     def close(self, iteration):

@@ -113,14 +113,13 @@ def watch(run, name, snapshot, last, later):
         print(f"{name}: resuming at iteration {first}", flush=True)
     else:
         first_weights(run, name)
+    images_each = images_of(run, name, 1) * len(run.attributes)
+    rest_of_run = sum(estimate.work(run, other) for other in later) / estimate.work(run, name, 1)  # in iterations
     earlier, begun = stage.seconds, time.monotonic()
-
-    def rest_of_run(each):
-        return sum(each * estimate.work(run, other) for other in later) / estimate.work(run, name, 1)
 
     def reported(iteration):
         spent = time.monotonic() - begun
-        stage.images_per_second = images_of(run, name, iteration - first) * len(run.attributes) / spent
+        stage.images_per_second = images_each * (iteration - first) / spent
         # One more than is wanted, because the newest one may be incomplete; after a broken loss all are.
         if settings.keep_snapshots and not shown.broken:
             snapshots.prune(folder, name, settings.keep_snapshots + 1, iteration)
