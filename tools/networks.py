@@ -1,6 +1,7 @@
 """Run the networks: load deploy nets safely, feed them faces of an LMDB folder. Needs a Caffe (.caffe/bin/python)."""
 
 import dataclasses
+import functools
 import pathlib
 import re
 import tempfile
@@ -12,27 +13,14 @@ from google.protobuf import text_format
 from data_prep import geometry
 from data_prep.geometry import PATCH_SIZE
 from data_prep.store import databases, manifest
-from models.networks import POSITION, STATE_LAYERS
+from models.networks import POSITION, STATE_LAYERS, network
+from models.options import NETWORKS, NetworkOptions
 from python_layers.regions import Parameters
 from tools import model_files
 from tools.errors import ToolError
 
 # Layers whose weights a file may lack.
 OPTIONAL = (*STATE_LAYERS, POSITION)
-# The kinds of layers that the generator writes: types, and of Python layers their module and class, too. Listed here,
-# because to write and parse every network takes a tenth of a second of each start.
-TYPES = (
-    "AbsVal Concat Convolution Data Eltwise Input Pooling Power ReLU Reduction Reshape Sigmoid SigmoidCrossEntropyLoss "
-    "Slice Threshold Tile"
-)
-LAYERS = {
-    "balanced_data": "BalancedData",
-    "early_stopping": "EarlyStopping",
-    "region_mapper": "RegionMapper",
-    "roi_warp": "RoIWarp",
-}
-KINDS = {(kind, "", "") for kind in TYPES.split()}
-KINDS |= {("Python", f"python_layers.{module}", name) for module, name in LAYERS.items()}
 DEVICE = re.compile(r"cpu|cuda(?::(\d+))?")
 
 
@@ -121,12 +109,26 @@ def checked(model):
     net = model_files.read(model)
     for layer in net.layer:
         kind = kind_of(layer)
-        if kind not in KINDS:
+        if kind not in kinds():
             raise ToolError(
                 f"{model}: layer {layer.name} is of type {' '.join(filter(None, kind))}, which no "
                 "network of the project has"
             )
     return net
+
+
+@functools.cache
+def kinds():
+    """The kinds of layers that the generator writes, with all options that add some: set of what kind_of returns.
+
+    Read off its texts, because to parse every network would take a tenth of a second of each start.
+    """
+    options = {"form": "compact", "l1": "log"}, {"form": "stream", "l1": "linear", "task_two_loss": 1}
+    chosen = [NetworkOptions(**given) for given in options]
+    text = "".join(network(net, given, deploy) for net in NETWORKS for given in chosen for deploy in (False, True))
+    python = re.findall(r'^ *module: "(.*)"\n *layer: "(.*)"$', text, re.MULTILINE)
+    plain = set(re.findall(r'^  type: "(\w+)"$', text, re.MULTILINE)) - {"Python"}
+    return {(kind, "", "") for kind in plain} | {("Python", *place) for place in python}
 
 
 def kind_of(layer):
