@@ -138,7 +138,6 @@ def run(name, words):
     Raises DataError, OSError.
     """
     command = COMMANDS[name]
-    os.environ.setdefault("GLOG_minloglevel", "2")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         module = importlib.import_module(command.module)
