@@ -3,7 +3,6 @@
     make bench                                    # both networks, b = 4 and 16: hours on a slow machine
     make bench ARGS="--rounds 3 --attributes 4 --nets region --batches 4"
     make bench ARGS="--before ../earlier"         # another checkout's engine as well
-    make bench ARGS="--attributes 4 --nets region --batches 4 --busy 2"    # beside two busy processes, and alone
 
 A training iteration is forward, backward and the update of the weights (clipping, weight decay, momentum). The
 contestants are processes whose iterations are interleaved, so that other load on the machine affects all equally. A
@@ -12,13 +11,12 @@ its quartiles over the rounds), images per second, the share of the machine's ma
 convolutions over seconds of the iteration), the share of its memory bandwidth that the update reaches (24 bytes per
 weight: gradients read twice, weights and momentum read and written), speed relative to BVLC Caffe and to the best plain
 PyTorch loop of the same precision, and peak memory. bfloat16 is left out on a machine that multiplies float32 faster.
-All contestants are in memory at once, with twenty attributes and b = 16 about 24 GB; --precision halves that.
-
-With --busy N each contestant does one iteration alone and one beside N processes that compute all the time, round after
-round, and the table shows both medians and how many times as long the second takes.
+The warm-up measures the memory of each contestant. Where not all fit into the machine together, each is started anew in
+every round, and its first iteration does not count.
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 import signal
@@ -51,103 +49,87 @@ UPDATE_BYTES = 24
 
 
 class Worker:
-    """A contestant's process."""
+    """A contestant: a process that is started when it is first needed. stays: whether it is kept between steps."""
 
     def __init__(self, kind, precision, threads, net="none", attributes=0, batch=0, solver="none", before=None):
         python = PYTHON.get(kind, sys.executable)
         checkout, kind = (before, "engine") if kind == "before" else (REPOSITORY, kind)
-        environment = dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads))
-        environment["PYTHONPATH"] = os.pathsep.join([str(checkout), str(checkout / "engine")][: 1 + (kind != "bvlc")])
+        self.environment = dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads))
+        places = [str(checkout), str(checkout / "engine")][: 1 + (kind != "bvlc")]
+        self.environment["PYTHONPATH"] = os.pathsep.join(places)
         command = [str(python), str(checkout / "benchmarks/engine/workers.py"), kind, precision]
-        self.process = subprocess.Popen(
-            [*command, net, str(attributes), str(batch), str(solver)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-            # Ctrl-C is for the parent, which then shows what it has.
-            start_new_session=True,
-        )
+        self.command = [*command, net, str(attributes), str(batch), str(solver)]
+        self.process, self.stays = None, False
 
     def step(self):
         """(seconds of the passes, of the update, of processor time, peak MiB, answer) of one iteration."""
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
+        if self.process is None:
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": self.environment}
+            # Ctrl-C is for the parent, which then shows what it has.
+            self.process = subprocess.Popen(self.command, start_new_session=True, **pipes)
+            self._iterate()
+        found = self._iterate()
+        if not self.stays:
+            self.close()
+        return found
+
+    def _iterate(self):
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit("error: a worker process ended; see its messages above")
+            killed = "killed, probably for lack of memory" if self.process.wait() == -signal.SIGKILL else "ended"
+            raise SystemExit(f"error: {' '.join(self.command[2:])}: {killed}")
         return tuple(map(float, line.split()))
 
     def close(self):
-        self.process.stdin.close()
-        self.process.wait()
+        if self.process:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
+            self.process.wait()
+            self.process = None
 
 
-class Busy:
-    """Processes that compute all the time between `go` and `pause`."""
-
-    def __init__(self, count):
-        self.processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
-        self.pause()
-
-    def signal(self, number):
-        for process in self.processes:
-            process.send_signal(number)
-
-    def pause(self):
-        self.signal(signal.SIGSTOP)
-
-    def go(self):
-        self.signal(signal.SIGCONT)
-
-    def close(self):
-        self.signal(signal.SIGKILL)
-        for process in self.processes:
-            process.wait()
-
-
-def measure(net, attributes, batch, rounds, threads, precisions, busy=0, before=None):
+def measure(net, attributes, batch, rounds, threads, precisions, before=None):
     """Run the contestants on one network and batch, and print their table."""
-    names = PAPER_ATTRIBUTES[:attributes]
     rivals = [rival for rival in CONTESTANTS if rival[2] in precisions or rival[1] == "bvlc"]
     rivals = [rival for rival in rivals if before or rival[1] != "before"]
     with tempfile.TemporaryDirectory() as folder:
-        solver = nets.write_input_solver(pathlib.Path(folder), net, names, batch)
+        solver = nets.write_input_solver(pathlib.Path(folder), net, PAPER_ATTRIBUTES[:attributes], batch)
         workers = {
             name: Worker(kind, precision, threads, net, attributes, batch, solver, before)
             for name, kind, precision in rivals
         }
         machine = {precision: Worker("rate", precision, threads) for precision in {r[2] for r in rivals}}
-        machine["copy"] = Worker("copy", "float32", threads)
+        workers.update(machine, copy=Worker("copy", "float32", threads))
 
-        def show(number, _):
+        def after_round(number, found):
             print(f"{net}, b = {batch}: round {number}/{rounds}, {load()}", file=sys.stderr, flush=True)
-
-        beside = Busy(busy)
-
-        def alone_and_beside(worker):
-            alone = worker.step()
-            beside.go()
-            loaded = worker.step()
-            beside.pause()
-            return alone, loaded
+            if not number:
+                keep(workers.values(), needed=sum(memory for *_, memory, _ in found.values()))
 
         try:
-            if busy:
-                results = interleaved(workers, rounds, alone_and_beside, after_round=show)
-            else:
-                results = interleaved({**workers, **machine}, rounds, Worker.step, after_round=show)
+            results = interleaved(workers, rounds, Worker.step, after_round=after_round)
         except KeyboardInterrupt:
             raise SystemExit("error: stopped before one round had ended")
         finally:
-            beside.close()
-            for worker in (*workers.values(), *machine.values()):
+            for worker in workers.values():
                 worker.close()
-    if busy:
-        return show_busy(results, net, attributes, batch, busy)
-    rates = {name: max(answer for *_, answer in results[name]) for name in machine}
+    rates = {name: max(answer for *_, answer in results[name]) for name in (*machine, "copy")}
     print(f"\n{net}, {attributes} attributes, b = {batch}: {batch * attributes} images an iteration; {load()}")
     show_table({rival: results[rival[0]] for rival in rivals}, rates, net, attributes, batch)
+
+
+def keep(workers, needed):
+    """Keep the processes of all workers from now on, if what they need together, in MiB, fits into memory."""
+    lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
+    free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 1024
+    for worker in workers:
+        worker.stays = needed < free
+    if needed >= free:
+        words = f"{needed:.0f} MiB are needed, {free:.0f} are free, so each contestant is started anew in every round"
+        print(words, file=sys.stderr, flush=True)
 
 
 def show_table(results, rates, net, attributes, batch):
@@ -187,21 +169,6 @@ def show_table(results, rates, net, attributes, batch):
             f"{memory:.0f}",
         ]
         print(f"{rival[0]:34s}" + "".join(f"{cell:>14s}" for cell in row), flush=True)
-
-
-def show_busy(results, net, attributes, batch, busy):
-    """Print how long iterations take alone and beside busy processes.
-
-    results: dict of name -> list of pairs of what Worker.step returns
-    """
-    print(
-        f"\n{net}, {attributes} attributes, b = {batch}: seconds of an iteration, alone and beside {busy} processes\n"
-    )
-    print(f"{'':32s}{'alone s':>11s}{'beside s':>11s}{'times':>11s}")
-    for name, pairs in results.items():
-        alone, loaded = ([passes + update for passes, update, *_ in some] for some in zip(*pairs))
-        cells = f"{statistics.median(alone):11.3f}{statistics.median(loaded):11.3f}{ratio(loaded, alone):11.2f}"
-        print(f"{name:32s}{cells}", flush=True)
 
 
 def useful_precisions(threads):
@@ -267,13 +234,6 @@ def main():
         metavar="N",
         help="The number of CPU threads of each contestant (default: one per core).",
     )
-    add(
-        "--busy",
-        type=int,
-        default=0,
-        metavar="N",
-        help="The number of busy processes beside each contestant, to compare with none (default: 0, no comparison).",
-    )
     add("--precision", choices=("float32", "bfloat16"), help="Only BVLC Caffe and this precision (default: both).")
     add(
         "--before",
@@ -292,8 +252,8 @@ def main():
     for net in chosen:
         for batch in arguments.batches:
             size = arguments.attributes, batch
-            more = arguments.busy, arguments.before and arguments.before.resolve()
-            measure(net, *size, arguments.rounds, arguments.threads, precisions, *more)
+            before = arguments.before and arguments.before.resolve()
+            measure(net, *size, arguments.rounds, arguments.threads, precisions, before)
 
 
 if __name__ == "__main__":
