@@ -200,14 +200,14 @@ class Run:
         return " ".join(["face-cascade", *words, *folder])
 
 
-def add_argument(parser, holds="of the run", default=DEFAULT):
+def add_argument(parser, holds="of the run"):
     """Add the option --run to a parser. holds: what is in the folder, for the help."""
     parser.add_argument(
         "--run",
-        default=default,
+        default=DEFAULT,
         metavar="FOLDER",
         help=f"The folder {holds}; . is the project's folder, for networks trained with Caffe's own commands "
-        f"(default: {default or DEFAULT}).",
+        f"(default: {DEFAULT}).",
     )
 
 

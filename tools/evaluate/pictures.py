@@ -72,11 +72,11 @@ def titled(image, words):
     return np.vstack([strip, image])
 
 
-def heat(response, side=PATCH_SIZE):
+def heat(response):
     """Responses (4, 4) in [0, 1] as a picture, dark to bright, each with its number."""
     shades = cv2.applyColorMap(np.uint8(255 * np.clip(response, 0, 1)), cv2.COLORMAP_VIRIDIS)
-    picture = cv2.resize(shades, (side, side), interpolation=cv2.INTER_NEAREST)
-    step = side / len(response)
+    picture = cv2.resize(shades, (PATCH_SIZE, PATCH_SIZE), interpolation=cv2.INTER_NEAREST)
+    step = PATCH_SIZE / len(response)
     for (y, x), value in np.ndenumerate(response):
         ink = INK if value > 0.6 else (255, 255, 255)
         words = f"{value:.2f}"

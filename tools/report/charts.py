@@ -16,6 +16,8 @@ from tools.report import page
 STYLES = 4
 WIDTH, HEIGHT = 360, 230
 LEFT, RIGHT, TOP, BOTTOM = 44, 350, 10, 194  # edges of what is inside of the axes
+# Of the drawing of differences: pixels for names, for each measure, behind it, of a line, and above the first.
+NAMES, PANEL, GAP, LINE, ABOVE = 250, 300, 30, 34, 64
 
 
 @dataclasses.dataclass
@@ -33,11 +35,11 @@ class Axis:
         inside = min(max(value, self.low), self.high) - self.low
         return self.start + inside / ((self.high - self.low) or 1) * (self.end - self.start)
 
-    def ticks(self, number=5):
-        """About `number` round values between the ends."""
+    def ticks(self):
+        """About five round values between the ends."""
         span = (self.high - self.low) or 1
-        step = 10 ** math.floor(math.log10(span / number))
-        step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= number)
+        step = 10 ** math.floor(math.log10(span / 5))
+        step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= 5)
         first = math.ceil(self.low / step - 1e-9)
         return [round(place * step, 10) for place in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
@@ -113,18 +115,17 @@ def lowest(estimates, values=()):
     return min([0.9, *(math.floor(10 * end) / 10 for end in ends)])
 
 
-def differences(title, panels, names=250, width=300, gap=30, step=34, top=64):
+def differences(title, panels):
     """Differences between networks as an SVG file of its own, as text: a line for each, with intervals and seeds.
 
-    panels: dict measure -> list of scoring.SeedDifference; names, width, gap: pixels for the names of the networks, for
-    each measure, and behind it; step, top: pixels of a line, and above the first
+    panels: dict measure -> list of scoring.SeedDifference
     """
     drawn = []
     for number, (measure, rows) in enumerate(panels.items()):
         shown = [value for row in rows for value in (*row.by_seed, row.low_seeds_too, row.high_seeds_too)]
         shown += [end for row in rows for end in (row.difference.low, row.difference.high)]
         reach = 1.05 * max(0.001, *(abs(value) for value in shown if value is not None))
-        left = names + number * (width + gap)
-        drawn.append((Axis(measure, -reach, reach, left, left + width), rows))
-    size = {"width": names + len(drawn) * (width + gap), "bottom": top + step * len(rows), "top": top, "step": step}
+        left = NAMES + number * (PANEL + GAP)
+        drawn.append((Axis(measure, -reach, reach, left, left + PANEL), rows))
+    size = {"width": left + PANEL + GAP, "bottom": ABOVE + LINE * len(rows), "top": ABOVE, "step": LINE}
     return str(page.render("differences.svg", title=title, panels=drawn, blue=PALETTE[0], red=PALETTE[5], **size))

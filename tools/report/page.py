@@ -152,7 +152,7 @@ def picker(label, panels, kind="attribute"):
     return render("picker.html", label=label, panels=panels, kind=kind)
 
 
-def data_uri(image, quality=82):
+def data_uri(image):
     """An image (B G R) as the address that holds its own data."""
-    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes()
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
