@@ -13,7 +13,7 @@ from sklearn import metrics as sklearn_metrics
 
 from data_prep.files import sha256
 from data_prep.store import manifest
-from tools import record
+from tools import model, record
 from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import localisation, metrics, results, scoring
@@ -185,6 +185,14 @@ def test_regions_on_the_page_equal_those_of_the_layer(evaluated, text):
             assert np.allclose(entry["response"], arrays["response"][face, index].ravel(), atol=0.006)
             present = entry["words"].startswith("Truth: present")
             assert entry["truth"] == (evaluation_files.BOX if present else None)
+
+
+def test_a_model_that_bvlc_caffe_trained_gets_its_report(run):
+    """Once it was to be written under the Python of BVLC Caffe, which has no templates."""
+    run.settings.engine = "bvlc"
+    run.write()
+    model.follow(run, ("report", "report"))
+    assert (run.folder / "report.html").exists()
 
 
 # The answer -------------------------------------------------------------------------------------------------

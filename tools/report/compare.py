@@ -35,13 +35,13 @@ def make(first, second):
 @dataclasses.dataclass
 class Compared:
     """One attribute, or the mean, of one network in two runs: accuracies, majority baselines, B minus A, and how many
-    faces only one of them answers rightly (None for different faces)."""
+    faces only one of them answers rightly, none where the faces differ."""
 
     title: str
     accuracies: tuple
     majorities: tuple
     difference: Estimate
-    only: tuple = None
+    only: tuple
 
 
 def paired(first, second):
@@ -62,16 +62,11 @@ def differences(first, second, name, attributes):
     (a, resampled_a, majority_a, right_a), (b, resampled_b, majority_b, right_b) = sides
     number = min(len(resampled_a), len(resampled_b))  # as many as both have; of the same faces they are the same
     estimates = Estimate.of_many(b - a, resampled_b[:number] - resampled_a[:number], least=-1)
-    rows = []
-    for place, title in enumerate([*map(page.human, attributes), "Mean"]):
-        row = Compared(title, (a[place], b[place]), (majority_a[place], majority_b[place]), estimates[place])
-        if same:
-            column = slice(None) if title == "Mean" else place
-            row.only = tuple(
-                int((mine & ~its)[:, column].sum()) for mine, its in ((right_b, right_a), (right_a, right_b))
-            )
-        rows.append(row)
-    return rows
+    titles, only = [*map(page.human, attributes), "Mean"], [()] * len(a)
+    if same:
+        counts = [(mine & ~its).sum(axis=0) for mine, its in ((right_b, right_a), (right_a, right_b))]
+        only = zip(*([*map(int, count), int(count.sum())] for count in counts))
+    return list(map(Compared, titles, zip(a, b), zip(majority_a, majority_b), estimates, only))
 
 
 def section(name, rows, same):
@@ -82,7 +77,7 @@ def section(name, rows, same):
             *map(page.number, row.accuracies),
             page.number(row.difference, "+"),
             *map(page.number, row.majorities[: 1 if same else 2]),
-            *(row.only or ()),
+            *row.only,
         ]
         for row in rows
     ]
