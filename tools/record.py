@@ -52,7 +52,7 @@ class Data:
 
 @dataclasses.dataclass
 class Average:
-    """The settings of the average region, see tools.train.average_region."""
+    """The settings of the average region, see tools.train.average."""
 
     rectangles: str = setting(
         "measured",
