@@ -15,10 +15,9 @@ Written to --out: the weights of each training, from which the same command resu
 differences.csv and differences.svg, as of `face-cascade ablation`. The LMDB folder must hold the compact form.
 """
 
-import argparse
+import dataclasses
 import hashlib
 import pathlib
-import sys
 import time
 
 import numpy as np
@@ -27,7 +26,9 @@ from torch import nn
 from tqdm import tqdm
 
 from benchmarks.common_nets import NETS
+from benchmarks.measure import run_script
 from data_prep.plan.balance import LARGEST_SHIFT, SAMPLE, Plan
+from data_prep.settings import setting
 from data_prep.store import manifest
 from python_layers.prefetch import Pool
 from tools import networks
@@ -38,7 +39,22 @@ from tools.evaluate import calibration, scoring
 from tools.evaluate.evaluation import read_persons, training_prior
 from tools.report import seeds
 
-SAMPLING = ("balanced", "plain")
+
+@dataclasses.dataclass
+class Settings:
+    """What is trained, and with what it is compared."""
+
+    lmdb: str = setting(help="The LMDB folder, in the compact form")
+    net: str = setting("resnet18", "The network", choices=tuple(NETS))
+    images: int = setting(307200, "Training images seen in all", least=1)
+    batch: int = setting(64, "Images per mini-batch; if balanced a multiple of twice the number of attributes", least=2)
+    sampling: str = setting("balanced", "How batches are sampled", choices=("balanced", "plain"))
+    rates: list[float] = setting(factory=lambda: [0.05], help="Learning rates to try", above=0, shown="0.05")
+    seeds: list[int] = setting(factory=lambda: [1], help="Seeds", least=0, shown="1")
+    precision: str = setting("float32", "Of the convolutions", choices=("float32", "bfloat16"))
+    device: str = setting("cpu", "The device", choices=("cpu", "cuda"))
+    ablation: str = setting("", "An ablation to compare with", metavar="FOLDER")
+    out: str = setting("", "Where results go", metavar="FOLDER", shown="build/NET")
 
 
 class Batches:
@@ -175,31 +191,12 @@ def of_ablation(given, images):
     return found
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("lmdb", type=pathlib.Path, metavar="LMDB", help="The LMDB folder, in the compact form.")
-    add("--net", choices=NETS, default="resnet18", help="The network (default: resnet18).")
-    add("--images", type=int, default=307200, metavar="N", help="Training images seen in all (default: 307200).")
-    add("--batch", type=int, default=64, metavar="N", help="Images per mini-batch, if balanced a multiple of twice A.")
-    add("--sampling", choices=SAMPLING, default=SAMPLING[0], help="How batches are sampled (default: balanced).")
-    add("--rates", default="0.05", help="Learning rates to try, separated by commas (default: 0.05).")
-    add("--seeds", default="1", help="Seeds, separated by commas (default: 1).")
-    add("--precision", choices=("float32", "bfloat16"), default="float32", help="Of the convolutions (float32).")
-    add("--device", choices=("cpu", "cuda"), default="cpu", help="The device (default: cpu).")
-    add("--ablation", type=pathlib.Path, metavar="FOLDER", help="An ablation to compare with (default: none).")
-    add("--out", type=pathlib.Path, metavar="FOLDER", help="Where results go (default: build/NET).")
-    given = parser.parse_args()
-    given.out = given.out or pathlib.Path("build") / given.net
-    try:
-        given.rates, given.seeds = (
-            [kind(part) for part in text.split(",")] for kind, text in ((float, given.rates), (int, given.seeds))
-        )
-        print(compare(given))
-        print(f"{given.out}: means.csv, differences.csv, differences.svg")
-    except (ToolError, OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+def main(given):
+    given.out = pathlib.Path(given.out or f"build/{given.net}")
+    given.ablation = given.ablation and pathlib.Path(given.ablation)
+    print(compare(given))
+    print(f"{given.out}: means.csv, differences.csv, differences.svg")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Settings)

@@ -1,12 +1,12 @@
 """Measure data preparation: the builder against Caffe's own, and its memory. Reading: benchmarks.growth.
 
-    python -m benchmarks.data builder IMAGES_FOLDER --caffe .caffe/bin      # images/s against convert_imageset
-    python -m benchmarks.data memory SCRATCH                                # peak memory, 2,000 and 50,000 images
+    python -m benchmarks.data builder IMAGES_FOLDER      # images/s against convert_imageset
+    python -m benchmarks.data memory SCRATCH             # peak memory, 2,000 and 50,000 images
 
 Both print their measurements and the load of the machine.
 """
 
-import argparse
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -14,11 +14,22 @@ import subprocess
 import sys
 import tempfile
 
-from benchmarks.measure import command_seconds, interleaved, load, peak, ratio
+from benchmarks.measure import command_seconds, interleaved, load, peak, ratio, run_script
 from data_prep import start
+from data_prep.settings import setting
 from data_prep.synthetic import synthetic_faces
 
 BUILD = start.command(sys.executable, "tools.cli", "data")
+CONVERTER = pathlib.Path(start.REPOSITORY, ".caffe/bin/convert_imageset")
+
+
+@dataclasses.dataclass
+class Settings:
+    """What is measured."""
+
+    what: str = setting(help="The measurement to run, see above", choices=("builder", "memory"))
+    folder: str = setting(help="The folder that it needs, see above")
+    rounds: int = setting(5, "Rounds of builder", least=1)
 
 
 def data_set(folder, images, rows):
@@ -33,7 +44,7 @@ def data_set(folder, images, rows):
     (folder / "list_eval_partition.txt").write_text("".join(lines))
 
 
-def builder(images, caffe, rounds):
+def builder(images, rounds):
     """The same faces resized to 224 and encoded as JPEG by convert_imageset, and a whole build, interleaved."""
     with tempfile.TemporaryDirectory(dir=images.parent) as scratch:
         scratch = pathlib.Path(scratch)
@@ -42,29 +53,25 @@ def builder(images, caffe, rounds):
         # One attribute, half of the faces with it: each face is once in the training stream, or in val or test.
         rows = ["Smiling", *(f"{name} {1 if number % 2 else -1}" for number, name in enumerate(faces))]
         data_set(scratch / "source", faces, rows)
-        converter = [caffe / "convert_imageset", "-resize_width", 224, "-resize_height", 224]
-        converter += ["-encoded", "-encode_type", "jpg", f"{images}/", scratch / "list.txt", scratch / "theirs"]
-        ours = [*BUILD, scratch / "source", "--out", scratch / "ours", "--attributes", "Smiling"]
-        ours += ["--form", "stream", "--records", 0, "--keep-duplicates"]
+        theirs = [CONVERTER, "-resize_width", 224, "-resize_height", 224, "-encoded", "-encode_type", "jpg"]
+        ours = [*BUILD, scratch / "source", "--attributes", "Smiling", "--form", "stream", "--records", 0]
+        contestants = {
+            "convert_imageset": ([*theirs, f"{images}/", scratch / "list.txt", scratch / "theirs"], scratch / "theirs"),
+            "face-cascade data": ([*ours, "--keep-duplicates", "--out", scratch / "ours"], scratch / "ours"),
+        }
 
-        def run(contestant):
+        def build(contestant):
             command, out = contestant
             shutil.rmtree(out, ignore_errors=True)
             return command_seconds(command, stderr=subprocess.DEVNULL)
 
         def show(number, found):
-            (theirs, theirs_cpu), (our, our_cpu) = found["theirs"], found["ours"]
-            print(
-                f"round {number}: convert_imageset {len(faces) / theirs:,.0f} images/s ({theirs_cpu:.2f} s of CPU), "
-                f"face-cascade data {len(faces) / our:,.0f} images/s ({our_cpu:.2f} s), {theirs / our:.2f} times; "
-                f"{load()}",
-                flush=True,
-            )
+            rates = (f"{n} {len(faces) / wall:,.0f} images/s ({cpu:.2f} s of CPU)" for n, (wall, cpu) in found.items())
+            print(f"round {number}: {', '.join(rates)}; {load()}", flush=True)
 
-        contestants = {"theirs": (converter, scratch / "theirs"), "ours": (ours, scratch / "ours")}
-        results = interleaved(contestants, rounds, run, warm_up=False, after_round=show)
-        walls = {name: [wall for wall, _ in found] for name, found in results.items()}
-        print(f"median {ratio(walls['theirs'], walls['ours']):.2f} times, whole commands with their start")
+        results = interleaved(contestants, rounds, build, warm_up=False, after_round=show)
+        walls = [[wall for wall, _ in results[name]] for name in contestants]
+        print(f"median {ratio(*walls):.2f} times as fast, whole commands with their start")
 
 
 def memory(scratch, sizes=(2000, 50000)):
@@ -89,27 +96,13 @@ def memory(scratch, sizes=(2000, 50000)):
     print(", ".join(f"{form}: {b / a - 1:+.1%}" for form, a, b in zip(("stream", "compact"), few, many)))
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.data", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("what", choices=("builder", "memory"), help="The measurement to run, see above.")
-    add("path", type=pathlib.Path, metavar="FOLDER", help="The folder that it needs, see above.")
-    add(
-        "--caffe",
-        type=pathlib.Path,
-        default=pathlib.Path(".caffe/bin"),
-        metavar="FOLDER",
-        help="The folder of the start scripts of BVLC Caffe (default: .caffe/bin).",
-    )
-    add("--rounds", type=int, default=5, metavar="N", help="Rounds of builder (default: 5).")
-    given = parser.parse_args()
-    if given.what == "builder":
-        builder(given.path, given.caffe, given.rounds)
+def main(settings):
+    folder = pathlib.Path(settings.folder)
+    if settings.what == "builder":
+        builder(folder, settings.rounds)
     else:
-        memory(given.path)
+        memory(folder)
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Settings)

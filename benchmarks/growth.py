@@ -1,22 +1,26 @@
-"""How do time and memory of training grow? The cascade over attributes, b and width; reading over the number of faces.
+"""How do time and memory of training grow? Over attributes, b, width, the number of faces, and ranks.
 
     python -m benchmarks.growth && python docs/draw.py       # docs/growth.csv, docs/growth.svg: 20 minutes
 
 One quantity varies at a time; the others are the paper's twenty attributes, b = 4 and width 1. An iteration is forward,
-backward and update by the engine on one thread, on noise; seconds are those of the processor, the fewest of --rounds
-iterations, so that other work on the machine counts little. Data are the same few synthetic faces of 89 x 109 pixels
-again and again, in the compact form, and BalancedData alone reads them in mini-batches of 80: seconds of the processor
-to the first mini-batch, and then seconds of the clock for 1,000 images, the fewest of several readings. Every point is
-a process of its own, whose peak memory counts; that of the two processes that read for it, 0.1 GiB each, does not.
+backward and update of the cascade by the engine on one thread, on noise; seconds are those of the processor, the fewest
+of --rounds iterations, so that other work on the machine counts little. Faces are the same few synthetic ones of 89 x
+109 pixels again and again, in the compact form, and BalancedData alone reads them in mini-batches of 80: seconds of the
+processor to the first mini-batch, and then seconds of the clock for 1,000 images, the fewest of several readings. Every
+point is a process of its own, whose peak memory counts; that of the two processes that read for it, 0.1 GiB each, does
+not. Ranks have one thread each and average their gradients: seconds of the clock in which all together train on 1,000
+images of noise (region network, six attributes, width 1/4), by the fastest of --rounds trainings.
 """
 
-import argparse
-import concurrent.futures
 import csv
+import dataclasses
 import multiprocessing
 import os
 import pathlib
-import resource
+import re
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
 
@@ -24,7 +28,10 @@ import cv2
 import numpy as np
 
 from benchmarks.engine import nets, workers
+from benchmarks.measure import run_script
 from data_prep.attributes import PAPER_ATTRIBUTES
+from data_prep.settings import setting
+from data_prep.start import REPOSITORY
 from data_prep.store import databases, manifest
 from data_prep.synthetic.synthetic_faces import draw_face
 from models.data_layers import compact_layers
@@ -35,14 +42,22 @@ GROWING = {
     "b": (2, 4, 8, 16),
     "width": (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1),
     "faces": (1000, 10_000, 100_000, 1_000_000),
+    "ranks": (1, 2, 4),
 }
 DISTINCT = 100  # faces, which are repeated
 BATCHES = 10  # whose reading is timed
+ITERATIONS = 20  # of a training by ranks
+LAUNCH = "import sys; from caffe import cli, parallel; n = int(sys.argv.pop(1)); sys.exit(parallel.launch(n))"
+SPEED = re.compile(r"\(([\d.]+) iter/s")
 
 
-def peak():
-    """Peak memory of this process in GiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+@dataclasses.dataclass
+class Settings:
+    """What is measured."""
+
+    only: str = setting("", "Measure only the growth over this", choices=tuple(GROWING), shown="all")
+    rounds: int = setting(3, "Iterations, readings, and trainings by ranks, per point", least=1)
+    out: str = setting("docs/growth.csv", "Where the figures go", metavar="FILE")
 
 
 def iteration(rounds, attributes=20, b=4, width=1):
@@ -57,7 +72,7 @@ def iteration(rounds, attributes=20, b=4, width=1):
             passes()
             update()
             seconds.append(time.process_time() - begin)
-    return {"seconds of an iteration": min(seconds[1:]), "peak memory, GiB": peak()}
+    return {"seconds of an iteration": min(seconds[1:]), "peak memory, GiB": workers.peak("cpu") / 1024}
 
 
 def write_faces(folder, number):
@@ -76,56 +91,59 @@ def reading(rounds, folder):
     """What reading the data of a folder takes: dict measure -> number."""
     import caffe
 
-    with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as file:
-        file.write(compact_layers(NetworkOptions(PAPER_ATTRIBUTES, batch=4, lmdb=str(folder)))[0])
-        file.flush()
-        begin = time.process_time()
-        net = caffe.Net(file.name, caffe.TRAIN)
-        net.forward()
-        start, seconds = time.process_time() - begin, []
-        for _ in range(5 * rounds):
-            begin = time.perf_counter()
-            for _ in range(BATCHES):
-                net.forward()
-            seconds.append((time.perf_counter() - begin) / (BATCHES * net.blobs["data"].num) * 1000)
-    return {"seconds of the start": start, "seconds for 1,000 images": min(seconds), "peak memory, GiB": peak()}
+    path = folder / "data.prototxt"
+    path.write_text(compact_layers(NetworkOptions(PAPER_ATTRIBUTES, batch=4, lmdb=str(folder)))[0])
+    begin = time.process_time()
+    net = caffe.Net(str(path), caffe.TRAIN)
+    net.forward()
+    start, seconds = time.process_time() - begin, []
+    for _ in range(5 * rounds):
+        begin = time.perf_counter()
+        for _ in range(BATCHES):
+            net.forward()
+        seconds.append((time.perf_counter() - begin) / (BATCHES * net.blobs["data"].num) * 1000)
+    memory = workers.peak("cpu") / 1024
+    return {"seconds of the start": start, "seconds for 1,000 images": min(seconds), "peak memory, GiB": memory}
 
 
-def alone(function, *values, **named):
-    """What a function returns in a process of its own."""
-    fresh = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=fresh) as pool:
-        return pool.submit(function, *values, **named).result()
+def by_ranks(rounds, folder, ranks):
+    """What training by so many ranks takes: dict measure -> number. Raises CalledProcessError."""
+    names, batch = PAPER_ATTRIBUTES[:6], 4
+    solver = nets.write_input_solver(folder, "region", names, batch, 1 / 4, ITERATIONS)
+    paths = os.pathsep.join([REPOSITORY, f"{REPOSITORY}/engine"])
+    environment = dict(os.environ, GLOG_minloglevel="0", PYTHONPATH=paths)
+    command = [sys.executable, "-c", LAUNCH, str(ranks), "train", "-solver", str(solver)]
+    logs = [subprocess.run(command, check=True, capture_output=True, text=True, env=environment) for _ in range(rounds)]
+    # A training logs every iteration; those after the first count.
+    rates = [statistics.median(map(float, SPEED.findall(log.stderr)[1:])) for log in logs]
+    return {"seconds for 1,000 images": 1000 / (len(names) * batch * ranks * max(rates))}
 
 
 def measure(what, value, rounds):
     """The numbers of one point: dict measure -> number."""
-    if what != "faces":
-        return alone(iteration, rounds, **{what: value})
-    with tempfile.TemporaryDirectory() as folder:
-        write_faces(pathlib.Path(folder), value)
-        return alone(reading, rounds, folder)
+    with tempfile.TemporaryDirectory() as folder, multiprocessing.get_context("spawn").Pool(1) as alone:
+        folder = pathlib.Path(folder)
+        if what == "ranks":
+            return by_ranks(rounds, folder, value)
+        if what == "faces":
+            write_faces(folder, value)
+            return alone.apply(reading, (rounds, folder))
+        return alone.apply(iteration, (rounds,), {what: value})
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--only", choices=tuple(GROWING), help="Measure only the growth over this (default: all four).")
-    add("--rounds", type=int, default=3, metavar="N", help="Iterations, and readings, per point (default: 3).")
-    add("--out", type=pathlib.Path, default=pathlib.Path("docs/growth.csv"), help="Where it goes (docs/growth.csv).")
-    given = parser.parse_args()
+def main(settings):
     os.environ["OMP_NUM_THREADS"] = "1"
     rows = []
-    for what in [given.only] if given.only else GROWING:
+    for what in [settings.only] if settings.only else GROWING:
         for value in GROWING[what]:
-            for name, number in measure(what, value, given.rounds).items():
+            for name, number in measure(what, value, settings.rounds).items():
                 rows.append({"growing": what, "value": value, "curve": name, "number": f"{number:.4g}"})
                 print(*rows[-1].values(), sep=", ", flush=True)
-    with open(given.out, "w", newline="") as file:
+    with open(settings.out, "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Settings)

@@ -8,7 +8,7 @@ FACES: a folder of aligned faces. For memory, photos of 4 million pixels with tw
 temporary folder; faces are found on them, and pictures with the results are written.
 """
 
-import argparse
+import dataclasses
 import functools
 import os
 import pathlib
@@ -20,16 +20,27 @@ import tempfile
 import cv2
 import numpy as np
 
-from benchmarks.measure import command_seconds, interleaved, load, peak, ratio, seconds
+from benchmarks.measure import command_seconds, interleaved, load, peak, ratio, run_script, seconds
 from data_prep import start
-from data_prep.errors import DataError
 from data_prep.geometry import face, patch
+from data_prep.settings import setting
 from tools import networks
 from tools.predict import inputs
 from tools.predict.photo import Photo
 from tools.predict.predictor import Predictor
 
 PHOTO = (1750, 2300)
+
+
+@dataclasses.dataclass
+class Settings:
+    """What is measured."""
+
+    faces: str = setting(help="The folder of aligned faces")
+    run: str = setting("build/run", "The folder of the run", metavar="FOLDER")
+    rounds: int = setting(5, "Rounds of speed and of first", least=1)
+    only: str = setting("", "Run only this measurement", choices=("speed", "first", "memory"), shown="all")
+    onnx: list[str] = setting(factory=list, help="ONNX files to compare with", metavar="FILE,...")
 
 
 def speed(faces, run, rounds, exported=(), count=64):
@@ -54,9 +65,8 @@ def speed(faces, run, rounds, exported=(), count=64):
     for path in exported:
         sessions[path.name] = probabilities = session(path)
         difference = np.abs(np.concatenate([probabilities(image) for image in images]) - expected).max()
-        print(
-            f"{path}: {path.stat().st_size / 1e6:.1f} MB, probabilities differ by {difference:.1e} at most", flush=True
-        )
+        size = path.stat().st_size / 1e6
+        print(f"{path}: {size:.1f} MB, probabilities differ by {difference:.1e} at most", flush=True)
     for batch in (1, 16):
         work = {name: functools.partial(rival, batch) for name, rival in rivals.items()}
         if batch == 1:
@@ -89,8 +99,9 @@ def first(faces, run, rounds):
     picture = inputs.find([faces])[0][0]
     with tempfile.TemporaryDirectory() as out:
         call = command(run, out, "--aligned", "--no-pictures", picture)
-        found = [command_seconds(call, stderr=subprocess.DEVNULL)[0] for _ in range(rounds)]
-    print(f"one face, start to end: {statistics.median(found):.1f} s (median of {rounds}); {load()}", flush=True)
+        found = [command_seconds(call, stderr=subprocess.DEVNULL) for _ in range(rounds)]
+    wall, processor = (statistics.median(values) for values in zip(*found))
+    print(f"one face, start to end: {wall:.2f} s, {processor:.2f} s of the processor (medians of {rounds}); {load()}")
 
 
 def memory(faces, run, sizes=(100, 1000), originals_count=50):
@@ -123,26 +134,15 @@ def memory(faces, run, sizes=(100, 1000), originals_count=50):
     print(f"{peaks[-1] / peaks[0] - 1:+.1%}")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("faces", type=pathlib.Path, metavar="FACES", help="The folder of aligned faces.")
-    add("--run", default="build/run", metavar="FOLDER", help="The folder of the run (default: build/run).")
-    add("--rounds", type=int, default=5, metavar="N", help="Rounds of speed and of first (default: 5).")
-    add("--only", choices=("speed", "first", "memory"), help="Run only this measurement (default: all).")
-    add("--onnx", nargs="+", type=pathlib.Path, default=[], metavar="FILE", help="ONNX files to compare (none).")
-    given = parser.parse_args()
-    what = given.faces, given.run
-    try:
-        if given.only in (None, "speed"):
-            speed(*what, given.rounds, given.onnx)
-        if given.only in (None, "first"):
-            first(*what, given.rounds)
-        if given.only in (None, "memory"):
-            memory(*what)
-    except (DataError, OSError, subprocess.CalledProcessError) as error:
-        sys.exit(f"error: {error}")
+def main(settings):
+    faces = pathlib.Path(settings.faces)
+    if settings.only in ("", "speed"):
+        speed(faces, settings.run, settings.rounds, map(pathlib.Path, settings.onnx))
+    if settings.only in ("", "first"):
+        first(faces, settings.run, settings.rounds)
+    if settings.only in ("", "memory"):
+        memory(faces, settings.run)
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Settings)

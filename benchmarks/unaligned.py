@@ -8,23 +8,35 @@ Each face is moved once, in all splits, by its number: shifted by up to --shift 
 The CSV keeps the splits and the persons of the data set.
 """
 
-import argparse
 import csv
+import dataclasses
 import pathlib
-import sys
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.measure import run_script
 from data_prep import geometry
+from data_prep.settings import setting
 from data_prep.sources.celeba import BOXES
-from data_prep.sources.images import DataError
 from data_prep.sources.opening import open_source
 from data_prep.store.image_list import SPLITS
 from data_prep.synthetic.layouts import mark_synthetic
 
 SIZE = np.array([geometry.ALIGNED_WIDTH, geometry.ALIGNED_HEIGHT])
+
+
+@dataclasses.dataclass
+class Settings:
+    """What is written."""
+
+    data: str = setting(help="The data set, as face-cascade data takes it")
+    out: str = setting(help="The folder to write")
+    attributes: list[str] = setting(factory=list, help="The attributes", shown="the data set's")
+    shift: float = setting(0.1, "Largest shift, as a share of the picture's sides", least=0)
+    scale: float = setting(0.2, "Largest change of size", least=0, most=0.9)
+    turn: float = setting(15, "Largest angle in degrees", least=0)
 
 
 def moved_eyes(rng, shift, scale, turn):
@@ -53,35 +65,21 @@ def picture(source, index, eyes):
     return geometry.align(image, own)[1], from_image
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("data", help="The data set, as face-cascade data takes it.")
-    add("out", type=pathlib.Path, help="The folder to write.")
-    add("--attributes", metavar="A,B,...", help="The attributes (default: the data set's).")
-    add("--shift", type=float, default=0.1, help="Largest shift, as a share of the picture's sides (default: 0.1).")
-    add("--scale", type=float, default=0.2, help="Largest change of size (default: 0.2).")
-    add("--turn", type=float, default=15, help="Largest angle in degrees (default: 15).")
-    arguments = parser.parse_args()
-    try:
-        source = open_source(arguments.data)
-        (arguments.out / "images").mkdir(parents=True, exist_ok=True)
-        source.open(arguments.out)
-        names = arguments.attributes.split(",") if arguments.attributes else source.default_attributes
-        columns = source.columns(names)
-    except (DataError, OSError) as error:
-        sys.exit(f"error: {error}")
+def main(settings):
+    source, out = open_source(settings.data), pathlib.Path(settings.out)
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    source.open(out)
+    names = settings.attributes or source.default_attributes
+    columns = source.columns(names)
     parts, boxes = {number: split for split, number in SPLITS.items()}, []
-    with open(arguments.out / "faces.csv", "w", newline="", encoding="utf-8") as file:
+    with open(out / "faces.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["image", *(["person"] if source.persons else []), "split", *names])
         for index, name in enumerate(tqdm(source.names, unit="face", disable=None)):
-            rng = np.random.default_rng([7, index])
-            image, from_image = picture(
-                source, index, moved_eyes(rng, arguments.shift, arguments.scale, arguments.turn)
-            )
+            eyes = moved_eyes(np.random.default_rng([7, index]), settings.shift, settings.scale, settings.turn)
+            image, from_image = picture(source, index, eyes)
             path = f"images/{index:06d}.jpg"
-            cv2.imwrite(str(arguments.out / path), image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+            cv2.imwrite(str(out / path), image, [cv2.IMWRITE_JPEG_QUALITY, 95])
             person = [source.persons[index]] if source.persons else []
             labels = source.labels[index, columns].astype(int).tolist()
             writer.writerow([path, *person, parts[source.partition[index]], *labels])
@@ -89,12 +87,12 @@ def main():
                 sides = np.concatenate(geometry.bounds(geometry.moved(geometry.corners(box), from_image)))
                 boxes.append([path, attribute, *np.clip(sides, 0, np.tile(SIZE, 2)).round(2)])
     if boxes:
-        with open(arguments.out / BOXES, "w", newline="", encoding="utf-8") as file:
+        with open(out / BOXES, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([["image_id", "attribute", "x1", "y1", "x2", "y2"], *boxes])
     if source.synthetic:
-        mark_synthetic(arguments.out, len(source.names))
-    print(f"{arguments.out}/faces.csv: {len(source.names):,} faces")
+        mark_synthetic(out, len(source.names))
+    print(f"{out}/faces.csv: {len(source.names):,} faces")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Settings)

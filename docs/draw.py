@@ -195,14 +195,15 @@ def learning_curves():
 
 def growth():
     """Seconds and memory from growth.csv, each axis in powers: a panel for each quantity that grows."""
-    parts = []
-    for number, (what, curves) in enumerate(read("growth.csv", "growing", "curve", "value", "number").items()):
+    parts, panels = [], read("growth.csv", "growing", "curve", "value", "number")
+    for number, (what, curves) in enumerate(panels.items()):
         left, top, values = 60 + number % 2 * 450, 46 + number // 2 * 350, [x for x, _ in next(iter(curves.values()))]
         ticks = {value: f"{value:,.0f}" if value >= 1 else f"1/{1 / value:.0f}" for value in values}
         across = powers(values[0], values[-1], left, left + PANEL), ticks
         down = powers(0.05, 200, top + 270, top), {tick: f"{tick:g}" for tick in (0.1, 1, 10, 100)}
         parts += panel(left, top, f"over {what}", what, across, down, curves, MEASURES)
-    return svg(930, 716, "Seconds and memory over attributes, b, width and faces", parts)
+    height = 16 + 350 * ((len(panels) + 1) // 2)
+    return svg(930, height, f"Seconds and memory over {', '.join(panels)}", parts)
 
 
 def region():

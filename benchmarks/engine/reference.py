@@ -123,72 +123,57 @@ def cross_entropy(scores, labels):
 
 
 class Training:
-    """Training of "region" or "cascade" with SGD, on a device; graphed: the step replayed as a CUDA graph.
+    """Training of "region" or "cascade" with SGD, on a device.
 
     images (b * A, 3, 224, 224) and labels (b, A) are tensors on the device that a caller fills before each step.
-    channels_last: memory order of weights and images; clip: largest norm of the gradients, None for any
+    channels_last: memory order of weights and images; clip: largest norm of the gradients
     """
 
-    def __init__(
-        self,
-        net,
-        attributes,
-        batch,
-        precision,
-        device="cpu",
-        grouped=False,
-        compiled=False,
-        graphed=False,
-        channels_last=True,
-        clip=None,
-    ):
+    def __init__(self, net, attributes, batch, precision, device, grouped, channels_last, clip):
         cls = Cascade if net == "cascade" else Region
         order = torch.channels_last if channels_last else torch.contiguous_format
         self.net = cls(attributes, grouped).to(device).to(memory_format=order)
         size = (attributes * batch, 3, table1.INPUT_SIZE, table1.INPUT_SIZE)
         self.images = torch.zeros(size, device=device).contiguous(memory_format=order)
         self.labels = torch.zeros(batch, attributes, device=device)
-        self.device, self.low, self.clip = torch.device(device), precision == "bfloat16", clip
+        self.device, self.low, self.clip = device, precision == "bfloat16", clip
         self.solver = torch.optim.SGD(self.net.parameters(), 1e-4, 0.9, weight_decay=5e-4, fused=True)
-        self.model = torch.compile(self.net) if compiled else self.net
-        self.graph = self.captured() if graphed else None
 
     def passes(self):
         """Forward and backward; the loss."""
         self.solver.zero_grad(set_to_none=True)
         # Casts are not kept between passes: a captured graph must repeat them.
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low, cache_enabled=False):
-            loss = self.model(self.images, self.labels)
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.low, cache_enabled=False):
+            loss = self.net(self.images, self.labels)
         loss.backward()
         return loss.detach()
 
     def update(self):
         """Change the weights by their gradients."""
-        if self.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.clip, foreach=True)
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.clip, foreach=True)
         self.solver.step()
 
-    def whole_step(self):
-        loss = self.passes()
-        self.update()
-        return loss
+    def recorded(self):
+        """Both as a CUDA graph: a function that replays it and returns the loss."""
 
-    def captured(self):
-        """The step as a CUDA graph, after a few steps on another stream, which capturing requires."""
+        def step():
+            loss = self.passes()
+            self.update()
+            return loss
+
+        # A few steps on another stream, which capturing requires.
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(3):
-                self.whole_step()
+                step()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            self.loss = self.whole_step()
-        return graph
+            loss = step()
 
-    def step(self):
-        """One iteration; the loss, a float."""
-        if self.graph is None:
-            return float(self.whole_step())
-        self.graph.replay()
-        return float(self.loss)
+        def replay():
+            graph.replay()
+            return loss.item()
+
+        return replay

@@ -1,10 +1,10 @@
-"""The contestants: each a process that does one training iteration per line it reads.
+"""The contestants: each a process that trains for one round per line it reads.
 
-    python -m benchmarks.engine.workers KIND PRECISION NET ATTRIBUTES BATCH SOLVER
+    python -m benchmarks.engine.workers KIND PRECISION NET ATTRIBUTES BATCH SOLVER DEVICE STEPS
 
-It answers with the seconds of forward and backward, of the update, and of processor time, with the peak memory of the
-process in MiB, and with the loss. Runs in both environments (KIND bvlc: .caffe/bin/python). KIND rate and KIND copy
-answer with GFLOP/s of matrix products and GB/s of a copy in place of the loss.
+It answers with the seconds of forward and backward, and of the update, the means of STEPS iterations, with the peak
+memory in MiB (of the device, if it is a GPU), and with the loss. Runs in both environments (KIND bvlc:
+.caffe/bin/python). KIND rate answers with GFLOP/s of matrix products in place of the loss.
 """
 
 import os
@@ -27,13 +27,17 @@ def inputs(attributes, batch):
     return images, labels
 
 
-def caffe_training(precision, attributes, batch, path):
+def caffe_training(precision, attributes, batch, path, device="cpu"):
     """(passes, update) of either Caffe, functions; the first returns the loss."""
     import caffe
 
     if hasattr(caffe, "set_precision"):
         caffe.set_precision(precision)
-    caffe.set_mode_cpu()
+    if device == "cuda":
+        caffe.set_device(0)
+        caffe.set_mode_gpu()
+    else:
+        caffe.set_mode_cpu()
     solver = caffe.SGDSolver(path)
     net = solver.net
     net.blobs["data"].data[...], net.blobs["label_flat"].data[...] = inputs(attributes, batch)
@@ -41,6 +45,8 @@ def caffe_training(precision, attributes, batch, path):
 
     def passes():
         net.clear_param_diffs()
+        if hasattr(solver, "passes"):  # the engine's, on a GPU recorded as a CUDA graph
+            return solver.passes.run()
         net._forward(0, len(net.layers) - 1)
         net._backward(len(net.layers) - 1, 0)
         return sum(float(net.blobs[name].data) for name in losses)
@@ -48,39 +54,49 @@ def caffe_training(precision, attributes, batch, path):
     return passes, solver.apply_update
 
 
-def pytorch_training(precision, net, attributes, batch, channels_last):
-    """(passes, update) of plain PyTorch."""
+def pytorch_training(kind, precision, net, attributes, batch, device):
+    """(passes, update) of plain PyTorch; as a CUDA graph or compiled, passes include the update."""
     import torch
 
-    # What the engine sets for its process: memory that is kept, threads that wait.
-    from caffe import context  # noqa: F401
+    # What the engine sets for its process: memory that is kept, threads that wait, arithmetic.
+    from caffe import context
 
     from benchmarks.engine.reference import Training
     from models import solvers
 
     torch.manual_seed(0)
-    clip = float(solvers.clipping(attributes))
-    training = Training(net, attributes, batch, precision, channels_last=channels_last, clip=clip)
+    context.set_precision(precision)
+    forms = kind.split("-")[1:]
+    grouped, channels_last, clip = "grouped" in forms, "first" not in forms, float(solvers.clipping(attributes))
+    training = Training(net, attributes, batch, precision, device, grouped, channels_last, clip)
     images, labels = inputs(attributes, batch)
     training.images.copy_(torch.from_numpy(images))
     training.labels.copy_(torch.from_numpy(labels).view(batch, attributes))
+    if "compiled" in forms:
+        training.net.compile()
+    elif device == "cuda":
+        return training.recorded(), nothing
     return lambda: training.passes().item(), training.update
 
 
-def matrix_rate(precision):
-    """GFLOP/s of products of matrices, the best of several shapes."""
+def matrix_rate(precision, device):
+    """A function that returns the GFLOP/s of products of matrices, the best of several shapes."""
     import torch
+    from caffe import context
 
-    kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    context.set_precision(precision)
     shapes = [(2048, 2048, 2048), (676, 3456, 384), (4096, 1024, 1024)]
-    pairs = [(torch.randn(m, k).to(kind), torch.randn(k, n).to(kind)) for m, k, n in shapes]
+    if device == "cuda":
+        shapes = [(4096, 4096, 4096), (8192, 8192, 8192)]
+    options = {"device": device, "dtype": context.compute_type()}
+    pairs = [(torch.randn(m, k, **options), torch.randn(k, n, **options)) for m, k, n in shapes]
 
     def step():
         best = 0.0
         for a, b in pairs:
             for _ in range(3):
                 begin = time.perf_counter()
-                torch.matmul(a, b)
+                torch.matmul(a, b)[0, 0].item()  # waits for the device
                 seconds = time.perf_counter() - begin
                 best = max(best, 2e-9 * a.shape[0] * a.shape[1] * b.shape[1] / seconds)
                 if seconds > 1:  # no matrix unit for this type: one product is enough
@@ -90,46 +106,37 @@ def matrix_rate(precision):
     return step
 
 
-def copy_rate():
-    """GB/s read and written by a copy of 256 MB, the best of five."""
-    import torch
-
-    source, target = torch.ones(1 << 26), torch.zeros(1 << 26)
-
-    def step():
-        best = 0.0
-        for _ in range(5):
-            begin = time.perf_counter()
-            target.copy_(source)
-            best = max(best, 2e-9 * 4 * source.numel() / (time.perf_counter() - begin))
-        return best
-
-    return step
-
-
 def nothing():
-    """The update of workers that measure the machine."""
+    """The update of workers that have none of their own."""
+
+
+def peak(device):
+    """Peak memory in MiB."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_reserved() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main():
-    kind, precision, net, attributes, batch, path = sys.argv[1:7]
-    attributes, batch = int(attributes), int(batch)
-    if kind in ("bvlc", "engine"):
-        passes, update = caffe_training(precision, attributes, batch, path)
-    elif kind == "rate":
-        passes, update = matrix_rate(precision), nothing
-    elif kind == "copy":
-        passes, update = copy_rate(), nothing
+    kind, precision, net, attributes, batch, path, device, steps = sys.argv[1:9]
+    attributes, batch, steps = int(attributes), int(batch), int(steps)
+    if kind == "rate":
+        passes, update = matrix_rate(precision, device), nothing
+    elif kind in ("bvlc", "engine"):
+        passes, update = caffe_training(precision, attributes, batch, path, device)
     else:
-        passes, update = pytorch_training(precision, net, attributes, batch, kind == "pytorch")
+        passes, update = pytorch_training(kind, precision, net, attributes, batch, device)
     for _ in sys.stdin:
-        begin, processor = time.perf_counter(), time.process_time()
-        answer = passes()
-        middle = time.perf_counter()
-        update()
-        end = time.perf_counter()
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(middle - begin, end - middle, time.process_time() - processor, memory, answer, flush=True)
+        times = np.zeros(2)
+        for _ in range(steps):
+            begin = time.perf_counter()
+            answer = passes()
+            middle = time.perf_counter()
+            update()
+            times += middle - begin, time.perf_counter() - middle
+        print(*(times / steps), peak(device), answer, flush=True)
 
 
 if __name__ == "__main__":

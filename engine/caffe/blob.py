@@ -177,7 +177,7 @@ class Blob:
     @property
     def count(self):
         """The number of elements."""
-        return torch.Size(self._shape).numel()
+        return math.prod(self._shape)
 
     def reshape(self, *shape):
         """Change the shape. If the number of elements changes, data and diff become zeros. Raises CaffeError."""
@@ -187,7 +187,7 @@ class Blob:
         if shape == self._shape:
             return
         check_shape(shape)
-        if torch.Size(shape).numel() != self.count:
+        if math.prod(shape) != self.count:
             self.data_memory, self.diff_memory = Memory(), Memory()
         self._shape = shape
 

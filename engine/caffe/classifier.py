@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from . import io
-from .context import TEST
+from . import TEST, io
 from .pycaffe import Net
 
 

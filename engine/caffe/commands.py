@@ -4,7 +4,7 @@ import signal
 
 import torch
 
-from . import context, glog, parallel, solver, solver_param, testing
+from . import TEST, TRAIN, context, glog, parallel, solver, solver_param, testing
 from .errors import CaffeError, check
 from .proto import caffe_pb2
 from .pycaffe import Net, Timer
@@ -108,7 +108,7 @@ def test(flags):
     """The command `test`."""
     check(flags.model, "test needs a model: caffe test -model net.prototxt -weights net.caffemodel")
     check(flags.weights, "test needs weights: caffe test -model net.prototxt -weights net.caffemodel")
-    net = read_net(flags, context.TEST, flags.weights)
+    net = read_net(flags, TEST, flags.weights)
     glog.info(f"Running for {flags.iterations} iterations.")
     loss, batches = 0.0, []
     for iteration in range(flags.iterations):
@@ -124,7 +124,7 @@ def measure(flags):
     """The command `time`."""
     check(flags.model, "time needs a model: caffe time -model net.prototxt")
     check(flags.phase in ("", "TRAIN", "TEST"), f"-phase takes TRAIN or TEST, not {flags.phase!r}")
-    net = read_net(flags, context.TEST if flags.phase == "TEST" else context.TRAIN)
+    net = read_net(flags, TEST if flags.phase == "TEST" else TRAIN)
     last = len(net.nodes) - 1
     glog.info("Performing Forward")
     glog.info(f"Initial loss: {number(net.forward_range(0, last))}")

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 import torch.distributed as distributed
 
+from . import TEST
 from .errors import check
 
-TRAIN, TEST = 0, 1
 PRECISIONS = ("float32", "tf32", "bfloat16")
 SHARDS = ("records", "batches")
 

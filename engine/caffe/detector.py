@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from . import io
+from . import TEST, io
 from .classifier import image_transformer
-from .context import TEST
 from .errors import CaffeError
 from .pycaffe import Net
 

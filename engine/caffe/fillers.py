@@ -10,7 +10,6 @@ import torch
 from . import context
 from .errors import CaffeError, check
 from .proto import caffe_pb2
-from .tensors import product
 
 
 def fan(shape, norm):
@@ -18,7 +17,7 @@ def fan(shape, norm):
 
     As in BVLC Caffe, the fan-in is count / shape[0] and the fan-out count / shape[1].
     """
-    count = product(shape)
+    count = math.prod(shape)
     fan_in = count / shape[0] if shape else count
     fan_out = count / shape[1] if len(shape) > 1 else count
     if norm == caffe_pb2.FillerParameter.AVERAGE:

@@ -3,7 +3,8 @@
 import contextlib
 import os
 
-from .errors import CaffeError, check
+from .errors import CaffeError, check, optional_package
+from .wire import open_bytes
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 # More parameter blobs than any layer has. A damaged name can be any number, for which no list is to be allocated.
@@ -14,21 +15,12 @@ MAX_COMPRESSION_RATIO = 1032
 
 def h5py():
     """The package h5py. Raises CaffeError if it is not installed."""
-    try:
-        import h5py as package
-    except ImportError:
-        raise CaffeError("HDF5 needs the package h5py: pip install h5py")
-    return package
+    return optional_package("h5py", "HDF5 needs")
 
 
 def is_hdf5(path):
     """Whether a file begins with HDF5's signature. Raises CaffeError if it cannot be read."""
-    check(not os.path.exists(path) or os.path.isfile(path), f"{path}: not a file")
-    try:
-        with open(path, "rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
-    except (OSError, ValueError) as error:  # ValueError: a name with a NUL, from a damaged solver state
-        raise CaffeError(f"{path}: {getattr(error, 'strerror', error)}")
+    return open_bytes(path)[: len(MAGIC)] == MAGIC
 
 
 @contextlib.contextmanager

@@ -10,15 +10,11 @@ import concurrent.futures
 import os
 import queue
 import threading
-import time
 
 import torch
 
 from . import context, glog
 from .errors import CaffeError
-
-# Total time in seconds that all loaders have waited for batches; benchmarks read it.
-wait_seconds = 0.0
 
 
 class Batch:
@@ -144,11 +140,9 @@ class Loader:
 
     def _take(self):
         """The next batch of the queue. Raises CaffeError if the reading thread has ended."""
-        global wait_seconds
         if self.thread is None:
             self.thread = threading.Thread(target=self._run, daemon=True, name="caffe data reader")
             self.thread.start()
-        begin = time.perf_counter()
         while True:
             try:
                 batch = self.queue.get(timeout=1)
@@ -156,7 +150,6 @@ class Loader:
             except queue.Empty:
                 if not self.thread.is_alive():
                     raise CaffeError(f"{self.database.path}: the thread that reads it has ended")
-        wait_seconds += time.perf_counter() - begin
         if isinstance(batch, Exception):
             raise batch
         return batch

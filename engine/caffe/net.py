@@ -5,9 +5,8 @@ import math
 
 import torch
 
-from . import glog
+from . import TRAIN, glog
 from .blob import Blob
-from .context import TRAIN
 from .errors import CaffeError, ShapeError, check
 from .graph import filter_layers, insert_splits, prune_backward
 from .layer_types import layer_type
@@ -116,11 +115,8 @@ class Graph:
 
     def _add_tops(self, node, available):
         """Create the top blobs of a layer, or use a bottom of the same name in place. Raises CaffeError."""
-        layer = node.layer
-        least = layer.tops[0] if isinstance(layer.tops, tuple) else layer.tops
-        if layer.is_loss and not node.tops:
+        if node.layer.is_loss and not node.tops:
             node.tops.append(f"(automatic top of {node.name})")
-        check(len(node.tops) >= least, f"layer {node.name!r}: {layer.type} has at least {least} tops")
         for position, name in enumerate(node.tops):
             if position < len(node.bottoms) and node.bottoms[position] == name:
                 glog.info(f"{node.name} -> {name} (in-place)")

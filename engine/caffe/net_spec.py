@@ -22,12 +22,15 @@ def param_name_dict():
 
 def to_proto(*tops):
     """A NetParameter with all layers that are needed to compute these Tops."""
-    layers, names, autonames = OrderedDict(), {}, Counter()
+    return named_proto(tops, {})
+
+
+def named_proto(tops, names):
+    """The same with the names of some of the Tops given: dict of Top -> name."""
+    layers, autonames = OrderedDict(), Counter()
     for top in tops:
         top.fn._to_proto(layers, names, autonames)
-    net = caffe_pb2.NetParameter()
-    net.layer.extend(layers.values())
-    return net
+    return caffe_pb2.NetParameter(layer=layers.values())
 
 
 def assign_proto(proto, name, val):
@@ -150,13 +153,7 @@ class NetSpec:
 
     def to_proto(self):
         """A NetParameter with the layers of all Tops set so far, in the order in which they were set."""
-        names = {top: name for name, top in self.tops.items()}
-        layers, autonames = OrderedDict(), Counter()
-        for top in self.tops.values():
-            top._to_proto(layers, names, autonames)
-        net = caffe_pb2.NetParameter()
-        net.layer.extend(layers.values())
-        return net
+        return named_proto(self.tops.values(), {top: name for name, top in self.tops.items()})
 
 
 class Layers:

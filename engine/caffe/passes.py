@@ -61,7 +61,8 @@ class Passes:
             return float(loss) + float(self._compute())
         self._copy_inputs()
         self.graph.replay()
-        self._restore_blobs()
+        for memory, values in self.after.items():  # the tensors after the recording, which the graph has filled again
+            set_state(memory, values)
         return float(loss) + float(self.graph.result)
 
     def _compute(self):
@@ -133,11 +134,6 @@ class Passes:
             content = memory.content
             if content is not tensor:
                 tensor.copy_(torch.zeros_like(tensor) if content is None else shaped(content, tensor.shape))
-
-    def _restore_blobs(self):
-        """Give every blob the tensors that it had after the recording, which the graph has filled again."""
-        for memory, values in self.after.items():
-            set_state(memory, values)
 
 
 def state(memory):

@@ -1,4 +1,4 @@
-"""Reading and writing of messages as prototxt, with errors that name file, line and field."""
+"""Reading of messages as prototxt, with errors that name file, line and field."""
 
 import math
 
@@ -43,8 +43,3 @@ def check_finite(message, where):
 def repeated(value):
     """Whether a field's value, a number or message, or a list of such, is a list."""
     return not isinstance(value, (float, Message))
-
-
-def to_text(message):
-    """A message as prototxt."""
-    return text_format.MessageToString(message)

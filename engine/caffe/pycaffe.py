@@ -8,10 +8,9 @@ from itertools import zip_longest
 import numpy as np
 import torch
 
-from . import context, hdf5, prototxt, weights
-from .context import TEST, TRAIN
+from . import TEST, TRAIN, context, hdf5, prototxt, weights
 from .errors import CaffeError, check
-from .layer_types.python import PythonLayer
+from .layer_types.python import Python
 from .net import Graph
 from .proto import caffe_pb2
 
@@ -33,22 +32,13 @@ class Net(Graph):
     Raises TypeError for wrong arguments, and CaffeError for errors that end the process in BVLC Caffe.
     """
 
-    def __init__(self, network_file, *arguments, **keywords):
-        names = ("phase", "level", "stages", "weights")
-        if arguments and isinstance(arguments[0], str):
+    def __init__(self, network_file, phase, level=0, stages=None, weights=None):
+        if isinstance(phase, str):
             warnings.warn("Net(network_file, weights, phase) is the old form; give weights= instead", stacklevel=2)
-            arguments, keywords = arguments[1:], dict(keywords, weights=arguments[0])
-        if len(arguments) > len(names):
-            raise TypeError(f"Net takes a file and {', '.join(names)}")
-        given = dict(zip(names, arguments), **keywords)
-        unknown = set(given) - set(names)
-        if unknown or "phase" not in given:
-            raise TypeError(f"Net: {f'no argument {unknown.pop()!r}' if unknown else 'give the phase'}")
-        param = read_net(str(network_file), given["phase"], given.get("level") or 0, given.get("stages") or ())
-        Graph.__init__(self, param)
-        if given.get("weights"):
-            for path in str(given["weights"]).split(","):
-                self.copy_from(path)
+            phase, level, weights = level, 0, phase
+        Graph.__init__(self, read_net(str(network_file), phase, level or 0, stages or ()))
+        for path in str(weights).split(",") if weights else ():
+            self.copy_from(path)
 
     @classmethod
     def from_param(cls, param):
@@ -80,7 +70,7 @@ class Net(Graph):
     @property
     def layers(self):
         """The layer objects, in order; of Python layers, the objects of the user's classes."""
-        return [node.layer.object if isinstance(node.layer, PythonLayer) else node.layer for node in self.nodes]
+        return [node.layer.object if isinstance(node.layer, Python) else node.layer for node in self.nodes]
 
     @property
     def layer_dict(self):

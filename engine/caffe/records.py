@@ -6,7 +6,7 @@ import weakref
 from google.protobuf.message import DecodeError
 
 from . import glog, lmdb_file
-from .errors import CaffeError
+from .errors import CaffeError, optional_package
 from .proto import caffe_pb2
 
 # (device, inode) -> Database. A process must not open the same LMDB twice, so its nets share one.
@@ -17,10 +17,7 @@ class Database:
     """An LMDB, open for reading; count: number of its records. Raises CaffeError if it is missing, damaged or empty."""
 
     def __init__(self, path):
-        try:
-            import lmdb
-        except ImportError:
-            raise CaffeError("Data layers need the package lmdb: pip install lmdb")
+        lmdb = optional_package("lmdb", "Data layers need")
         file = os.path.join(path, "data.mdb") if os.path.isdir(path) else path
         try:
             if os.path.exists(file):
@@ -58,10 +55,6 @@ class Database:
             yield from transaction.cursor()
         except lmdb.Error as error:
             raise CaffeError(f"{self.path}: damaged LMDB ({error}); copy or build it again")
-
-    def first(self):
-        """The first record, (key, value). Raises CaffeError for damaged pages."""
-        return next(self.records())
 
     def image(self, record, decode):
         """(Datum, decode(Datum)) of a record (key, value). Raises CaffeError that names database and key."""

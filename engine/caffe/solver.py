@@ -4,7 +4,9 @@ import math
 import os
 import time
 
-from . import context, durable, glog, prototxt, snapshot, solver_param, testing, weights
+from google.protobuf import text_format
+
+from . import context, durable, glog, snapshot, solver_param, testing, weights
 from .errors import CaffeError, check
 from .optimizer import Optimizer
 from .passes import Passes
@@ -19,30 +21,27 @@ class Solver:
     """Trains `net`, a caffe.Net; `test_nets` share its weights. The subclasses have the names of Caffe's solver types.
 
     solver_file: the path of a prototxt, or a SolverParameter. Raises CaffeError.
-    iter: number of updates so far
+    param: its SolverParameter; iter: number of updates so far
     action: a function called after every iteration that returns "stop", "snapshot" or None
     test_action: the same, called before every batch of a test; separate because only rank 0 runs tests, whereas the
         ranks call `action` together
     stopped: whether an action has stopped the training
     """
 
-    kind = None
+    kind = param = net = None
     iter = 0
-    net = None
     test_nets = ()
 
     def __init__(self, solver_file):
-        param = solver_file
-        if not isinstance(param, caffe_pb2.SolverParameter):
-            param = read_solver(str(param))
-        self._param = param
+        given = isinstance(solver_file, caffe_pb2.SolverParameter)
+        param = self.param = solver_file if given else read_solver(str(solver_file))
         rule = find_rule(self.kind or param.type)(param)
         solver_param.check_solver(param)
         if param.random_seed >= 0:
             context.set_random_seed(param.random_seed + context.solver_rank())
         if context.solver_rank() == 0:
             solver_param.check_prefix(param)
-        glog.info("Initializing solver from parameters:\n" + prototxt.to_text(param))
+        glog.info("Initializing solver from parameters:\n" + text_format.MessageToString(param))
         if context.solver_rank() == 0 and param.snapshot_prefix:
             for name in durable.delete_partials(param.snapshot_prefix):
                 glog.info(f"Deleted {name}, an incomplete file of a training that was killed")
@@ -67,11 +66,6 @@ class Solver:
     # The interface of pycaffe -----------------------------------------------------------------------------------
 
     @property
-    def param(self):
-        """The solver's parameters, a SolverParameter."""
-        return self._param
-
-    @property
     def lr(self):
         """The learning rate of the next update."""
         return self.optimizer.rate(self.iter)
@@ -91,7 +85,7 @@ class Solver:
 
         Raises CaffeError, as `step` does.
         """
-        param = self._param
+        param = self.param
         glog.info(f"Solving {self.net.name}")
         glog.info(f"Learning Rate Policy: {param.lr_policy}")
         self.stopped = False
@@ -118,7 +112,7 @@ class Solver:
         The loss of an iteration is the mean over iter_size passes; the log shows its mean over average_loss iterations.
         Raises CaffeError if the loss is not finite or a snapshot cannot be written.
         """
-        param, net = self._param, self.net
+        param, net = self.param, self.net
         start = self.iter
         stop = start + iterations
         self._losses, self._smoothed = [], 0.0
@@ -168,7 +162,7 @@ class Solver:
 
     def _divergence_message(self, what):
         """The error message for a training that has diverged: what is not finite, the last snapshot, what to change."""
-        param = self._param
+        param = self.param
         clip = number(param.clip_gradients) if param.clip_gradients >= 0 else "off"
         last = f"the last good snapshot is {self._last_snapshot}" if self._last_snapshot else "there is no snapshot yet"
         return (
@@ -183,7 +177,7 @@ class Solver:
 
     def _smooth(self, loss, start):
         """Update the mean of the last average_loss losses; start: iteration at which `step` began."""
-        window = self._param.average_loss
+        window = self.param.average_loss
         if len(self._losses) < window:
             self._losses.append(loss)
             self._smoothed += (loss - self._smoothed) / len(self._losses)
@@ -202,7 +196,7 @@ class Solver:
         """
         if context.solver_rank() != 0:
             return
-        param = self._param
+        param = self.param
         check(param.snapshot_prefix, "a snapshot needs snapshot_prefix in the solver")
         layer = self.optimizer.non_finite_layer()
         if layer is not None:
@@ -237,7 +231,7 @@ class Solver:
         self.optimizer.check_arrays(state.histories, path)
         if state.learned_net:
             try:
-                weights.restore(self.net, state.learned_net)
+                weights.copy_from(self.net, state.learned_net, complete=True)
             except CaffeError as error:
                 raise CaffeError(f"{path}: cannot resume with the weights that it names: {error}")
         self.iter = state.iteration

@@ -3,8 +3,7 @@
 import os
 import tempfile
 
-from . import glog, prototxt
-from .context import TEST, TRAIN
+from . import TEST, TRAIN, glog, prototxt
 from .errors import CaffeError, check
 from .proto import caffe_pb2
 from .pycaffe import Net

@@ -7,14 +7,6 @@ import torch
 LAST = (0, 2, 3, 1)  # the axes of images (N, C, H, W) in the order (N, H, W, C)
 
 
-def product(sizes):
-    """The product of sizes (or tensors), 1 if there are none."""
-    total = 1
-    for size in sizes:
-        total *= size
-    return total
-
-
 def shaped(tensor, shape):
     """A tensor in another shape with as many elements, which keep their order; copied only if the strides require it.
 

@@ -2,40 +2,8 @@
 
 import numpy as np
 
-from . import wire
-from .context import TRAIN
-from .errors import CaffeError, check
-
-
-def opencv():
-    """The package cv2. Raises CaffeError if it is not installed."""
-    try:
-        import cv2
-    except ImportError:
-        raise CaffeError("encoded images need the package cv2: pip install opencv-python-headless")
-    return cv2
-
-
-def decode(datum, colour=False, grey=False):
-    """The image of a Datum as an array (height, width, channels), uint8 or float32. Raises CaffeError.
-
-    colour, grey: decode an encoded image to three channels (BGR) or to one; by default it keeps its channels
-    """
-    if datum.encoded:
-        cv2 = opencv()
-        flag = cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_UNCHANGED
-        data = np.frombuffer(datum.data, dtype=np.uint8)
-        image = cv2.imdecode(data, flag) if data.size else None
-        check(image is not None, "its image cannot be decoded")
-        check(image.dtype == np.uint8, f"its image has {image.dtype} channels; 8 bits are supported")
-        return image if image.ndim == 3 else image[:, :, None]
-    shape = (datum.channels, datum.height, datum.width)
-    if datum.data:
-        array = np.frombuffer(datum.data, dtype=np.uint8)
-    else:
-        array = np.array(datum.float_data, dtype=np.float32)
-    check(array.size == np.prod(shape), f"has shape {shape} but holds {array.size} numbers")
-    return array.reshape(shape).transpose(1, 2, 0)
+from . import TRAIN, wire
+from .errors import check, optional_package
 
 
 def read_mean(path):
@@ -66,8 +34,26 @@ class Transformer:
         self.random = np.random.default_rng(seed)
 
     def decode(self, datum):
-        """The image of a Datum as (height, width, channels), uint8 or float32. Raises CaffeError."""
-        return decode(datum, self.param.force_color, self.param.force_gray)
+        """The image of a Datum as an array (height, width, channels), uint8 or float32. Raises CaffeError.
+
+        An encoded image keeps its channels unless force_color (three, BGR) or force_gray (one) is set.
+        """
+        if datum.encoded:
+            cv2 = optional_package("cv2", "encoded images need", "opencv-python-headless")
+            colour, grey = self.param.force_color, self.param.force_gray
+            flag = cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_UNCHANGED
+            data = np.frombuffer(datum.data, dtype=np.uint8)
+            image = cv2.imdecode(data, flag) if data.size else None
+            check(image is not None, "its image cannot be decoded")
+            check(image.dtype == np.uint8, f"its image has {image.dtype} channels; 8 bits are supported")
+            return image if image.ndim == 3 else image[:, :, None]
+        shape = (datum.channels, datum.height, datum.width)
+        if datum.data:
+            array = np.frombuffer(datum.data, dtype=np.uint8)
+        else:
+            array = np.array(datum.float_data, dtype=np.float32)
+        check(array.size == np.prod(shape), f"has shape {shape} but holds {array.size} numbers")
+        return array.reshape(shape).transpose(1, 2, 0)
 
     def sample(self):
         """Random numbers for an image: relative position of the crop (down, across), 0 to 1, and whether to mirror."""

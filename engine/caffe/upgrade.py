@@ -17,7 +17,6 @@ V1_NAMES = {
     "BNLL": "BNLL",
     "HDF5_DATA": "HDF5Data",
     "HDF5_OUTPUT": "HDF5Output",
-    "IM2COL": "Im2col",
     "LRN": "LRN",
     "MVN": "MVN",
     "RELU": "ReLU",
@@ -25,9 +24,8 @@ V1_NAMES = {
     "TANH": "TanH",
     "NONE": "",
 }
-# Fields that moved from a data layer's own message to its transform_param.
+# Fields that moved from the Data layer's own message to its transform_param.
 MOVED = ("scale", "mean_file", "crop_size", "mirror")
-DATA_TYPES = {"Data": "data_param", "ImageData": "image_data_param", "WindowData": "window_data_param"}
 
 
 def v1_type(number):
@@ -61,15 +59,11 @@ def upgrade_v1_layer(old, new):
 
 
 def upgrade_transformation(layer):
-    """Move those fields of a data layer to transform_param that have been there since 2014."""
-    name = DATA_TYPES.get(layer.type)
-    if name is None or not layer.HasField(name):
-        return
-    source = getattr(layer, name)
-    for field in MOVED:
-        if source.HasField(field):
-            setattr(layer.transform_param, field, getattr(source, field))
-            source.ClearField(field)
+    """Move those fields of a Data layer to transform_param that have been there since 2014."""
+    for field in MOVED if layer.type == "Data" else ():
+        if layer.data_param.HasField(field):
+            setattr(layer.transform_param, field, getattr(layer.data_param, field))
+            layer.data_param.ClearField(field)
 
 
 def upgrade_inputs(net):

@@ -8,25 +8,16 @@ from .errors import check
 from .proto import caffe_pb2
 
 
-def copy_from(net, path):
+def copy_from(net, path, complete=False):
     """Copy the weights of the layers in a file to the layers of the same names in a net; ignore other layers.
 
+    complete: whether all layers with parameters must be in the file, as in a snapshot
     Raises CaffeError, before any weight is changed, if shapes or numbers of blobs differ.
     """
-    copy_layers(net, path, model_file.read(path))
-
-
-def restore(net, path):
-    """Like copy_from, for a snapshot: raises CaffeError also if a layer with parameters is missing in the file."""
     layers = model_file.read(path)
     stored = {name for name, _ in layers}
-    missing = [node.name for node in net.nodes if node.layer.blobs and node.name not in stored]
+    missing = [node.name for node in net.nodes if complete and node.layer.blobs and node.name not in stored]
     check(not missing, f"{path}: has no layer {missing[0] if missing else ''!r}; weights of another net, or cut short")
-    copy_layers(net, path, layers)
-
-
-def copy_layers(net, path, layers):
-    """Copy `layers`, a list of (name, arrays), to the layers of the same names; path: the file that errors name."""
     nodes = {node.name: node for node in net.nodes}
     owners = {id(blob) for blob in net.learnable}
     may_omit_shared = hdf5.is_hdf5(path)
@@ -40,12 +31,12 @@ def copy_layers(net, path, layers):
         if not arrays and not blobs:
             continue
         # HDF5 files store a shared blob only at its owner, so the last blobs of other layers may be missing.
-        stored = arrays + [None] * (len(blobs) - len(arrays)) if may_omit_shared else arrays
+        found = arrays + [None] * (len(blobs) - len(arrays)) if may_omit_shared else arrays
         check(
-            len(stored) == len(blobs),
+            len(found) == len(blobs),
             f"{path}: layer {name!r} has {len(arrays)} parameter blobs in the file, {len(blobs)} in the net",
         )
-        for index, (blob, array) in enumerate(zip(blobs, stored)):
+        for index, (blob, array) in enumerate(zip(blobs, found)):
             where = f"{path}: layer {name!r}: parameter {index}"
             if array is None:
                 check(id(blob) not in owners, f"{where} is missing in the file, and in the net it is not shared")

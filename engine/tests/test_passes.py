@@ -125,7 +125,7 @@ def test_a_net_that_cannot_be_recorded_is_run_layer_by_layer(capfd):
 def test_passes_that_are_never_recorded(words):
     trainer = train(make(None, **words), range(2))
     if "iter_size" in words:
-        assert solver.SGDSolver(trainer._param).passes.recorder is None
+        assert solver.SGDSolver(trainer.param).passes.recorder is None
         return
     recorded = train(make(Recorder, **words), range(6))
     assert recorded.passes.graph is None

@@ -1,6 +1,5 @@
 """The layers Scale and Bias: multiplication by a factor and addition of a term, broadcast along some axes."""
 
-from ..fillers import fill
 from ..proto import caffe_pb2
 from .base import Derived, register
 
@@ -21,8 +20,7 @@ class Broadcast(Derived):
         start = self.axis(self.settings.axis, bottom[0])
         end = len(shape) if num_axes == -1 else start + num_axes
         self.check(end <= len(shape), f"num_axes {num_axes} from axis {start} on is more than shape {shape} has")
-        self.blobs.add_blob(*shape[start:end])
-        fill(self.blobs[0], filler)
+        self.add_parameter(shape[start:end], filler)
 
     def operand(self, bottom):
         """The blob of the operand."""
@@ -37,7 +35,7 @@ class Broadcast(Derived):
         top[0].reshape(*shape)
 
 
-@register("Scale")
+@register
 class Scale(Broadcast):
     """y = x * factor, with bias_term also + bias. The factor is 1 at first unless there is a filler."""
 
@@ -46,15 +44,14 @@ class Scale(Broadcast):
         one = caffe_pb2.FillerParameter(type="constant", value=1)
         self.add_operand(bottom, param.filler if param.HasField("filler") else one)
         if param.bias_term:
-            self.blobs.add_blob(*self.operand(bottom).shape)
-            fill(self.blobs[-1], param.bias_filler)
+            self.add_parameter(self.operand(bottom).shape, param.bias_filler)
 
     def compute(self, x, factor, bias=None):
         y = x * factor.view(self.sizes)
         return y if bias is None else y + bias.view(self.sizes)
 
 
-@register("Bias")
+@register
 class Bias(Broadcast):
     """y = x + term."""
 

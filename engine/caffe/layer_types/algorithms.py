@@ -13,10 +13,11 @@ the size of the output, and h, w that of the kernel; weights are (C', C / groups
 """
 
 import functools
+import math
 
 import torch
 
-from ..tensors import LAST, product
+from ..tensors import LAST
 
 aten = torch.ops.aten
 
@@ -175,7 +176,7 @@ def choose(geometry, groups, positions, weight_shape, kind, unit):
     packs = groups == 1 and weight_shape[1] <= MAX_PACKED_CHANNELS and geometry.stride == [stride, stride] != [1, 1]
     if packs and geometry.dilation == [1, 1] and (unit == "GPU" or (low and weight_shape[0] >= MIN_PACKED_OUTPUTS)):
         return Packed(geometry)
-    weights = product(weight_shape) // groups
+    weights = math.prod(weight_shape) // groups
     if low and unit == "AMX" and groups > 1 and positions * weights >= MIN_SEPARATE_WORK:
         return Separate(geometry, groups)
     # PyTorch is slow in these: bfloat16 with matrix units, and float32 with vectors shorter than those of AVX-512.

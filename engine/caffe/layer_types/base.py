@@ -4,6 +4,7 @@ import torch
 
 from ..blob import BlobVec, is_dense
 from ..errors import CaffeError, check
+from ..fillers import fill
 
 TYPES = {}
 
@@ -36,15 +37,10 @@ class Layer:
         """Check the shapes of the bottoms and reshape the tops. Called after setup and before a forward pass."""
 
 
-def register(*names):
-    """Class decorator that registers a class as the layer type of these names."""
-
-    def add(cls):
-        for name in names:
-            TYPES[name] = cls
-        return cls
-
-    return add
+def register(cls):
+    """Class decorator that registers a class as the layer type of its name."""
+    TYPES[cls.__name__] = cls
+    return cls
 
 
 def layer_type(name, layer):
@@ -94,36 +90,40 @@ class BuiltIn(Layer):
         """Raise CaffeError with the layer's name and a message unless the condition holds."""
         check(condition, f"{self.where}: {message}")
 
-    def axis(self, axis, blob, end=False):
-        """The index of an axis of a blob; a negative one counts from the end. Raises CaffeError if it is out of range.
-
-        end: whether the index after the last axis is allowed as well
-        """
+    def axis(self, axis, blob):
+        """The index of an axis of a blob; negative ones count from the end. Raises CaffeError if it is out of range."""
         axes = len(blob.shape)
-        self.check(-axes <= axis < axes + end, f"axis {axis} is out of range for a blob of shape {blob.shape}")
+        self.check(-axes <= axis < axes, f"axis {axis} is out of range for a blob of shape {blob.shape}")
         return axis + axes if axis < 0 else axis
 
+    def add_parameter(self, shape, filler):
+        """Add a parameter blob, filled as a FillerParameter says. Raises CaffeError."""
+        self.blobs.add_blob(*shape)
+        fill(self.blobs[-1], filler)
+
     def forward(self, bottom, top):
-        """Compute the data of the tops."""
-        raise NotImplementedError
+        """Compute the data of the tops; by default nothing, for layers whose tops are filled elsewhere."""
 
     def backward(self, top, propagate_down, bottom):
         """Compute the diffs of the bottoms (propagate_down: bool per bottom) and add to those of the parameter blobs.
 
-        Raises CaffeError for a layer type without a gradient.
+        By default nothing. Raises CaffeError for a layer type with bottoms but without a gradient.
         """
-        raise CaffeError(f"{self.where}: {self.type} has no gradient; set propagate_down: false, or no loss behind it")
+        self.check(not bottom, f"{self.type} has no gradient; set propagate_down: false, or no loss behind it")
 
 
 class Derived(BuiltIn):
     """Base of layers whose gradients PyTorch derives from the formula of the top.
 
     A subclass defines compute(*values): the data of the top, a new tensor, from those of the bottoms and then of the
-    parameter blobs, all float32 and in their shapes.
+    parameter blobs, all float32 and in their shapes. By default the top has the shape of the first bottom.
     at_result: whether a layer that works in place takes the gradient at its result, as some do in BVLC Caffe
     """
 
     at_result = False
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].shape)
 
     def compute(self, *values):
         raise NotImplementedError

@@ -3,10 +3,11 @@
 Shapes are written (outer, classes, inner), as in BVLC Caffe: the axes before and after the class axis are flattened.
 """
 
+import math
+
 import torch
 
 from .. import wire
-from ..tensors import product
 from .base import BuiltIn, Derived, register
 from .losses import LabelLoss, Loss
 
@@ -20,8 +21,8 @@ class ByClass(BuiltIn):
     def split_axes(self, axis, bottom):
         """Set outer, classes and inner, for scores with the class axis `axis`. Raises CaffeError."""
         shape, dim = bottom[0].shape, self.axis(axis, bottom[0])
-        self.outer, self.classes, self.inner = product(shape[:dim]), shape[dim], product(shape[dim + 1 :])
-        places, labels = self.outer * self.inner, product(bottom[1].shape)
+        self.outer, self.classes, self.inner = math.prod(shape[:dim]), shape[dim], math.prod(shape[dim + 1 :])
+        places, labels = self.outer * self.inner, math.prod(bottom[1].shape)
         self.check(places == labels, f"scores of shape {shape} need {places} labels (axis {dim}), not {labels}")
 
     def rows(self, bottom):
@@ -77,7 +78,7 @@ class CrossEntropy(ByClass, LabelLoss):
             bottom[0].put_gradient((gradient * (self.scale(top) / self.divisor)).reshape(bottom[0].shape))
 
 
-@register("SoftmaxWithLoss")
+@register
 class SoftmaxWithLoss(CrossEntropy):
     """-log p[label]."""
 
@@ -87,7 +88,7 @@ class SoftmaxWithLoss(CrossEntropy):
         return torch.zeros_like(self.probabilities).scatter_(1, labels[:, None], 1)
 
 
-@register("InfogainLoss")
+@register
 class InfogainLoss(CrossEntropy):
     """-sum over classes k of H[label, k] log p[k].
 
@@ -111,7 +112,7 @@ class InfogainLoss(CrossEntropy):
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)
-        found = self.stored.numel() if self.stored is not None else product(bottom[2].shape)
+        found = self.stored.numel() if self.stored is not None else math.prod(bottom[2].shape)
         self.check(found == self.classes**2, f"the infogain matrix has {found} numbers, not {self.classes}^2")
 
     def gains(self, bottom, labels):
@@ -119,15 +120,15 @@ class InfogainLoss(CrossEntropy):
         return matrix.reshape(self.classes, self.classes)[labels].movedim(-1, 1)
 
 
-@register("MultinomialLogisticLoss")
-class MultinomialLogisticLoss(Derived, Loss):
+@register
+class MultinomialLogisticLoss(Loss, Derived):
     """-log p[label], mean over the rows, where bottom 0 holds probabilities p (N, classes)."""
 
     no_gradient = (1,)
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)
-        self.check(product(bottom[1].shape[1:]) == 1, f"one label per row is needed, not shape {bottom[1].shape}")
+        self.check(math.prod(bottom[1].shape[1:]) == 1, f"one label per row is needed, not shape {bottom[1].shape}")
 
     def compute(self, probabilities, labels):
         rows = probabilities.reshape(len(probabilities), -1)
@@ -135,7 +136,7 @@ class MultinomialLogisticLoss(Derived, Loss):
         return -right.clamp(min=LOG_THRESHOLD).log().sum() / len(rows)
 
 
-@register("Accuracy")
+@register
 class Accuracy(ByClass):
     """Fraction of positions whose label is among the top_k scores; a second top gives it per class (classes,).
 

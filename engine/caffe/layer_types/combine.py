@@ -1,15 +1,16 @@
 """Layers that combine or reduce blobs: Eltwise, Reduction, ArgMax, Softmax."""
 
+import math
+
 import torch
 
 from ..proto import caffe_pb2
-from ..tensors import product
 from .base import BuiltIn, Derived, register
 
 SUM, PROD = caffe_pb2.EltwiseParameter.SUM, caffe_pb2.EltwiseParameter.PROD
 
 
-@register("Eltwise")
+@register
 class Eltwise(Derived):
     """SUM (weighted by coeff), PROD or MAX of bottoms of one shape, element by element."""
 
@@ -25,7 +26,7 @@ class Eltwise(Derived):
     def reshape(self, bottom, top):
         for blob in bottom:
             self.check(blob.shape == bottom[0].shape, f"bottoms differ in shape: {blob.shape}, {bottom[0].shape}")
-        top[0].reshape(*bottom[0].shape)
+        super().reshape(bottom, top)
 
     def compute(self, *values):
         operation = self.param.eltwise_param.operation
@@ -35,7 +36,7 @@ class Eltwise(Derived):
                 total = total.add(value, alpha=factor)
             return total
         if operation == PROD:
-            return product(values)
+            return math.prod(values)
         # As in BVLC Caffe, the second of two equal bottoms 0 and 1 gets the gradient; later ones must be larger.
         total = torch.where(values[0] > values[1], values[0], values[1])
         for value in values[2:]:
@@ -43,13 +44,13 @@ class Eltwise(Derived):
         return total
 
 
-@register("Reduction")
+@register
 class Reduction(Derived):
     """SUM, ASUM (sum of absolute values), SUMSQ (sum of squares) or MEAN over all axes from `axis` on, times coeff."""
 
     def reshape(self, bottom, top):
         self.dim = self.axis(self.param.reduction_param.axis, bottom[0])
-        self.size = product(bottom[0].shape[self.dim :])
+        self.size = math.prod(bottom[0].shape[self.dim :])
         top[0].reshape(*bottom[0].shape[: self.dim])
 
     def compute(self, x):
@@ -62,7 +63,7 @@ class Reduction(Derived):
         return rows.sum(-1) * (param.coeff / self.size if param.operation == kinds.MEAN else param.coeff)
 
 
-@register("ArgMax")
+@register
 class ArgMax(BuiltIn):
     """Indices of the top_k largest numbers, with out_max_val their values.
 
@@ -73,7 +74,7 @@ class ArgMax(BuiltIn):
     def setup(self, bottom, top):
         param = self.param.argmax_param
         self.dim = self.axis(param.axis, bottom[0]) if param.HasField("axis") else None
-        size = bottom[0].shape[self.dim] if self.dim is not None else product(bottom[0].shape[1:])
+        size = bottom[0].shape[self.dim] if self.dim is not None else math.prod(bottom[0].shape[1:])
         self.check(1 <= param.top_k <= size, f"argmax_param.top_k must be 1 to {size}, not {param.top_k}")
 
     def reshape(self, bottom, top):
@@ -102,13 +103,13 @@ class ArgMax(BuiltIn):
         top[0].put(result.reshape(top[0].shape).contiguous())
 
 
-@register("Softmax")
+@register
 class Softmax(Derived):
     """exp(x) / sum of exp(x) along an axis."""
 
     def reshape(self, bottom, top):
+        super().reshape(bottom, top)
         self.dim = self.axis(self.param.softmax_param.axis, bottom[0])
-        top[0].reshape(*bottom[0].shape)
 
     def compute(self, x):
         return x.softmax(self.dim)

@@ -3,11 +3,12 @@
 A layer with several bottoms and tops applies the same filters to each of them.
 """
 
+import math
+
 import torch
 
-from .. import context
-from ..fillers import fill
-from ..tensors import product, shaped
+from .. import TEST, context
+from ..tensors import shaped
 from . import algorithms
 from .base import BuiltIn, register
 from .windows import Geometry
@@ -36,11 +37,9 @@ class Filter(BuiltIn):
             self.check(count % self.groups == 0, f"{count} {what} do not divide into {self.groups} groups")
         self.channels = channels
         rows, columns = (channels, self.outputs) if self.transposed else (self.outputs, channels)
-        self.blobs.add_blob(rows, columns // self.groups, *self.geometry.kernel)
-        fill(self.blobs[0], param.weight_filler)
+        self.add_parameter((rows, columns // self.groups, *self.geometry.kernel), param.weight_filler)
         if param.bias_term:
-            self.blobs.add_blob(self.outputs)
-            fill(self.blobs[1], param.bias_filler)
+            self.add_parameter((self.outputs,), param.bias_filler)
 
     def reshape(self, bottom, top):
         shape = bottom[0].shape
@@ -55,14 +54,14 @@ class Filter(BuiltIn):
         self.check(min(new) > 0, f"kernel {self.geometry.kernel} is larger than the padded input of shape {shape}")
         for blob in top:
             blob.reshape(*shape[: self.dim], self.outputs, *new)
-        self.images, self.chosen = product(shape[: self.dim]), {}
+        self.images, self.chosen = math.prod(shape[: self.dim]), {}
 
     def algorithm(self, top):
         """The algorithm for the current device and precision, and the present shapes."""
         unit = "GPU" if context.state.gpu else algorithms.processor()
         key = context.compute_type(), unit
         if key not in self.chosen:
-            self.chosen[key] = self.choose(product(top[0].shape) // self.outputs, *key)
+            self.chosen[key] = self.choose(math.prod(top[0].shape) // self.outputs, *key)
         return self.chosen[key]
 
     def choose(self, positions, kind, unit):
@@ -84,7 +83,7 @@ class Filter(BuiltIn):
         def convert():
             return algorithm.prepare(self.maps(blob.raw(), blob, self.channels))
 
-        return convert() if self.phase == context.TEST else blob.data_memory.derived(algorithm, convert)
+        return convert() if self.phase == TEST else blob.data_memory.derived(algorithm, convert)
 
     def parameters(self):
         """Weights and bias (or None) as operands."""
@@ -113,7 +112,7 @@ class Filter(BuiltIn):
                     blob.diff_memory.add(gradient)
 
 
-@register("Convolution")
+@register
 class Convolution(Filter):
     """Convolution."""
 
@@ -123,7 +122,7 @@ class Convolution(Filter):
         return algorithms.choose(self.geometry, self.groups, positions, self.blobs[0].shape, kind, unit)
 
 
-@register("Deconvolution")
+@register
 class Deconvolution(Filter):
     """Transposed convolution: the map that the backward pass of a Convolution applies to its top's diff."""
 

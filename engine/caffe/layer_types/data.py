@@ -22,15 +22,12 @@ class Source(BuiltIn):
     bottoms = 0
     tops = (1, None)
 
-    def backward(self, top, propagate_down, bottom):
-        """Nothing to do."""
-
     def seed(self):
         """A seed for the layer's random numbers, from those of caffe.set_random_seed."""
         return int(torch.randint(2**31 - 1, (), generator=context.generator()))
 
 
-@register("Data")
+@register
 class Data(Source):
     """Images (N, C, H, W) and labels (N,) of the Datum messages in an LMDB, in the order of the keys, pass after pass.
 
@@ -52,7 +49,7 @@ class Data(Source):
         skip = self.seed() % param.rand_skip if param.rand_skip else 0
         rank, ranks = context.ranks_of(self.phase)
         block = param.batch_size if context.state.shard == "batches" else 1
-        _, image = database.image(database.first(), self.transformer.decode)
+        _, image = database.image(next(database.records()), self.transformer.decode)
         self.loader = Loader(
             *(database, self.transformer, param.batch_size, param.prefetch, image),
             **{"skip": skip, "rank": rank, "ranks": ranks, "block": block, "budget": context.decoded_budget()},
@@ -81,7 +78,7 @@ class Data(Source):
             top[1].put(batch.labels.clone())
 
 
-@register("MemoryData")
+@register
 class MemoryData(Source):
     """Images and labels that a script sets with Net.set_input_arrays, batch by batch, pass after pass."""
 
@@ -125,7 +122,7 @@ class MemoryData(Source):
         self.position = part.stop % len(self.data)
 
 
-@register("HDF5Data")
+@register
 class HDF5Data(Source):
     """Rows of the data sets with the names of the tops, from the HDF5 files that the text file `source` lists.
 
@@ -196,7 +193,7 @@ class HDF5Data(Source):
             blob.put(torch.from_numpy(np.stack(rows)).to(context.device()))
 
 
-@register("DummyData")
+@register
 class DummyData(Source):
     """Blobs filled by fillers: those of type constant once, others in every forward pass."""
 

@@ -4,10 +4,11 @@ Losses are float32 in every precision. Their gradients are multiplied by the los
 diff of the top. Rows are the N items of axis 0.
 """
 
+import math
+
 import torch
 
 from ..proto import caffe_pb2
-from ..tensors import product
 from .base import BuiltIn, Derived, register
 
 KINDS = caffe_pb2.LossParameter
@@ -65,20 +66,20 @@ class LabelLoss(Loss):
         return max(float(images * labels), 1.0)
 
 
-@register("EuclideanLoss")
-class EuclideanLoss(Derived, Loss):
+@register
+class EuclideanLoss(Loss, Derived):
     """Half the squared Euclidean distance of the rows of two bottoms, mean over the rows."""
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)
-        sizes = [product(blob.shape[1:]) for blob in bottom]
+        sizes = [math.prod(blob.shape[1:]) for blob in bottom]
         self.check(sizes[0] == sizes[1], f"the inputs' rows have {sizes[0]} and {sizes[1]} numbers")
 
     def compute(self, a, b):
         return (a - b.reshape(a.shape)).square().sum() / len(a) / 2
 
 
-@register("SigmoidCrossEntropyLoss")
+@register
 class SigmoidCrossEntropyLoss(LabelLoss):
     """Cross-entropy of sigmoid(x) and targets t from 0 to 1: max(x, 0) - x t + log(1 + exp(-|x|)).
 
@@ -90,7 +91,7 @@ class SigmoidCrossEntropyLoss(LabelLoss):
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)
-        counts = [product(blob.shape) for blob in bottom]
+        counts = [math.prod(blob.shape) for blob in bottom]
         self.check(counts[0] == counts[1], f"shapes of scores and targets differ: {bottom[0].shape}, {bottom[1].shape}")
         if len(top) > 1:
             top[1].reshape(*bottom[0].shape)
@@ -108,7 +109,7 @@ class SigmoidCrossEntropyLoss(LabelLoss):
             losses = losses * counts
         shape = bottom[0].shape
         valid = None if counts is None else counts.sum()
-        self.divisor = self.normaliser(shape[0], product(shape[1:]), valid)
+        self.divisor = self.normaliser(shape[0], math.prod(shape[1:]), valid)
         top[0].put(losses.sum() / self.divisor)
         if len(top) > 1:
             top[1].put(losses)
@@ -120,8 +121,8 @@ class SigmoidCrossEntropyLoss(LabelLoss):
             bottom[0].put_gradient(gradient if counts is None else gradient * counts)
 
 
-@register("HingeLoss")
-class HingeLoss(Derived, Loss):
+@register
+class HingeLoss(Loss, Derived):
     """One-against-all hinge loss: sum over classes of max(0, 1 + s x), squared for norm L2, mean over the rows.
 
     The sign s is -1 for the class of the label and 1 for the others.
@@ -137,8 +138,8 @@ class HingeLoss(Derived, Loss):
         return (margins.square() if squared else margins).sum() / len(x)
 
 
-@register("ContrastiveLoss")
-class ContrastiveLoss(Derived, Loss):
+@register
+class ContrastiveLoss(Loss, Derived):
     """Contrastive loss of pairs of vectors with distance d (Hadsell et al., 2006), half of the mean over the rows.
 
     For similar pairs (label 1) d^2, for others max(0, margin - d)^2, with legacy_version max(0, margin - d^2).
@@ -150,10 +151,10 @@ class ContrastiveLoss(Derived, Loss):
     def setup(self, bottom, top):
         for blob in bottom[:2]:
             self.check(
-                blob.shape[1:] == bottom[0].shape[1:] and product(blob.shape[2:]) == 1,
+                blob.shape[1:] == bottom[0].shape[1:] and math.prod(blob.shape[2:]) == 1,
                 f"ContrastiveLoss needs vectors (N, C), not {bottom[0].shape} and {bottom[1].shape}",
             )
-        self.check(product(bottom[2].shape[1:]) == 1, f"ContrastiveLoss needs one label per row, not {bottom[2].shape}")
+        self.check(math.prod(bottom[2].shape[1:]) == 1, f"one label per row is needed, not shape {bottom[2].shape}")
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)

@@ -4,23 +4,16 @@ import math
 
 import torch
 
-from .. import context
-from ..fillers import fill
+from .. import TRAIN
+from ..proto import caffe_pb2
 from ..tensors import shaped
 from .base import BuiltIn, Derived, register
 
 aten = torch.ops.aten
 
 
-class Neuron(Derived):
-    """Base: one bottom and one top of its shape, which may be the same blob."""
-
-    def reshape(self, bottom, top):
-        top[0].reshape(*bottom[0].shape)
-
-
-@register("ReLU")
-class ReLU(Neuron):
+@register
+class ReLU(Derived):
     """max(x, 0) + negative_slope min(x, 0), in the type and the order of memory of the stored bottom."""
 
     def setup(self, bottom, top):
@@ -47,57 +40,55 @@ class ReLU(Neuron):
         bottom[0].put_gradient(dx)
 
 
-@register("PReLU")
-class PReLU(Neuron):
+@register
+class PReLU(Derived):
     """max(x, 0) + a min(x, 0), where a is learned per channel, with channel_shared for all. Default filler: 0.25."""
 
     def setup(self, bottom, top):
         self.check(len(bottom[0].shape) >= 2, f"PReLU needs at least 2 axes, not {bottom[0].shape}")
         param = self.param.prelu_param
-        self.blobs.add_blob(*(() if param.channel_shared else (bottom[0].shape[1],)))
-        if param.HasField("filler"):
-            fill(self.blobs[0], param.filler)
-        else:
-            self.blobs[0].data[...] = 0.25
+        default = caffe_pb2.FillerParameter(value=0.25)
+        shape = () if param.channel_shared else (bottom[0].shape[1],)
+        self.add_parameter(shape, param.filler if param.HasField("filler") else default)
 
     def compute(self, x, a):
         return torch.where(x > 0, x, x * a.reshape([-1] + [1] * (x.dim() - 2)))
 
 
-@register("ELU")
-class ELU(Neuron):
+@register
+class ELU(Derived):
     """x if x > 0, else alpha (exp(x) - 1)."""
 
     def compute(self, x):
         return aten.elu(x, self.param.elu_param.alpha)
 
 
-@register("Sigmoid")
-class Sigmoid(Neuron):
+@register
+class Sigmoid(Derived):
     """1 / (1 + exp(-x))."""
 
     def compute(self, x):
         return torch.sigmoid(x)
 
 
-@register("TanH")
-class TanH(Neuron):
+@register
+class TanH(Derived):
     """tanh(x)."""
 
     def compute(self, x):
         return torch.tanh(x)
 
 
-@register("Swish")
-class Swish(Neuron):
+@register
+class Swish(Derived):
     """x sigmoid(beta x)."""
 
     def compute(self, x):
         return x * torch.sigmoid(self.param.swish_param.beta * x)
 
 
-@register("BNLL")
-class BNLL(Neuron):
+@register
+class BNLL(Derived):
     """log(1 + exp(x))."""
 
     at_result = True
@@ -106,8 +97,8 @@ class BNLL(Neuron):
         return torch.nn.functional.softplus(x)
 
 
-@register("AbsVal")
-class AbsVal(Neuron):
+@register
+class AbsVal(Derived):
     """|x|; not in place."""
 
     def reshape(self, bottom, top):
@@ -118,8 +109,8 @@ class AbsVal(Neuron):
         return x.abs()
 
 
-@register("Clip")
-class Clip(Neuron):
+@register
+class Clip(Derived):
     """x, limited to the range from min to max."""
 
     at_result = True
@@ -128,8 +119,8 @@ class Clip(Neuron):
         return x.clamp(self.param.clip_param.min, self.param.clip_param.max)
 
 
-@register("Power")
-class Power(Neuron):
+@register
+class Power(Derived):
     """(shift + scale x) ^ power."""
 
     def compute(self, x):
@@ -142,7 +133,7 @@ class Power(Neuron):
         return y if param.power == 1 else y.pow(param.power)
 
 
-class Exponential(Neuron):
+class Exponential(Derived):
     """Base of Exp and Log. Raises CaffeError for a base that is not positive; base -1 stands for e."""
 
     def setup(self, bottom, top):
@@ -155,7 +146,7 @@ class Exponential(Neuron):
         return self.settings.shift + self.settings.scale * x
 
 
-@register("Exp")
+@register
 class Exp(Exponential):
     """base ^ (shift + scale x); base -1 stands for e."""
 
@@ -163,7 +154,7 @@ class Exp(Exponential):
         return torch.exp(self.log_base * self.argument(x))
 
 
-@register("Log")
+@register
 class Log(Exponential):
     """The logarithm of shift + scale x to a base; base -1 stands for e."""
 
@@ -171,8 +162,8 @@ class Log(Exponential):
         return torch.log(self.argument(x)) / self.log_base
 
 
-@register("Threshold")
-class Threshold(Neuron):
+@register
+class Threshold(Derived):
     """1 if x is above the threshold, else 0; without a gradient."""
 
     def compute(self, x):
@@ -181,8 +172,8 @@ class Threshold(Neuron):
     backward = BuiltIn.backward
 
 
-@register("Dropout")
-class Dropout(Neuron):
+@register
+class Dropout(Derived):
     """In TRAIN, zero with probability dropout_ratio, else x / (1 - dropout_ratio); in TEST the identity."""
 
     def setup(self, bottom, top):
@@ -192,7 +183,7 @@ class Dropout(Neuron):
     def forward(self, bottom, top):
         x = bottom[0].raw()
         self.mask = None
-        if self.phase == context.TRAIN:
+        if self.phase == TRAIN:
             self.mask = torch.empty_like(x).bernoulli_(1 - self.ratio).div_(1 - self.ratio)
         top[0].put(x.clone() if self.mask is None else x * self.mask)
 

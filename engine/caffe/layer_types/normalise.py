@@ -2,7 +2,7 @@
 
 import torch
 
-from .. import context
+from .. import TEST
 from ..proto import caffe_pb2
 from .base import Derived, register
 
@@ -10,7 +10,7 @@ aten = torch.ops.aten
 SMALLEST_FLOAT = torch.finfo(torch.float32).tiny
 
 
-@register("LRN")
+@register
 class LRN(Derived):
     """Local response normalisation, with a neighbourhood of local_size channels or local_size ^ 2 cells of a channel.
 
@@ -24,7 +24,7 @@ class LRN(Derived):
 
     def reshape(self, bottom, top):
         self.check(len(bottom[0].shape) == 4, f"LRN needs a blob of 4 axes, not {bottom[0].shape}")
-        top[0].reshape(*bottom[0].shape)
+        super().reshape(bottom, top)
 
     def compute(self, x):
         param = self.param.lrn_param
@@ -39,7 +39,7 @@ class LRN(Derived):
         return x * (k + param.alpha * mean).pow(-param.beta)
 
 
-@register("BatchNorm")
+@register
 class BatchNorm(Derived):
     """(x - mean) / sqrt(variance + eps) per channel.
 
@@ -51,9 +51,7 @@ class BatchNorm(Derived):
     def setup(self, bottom, top):
         param = self.param.batch_norm_param
         self.channels = 1 if len(bottom[0].shape) == 1 else bottom[0].shape[1]
-        self.use_global_stats = (
-            param.use_global_stats if param.HasField("use_global_stats") else self.phase == context.TEST
-        )
+        self.use_global_stats = param.use_global_stats if param.HasField("use_global_stats") else self.phase == TEST
         for shape in ((self.channels,), (self.channels,), (1,)):
             self.blobs.add_blob(*shape)
         # lr_mult 0, because the layer itself updates the statistics.
@@ -69,7 +67,7 @@ class BatchNorm(Derived):
         shape = bottom[0].shape
         found = 1 if len(shape) == 1 else shape[1]
         self.check(found == self.channels, f"input of shape {shape} does not have {self.channels} channels")
-        top[0].reshape(*shape)
+        super().reshape(bottom, top)
 
     def view(self, x):
         """A tensor as (N, C, all other axes flattened)."""
@@ -105,15 +103,12 @@ class BatchNorm(Derived):
         return ((rows - mean[:, None]) / deviation[:, None]).reshape(x.shape)
 
 
-@register("MVN")
+@register
 class MVN(Derived):
     """(x - mean) / (sqrt(variance) + eps) over each channel of each image, or with across_channels over each image.
 
     With normalize_variance: false, only the mean is subtracted.
     """
-
-    def reshape(self, bottom, top):
-        top[0].reshape(*bottom[0].shape)
 
     def compute(self, x):
         param = self.param.mvn_param

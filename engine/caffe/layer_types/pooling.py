@@ -18,7 +18,7 @@ MAX, AVE = caffe_pb2.PoolingParameter.MAX, caffe_pb2.PoolingParameter.AVE
 LOWEST = torch.finfo(torch.float32).min
 
 
-@register("Pooling")
+@register
 class Pooling(Derived):
     """MAX or AVE over windows, or with global_pooling over each map.
 

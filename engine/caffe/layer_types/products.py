@@ -1,10 +1,10 @@
 """The layers InnerProduct and Embed, which have a weight matrix."""
 
+import math
+
 import torch
 
 from .. import context
-from ..fillers import fill
-from ..tensors import product
 from .base import BuiltIn, Derived, register
 
 
@@ -14,14 +14,12 @@ class Matrix(BuiltIn):
     def make_blobs(self, param, shape):
         """Add and fill the blobs; shape: of the weight matrix. Raises CaffeError."""
         self.check(param.num_output > 0, f"{self.type}: num_output must be at least 1")
-        self.blobs.add_blob(*shape)
-        fill(self.blobs[0], param.weight_filler)
+        self.add_parameter(shape, param.weight_filler)
         if param.bias_term:
-            self.blobs.add_blob(param.num_output)
-            fill(self.blobs[1], param.bias_filler)
+            self.add_parameter((param.num_output,), param.bias_filler)
 
 
-@register("InnerProduct")
+@register
 class InnerProduct(Matrix):
     """y = x W^T + b, where the axes of the bottom from `axis` on are flattened to K inputs.
 
@@ -31,13 +29,13 @@ class InnerProduct(Matrix):
     def setup(self, bottom, top):
         param = self.param.inner_product_param
         self.dim = self.axis(param.axis, bottom[0])
-        self.inputs = product(bottom[0].shape[self.dim :])
+        self.inputs = math.prod(bottom[0].shape[self.dim :])
         shape = (self.inputs, param.num_output) if param.transpose else (param.num_output, self.inputs)
         self.make_blobs(param, shape)
 
     def reshape(self, bottom, top):
         shape = bottom[0].shape
-        found = product(shape[self.dim :])
+        found = math.prod(shape[self.dim :])
         self.check(
             found == self.inputs,
             f"input of shape {shape} has {found} numbers from axis {self.dim} on, not {self.inputs}",
@@ -69,7 +67,7 @@ class InnerProduct(Matrix):
             bottom[0].put_gradient(dy @ weight)
 
 
-@register("Embed")
+@register
 class Embed(Derived, Matrix):
     """Row x of a matrix (input_dim, num_output) for each integer x in the bottom, plus a bias."""
 

@@ -8,8 +8,8 @@ from ..errors import CaffeError
 from .base import BuiltIn, Layer, register
 
 
-@register("Python")
-class PythonLayer(BuiltIn):
+@register
+class Python(BuiltIn):
     """Runs an object of the user's class, a subclass of caffe.Layer.
 
     Its forward and backward get NumPy arrays as in pycaffe, or tensors if the class sets supports_tensors.

@@ -1,12 +1,14 @@
 """Layers that only move data: Split, Reshape, Flatten, Concat, Slice, Tile, Crop, Silence, Input, Parameter."""
 
+import math
+
 import torch
 
-from ..tensors import product, shaped
+from ..tensors import shaped
 from .base import BuiltIn, Derived, register
 
 
-@register("Split")
+@register
 class Split(BuiltIn):
     """Gives the same data to several layers, and sums their gradients. Net inserts it; see graph.insert_splits."""
 
@@ -54,7 +56,7 @@ class View(BuiltIn):
         """Nothing to do: the diff is shared."""
 
 
-@register("Reshape")
+@register
 class Reshape(View):
     """Replaces num_axes axes from `axis` on by reshape_param.shape, in which 0 copies the bottom's size.
 
@@ -77,15 +79,15 @@ class Reshape(View):
                 dims[index] = shape[start + index]
         new = [*shape[:start], *dims, *shape[end:]]
         if -1 in new:
-            others = product(dim for dim in new if dim != -1)
-            self.check(others and product(shape) % others == 0, f"shape {shape} does not divide into {new}")
-            new[new.index(-1)] = product(shape) // others
-        self.check(product(new) == product(shape), f"shapes {shape} and {tuple(new)} differ in their numbers")
+            others = math.prod(dim for dim in new if dim != -1)
+            self.check(others and math.prod(shape) % others == 0, f"shape {shape} does not divide into {new}")
+            new[new.index(-1)] = math.prod(shape) // others
+        self.check(math.prod(new) == math.prod(shape), f"shapes {shape} and {tuple(new)} differ in their numbers")
         top[0].reshape(*new)
         self.share(bottom, top)
 
 
-@register("Flatten")
+@register
 class Flatten(View):
     """Flattens the axes from `axis` to `end_axis` inclusive to one."""
 
@@ -93,7 +95,7 @@ class Flatten(View):
         shape, param = bottom[0].shape, self.param.flatten_param
         start, end = self.axis(param.axis, bottom[0]), self.axis(param.end_axis, bottom[0])
         self.check(end >= start, f"flatten_param.end_axis {param.end_axis} lies before axis {param.axis}")
-        top[0].reshape(*shape[:start], product(shape[start : end + 1]), *shape[end + 1 :])
+        top[0].reshape(*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
         self.share(bottom, top)
 
 
@@ -106,7 +108,7 @@ class Joint(BuiltIn):
         return self.axis(getattr(param, old) if param.HasField(old) else param.axis, bottom[0])
 
 
-@register("Concat")
+@register
 class Concat(Joint):
     """Concatenates bottoms along an axis."""
 
@@ -132,7 +134,7 @@ class Concat(Joint):
                 blob.put_gradient(part.clone())
 
 
-@register("Slice")
+@register
 class Slice(Joint):
     """Splits a bottom along an axis, at slice_point or into equal parts."""
 
@@ -165,7 +167,7 @@ class Slice(Joint):
             bottom[0].put_gradient(torch.cat([blob.gradient() for blob in top], self.dim))
 
 
-@register("Tile")
+@register
 class Tile(Derived):
     """Repeats a bottom `tiles` times along an axis."""
 
@@ -180,7 +182,7 @@ class Tile(Derived):
         return torch.cat([x] * self.tiles, self.dim)
 
 
-@register("Crop")
+@register
 class Crop(Derived):
     """The part of bottom 0, at `offset`, that has the sizes of bottom 1 in the axes from `axis` on."""
 
@@ -206,15 +208,12 @@ class Crop(Derived):
         return x[tuple(self.slices)].clone()
 
 
-@register("Silence")
+@register
 class Silence(BuiltIn):
     """Reads blobs that no other layer reads, so that they are not outputs of the net."""
 
     bottoms = (1, None)
     tops = 0
-
-    def forward(self, bottom, top):
-        pass
 
     def backward(self, top, propagate_down, bottom):
         for blob, wanted in zip(bottom, propagate_down):
@@ -222,7 +221,7 @@ class Silence(BuiltIn):
                 blob.put_gradient(torch.zeros_like(blob.value()))
 
 
-@register("Input")
+@register
 class Input(BuiltIn):
     """Blobs that the user fills before a forward pass."""
 
@@ -239,16 +238,10 @@ class Input(BuiltIn):
             if shapes:
                 blob.reshape(*shapes[index if len(shapes) > 1 else 0].dim)
 
-    def forward(self, bottom, top):
-        pass
 
-    def backward(self, top, propagate_down, bottom):
-        pass
-
-
-@register("Parameter")
+@register
 class Parameter(BuiltIn):
-    """A top that is a learned parameter blob."""
+    """A top that is a learned parameter blob, data and diff."""
 
     bottoms = 0
     shares_tops = True
@@ -261,6 +254,3 @@ class Parameter(BuiltIn):
     def forward(self, bottom, top):
         top[0].share_data(self.blobs[0])
         top[0].share_diff(self.blobs[0])
-
-    def backward(self, top, propagate_down, bottom):
-        """Nothing to do: the diff is shared."""
