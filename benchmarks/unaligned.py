@@ -22,7 +22,7 @@ from data_prep.settings import setting
 from data_prep.sources.celeba import BOXES
 from data_prep.sources.opening import open_source
 from data_prep.store.image_list import SPLITS
-from data_prep.synthetic.layouts import mark_synthetic
+from data_prep.synthetic.synthetic_faces import mark_synthetic
 
 SIZE = np.array([geometry.ALIGNED_WIDTH, geometry.ALIGNED_HEIGHT])
 

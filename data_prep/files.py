@@ -25,9 +25,13 @@ def opened_text(path):
     return io.TextIOWrapper(opened(path), "utf-8-sig", newline="")
 
 
-def read_bytes(path):
-    """The content of a regular file. Raises OSError."""
+def read_bytes(path, most=None):
+    """The content of a regular file of at most `most` bytes. Raises OSError."""
     with opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if most and size > most:
+            what = f"{size / 1e6:,.1f} MB; image files of at most {most / 1e6:.0f} MB are supported"
+            raise OSError(errno.EFBIG, what, str(path))
         return file.read()
 
 

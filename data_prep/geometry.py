@@ -25,30 +25,38 @@ MARGIN = (FACE_SIZE - PATCH_SIZE) // 2
 PIXEL_MEAN, PIXEL_SCALE = 112, 64
 
 
-def face(image, out=None):
-    """An aligned image (height, width, 3) resized to 256 x 256, in array `out` if given."""
-    shrinks = image.shape[0] > FACE_SIZE
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(image, (FACE_SIZE, FACE_SIZE), dst=out, interpolation=method)
+def face(image):
+    """An aligned image (height, width, 3) resized to 256 x 256."""
+    method = cv2.INTER_AREA if image.shape[0] > FACE_SIZE else cv2.INTER_LINEAR
+    return cv2.resize(image, (FACE_SIZE, FACE_SIZE), interpolation=method)
 
 
-def patch(image, dx=0, dy=0, mirror=False, out=None):
+def patch(image, dx=0, dy=0, mirror=False):
     """The 224 x 224 patch of a 256 x 256 face, shifted from its centre by (dx, dy) pixels, mirrored on request.
 
-    Returns a view of the face unless it is mirrored; a mirrored patch is in array `out` if given.
+    Returns a view of the face unless it is mirrored.
     """
     x, y = MARGIN + dx, MARGIN + dy
     cut = image[y : y + PATCH_SIZE, x : x + PATCH_SIZE]
-    return cv2.flip(cut, 1, dst=out) if mirror else cut
+    return cv2.flip(cut, 1) if mirror else cut
 
 
-def framed(image, frame=None, out=None):
-    """The 256 x 256 face of a stored image (height, width, 3), in array `out` if given.
+def framed(image, frame=None):
+    """The 256 x 256 face of a stored image (height, width, 3).
 
     frame: left and right eye (2, 2) in pixels of the image, which are moved to ALIGNED_EYES; None for an image that is
     already aligned
     """
-    return face(image if frame is None else align(image, frame)[1], out)
+    return face(image if frame is None else align(image, frame)[1])
+
+
+def resized(image, longest, enlarging=cv2.INTER_LINEAR):
+    """An image brought to a number of pixels along its longer side. enlarging: OpenCV's method where it grows."""
+    scale = longest / max(image.shape[:2])
+    if scale == 1:
+        return image
+    size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else enlarging)
 
 
 def to_patch(box, shape, frame=None):

@@ -15,6 +15,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from data_prep import start
+from data_prep.errors import DataError
+from data_prep.files import read_bytes
 
 try:
     import pillow_heif
@@ -28,11 +30,15 @@ _OPENED = tuple(name for name in FORMATS if name in Image.OPEN)
 # Damage is reported as an error of one line, so what Pillow says of it on standard error says nothing more.
 warnings.filterwarnings("ignore", module="PIL")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# A file larger than this is no photo; decoded, a photo of 100 million pixels takes 300 MB.
+LARGEST_FILE, LARGEST = 200_000_000, 100_000_000
+# Pixels along the shorter side of an image below which it holds no face.
+SMALLEST = 16
 _VENV = f"{start.REPOSITORY}/.venv/bin/python"
 _ORIENTATION = 0x0112  # tag of Exif
 
 
-class ImageError(ValueError):
+class ImageError(DataError):
     """An encoded image that cannot be used; the message says why."""
 
 
@@ -92,6 +98,29 @@ def decode(data):
     except Exception as error:  # of every kind for damaged files
         raise ImageError(f"damaged, or larger than can be decoded ({' '.join(str(error).split())[:200]})")
     return image
+
+
+def check_size(width, height):
+    """Raise DataError for an image too small or too large to answer for."""
+    if min(width, height) < SMALLEST:
+        raise DataError(f"{width} x {height} pixels, too small for a face: {SMALLEST} x {SMALLEST} are needed")
+    if width * height > LARGEST:
+        raise DataError(f"{width} x {height} pixels, too large: {LARGEST // 10**6} million pixels are decoded at most")
+
+
+def read(path):
+    """The upright pixels of an image file, uint8 (height, width, 3) B G R. Raises DataError with the reason alone."""
+    try:
+        data = read_bytes(path, LARGEST_FILE)
+        found = header(data)
+        check_size(found.width, found.height)
+        return decode(data)
+    except OSError as error:
+        raise DataError(error.strerror or str(error))
+    except ImageError as error:
+        raise DataError(f"not a readable image ({error})")
+    except ValueError as error:
+        raise error if isinstance(error, DataError) else DataError("not the name of a file")
 
 
 def _readable(data):

@@ -181,7 +181,6 @@ def cut(transaction, samples, frame, pixels):
 
     frame: as in geometry.framed. Raises ValueError that names the record.
     """
-    whole = None
     for sample, target in zip(samples, pixels):
         number, _, dx, dy, mirror = sample.item()
         value = transaction.get(key(number))
@@ -193,8 +192,7 @@ def cut(transaction, samples, frame, pixels):
             image = None
         if image is None:
             raise ValueError(f"record {number:08d} is not a readable image")
-        whole = framed(image, frame, whole)
-        cv2.split(patch(whole, dx, dy, mirror), list(target))
+        cv2.split(patch(framed(image, frame), dx, dy, mirror), list(target))
 
 
 def serve(path, frame, batch, slots, memory):

@@ -11,7 +11,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 ORDER = ("caffe", "data_prep", "models", "python_layers", "tools", "benchmarks")
 INSIDE = {
     "data_prep": (
-        "attributes errors files geometry image_files pictures spelling settings start",
+        "attributes errors files geometry image_files pictures spelling settings start threads",
         "store",
         "faces",
         "sources",

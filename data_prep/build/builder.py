@@ -20,8 +20,9 @@ from data_prep.errors import DataError
 from data_prep.plan.forms import Job
 from data_prep.settings import to_json
 from data_prep.store import image_list, manifest
-from data_prep.store.databases import count, in_order, write_lmdb
+from data_prep.store.databases import count, write_lmdb
 from data_prep.store.image_list import SPLITS
+from data_prep.threads import in_order
 
 BOXES, WITHOUT_FACE = "test_boxes.json", "without_face.csv"
 # Images with and without an attribute that a split needs for figures, thresholds and calibration to mean something.
@@ -90,7 +91,12 @@ def _build(job, out, work, workers):
     free = shutil.disk_usage(work).free
     print(f"{out}: {job.form} form, {len(job.attributes)} attributes; {estimate.human(free)} are free", flush=True)
     print(estimate.table(costs), flush=True)
-    estimate.refuse_when_full(costs[-1], written, free, out)
+    need = costs[-1].bytes * 1.05 - written
+    if need > free:
+        raise DataError(
+            f"{out}: too little disk: about {estimate.human(need)} are needed, {estimate.human(free)} are free; lower "
+            "--records, take --form compact, or give another folder"
+        )
 
     # 3. Write.
     for database in job.databases():
@@ -107,7 +113,9 @@ def _build(job, out, work, workers):
         with files.replacing(work / WITHOUT_FACE, "w", newline="", encoding="utf-8") as file:
             rows = ((source.names[index], reason) for index, reason in found.without_face.items())
             csv.writer(file).writerows([("image", "reason"), *rows])
-    image_list.write(work, listing(job, found.hashes))
+    rows = np.concatenate(list(job.members.values()))
+    names, persons = ([values[row] if values else "" for row in rows] for values in (source.names, source.persons))
+    image_list.write(work, image_list.ImageList(names, persons, found.hashes[rows], source.partition[rows]))
     built = dataclasses.replace(
         description,
         splits={
@@ -181,10 +189,3 @@ def test_boxes(source, index):
         return {}
     shape = source.image(index).shape
     return {name: geometry.to_patch(box, shape, source.frame).round(2).tolist() for name, box in boxes.items()}
-
-
-def listing(job, hashes):
-    """The ImageList of a Job. hashes: (N, 16), of all images of its source."""
-    source, rows = job.source, np.concatenate(list(job.members.values()))
-    persons = [source.persons[row] if source.persons else "" for row in rows]
-    return image_list.ImageList([source.names[row] for row in rows], persons, hashes[rows], source.partition[rows])

@@ -5,7 +5,6 @@ import time
 
 import numpy as np
 
-from data_prep.errors import DataError
 from data_prep.faces.aligner import NoFace
 
 TRIED = 48  # records made of each kind, to measure their size and time
@@ -50,17 +49,3 @@ def human(size):
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:,.1f} GB"
-
-
-def refuse_when_full(together, written, free, out):
-    """Raises DataError when the disk cannot hold the build.
-
-    together: the Cost of all of it; written: bytes that an interrupted build has written already; free: bytes that are
-    left on the disk
-    """
-    need = together.bytes * 1.05 - written
-    if need > free:
-        raise DataError(
-            f"{out}: too little disk: about {human(need)} are needed, {human(free)} are free; lower --records, "
-            "take --form compact, or give another folder"
-        )

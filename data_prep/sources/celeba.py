@@ -40,15 +40,12 @@ def read(folder, settings):
     if place is None:
         raise DataError(f"{folder}: no {' or '.join(names[:2])} in it")
     return Source(
+        **vars(table),
         kind="celeba",
         path=folder,
-        names=table.names,
-        attributes=table.attributes,
-        labels=table.labels,
         partition=read_partition(partition_file, table.names),
         images=open_images(place, os.path.basename),
         files=[label_file, partition_file],
-        row=lambda index: f"{label_file.name}:{table.rows[index]}",
         boxes=read_boxes(find(folder, (BOXES,))),
         persons=read_persons(find(folder, (PERSONS,)), table.names),
         settings=settings,

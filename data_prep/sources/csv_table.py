@@ -30,21 +30,18 @@ def read(path, settings):
     if not place.exists():
         raise DataError(f"{place}: no such folder, zip or tar with the images of {path.name}")
     table = read_table(path)
-    persons = table.columns.get(PERSON)
-    if SPLIT in table.columns:
+    persons = table.texts.get(PERSON)
+    if SPLIT in table.texts:
         partition = _partition(table, path)
     else:
         partition = stratified(persons or table.names, table.labels, settings.seed, path)
     return Source(
+        **vars(table),
         kind="csv",
         path=path,
-        names=table.names,
-        attributes=table.attributes,
-        labels=table.labels,
         partition=partition,
         images=open_images(place, None if place.is_dir() else _key),
         files=[path],
-        row=lambda index: f"{path.name}:{table.rows[index]}",
         boxes=read_boxes(path.parent / BOXES),
         persons=persons,
         settings=settings,
@@ -69,7 +66,7 @@ def _key(path):
 
 
 def _partition(table, path):
-    words = table.columns[SPLIT]
+    words = table.texts[SPLIT]
     parts = [_PARTS.get(word.lower()) for word in words]
     if None in parts:
         place = parts.index(None)

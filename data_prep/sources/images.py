@@ -6,22 +6,16 @@ Each class first finds all images by name (`locate`) and then reads any of them 
 import gzip
 import os
 import pathlib
-import stat
 import tarfile
 import tempfile
 import zipfile
 import zlib
 
 from data_prep.errors import DataError
+from data_prep.files import read_bytes
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 LARGEST_FILE = 20_000_000  # bytes; an aligned face has 10,000, a phone's photo a few millions
-
-
-def check_size(size):
-    """Raises DataError for a file too large to be the image of a face."""
-    if size > LARGEST_FILE:
-        raise DataError(f"{size / 1e6:,.1f} MB; image files of at most {LARGEST_FILE / 1e6:.0f} MB are supported")
 
 
 class Folder:
@@ -54,15 +48,10 @@ class Folder:
 
     def read(self, index):
         """The encoded bytes of an image. Raises DataError when it cannot be read."""
-        path = f"{self._folder}/{self._paths[index]}"
         try:
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                raise DataError("not a regular file")
-            with open(path, "rb", buffering=0) as file:
-                check_size(os.fstat(file.fileno()).st_size)
-                return file.read()
+            return read_bytes(f"{self._folder}/{self._paths[index]}", LARGEST_FILE)
         except OSError as error:
-            raise DataError(f"cannot be read ({error.strerror})")
+            raise DataError(error.strerror)
 
     def close(self):
         """Release what was opened or unpacked; no image can be read afterwards."""
@@ -93,12 +82,12 @@ class Zip(Folder):
         """As Folder.read."""
         member = self._members[index]
         try:
-            check_size(member.file_size)
             with self._zip.open(member) as file:
                 data = file.read(LARGEST_FILE + 1)  # a damaged member may unpack to gigabytes
         except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, OSError, EOFError) as error:
             raise DataError(f"damaged in the zip file, encrypted, or packed in an unsupported way ({error})")
-        check_size(len(data))
+        if len(data) > LARGEST_FILE:
+            raise DataError(f"image files of at most {LARGEST_FILE / 1e6:.0f} MB are supported")
         return data
 
     def close(self):

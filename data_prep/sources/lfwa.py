@@ -2,7 +2,7 @@
 
 According to public readers of these files (MATLAB version 7.3) they hold: `name`, 13,143 strings like
 Some_One\\Some_One_0001.jpg; `AttrName`, 40 strings; `label`, 13,143 x 40 of 0 and 1; indices_img_train and
-indices_img_test, numbers of images counted from 1, and the same for identities.
+indices_img_test, numbers of images counted from 1.
 
 LFW's photos show much more than the face. In all trees of 250 x 250 pixels (lfw, lfw-funneled, lfw-deepfunneled, lfwa)
 the photo was cropped by the same rule from the face detector's box, so that the eyes are at geometry.LFW_EYES on
@@ -16,12 +16,12 @@ import numpy as np
 
 from data_prep import geometry
 from data_prep.errors import DataError
+from data_prep.sources import tables
 from data_prep.sources.celeba import BOXES, read_boxes
 from data_prep.sources.images import open_images
 from data_prep.sources.mat import read_mat
 from data_prep.sources.source import Source
 from data_prep.sources.splits import TEST, TRAIN, VAL, seeded_order
-from data_prep.sources.tables import canonical, present
 
 ANNOTATION, INDICES = "lfw_att_40.mat", "indices_train_test.mat"
 _IMAGES = re.compile(r"lfw([-_]?(deep)?funneled|a|cropped)?(\.tar|\.tgz|\.tar\.gz)?", re.IGNORECASE)
@@ -42,23 +42,20 @@ def read(folder, settings):
     LFWA has no validation split: a share of the people in the training half, settings.validation, forms it. Whole
     people are taken so that nobody is in two splits, from training so that the test half is unchanged.
     """
-    names, attributes, labels = read_annotation(folder / ANNOTATION)
-    persons = [name.rpartition("/")[0] for name in names]
-    partition = read_indices(folder / INDICES, names, persons)
+    table = read_annotation(folder / ANNOTATION)
+    persons = [name.rpartition("/")[0] for name in table.names]
+    partition = read_indices(folder / INDICES, table.names)
     split_validation(partition, np.array(persons), settings.validation, settings.seed)
     place = find_images(folder, settings.images)
     if place is None:
         raise DataError(f"{folder}: no {settings.images or 'lfw/ or lfw.tgz'} in it")
     return Source(
+        **vars(table),
         kind="lfwa",
         path=folder,
-        names=names,
-        attributes=attributes,
-        labels=labels,
         partition=partition,
         images=open_images(place, key),
         files=[folder / ANNOTATION, folder / INDICES],
-        row=lambda index: f"{ANNOTATION}:name {index + 1}",
         boxes={key(name): box for name, box in read_boxes(folder / BOXES).items()},
         persons=persons,
         settings=settings,
@@ -86,48 +83,33 @@ def _variable(variables, name, kind, path):
 
 
 def read_annotation(path):
-    """Read lfw_att_40.mat: names ("Person_Name/number"), attribute names, labels (N, 40) bool. Raises DataError."""
+    """The tables.Table of lfw_att_40.mat, whose names are "Person_Name/number". Raises DataError."""
     variables = read_mat(path)
-    spelt = _variable(variables, "name", list, path)
-    attributes = canonical(_variable(variables, "AttrName", list, path), path)
-    labels = _variable(variables, "label", np.ndarray, path)
-    shape = (len(spelt), len(attributes))
-    if labels.shape == shape[::-1] and labels.shape != shape:
+    names, attributes = (_variable(variables, name, list, path) for name in ("name", "AttrName"))
+    labels, shape = _variable(variables, "label", np.ndarray, path), (len(names), len(attributes))
+    if labels.shape == shape[::-1]:
         labels = labels.T
-    if labels.shape != shape or not spelt:
+    if labels.shape != shape:
         raise DataError(f"{path}: label is {labels.shape}, but there are {shape[0]} names and {shape[1]} attributes")
-    wrong = np.argwhere(~np.isin(labels, (-1, 0, 1)))
-    if len(wrong):
-        row, column = wrong[0]
-        raise DataError(f"{path}: label({row + 1},{column + 1}) is {labels[row, column]:g}, but labels are 0 and 1")
-    names = [key(name) for name in spelt]
-    seen = set()
-    for row, name in enumerate(names):
-        if not name or name in seen:
-            raise DataError(f"{path}:name {row + 1}: {spelt[row]!r} is {'a repetition' if name else 'not a name'}")
-        seen.add(name)
-    return names, attributes, np.ascontiguousarray(present(labels, path))
+    rows = ((f"name {row}", [name, *map("{:g}".format, labels[row - 1])]) for row, name in enumerate(names, 1))
+    return tables.read(path, ["name", *attributes], rows, key=key)
 
 
-def read_indices(path, names, persons):
+def read_indices(path, names):
     """Read indices_train_test.mat: (N,) of TRAIN and TEST. Raises DataError unless the two make up all images."""
-    variables = read_mat(path)
-    partition = np.full(len(names), 255, dtype=np.uint8)
-    people, person = np.unique(persons, return_inverse=True)
-    by_image = "indices_img_train" in variables or "indices_img_test" in variables
-    unit, count = ("img", len(names)) if by_image else ("identity", len(people))
-    for part, value in (("train", TRAIN), ("test", TEST)):
-        variable = f"indices_{unit}_{part}"
+    variables, partition = read_mat(path), np.full(len(names), 255, dtype=np.uint8)
+    for variable, value in (("indices_img_train", TRAIN), ("indices_img_test", TEST)):
         indices = _variable(variables, variable, np.ndarray, path).ravel()
-        wrong = np.flatnonzero((indices != np.floor(indices)) | (indices < 1) | (indices > count))
+        wrong = np.flatnonzero((indices != np.floor(indices)) | (indices < 1) | (indices > len(names)))
         if len(wrong):
             at = wrong[0]
-            raise DataError(f"{path}: {variable}({at + 1}) is {indices[at]:g}, not a whole number from 1 to {count}")
+            raise DataError(
+                f"{path}: {variable}({at + 1}) is {indices[at]:g}, not a whole number from 1 to {len(names)}"
+            )
         places = indices.astype(np.int64) - 1
-        members = places if by_image else np.flatnonzero(np.isin(person, places))
-        if len(np.unique(places)) != len(places) or (partition[members] != 255).any():
+        if len(np.unique(places)) != len(places) or (partition[places] != 255).any():
             raise DataError(f"{path}: {variable} holds an image twice, or one of the other part")
-        partition[members] = value
+        partition[places] = value
     left = np.flatnonzero(partition == 255)
     if len(left):
         raise DataError(f"{path}: {len(left)} of {len(names)} images are in neither part, first {names[left[0]]}")

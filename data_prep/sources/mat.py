@@ -46,9 +46,9 @@ def read_mat(path):
 
 def write_variables(path, stream):
     """Write the variables of a .mat file to a binary stream, as an .npz; lists of str become arrays of text."""
-    with files.opened(path) as file:
-        head = file.read(520)
-    variables = _version_73(path) if b"\x89HDF\r\n\x1a\n" in (head[:8], head[512:]) else _version_7(path)
+    import h5py
+
+    variables = _version_73(path) if h5py.is_hdf5(path) else _version_7(path)
     arrays = {name: np.array(value, str) if isinstance(value, list) else value for name, value in variables.items()}
     if sum(value.nbytes for value in arrays.values()) > LARGEST:
         raise ValueError(f"its variables take more than {LARGEST >> 20} MB")
@@ -68,10 +68,8 @@ def _version_7(path):
     for name, value in scipy.io.loadmat(str(path)).items():
         if name.startswith("__") or not isinstance(value, np.ndarray):
             continue
-        if value.dtype == object:
+        if value.dtype.kind in "OU":
             variables[name] = [_text(_innermost(item)) for item in value.flatten(order="F")]
-        elif value.dtype.kind == "U":
-            variables[name] = [_text(item) for item in value.flatten(order="F")]
         elif value.dtype.kind in NUMBERS:
             variables[name] = value
     return variables

@@ -4,9 +4,8 @@ import pathlib
 
 from data_prep.errors import DataError
 from data_prep.sources import celeba, csv_table, lfwa
-from data_prep.store.manifest import DEFAULTS
+from data_prep.store.manifest import DEFAULTS, KINDS
 
-NAMES = {"celeba": "CelebA", "lfwa": "LFWA", "csv": "a CSV file"}
 _READERS = {"celeba": celeba.read, "lfwa": lfwa.read, "csv": csv_table.read}
 
 
@@ -51,9 +50,9 @@ def find(path, expect=None):
             f"{path}: no data set in it; looked for {celeba.LABELS[0]} or .csv (CelebA, also in Anno/), "
             f"{lfwa.ANNOTATION} (LFWA), and one CSV file of images and labels"
         )
-    there = " and ".join(NAMES[kind] for kind in places)
+    there = " and ".join(KINDS[kind] for kind in places)
     if expect and expect not in places:
-        raise DataError(f"{path}: holds {there}, not {NAMES[expect]}; leave out --expect (make: use DATA=)")
+        raise DataError(f"{path}: holds {there}, not {KINDS[expect]}; leave out --expect (make: use DATA=)")
     if not expect and len(places) > 1:
         raise DataError(f"{path}: holds {there}; keep only one of them in the folder")
     kind = expect or next(iter(places))

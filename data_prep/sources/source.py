@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 import cv2
 import numpy as np
@@ -12,11 +12,11 @@ from data_prep import geometry, image_files, spelling
 from data_prep.attributes import PAPER_ATTRIBUTES
 from data_prep.errors import DataError
 from data_prep.faces.aligner import Aligner
+from data_prep.sources.tables import Table
 from data_prep.store.image_list import DIGEST
 from data_prep.store.manifest import Settings
 
 SYNTHETIC = "synthetic_faces.json"  # in the folder of rendered faces
-LARGEST = 50_000_000  # pixels; an aligned face has 40,000
 
 
 def content_hash(data):
@@ -25,14 +25,12 @@ def content_hash(data):
 
 
 @dataclasses.dataclass
-class Source:
-    """A data set: labels in memory, images read one by one.
+class Source(Table):
+    """A data set: a table of labels in memory, images read one by one.
 
     kind: "celeba", "lfwa" or "csv"; path: folder of the data set, or the CSV file
-    names: N names of images; attributes: names of the columns; labels: (N, columns) bool; partition: (N,) of TRAIN,
-    VAL, TEST
-    images: an object of sources.images
-    files: the label files, for checksums; row: function index -> "file:row" of an image's labels
+    partition: (N,) of TRAIN, VAL, TEST; images: an object of sources.images
+    files: the label files, for checksums, first that of the table
     settings: manifest.Settings
     boxes: dict name -> dict attribute -> (x1, y1, x2, y2) in pixels of the image
     persons: N texts that tell who is on an image, or None where the data set does not say
@@ -44,13 +42,9 @@ class Source:
 
     kind: str
     path: pathlib.Path
-    names: list
-    attributes: list
-    labels: np.ndarray
     partition: np.ndarray
     images: Any
     files: list
-    row: Callable
     settings: Settings
     boxes: dict = dataclasses.field(default_factory=dict)
     persons: Optional[list] = None
@@ -90,6 +84,10 @@ class Source:
             raise DataError("attributes must be at least one, without repetitions")
         return [self.attributes.index(name) for name in attributes]
 
+    def row(self, index):
+        """The "file:row" of an image's labels."""
+        return f"{self.files[0].name}:{self.rows[index]}"
+
     def error(self, index, fault):
         """The DataError for a fault of image `index`, which it names with the row of its labels."""
         return DataError(f"{self.images.path}: {self.names[index]} ({self.row(index)}): {fault}")
@@ -108,11 +106,10 @@ class Source:
         """The image_files.Header of image `index`. Raises DataError for an image that cannot be used."""
         try:
             header = image_files.header(data)
-        except image_files.ImageError as error:
+            image_files.check_size(header.width, header.height)
+        except DataError as error:
             raise self.error(index, error)
         size = (header.width, header.height)
-        if size[0] * size[1] > LARGEST:
-            raise self.error(index, f"{_pixels(size)}; at most {LARGEST // 10**6} million are supported")
         if header.unusual and not (self.settings.convert or self.aligner):
             raise self.error(index, f"{header.unusual}; replace the image, or convert such images with --convert")
         if self.frame is not None:
@@ -143,7 +140,7 @@ class Source:
         """Encoded bytes of image `index` as (height, width, 3) uint8, B G R. Raises DataError."""
         try:
             return image_files.decode(data)
-        except image_files.ImageError as error:
+        except DataError as error:
             raise self.error(index, error)
 
     def image(self, index):
@@ -151,9 +148,9 @@ class Source:
         made = self.settings.convert or self.aligner
         return self.decode(self.stored(index) if made else self.read(index), index)
 
-    def face(self, index, out=None):
-        """The aligned 256 x 256 face of image `index`, in array `out` if given. Raises DataError."""
-        return geometry.framed(self.image(index), self.frame, out)
+    def face(self, index):
+        """The aligned 256 x 256 face of image `index`. Raises DataError."""
+        return geometry.framed(self.image(index), self.frame)
 
 
 def _pixels(size):

@@ -17,15 +17,15 @@ _LABELS = {"1": 1, "0": 0, "-1": -1}
 class Table:
     """Rows of images.
 
-    names: N names; rows: their N line numbers; attributes: names of the columns; labels: (N, columns) bool
-    columns: dict name -> N texts, of the columns that hold no labels
+    names: N names; rows: where each stands in the file, such as its line; attributes: names of the columns; labels:
+    (N, columns) bool; texts: dict name -> N texts, of the columns that hold no labels
     """
 
     names: list
     rows: list
     attributes: list
     labels: np.ndarray
-    columns: dict
+    texts: dict
 
 
 def lines_of(path):
@@ -72,7 +72,7 @@ def read(path, header, lines, image=0, apart=(), spellings=CELEBA_ATTRIBUTES, ke
             f"{path}:1: no column of labels beside {', '.join(header)[:200]!r}; name the columns in the first row, "
             "separated by commas, semicolons or tabs: that of the images, and one for each attribute"
         )
-    names, rows, labels, columns, first = [], [], bytearray(), {header[column]: [] for column in apart}, {}
+    names, rows, labels, texts, first = [], [], bytearray(), {header[column]: [] for column in apart}, {}
     for row, fields in lines:
         if len(fields) != len(header):
             raise DataError(f"{path}:{row}: {len(fields)} fields, but {len(header)} columns (an image and its labels)")
@@ -91,11 +91,11 @@ def read(path, header, lines, image=0, apart=(), spellings=CELEBA_ATTRIBUTES, ke
         rows.append(row)
         labels += bytes(value & 255 for value in values)
         for column in apart:
-            columns[header[column]].append(fields[column])
+            texts[header[column]].append(fields[column])
     if not names:
         raise DataError(f"{path}: no image in it; a row is needed for every image")
     labels = np.frombuffer(labels, np.int8).reshape(len(names), len(attributes))
-    return Table(names, rows, attributes, present(labels, path), columns)
+    return Table(names, rows, attributes, present(labels, path), texts)
 
 
 def present(labels, where):

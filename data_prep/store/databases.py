@@ -1,7 +1,5 @@
-"""LMDBs of Caffe's Datum messages: written in order by several threads, and resumed where a killed build stopped."""
+"""LMDBs of Caffe's Datum messages: written in order, and resumed where a killed build stopped."""
 
-import collections
-import concurrent.futures
 import contextlib
 import itertools
 
@@ -18,9 +16,7 @@ from data_prep.store.environment import key, open_lmdb
 JPEG_QUALITY = 95  # the default of OpenCV, and so of Caffe's convert_imageset
 # Records in one transaction, which is the most that a kill can lose.
 COMMIT = 256
-FIRST_MAP = 1 << 28
-# Images in one task of a worker thread.
-TASK = 16
+MAP = 1 << 40  # bytes of address space that an LMDB may grow to, as in Caffe's convert_imageset
 
 
 def image_datum(image, encoding, label=None):
@@ -134,59 +130,18 @@ def write_lmdb(path, values, total, title):
     title: of the progress bar. A resumed build writes the same bytes as an undisturbed one. Raises OSError on a full
     disk.
     """
+    # The LMDB is reopened for each transaction. Otherwise LMDB reuses memory of earlier transactions' pages without
+    # clearing it and writes the remains in their unused parts to disk, so that a resumed build would differ in its
+    # bytes from an undisturbed one. Reopening also releases the mapped pages of the file.
     try:
-        size = FIRST_MAP  # of the memory map, which is address space; it grows by doubling
-        while (path / "data.mdb").exists() and (path / "data.mdb").stat().st_size > size:
-            size *= 2
-        with lmdb.open(str(path), map_size=size) as environment:
+        with lmdb.open(str(path), map_size=MAP) as environment:
             done = environment.stat()["entries"]
-        bar = tqdm(values, initial=done, total=total, desc=title, unit="image", disable=None, smoothing=0.05)
-        numbered = enumerate(bar, done)
+        numbered = enumerate(tqdm(values, initial=done, total=total, desc=title, unit="image", disable=None), done)
         while chunk := list(itertools.islice(numbered, COMMIT)):
-            while not write_chunk(path, size, chunk):
-                size *= 2
+            with lmdb.open(str(path), map_size=MAP, meminit=True) as environment:
+                with environment.begin(write=True) as transaction:
+                    for number, value in chunk:
+                        transaction.put(key(number), value, append=True)
             del chunk  # so that only one chunk is in memory
     except lmdb.Error as error:  # such as a full disk
         raise OSError(f"{path / 'data.mdb'}: {error}")
-
-
-def write_chunk(path, size, chunk):
-    """Write (number, value) pairs in one transaction; returns False if the map of `size` bytes is full.
-
-    The LMDB is reopened for each transaction. Otherwise LMDB reuses memory of earlier transactions' pages without
-    clearing it and writes the remains in their unused parts to disk, so that a resumed build would differ in its bytes
-    from an undisturbed one. Reopening also releases the mapped pages of the file.
-    """
-    with lmdb.open(str(path), map_size=size, meminit=True) as environment:
-        try:
-            with environment.begin(write=True) as transaction:
-                for number, value in chunk:
-                    transaction.put(key(number), value, append=True)
-        except lmdb.MapFullError:
-            return False
-    return True
-
-
-def in_order(function, items, workers):
-    """Yield the results of `function` in the order of `items` (a sequence), from worker threads, few in memory at once.
-
-    Threads suffice, because OpenCV releases Python's lock, and images need not be copied between processes.
-    """
-
-    def run(start):
-        return [function(item) for item in items[start : start + TASK]]
-
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # the threads here already use all cores
-    pool = concurrent.futures.ThreadPoolExecutor(workers)
-    starts = iter(range(0, len(items), TASK))
-    try:
-        # Enough tasks to keep the workers busy while a transaction is committed.
-        waiting = collections.deque(pool.submit(run, start) for start in itertools.islice(starts, 8 * workers))
-        while waiting:
-            yield from waiting.popleft().result()
-            for start in itertools.islice(starts, 1):
-                waiting.append(pool.submit(run, start))
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        cv2.setNumThreads(threads)

@@ -10,11 +10,12 @@ from data_prep import files
 from data_prep.attributes import is_name
 from data_prep.errors import DataError
 from data_prep.settings import from_json, setting, to_json
+from data_prep.store import image_list
 
 NAME = "manifest.json"
 FORMS = ("compact", "stream")
-SPLITS = ("train", "val", "test")
-KINDS = ("celeba", "lfwa", "csv")
+SPLITS = tuple(image_list.SPLITS)
+KINDS = {"celeba": "CelebA", "lfwa": "LFWA", "csv": "a CSV file"}
 ENCODINGS = ("jpg", "png", "raw")
 AUGMENT = ("both", "minority", "none")
 SAMPLING = ("balanced", "natural")

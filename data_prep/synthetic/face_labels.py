@@ -3,6 +3,7 @@
 import numpy as np
 
 from data_prep.attributes import CELEBA_ATTRIBUTES
+from data_prep.errors import DataError
 
 # Shares of positives in percent, close to CelebA's, in the order of CELEBA_ATTRIBUTES.
 _PERCENT = (
@@ -28,21 +29,21 @@ BEARDS = ("5_o_Clock_Shadow", "Goatee", "Mustache", "Sideburns")
 def prevalences(asked=None):
     """The forty shares of positives: the defaults, replaced by those asked for and reduced where they contradict.
 
-    asked: dict of names to shares in [0, 1], or None. Raises ValueError for an unknown name, a share outside [0, 1],
+    asked: dict of names to shares in [0, 1], or None. Raises DataError for an unknown name, a share outside [0, 1],
     and for mutually exclusive attributes whose shares sum to more than 1.
     """
     asked = dict(asked or {})
     for name, share in asked.items():
         if name not in PREVALENCE:
-            raise ValueError(f"unknown attribute {name!r} in the prevalences (names as in list_attr_celeba.txt)")
+            raise DataError(f"unknown attribute {name!r} in the prevalences (names as in list_attr_celeba.txt)")
         if not 0 <= share <= 1:
-            raise ValueError(f"prevalence of {name} is {share}, outside [0, 1]")
+            raise DataError(f"prevalence of {name} is {share}, outside [0, 1]")
     shares = {**PREVALENCE, **asked}
     for group in EXCLUSIVE:
         taken = sum(asked.get(name, 0) for name in group)
         if taken > 1 + 1e-9:
             names = ", ".join(name for name in group if name in asked)
-            raise ValueError(f"prevalences of {names} exclude each other and sum to {taken:g}, more than 1")
+            raise DataError(f"prevalences of {names} exclude each other and sum to {taken:g}, more than 1")
         rest = [name for name in group if name not in asked]
         room = (1 - taken) / max(1 - taken, sum(shares[name] for name in rest), 1e-9)
         shares.update({name: shares[name] * room for name in rest})

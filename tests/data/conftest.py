@@ -1,13 +1,45 @@
 """A small data set in LFWA's layout."""
 
-import pytest
+import csv
 
+import cv2
+import numpy as np
+import pytest
+import scipy.io
+
+from data_prep import geometry
+from data_prep.sources import lfwa
 from data_prep.synthetic import synthetic_faces
+
+# Every ten images are of four people: (person, number of the image) of each.
+PLACES = [(0, 1), (1, 1), (1, 2), (2, 1), (2, 2), (2, 3), (3, 1), (3, 2), (3, 3), (3, 4)]
 
 
 @pytest.fixture(scope="session")
 def lfwa_faces(tmp_path_factory):
-    """A folder of 50 synthetic faces in LFWA's layout."""
-    folder = tmp_path_factory.mktemp("lfwa") / "faces"
-    synthetic_faces.generate(folder, 50, 4, {"Male": 0.5, "Smiling": 0.5}, workers=1, layout="lfwa")
+    """A folder of 50 synthetic faces in LFWA's layout: 250 x 250 pixels, whole people in either half."""
+    celeba, folder = (tmp_path_factory.mktemp("lfwa") / name for name in ("celeba", "faces"))
+    synthetic_faces.generate(celeba, 50, 4, {"Male": 0.5, "Smiling": 0.5}, workers=1)
+    matrix, side, names = geometry.similarity(geometry.ALIGNED_EYES, geometry.LFW_EYES), geometry.LFW_SIZE, {}
+    for number, path in enumerate(sorted(celeba.glob("*/*.jpg"))):
+        person, count = PLACES[number % 10]
+        person = f"Synthetic_Person_{4 * (number // 10) + person + 1:04d}"
+        names[path.name] = f"{person}/{person}_{count:04d}.jpg"
+        photo = cv2.warpAffine(cv2.imread(str(path)), matrix, (side, side), borderMode=cv2.BORDER_REPLICATE)
+        (folder / "lfw" / person).mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / "lfw" / names[path.name]), photo, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    with open(celeba / "list_true_boxes.csv", newline="") as read, open(folder / "list_true_boxes.csv", "w") as file:
+        rows = csv.writer(file)
+        for name, attribute, *box in csv.reader(read):
+            if name in names:
+                box = geometry.moved_box(np.array(box, float), matrix, (side, side))
+            rows.writerow([names.get(name, name), attribute, *box])
+    _, attributes, *rows = (celeba / "list_attr_celeba.txt").read_text().splitlines()
+    columns = [name.replace("/", "\\") for name in names.values()], [a.replace("_", " ") for a in attributes.split()]
+    named = {key: np.array(column, object)[:, None] for key, column in zip(("name", "AttrName"), columns)}
+    labels = np.array([row.split()[1:] for row in rows], float) > 0
+    scipy.io.savemat(folder / lfwa.ANNOTATION, {**named, "label": labels.astype(float)})
+    training = np.isin(np.arange(50) % 10, (0, 6, 7, 8, 9))
+    indices = {"indices_img_train": training, "indices_img_test": ~training}
+    scipy.io.savemat(folder / lfwa.INDICES, {k: np.flatnonzero(v)[:, None] + 1.0 for k, v in indices.items()})
     return folder

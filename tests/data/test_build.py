@@ -203,11 +203,10 @@ def test_a_dry_run_prints_both_forms_and_writes_nothing(small_faces, tmp_path, c
 # Interruptions -----------------------------------------------------------------------------------------
 
 
-def test_records_written_in_several_transactions_equal_those_of_one(tmp_path, monkeypatch):
+def test_records_written_in_several_transactions_equal_those_of_one(tmp_path):
     rng = np.random.default_rng(0)
     # Values within a page, on a page of their own and on several: each leaves different bytes in LMDB's unused memory.
     values = [rng.bytes(int(size)) for size in rng.choice([20, 900, 3000, 9000], 1500)]
-    monkeypatch.setattr(databases, "FIRST_MAP", 1 << 20)  # it grows
     databases.write_lmdb(tmp_path / "one", iter(values), len(values), "test")
     for first in range(0, len(values), 2 * databases.COMMIT):
         databases.write_lmdb(tmp_path / "several", iter(values[first : first + 2 * databases.COMMIT]), 0, "test")

@@ -157,7 +157,7 @@ LFWA = {
     "mat truncated": (write(lfwa.ANNOTATION, lambda data: data[: len(data) // 2]), [lfwa.ANNOTATION, "MATLAB"]),
     "no mat": (write(lfwa.INDICES, lambda data: b"hello"), [lfwa.INDICES, "not a complete MATLAB file"]),
     "mat a pipe": (pipe(lfwa.ANNOTATION), [lfwa.ANNOTATION, "not a regular file"]),
-    "label unknown": (mat(lfwa.ANNOTATION, put("label", (6, 2), np.nan)), [lfwa.ANNOTATION, "label(7,3) is nan"]),
+    "label unknown": (mat(lfwa.ANNOTATION, put("label", (6, 2), np.nan)), [f"{lfwa.ANNOTATION}:name 7", "label 'nan'"]),
     "index 0": (mat(lfwa.INDICES, put("indices_img_test", (1, 0), 0)), ["indices_img_test(2) is 0", "from 1 to 50"]),
     "photo of another size": (
         write(PERSON, lambda data: cv2.imencode(".jpg", np.zeros((64, 64, 3), np.uint8))[1].tobytes()),

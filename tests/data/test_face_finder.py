@@ -2,12 +2,10 @@
 
 import cv2
 import numpy as np
-import onnx
 import pytest
 
 from data_prep import geometry
-from data_prep.errors import DataError
-from data_prep.faces import detections, face_finder, mtcnn, yunet
+from data_prep.faces import face_finder, mtcnn
 from data_prep.synthetic import synthetic_faces
 
 
@@ -89,7 +87,7 @@ def test_detections_in_a_rotated_picture_are_returned_in_coordinates_of_the_orig
         y, x = np.nonzero(image[:, :, 0] > 191)
         box = np.array([[x.min(), y.min(), x.max() + 1, y.max() + 1]], float)
         middle = box.reshape(1, 2, 2).mean(axis=1, keepdims=True)
-        return detections.Detections(box, np.ones(1), np.repeat(middle, 5, axis=1))
+        return mtcnn.Detections(box, np.ones(1), np.repeat(middle, 5, axis=1))
 
     finder = face_finder.FaceFinder()
     finder.detector = bright
@@ -132,65 +130,9 @@ def test_no_face_is_found_in_noise_or_in_a_picture_too_small_for_one():
         assert finder(np.zeros(shape, np.uint8)) == []
 
 
-@pytest.mark.parametrize("kind", ("missing", "no ONNX", "another network", "other word"))
-def test_a_file_that_is_not_a_detector_is_reported_in_one_sentence(tmp_path, kind):
-    path = tmp_path / "detector.onnx"
-    words = "not a YuNet face detector"
-    if kind == "missing":
-        words = "No such file"
-    elif kind == "no ONNX":
-        path.write_bytes(b"garbage" * 50)
-    elif kind == "another network":
-        path.write_bytes((mtcnn.package_folder() / "pnet.onnx").read_bytes())
-    else:
-        path, words = "yolo", "give mtcnn, or a YuNet file"
-    with pytest.raises(DataError, match=words) as error:
-        face_finder.FaceFinder(str(path))
-    assert "\n" not in str(error.value) and str(path) in str(error.value)
-
-
-def yunet_file(path):
-    """A network with YuNet's outputs: a face, 32 wide and 40 high, is where a cell of 8 x 8 pixels is bright.
-
-    Landmark k lies k / 2 of a cell to the right of the cell's corner, and a quarter more down.
-    """
-    nodes, weights, outputs = [], [], []
-    offsets = {"cls": [0], "obj": [0], "bbox": [0.5, 0.5, np.log(4), np.log(5)], "kps": np.arange(10) / 4}
-    for stride in (8, 16, 32):
-        for kind, bias in offsets.items():
-            name, kernel = f"{kind}_{stride}", np.zeros((len(bias), 3, stride, stride), np.float32)
-            if len(bias) == 1 and stride == 8:
-                kernel[:] = 1 / (255 * kernel.size)
-            for end, value in (("w", kernel), ("b", np.float32(bias)), ("s", np.array([1, -1, len(bias)]))):
-                weights.append(onnx.numpy_helper.from_array(value, f"{name}_{end}"))
-            inputs, sides = ["input", f"{name}_w", f"{name}_b"], [stride, stride]
-            nodes += [
-                onnx.helper.make_node("Conv", inputs, [f"{name}_c"], kernel_shape=sides, strides=sides),
-                onnx.helper.make_node("Transpose", [f"{name}_c"], [f"{name}_t"], perm=[0, 2, 3, 1]),
-                onnx.helper.make_node("Reshape", [f"{name}_t", f"{name}_s"], [name]),
-            ]
-            outputs.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, None, len(bias)]))
-    image = onnx.helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, [1, 3, 160, 160])
-    graph = onnx.helper.make_graph(nodes, "yunet", [image], outputs, weights)
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 11)], ir_version=7), path)
-
-
-def test_detections_of_a_yunet_file_are_read_as_opencv_gives_them(tmp_path):
-    yunet_file(tmp_path / "yunet.onnx")
-    detector = face_finder.FaceFinder(tmp_path / "yunet.onnx").detector
-    photo = np.zeros((100, 200, 3), np.uint8)
-    photo[40:48, 120:128] = 240
-    found = detector(photo)
-    np.testing.assert_allclose(found.boxes, [(108, 24, 140, 64)], atol=1e-4)
-    np.testing.assert_allclose(found.landmarks, [[(120 + 4 * k, 42 + 4 * k) for k in range(5)]], atol=1e-4)
-    assert found.scores == pytest.approx([240 / 255], abs=1e-4)
-    assert yunet.YuNet(tmp_path / "yunet.onnx", 41)(photo).boxes.shape == (0, 4)  # it is too small
-    assert len(detector(np.zeros((50, 70, 3), np.uint8)).scores) == 0
-
-
 def test_suppression_keeps_the_best_of_those_that_overlap():
     boxes = np.array([(0, 0, 10, 10), (1, 0, 11, 10), (0, 0, 4, 4), (50, 50, 60, 60)], float)
     scores = np.array([0.8, 0.9, 0.95, 0.5])
-    assert detections.suppress(boxes, scores, 0.5).tolist() == [2, 1, 3]
-    assert detections.suppress(boxes, scores, 0.5, of_smaller=True).tolist() == [2, 3]
-    assert detections.suppress(np.zeros((0, 4)), np.zeros(0), 0.5).tolist() == []
+    assert mtcnn.suppress(boxes, scores, 0.5).tolist() == [2, 1, 3]
+    assert mtcnn.suppress(boxes, scores, 0.5, of_smaller=True).tolist() == [2, 3]
+    assert mtcnn.suppress(np.zeros((0, 4)), np.zeros(0), 0.5).tolist() == []

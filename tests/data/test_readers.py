@@ -63,9 +63,8 @@ def test_mat_files(lfwa_faces, tmp_path, version, examples):
         path.write_bytes(data)
         found = attempt(lambda: lfwa.read_annotation(path), path.name)
         if found is not None:
-            names, attributes, labels = found
-            assert len(set(names)) == len(names) and labels.shape == (len(names), len(attributes))
-            assert labels.dtype == bool
+            assert len(set(found.names)) == len(found.names)
+            assert found.labels.shape == (len(found.names), len(found.attributes)) and found.labels.dtype == bool
 
     each(damaged(path.read_bytes()), examples, run)
     assert all(resource.getrusage(of).ru_maxrss < LIMIT for of in (resource.RUSAGE_CHILDREN, resource.RUSAGE_SELF))

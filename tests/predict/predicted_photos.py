@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from data_prep.faces.face_finder import Face
 from tools.predict.cards import Style
-from tools.predict.photo import Answer, Face, Photo
+from tools.predict.photo import Answer, Photo
 
 STYLE = Style(["Male", "Young"], 0.8, [])
 

@@ -12,8 +12,9 @@ from cascade_files import ATTRIBUTES, write_networks, write_run, write_weights
 
 from data_prep import geometry
 from data_prep.errors import DataError
+from data_prep.faces import aligner
 from tools import cli
-from tools.predict import Predictor, framing, output, predictor
+from tools.predict import Predictor, output, predictor
 
 
 def lines(folder):
@@ -135,7 +136,7 @@ def test_pictures_that_are_not_framed_like_the_training_data_get_a_warning(predi
     others = [tmp_path / "moved.png", photo_folder / "one.jpg", photo_folder / "faceless.png"]
     assert predict("--aligned", *paths, *others)[0] == 0
     warnings = [line["faces"][0]["warning"] for line in lines(tmp_path / "out")]
-    assert warnings == [None] * len(paths) + [framing.WARNING] * len(others)
+    assert warnings == [None] * len(paths) + [aligner.WARNING] * len(others)
 
 
 def test_pictures_are_taken_in_the_frame_of_the_training_data(rendered, tmp_path):
@@ -217,8 +218,6 @@ def test_a_network_that_cannot_answer_is_one_line(kind, predict, photo_folder, t
         (["--min-confidence", "0.2"], "--min-confidence: must be a number from 0.5 to 1"),
         (["--min-confidence", "nan"], "--min-confidence: must be a number from 0.5 to 1"),
         (["--batch", "0"], "--batch: must be a whole number of at least 1, not 0"),
-        (["--detector", "yolo"], "give mtcnn, or a YuNet file"),
-        (["--detector", "nowhere.onnx"], "No such file"),
         (["--attributes", "Maal"], "which knows Eyeglasses, Male; did you mean Male?"),
         (["--device", "gpu"], "--device gpu: must be cpu, cuda or cuda:N"),
         (["--confidence", "0.9"], "unknown option --confidence"),

@@ -14,8 +14,9 @@ from hypothesis import strategies
 from mutations import attempt, damaged, each, few
 from PIL import Image
 
+from data_prep import image_files
 from data_prep.errors import DataError
-from tools.predict import images, inputs
+from tools.predict import inputs, predictor
 
 
 def read(*places, **options):
@@ -233,19 +234,19 @@ def test_files_arrays_grey_and_pil_images_are_accepted(tmp_path):
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), bgr)
     for same in (bgr, str(path), path, Image.fromarray(rgb), np.asfortranarray(bgr)):
-        np.testing.assert_array_equal(images.as_image(same), bgr)
+        np.testing.assert_array_equal(predictor.as_image(same), bgr)
     for same in (bgr[:, :, 0], bgr[:, :, :1], Image.fromarray(bgr[:, :, 0]).convert("LA")):
-        np.testing.assert_array_equal(images.as_image(same, "RGB"), grey)
+        np.testing.assert_array_equal(predictor.as_image(same, "RGB"), grey)
     cv2.imwrite(str(tmp_path / "clear.png"), np.dstack([bgr, bgr[:, :, 0]]))
-    np.testing.assert_array_equal(images.as_image(tmp_path / "clear.png"), bgr)
-    np.testing.assert_array_equal(images.as_image(rgb, "RGB"), bgr)
+    np.testing.assert_array_equal(predictor.as_image(tmp_path / "clear.png"), bgr)
+    np.testing.assert_array_equal(predictor.as_image(rgb, "RGB"), bgr)
     # A PIL image states its channel order itself, and its Exif orientation is undone.
-    np.testing.assert_array_equal(images.as_image(Image.open(path), "BGR"), bgr)
+    np.testing.assert_array_equal(predictor.as_image(Image.open(path), "BGR"), bgr)
     turned = Image.fromarray(np.rot90(rgb))
     exif = turned.getexif()
     exif[0x0112] = 6  # the top of the scene is on the right of the picture
     turned.save(tmp_path / "turned.png", exif=exif)
-    np.testing.assert_array_equal(images.as_image(Image.open(tmp_path / "turned.png")), bgr)
+    np.testing.assert_array_equal(predictor.as_image(Image.open(tmp_path / "turned.png")), bgr)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +270,7 @@ def test_files_arrays_grey_and_pil_images_are_accepted(tmp_path):
 )
 def test_an_argument_that_is_not_an_image_is_reported_in_one_sentence(value, words):
     with pytest.raises(DataError, match=words) as error:
-        images.as_image(value)
+        predictor.as_image(value)
     assert "\n" not in str(error.value)
 
 
@@ -277,9 +278,9 @@ def test_a_pil_image_of_a_damaged_file_is_reported_in_one_sentence(tmp_path):
     Image.fromarray(noise(90, 90)).save(tmp_path / "a.png")
     (tmp_path / "half.png").write_bytes((tmp_path / "a.png").read_bytes()[:9000])
     with pytest.raises(DataError, match="the PIL image cannot be read"):
-        images.as_image(Image.open(tmp_path / "half.png"))
+        predictor.as_image(Image.open(tmp_path / "half.png"))
     with pytest.raises(DataError, match="channels='GBR': give 'BGR' or 'RGB'"):
-        images.as_image(noise(), "GBR")
+        predictor.as_image(noise(), "GBR")
 
 
 ENCODED = [cv2.imencode(ending, noise())[1].tobytes() for ending in (".jpg", ".png", ".webp", ".bmp", ".tif", ".ppm")]
@@ -293,8 +294,8 @@ def test_mutated_images_are_read_or_refused_in_one_line(examples, tmp_path):
     def check(data):
         path.write_bytes(data)
         with inputs.quiet():
-            image = attempt(lambda: images.read(path), "")
+            image = attempt(lambda: image_files.read(path), "")
         if image is not None:
-            assert image.dtype == np.uint8 and image.ndim == 3 and min(image.shape[:2]) >= images.SMALLEST
+            assert image.dtype == np.uint8 and image.ndim == 3 and min(image.shape[:2]) >= image_files.SMALLEST
 
     each(strategies.sampled_from(ENCODED).flatmap(damaged), examples, check)

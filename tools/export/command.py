@@ -73,39 +73,68 @@ def run(arguments):
         of = "page" if option == "onnxruntime_web" else "zoo"
         if getattr(arguments, option) and not getattr(arguments, of):
             raise ToolError(f"--{option.replace('_', '-')} belongs to --{of}")
+    from tools.evaluate import calibration
+
     found = runs.Run.read(arguments.run)
     stage = arguments.stage or found.answering()
-    if arguments.zoo:
-        return write_zoo(found, stage, arguments)
-    from tools import networks
-    from tools.export import model, page
-
     if arguments.page and stage != "cascade":
         raise ToolError(f"{found.folder}: {stage} is no cascade; the page shows regions and answers of a cascade")
-    exported = model.export(found, stage, page.ADJUSTABLE if arguments.page else (), arguments.uncalibrated)
-    exported = model.CONVERSIONS[arguments.precision or ("fp16" if arguments.page else "fp32")](exported)
-    if arguments.page:
-        folder = pathlib.Path(arguments.page)
-        parameters = networks.region_mapper_parameters(found.deploy(stage))
-        size = page.write(folder, exported, parameters, arguments.onnxruntime_web)
-        print(f"{folder}: {size / 1e6:.0f} MB; to see it: python3 -m http.server -d {folder}, then open localhost:8000")
-        return 0
+    weights = found.weights(stage)
+    if not arguments.uncalibrated and calibration.read(weights, list(found.attributes)) is None:
+        raise ToolError(
+            f"{weights} is not calibrated, its probabilities would be those of balanced batches; run face-cascade "
+            "evaluate first, or export it so all the same with --uncalibrated"
+        )
+    write = write_zoo if arguments.zoo else write_page if arguments.page else write_file
+    write(found, stage, arguments)
+    return 0
+
+
+def own_folder(folder, mark):
+    """A folder to write into: empty, not there yet, or of an earlier export, which the file `mark` tells.
+
+    Raises ToolError for another one.
+    """
+    folder = pathlib.Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ToolError(f"{folder}: a file is there; give another folder")
+    if folder.exists() and any(folder.iterdir()) and not (folder / mark).exists():
+        raise ToolError(f"{folder}: holds other files; give a folder that is empty, or not there yet")
+    return folder
+
+
+def write_file(found, stage, arguments):
+    """`face-cascade export`: one ONNX file. Raises ToolError, OSError."""
+    from tools.export import model
+
+    exported = model.CONVERSIONS[arguments.precision or "fp32"](model.export(found, stage))
     out = pathlib.Path(arguments.out or found.output / f"{stage}.onnx")
     out.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(out, exported.SerializeToString())
     outputs = ", ".join(output.name for output in exported.graph.output)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; attributes {', '.join(found.attributes)}; outputs {outputs}")
-    return 0
+
+
+def write_page(found, stage, arguments):
+    """`face-cascade export --page`. Raises ToolError, OSError."""
+    from tools import networks
+    from tools.export import model, page
+
+    folder = own_folder(arguments.page, page.SETTINGS)
+    exported = model.CONVERSIONS[arguments.precision or "fp16"](model.export(found, stage, page.ADJUSTABLE))
+    parameters = networks.region_mapper_parameters(found.deploy(stage))
+    size = page.write(folder, exported, parameters, arguments.onnxruntime_web)
+    print(f"{folder}: {size / 1e6:.0f} MB; to see it: python3 -m http.server -d {folder}, then open localhost:8000")
 
 
 def write_zoo(found, stage, arguments):
-    """`face-cascade export --zoo`: the exit status. Raises ToolError, OSError."""
+    """`face-cascade export --zoo`. Raises ToolError, OSError."""
     from tools.export import zoo
 
-    folder, terms = pathlib.Path(arguments.zoo), {"--license": arguments.license, "--data-terms": arguments.data_terms}
-    size = zoo.write(folder, found, stage, *(text or "" for text in terms.values()), arguments.uncalibrated)
+    folder = own_folder(arguments.zoo, zoo.README)
+    terms = {"--license": arguments.license, "--data-terms": arguments.data_terms}
+    size = zoo.write(folder, found, stage, *(text or "" for text in terms.values()))
     print(f"{folder}: {size / 1e6:.1f} MB; attributes {', '.join(found.attributes)}; to use it: --run {folder}")
     missing = [option for option, text in terms.items() if not text]
     if missing:
         print(f"{folder / zoo.README}: not stated, yours to fill in before you publish it: {' and '.join(missing)}")
-    return 0

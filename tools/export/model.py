@@ -12,7 +12,6 @@ from onnx import TensorProto, helper
 from data_prep import geometry
 from data_prep.settings import to_json
 from tools import model_files, networks
-from tools.errors import ToolError
 from tools.evaluate import calibration
 from tools.export import patch_graph
 from tools.export.graph import Graph, Layers
@@ -25,20 +24,14 @@ INPUT = "uint8 (N, H, W, 3), R G B, any size: aligned faces; of {} x {} pixels t
 )
 
 
-def export(run, stage, adjustable=(), uncalibrated=False):
+def export(run, stage, adjustable=()):
     """The ONNX model of a stage of a run, from picture to answers. Raises ToolError.
 
-    adjustable: parameters of RegionMapper that become inputs, scalars; uncalibrated: export weights without a
-    calibration too
+    adjustable: parameters of RegionMapper that become inputs, scalars
     """
     weights, deploy = run.weights(stage), run.deploy(stage)
     net = networks.load(deploy, weights)
     score, scores, calibrated = calibration.of_answer(weights, net, run.attributes)
-    if not (calibrated or uncalibrated):
-        raise ToolError(
-            f"{weights} is not calibrated, its probabilities would be those of balanced batches; run face-cascade "
-            "evaluate first, or export it so all the same with --uncalibrated"
-        )
     graph = Graph()
     example = np.zeros((1, geometry.ALIGNED_HEIGHT, geometry.ALIGNED_WIDTH, 3), np.uint8)
     image = graph.input("image", TensorProto.UINT8, ["N", "H", "W", 3], example)

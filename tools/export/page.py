@@ -19,37 +19,28 @@ import numpy as np
 import onnx
 from onnx.utils import Extractor
 
-from data_prep import geometry
+from data_prep import geometry, image_files
 from data_prep.faces import face_finder, mtcnn
-from data_prep.files import read_json, write_bytes, write_json
+from data_prep.files import write_bytes, write_json
 from data_prep.synthetic import synthetic_faces
-from tools.errors import ToolError
 from tools.export import onnxruntime_web
 from tools.export.model import metadata
-from tools.predict import images
 from tools.predict.photo import MIN_CONFIDENCE
 
 STATIC = pathlib.Path(__file__).with_name("static")
 SETTINGS, FOLDERS = "settings.json", ("networks", "examples", onnxruntime_web.PACKAGE)
-# The outputs of MTCNN's networks, see data_prep.faces.mtcnn.
-OUTPUTS = {
-    "p": {"offsets": "conv2d_4", "scores": "softmax"},
-    "r": {"offsets": "dense_2", "scores": "softmax_1"},
-    "o": {"offsets": "dense_5", "points": "dense_6", "scores": "softmax_2"},
-}
 # Constants that finder.js shares with them.
 CONSTANTS = {
-    mtcnn: "CELL STRIDE PYRAMID_STEP THRESHOLDS MOST_PROPOSALS",
-    mtcnn.Mtcnn: "CERTAIN ACCEPTED",
-    face_finder: "MIN_FACE_SIZE SMALL ENLARGED RETRY_SIZE RETRIES MARGIN GROUND "
-    "MIN_EYE_DISTANCE MIN_SHARPNESS MAX_TURN",
+    mtcnn: "CELL STRIDE PYRAMID_STEP OUTPUTS THRESHOLDS MOST_PROPOSALS",
+    face_finder: "CERTAIN ACCEPTED MIN_FACE_SIZE SMALL ENLARGED RETRY_SIZE RETRIES MARGIN GROUND MIN_EYE_DISTANCE "
+    "MIN_SHARPNESS MAX_TURN",
 }
 # Parameters of RegionMapper that the page changes.
 ADJUSTABLE = ("threshold", "average_weight")
 EXAMPLES, EXAMPLES_SEED, EXAMPLES_SHARE = 10, 9, 0.4
 # Pixels along the longer side of photos as they are shown, and as they are searched; WebAssembly is slower than OpenCV.
 # More pixels are not decoded: phones have less memory than what reads photos elsewhere.
-PHOTOS = {"longestSide": 1600, "detectionSize": 640, "mostPixels": 50_000_000, "leastSide": images.SMALLEST}
+PHOTOS = {"longestSide": 1600, "detectionSize": 640, "mostPixels": 50_000_000, "leastSide": image_files.SMALLEST}
 CAMERA = {"longestSide": 640, "detectionSize": 320}
 
 
@@ -60,10 +51,6 @@ def write(folder, model, parameters, runtime=None):
     unpacked onnxruntime-web, fetched with npm by default
     """
     folder = pathlib.Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise ToolError(f"{folder}: a file is there; give another folder")
-    if folder.exists() and any(folder.iterdir()) and not is_page(folder):
-        raise ToolError(f"{folder}: holds other files; give a folder that is empty, or not there yet")
     programs = onnxruntime_web.files(runtime)
     for name in FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)  # an earlier page may have had files of other names
@@ -78,7 +65,7 @@ def write(folder, model, parameters, runtime=None):
             shutil.copyfile(path, folder / onnxruntime_web.PACKAGE / path.name)
     for name, part in zip(("features", "answers"), split(model)):
         loaded.append(write_compressed(folder / "networks", f"{name}.onnx", part.SerializeToString()))
-    known = metadata(model)
+    known, (rows, columns) = metadata(model), face_finder.INNER
     attributes = json.loads(known["attributes"])
     write_json(
         folder / SETTINGS,
@@ -88,8 +75,16 @@ def write(folder, model, parameters, runtime=None):
             "synthetic": bool(known["trained on"]),
             "minConfidence": MIN_CONFIDENCE,
             "region": {"threshold": parameters["threshold"], "averageWeight": parameters["average_weight"]},
-            "frame": frame(),
-            "finder": finder(),
+            "frame": {
+                "width": geometry.ALIGNED_WIDTH,
+                "height": geometry.ALIGNED_HEIGHT,
+                "eyes": geometry.ALIGNED_EYES.tolist(),
+                "landmarks": face_finder.LANDMARKS.tolist(),
+            },
+            "finder": {
+                **{name: getattr(place, name) for place, names in CONSTANTS.items() for name in names.split()},
+                "inner": [columns.start, rows.start, columns.stop, rows.stop],
+            },
             "photos": PHOTOS,
             "camera": CAMERA,
             "examples": write_examples(folder, attributes),
@@ -97,14 +92,6 @@ def write(folder, model, parameters, runtime=None):
         },
     )
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def is_page(folder):
-    """Whether a folder holds a page of this kind, which a new one may replace."""
-    try:
-        return "finder" in read_json(folder / SETTINGS)
-    except (OSError, ValueError):
-        return False
 
 
 def write_compressed(folder, path, data=None):
@@ -150,20 +137,3 @@ def write_examples(folder, attributes):
         write_bytes(folder / path, cv2.imencode(".png", image)[1].tobytes())
         paths.append(path)
     return paths
-
-
-def frame():
-    """The frame of aligned pictures, for pictures.js and finder.js."""
-    return {
-        "width": geometry.ALIGNED_WIDTH,
-        "height": geometry.ALIGNED_HEIGHT,
-        "eyes": geometry.ALIGNED_EYES.tolist(),
-        "landmarks": face_finder.LANDMARKS.tolist(),
-    }
-
-
-def finder():
-    """What finder.js has to know of data_prep.faces, by its name there."""
-    rows, columns = face_finder.INNER
-    constants = {name: getattr(place, name) for place, names in CONSTANTS.items() for name in names.split()}
-    return {**constants, "inner": [columns.start, rows.start, columns.stop, rows.stop], "outputs": OUTPUTS}

@@ -28,7 +28,6 @@ from tools.evaluate import calibration
 UNSTATED = "not stated; whoever publishes these weights must fill it in"
 # The folder of the data in prototxts: in a Data layer, and in the JSON of a Python layer.
 SOURCE = re.compile(r'(source"?: )"(?:[^"\\]|\\+.)*?(/train|/(?:val|test)_(?:images|labels))?"')
-KINDS = {"celeba": "CelebA", "lfwa": "LFWA", "csv": "a data set of its owner's"}
 BODY = """---
 {front}
 ---
@@ -64,23 +63,15 @@ The Python layers in the prototxts are those of the project face-cascade; the co
 """
 
 
-def write(folder, run, stage, licence="", terms="", uncalibrated=False):
+def write(folder, run, stage, licence="", terms=""):
     """Write the folder. Returns its size in bytes. Raises ToolError, OSError.
 
-    stage: whose weights; licence, terms: of weights and data, texts, "" where they are not stated; uncalibrated: write
-    weights without a calibration too
+    stage: whose weights; licence, terms: of weights and data, texts, "" where they are not stated
     """
     weights, net = run.weights(stage), "region" if stage == "average" else stage
     entry, places = calibration.read(weights, list(run.attributes)), run.places(net)
-    if not (entry or uncalibrated):
-        raise ToolError(
-            f"{weights} is not calibrated, its probabilities would be those of balanced batches; run face-cascade "
-            "evaluate first, or export it so all the same with --uncalibrated"
-        )
     if "net" not in places:
         raise ToolError(f"{run.folder}: weights without the prototxts of their training; give the run that made them")
-    if folder.exists() and any(folder.iterdir()) and not (folder / README).exists():
-        raise ToolError(f"{folder}: holds other files; give a folder that is empty, or not there yet")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{net}.caffemodel"
     train_val = files.read_bytes(run.folder / places["net"]).decode()
@@ -151,7 +142,7 @@ def data_text(run):
     try:
         found = manifest.read(run.lmdb)
         count = f", {found.splits['train'].images:,} images" if "train" in found.splits else ""
-        words += KINDS.get(found.kind, "data of unknown origin") + count
+        words += manifest.KINDS.get(found.kind, "data of unknown origin") + count
     except (OSError, ValueError):
         words += "data that were not there when this folder was written"
     return f"Trained on {words}.{' Answers for photos mean nothing.' if run.data.synthetic else ''}"

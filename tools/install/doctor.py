@@ -19,10 +19,8 @@ TORCH = """
 import torch
 print(torch.__version__)
 print(torch.backends.cpu.get_cpu_capability())
-count = torch.cuda.device_count()
-print(count)
-for number in range(count):
-    print(torch.cuda.get_device_name(number), torch.cuda.is_bf16_supported())
+for number in range(torch.cuda.device_count()):
+    print(torch.cuda.get_device_name(number))
 """
 
 
@@ -40,79 +38,71 @@ def flags():
     return set(line.partition(":")[2].split())
 
 
-def bvlc():
-    """(good, words) about BVLC Caffe."""
-    engine = engines.Engine("bvlc")
-    if not engine.caffe.exists():
-        problem = engines.obstacle()
-        return (
-            None,
-            problem or "not installed; make caffe installs it (250 MB), and so does the first command that needs it",
-        )
-    done = subprocess.run([str(engine.caffe), "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    build = "CPU build" if engines.cpu_build() else "your own build"
-    if done.returncode:
-        return False, f"{engine.caffe} does not run: {done.stdout.strip()[-200:]}; make caffe installs it again"
-    return True, f"{done.stdout.strip().splitlines()[-1]}, {build}, float32, {engine.caffe}"
-
-
-def torch():
-    """List of (good, name, words) about the engine on PyTorch and GPUs."""
-    engine = engines.Engine("torch")
-    done = subprocess.run([str(engine.python), "-I", "-c", TORCH], capture_output=True, text=True)
-    if done.returncode:
-        words = (
-            "PyTorch is not installed; make .venv/ready-engine installs it, and so does the first command that needs it"
-        )
-        return [(None, "engine on PyTorch", words)]
-    version, capability, count, *names = done.stdout.splitlines()
-    fast = {"amx_bf16": "matrix units (AMX)", "avx512_bf16": "AVX-512"} if "x86" in platform.machine() else {}
-    units = [words for flag, words in fast.items() if flag in flags()]
-    bfloat16 = f"bfloat16 with {units[0]}" if units else "bfloat16 without hardware support (slower than float32)"
-    rows = [(True, "engine on PyTorch", f"PyTorch {version}, {capability}, float32; {bfloat16}")]
-    if int(count):
-        words = "; ".join(f"cuda:{i} {name.rpartition(' ')[0]}" for i, name in enumerate(names))
-        rows.append((True, "GPU", f"{words}; float32, tf32, bfloat16: --device cuda --precision bfloat16"))
-    else:
-        rows.append((None, "GPU", "PyTorch finds none; training runs on the CPU"))
-    return rows
+def rows():
+    """The lines of the report: (good, name, words); good is None for information only."""
+    yield True, "Python", f"{platform.python_version()}, {sys.executable}"
+    yield packages()
+    yield bvlc()
+    yield from torch()
+    cores = len(os.sched_getaffinity(0))
+    yield True, "threads", f"{os.environ.get('OMP_NUM_THREADS') or cores} of {cores} cores (--threads N for fewer)"
+    free = shutil.disk_usage(engines.REPOSITORY).free / 1e9
+    need = f"all of CelebA and a full training take about {DISK} GB"
+    yield free > DISK or None, "disk", f"{free:.0f} GB free in {engines.REPOSITORY}; {need}"
+    yield True, "cache", f"{install_caffe.cache_folder()} (FACE_CASCADE_CACHE= for another place)"
 
 
 def packages():
-    """(good, words) about the packages of .venv."""
-    wanted = ("numpy", "opencv-python-headless", "lmdb", "protobuf", "scipy", "h5py", "tqdm", "pillow", "jinja2")
+    """The line about the packages of .venv."""
     missing, there = [], []
-    for name in wanted:
+    for name in ("numpy", "opencv-python-headless", "lmdb", "protobuf", "scipy", "h5py", "tqdm", "pillow", "jinja2"):
         try:
             there.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
-    if missing:
-        return False, f"missing: {', '.join(missing)}; rm .venv/ready && make .venv/ready installs them"
-    return True, ", ".join(there)
+    remedy = f"missing: {', '.join(missing)}; rm .venv/ready && make .venv/ready installs them"
+    return not missing, "packages", remedy if missing else ", ".join(there)
 
 
-def rows():
-    """The lines of the report: list of (good, name, words); good is None for information only."""
-    lines = [(True, "Python", f"{platform.python_version()}, {sys.executable}")]
-    lines.append((packages()[0], "packages", packages()[1]))
-    good, words = bvlc()
-    lines.append((good, "BVLC Caffe", words))
-    lines += torch()
-    cores = len(os.sched_getaffinity(0))
-    threads = os.environ.get("OMP_NUM_THREADS") or str(cores)
-    lines.append((True, "threads", f"{threads} of {cores} cores (--threads N for fewer)"))
-    free = shutil.disk_usage(engines.REPOSITORY).free / 1e9
-    need = f"all of CelebA and a full training take about {DISK} GB"
-    lines.append((free > DISK or None, "disk", f"{free:.0f} GB free in {engines.REPOSITORY}; {need}"))
-    lines.append((True, "cache", f"{install_caffe.cache_folder()} (FACE_CASCADE_CACHE= for another place)"))
-    return lines
+def bvlc():
+    """The line about BVLC Caffe."""
+    engine, name = engines.Engine("bvlc"), "BVLC Caffe"
+    if not engine.caffe.exists():
+        usual = "not installed; make caffe installs it (250 MB), and so does the first command that needs it"
+        return None, name, engines.obstacle() or usual
+    done = subprocess.run([str(engine.caffe), "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    said = done.stdout.strip()
+    if done.returncode:
+        return False, name, f"{engine.caffe} does not run: {said[-200:]}; make caffe installs it again"
+    build = "CPU build" if engines.cpu_build() else "your own build"
+    return True, name, f"{said.splitlines()[-1]}, {build}, float32, {engine.caffe}"
+
+
+def torch():
+    """The lines about the engine on PyTorch and GPUs."""
+    python, name = engines.Engine("torch").python, "engine on PyTorch"
+    done = subprocess.run([str(python), "-I", "-c", TORCH], capture_output=True, text=True)
+    if done.returncode:
+        how = "make .venv/ready-engine installs it, and so does the first command that needs it"
+        yield None, name, f"PyTorch is not installed; {how}"
+        return
+    version, capability, *names = done.stdout.splitlines()
+    fast = {"amx_bf16": "matrix units (AMX)", "avx512_bf16": "AVX-512"}
+    units = [words for flag, words in fast.items() if flag in flags()]
+    bfloat16 = f"bfloat16 with {units[0]}" if units else "bfloat16 without hardware support (slower than float32)"
+    yield True, name, f"PyTorch {version}, {capability}, float32; {bfloat16}"
+    if names:
+        found = "; ".join(f"cuda:{number} {gpu}" for number, gpu in enumerate(names))
+        yield True, "GPU", f"{found}; float32, tf32, bfloat16: --device cuda --precision bfloat16"
+    else:
+        yield None, "GPU", "PyTorch finds none; training runs on the CPU"
 
 
 def run(arguments):
     """Run `face-cascade doctor`; returns 1 if something required is missing, else 0."""
-    found = rows()
-    for good, name, words in found:
+    status = 0
+    for good, name, words in rows():
         mark = {True: "ok", False: "missing", None: "note"}[good]
         print(f"{mark:8} {name:18} {words}")
-    return 1 if any(good is False for good, _, _ in found) else 0
+        status |= good is False
+    return int(status)

@@ -2,7 +2,6 @@
 """Install a real BVLC Caffe 1.0 (CPU, Python 3.9) without root, from Debian 11's packages.
 
     make caffe                                   # the usual way
-    python3 tools/install/install_caffe.py               # the same
     make caffe CAFFE_ARCHIVE=<address of a Debian archive that still has "bullseye">
     make caffe CAFFE_DEBS=<folder of .deb files> # no network at all
     make caffe CAFFE_ROOT=<your own Caffe build> # nothing is installed
@@ -14,7 +13,6 @@ interruption the installation starts again from the beginning: the cache folder 
 Uses only the standard library, apt-get, dpkg-deb and tar.
 """
 
-import argparse
 import concurrent.futures
 import fcntl
 import os
@@ -30,19 +28,12 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 SUITE = "bullseye"
 # patchelf is needed by the installation itself, the rest by Caffe and the project's tools.
 PACKAGES = (
-    "caffe",
-    "python3-caffe",
-    "libopenblas0-pthread",
-    "python3-lmdb",
-    "python3-opencv",
-    "python3-tqdm",
-    "python3-pytest",
-    "patchelf",
+    "caffe python3-caffe libopenblas0-pthread python3-lmdb python3-opencv python3-tqdm python3-pytest patchelf".split()
 )
 PROGRAMS = ("caffe", "convert_imageset", "compute_image_mean", "extract_features", "caffe-gtest")
 # Part of the cache folder's name: raise it when the way of installing changes.
 RECIPE = "bvlc-caffe-1.0-bullseye-4"
-NOT_UNPACKED = ("doc", "icons", "locale", "man", "javascript", "perl", "X11", "zoneinfo", "lintian", "bug")
+NOT_KEPT = ("doc", "icons", "locale", "man", "javascript", "perl", "X11", "zoneinfo", "lintian", "bug")
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
 
@@ -129,29 +120,10 @@ def download(archive, work):
 def unpack(debs, root):
     """Unpack .deb files into folder `root`, without documentation, icons and locales."""
     root.mkdir()
-    excludes = [f"--exclude=./usr/share/{name}" for name in NOT_UNPACKED]
-
-    def unpack_one(deb):
-        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as tar:
-            done = subprocess.run(
-                ["tar", "-x", "--no-same-owner", "-C", str(root), *excludes],
-                stdin=tar.stdout,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        if done.returncode != 0 or tar.returncode != 0:
-            raise InstallError(f"unpacking {deb} failed: {done.stderr.strip()[-300:]}")
-
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for count, _ in enumerate(pool.map(unpack_one, debs), 1):
-            show_progress("unpacking", count, len(debs))
-
-
-def show_progress(what, count, total):
-    """One line that overwrites itself on a terminal; silent elsewhere."""
-    if sys.stderr.isatty():
-        end = "\n" if count == total else ""
-        print(f"\r{what}: {count}/{total}", end=end, file=sys.stderr, flush=True)
+        list(pool.map(lambda deb: run(["dpkg-deb", "-x", str(deb), str(root)], f"unpacking {deb}"), debs))
+    for name in NOT_KEPT:
+        shutil.rmtree(root / "usr/share" / name, ignore_errors=True)
 
 
 def link_programs(root, final):
@@ -291,43 +263,16 @@ def install_here(archive=None, debs=None, root=None, target=REPOSITORY / ".caffe
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-
-    def given(setting):  # on make's command line; it reaches this program through the environment
-        return os.environ.get(f"ARG_{setting}") or None
-
-    add = parser.add_argument
-    add(
-        "--archive",
-        default=given("CAFFE_ARCHIVE"),
-        help="The address of a Debian archive that has bullseye (default: the one in this machine's apt set-up).",
-    )
-    add(
-        "--debs",
-        type=pathlib.Path,
-        default=given("CAFFE_DEBS"),
-        help="A folder of .deb files; nothing is downloaded then.",
-    )
-    add(
-        "--caffe-root",
-        type=pathlib.Path,
-        default=given("CAFFE_ROOT"),
-        help="Your own build of Caffe, with pycaffe; nothing is installed then.",
-    )
-    add(
-        "--target",
-        type=pathlib.Path,
-        default=REPOSITORY / ".caffe/bin",
-        help="The folder for the start scripts (default: .caffe/bin in this clone).",
-    )
-    arguments = parser.parse_args()
+    # What make was given reaches this program through the environment.
+    archive, debs, root = (os.environ.get(f"ARG_CAFFE_{name}") or None for name in ("ARCHIVE", "DEBS", "ROOT"))
+    target = REPOSITORY / ".caffe/bin"
     try:
-        install_here(arguments.archive, arguments.debs, arguments.caffe_root, arguments.target)
+        install_here(archive, debs, root and pathlib.Path(root), target)
     except (InstallError, OSError) as error:
         sys.exit(f"error: make caffe: {error}")
     except KeyboardInterrupt:
         sys.exit("make caffe: interrupted; nothing incomplete is left behind")
-    print(f"make caffe: ready: {arguments.target}/caffe and {arguments.target}/python")
+    print(f"make caffe: ready: {target}/caffe and {target}/python")
 
 
 if __name__ == "__main__":

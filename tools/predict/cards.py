@@ -8,7 +8,7 @@ import collections
 import cv2
 import numpy as np
 
-from data_prep.geometry import ALIGNED_HEIGHT, ALIGNED_WIDTH
+from data_prep.geometry import ALIGNED_HEIGHT, ALIGNED_WIDTH, resized
 from data_prep.pictures import COLOURS, INK, PAPER, dashed, padded, rectangle, shortened, text, text_width, wrapped
 
 # Pixels along the longer side of the photo as drawn; a row of cards is at most as wide as that or WIDEST. Height of a
@@ -28,12 +28,7 @@ Style = collections.namedtuple("Style", "names min_confidence notes all_regions"
 
 def view(image):
     """A photo at most LONGEST pixels long; small ones are enlarged to half of that."""
-    longest = max(image.shape[:2])
-    scale = LONGEST / longest if longest > LONGEST else max(1, LONGEST / 2 / longest)
-    if scale == 1:
-        return image
-    size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    return resized(image, min(LONGEST, max(LONGEST // 2, *image.shape[:2])), cv2.INTER_CUBIC)
 
 
 def numbered(picture, scale, faces, numbers):

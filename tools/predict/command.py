@@ -25,8 +25,7 @@ from data_prep.faces import face_finder
 from data_prep.settings import setting
 from tools import run as runs
 from tools.errors import ToolError
-from tools.predict.images import text
-from tools.predict.inputs import is_video
+from tools.predict.inputs import is_video, text
 from tools.predict.photo import MIN_CONFIDENCE
 
 
@@ -60,7 +59,6 @@ class Options:
     aligned: bool = setting(
         False, "Take each picture as one face, framed like the training data, instead of finding the faces"
     )
-    detector: str = setting("mtcnn", "The face detector: mtcnn, or a YuNet file of your own", metavar="mtcnn|FILE.onnx")
     detection_size: int = setting(
         face_finder.DETECTION_SIZE,
         "The longer side, in pixels, to which larger photos are reduced before faces are searched; raise it for "
@@ -117,7 +115,7 @@ def run(arguments):
         check_video(found, arguments.video)
     finder = None
     if not options.aligned:
-        finder = face_finder.FaceFinder(options.detector, options.min_face_size, options.detection_size)
+        finder = face_finder.FaceFinder(options.min_face_size, options.detection_size)
     device = options.device or run.device()
     predictor = Predictor(run, options.attributes, options.aligned, finder, options.min_confidence, device)
     for note in predictor.notes:

@@ -12,10 +12,8 @@ import time
 
 import cv2
 
-from data_prep import files
+from data_prep import files, image_files
 from data_prep.errors import DataError
-from tools.predict import images
-from tools.predict.images import text
 from tools.predict.photo import Photo
 
 VIDEOS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
@@ -84,7 +82,7 @@ def read(found, every=1.0, frames=0):
             continue
         try:
             with quiet():
-                photo = Photo(text(path), images.read(path))
+                photo = Photo(text(path), image_files.read(path))
         except DataError as error:
             photo = Photo(text(path), problem=str(error))
         yield photo
@@ -107,7 +105,7 @@ class Video:
                 self.capture = cv2.VideoCapture(source if self.camera else os.fsencode(source).decode())
             if self.capture.isOpened() and not self.camera:
                 sides = cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT
-                images.check_size(*(int(self.capture.get(side)) for side in sides))
+                image_files.check_size(*(int(self.capture.get(side)) for side in sides))
                 count, rate = self.capture.get(cv2.CAP_PROP_FRAME_COUNT), self.capture.get(cv2.CAP_PROP_FPS)
                 self.own_rate = rate if 0 < rate < 1000 else USUAL_RATE
         except UnicodeDecodeError:
@@ -147,6 +145,11 @@ class Video:
         if not given:
             nothing = "no such camera, or no picture from it" if self.camera else "no frame in it"
             yield Photo(text(self.source), problem=self.problem or nothing)
+
+
+def text(path):
+    """A path, or a camera's index, as text that every JSON and CSV reader takes: other bytes than UTF-8 as \\xff."""
+    return f"camera {path}" if isinstance(path, int) else os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 _quiet = threading.Lock()

@@ -9,7 +9,7 @@ import typing
 
 import numpy as np
 
-from data_prep.faces.face_finder import FoundFace
+from data_prep.faces.face_finder import rounded
 
 VERSION = 2
 # Share of right answers below which an answer is "uncertain", unless another one is asked for.
@@ -36,28 +36,6 @@ class Answer:
         """Everything but `share` as JSON values."""
         region = None if self.region is None else rounded(self.region)
         return {"answer": self.answer, "probability": round(self.probability, 4), "region": region}
-
-
-@dataclasses.dataclass
-class Face(FoundFace):
-    """A face that was found, and the answers for it.
-
-    attributes: dict name -> Answer; track: number of the face in a video where faces are followed, else None
-    """
-
-    attributes: dict = dataclasses.field(default_factory=dict)
-    track: typing.Optional[int] = None
-
-    def to_dict(self):
-        """Everything but its picture as JSON values."""
-        return {
-            "box": rounded(self.box),
-            "score": None if self.score is None else round(self.score, 4),
-            "rotation": round(self.rotation, 1) + 0.0,  # never -0.0
-            "warning": self.warning,
-            "track": self.track,
-            "attributes": {name: answer.to_dict() for name, answer in self.attributes.items()},
-        }
 
 
 @dataclasses.dataclass
@@ -102,8 +80,3 @@ class Photo:
                 yield [*found, face["score"], face["rotation"], face["warning"], None]
         if not self.faces:
             yield [line["photo"], line["time"], *[None] * (len(COLUMNS) - 3), line["problem"]]
-
-
-def rounded(box):
-    """A box as JSON values, with a digit after the point."""
-    return [round(float(side), 1) + 0.0 for side in box]

@@ -1,24 +1,28 @@
 """A trained network that answers for faces: see tools.predict for an example."""
 
 import collections
+import os
 
 import numpy as np
+from PIL import Image, ImageOps
 
-from data_prep import geometry, spelling
+from data_prep import geometry, image_files, spelling
 from data_prep.errors import DataError
+from data_prep.faces.aligner import Framing
 from data_prep.faces.face_finder import FaceFinder
 from data_prep.geometry import ALIGNED_HEIGHT, ALIGNED_WIDTH
 from tools import networks
 from tools.errors import ToolError
 from tools.evaluate import calibration
 from tools.predict import cards
-from tools.predict.framing import Framing
-from tools.predict.images import as_image
-from tools.predict.photo import MIN_CONFIDENCE, Answer, Face, Photo
+from tools.predict.inputs import text
+from tools.predict.photo import MIN_CONFIDENCE, Answer, Photo
 from tools.run import Run
 
 # Faces of one photo that are answered; the largest are kept.
 CROWD = 500
+ACCEPTED = "give a file name, a PIL image, or a uint8 array, colour (height, width, 3) or grey (height, width)"
+CHANNELS = ("BGR", "RGB")
 
 
 class Predictor:
@@ -64,7 +68,7 @@ class Predictor:
         """Answers for the faces of one image, the largest face first: list of Face, empty where none is found.
 
         image: file name, PIL image, or uint8 array (height, width, 3) or, grey, (height, width), see
-        tools.predict.images. batch: faces per forward pass. channels: order of an array's colours, "BGR" (OpenCV's) or
+        as_image. batch: faces per forward pass. channels: order of an array's colours, "BGR" (OpenCV's) or
         "RGB" (that of Pillow, imageio, Matplotlib). Raises DataError for an image that cannot be used.
         """
         return self.predict_batch([image], batch, channels)[0]
@@ -122,8 +126,7 @@ class Predictor:
         except DataError as error:
             photo.problem = str(error)
             return
-        found = sorted(found, key=lambda face: face.box[0] - face.box[2])[:CROWD]
-        photo.faces = [Face(**vars(face)) for face in found]
+        photo.faces = sorted(found, key=lambda face: face.box[0] - face.box[2])[:CROWD]
 
     def answer(self, pairs):
         """Answer for faces, a batch of pairs (Photo, Face of it), in place.
@@ -161,3 +164,41 @@ def notes(synthetic, calibrated):
     """
     found = ["the network was trained on rendered faces; its answers for photos mean nothing"] if synthetic else []
     return found if calibrated else [*found, "probabilities are not calibrated; run face-cascade evaluate for that"]
+
+
+def as_image(value, channels="BGR"):
+    """The image that a Python program hands over. Raises DataError for what cannot be used.
+
+    value: path of an image file (str or Path); PIL image of any mode; uint8 array (height, width, 3), or (height,
+    width) or (height, width, 1), grey; channels: order of an array's colours, "BGR" as cv2.imread gives them, or "RGB"
+    """
+    if channels not in CHANNELS:
+        raise DataError(f"channels={channels!r}: give {' or '.join(map(repr, CHANNELS))}, the order in an array")
+    if isinstance(value, (str, os.PathLike)):
+        try:
+            return image_files.read(value)
+        except DataError as error:
+            raise DataError(f"{text(value)}: {error}")
+    if isinstance(value, (list, tuple)):
+        raise DataError("a list is no image; give several images to predict_batch")
+    if isinstance(value, np.ndarray):
+        flat = value[..., 0] if value.ndim == 3 and value.shape[2] == 1 else value
+        if value.dtype != np.uint8 or not (flat.ndim == 2 or flat.shape[2:] == (3,)):
+            hint = "; drop its fourth channel (transparency)" if value.shape[2:] == (4,) else ""
+            raise DataError(f"an array of {value.dtype} and shape {value.shape} is no image{hint}; {ACCEPTED}")
+        image_files.check_size(*value.shape[1::-1])
+        value = Image.fromarray(np.ascontiguousarray(flat if channels == "RGB" or flat.ndim == 2 else flat[..., ::-1]))
+    if not isinstance(value, Image.Image):
+        raise DataError(f"{type(value).__name__} is no image; {ACCEPTED}")
+    return np.ascontiguousarray(pixels(value)[:, :, ::-1])
+
+
+def pixels(image):
+    """Pixels (height, width, 3), R G B, of a PIL image, upright by its Exif orientation as files are."""
+    image_files.check_size(*image.size)
+    if image.mode == "F" or image.mode.startswith("I"):
+        raise DataError(f"a PIL image of mode {image.mode} has no values from 0 to 255; scale it and convert it to L")
+    try:
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files that it decodes late
+        raise DataError(f"the PIL image cannot be read ({error})")

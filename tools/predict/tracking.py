@@ -9,9 +9,10 @@ import dataclasses
 
 import numpy as np
 
+from data_prep.faces.face_finder import Face
 from tools.evaluate import metrics
 from tools.evaluate.calibration import probability
-from tools.predict.photo import Answer, Face
+from tools.predict.photo import Answer
 
 # Least intersection over union of a face and the track it continues.
 LEAST_IOU = 0.2

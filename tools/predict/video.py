@@ -14,8 +14,8 @@ from data_prep import files
 from data_prep.pictures import text
 from tools.errors import ToolError
 from tools.predict import cards
-from tools.predict.images import text as text_of
 from tools.predict.inputs import quiet
+from tools.predict.inputs import text as text_of
 from tools.predict.tracking import Tracker
 
 # Ending of the file -> codec that every OpenCV package has: MPEG-4, Motion JPEG, VP8 (web browsers play VP8 of these).

@@ -30,7 +30,7 @@ const tasks = {
       const entries = Object.entries(outputs).map(([key, name]) => [key, results[name].data]);
       return { ...Object.fromEntries(entries), shape: results[outputs.scores].dims };
     };
-    const { p, r, o } = settings.finder.outputs;
+    const { p, r, o } = settings.finder.OUTPUTS;
     finder = new Finder(
       { p: network(sessions.pnet, p), r: network(sessions.rnet, r), o: network(sessions.onet, o) },
       settings,
