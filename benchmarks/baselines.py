@@ -33,10 +33,11 @@ from data_prep.store import manifest
 from python_layers.prefetch import Pool
 from tools import networks
 from tools import run as runs
+from tools.ablation import VARIANTS
 from tools.errors import ToolError
-from tools.evaluate import calibration, comparison, scoring
-from tools.evaluate.ablation import VARIANTS
-from tools.evaluate.evaluation import evaluation_data, read_persons
+from tools.evaluate import calibration, scoring
+from tools.evaluate.evaluation import read_persons, training_prior
+from tools.report import seeds
 
 
 @dataclasses.dataclass
@@ -136,15 +137,15 @@ def train(given, rate, seed):
     return net.eval(), images
 
 
-def answers(given, data, net, split):
-    """The scoring.Faces of a split with the scores of a network. Raises ToolError."""
-    labels, parts = networks.read_labels(given.lmdb, split, len(data.attributes)), []
+def answers(given, attributes, net, split):
+    """The scoring.Faces of a split with the scores of a network. Raises DataError, OSError."""
+    labels, parts = networks.read_labels(given.lmdb, split, attributes), []
     with torch.no_grad(), tqdm(total=len(labels), unit="face", desc=split, disable=None) as bar:
         for some in networks.batches(networks.patches(given.lmdb, split), 64):
             pixels = torch.from_numpy(np.stack(some).transpose(0, 3, 1, 2).copy())
             parts.append(net(inputs(pixels.to(given.device))).float().cpu().numpy())
             bar.update(len(some))
-    return scoring.Faces(np.concatenate(parts), labels, read_persons(data, split, 0))
+    return scoring.Faces(np.concatenate(parts), labels, read_persons(given.lmdb, split, 0))
 
 
 def compare(given):
@@ -152,26 +153,26 @@ def compare(given):
 
     Raises ToolError, OSError, ValueError.
     """
-    data = evaluation_data(given.lmdb)
-    prior = data.prior if given.sampling == "balanced" else np.full(len(data.attributes), 0.5)
+    prior = training_prior(given.lmdb)
+    prior = prior if given.sampling == "balanced" else np.full_like(prior, 0.5)
     scored, images = {given.net: []}, {}
     if given.ablation:  # what is wrong with it is said before the minutes of work
-        scored.update(of_ablation(given, data, images))
+        scored.update(of_ablation(given, images))
     given.out.mkdir(parents=True, exist_ok=True)
     shift, accuracies = calibration.thresholds(prior, None)[calibration.PRIOR_CORRECTED], {}
     for rate in given.rates:
         net, _ = train(given, rate, given.seeds[0])
-        validation = answers(given, data, net, "val")
+        validation = answers(given, len(prior), net, "val")
         accuracies[rate] = float(((validation.scores > shift) == validation.labels).mean())
         print(f"rate {rate:g}: validation accuracy, prior-corrected: {accuracies[rate]:.4f}", flush=True)
     for seed in given.seeds:
         net, images[given.net] = train(given, max(accuracies, key=accuracies.get), seed)
-        validation, test = (answers(given, data, net, split) for split in ("val", "test"))
+        validation, test = (answers(given, len(prior), net, split) for split in ("val", "test"))
         scored[given.net].append({"full network": scoring.Scored(test, prior, validation)})
-    return comparison.conclude(given.out, scored, images)
+    return seeds.conclude(given.out, scored, images)
 
 
-def of_ablation(given, data, images):
+def of_ablation(given, images):
     """The scores of the variants of an ablation that were evaluated with all seeds: dict variant -> list of dicts.
 
     images: dict to which their training images per attribute are added. Raises ToolError.
@@ -181,9 +182,9 @@ def of_ablation(given, data, images):
         folders = [given.ablation / f"seed-{seed}" / name.replace(" ", "_") for seed in given.seeds]
         evaluated = [runs.Run.read(folder) for folder in folders if runs.Run.exists(folder)]
         if len(evaluated) == len(folders) and all(run.done("evaluate") for run in evaluated):
-            if not variant.natural and {run.data.checksum for run in evaluated} != {data.checksum}:
+            if not variant.natural and {run.data.checksum for run in evaluated} != {manifest.checksum(given.lmdb)}:
                 raise ToolError(f"{given.ablation}: {name} was trained on other data than {given.lmdb}")
-            found[name] = [comparison.scores_of(run, variant.stages[-1]) for run in evaluated]
+            found[name] = [seeds.scores_of(run, variant.stages[-1]) for run in evaluated]
             images[name] = evaluated[0].stages[variant.stages[-1]].images
     if not found:
         raise ToolError(f"{given.ablation}: no variant in it is evaluated with all of these seeds")

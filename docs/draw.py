@@ -5,11 +5,11 @@ import html
 import math
 import pathlib
 
-from tools.evaluate import chart
 from tools.evaluate.calibration import PRIOR_CORRECTED
-from tools.evaluate.comparison import INSIDE
 from tools.evaluate.results import Estimate
 from tools.evaluate.scoring import SeedDifference
+from tools.report import charts
+from tools.report.seeds import INSIDE
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 STYLE = (
@@ -220,7 +220,7 @@ def region():
                 measures[row["measure"]].append(line)
     for lines in measures.values():
         lines.sort(key=lambda line: "whole map" not in line.minus)  # the question itself first
-    return chart.svg("The cascade minus the same network with other rectangles", measures)
+    return charts.differences("The cascade minus the same network with other rectangles", measures)
 
 
 PICTURES = {

@@ -217,33 +217,24 @@ def accuracy(score, name, options):
     )
 
 
+def cross_entropy(name, score, weight):
+    """The loss of a score: mean over images and sum over attributes. weight: its field loss_weight."""
+    return layer(name, "SigmoidCrossEntropyLoss", [f"{score}_training", "label"], [name], weight)
+
+
 def loss_one(options):
-    """L1 (eq. 1) on max_d: mean over images and sum over attributes, as in Caffe's SigmoidCrossEntropyLoss."""
-    score, weight = "max_d_training", f"loss_weight: {number(options.alpha)}  # alpha, eq. 6"
+    """L1 (eq. 1) on max_d."""
+    weight = f"loss_weight: {number(options.alpha)}  # alpha, eq. 6"
     if options.l1 == "log":
-        return layer("loss_region", "SigmoidCrossEntropyLoss", [score, "label"], ["loss_region"], weight)
+        return cross_entropy("loss_region", "max_d", weight)
     # coeff turns the mean over attributes into a sum, as in the log form.
     mean = block("reduction_param", "operation: MEAN", f"coeff: {len(options.attributes)}")
     return (
-        layer("max_r", "Sigmoid", [score], ["max_r"])
+        layer("max_r", "Sigmoid", ["max_d_training"], ["max_r"])
         + difference("miss", "label", "max_r", "miss")
         + layer("miss_size", "AbsVal", ["miss"], ["miss_size"])
         + layer("loss_region", "Reduction", ["miss_size"], ["loss_region"], mean, weight)
     )
-
-
-def loss_two(options):
-    """L2 (eq. 4) on the logits."""
-    weight = f"loss_weight: {number(options.beta)}  # beta, eq. 6"
-    bottoms = ["logits_training", "label"]
-    return layer("loss_attribute", "SigmoidCrossEntropyLoss", bottoms, ["loss_attribute"], weight)
-
-
-def loss_of_task_two(options):
-    """A loss of task two's own score, which the paper does not have: in eq. 4 task two is only corrected by what task
-    one's scores leave over."""
-    weight = f"loss_weight: {number(options.task_two_loss)}"
-    return layer("loss_task_two", "SigmoidCrossEntropyLoss", ["score_two_training", "label"], ["loss_task_two"], weight)
 
 
 def losses(net, options):
@@ -260,9 +251,11 @@ def losses(net, options):
     if "max_d" in scores:
         text += loss_one(options) + accuracy("max_d", "accuracy_region", options)
     if "logits" in scores:
-        text += loss_two(options) + accuracy("logits", "accuracy_attribute", options)
+        text += cross_entropy("loss_attribute", "logits", f"loss_weight: {number(options.beta)}  # beta, eq. 6")
+        text += accuracy("logits", "accuracy_attribute", options)
     if "score_two" in scores:
-        text += loss_of_task_two(options)
+        # The paper does not have it: in eq. 4 task two only corrects what task one's scores leave over.
+        text += cross_entropy("loss_task_two", "score_two", f"loss_weight: {number(options.task_two_loss)}")
     return text
 
 

@@ -58,38 +58,32 @@ def parse_changes(text):
     with a stage takes precedence. stepvalue may be given several times.
     Raises ValueError, one line with a suggestion, for an unknown stage or field or an impossible value.
     """
-    pairs = []
+    general, special = {}, {stage: {} for stage in STAGES}
     for change in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = (part.strip() for part in change.partition("="))
         if not (name and equals and value and change.isprintable()):
             raise ValueError(
                 f"{change[:60]!r}: give solver changes as field=value or stage.field=value, such as max_iter=500"
             )
-        pairs.append((name, value))
-    return check_changes(pairs)
-
-
-def check_changes(changes):
-    """Check changes given as pairs (name, text), or as the dict of dicts that is returned. Raises ValueError."""
-    if isinstance(changes, dict):
-        for stage in changes:
-            _check_stage(stage)
-        pairs = [(f"{stage}.{field}", text) for stage, fields in changes.items() for field, text in fields.items()]
-    else:
-        pairs = changes
-    general, special = {}, {stage: {} for stage in STAGES}
-    for name, words in pairs:
         stage, dot, field = name.rpartition(".")
         if dot:
             _check_stage(stage, f"{name}: ")
-        value = _checked(name, field, str(words))
-        target = special[stage] if dot else general
+        target, value = special[stage] if dot else general, _checked(name, field, value)
         if field in REPEATED and field in target:
             target[field] += f" {value}"
         elif target.setdefault(field, value) != value:
             raise ValueError(f"{name}: given twice, as {target[field]} and {value}")
-    found = {stage: {**general, **special[stage]} for stage in STAGES}
+    return check_changes({stage: {**general, **special[stage]} for stage in STAGES})
+
+
+def check_changes(changes):
+    """Changes, dict stage -> dict field -> value, with a dict of texts for every stage. Raises ValueError."""
+    for stage in changes:
+        _check_stage(stage)
+    found = {}
     for stage in STAGES:
+        values = changes.get(stage, {}).items()
+        found[stage] = {field: _checked(f"{stage}.{field}", field, str(value)) for field, value in values}
         steps = list(map(int, found[stage].get("stepvalue", "").split()))
         if steps != sorted(set(steps)):
             raise ValueError(f"{stage}.stepvalue: iterations must increase, not {found[stage]['stepvalue']}")

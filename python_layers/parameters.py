@@ -30,8 +30,12 @@ def read_parameters(layer, declared):
     layer: the Caffe layer, whose class name appears in the errors
     Raises ValueError that names the layer, the parameter and the values it takes.
     """
-    name, text = type(layer).__name__, (layer.param_str or "").strip() or "{}"
-    names = [field.name for field in dataclasses.fields(declared)]
+    return parsed(layer.param_str, declared, type(layer).__name__)
+
+
+def parsed(text, declared, name):
+    """The parameters in a param_str, text or None, of the layer that errors are to name; see `read_parameters`."""
+    text, names = (text or "").strip() or "{}", [field.name for field in dataclasses.fields(declared)]
     try:
         given = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -13,7 +13,7 @@ from models.options import NetworkOptions
 from tools import record
 from tools import run as runs
 from tools.evaluate import evaluate
-from tools.evaluate.settings import EvaluateSettings
+from tools.evaluate.command import EvaluateSettings
 
 ATTRIBUTES = ("Eyeglasses", "Male")
 FACES = {"train": 8, "val": 12, "test": 24}

@@ -7,8 +7,6 @@ import pytest
 
 from tools import demo
 from tools import run as runs
-from tools.install import engines
-from tools.train import stages
 
 # Python imports this module when it starts: it notes which Python, and which `caffe` it would import.
 NOTE = """
@@ -33,7 +31,7 @@ def test_bvlc_caffe_itself_answers_in_the_comparison(small_run, small_faces, pyt
     """Once the record's engine answered in its place, so that the engine was compared with itself."""
     pictures = [str(path) for path in sorted((small_faces / "img_align_celeba").glob("*.jpg"))[:2]]
     assert cascade("predict", "--run", small_run, "--aligned", "--no-pictures", *pictures)[0] == 0
-    line = demo.compare(runs.Run.read(small_run), stages.Call(engines.Engine("torch")), pictures)
+    line = demo.compare(runs.Run.read(small_run), pictures)
     *_, last = pythons.read_text().splitlines()
     assert "engine/caffe" not in last and not last.startswith(f"{sys.prefix} "), last
     assert "largest difference among 4 probabilities" in line

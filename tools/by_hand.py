@@ -49,19 +49,15 @@ def read(place):
 
 def repository(root):
     """The parts of the run of a folder in which Caffe's own commands train. Raises ToolError."""
-    build, stages = root / "build", {}
+    build, places, stages = root / "build", generate.in_repository, {}
     for net in TRAINED:
-        snapshots = {
-            int(path.stem.rpartition("_")[2]): path
-            for path in build.glob(f"{net}_iter_*{SUFFIX}")
-            if re.fullmatch(rf"{net}_iter_\d+", path.stem)
-        }
+        found = ((re.fullmatch(rf"{net}_iter_(\d+)", path.stem), path) for path in build.glob(f"{net}_iter_*{SUFFIX}"))
+        snapshots = [(int(name[1]), path) for name, path in found if name]
         if snapshots:
-            iteration = max(snapshots)
-            stages[net] = stage(root, snapshots[iteration], iteration)
+            iteration, path = max(snapshots)
+            stages[net] = stage(root, path, iteration)
     if (build / generate.AVERAGE).is_file():
         stages["average"] = stage(root, build / generate.AVERAGE, 0)
-    places = generate.in_repository
     data = data_of(root, places("region"))
     return {"folder": root, "data": data, "stages": stages, "output": build, "places": places}
 
@@ -124,7 +120,7 @@ def stage(root, path, iterations):
 
 
 def data_of(root, places):
-    """The Data that a train_val prototxt reads and its deploy prototxt is for. Raises ToolError."""
+    """The Data that a train_val prototxt reads and its deploy prototxt is for. Raises DataError, OSError."""
     layers = {layer.name: layer for layer in model_files.read(root / places["net"]).layer if layer.include}
     compact, lmdb = "balanced_data" in layers, NetworkOptions.lmdb
     if compact:
@@ -135,8 +131,5 @@ def data_of(root, places):
     form = "compact" if compact else "stream"
     if not manifest.exists(root / lmdb):
         return Data(lmdb, "", names, form)
-    try:
-        found = manifest.read(root / lmdb)
-    except (OSError, ValueError) as error:
-        raise ToolError(str(error))
+    found = manifest.read(root / lmdb)
     return Data(lmdb, manifest.checksum(root / lmdb), names, form, found.synthetic, found.frame)

@@ -17,6 +17,7 @@ import os
 import pathlib
 import signal
 import sys
+import typing
 
 from data_prep.errors import DataError
 from data_prep.spelling import did_you_mean
@@ -26,7 +27,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 NESTED = "FACE_CASCADE_LOCKED_RUN"  # tools.locking.HELD
 
 
-class Command:
+class Command(typing.NamedTuple):
     """A subcommand.
 
     module: name of a module with `add_arguments(parser)` and `run(arguments) -> exit status`, which imports no Caffe;
@@ -34,8 +35,10 @@ class Command:
     for the engine; packages: arguments of engines.ensure_packages for what it needs beside its Caffe
     """
 
-    def __init__(self, module, summary, caffe=None, packages=None):
-        self.module, self.summary, self.caffe, self.packages = module, summary, caffe, packages
+    module: str
+    summary: str
+    caffe: typing.Optional[str] = None
+    packages: tuple = ()
 
 
 COMMANDS = {
@@ -45,7 +48,7 @@ COMMANDS = {
     "models": Command("models.generate", "rewrite models/ and solver/ for Caffe's own commands"),
     "model": Command("tools.model", "from a data set to a trained model, report and ONNX file"),
     "train": Command("tools.train.command", "train the stages of a run"),
-    "average": Command("tools.train.average_command", "measure the average region of a run", caffe="run"),
+    "average": Command("tools.train.average", "measure the average region of a run", caffe="run"),
     "evaluate": Command("tools.evaluate.command", "measure accuracy and regions on the test split", caffe="run"),
     "predict": Command("tools.predict.command", "predict attributes of faces in photos and videos", caffe="run"),
     "report": Command("tools.report.report", "write a run's evaluation as one HTML file"),
@@ -55,7 +58,7 @@ COMMANDS = {
         caffe="torch",
         packages=("onnx", "onnx", "ONNX and ONNX Runtime"),
     ),
-    "ablation": Command("tools.evaluate.ablation", "train and compare the paper's variants under one budget"),
+    "ablation": Command("tools.ablation", "train and compare the paper's variants under one budget"),
     "demo": Command("tools.demo", "run every step on synthetic faces, in minutes"),
     "doctor": Command("tools.install.doctor", "say what is installed, what is missing, and how to get it"),
 }
@@ -135,7 +138,6 @@ def run(name, words):
     Raises DataError, OSError.
     """
     command = COMMANDS[name]
-    os.environ.setdefault("GLOG_minloglevel", "2")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         module = importlib.import_module(command.module)
@@ -161,9 +163,8 @@ def start_under_caffe(command, arguments, words):
 
     found = Run.read(arguments.run)  # a run that is missing is reported before a Caffe is installed
     device = getattr(arguments, "device", None) or found.device()
-    wanted = getattr(arguments, "caffe", None) or (found.settings.engine if found.recorded else "auto")
-    if command.caffe == "torch" or (device != "cpu" and not getattr(arguments, "caffe", None)):
-        wanted = "torch"
+    asked = "torch" if command.caffe == "torch" else arguments.caffe
+    wanted = asked or ("torch" if device != "cpu" else found.settings.engine if found.recorded else "auto")
     engine = engines.choose(wanted, device)
     engines.ensure(engine)
     if command.packages:

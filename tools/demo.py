@@ -18,13 +18,11 @@ from data_prep.settings import add_options
 from data_prep.sources import celeba
 from data_prep.synthetic import synthetic_faces
 from tools import model, record
-from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import results
 from tools.install import engines, install_caffe
 from tools.locking import locked
 from tools.predict import output
-from tools.report import report
 from tools.train import command, stages
 
 FACES, SEED = 2000, 1
@@ -59,28 +57,20 @@ def run(arguments):
     engine = engines.choose(arguments.caffe, device)
     engines.ensure(engine)
     engines.check_device(engine, device)
-    with locked(folder) as lock:
+    with locked(folder):
         installation = install_beside(folder)
         faces = render(folder)
         model.build_data(faces, folder / "lmdb", list(PREVALENCE))
-        settings = record.Settings(network=dict(NETWORK), engine=engine.name, device=device)
-        settings.solver = {name: {**SHARED, **SOLVER.get(name, {})} for name in record.TRAINED}
-        current = model.new_run(folder, folder / "lmdb", settings)
+        current = model.new_run(folder, folder / "lmdb", NETWORK, SOLVER, SHARED, device=device)
         current.settings.engine = engine.name
         print(f"step 2: training on {engines.NAMES[engine.name]}", flush=True)
-        call = stages.Call(engine, lock)
-        stages.train(current, command.DEFAULT_STAGES, call, arguments.restart)
-        print("step 3: evaluation", flush=True)
-        stages.tool(current, call, ["evaluate", "--run", str(folder)])
-        print("step 4: predictions", flush=True)
+        stages.train(current, command.DEFAULT_STAGES, arguments.restart)
         pictures = [str(path) for path in sorted((faces / "img_align_celeba").glob("*.jpg"))[-SHOWN:]]
-        stages.tool(current, call, ["predict", "--run", str(folder), "--aligned", *pictures])
+        predictions = ("predictions", "predict", "--aligned", *pictures)
+        model.follow(current, ("evaluation", "evaluate"), predictions, ("report", "report"))
         if installation:
             installation.wait()
-        compared = compare(current, call, pictures)
-        print("step 5: report", flush=True)
-        out = report.report(runs.Run.read(folder))  # in this Python: BVLC Caffe's has no templates
-        print(f"{out}: open it in a browser")
+        compared = compare(current, pictures)
     summary(folder)
     if compared:
         print(compared)
@@ -109,12 +99,12 @@ def render(folder):
     return faces
 
 
-def compare(run, call, pictures):
+def compare(run, pictures):
     """Answer for pictures with BVLC Caffe and a run's weights too: a line about the largest difference.
 
-    call: the Call of the engine that has answered already. None where that was BVLC Caffe or it cannot be installed.
+    None where BVLC Caffe has answered already, or cannot be installed.
     """
-    if call.engine.name == "bvlc":
+    if run.settings.engine == "bvlc":
         return None
     bvlc, out = engines.Engine("bvlc"), run.folder / "predictions-bvlc"
     try:
@@ -127,7 +117,7 @@ def compare(run, call, pictures):
         return None
     words = ["predict", "--run", str(run.folder), "--out", str(out), "--no-pictures", "--aligned", *pictures]
     # The record names the engine that trained, and predict would use that one.
-    stages.tool(run, stages.Call(bvlc, call.lock), [*words, "--caffe=bvlc", "--device=cpu"])
+    stages.tool(run, [*words, "--caffe=bvlc", "--device=cpu"], "bvlc")
     ours, theirs = (probabilities(run.folder / name) for name in ("predictions", out.name))
     largest = max(abs(a - b) for a, b in zip(ours, theirs))
     return (

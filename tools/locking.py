@@ -11,6 +11,8 @@ from tools.errors import ToolError
 
 # Set for the tools that a command starts, so that they do not wait for the lock that the command holds.
 HELD = "FACE_CASCADE_LOCKED_RUN"
+# The descriptors of the locks that this process has, the innermost last.
+DESCRIPTORS = []
 
 
 @contextlib.contextmanager
@@ -18,27 +20,29 @@ def locked(folder, wait=60.0):
     """Context manager that locks a folder against a second process that works on it.
 
     The lock is a file descriptor that a training started inside inherits, so it lasts as long as that training,
-    however this process ends. wait: seconds that a training whose command was killed gets to write its last snapshot.
-    Yields the descriptor, or None if the command that started this one holds the lock. Raises ToolError.
+    however this process ends. Nothing is locked where the command that started this one holds the lock. wait: seconds
+    that a training whose command was killed gets to write its last snapshot. Raises ToolError.
     """
-    folder = pathlib.Path(folder)
-    if os.environ.get(HELD) == str(folder.resolve()):
-        yield None
+    folder, outer = pathlib.Path(folder), os.environ.get(HELD)
+    if outer == str(folder.resolve()):
+        yield
         return
     created = not folder.exists()
     path = folder / ".lock"
-    descriptor = _take(path, wait)
+    DESCRIPTORS.append(_take(path, wait))
     try:
         os.environ[HELD] = str(folder.resolve())
-        yield descriptor
+        yield
     finally:
-        os.environ.pop(HELD, None)
+        os.environ.pop(HELD)
+        if outer is not None:
+            os.environ[HELD] = outer
         if created:  # nothing was written beside the lock: remove the empty folder
             with contextlib.suppress(OSError):
                 if [entry.name for entry in folder.iterdir()] == [path.name]:
                     path.unlink()
                     folder.rmdir()
-        os.close(descriptor)
+        os.close(DESCRIPTORS.pop())
 
 
 def _take(path, wait):
@@ -49,9 +53,13 @@ def _take(path, wait):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Its last holder may have removed the file, so that another process could lock a new one.
+            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+                return descriptor
         except BlockingIOError:
             owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
-            os.close(descriptor)
             if files.alive(owner) or time.monotonic() > deadline:
                 who = f"process {owner}" if owner else "another process"
                 raise ToolError(f"{path.parent}: {who} works on it; wait for it, stop it, or use another folder")
@@ -59,10 +67,4 @@ def _take(path, wait):
                 print(f"{path.parent}: an earlier training is writing its last snapshot; waiting for it", flush=True)
             said = True
             time.sleep(0.2)
-            continue
-        # Its last holder may have removed the file, so that another process could lock a new one.
-        if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-            return descriptor
         os.close(descriptor)

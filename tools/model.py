@@ -10,32 +10,26 @@ where the processor computes in it. All is written to RUN. To resume an interrup
 """
 
 import pathlib
-import tempfile
-import time
 
 from data_prep.build.builder import build
 from data_prep.settings import add_options
 from data_prep.sources.opening import open_source
 from data_prep.store import manifest
-from models import generate
 from models.options import NetworkOptions
 from tools import run as runs
 from tools.errors import ToolError
 from tools.install import doctor
 from tools.locking import locked
-from tools.record import Settings
-from tools.train import command, estimate, stages, training
-from tools.train.inputs import last_iteration
+from tools.record import TRAINED, Settings
+from tools.train import command, stages
 
-FOLDER = "build/model"
+FOLDER, ZOO = "build/model", "zoo"
 NETWORK = {"width": 0.25, "batch": 16}
 SOLVER = {
     "region": {"max_iter": "2000", "stepsize": "1500", "base_lr": "0.02"},
     "cascade": {"max_iter": "1200", "stepsize": "900", "base_lr": "0.01"},
 }
 SHARED = {"snapshot": "500", "test_interval": "500", "test_iter": "20"}
-TRIAL = 6  # iterations that are timed for the forecast, after as many to warm up
-ZOO = "zoo"
 
 
 def add_arguments(parser):
@@ -51,24 +45,24 @@ def add_arguments(parser):
 def run(arguments):
     """Run `face-cascade model`. Raises ToolError, OSError."""
     folder = pathlib.Path(arguments.run)
-    with locked(folder) as lock:
+    with locked(folder):
         lmdb = pathlib.Path(arguments.lmdb) if arguments.lmdb else folder / "lmdb"
         build_data(arguments.data, lmdb, arguments.attributes, arguments.expect)
-        current = new_run(folder, lmdb, recommended())
-        call = command.apply(current, arguments)
-        call.lock = lock
-        make(current, call)
+        fast = {"amx_bf16", "avx512_bf16"} & doctor.flags()
+        current = new_run(folder, lmdb, NETWORK, SOLVER, SHARED, precision="bfloat16" if fast else "float32")
+        command.apply(current, arguments)
+        print("step 2: training", flush=True)
+        stages.train(current, command.DEFAULT_STAGES)
+        follow(
+            current,
+            ("evaluation", "evaluate"),
+            ("report", "report"),
+            ("ONNX", "export"),
+            ("folder to hand on", "export", f"--{ZOO}", str(folder / ZOO)),
+        )
     print(f"model:   {folder / ZOO}, to hand on: fill in its licence and data terms (readme.md)")
     print(f"look at: {folder}/report.html; answers for photos: face-cascade predict --run {folder} photo.jpg")
     return 0
-
-
-def recommended():
-    """The Settings of a laptop's network: bfloat16 where the processor computes in it."""
-    fast = {"amx_bf16", "avx512_bf16"} & doctor.flags()
-    settings = Settings(network=dict(NETWORK), precision="bfloat16" if fast else "float32")
-    settings.solver = {name: {**SHARED, **SOLVER.get(name, {})} for name in ("region", "cascade", "whole_face")}
-    return settings
 
 
 def build_data(place, lmdb, attributes=None, expect=None):
@@ -86,72 +80,25 @@ def build_data(place, lmdb, attributes=None, expect=None):
         raise ToolError(str(error))
 
 
-def new_run(folder, lmdb, settings):
-    """The run in a folder with these settings, and the stages that its record knows. Raises ToolError."""
-    current = runs.Run.create(folder, lmdb, settings)
+def new_run(folder, lmdb, network, solver, shared, **settings):
+    """The run in a folder with these settings, and the stages that its record knows. Raises ToolError.
+
+    network: options of the network; solver: dict stage -> changes to its solver; shared: changes to all solvers
+    """
+    changes = {name: {**shared, **solver.get(name, {})} for name in TRAINED}
+    current = runs.Run.create(folder, lmdb, Settings(network=dict(network), solver=changes, **settings))
     if runs.Run.exists(folder):
         recorded = runs.Run.read(folder)
         current.stages, current.settings.engine = recorded.stages, recorded.settings.engine
     return current
 
 
-def make(current, call, restart=False):
-    """Train, evaluate, report and export a run. Raises ToolError, OSError."""
-    seconds = forecast(current, call)
-    if seconds:
-        print(f"step 2: training, about {estimate.duration(seconds)} on this machine", flush=True)
-    stages.train(current, command.DEFAULT_STAGES, call, restart)
-    folder = str(current.folder)
-    for number, title, words in (
-        (3, "evaluation", ["evaluate"]),
-        (4, "report", ["report"]),
-        (5, "ONNX", ["export"]),
-        (6, "folder to hand on", ["export", f"--{ZOO}", str(current.folder / ZOO)]),
-    ):
-        print(f"step {number}: {title}", flush=True)
-        stages.tool(current, call, [*words, "--run", folder])
+def follow(current, *steps):
+    """Run commands on a trained run, each announced as a step; what needs templates or ONNX always runs in .venv.
 
-
-def forecast(current, call):
-    """The seconds that the stages of a run which are still to be trained take, measured by a few iterations.
-
-    None where none is left, or the trial fails: the training itself then says why. Raises OSError.
+    steps: (title, command, further words). Raises ToolError.
     """
-    left = [name for name in command.DEFAULT_STAGES if not current.done(name)]
-    trained = [name for name in left if name != "average"]
-    if not trained:
-        return None
-    name = "region"
-    with tempfile.TemporaryDirectory(dir=current.folder, prefix=".trial-") as scratch:
-        changes = current.solver_changes()
-        trial = {"max_iter": str(2 * TRIAL), "display": str(TRIAL), "snapshot": "0", "test_interval": "1000000"}
-        changes[name] = {**changes[name], **trial}
-        options = runs.Run.create(scratch, current.lmdb, current.settings).network()
-        generate.write(scratch, options, changes, [name])
-        watch = Stopwatch()
-        words = [str(call.engine.caffe.absolute()), "train", f"-solver={generate.in_run(name)['solver']}"]
-        environment = {**call.engine.environment(current.settings.threads), "GLOG_minloglevel": "0"}
-        log = pathlib.Path(scratch) / "train.log"
-        training.run([*words, *stages.training_flags(current)], log, watch, environment, folder=scratch)
-    if len(watch.times) < 3:
-        return None
-    each = (watch.times[2] - watch.times[1]) / TRIAL
-    total = sum(estimate.work(current, stage) for stage in left)
-    if name in left and current.stages.get(name):
-        done = min(current.stages[name].iterations, last_iteration(current, name))
-        total -= estimate.work(current, name, done)
-    return each * total / estimate.work(current, name, 1)
-
-
-class Stopwatch:
-    """Notes when a training reports its loss; takes the place of progress.Progress."""
-
-    broken = None
-
-    def __init__(self):
-        self.times = []
-
-    def line(self, line):
-        """Process a line of the log."""
-        if ", loss = " in line:
-            self.times.append(time.monotonic())
+    for number, (title, name, *words) in enumerate(steps, 3):
+        print(f"step {number}: {title}", flush=True)
+        engine = None if name in ("evaluate", "predict") else "torch"
+        stages.tool(current, [name, "--run", str(current.folder), *words], engine)

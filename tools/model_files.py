@@ -1,16 +1,13 @@
 """Reading prototxts and .caffemodel files by protocol buffers alone, without a Caffe that computes."""
 
-import json
-import os
-import pathlib
-
 import numpy as np
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
-from data_prep import files, settings
+from data_prep import files
 from models.networks import POSITION, STATE_LAYERS
+from python_layers.parameters import parsed
 from tools.errors import ToolError
 
 # Network -> layer that only its weights have; the first of these that is there decides.
@@ -35,11 +32,9 @@ def parameters(layer, declared):
     layer: LayerParameter. Raises ToolError.
     """
     try:
-        return settings.from_json(
-            declared, json.loads(layer.python_param.param_str or "{}"), "param_str", complete=False
-        )
+        return parsed(layer.python_param.param_str, declared, f"layer {layer.name}")
     except ValueError as error:
-        raise ToolError(f"layer {layer.name}: {error}")
+        raise ToolError(str(error))
 
 
 def read_weights(path):
@@ -83,7 +78,8 @@ def without_state(weights, keep_position=False):
     """
     message = read_weights(weights)
     left_out = STATE_LAYERS if keep_position else (*STATE_LAYERS, POSITION)
-    return caffe_pb2.NetParameter(name=message.name, layer=[one for one in message.layer if one.name not in left_out])
+    kept = [layer for layer in message.layer if layer.name not in left_out]
+    return caffe_pb2.NetParameter(name=message.name, layer=kept)
 
 
 def misfit(net, weights):
@@ -102,8 +98,3 @@ def misfit(net, weights):
                     f"{found} channels, the net {channels}"
                 )
     return None
-
-
-def relative(path, folder):
-    """A path as it is written into files that travel with a folder."""
-    return os.path.relpath(pathlib.Path(path), pathlib.Path(folder))

@@ -1,6 +1,7 @@
 """Run the networks: load deploy nets safely, feed them faces of an LMDB folder. Needs a Caffe (.caffe/bin/python)."""
 
 import dataclasses
+import functools
 import pathlib
 import re
 import tempfile
@@ -11,30 +12,15 @@ from google.protobuf import text_format
 
 from data_prep import geometry
 from data_prep.geometry import PATCH_SIZE
-from data_prep.store import databases
-from data_prep.store import manifest as manifests
-from models.networks import POSITION, STATE_LAYERS
+from data_prep.store import databases, manifest
+from models.networks import POSITION, STATE_LAYERS, network
+from models.options import NETWORKS, NetworkOptions
 from python_layers.regions import Parameters
 from tools import model_files
 from tools.errors import ToolError
 
-PATCH_AREA = PATCH_SIZE**2
 # Layers whose weights a file may lack.
 OPTIONAL = (*STATE_LAYERS, POSITION)
-# The kinds of layers that the generator writes: types, and of Python layers their module and class, too. Listed here,
-# because to write and parse every network takes a tenth of a second of each start.
-TYPES = (
-    "AbsVal Concat Convolution Data Eltwise Input Pooling Power ReLU Reduction Reshape Sigmoid SigmoidCrossEntropyLoss "
-    "Slice Threshold Tile"
-)
-LAYERS = {
-    "balanced_data": "BalancedData",
-    "early_stopping": "EarlyStopping",
-    "region_mapper": "RegionMapper",
-    "roi_warp": "RoIWarp",
-}
-KINDS = {(kind, "", "") for kind in TYPES.split()}
-KINDS |= {("Python", f"python_layers.{module}", name) for module, name in LAYERS.items()}
 DEVICE = re.compile(r"cpu|cuda(?::(\d+))?")
 
 
@@ -52,18 +38,14 @@ def use_device(device):
     if device == "cpu":
         caffe.set_mode_cpu()
         return
-    number = int(match[1] or 0)
-    if is_bvlc():
-        if not built_for_gpus():
-            raise ToolError(
-                f"--device {device}: this BVLC Caffe computes on the CPU only; use --device cpu, or the engine on "
-                "PyTorch (--caffe torch)"
-            )
-        caffe.set_mode_gpu()
-        caffe.set_device(number)
-        return
+    # BVLC Caffe was built with CUDA only if this process has loaded CUDA's run-time library.
+    if is_bvlc() and "libcudart" not in pathlib.Path("/proc/self/maps").read_text():
+        raise ToolError(
+            f"--device {device}: this BVLC Caffe computes on the CPU only; use --device cpu, or the engine on "
+            "PyTorch (--caffe torch)"
+        )
     try:
-        caffe.set_device(number)
+        caffe.set_device(int(match[1] or 0))
         caffe.set_mode_gpu()
     except RuntimeError as error:
         raise ToolError(f"--device {device}: {error}")
@@ -72,11 +54,6 @@ def use_device(device):
 def is_bvlc():
     """Whether the Caffe of this Python is BVLC's; else it is the engine on PyTorch."""
     return hasattr(caffe, "_caffe")
-
-
-def built_for_gpus():
-    """Whether BVLC Caffe was built with CUDA: only then has this process loaded CUDA's run-time library."""
-    return "libcudart" in pathlib.Path("/proc/self/maps").read_text()
 
 
 # Weights and nets -------------------------------------------------------------------------------------------
@@ -95,9 +72,6 @@ def load(model, weights, phase=caffe.TEST, weight_gradients=True):
     stored = {
         layer.name: [tuple(blob.shape.dim) for blob in layer.blobs] for layer in model_files.read_weights(weights).layer
     }
-    wrong = model_files.misfit(description, weights)
-    if wrong:
-        raise ToolError(wrong)
     if not weight_gradients:
         freeze(description)
     with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as file:
@@ -135,12 +109,26 @@ def checked(model):
     net = model_files.read(model)
     for layer in net.layer:
         kind = kind_of(layer)
-        if kind not in KINDS:
+        if kind not in kinds():
             raise ToolError(
                 f"{model}: layer {layer.name} is of type {' '.join(filter(None, kind))}, which no "
                 "network of the project has"
             )
     return net
+
+
+@functools.cache
+def kinds():
+    """The kinds of layers that the generator writes, with all options that add some: set of what kind_of returns.
+
+    Read off its texts, because to parse every network would take a tenth of a second of each start.
+    """
+    options = {"form": "compact", "l1": "log"}, {"form": "stream", "l1": "linear", "task_two_loss": 1}
+    chosen = [NetworkOptions(**given) for given in options]
+    text = "".join(network(net, given, deploy) for net in NETWORKS for given in chosen for deploy in (False, True))
+    python = re.findall(r'^ *module: "(.*)"\n *layer: "(.*)"$', text, re.MULTILINE)
+    plain = set(re.findall(r'^  type: "(\w+)"$', text, re.MULTILINE)) - {"Python"}
+    return {(kind, "", "") for kind in plain} | {("Python", *place) for place in python}
 
 
 def kind_of(layer):
@@ -194,37 +182,26 @@ def batches(items, size):
 # Faces of an LMDB folder ------------------------------------------------------------------------------------
 
 
-def manifest(folder):
-    """The Manifest of an LMDB folder. Raises ToolError."""
-    try:
-        return manifests.read(folder)
-    except (OSError, ValueError) as error:
-        raise ToolError(str(error))
-
-
 def patches(folder, split, numbers=None):
-    """The centre patches of a split, uint8 (224, 224, 3) B G R, in order or of the given numbers. Raises ToolError."""
-    prepared, path = manifest(folder), pathlib.Path(folder) / f"{split}_images"
-    try:
-        for image in databases.images(path, numbers):
-            patch = geometry.patch(geometry.framed(image, prepared.frame)) if prepared.form == "compact" else image
-            if patch.shape != (PATCH_SIZE, PATCH_SIZE, 3):
-                raise ToolError(
-                    f"{path}: an image is {patch.shape[1]} x {patch.shape[0]} pixels, not {PATCH_SIZE} x {PATCH_SIZE}; "
-                    "build the database again"
-                )
-            yield patch
-    except OSError as error:
-        raise ToolError(str(error))
+    """The centre patches of a split, uint8 (224, 224, 3) B G R, in order or of the given numbers.
+
+    Raises DataError, OSError.
+    """
+    prepared, path = manifest.read(folder), pathlib.Path(folder) / f"{split}_images"
+    for image in databases.images(path, numbers):
+        patch = geometry.patch(geometry.framed(image, prepared.frame)) if prepared.form == "compact" else image
+        if patch.shape != (PATCH_SIZE, PATCH_SIZE, 3):
+            raise ToolError(
+                f"{path}: an image is {patch.shape[1]} x {patch.shape[0]} pixels, not {PATCH_SIZE} x {PATCH_SIZE}; "
+                "build the database again"
+            )
+        yield patch
 
 
 def read_labels(folder, split, attributes):
-    """All labels of a split of an LMDB folder, (N, A) bool for A attributes. Raises ToolError."""
+    """All labels of a split of an LMDB folder, (N, A) bool for A attributes. Raises ToolError, OSError."""
     path = pathlib.Path(folder) / f"{split}_labels"
-    try:
-        labels = databases.read_labels(path, attributes)
-    except OSError as error:
-        raise ToolError(str(error))
+    labels = databases.read_labels(path, attributes)
     if not len(labels):
         raise ToolError(f"{path}: no labels in it; build the database again")
     return labels

@@ -4,10 +4,12 @@ import dataclasses
 import re
 import typing
 
-from data_prep.settings import like, setting
+from data_prep import files
+from data_prep.settings import from_json, like, setting
 from data_prep.store import manifest
 from models import solvers
 from models.options import NETWORKS, NetworkOptions, attributes_fault
+from tools.errors import ToolError
 
 VERSION = 3
 TRAINED = NETWORKS
@@ -50,7 +52,7 @@ class Data:
 
 @dataclasses.dataclass
 class Average:
-    """The settings of the average region, see tools.train.average_region."""
+    """The settings of the average region, see tools.train.average."""
 
     rectangles: str = setting(
         "measured",
@@ -147,3 +149,23 @@ class Record:
     data: Data
     settings: Settings
     stages: dict[str, Stage] = setting(factory=dict, fault=_stages_fault)
+
+
+def read(cls, path, version, remedy, checksum=None):
+    """An object of a dataclass that a JSON file holds, all of it checked.
+
+    version: that the file must have; remedy: what to do about another or a damaged one; checksum: SHA-256 that it must
+    have, where that is recorded. Raises FileNotFoundError, ToolError.
+    """
+    try:
+        value = files.read_json(path)
+        if value.get("version") != version:
+            found = value.get("version")
+            raise ValueError(f"{path}: written by another version of face-cascade ({found}, not {version})")
+        if checksum and files.sha256(path) != checksum:
+            raise ValueError(f"{path}: changed since it was written")
+        return from_json(cls, value, path)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ToolError(f"{error}; {remedy}")

@@ -16,10 +16,11 @@ import os
 import pathlib
 import shlex
 
-from data_prep import files, settings
+from data_prep import files
+from data_prep.settings import to_json
 from data_prep.store import environment, manifest
 from models import generate, options, solvers
-from tools import by_hand
+from tools import by_hand, record
 from tools.errors import ToolError
 from tools.record import TRAINED, VERSION, Data, Record, Settings
 
@@ -34,7 +35,7 @@ class Run:
     """One run: its folder, Data, Settings and Stages.
 
     output: the folder for what commands write, RUN by default; places: function network -> dict of its files, where
-    they do not lie as models.generate.in_run says, and the run has no record Attribute recorded: whether run.json
+    they do not lie as models.generate.in_run says, and the run has no record. Attribute recorded: whether run.json
     keeps its state.
     """
 
@@ -50,19 +51,9 @@ class Run:
     def read(cls, folder):
         """The run in a folder, with or without a record. Raises ToolError."""
         path = pathlib.Path(folder) / NAME
-        try:
-            value = files.read_json(path)
-            version = value.get("version")
-            if version != VERSION:
-                raise ValueError(
-                    f"{path}: written by another version of face-cascade ({version}, not {VERSION}); "
-                    "train in another run (--run)"
-                )
-            found = settings.from_json(Record, value, path)
-        except (FileNotFoundError, NotADirectoryError):
+        if not path.exists():
             return cls(**by_hand.read(folder))
-        except (OSError, ValueError) as error:
-            raise ToolError(str(error))
+        found = record.read(Record, path, VERSION, "train in another run (--run)")
         run = cls(folder, found.data, found.settings, found.stages)
         try:
             run.network()
@@ -84,8 +75,8 @@ class Run:
         """Write the record, completely or not at all. Raises OSError."""
         if self.recorded:
             self.folder.mkdir(parents=True, exist_ok=True)
-            record = Record(VERSION, self.data, self.settings, self.stages)
-            files.write_json(self.folder / NAME, settings.to_json(record))
+            content = Record(VERSION, self.data, self.settings, self.stages)
+            files.write_json(self.folder / NAME, to_json(content))
 
     # What commands read -------------------------------------------------------------------------------------
 
@@ -134,17 +125,15 @@ class Run:
         It must be the one that the stage was trained with: an edited one would change answers without a word.
         """
         path = self.folder / self.places("region" if stage == "average" else stage)["deploy"]
-        wanted = self.stages[stage].deploy if stage in self.stages else None
-        if wanted and (not path.is_file() or files.sha256(path) != wanted):
-            raise ToolError(
-                f"{path}: {'changed since' if path.exists() else 'missing, though'} {stage} was done; "
-                f"run {self.command(stage)} --restart, or bring the file back"
-            )
-        return path
+        return self._verified(stage, path, self.stages[stage].deploy if stage in self.stages else None)
 
     def done(self, name):
         """Whether a stage is done."""
         return name in self.stages and self.stages[name].state == "done"
+
+    def state(self, name):
+        """The state of a stage, in words."""
+        return self.stages[name].state if name in self.stages else "not begun"
 
     def answering(self):
         """The stage whose weights answer for photos: the first of ANSWERING that is done."""
@@ -161,26 +150,27 @@ class Run:
     def weights(self, name):
         """The weights file of a stage that is done, its checksum verified. Raises ToolError."""
         if not self.done(name):
-            state = self.stages[name].state if name in self.stages else "not begun"
-            raise ToolError(f"{self.folder}: stage {name} is {state}, so it has no weights; run: {self.command(name)}")
-        path = inside(self.folder, self.stages[name].weights)
-        if not path.exists():
             raise ToolError(
-                f"{path}: missing, though {NAME} says that {name} is done; run {self.command(name)} --restart"
+                f"{self.folder}: stage {name} is {self.state(name)}, so it has no weights; run: {self.command(name)}"
             )
-        if files.sha256(path) != self.stages[name].checksum:
-            raise ToolError(f"{path}: changed since {name} was done; run {self.command(name)} --restart")
+        stage = self.stages[name]
+        return self._verified(name, inside(self.folder, stage.weights), stage.checksum)
+
+    def _verified(self, stage, path, checksum):
+        """A file of a stage that has the recorded checksum, where there is one. Raises ToolError for another."""
+        if checksum and (not path.is_file() or files.sha256(path) != checksum):
+            raise ToolError(
+                f"{path}: {'changed since' if path.exists() else 'missing, though'} {stage} was done; "
+                f"run {self.command(stage)} --restart, or bring the file back"
+            )
         return path
 
     def check_data(self):
-        """Raise ToolError if the LMDB folder is missing, damaged, or holds other data than the run was trained on."""
+        """Raise DataError or OSError if the LMDBs are missing, damaged, or other ones than the run was trained on."""
         found = read_data(self.lmdb, self.folder)
-        try:
-            manifest.check_files(self.lmdb, manifest.read(self.lmdb))
-            for path in sorted(self.lmdb.glob("*/data.mdb")):
-                environment.open_lmdb(path.parent).close()  # Caffe's own Data layer would end with a bus error
-        except (OSError, ValueError) as error:
-            raise ToolError(str(error))
+        manifest.check_files(self.lmdb, manifest.read(self.lmdb))
+        for path in sorted(self.lmdb.glob("*/data.mdb")):
+            environment.open_lmdb(path.parent).close()  # Caffe's own Data layer would end with a bus error
         if found.checksum != self.data.checksum:
             raise ToolError(
                 f"{self.lmdb}: the data changed since {self.folder} was made; train in another run "
@@ -210,29 +200,26 @@ class Run:
         return " ".join(["face-cascade", *words, *folder])
 
 
-def add_argument(parser, holds="of the run", default=DEFAULT):
+def add_argument(parser, holds="of the run"):
     """Add the option --run to a parser. holds: what is in the folder, for the help."""
     parser.add_argument(
         "--run",
-        default=default,
+        default=DEFAULT,
         metavar="FOLDER",
         help=f"The folder {holds}; . is the project's folder, for networks trained with Caffe's own commands "
-        f"(default: {default or DEFAULT}).",
+        f"(default: {DEFAULT}).",
     )
 
 
 def read_data(lmdb, folder):
-    """The Data of an LMDB folder for a run in a folder. Raises ToolError."""
-    try:
-        found = manifest.read(lmdb)
-        place, names = portable(lmdb, folder), list(found.attributes)
-        return Data(place, manifest.checksum(lmdb), names, found.form, found.synthetic, found.frame)
-    except FileNotFoundError:
+    """The Data of an LMDB folder for a run in a folder. Raises DataError, OSError."""
+    if not manifest.exists(lmdb):
         raise ToolError(
             f"{lmdb}: no LMDBs in it; build them first: make lmdb CELEBA=/path/to/CelebA, or face-cascade data"
         )
-    except (OSError, ValueError) as error:
-        raise ToolError(str(error))
+    found = manifest.read(lmdb)
+    place = portable(lmdb, folder)
+    return Data(place, manifest.checksum(lmdb), found.attributes, found.form, found.synthetic, found.frame)
 
 
 # Paths in the record ----------------------------------------------------------------------------------------
@@ -240,9 +227,13 @@ def read_data(lmdb, folder):
 
 def portable(path, folder):
     """A path as a run's record keeps it: relative to the run's folder where both are in this clone, else absolute."""
-    path, folder = os.path.abspath(path), os.path.abspath(folder)
-    both = all(os.path.commonpath([REPOSITORY, other]) == str(REPOSITORY) for other in (path, folder))
-    return os.path.relpath(path, folder) if both else path
+    path = os.path.abspath(path)
+    return os.path.relpath(path, folder) if in_clone(path) and in_clone(os.path.abspath(folder)) else path
+
+
+def in_clone(path):
+    """Whether an absolute path is in the clone of the project."""
+    return os.path.commonpath([REPOSITORY, path]) == str(REPOSITORY)
 
 
 def resolved(path, folder):

@@ -9,9 +9,8 @@ import pytest
 from models import networks as texts
 from models.options import NetworkOptions
 from python_layers.regions import theoretical_rectangles
-from tools import cli, networks
+from tools import ablation, cli, networks
 from tools import run as runs
-from tools.evaluate import ablation
 from tools.train import average, plan, rectangles
 
 
@@ -39,29 +38,13 @@ def test_natural_batches_are_counted_by_their_labels(small_run, small_lmdb, tmp_
     np.testing.assert_allclose(found.average, expected, rtol=1e-5)
 
 
-def test_positive_faces_of_several_batches_give_what_whole_batches_give(small_run):
-    """Compared with the plain way: the whole net forward and backward on every batch, negative faces included."""
+def test_evidence_is_of_all_positive_faces(small_run):
     run = runs.Run.read(small_run)
-    model, weights = run.train_val("region"), run.weights("region")
-    usual = average.measure(networks.load(model, weights, caffe.TRAIN), 4, 0.5, with_maps=False).average
-    threshold = float(np.median(usual[1]))  # some points fire on a face, not all
-    found = average.measure(networks.load(model, weights, caffe.TRAIN, False), 4, threshold)
-
-    net = networks.load(model, weights, caffe.TRAIN, False)
-    evidence, responses, shape = rectangles.Evidence(2, 6, 27), [], (2, 2, 6, 27, 27)
-    for _ in range(4):
-        net.forward(end="d")
-        positive = net.blobs["label"].data == 1
-        response = 1 / (1 + np.exp(-net.blobs["d"].data))
-        fired = (response > threshold).reshape(2, 2, 16) & positive[..., np.newaxis]
-        evidence.add_faces(net.blobs["pool1"].data.reshape(shape), positive)
-        evidence.add_gradients(average.gradient(net, fired).reshape(shape), fired)
-        responses.append(response[positive.nonzero()].reshape(2, 4, 4)[np.argsort(positive.nonzero()[1])])
-    assert found.faces.tolist() == [4, 4]
-    np.testing.assert_allclose(found.average, np.mean(responses, axis=0), rtol=1e-5)
-    np.testing.assert_array_equal(found.firings, evidence.firings)
-    assert 0 < found.firings[:, :16].mean() < found.firings[:, 16].mean()
-    np.testing.assert_allclose(found.maps, evidence.maps(), atol=1e-4 * found.maps.max())
+    net = networks.load(run.train_val("region"), run.weights("region"), caffe.TRAIN)
+    found = average.measure(net, 3, threshold=0)  # every point fires
+    np.testing.assert_array_equal(found.firings, np.repeat(found.faces[:, np.newaxis], 17, axis=1))
+    assert found.maps.shape == (2, 17, 27, 27)
+    np.testing.assert_allclose(found.maps.sum(axis=(2, 3)), 1, rtol=1e-6)
 
 
 def test_gradients_of_activations_are_the_same_without_those_of_weights(small_run):

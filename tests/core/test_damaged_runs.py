@@ -13,7 +13,7 @@ from tools.record import TRAINED
 from tools.report import training
 from tools.run import Run
 from tools.train import caffe_log, snapshots
-from tools.train.inputs import images, inputs
+from tools.train.plan import images, inputs
 
 
 @pytest.fixture

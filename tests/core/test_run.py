@@ -18,7 +18,7 @@ from tools import locking, record
 from tools import run as runs
 from tools.errors import ToolError
 from tools.train import estimate, plan, stages
-from tools.train.inputs import images, images_of, inputs
+from tools.train.plan import images, images_of, inputs
 
 ATTRIBUTES = ["Eyeglasses", "Male"]
 
@@ -132,7 +132,7 @@ def test_changed_data_are_noticed(run, lmdb):
     run.data = runs.read_data(lmdb, run.folder)
     run.check_data()
     (lmdb / "images.csv").write_text("split,number,name,person,blake2b\nval,0,a,,00\n")
-    with pytest.raises(ToolError, match="images.csv: missing, changed or damaged since it was built"):
+    with pytest.raises(OSError, match="images.csv: missing, changed or damaged since it was built"):
         run.check_data()
     manifest.write(lmdb, manifest.Manifest(attributes=ATTRIBUTES[::-1], form="compact"))
     with pytest.raises(ToolError, match="the data changed since"):
@@ -246,7 +246,7 @@ def test_no_stage_of_other_data_stays_in_a_run(run, lmdb, monkeypatch):
     manifest.write(lmdb, manifest.Manifest(attributes=["Smiling", "Young"], form="compact"))
     run.data = runs.read_data(lmdb, run.folder)
     with pytest.raises(ToolError, match="stages of other data than .*: average, cascade; name them too"):
-        stages.train(run, ["region"], None, restart=True)
+        stages.train(run, ["region"], restart=True)
     assert runs.Run.read(run.folder).attributes == ATTRIBUTES and run.weights("cascade").exists()
 
     def interrupted(*given):
@@ -254,7 +254,7 @@ def test_no_stage_of_other_data_stays_in_a_run(run, lmdb, monkeypatch):
 
     monkeypatch.setattr(stages, "train_stage", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        stages.train(run, ["region", "average", "cascade"], None, restart=True)
+        stages.train(run, ["region", "average", "cascade"], restart=True)
     left = runs.Run.read(run.folder)
     assert left.attributes == ["Smiling", "Young"] and not left.stages
     assert not left.place("cascade").exists() and not left.place("evaluate").exists()
@@ -291,15 +291,20 @@ def holder(folder):
 
 def test_a_second_command_on_a_run_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
     run = tmp_path / "run"
-    with locking.locked(run), locking.locked(run) as nested:
-        assert nested is None
+    with locking.locked(run), locking.locked(run):
+        pass
     assert not run.exists()  # nothing was made in it
     with holder(run) as process:
         with pytest.raises(ToolError, match=f"process {process.pid} works on it"), locking.locked(run):
             pass
         process.kill()
         process.wait()
-        with locking.locked(run) as descriptor:
-            assert descriptor is not None and (run / ".lock").read_text() == f"{os.getpid()}\n"
+        with locking.locked(run):
+            assert len(locking.DESCRIPTORS) == 1 and (run / ".lock").read_text() == f"{os.getpid()}\n"
+            with locking.locked(run):
+                assert len(locking.DESCRIPTORS) == 1
+            with locking.locked(tmp_path / "inner"):
+                assert len(locking.DESCRIPTORS) == 2
+            assert os.environ[locking.HELD] == str(run)
             (run / "kept").touch()
     assert (run / "kept").exists()

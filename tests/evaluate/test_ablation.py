@@ -10,11 +10,12 @@ from data_prep.files import sha256
 from data_prep.settings import check
 from data_prep.sources.opening import open_source
 from data_prep.store import manifest
-from tools import record
+from tools import ablation, record
 from tools import run as runs
 from tools.cli import main
-from tools.evaluate import ablation, comparison, scoring
-from tools.train import inputs
+from tools.evaluate import scoring
+from tools.report import seeds
+from tools.train import plan
 
 OPTIONS = ["--batch", "16", "--width", "1/16", "--caffe", "torch", "--test-batch", "6", "--seeds", "1"]
 
@@ -30,7 +31,7 @@ def pretend(run, name):
     place.mkdir(parents=True, exist_ok=True)
     path = place / f"{name}_iter_1.caffemodel"
     path.write_bytes(f"{name} of {run.folder}".encode())
-    run.stages[name] = record.Stage(inputs.inputs(run, name), "done", f"{name}/{path.name}", sha256(path))
+    run.stages[name] = record.Stage(plan.inputs(run, name), "done", f"{name}/{path.name}", sha256(path))
     run.write()
 
 
@@ -42,7 +43,7 @@ def test_every_variant_sees_the_same_number_of_images(small_lmdb, tmp_path, name
     run = planned(tmp_path, small_lmdb, 3200).run_of(name, 1)
     assert run.network().batch == 2
     trained = [stage for stage in variant.stages if stage != "average"]
-    seen = [inputs.images_of(run, stage, inputs.last_iteration(run, stage)) for stage in trained]
+    seen = [plan.images_of(run, stage, plan.last_iteration(run, stage)) for stage in trained]
     assert sum(seen) == 3200 * 2
     assert sum(run.solver_fields(stage)["stepsize"] for stage in trained) == pytest.approx(0.75 * 3200)
     check(run.settings)  # what is declared for a variant is what a run can have
@@ -123,7 +124,7 @@ def test_tables_hold_means_spreads_and_differences_with_their_intervals(tmp_path
     good, bad = (scored(np.arange(10) >= wrong, labels, validation) for wrong in (0, 2))
     ours = [{"task one": bad, "full network": good} for _ in range(2)]
     networks = {"ours": ours, "theirs": [{"full network": bad}, {"full network": good}]}
-    text = comparison.conclude(tmp_path, networks, {"ours": 32, "theirs": 16})
+    text = seeds.conclude(tmp_path, networks, {"ours": 32, "theirs": 16})
     first, second = read_csv(tmp_path / "means.csv")
     assert first["network"] == "ours" and first["seeds"] == "2" and second["images per attribute"] == "16"
     assert float(second["accuracy, prior-corrected"]) == pytest.approx(0.9)
@@ -132,7 +133,7 @@ def test_tables_hold_means_spreads_and_differences_with_their_intervals(tmp_path
     assert len(rows) == 2 * 10 and all(
         float(row["difference"]) == 0 for key, row in rows.items() if key[1] == "accuracy, tuned"
     )
-    inside, other = (rows[minus, "accuracy, prior-corrected"] for minus in (comparison.INSIDE, "theirs"))
+    inside, other = (rows[minus, "accuracy, prior-corrected"] for minus in (seeds.INSIDE, "theirs"))
     assert float(inside["difference"]) == pytest.approx(0.2) and inside["by seed"] == "+0.2000 +0.2000"
     assert float(other["difference"]) == pytest.approx(0.1) and other["by seed"] == "+0.2000 +0.0000"
     # Of ten resampled faces, two in ten differ in one seed of two: binomial(10, 0.2) / 20.
@@ -181,7 +182,7 @@ def test_variants_share_stages_rates_are_searched_on_validation_and_all_is_done_
         best = float(max(of_name, key=of_name.get))
         assert f"cascade: shared with {tmp_path}/a/rate-{best:g}/{name.replace(' ', '_')}" in said
     minus = {row["minus"] for row in read_csv(tmp_path / "a/differences.csv")}
-    assert minus == {comparison.INSIDE, "whole map"} and "cascade minus the others, average precision" in said
+    assert minus == {seeds.INSIDE, "whole map"} and "cascade minus the others, average precision" in said
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").glob("*/*/*/*.caffemodel")}
     assert main(words) == 0 and capfd.readouterr().out.count("already evaluated") == 2
     assert written == {path: path.stat().st_mtime_ns for path in written}

@@ -5,7 +5,6 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from tools.evaluate import chart
 from tools.evaluate.results import Estimate
 from tools.evaluate.scoring import SeedDifference
 from tools.report import charts
@@ -69,7 +68,7 @@ def test_dots_lie_in_their_intervals():
 def test_the_chart_of_an_ablation_has_a_line_for_each_network(tmp_path):
     whole = SeedDifference("cascade", "whole <map>", "accuracy", Estimate(0.01, -0.01, 0.03), -0.02, 0.04, [0.0, 0.02])
     alone = SeedDifference("cascade", "alone", "accuracy", Estimate(-0.02, -0.03, 0.0), None, None, [-0.02])
-    chart.write(tmp_path / "a.svg", "cascade minus ...", {"accuracy": [whole, alone]})
+    (tmp_path / "a.svg").write_text(charts.differences("cascade minus ...", {"accuracy": [whole, alone]}))
     tree = ElementTree.parse(tmp_path / "a.svg")
     lines = {}
     for line in tree.iter(f"{SVG}line"):

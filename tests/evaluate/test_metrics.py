@@ -73,8 +73,8 @@ def test_boxes_have_the_expected_measures():
 
 def test_persons_are_resampled_with_all_their_faces():
     groups = np.array([2, 0, 0, 1, 2, 0])
-    counts = np.concatenate(list(metrics.resamples(groups, 300, size=70)))
-    assert counts.shape == (300, 6)
+    counts = np.concatenate(list(metrics.resamples(groups, 320)))
+    assert counts.shape == (320, 6)
     of_person = [counts[:, groups == person] for person in range(3)]
     assert all((part == part[:, :1]).all() for part in of_person)
     drawn = np.stack([part[:, 0] for part in of_person], axis=1)

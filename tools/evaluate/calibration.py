@@ -118,15 +118,6 @@ def fit(scores, labels, prior, measure="accuracy", weights=None):
     return tuple(fitted[0] if weights is None else fitted.swapaxes(0, 1))
 
 
-def make(scores, labels, prior, measure):
-    """A ScoreCalibration of each score of the validation split: dict blob -> ScoreCalibration.
-
-    scores: dict blob -> (N, A); others as of `fit`
-    """
-    fitted = {blob: fit(values, labels, prior, measure) for blob, values in scores.items()}
-    return {blob: ScoreCalibration(*(part.tolist() for part in parts)) for blob, parts in fitted.items()}
-
-
 # The file ---------------------------------------------------------------------------------------------------
 
 

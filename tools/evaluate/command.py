@@ -19,11 +19,29 @@ Outputs that were computed before from the same weights and data are used again:
 stage trained, or with another --tune or --resamples.
 """
 
-from data_prep.settings import add_options, given
+import dataclasses
+
+from data_prep.settings import add_options, given, setting
 from tools import run as runs
 from tools.errors import ToolError
-from tools.evaluate.settings import EvaluateSettings
+from tools.evaluate import metrics
 from tools.locking import locked
+
+
+@dataclasses.dataclass
+class EvaluateSettings:
+    """The settings of an evaluation, as a user gives them."""
+
+    split: str = setting("test", "The split to evaluate on", choices=("val", "test"))
+    faces: int = setting(0, "Use only the first N faces of a split, for a quick look; 0 for all", least=0)
+    tune: str = setting(
+        "accuracy",
+        "The measure that decision thresholds are tuned for, from probabilities calibrated on the validation split; "
+        "for accuracy the threshold is where the probability is 0.5",
+        choices=tuple(metrics.MEASURES),
+    )
+    resamples: int = setting(1000, "The number of bootstrap resamples", least=1)
+    batch: int = setting(16, "Faces per forward pass; lower it to save memory", least=1)
 
 
 def add_arguments(parser):

@@ -14,6 +14,7 @@ import numpy as np
 # Entries of the confusion matrix: true and false positives, false and true negatives, each (..., A).
 Counts = collections.namedtuple("Counts", "tp fp fn tn")
 PRECISION = "average_precision"
+AT_ONCE = 50  # resamples that are computed together
 
 
 # Decisions and scores ---------------------------------------------------------------------------------------
@@ -119,22 +120,24 @@ def prior_shift(prior):
 # Resamples --------------------------------------------------------------------------------------------------
 
 
-def resamples(groups, number, seed=0, size=50):
-    """Yield bootstrap resamples of a split: counts of each face, arrays (up to `size`, N), `number` rows in total.
+def resamples(groups, number, seed=0):
+    """Yield bootstrap resamples of a split: counts of each face, arrays (up to AT_ONCE, N), `number` rows in total.
 
     groups: (N,), the number of each face's person, from 0 without gaps. As many persons as there are are drawn, each
     with all its faces; where persons are not known, each face is a group of its own.
     """
     rng, persons = np.random.RandomState(seed), int(groups.max()) + 1
-    for start in range(0, number, size):
-        rows = min(size, number - start)
+    for start in range(0, number, AT_ONCE):
+        rows = min(AT_ONCE, number - start)
         chosen = rng.randint(persons, size=(rows, persons)) + persons * np.arange(rows)[:, np.newaxis]
         counts = np.bincount(chosen.ravel(), minlength=rows * persons).reshape(rows, persons)
         yield counts[:, groups].astype(np.float32)
 
 
-def interval(value, resampled, least=-1, confidence=0.95):
-    """Ends of the interval of a measure, two arrays (...): value, as measured, (...); resampled: on resamples (R, ...).
+def interval(value, resampled, least=-1):
+    """Ends of the 95 % interval of a measure, two arrays (...).
+
+    value: as measured, (...); resampled: on resamples, (R, ...)
 
     They are percentiles of the resamples, moved so that the mean of these lies at the measured value. Thresholds that
     are tuned on resampled faces are a little worse than those tuned on the faces themselves, and average precision a
@@ -145,7 +148,7 @@ def interval(value, resampled, least=-1, confidence=0.95):
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of measures that are not defined in any resample
-        ends = np.nanquantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+        ends = np.nanquantile(resampled, [0.025, 0.975], axis=0)
         low, high = np.clip(ends + value - np.nanmean(resampled, axis=0), least, 1)
     return np.minimum(low, value), np.maximum(high, value)
 

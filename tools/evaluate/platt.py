@@ -63,19 +63,12 @@ def grouped(score, label, weights):
 
 
 def lines(inputs, faces, positives):
-    """Slope and offset (R, 2) of the least cross-entropy: inputs (G,); faces, positives of each resample (R, G)."""
-    together = faces.sum(axis=0, keepdims=True), positives.sum(axis=0, keepdims=True)
-    odds = together[1].sum() / (together[0] - together[1]).sum()
-    line = newton(inputs, *together, np.array([[1, np.log(odds)]]), 1e-6)
-    if len(faces) == 1:
-        return line
-    # The error after a step is of the order of the step's square, so from here a few rough ones are exact enough.
-    return newton(inputs, faces, positives, np.repeat(line, len(faces), axis=0), 1e-2)
+    """Slope and offset (R, 2) of the least cross-entropy, by Newton's method.
 
-
-def newton(inputs, faces, positives, line, tolerance):
-    """Newton's method from slopes and offsets `line` (R, 2) until every step is shorter than the tolerance."""
+    inputs: (G,); faces, positives: how many of each resample are in each group, (R, G)
+    """
     positive, negative = positives.sum(axis=1), (faces - positives).sum(axis=1)
+    line = np.stack([np.ones_like(positive), np.log(positive / negative)], axis=1)
     high, low = (positive + 1) / (positive + 2), 1 / (negative + 2)  # Platt's targets for "present" and "absent"
     targets = high[:, np.newaxis] * positives + low[:, np.newaxis] * (faces - positives)
     powers = np.stack([inputs**2, inputs, np.ones_like(inputs)], axis=1)
@@ -91,7 +84,7 @@ def newton(inputs, faces, positives, line, tolerance):
         length = np.abs(wanted).max(axis=1, keepdims=True)
         step = wanted * longest / np.maximum(length, longest)
         line = line - step
-        if length.max() < tolerance:
+        if length.max() < 1e-6:
             break
     return line
 

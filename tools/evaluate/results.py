@@ -9,9 +9,10 @@ import zlib
 import numpy as np
 
 from data_prep import files
-from data_prep.settings import from_json, setting, to_json
+from data_prep.settings import setting, to_json
 from data_prep.store import manifest
 from models.options import NETWORKS, attributes_fault
+from tools import record
 from tools.errors import ToolError
 from tools.evaluate import calibration, metrics
 from tools.evaluate.calibration import DECISIONS, TUNED, ScoreCalibration
@@ -74,6 +75,11 @@ class Measures:
 
 
 NAMES = tuple(field.name for field in dataclasses.fields(Measures))
+
+
+def heading(field):
+    """The heading of a field in tables."""
+    return field.metadata.get("heading", field.name.replace("_", " "))
 
 
 @dataclasses.dataclass
@@ -146,7 +152,7 @@ class EvaluationResult:
 
     date: of the evaluation, UTC; commit: of the project then; lmdb: the LMDB folder, as a run's record has it; data:
     its manifest's checksum; source: kind of data set, "" where unknown; faces: evaluated; persons: how many they are
-    of, 0 where that is not known; prior: of each attribute, see evaluation.EvaluationData; tuned_for: the measure that
+    of, 0 where that is not known; prior: of each attribute, see evaluation.training_prior; tuned_for: the measure that
     thresholds were tuned for; synthetic: whether the faces are rendered; networks: by name
     """
 
@@ -228,29 +234,14 @@ def read(folder, checksum=None):
     checksum: SHA-256 that the file must have, as the run's record says
     """
     folder = pathlib.Path(folder)
-    path = folder / NAME
     try:
-        record = files.read_json(path)
-        if record.get("version") != VERSION:
-            raise ValueError(f"{path}: written by another version of face-cascade, not {VERSION}")
-        if checksum and files.sha256(path) != checksum:
-            raise ValueError(f"{path}: changed since it was written")
-        return from_json(EvaluationResult, record, path)
+        return record.read(EvaluationResult, folder / NAME, VERSION, "evaluate again", checksum)
     except FileNotFoundError:
         of_run = f" --run {folder.parent}" if folder.name == "evaluation" else ""
         raise ToolError(f"{folder}: no {NAME} in it; evaluate first: face-cascade evaluate{of_run}")
-    except ValueError as error:
-        raise ToolError(f"{error}; evaluate again")
-    except OSError as error:
-        raise ToolError(f"{path}: {error.strerror}")
 
 
 # Arrays -----------------------------------------------------------------------------------------------------
-
-
-def arrays_path(folder, name):
-    """The .npz file of a network of an evaluation."""
-    return pathlib.Path(folder) / f"{name}.npz"
 
 
 def write_arrays(path, **arrays):
@@ -282,7 +273,7 @@ def read_arrays(folder, name, result):
     the RegionMapper: average (A, 4, 4), rectangles (A, 4, 4, 4), threshold, average_weight; inputs (strings, see
     kept_arrays) and faces_per_second.
     """
-    path = arrays_path(folder, name)
+    path = pathlib.Path(folder) / f"{name}.npz"
     try:
         if files.sha256(path) != result.networks[name].arrays:
             raise ToolError(f"{path}: damaged, or not of this {NAME} (its checksum differs); evaluate again")

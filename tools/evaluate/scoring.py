@@ -39,7 +39,7 @@ class Scored:
 
     Attributes: values, dict (decision, measure) -> (A + 1,), the attributes' and their mean; samples, the same of the
     resamples -> (R, A + 1). Average precision needs no decision: its key is (None, PRECISION). labels: (N, A);
-    decided: dict decision -> (N, A) bool.
+    decided: dict decision -> (N, A) bool; calibration: the ScoreCalibration that was tuned.
     """
 
     def __init__(self, faces, prior, validation=None, measure="accuracy", resampled=1000, seed=0):
@@ -50,7 +50,8 @@ class Scored:
             found = metrics.measures(faces.scores, faces.labels, cuts, weights)
             return {key: with_mean(values) for key, values in found.items()}
 
-        tuned, _, _ = calibration.fit(tuned_on.scores, tuned_on.labels, prior, measure)
+        fitted = calibration.fit(tuned_on.scores, tuned_on.labels, prior, measure)
+        tuned, self.calibration = fitted[0], calibration.ScoreCalibration(*(part.tolist() for part in fitted))
         self.decided = {name: faces.scores > cut for name, cut in calibration.thresholds(prior, tuned).items()}
         self.values = {key: rows[0] for key, rows in measures(tuned, np.ones((1, len(faces.labels)))).items()}
         parts = []
@@ -86,13 +87,18 @@ class Scored:
         return self.values[key][-1] - other.values[key][-1], self.samples[key][:, -1] - other.samples[key][:, -1]
 
 
-def of_arrays(arrays, blob, result, seed=0):
-    """The Scored of one blob of a network that was evaluated.
+def of_arrays(arrays, blob, prior, measure, resampled, seed=0):
+    """The Scored of one blob of a network. arrays: as results.read_arrays gives them; the others: as of Scored.
 
-    arrays: as results.read_arrays gives them; result: its results.EvaluationResult; seed: of the resamples
+    Thresholds are tuned on the validation split, whose faces may be those of the split itself.
     """
-    tuned_on = faces(arrays, blob, "validation_") if result.split != "val" else None
-    return Scored(faces(arrays, blob), np.array(result.prior), tuned_on, result.tuned_for, result.resamples, seed)
+    tuned_on = faces(arrays, blob, "validation_") if "validation_labels" in arrays else None
+    return Scored(faces(arrays, blob), np.asarray(prior), tuned_on, measure, resampled, seed)
+
+
+def of_network(arrays, *settings):
+    """dict score -> Scored of a network's scores, its answer last; settings: further ones of `of_arrays`."""
+    return {title: of_arrays(arrays, blob, *settings) for title, blob in results.SCORES.items() if blob in arrays}
 
 
 def faces(arrays, blob, prefix=""):

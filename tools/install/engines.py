@@ -13,7 +13,6 @@ import subprocess
 import sys
 
 from data_prep import start
-from tools import locking
 from tools.errors import ToolError
 from tools.install import install_caffe
 
@@ -129,15 +128,10 @@ def ensure_packages(extra, package, title):
             raise ToolError(f"{title} could not be installed into .venv; see pip's messages above")
 
 
-def face_cascade(engine, words, threads=0, holds=None):
-    """Run a command of face-cascade with the Python of an Engine; returns its exit status.
-
-    words: the command and its arguments; holds: folder of a run that the caller has locked
-    """
-    environment = engine.environment(threads)
-    if holds is not None:
-        environment[locking.HELD] = str(pathlib.Path(holds).resolve())
-    return subprocess.run(start.command(engine.python, "tools.cli", *words), env=environment).returncode
+def face_cascade(engine, words, threads=0):
+    """Run a command of face-cascade, a list of words, with the Python of an Engine; returns its exit status."""
+    command = start.command(engine.python, "tools.cli", *words)
+    return subprocess.run(command, env=engine.environment(threads)).returncode
 
 
 def continue_with(engine, words, threads=0):

@@ -3,7 +3,7 @@
 from tools.evaluate import published, results
 from tools.evaluate.calibration import TUNED
 from tools.report import charts, page
-from tools.report.headline import DECISION, MEASURES
+from tools.report.headline import DECISION
 
 
 def mean_or_name(attribute):
@@ -17,7 +17,7 @@ def per_attribute(opened):
     columns = [opened.rows(name, decision) for decision in (DECISION, TUNED) for name in names]
     for of_attribute in zip(*columns):
         first, title = of_attribute[0], mean_or_name(of_attribute[0].attribute)
-        cells = [page.measure(row, "accuracy") for row in of_attribute]
+        cells = [page.number(row.accuracy) for row in of_attribute]
         rows.append([title, page.number(first.majority), *cells, page.number(first.positive)])
         dots.append((title, [row.accuracy for row in of_attribute[: len(names)]], first.majority))
     heads = [f"{page.heading(name)}, {decision}" for decision in (DECISION, TUNED) for name in names]
@@ -41,11 +41,8 @@ def per_attribute(opened):
 
 def measures(opened, name):
     """Table of all measures of a network: a row per score, attribute and decision."""
-    rows = [
-        [mean_or_name(row.attribute), row.score, row.decision, *(page.measure(row, key) for key in MEASURES)]
-        for row in opened.result.networks[name].rows
-    ]
-    return page.table(["Attribute", "Score", "Decision", *MEASURES.values()], rows, words=f"All measures of {name}")
+    rows = [([mean_or_name(row.attribute), row.score, row.decision], row) for row in opened.result.networks[name].rows]
+    return page.measured(["Attribute", "Score", "Decision"], rows, f"All measures of {name}")
 
 
 def beside_the_paper(opened):

@@ -5,32 +5,24 @@ import shlex
 from models import table1
 from tools import model_files, networks
 from tools.report import page
-from tools.report.headline import SOURCES
 from tools.train import estimate
 
 
 def card(opened):
     """The model card of the chosen network. Raises ToolError."""
-    result, name = opened.result, opened.chosen
-    path, train = opened.weights(name), opened.manifest.splits.get("train")
+    path, train = opened.run.weights(opened.run.evaluated()[opened.chosen]), opened.manifest.splits.get("train")
     layers = {
         layer.name: layer for layer in model_files.read_weights(path).layer if layer.name not in networks.OPTIONAL
     }
     width = layers["conv1"].blobs[0].shape.dim[0] / table1.SHARED[0].channels
-    folder = page.place(opened.run.folder)
     return page.render(
         "card.html",
-        run=folder if opened.run.recorded else "",
-        quoted=shlex.quote(folder),
-        name=name,
-        result=result,
-        network=result.networks[name],
+        opened=opened,
+        quoted=shlex.quote(page.place(opened.run.folder)),
         parameters=sum(len(blob.data) for layer in layers.values() for blob in layer.blobs),
         bytes=path.stat().st_size,
-        file=result.networks[name].file,
-        source=SOURCES[result.source],
         train=train.images if train else None,
-        operations=operations(name, len(opened.attributes), width),
+        operations=operations(opened.chosen, len(opened.attributes), width),
         width=width,
         size=table1.INPUT_SIZE,
     )

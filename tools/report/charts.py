@@ -10,12 +10,38 @@ import math
 
 from markupsafe import Markup
 
-from tools.evaluate.chart import Axis
+from data_prep.pictures import PALETTE
 from tools.report import page
 
 STYLES = 4
 WIDTH, HEIGHT = 360, 230
 LEFT, RIGHT, TOP, BOTTOM = 44, 350, 10, 194  # edges of what is inside of the axes
+# Of the drawing of differences: pixels for names, for each measure, behind it, of a line, and above the first.
+NAMES, PANEL, GAP, LINE, ABOVE = 250, 300, 30, 34, 64
+
+
+@dataclasses.dataclass
+class Axis:
+    """What is drawn along an axis, from where to where, and where these ends are in the drawing."""
+
+    label: str
+    low: float
+    high: float
+    start: float = 0
+    end: float = 100
+
+    def place(self, value):
+        """Where a value is in the drawing; one outside of the axis at its end."""
+        inside = min(max(value, self.low), self.high) - self.low
+        return self.start + inside / ((self.high - self.low) or 1) * (self.end - self.start)
+
+    def ticks(self):
+        """About five round values between the ends."""
+        span = (self.high - self.low) or 1
+        step = 10 ** math.floor(math.log10(span / 5))
+        step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= 5)
+        first = math.ceil(self.low / step - 1e-9)
+        return [round(place * step, 10) for place in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
 
 @dataclasses.dataclass
@@ -87,3 +113,19 @@ def lowest(estimates, values=()):
     ends = [end for estimate in estimates for end in (estimate.value, estimate.low) if end is not None]
     ends += [value for value in values if value is not None]
     return min([0.9, *(math.floor(10 * end) / 10 for end in ends)])
+
+
+def differences(title, panels):
+    """Differences between networks as an SVG file of its own, as text: a line for each, with intervals and seeds.
+
+    panels: dict measure -> list of scoring.SeedDifference
+    """
+    drawn = []
+    for number, (measure, rows) in enumerate(panels.items()):
+        shown = [value for row in rows for value in (*row.by_seed, row.low_seeds_too, row.high_seeds_too)]
+        shown += [end for row in rows for end in (row.difference.low, row.difference.high)]
+        reach = 1.05 * max(0.001, *(abs(value) for value in shown if value is not None))
+        left = NAMES + number * (PANEL + GAP)
+        drawn.append((Axis(measure, -reach, reach, left, left + PANEL), rows))
+    size = {"width": left + PANEL + GAP, "bottom": ABOVE + LINE * len(rows), "top": ABOVE, "step": LINE}
+    return str(page.render("differences.svg", title=title, panels=drawn, blue=PALETTE[0], red=PALETTE[5], **size))

@@ -9,7 +9,7 @@ from tools.errors import ToolError
 from tools.evaluate import metrics, scoring
 from tools.evaluate.results import Estimate
 from tools.report import charts, page
-from tools.report.headline import DECISION, short
+from tools.report.headline import DECISION
 
 OTHER_SEED = 2  # of the resamples of a run on other faces
 
@@ -27,27 +27,21 @@ def make(first, second):
     compared = {name: differences(first, second, name, attributes) for name in names}
     same = paired(first, second)
     sections = {page.heading(name): section(name, rows, same) for name, rows in compared.items()}
-    lead = page.render(
-        "lead.html",
-        runs=dict(zip("AB", (first, second))),
-        place=page.place,
-        short=short,
-        name=names[0],
-        mean=compared[names[0]][-1],
-    )
+    runs = dict(zip("AB", (first, second)))
+    lead = page.render("lead.html", runs=runs, name=names[0], mean=compared[names[0]][-1])
     return page.page("Comparison of two runs", lead, {**sections, "What differs": settings(first, second)})
 
 
 @dataclasses.dataclass
 class Compared:
     """One attribute, or the mean, of one network in two runs: accuracies, majority baselines, B minus A, and how many
-    faces only one of them answers rightly (None for different faces)."""
+    faces only one of them answers rightly, none where the faces differ."""
 
     title: str
     accuracies: tuple
     majorities: tuple
     difference: Estimate
-    only: tuple = None
+    only: tuple
 
 
 def paired(first, second):
@@ -68,16 +62,11 @@ def differences(first, second, name, attributes):
     (a, resampled_a, majority_a, right_a), (b, resampled_b, majority_b, right_b) = sides
     number = min(len(resampled_a), len(resampled_b))  # as many as both have; of the same faces they are the same
     estimates = Estimate.of_many(b - a, resampled_b[:number] - resampled_a[:number], least=-1)
-    rows = []
-    for place, title in enumerate([*map(page.human, attributes), "Mean"]):
-        row = Compared(title, (a[place], b[place]), (majority_a[place], majority_b[place]), estimates[place])
-        if same:
-            column = slice(None) if title == "Mean" else place
-            row.only = tuple(
-                int((mine & ~its)[:, column].sum()) for mine, its in ((right_b, right_a), (right_a, right_b))
-            )
-        rows.append(row)
-    return rows
+    titles, only = [*map(page.human, attributes), "Mean"], [()] * len(a)
+    if same:
+        counts = [(mine & ~its).sum(axis=0) for mine, its in ((right_b, right_a), (right_a, right_b))]
+        only = zip(*([*map(int, count), int(count.sum())] for count in counts))
+    return list(map(Compared, titles, zip(a, b), zip(majority_a, majority_b), estimates, only))
 
 
 def section(name, rows, same):
@@ -88,7 +77,7 @@ def section(name, rows, same):
             *map(page.number, row.accuracies),
             page.number(row.difference, "+"),
             *map(page.number, row.majorities[: 1 if same else 2]),
-            *(row.only or ()),
+            *row.only,
         ]
         for row in rows
     ]
@@ -124,8 +113,8 @@ def described(opened):
             stage, title = run.stages[name], page.human(name)
             found[f"{title}: iterations"] = stage.iterations
             found[f"{title}: training images per attribute"] = stage.images
-            found[f"{title}: commit"] = short(str(stage.made_with.get("commit", "unknown")))
-    found["evaluation: commit"] = short(opened.result.commit)
+            found[f"{title}: commit"] = page.short(stage.made_with.get("commit", "unknown"))
+    found["evaluation: commit"] = page.short(opened.result.commit)
     return found
 
 

@@ -15,7 +15,7 @@ def details(opened):
     counts, panels = metrics.count(decisions, opened.labels), {}
     for place, attribute in enumerate(opened.shown):
         label = opened.labels[:, place]
-        curves = {name: metrics.curve(opened.scores(name)[:, place], label) for name in opened.names}
+        curves = {name: metrics.curve(opened.arrays[name][opened.blob(name)][:, place], label) for name in opened.names}
         tuned = metrics.Counts(*(part[place] for part in counts))
         reliable, error = reliability(probabilities[:, place], label)
         panels[attribute] = page.render(

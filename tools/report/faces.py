@@ -1,9 +1,12 @@
-"""The faces that a report shows: each picture is in the page once, and is used by its name wherever it is seen."""
+"""The faces that a report shows: each picture is in the page once; and the section on the worst errors."""
 
-from tools import drawing
+import cv2
+import numpy as np
+
 from tools.report import page
 
 SMALL = 144  # pixels of a face that is only shown small
+WORST = 8
 
 
 class Faces:
@@ -16,17 +19,35 @@ class Faces:
         """Note that faces with these numbers are shown, in full size if large; returns their names in the page."""
         for place in map(int, places):
             self.large[place] = self.large.get(place, False) or large
-        return [self.name(place) for place in places]
-
-    @staticmethod
-    def name(place):
-        """The name of a face in the page."""
-        return f"face{int(place)}"
+        return [f"face{int(place)}" for place in places]
 
     def definitions(self):
-        """All noted pictures, as Markup that is not seen by itself. Raises ToolError."""
-        places = sorted(self.large)
+        """All noted pictures, as Markup that is not seen by itself. Raises DataError, OSError."""
         pictures = {}
-        for place, image in zip(places, self.opened.patches(places)):
-            pictures[self.name(place)] = page.data_uri(image if self.large[place] else drawing.small(image, SMALL))
+        for place, image in zip(sorted(self.large), self.opened.patches(sorted(self.large))):
+            if not self.large[place]:
+                image = cv2.resize(image, (SMALL, SMALL), interpolation=cv2.INTER_AREA)
+            pictures[f"face{place}"] = page.data_uri(image)
         return page.render("faces.html", pictures=pictures)
+
+
+def worst(opened, faces):
+    """One panel per attribute of wrongly answered faces, the most confident answers first.
+
+    faces: Faces, to which those that are shown are added
+    """
+    decisions, probabilities = opened.answers(opened.chosen)
+    panels = {}
+    for index, attribute in enumerate(opened.shown):
+        label, decided, probability = opened.labels[:, index], decisions[:, index], probabilities[:, index]
+        wrong = np.flatnonzero(label != decided)
+        truth = np.where(label, probability, 1 - probability)[wrong]  # probability given to the truth
+        places = wrong[np.argsort(truth, kind="stable")][:WORST]
+        entries = [
+            {"face": name, "number": place, "present": label[place], "probability": probability[place]}
+            for place, name in zip(places.tolist(), faces.add(places))
+        ]
+        panels[attribute] = page.render(
+            "errors.html", attribute=attribute, entries=entries, wrong=len(wrong), faces=len(label)
+        )
+    return page.render("worst.html", network=opened.chosen, panels=page.picker("Attribute", panels))

@@ -1,46 +1,22 @@
 """The head of a report: what was measured on what, how good it is, and how it compares with the other networks."""
 
-import re
-
 from models.options import NETWORKS
 from tools.evaluate import results
 from tools.evaluate.calibration import PRIOR_CORRECTED
+from tools.install import engines
 from tools.report import charts, page
 
-ENGINES = {"bvlc": "BVLC Caffe", "torch": "the engine on PyTorch"}
-SOURCES = {"celeba": "CelebA", "lfwa": "LFWA", "csv": "a CSV file", "": "an unknown data set"}
 DECISION = PRIOR_CORRECTED  # of the headline: it depends on no threshold that is chosen by few faces
 BUDGET = 0.02  # budgets that differ by no more than this share are called equal
-MEASURES = {
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "f1": "F1",
-    "average_precision": "Average precision",
-}
 
 
 def facts(opened):
     """What, when, from which commit, with which settings, on which data: a list of terms."""
     run = opened.run
     done = {name: run.stages[name] for name in NETWORKS if run.recorded and run.done(name)}
-    return page.render(
-        "facts.html",
-        result=opened.result,
-        names=opened.names,
-        network=opened.result.networks[opened.chosen],
-        source=SOURCES[opened.result.source],
-        lmdb=page.place(opened.lmdb),
-        commit=short(opened.result.commit),
-        run=run,
-        done=done,
-        commits=sorted({short(str(stage.made_with.get("commit", "unknown"))) for stage in done.values()}),
-        engine=ENGINES[run.settings.engine],
-    )
-
-
-def short(commit):
-    """A commit as people write it; "+" at the end says that files differed from it."""
-    return re.sub(r"^([0-9a-f]{10})[0-9a-f]{30}(\+?)$", r"\1\2", commit)
+    commits = sorted({page.short(stage.made_with.get("commit", "unknown")) for stage in done.values()})
+    engine = engines.NAMES[run.settings.engine]
+    return page.render("facts.html", opened=opened, run=run, done=done, commits=commits, engine=engine)
 
 
 def compared(opened):
@@ -75,9 +51,7 @@ def headline(opened):
     images = [stages[name].images for name in (opened.chosen, other) if name in stages]
     return page.render(
         "headline.html",
-        result=opened.result,
-        chosen=opened.chosen,
-        shown=opened.shown,
+        opened=opened,
         row=rows[opened.chosen],
         other=other,
         difference=difference,
@@ -92,22 +66,18 @@ def headline(opened):
 def means(opened):
     """Table of the means over attributes of every score of every network under every decision."""
     rows = [
-        [page.human(name), row.score, row.decision, *(page.measure(row, key) for key in MEASURES)]
+        ([page.human(name), row.score, row.decision], row)
         for name in opened.names
         for row in opened.result.networks[name].rows
         if row.attribute == results.MEAN
     ]
-    return page.table(["Network", "Score", "Decision", *MEASURES.values()], rows, words="Means over attributes")
+    return page.measured(["Network", "Score", "Decision"], rows, "Means over attributes")
 
 
 def differences(opened):
     """Table of the differences between all pairs of networks."""
     rows = [
-        [
-            f"{page.human(row.network)} minus {page.human(row.minus)}",
-            row.decision,
-            *(page.measure(row, key) for key in MEASURES),
-        ]
+        ([f"{page.human(row.network)} minus {page.human(row.minus)}", row.decision], row)
         for row in opened.result.differences
     ]
-    return page.table(["Difference", "Decision", *MEASURES.values()], rows, words="Differences between networks")
+    return page.measured(["Difference", "Decision"], rows, "Differences between networks")

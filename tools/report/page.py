@@ -8,19 +8,21 @@ import dataclasses
 import functools
 import os
 import pathlib
+import re
 
 import cv2
 import jinja2
 from markupsafe import Markup
 
-from tools.evaluate import summary
+from tools.evaluate import results, summary
 from tools.evaluate.results import Difference, Estimate
-from tools.run import REPOSITORY
+from tools.run import REPOSITORY, in_clone
 
 TEMPLATES = pathlib.Path(__file__).with_name("templates")
 UNKNOWN = "\u2013"  # what is not defined
 INTENDED = "studying and reproducing the paper; not for decisions about a person"
 NAMES = {"region": "task one alone", "cascade": "cascade", "whole_face": "whole face", "average": "average region"}
+SOURCES = {"celeba": "CelebA", "lfwa": "LFWA", "csv": "a CSV file", "": "an unknown data set"}
 
 
 # Words and numbers ------------------------------------------------------------------------------------------
@@ -43,8 +45,12 @@ def place(path):
     A page may be passed on, and paths of a machine are nobody else's business.
     """
     path = os.path.abspath(path)
-    inside = os.path.commonpath([REPOSITORY, path]) == str(REPOSITORY)
-    return os.path.relpath(path, REPOSITORY) if inside else os.path.basename(path)
+    return os.path.relpath(path, REPOSITORY) if in_clone(path) else os.path.basename(path)
+
+
+def short(commit):
+    """A commit as people write it; "+" at the end says that files differed from it."""
+    return re.sub(r"^([0-9a-f]{10})[0-9a-f]{30}(\+?)$", r"\1\2", str(commit))
 
 
 @dataclasses.dataclass
@@ -65,9 +71,21 @@ def number(value, sign=""):
     return Cell(text, round(estimate.value, 6), interval)
 
 
-def measure(row, name):
-    """The Cell of a measure of a results.Row or Difference with its interval; name: of the field."""
-    return number(getattr(row, name), "+" if isinstance(row, Difference) else "")
+def measured(heads, rows, words):
+    """A table of all measures with their intervals.
+
+    heads: of the first cells of a row; rows: list of (first cells, results.Row or Difference); words: see `table`
+    """
+    cells = [
+        [*first, *(number(getattr(row, name), "+" if isinstance(row, Difference) else "") for name in results.NAMES)]
+        for first, row in rows
+    ]
+    return table([*heads, *headings(results.Measures).values()], cells, words=words)
+
+
+def headings(record):
+    """The headings of the fields of a kind of results: dict name -> text."""
+    return {field.name: heading(results.heading(field)) for field in dataclasses.fields(record)}
 
 
 # Pieces -----------------------------------------------------------------------------------------------------
@@ -83,8 +101,9 @@ def environment():
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(INTENDED=INTENDED)
-    made.filters.update(human=human, heading=heading, interval=summary.interval, number=summary.cell)
+    made.globals.update(INTENDED=INTENDED, SOURCES=SOURCES)
+    made.filters.update(human=human, heading=heading, place=place, short=short)
+    made.filters.update(interval=summary.interval, number=summary.cell)
     return made
 
 
@@ -133,7 +152,7 @@ def picker(label, panels, kind="attribute"):
     return render("picker.html", label=label, panels=panels, kind=kind)
 
 
-def data_uri(image, quality=82):
+def data_uri(image):
     """An image (B G R) as the address that holds its own data."""
-    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes()
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tools.evaluate import results, summary
+from tools.evaluate import localisation, results, summary
 from tools.report import page
 from tools.report.attributes import mean_or_name
 
@@ -20,7 +20,7 @@ STEPS = (
     ("final", "Revised region", "The region of the revised response. Task two looks at this region."),
     ("truth", "True box", "Orange: the region that task two looks at. White, dashed: the true box of the attribute."),
 )
-MEASURES = {"iou": "IoU", "coverage": "Box coverage", "pointing_game": "Pointing-game accuracy", "area": "Region area"}
+MEASURES = ("iou", "coverage", "pointing_game", "area")
 
 
 def regions(opened, faces):
@@ -28,11 +28,10 @@ def regions(opened, faces):
 
     faces: Faces, to which those that are shown are added. Empty where no network maps regions. Raises ToolError.
     """
-    found = opened.mapper()
-    if found is None:
+    name = next((name for name in opened.names if "average" in opened.arrays[name]), None)
+    if name is None:
         return ""
-    name, mapper = found
-    boxes, used, entries = opened.boxes(), set(), []
+    mapper, boxes, used, entries = localisation.Mapper.of_arrays(opened.arrays[name]), opened.boxes(), set(), []
     for index in range(len(opened.attributes)):
         places = chosen_faces(opened.labels[:, index], used)
         used.update(places)
@@ -46,8 +45,8 @@ def regions(opened, faces):
         steps=steps,
         data={"entries": entries, "steps": [{key: step[key] for key in ("name", "words")} for step in steps]},
         mean=page.data_uri(mean),
-        average=[rounded(box, 0) for box in mapper.average_regions()],
-        weight=mapper.weight,
+        average=[rounded(box, 0) for box in mapper.regions(mapper.average[np.newaxis], revise=False)[0]],
+        weight=mapper.average_weight,
         threshold=mapper.threshold,
         measures={name: table for name in opened.names if (table := measures(opened, name))},
     )
@@ -104,4 +103,5 @@ def measures(opened, name):
         for key, cell in cells.items():
             cell.interval = f"(raw {summary.cell(getattr(raw[row.attribute], key))})" if row.attribute in raw else ""
         rows.append([mean_or_name(row.attribute), f"{row.faces:,}", *cells.values()])
-    return page.with_mean(["Attribute", "Faces", *MEASURES.values()], rows, "Regions against true boxes")
+    heads = page.headings(results.RegionRow)
+    return page.with_mean(["Attribute", "Faces", *(heads[key] for key in MEASURES)], rows, "Regions against true boxes")

@@ -14,8 +14,7 @@ from tools.report import compare, headline, page
 from tools.report.attributes import beside_the_paper, per_attribute
 from tools.report.card import card
 from tools.report.curves import details
-from tools.report.errors import worst
-from tools.report.faces import Faces
+from tools.report.faces import Faces, worst
 from tools.report.groups import by_group
 from tools.report.opened import Opened
 from tools.report.regions import regions

@@ -70,7 +70,7 @@ def per_attribute(series, attributes, on):
     panels = {}
     for name in attributes:
         points = {title: of[name] for title, of in found.items() if of}
-        steps = [(i, "resumed" if after else "stopped") for i, _, after in caffe_log.pauses(on.get(name, []))]
+        steps = [(i, "resumed" if after else "stopped") for i, _, after in caffe_log.changes(on.get(name, []))]
         title = "Validation accuracy at p > 0.5; dashed: early stopping"
         panels[name] = charts.lines(points, high=1, title=title if steps else title.split(";")[0], steps=steps[:8])
     return {name: chart for name, chart in panels.items() if chart}
@@ -79,8 +79,8 @@ def per_attribute(series, attributes, on):
 def rates(series):
     """Where the learning rate changed: list of (iteration, words)."""
     points = [point for point in series.get(("train", "lr"), []) if charts.is_number(point[1])]
-    changes = [(i, after) for (_, before), (i, after) in zip(points, points[1:]) if before != after]
-    return [(i, f"learning rate {after:g}") for i, after in changes] if len(changes) <= 8 else []
+    changes = caffe_log.changes(points)
+    return [(i, f"learning rate {after:g}") for i, _, after in changes] if len(changes) <= 8 else []
 
 
 def stages(run):

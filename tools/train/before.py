@@ -4,6 +4,7 @@ Started by .caffe/bin/caffe. BVLC Caffe itself would end with a stack trace; thi
 what to do, and exit status 1. Whatever it does not know is left to Caffe.
 """
 
+import argparse
 import os
 import sys
 
@@ -17,22 +18,13 @@ from python_layers import balanced_folder
 from tools import model_files
 from tools.errors import ToolError
 
-FLAGS = ("solver", "weights", "snapshot")
 
+def check(path, weights, snapshot):
+    """Raise ToolError, ValueError or OSError where a training cannot begin.
 
-def flags(words):
-    """The values of FLAGS on a command line of caffe: dict name -> text."""
-    found, words = {}, list(words)
-    while words:
-        name, equals, value = words.pop(0).lstrip("-").partition("=")
-        if name in FLAGS:
-            found[name] = value if equals else words.pop(0) if words else ""
-    return found
-
-
-def check(given):
-    """Raise ToolError, ValueError or OSError where a training cannot begin. given: as `flags` returns them."""
-    path, solver = given["solver"], caffe_pb2.SolverParameter()
+    path: of its solver; weights, snapshot: what it is to start from, "" where the command line says nothing of it
+    """
+    solver = caffe_pb2.SolverParameter()
     try:
         text = files.read_bytes(path).decode()
         text_format.Merge(text, solver)
@@ -44,13 +36,10 @@ def check(given):
     net = model_files.read(solver.net)
     for layer in net.layer:
         check_data(layer)
-    if given.get("snapshot"):
-        return
-    weights = given["weights"].split(",") if given.get("weights") else solver.weights
-    for name in weights:
+    for name in () if snapshot else weights.split(",") if weights else solver.weights:
         if not os.path.isfile(name):
             comments = [line.partition("#")[2] for line in text.splitlines() if line.startswith("weights:")]
-            hint = f"; {path} says: {comments[0].strip()}" if any(comments) and not given.get("weights") else ""
+            hint = f"; {path} says: {comments[0].strip()}" if any(comments) and not weights else ""
             raise ToolError(f"{name}: no such file to start from{hint}")
         wrong = model_files.misfit(net, name)
         if wrong:
@@ -69,10 +58,13 @@ def check_data(layer):
 
 
 def main():
-    given = flags(sys.argv[2:])
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("solver", "weights", "snapshot"):
+        parser.add_argument(f"-{name}", f"--{name}", nargs="?", const="", default="")
+    given, _ = parser.parse_known_args(sys.argv[2:])
     try:
-        if given.get("solver"):
-            check(given)
+        if given.solver:
+            check(given.solver, given.weights, given.snapshot)
     except (ToolError, ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 

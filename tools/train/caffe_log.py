@@ -14,8 +14,8 @@ def read(lines):
     """Series of a log: dict (phase, name) -> list of (iteration, value).
 
     phase: "train" or "test"; name: of the net's output, "loss" for the solver's own, averaged loss, or "lr" for its
-    learning rate; value: a number, or a list where the output has several. A run that was resumed says some iterations
-    twice: the later word counts.
+    learning rate; value: a number, or a list where the output has several. The log of a resumed training has some
+    iterations twice, of which the later counts.
     """
     series = collections.defaultdict(dict)
     iteration, said = 0, set()
@@ -38,10 +38,7 @@ def read(lines):
     }
 
 
-def pauses(series):
-    """Where a count or a flag of what still trains changed: list of (iteration, before, after)."""
-    found = []
-    for (_, before), (iteration, after) in zip(series, series[1:]):
-        if before != after:
-            found.append((iteration, int(before), int(after)))
-    return found
+def changes(points):
+    """Where a value changed, such as how many attributes still train: list of (iteration, before, after)."""
+    steps = zip(points, points[1:])
+    return [(iteration, before, after) for (_, before), (iteration, after) in steps if before != after]

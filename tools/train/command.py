@@ -71,60 +71,48 @@ def add_run_arguments(parser, folder=runs.DEFAULT, holds="the run and its record
 
 def run(arguments):
     """Run `face-cascade train`. Raises ToolError, OSError."""
-    names = check_stages(arguments.stages)
-    current = open_run(arguments)
-    with locked(current.folder) as lock:
-        if runs.Run.exists(current.folder):  # again, because another process may have changed it before
-            current.stages = runs.Run.read(current.folder).stages
-        call = apply(current, arguments)
-        call.lock = lock
-        trained = stages.train(current, names, call, arguments.restart)
+    for name in arguments.stages:
+        if name not in plan.ORDER:
+            raise ToolError(f"unknown stage {name!r}{suggestion(name, plan.ORDER, 'stages')}")
+    if by_hand.is_repository(arguments.run):
+        raise ToolError(f"{arguments.run}: holds solvers for Caffe's own commands: caffe train -solver solver/...")
+    with locked(arguments.run):
+        current = open_run(arguments)
+        apply(current, arguments)
+        trained = stages.train(current, arguments.stages or DEFAULT_STAGES, arguments.restart)
     if trained:
         print(f"next: {current.command('evaluate')}")
     return 0
 
 
-def check_stages(names):
-    """The stages named, by default all of the cascade's. Raises ToolError for an unknown stage."""
-    for name in names:
-        if name not in plan.ORDER:
-            raise ToolError(f"unknown stage {name!r}{suggestion(name, plan.ORDER, 'stages')}")
-    return names or DEFAULT_STAGES
-
-
 def open_run(arguments):
     """The run that the options name, read from its record or new. Raises ToolError."""
     if not runs.Run.exists(arguments.run):
-        if by_hand.is_repository(arguments.run):
-            raise ToolError(f"{arguments.run}: holds solvers for Caffe's own commands: caffe train -solver solver/...")
         return runs.Run.create(arguments.run, arguments.lmdb or "data/lmdb")
     current = runs.Run.read(arguments.run)
-    found = runs.read_data(arguments.lmdb or current.lmdb, current.folder)
-    if found.checksum == current.data.checksum or arguments.restart:
-        current.data = found
-        return current
-    raise ToolError(
-        f"{current.folder}: was made from other data than {arguments.lmdb or current.lmdb} holds now; give "
-        f"--restart to train it again, {plan.ELSEWHERE}"
-    )
+    lmdb = arguments.lmdb or current.lmdb
+    found = runs.read_data(lmdb, current.folder)
+    if found.checksum != current.data.checksum and not arguments.restart:
+        raise ToolError(
+            f"{current.folder}: was made from other data than {lmdb} holds now; give --restart to train it again, "
+            f"{plan.ELSEWHERE}"
+        )
+    current.data = found
+    return current
 
 
 def apply(current, arguments):
-    """Update a run's settings with the options given; returns the Call for its stages. Raises ToolError."""
-    settings = current.settings
-    asked = given(arguments, record.Settings)
-    for name, value in asked.items():
-        setattr(settings, name, value)
+    """Update a run's settings with the options given, and see to it that its Caffe is installed. Raises ToolError."""
+    settings, asked = current.settings, given(arguments, record.Settings)
+    vars(settings).update(asked)
     if "start_from" in asked:
         if not os.path.isfile(settings.start_from):
             raise ToolError(f"--start-from {settings.start_from}: no such file")
         settings.start_from = os.path.abspath(settings.start_from)
         settings.start_checksum = files.sha256(settings.start_from)
-    for name, value in given(arguments, record.Average).items():
-        setattr(settings.average, name, value)
-    for name, value in given(arguments, options.NetworkOptions).items():
-        if name in options.USERS:
-            settings.network[name] = value
+    vars(settings.average).update(given(arguments, record.Average))
+    network = given(arguments, options.NetworkOptions)
+    settings.network.update((name, value) for name, value in network.items() if name in options.USERS)
     try:
         for name, fields in solvers.parse_changes(arguments.solver).items():
             settings.solver.setdefault(name, {}).update(fields)
@@ -135,21 +123,13 @@ def apply(current, arguments):
         check(settings)
     except ValueError as error:
         raise ToolError(f"--{error}")
-    engine = chosen_engine(current, arguments.caffe, asked)
+    # The Caffe asked for, else that of the record unless the device or precision that is asked for rules it out.
+    wanted = arguments.caffe or (settings.engine if runs.Run.exists(current.folder) else "auto")
+    if not arguments.caffe and (asked.get("device", "cpu"), asked.get("precision", "float32")) != ("cpu", "float32"):
+        wanted = "auto"
+    engine = engines.choose(wanted, settings.device, settings.precision)
     if engine.reason and engine.name != settings.engine:
         print(f"caffe: {engines.NAMES[engine.name]} ({engine.reason})", flush=True)
     settings.engine = engine.name
     engines.ensure(engine)
     engines.check_device(engine, settings.device)
-    return stages.Call(engine)
-
-
-def chosen_engine(current, caffe, asked):
-    """The Engine of a run: the Caffe asked for, else that of the record unless a device or precision rules it out.
-
-    caffe: value of --caffe, or None; asked: settings that were given now. Raises ToolError.
-    """
-    wanted = caffe or (current.settings.engine if runs.Run.exists(current.folder) else "auto")
-    if not caffe and (asked.get("device", "cpu") != "cpu" or asked.get("precision", "float32") != "float32"):
-        wanted = "auto"
-    return engines.choose(wanted, current.settings.device, current.settings.precision)

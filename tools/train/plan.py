@@ -1,14 +1,22 @@
-"""What a command has to do for the stages of a run: which are done, resumed or begun, and what must not be lost."""
+"""What a stage depends on, how many training images it sees, and what a command has to do for it."""
 
+import dataclasses
+import json
+
+from models import options
 from tools.errors import ToolError
 from tools.run import NAME
-from tools.train.inputs import differences, inputs, last_iteration
 
 # The stage whose weights each stage starts from.
 BEFORE = {"region": None, "average": "region", "cascade": "average", "whole_face": None}
 ORDER = tuple(BEFORE)
 DONE, RESUME, START = "done", "resume", "start"
 ELSEWHERE = "or give another folder with --run"
+# Solver fields that change what is shown or kept, not the weights.
+NOT_WEIGHTS = (
+    *("display", "average_loss", "debug_info", "snapshot", "snapshot_format", "snapshot_after_train", "snapshot_diff"),
+    *("test_iter", "test_interval", "test_initialization", "test_compute_loss", "max_iter"),
+)
 
 
 def actions(run, names, restart=False):
@@ -25,9 +33,10 @@ def actions(run, names, restart=False):
         if restart or not has_results(run, name):
             planned[name] = START
         else:
-            changed = before in planned and planned[before] != DONE
-            check_inputs(run, name, before if changed else None)
-            planned[name] = DONE if is_complete(run, name) else RESUME
+            check_inputs(run, name, before if planned.get(before, DONE) != DONE else None)
+            stage = run.stages[name]
+            whole = name == "average" or stage.iterations >= last_iteration(run, name)
+            planned[name] = DONE if stage.state == "done" and whole else RESUME
         if planned[name] == DONE:
             run.weights(name)  # raises ToolError if the file is missing or was changed
     left = [name for name in of_other_data(run) if name in ORDER and planned.get(name) != START]
@@ -42,9 +51,10 @@ def actions(run, names, restart=False):
 def check_before(run, name, before):
     """Raise ToolError unless the stage that a stage starts from is done, with the settings that the run has now."""
     if not run.done(before):
-        state = run.stages[before].state if before in run.stages else "not begun"
-        raise ToolError(f"{run.folder}: {name} starts from {before}, which is {state}; run: {run.command(before)}")
-    differing = differences(run.stages[before].inputs, inputs(run, before)) if before == "average" else []
+        raise ToolError(
+            f"{run.folder}: {name} starts from {before}, which is {run.state(before)}; run: {run.command(before)}"
+        )
+    differing = differences(run, before) if before == "average" else []
     if differing:
         raise ToolError(
             f"{run.folder}: {name} starts from the average region, which was made with other settings: "
@@ -70,7 +80,7 @@ def check_inputs(run, name, changed):
 
     changed: the stage that it starts from, if that is to be trained again or further
     """
-    differing = differences(run.stages[name].inputs, inputs(run, name))
+    differing = differences(run, name)
     if changed and not differing:
         differing = [f"{changed} is not the one it started from"]
     if differing:
@@ -80,14 +90,71 @@ def check_inputs(run, name, changed):
         )
 
 
-def is_complete(run, name):
-    """Whether a stage is done, and not asked to go on to a later iteration."""
-    stage = run.stages[name]
-    return stage.state == "done" and (name == "average" or stage.iterations >= last_iteration(run, name))
-
-
 def of_other_data(run):
     """The stages of a run's record that were made from other data than the run has now: list of names."""
     return [
         name for name, stage in run.stages.items() if stage.inputs and stage.inputs.get("data") != run.data.checksum
     ]
+
+
+# Inputs -----------------------------------------------------------------------------------------------------
+
+
+def inputs(run, name):
+    """The inputs that the result of a training stage or of the average region depends on: flat dict of JSON values."""
+    found = {"data": run.data.checksum}
+    if name == "average":
+        found.update((f"average.{key}", value) for key, value in dataclasses.asdict(run.settings.average).items())
+        found["network.threshold"] = run.network().threshold
+        found["weights of region"] = start(run, "region")
+        return found
+    network = run.network()
+    fields = (field for field in options.FIELDS_OF[name] if field not in ("attributes", "lmdb", "test_batch", "form"))
+    found.update((f"network.{field}", getattr(network, field)) for field in fields)
+    found.update((f"{name}.{key}", v) for key, v in run.solver_fields(name).items() if key not in NOT_WEIGHTS)
+    found.update(caffe=run.settings.engine, precision=run.settings.precision, solvers=solvers(run))
+    if name == "cascade":
+        found["weights with the average region"] = start(run, "average")
+    elif run.settings.start_from:
+        found["initial weights"] = run.settings.start_checksum
+    return json.loads(json.dumps(found))
+
+
+def start(run, name):
+    """Checksum of the weights of a stage that another one starts from; None if there are none yet."""
+    return run.stages[name].checksum if run.done(name) else None
+
+
+def differences(run, name):
+    """What differs between the recorded inputs of a stage and those that it has now: list of sentences."""
+    recorded, now, parts = run.stages[name].inputs, inputs(run, name), []
+    for key in dict.fromkeys([*recorded, *now]):
+        before, after = recorded.get(key), now.get(key)
+        if before != after:
+            long = any(len(str(value)) > 40 for value in (before, after))
+            parts.append(f"{key} differs" if long else f"{key} was {before}, now {after}")
+    return parts
+
+
+# Images -----------------------------------------------------------------------------------------------------
+
+
+def solvers(run):
+    """How many solvers train together: the number of GPUs, 1 on the CPU."""
+    return run.settings.device.count(",") + 1
+
+
+def last_iteration(run, name):
+    """The iteration at which a training stage ends."""
+    return int(run.solver_fields(name)["max_iter"])
+
+
+def images_of(run, name, iterations):
+    """Training images per attribute that so many iterations of a stage see."""
+    return iterations * int(run.solver_fields(name)["iter_size"]) * run.network().batch * solvers(run)
+
+
+def images(run, name, iterations):
+    """Training images per attribute behind the weights of a stage: those of the stages that it starts from, too."""
+    before = run.stages["region"].images if name in ("average", "cascade") and "region" in run.stages else 0
+    return images_of(run, name, iterations) + before

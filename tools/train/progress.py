@@ -6,20 +6,20 @@ import time
 
 from tqdm import tqdm
 
+from tools.train import caffe_log
 from tools.train.estimate import duration
 
-LOSS = re.compile(r"Iteration (\d+) \(.*, loss = (\S+)")
 PREFIX = re.compile(r"^[IWEF]\d{4} \S+ +\d+ \S+\] ")
 # Lines of the log that are passed on to the user.
 SHOWN = re.compile(r"^error:|^[FE]\d{4} |Check failed|terminate called|what\(\)|Traceback|Test interrupted")
-TEST = re.compile(r"Test net output #\d+: (accuracy_attribute|accuracy_region) = (\S+)")
+VALIDATION = ("accuracy_attribute", "accuracy_region")  # outputs of validation of which the last is shown
 
 
 class Progress:
     """Shows a progress bar on a terminal, and elsewhere a line per reported loss.
 
-    stage: its name; first, last: its first and last iteration; later: function that estimates the seconds of the run's
-    later stages from the seconds per iteration of this one; reported: called with the iteration at each report
+    stage: its name; first, last: its first and last iteration; later: the length of the run's later stages, in
+    iterations of this one; reported: called with the iteration at each report
     Attributes: iteration and loss of the last report; broken: (iteration, loss) of the first loss that is not finite
     """
 
@@ -34,15 +34,12 @@ class Progress:
 
     def line(self, line):
         """Process a line of the log."""
-        reported = LOSS.search(line)
-        if reported:
+        if reported := caffe_log.LOSS.search(line):
             self.report(int(reported[1]), reported[2])
         elif SHOWN.search(line):
             tqdm.write(PREFIX.sub("", line).strip(), file=self.stream)
-        else:
-            tested = TEST.search(line)
-            if tested:
-                self.accuracy = float(tested[2])
+        elif (tested := caffe_log.OUTPUT.search(line)) and tested[1] == "Test" and tested[2] in VALIDATION:
+            self.accuracy = float(tested[3])
 
     def report(self, iteration, loss):
         self.iteration, self.loss = iteration, float(loss)
@@ -66,9 +63,8 @@ class Progress:
             each = (time.monotonic() - self.begun) / done
             left = each * (self.last - self.iteration)
             text += f", {duration(left)} left"
-            later = self.later(each)
-            if later:
-                text += f", {duration(left + later)} for the run"
+            if self.later:
+                text += f", {duration(left + each * self.later)} for the run"
         return text
 
     def close(self, iteration):

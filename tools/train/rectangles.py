@@ -34,9 +34,9 @@ class Evidence:
 
     def add_faces(self, activation, positive):
         """Add the activation (b, A, C, H, W) of faces, positive (b, A) or not."""
-        for face, attribute in np.ndindex(positive.shape):
-            self.activations[int(positive[face, attribute]), attribute] += activation[face, attribute]
-        self.faces += (~positive).sum(axis=0), positive.sum(axis=0)
+        for place, chosen in enumerate((~positive, positive)):
+            self.activations[place] += np.einsum("ba,bachw->achw", chosen, activation)
+            self.faces[place] += chosen.sum(axis=0)
 
     def add_gradients(self, gradient, fired):
         """Add the gradient (b, A, C, H, W) of the mean score of the points that fire (b, A, 16) on positive faces."""

@@ -4,8 +4,8 @@ Used by the command line and the ablation. A stage that is done with the same in
 stage is resumed from its newest complete snapshot. A stage with other inputs is kept, and the error names what differs.
 """
 
-import dataclasses
 import functools
+import importlib.metadata
 import os
 import platform
 import shutil
@@ -15,27 +15,18 @@ import time
 
 from data_prep import files
 from models import generate
-from tools import model_files
+from tools import locking, model_files
 from tools.errors import Reported, ToolError
 from tools.install import engines
 from tools.record import TRAINED, Stage
 from tools.train import estimate, plan, progress, training
-from tools.train.inputs import images, images_of, inputs, last_iteration
+from tools.train.plan import images, images_of, inputs, last_iteration
 
 INTERRUPTED = 130  # exit status of a command that was interrupted
-AVERAGE_WEIGHTS = f"average/{generate.AVERAGE}"
 RESUME = "run the same command again to resume"
 
 
-@dataclasses.dataclass
-class Call:
-    """Values that the stages of one command share: the Engine, and the run's lock."""
-
-    engine: engines.Engine
-    lock: int = None
-
-
-def train(run, names, call, restart=False):
+def train(run, names, restart=False):
     """Run the stages that are not done, in order, and record them; returns their names. Raises ToolError, OSError."""
     planned = plan.actions(run, names, restart)
     todo = [name for name, action in planned.items() if action != plan.DONE]
@@ -49,13 +40,14 @@ def train(run, names, call, restart=False):
     run.write()
     for name in todo:
         # An average region that is measured again stays until then: after Ctrl-C the cascade still fits it.
-        if planned[name] == plan.START and (name != "average" or planned.get(plan.BEFORE[name]) == plan.START):
+        if planned[name] == plan.START and (name != "average" or planned.get("region") == plan.START):
             clear(run, name)
     for number, name in enumerate(todo):
         if name == "average":
-            average(run, call)
+            tool(run, ["average", "--run", str(run.folder), "--restart"])
+            run.stages.update(type(run).read(run.folder).stages)
         else:
-            train_stage(run, name, call, todo[number + 1 :])
+            train_stage(run, name, todo[number + 1 :])
     return todo
 
 
@@ -72,7 +64,7 @@ def write_networks(run, names=TRAINED):
     generate.write(run.folder, run.network(), run.solver_changes(), names, run.places)
 
 
-def train_stage(run, name, call, later=()):
+def train_stage(run, name, later=()):
     """Train one network of a run, from its newest complete snapshot if there is one. Raises ToolError, OSError.
 
     later: the stages that follow, for the estimate of the time left
@@ -84,9 +76,9 @@ def train_stage(run, name, call, later=()):
     snapshot = snapshots.newest(folder, name, net, report=True)
     stage = run.stages.setdefault(name, Stage(inputs(run, name)))
     if not (snapshot and snapshot.iteration >= last):
-        stage.state, stage.message, stage.made_with = "running", "", made_with(run, call)
+        stage.state, stage.message, stage.made_with = "running", "", made_with(run)
         run.write()
-        ended = watch(run, name, call, snapshot, last, later)
+        ended = watch(run, name, snapshot, last, later)
         snapshot, asked = snapshots.newest(folder, name, net), ended.asked
         judge(run, name, snapshot, last, ended, snapshots.divergence(folder, name, net))
         snapshots.prune(folder, name, run.settings.keep_snapshots, snapshot.iteration)
@@ -102,38 +94,42 @@ def train_stage(run, name, call, later=()):
         raise KeyboardInterrupt
 
 
-def watch(run, name, call, snapshot, last, later):
+def watch(run, name, snapshot, last, later):
     """Run `caffe train` for a stage, from a Snapshot or None, with its progress: a training.Ended."""
     from tools.train import snapshots
 
-    stage, first = run.stages[name], snapshot.iteration if snapshot else 0
-    words = [str(call.engine.caffe.absolute()), "train", f"-solver={run.places(name)['solver']}"]
-    words += training_flags(run)
+    stage, settings, folder, first = run.stages[name], run.settings, run.place(name), 0
+    engine = engines.Engine(settings.engine)
+    words = [str(engine.caffe.absolute()), "train", f"-solver={run.places(name)['solver']}"]
     words.append(f"-sighup_effect={'stop' if signal.SIGHUP in training.stopping() else 'none'}")
+    numbers = engines.gpus(settings.device)
+    if numbers:
+        words.append(f"-gpu={','.join(map(str, numbers))}")
+    if settings.precision != "float32":
+        words.append(f"-precision={settings.precision}")
     if snapshot:
+        first = snapshot.iteration
         words.append(f"-snapshot={name}/{snapshot.state.name}")
         print(f"{name}: resuming at iteration {first}", flush=True)
     else:
         first_weights(run, name)
+    images_each = images_of(run, name, 1) * len(run.attributes)
+    rest_of_run = sum(estimate.work(run, other) for other in later) / estimate.work(run, name, 1)  # in iterations
     earlier, begun = stage.seconds, time.monotonic()
-
-    def rest_of_run(each):
-        return sum(each * estimate.work(run, other) for other in later) / estimate.work(run, name, 1)
 
     def reported(iteration):
         spent = time.monotonic() - begun
-        stage.images_per_second = images_of(run, name, iteration - first) * len(run.attributes) / spent
+        stage.images_per_second = images_each * (iteration - first) / spent
         # One more than is wanted, because the newest one may be incomplete; after a broken loss all are.
-        if run.settings.keep_snapshots and not shown.broken:
-            snapshots.prune(run.place(name), name, run.settings.keep_snapshots + 1, iteration)
+        if settings.keep_snapshots and not shown.broken:
+            snapshots.prune(folder, name, settings.keep_snapshots + 1, iteration)
         if earlier + spent > stage.seconds + 30:  # so a kill costs half a minute of the recorded time at most
             stage.seconds = earlier + spent
             run.write()
 
     shown = progress.Progress(name, first, last, rest_of_run, reported)
-    environment = {**call.engine.environment(run.settings.threads), "GLOG_minloglevel": "0"}
-    keep = [] if call.lock is None else [call.lock]
-    ended = training.run(words, run.place(name) / "train.log", shown, environment, keep, str(run.folder))
+    environment = {**engine.environment(settings.threads), "GLOG_minloglevel": "0"}
+    ended = training.run(words, folder / "train.log", shown, environment, locking.DESCRIPTORS[-1:], run.folder)
     stage.seconds = earlier + time.monotonic() - begun
     shown.close(last if ended.code == 0 and not ended.asked else shown.iteration)
     return ended
@@ -141,13 +137,13 @@ def watch(run, name, call, snapshot, last, later):
 
 def first_weights(run, name):
     """See to it that the weights that a stage's solver names are there. Raises ToolError, OSError."""
-    source, checksum = run.settings.start_from, run.settings.start_checksum
+    source = run.settings.start_from
     if name == "cascade":
         run.weights("average")
     elif source:
         if not os.path.isfile(source):
             raise ToolError(f"{source}: missing; the run starts from these weights (--start-from)")
-        if files.sha256(source) != checksum:
+        if files.sha256(source) != run.settings.start_checksum:
             raise ToolError(f"{source}: changed since --start-from named it; give --start-from again")
         wrong = model_files.misfit(model_files.read(run.train_val(name)), source)
         if wrong:
@@ -183,25 +179,9 @@ def judge(run, name, snapshot, last, ended, divergence):
     raise ToolError(f"{name}: {message}")
 
 
-def training_flags(run):
-    """Flags of caffe train for the run's device and precision."""
-    words, numbers = [], engines.gpus(run.settings.device)
-    if numbers:
-        words.append(f"-gpu={','.join(map(str, numbers))}")
-    if run.settings.precision != "float32":
-        words.append(f"-precision={run.settings.precision}")
-    return words
-
-
-def average(run, call):
-    """Measure the average region of a run under its Caffe. Raises ToolError."""
-    tool(run, call, ["average", "--run", str(run.folder), "--restart"])
-    run.stages.update(type(run).read(run.folder).stages)
-
-
-def tool(run, call, words):
-    """Run a subcommand of face-cascade with the Python of a Caffe, inside the lock of the run. Raises ToolError."""
-    code = engines.face_cascade(call.engine, words, run.settings.threads, holds=run.folder)
+def tool(run, words, engine=None):
+    """Run a subcommand of face-cascade under a Caffe, the run's by default, inside its lock. Raises ToolError."""
+    code = engines.face_cascade(engines.Engine(engine or run.settings.engine), words, run.settings.threads)
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     if code < 0:
@@ -210,9 +190,9 @@ def tool(run, call, words):
         raise Reported(f"face-cascade {words[0]} failed for {run.folder}")
 
 
-def made_with(run, call):
+def made_with(run):
     """The environment of a stage, for the record: engine, versions, machine, the project's commit."""
-    settings = run.settings
+    settings, bvlc = run.settings, run.settings.engine == "bvlc"
     return {
         "engine": settings.engine,
         "precision": settings.precision,
@@ -221,17 +201,8 @@ def made_with(run, call):
         "python": platform.python_version(),
         "machine": platform.machine(),
         "commit": commit(),
-        **versions(call.engine.name),
+        **({"caffe": "1.0.0 (BVLC)"} if bvlc else {"torch": importlib.metadata.version("torch")}),
     }
-
-
-def versions(engine):
-    """The versions of the software that computes: dict name -> version."""
-    if engine == "bvlc":
-        return {"caffe": "1.0.0 (BVLC)"}
-    import importlib.metadata
-
-    return {"torch": importlib.metadata.version("torch")}
 
 
 @functools.lru_cache(maxsize=1)

@@ -97,13 +97,12 @@ def _stop_with_parent():
         signal.signal(number, signal.SIG_DFL)
 
 
-def last_words(log, start_bytes=3000):
+def last_words(log):
     """The line of a failed program's log that names the error, else its last line."""
     with open(log, "rb") as file:
         size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - start_bytes))
+        file.seek(max(0, size - 3000))
         lines = file.read().decode(errors="replace").splitlines()
-    errors = [line for line in lines if line.startswith("error: ")] or [
-        line for line in lines if "Check failed" in line
-    ]
-    return (errors or lines or ["it printed nothing"])[-1].strip()
+    errors = [line for line in lines if line.startswith("error: ")]
+    failed = [line for line in lines if "Check failed" in line]
+    return (errors or failed or lines or ["it printed nothing"])[-1].strip()

@@ -30,10 +30,10 @@ from data_prep.store import manifest
 from tools import record
 from tools import run as runs
 from tools.errors import ToolError
-from tools.evaluate import calibration, comparison, results, tables
-from tools.locking import HELD, locked
+from tools.evaluate import calibration, results, summary
+from tools.locking import locked
+from tools.report.seeds import conclude, scores_of
 from tools.train import command, plan, stages
-from tools.train.inputs import differences, inputs, last_iteration
 
 # LMDBs with natural batches, a folder below the ablation's.
 NATURAL = "natural_lmdb"
@@ -116,22 +116,6 @@ class AblationSettings:
 # Runs -------------------------------------------------------------------------------------------------------
 
 
-def schedule(variant, iterations):
-    """Iterations of each training stage of a variant, dict stage -> iterations, whose sum is the budget."""
-    trained = [name for name in variant.stages if name in record.TRAINED]
-    if len(trained) == 1:
-        return {trained[0]: iterations}
-    first = round(ALONE * iterations)
-    return {"region": first, "cascade": iterations - first}
-
-
-def solver_changes(iterations):
-    """The changed solver fields of a stage with a number of iterations: dict field -> text."""
-    quarter = str(max(1, iterations // 4))
-    steps = {"max_iter": str(iterations), "stepsize": str(max(1, 3 * iterations // 4))}
-    return {**steps, "snapshot": quarter, "test_interval": quarter, "test_iter": "5"}
-
-
 class Ablation:
     """The runs of an ablation. pattern: a Run with their folder, data and common settings; iterations: the budget."""
 
@@ -149,19 +133,22 @@ class Ablation:
         settings.seed = seed
         settings.network.update(variant.network)
         settings.average.rectangles = variant.rectangles or settings.average.rectangles
-        stages_of = schedule(variant, self.iterations)
-        for stage, iterations in stages_of.items():
-            changes = solver_changes(iterations), settings.solver.get(stage, {}), variant.solver.get(stage, {})
-            settings.solver[stage] = {field: text for change in changes for field, text in change.items()}
+        trained = [stage for stage in variant.stages if stage in record.TRAINED]
+        first = self.iterations if len(trained) == 1 else round(ALONE * self.iterations)
+        for stage, iterations in zip(trained, (first, self.iterations - first)):
+            quarter = str(max(1, iterations // 4))
+            steps = {"max_iter": str(iterations), "stepsize": str(max(1, 3 * iterations // 4))}
+            steps.update(snapshot=quarter, test_interval=quarter, test_iter="5")
+            settings.solver[stage] = {**steps, **settings.solver.get(stage, {}), **variant.solver.get(stage, {})}
         run = runs.Run.create(folder, self.folder / NATURAL if variant.natural else self.pattern.lmdb, settings)
-        for stage in stages_of if factor != 1 else ():
+        for stage in trained if factor != 1 else ():
             rate = run.solver_fields(stage)["base_lr"] * factor
             run.settings.solver[stage]["base_lr"] = f"{rate:.6g}"
         if runs.Run.exists(folder):
             run.stages = runs.Run.read(folder).stages
         return run
 
-    def make(self, name, seed, call, finished, factor=1.0, trial=False):
+    def make(self, name, seed, finished, factor=1.0, trial=False):
         """Train and evaluate one variant; returns its Run. finished: Runs whose stages it may share.
 
         A trial is evaluated on the validation split, others on the test split.
@@ -171,19 +158,19 @@ class Ablation:
         run = self.run_of(name, seed, factor, trial)
         rate = f", learning rates x {factor:g}" if trial or factor != 1 else ""
         print(f"\n{name}, seed {seed}{rate}: {run.folder}", flush=True)
-        with locked(run.folder) as lock:
+        with locked(run.folder):
             # The folder belongs to this ablation: stages of other data, budgets or settings are repeated.
             for stage in plan.of_other_data(run):
                 stages.clear(run, stage)
             for stage in VARIANTS[name].stages:
                 share(run, stage, finished)
-                kept = stage in run.stages and not differences(run.stages[stage].inputs, inputs(run, stage))
-                stages.train(run, [stage], dataclasses.replace(call, lock=lock), restart=not kept)
+                kept = stage in run.stages and not plan.differences(run, stage)
+                stages.train(run, [stage], restart=not kept)
             split = ["--split", "val"] if trial else []
-            stages.tool(run, call, ["evaluate", "--run", str(run.folder), *split])
+            stages.tool(run, ["evaluate", "--run", str(run.folder), *split])
         return runs.Run.read(run.folder)
 
-    def search(self, names, seed, factors, call):
+    def search(self, names, seed, factors):
         """Try each variant with each factor of the learning rates: (dict variant -> best factor, rows, Runs made).
 
         The best one has the highest mean accuracy on the validation split, prior-corrected: decision thresholds tuned
@@ -193,7 +180,7 @@ class Ablation:
         for name in names:
             accuracies = {}
             for factor in factors:
-                run = self.make(name, seed, call, made, factor, trial=True)
+                run = self.make(name, seed, made, factor, trial=True)
                 made.append(run)
                 network = results.read(run.folder / "evaluation-val").networks[VARIANTS[name].stages[-1]]
                 accuracies[factor] = results.mean(network, calibration.PRIOR_CORRECTED).accuracy.value
@@ -204,12 +191,12 @@ class Ablation:
 
 def share(run, stage, finished):
     """Take over a stage that another run has finished with the same inputs; its weights are linked, not copied."""
-    wanted = inputs(run, stage)
+    wanted = plan.inputs(run, stage)
     if run.done(stage) and run.stages[stage].inputs == wanted:
         return
     for other in finished:
         # The length of a training is not among its inputs, because it can be continued.
-        long = stage == "average" or last_iteration(run, stage) == last_iteration(other, stage)
+        long = stage == "average" or plan.last_iteration(run, stage) == plan.last_iteration(other, stage)
         if other.done(stage) and other.stages[stage].inputs == wanted and long:
             source = other.weights(stage)
             stages.clear(run, stage)
@@ -262,26 +249,25 @@ def run(arguments):
     asked = AblationSettings(**given(arguments, AblationSettings))
     names, seeds, factors = asked.variants, asked.seeds, asked.learning_rates
     pattern = runs.Run.create(arguments.run, arguments.lmdb or "data/lmdb")
-    call = command.apply(pattern, arguments)
+    command.apply(pattern, arguments)
     ablation, scored, images = Ablation(pattern, asked.iterations), {name: [] for name in names}, {}
     with locked(ablation.folder):
-        os.environ.pop(HELD, None)
         chosen, tried, trials = dict.fromkeys(names, factors[0]), [], []
         if len(factors) > 1:
-            chosen, tried, trials = ablation.search(names, seeds[0], factors, call)
-            tables.write_csv(ablation.folder / "learning_rates.csv", tried)
+            chosen, tried, trials = ablation.search(names, seeds[0], factors)
+            summary.write_csv(ablation.folder / "learning_rates.csv", tried)
         for seed in seeds:
             finished = list(trials)
             for name in names:
-                made, answering = ablation.make(name, seed, call, finished, chosen[name]), VARIANTS[name].stages[-1]
+                made, answering = ablation.make(name, seed, finished, chosen[name]), VARIANTS[name].stages[-1]
                 finished.append(made)
-                scored[name].append(comparison.scores_of(made, answering))
+                scored[name].append(scores_of(made, answering))
                 images[name] = made.stages[answering].images
             # After each seed, so that an interruption leaves whole seeds.
-            text = comparison.conclude(ablation.folder, scored, images)
+            text = conclude(ablation.folder, scored, images)
     if tried:
         print("\nlearning rates tried, with the first seed; validation accuracy is prior-corrected")
-        print(tables.aligned(tried))
+        print(summary.aligned(tried))
     print(f"\n{len(seeds)} seeds, {asked.iterations} iterations per variant\n{text}")
     print(f"{ablation.folder}: means.csv, differences.csv, differences.svg")
     return 0

@@ -2,9 +2,11 @@
 
 import numpy as np
 
-from tools.evaluate import chart, results, scoring
+from data_prep.files import write_bytes
+from tools.evaluate import results, scoring
 from tools.evaluate.calibration import PRIOR_CORRECTED
-from tools.evaluate.tables import aligned, write_csv
+from tools.evaluate.summary import aligned, write_csv
+from tools.report import charts
 
 INSIDE = "the task one inside it"
 # Printed and drawn; the CSV files hold all measures.
@@ -20,7 +22,7 @@ def scores_of(run, network):
     folder = run.place("evaluate")
     result = results.read(folder)
     arrays = results.read_arrays(folder, network, result)
-    return {title: scoring.of_arrays(arrays, blob, result) for title, blob in results.SCORES.items() if blob in arrays}
+    return scoring.of_network(arrays, result.prior, result.tuned_for, result.resamples)
 
 
 def conclude(folder, scored, images):
@@ -37,7 +39,7 @@ def conclude(folder, scored, images):
     if found:
         write_csv(folder / "differences.csv", found)
         panels = {title: [row for row in found if row.measure == title] for title in SHOWN}
-        chart.write(folder / "differences.svg", f"{first} minus ...", panels)
+        write_bytes(folder / "differences.svg", charts.differences(f"{first} minus ...", panels).encode())
         for title, of_measure in panels.items():
             parts += [f"\n{first} minus the others, {title}; 95 % intervals of resampled persons, and of seeds too"]
             parts += [aligned(of_measure, COLUMNS, digits=4)]
