@@ -1,6 +1,7 @@
 """Draw the pictures of docs/: `python docs/draw.py` writes their SVG files beside it."""
 
 import csv
+import fractions
 import html
 import math
 import pathlib
@@ -72,6 +73,11 @@ CURVES = {
     "cascade, answer": ("#1f6fb4", "2 3"),
     "whole face": ("#d1640f", "none"),
     "task one alone, from CelebA's weights": ("#8a3fa8", "none"),
+}
+DATA = {
+    "CelebA-64, six attributes": ("#1f6fb4", "none"),
+    "LFWA, six attributes": ("#d1640f", "none"),
+    "synthetic faces, three attributes": ("#8a3fa8", "7 3"),
 }
 MEASURES = {
     "seconds of an iteration": ("#1f6fb4", "none"),
@@ -206,6 +212,28 @@ def growth():
     return svg(930, height, f"Seconds and memory over {', '.join(panels)}", parts)
 
 
+def width():
+    """What narrow networks cost, from results/width.csv: accuracy, and IoU with true boxes."""
+    panels, parts = {"accuracy": {}, "IoU": {}}, []
+    with open(FOLDER / "results/width.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            for measure, curves in panels.items():
+                if row["decision"] == PRIOR_CORRECTED and row[measure]:
+                    share, value = float(fractions.Fraction(row["width"])), float(row[measure])
+                    curves.setdefault(row["data"], []).append((share, value))
+    label = "width; weights of six attributes: 0.4, 1.5, 5.9, 24 and 92 MB"
+    for number, (measure, curves) in enumerate(panels.items()):
+        left, low, high = 60 + number * 450, *((0.75, 1) if measure == "accuracy" else (0.3, 0.65))
+        ticks = {1 / part: f"1/{part}" if part > 1 else "1" for part in (16, 8, 4, 2, 1)}
+        across = powers(1 / 16, 1, left, left + PANEL), ticks
+        levels = {
+            round(low + 0.05 * step, 2): f"{low + 0.05 * step:.2f}" for step in range(round((high - low) / 0.05) + 1)
+        }
+        down = between(low, high + 0.08, 316, 46), levels
+        parts += panel(left, 46, f"{measure} over width", label, across, down, curves, DATA)
+    return svg(930, 366, "Accuracy and IoU with true boxes over the width of the network", parts)
+
+
 def region():
     """What the region is worth, from results/region_differences.csv: the cascade minus its controls."""
     measures = {f"accuracy, {PRIOR_CORRECTED}": [], "average precision": []}
@@ -229,6 +257,7 @@ PICTURES = {
     "learning_curves.svg": learning_curves,
     "growth.svg": growth,
     "region.svg": region,
+    "width.svg": width,
 }
 
 

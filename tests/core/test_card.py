@@ -141,5 +141,5 @@ def test_what_does_not_fit_is_told_before_bvlc_caffe_starts(
         manifest.write(tmp_path / "data/lmdb", manifest.Manifest(ATTRIBUTES, form=form))
     weights = str(small_run / "average/average.caffemodel") if solver == "whole_face" else ""
     with pytest.raises((ValueError, OSError), match=re.escape(words)):
-        before.check({"solver": f"solver/{solver}.prototxt", "weights": weights})
+        before.check(f"solver/{solver}.prototxt", weights, "")
     assert (tmp_path / "build").is_dir()

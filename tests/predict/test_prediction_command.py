@@ -205,7 +205,7 @@ def test_a_network_that_cannot_answer_is_one_line(kind, predict, photo_folder, t
     assert status == 1 and errors.startswith("error: ") and errors.count("\n") == 1 and words.get(kind, "") in errors
     if kind in words:
         return
-    words = {"another width": "another width: layer conv1 has 12 channels", "missing": "no run in it"}
+    words = {"another width": "another width: layer conv1 has blobs [(12, 3, 11, 11)", "missing": "no run in it"}
     place = weights if weights.exists() else weights.parent
     status, _, errors = predict(photo_folder / "one.jpg", run=place)
     assert status == 1 and errors.startswith("error: ") and errors.count("\n") == 1, errors
