@@ -89,7 +89,8 @@ def load(model, weights, phase=caffe.TEST, weight_gradients=True):
             raise ToolError(f"{weights}: weights of another net: {model} needs layer {name}, which is not in it")
         if stored[name] != shapes:
             raise ToolError(
-                f"{weights}: weights of another net or another width: layer {name} has blobs {stored[name]}, {model} has {shapes}"
+                f"{weights}: weights of another net or another width: layer {name} has blobs {stored[name]}, "
+                f"{model} has {shapes}"
             )
     try:
         net.copy_from(str(weights))
