@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from benchmarks import baselines, common_nets, growth, prediction
+from benchmarks.engine import __main__ as bench
+from benchmarks.engine import nets
 from data_prep.plan.balance import Plan
 from data_prep.store import manifest
 from tools import cli, networks
@@ -89,3 +91,25 @@ def test_prediction_and_an_exported_file_are_compared(small_faces, small_run, tm
     printed = capsys.readouterr().out
     assert float(re.search(r"differ by (\S+) at most", printed)[1]) < 1e-4
     assert printed.count("batches of 1:") == 3 and printed.count("batches of 16:") == 2
+
+
+def test_the_table_of_make_bench(capsys):
+    """Two contestants, the second twice as fast as the first, at half of the machine's rate."""
+    work = nets.operations("cascade", 20, 4) / 1e9
+    assert work == pytest.approx(507, abs=0.5)
+    found = {"BVLC Caffe": [(1.5, 0.5, 100, 0)] * 3, "engine": [(0.75, 0.25, 200, 0)] * 3}
+    rivals = {"BVLC Caffe": ("bvlc", "float32"), "engine": ("engine", "float32")}
+    bench.show_results("cascade", 20, 4, rivals, found, {"float32": 2 * work})
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("engine"))
+    assert row.split() == ["engine", "0.75", "0.25", "1", "1-1", "80.0", "50%", "2.00", "200"]
+
+
+@pytest.mark.slow
+def test_contestants_that_do_not_fit_into_memory_together_are_started_in_turn(monkeypatch, capsys):
+    keep = bench.keep
+    monkeypatch.setattr(bench, "CONTESTANTS", {"cpu": {"PyTorch": "pytorch", "engine": "engine"}})
+    monkeypatch.setattr(bench, "keep", lambda workers, needed: keep(workers, needed * 1e6))
+    bench.main(bench.Settings(["region"], attributes=1, batches=[2], rounds=1, precisions=["float32"]))
+    captured = capsys.readouterr()
+    assert "started anew in every round" in captured.err
+    assert [line.split()[0] for line in captured.out.splitlines() if "-" in line] == ["PyTorch", "engine"]
