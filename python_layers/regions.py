@@ -70,8 +70,8 @@ def region_points(revised, average, threshold):
     points = revised > threshold
     usual = xp.broadcast_to(average.reshape(1, average.shape[0], -1) > threshold, points.shape)
     largest = arrays.places(revised) == xp.nan_to_num(revised).argmax(axis=-1)[..., None]
-    points = xp.where(points.any(axis=-1, keepdims=True), points, usual)
-    return xp.where(points.any(axis=-1, keepdims=True), points, largest)
+    points = points | (usual & ~points.any(axis=-1, keepdims=True))
+    return points | (largest & ~points.any(axis=-1, keepdims=True))
 
 
 def bounding_rectangles(points, rectangles):

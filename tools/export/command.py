@@ -23,12 +23,23 @@ from tools.errors import ToolError
 PRECISIONS = ("fp32", "fp16", "int8")
 
 
+TEXTS = {
+    "--out FILE": "The .onnx file to write (default: STAGE.onnx in the run).",
+    "--page FOLDER": "Instead of a file, write a web page into this folder that runs the cascade in the browser.",
+    "--onnxruntime-web FOLDER": "With --page: the folder of the unpacked npm package onnxruntime-web (default: fetched "
+    "with npm).",
+    "--zoo FOLDER": "Instead of a file, write the model to hand on into this folder: weights, prototxts, solver, "
+    "calibration, and readme.md as Caffe's Model Zoo asks for.",
+    "--license TEXT": "With --zoo: the licence of the weights (default: none, readme.md says so).",
+    "--data-terms TEXT": "With --zoo: the terms of the training data (default: none, readme.md says so).",
+}
+
+
 def add_arguments(parser):
     """The options of `face-cascade export`."""
     add = parser.add_argument
     runs.add_argument(parser, "of the run to export from, a model that was handed on, or a .caffemodel")
     add("--stage", choices=record.TRAINED, help="The stage to export (default: the one that predict answers with).")
-    add("--out", metavar="FILE", help="The .onnx file to write (default: STAGE.onnx in the run).")
     add(
         "--precision",
         choices=PRECISIONS,
@@ -41,28 +52,9 @@ def add_arguments(parser):
         help="Export weights that have not been evaluated; their probabilities are those of balanced batches (default: "
         "stop with an error).",
     )
-    add(
-        "--page",
-        metavar="FOLDER",
-        help="Instead of a file, write a web page into this folder that runs the cascade in the browser.",
-    )
-    add(
-        "--onnxruntime-web",
-        metavar="FOLDER",
-        help="With --page: the folder of the unpacked npm package onnxruntime-web (default: fetch it with npm).",
-    )
-    add(
-        "--zoo",
-        metavar="FOLDER",
-        help="Instead of a file, write the model to hand on into this folder: weights, prototxts, solver, calibration, "
-        "and readme.md as Caffe's Model Zoo asks for.",
-    )
-    add("--license", metavar="TEXT", help="With --zoo: the licence of the weights (default: none, readme.md says so).")
-    add(
-        "--data-terms",
-        metavar="TEXT",
-        help="With --zoo: the terms of the training data (default: none, readme.md says so).",
-    )
+    for option, words in TEXTS.items():
+        name, metavar = option.split()
+        add(name, metavar=metavar, help=words)
 
 
 def run(arguments):
@@ -73,10 +65,12 @@ def run(arguments):
         of = "page" if option == "onnxruntime_web" else "zoo"
         if getattr(arguments, option) and not getattr(arguments, of):
             raise ToolError(f"--{option.replace('_', '-')} belongs to --{of}")
+    from tools import networks
     from tools.evaluate import calibration
+    from tools.export import model, page, zoo
 
     found = runs.Run.read(arguments.run)
-    stage = arguments.stage or found.answering()
+    stage, names = arguments.stage or found.answering(), ", ".join(found.attributes)
     if arguments.page and stage != "cascade":
         raise ToolError(f"{found.folder}: {stage} is no cascade; the page shows regions and answers of a cascade")
     weights = found.weights(stage)
@@ -85,56 +79,35 @@ def run(arguments):
             f"{weights} is not calibrated, its probabilities would be those of balanced batches; run face-cascade "
             "evaluate first, or export it so all the same with --uncalibrated"
         )
-    write = write_zoo if arguments.zoo else write_page if arguments.page else write_file
-    write(found, stage, arguments)
+    if arguments.zoo:
+        folder = own_folder(arguments.zoo, zoo.README)
+        size = zoo.write(folder, found, stage, arguments.license or "", arguments.data_terms or "")
+        print(f"{folder}: {size / 1e6:.1f} MB; attributes {names}; to use it: --run {folder}")
+        missing = [f"--{name.replace('_', '-')}" for name in ("license", "data_terms") if not getattr(arguments, name)]
+        if missing:
+            print(f"{folder / zoo.README}: not stated, yours to fill in before you publish it: {' and '.join(missing)}")
+    elif arguments.page:
+        folder = own_folder(arguments.page, page.SETTINGS)
+        exported = model.CONVERSIONS[arguments.precision or "fp16"](model.export(found, stage, page.ADJUSTABLE))
+        parameters = networks.region_mapper_parameters(found.deploy(stage))
+        size = page.write(folder, exported, parameters, arguments.onnxruntime_web)
+        print(f"{folder}: {size / 1e6:.0f} MB; to see it: python3 -m http.server -d {folder}, then open localhost:8000")
+    else:
+        exported = model.CONVERSIONS[arguments.precision or "fp32"](model.export(found, stage))
+        out = pathlib.Path(arguments.out or found.output / f"{stage}.onnx")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(out, exported.SerializeToString())
+        outputs = ", ".join(output.name for output in exported.graph.output)
+        print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; attributes {names}; outputs {outputs}")
     return 0
 
 
 def own_folder(folder, mark):
     """A folder to write into: empty, not there yet, or of an earlier export, which the file `mark` tells.
 
-    Raises ToolError for another one.
+    Raises ToolError for another one, OSError for a file.
     """
     folder = pathlib.Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise ToolError(f"{folder}: a file is there; give another folder")
     if folder.exists() and any(folder.iterdir()) and not (folder / mark).exists():
         raise ToolError(f"{folder}: holds other files; give a folder that is empty, or not there yet")
     return folder
-
-
-def write_file(found, stage, arguments):
-    """`face-cascade export`: one ONNX file. Raises ToolError, OSError."""
-    from tools.export import model
-
-    exported = model.CONVERSIONS[arguments.precision or "fp32"](model.export(found, stage))
-    out = pathlib.Path(arguments.out or found.output / f"{stage}.onnx")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(out, exported.SerializeToString())
-    outputs = ", ".join(output.name for output in exported.graph.output)
-    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; attributes {', '.join(found.attributes)}; outputs {outputs}")
-
-
-def write_page(found, stage, arguments):
-    """`face-cascade export --page`. Raises ToolError, OSError."""
-    from tools import networks
-    from tools.export import model, page
-
-    folder = own_folder(arguments.page, page.SETTINGS)
-    exported = model.CONVERSIONS[arguments.precision or "fp16"](model.export(found, stage, page.ADJUSTABLE))
-    parameters = networks.region_mapper_parameters(found.deploy(stage))
-    size = page.write(folder, exported, parameters, arguments.onnxruntime_web)
-    print(f"{folder}: {size / 1e6:.0f} MB; to see it: python3 -m http.server -d {folder}, then open localhost:8000")
-
-
-def write_zoo(found, stage, arguments):
-    """`face-cascade export --zoo`. Raises ToolError, OSError."""
-    from tools.export import zoo
-
-    folder = own_folder(arguments.zoo, zoo.README)
-    terms = {"--license": arguments.license, "--data-terms": arguments.data_terms}
-    size = zoo.write(folder, found, stage, *(text or "" for text in terms.values()))
-    print(f"{folder}: {size / 1e6:.1f} MB; attributes {', '.join(found.attributes)}; to use it: --run {folder}")
-    missing = [option for option, text in terms.items() if not text]
-    if missing:
-        print(f"{folder / zoo.README}: not stated, yours to fill in before you publish it: {' and '.join(missing)}")

@@ -1,20 +1,22 @@
 """A trained network as one ONNX file that stands alone: the graph from picture to answers, and its metadata."""
 
+import io
 import json
 import logging
 import pathlib
 import tempfile
+import warnings
 
 import numpy as np
 import onnx
+import torch
 from onnx import TensorProto, helper
 
 from data_prep import geometry
 from data_prep.settings import to_json
 from tools import model_files, networks
 from tools.evaluate import calibration
-from tools.export import patch_graph
-from tools.export.graph import Graph, Layers
+from tools.export.network import Answering
 
 OPSET = 17
 # Values of a constant from which on it is stored in half precision; the rest is no part of the file's size.
@@ -32,38 +34,39 @@ def export(run, stage, adjustable=()):
     weights, deploy = run.weights(stage), run.deploy(stage)
     net = networks.load(deploy, weights)
     score, scores, calibrated = calibration.of_answer(weights, net, run.attributes)
-    graph = Graph()
-    example = np.zeros((1, geometry.ALIGNED_HEIGHT, geometry.ALIGNED_WIDTH, 3), np.uint8)
-    image = graph.input("image", TensorProto.UINT8, ["N", "H", "W", 3], example)
-    scalars = {name: graph.input(name, TensorProto.FLOAT, [], np.float32(0.5)) for name in adjustable}
-    pixels, width, height = patch_graph.patch(image)
-    values = Layers(net, model_files.read(deploy), pixels, scalars).values
-
-    slope, offset, threshold = (np.array(part) for part in (scores.slope, scores.offset, scores.threshold))
-    outputs = {
-        "probability": calibration.probability(values[score], slope, offset),
-        "present": values[score] > threshold,
-    }
-    if "rois_image" in values:
-        shares = (values["rois_image"] + geometry.MARGIN) * (1 / geometry.FACE_SIZE)
-        # As 1 in these places of x1 y1 x2 y2, and as 0 in the others.
-        outputs["region"] = shares * (width * np.array([1, 0, 1, 0]) + height * np.array([0, 1, 0, 1]))
-        outputs.update((name, values[name]) for name in ("response", "revised_response"))
-    opset = [helper.make_opsetid("", OPSET)]
-    made = graph.proto(stage, outputs)
-    model = helper.make_model(made, opset_imports=opset, producer_name="face-cascade", ir_version=9)
+    model = traced(Answering(net, model_files.read(deploy), score, scores, adjustable))
     synthetic = run.data.synthetic or (calibrated and calibrated.synthetic)
-    metadata = {
+    described = {
         "attributes": json.dumps(list(run.attributes)),
         "input": INPUT,
         "calibrated": "true" if calibrated else "false",
         "trained on": "rendered faces" if synthetic else "",
     }
     if calibrated:
-        metadata["calibration"] = json.dumps(to_json(scores))
-    helper.set_model_props(model, metadata)
+        described["calibration"] = json.dumps(to_json(scores))
+    helper.set_model_props(model, described)
     onnx.checker.check_model(model)
     return model
+
+
+def traced(module):
+    """The ONNX model of an Answering, for any number and size of pictures."""
+    image = torch.zeros(1, geometry.ALIGNED_HEIGHT, geometry.ALIGNED_WIDTH, 3, dtype=torch.uint8)
+    file, adjusted = io.BytesIO(), [torch.tensor(0.5)] * len(module.adjustable)
+    with warnings.catch_warnings():
+        # The newer exporter cannot leave the size of pictures open; of the older one PyTorch warns that it is older.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            (image, *adjusted),
+            file,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["image", *module.adjustable],
+            output_names=module.outputs,
+            dynamic_axes={"image": {0: "N", 1: "H", 2: "W"}, **{name: {0: "N"} for name in module.outputs}},
+        )
+    return onnx.load_from_string(file.getvalue())
 
 
 def metadata(model):

