@@ -65,7 +65,7 @@ def test_photos_are_answered_for_and_the_others_are_named(predict, photo_folder,
         assert 0 <= answer["probability"] <= 1 and answer["answer"] in ("present", "absent", "uncertain")
         x1, y1, x2, y2 = answer["region"]
         assert 250 < x1 < x2 < 700 and 150 < y1 < y2 < 700  # on the face, in pixels of the photo
-    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"crowd.png", "one.png"}
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"crowd.answers.png", "one.answers.png"}
     with open(tmp_path / "out/predictions.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 7 * len(ATTRIBUTES) + 2
     status, printed, _ = predict(folder / "one.jpg", "--no-pictures", "--attributes", "Male")

@@ -100,15 +100,19 @@ def test_texts_that_spreadsheets_take_for_formulas_are_escaped(tmp_path):
 
 
 def test_predictions_of_two_calls_never_mix(tmp_path):
-    (tmp_path / "mine.png").write_bytes(b"mine")
-    (tmp_path / "b.txt").write_bytes(b"mine")
+    """What an earlier call left goes, also if it was killed, and nothing else."""
+    mine = ["b.txt", "mine.png", ".mine.partial", "xanswers.png", "predictions.jsonl.old"]
+    for name in mine:
+        (tmp_path / name).write_bytes(b"mine")
+    (tmp_path / "inner.answers.png").mkdir()
     write([photo("a.jpg"), photo("b.jpg")], tmp_path)
-    assert names(tmp_path) == ["a.png", "b.png", "b.txt", "mine.png", "predictions.csv", "predictions.jsonl"]
-    for left in (".a.png.123.partial", ".predictions.csv.7.partial"):  # of a call that was killed
+    kept = [*mine, "inner.answers.png", output.LINES, output.TABLE]
+    assert names(tmp_path) == sorted([*kept, "a.answers.png", "b.answers.png"])
+    for left in (".a.answers.png.123.partial", ".predictions.csv.7.partial"):  # of a call that was killed
         (tmp_path / left).write_bytes(b"half")
-    (tmp_path / ".mine.partial").write_bytes(b"mine")
     write([photo("c.jpg")], tmp_path)
-    assert names(tmp_path) == [".mine.partial", "b.txt", "c.png", "mine.png", "predictions.csv", "predictions.jsonl"]
+    assert names(tmp_path) == sorted([*kept, "c.answers.png"])
+    assert all((tmp_path / name).read_bytes() == b"mine" for name in mine)
     assert [line["photo"] for line in lines(tmp_path)] == ["c.jpg"]
 
 
@@ -123,47 +127,16 @@ def test_a_second_call_into_the_same_folder_is_refused(tmp_path):
     assert [line["photo"] for line in lines(tmp_path)] == ["a.jpg"]
 
 
-@pytest.mark.parametrize(
-    "line",
-    (
-        '{"overlay": "../mine.png"}',
-        '{"overlay": "inner/mine.png"}',
-        '{"overlay": "/etc/mine.png"}',
-        '{"overlay": "mine.txt"}',
-        '{"overlay": ["mine.png"]}',
-        '{"overlay": null}',
-        '"overlay"',
-        "[" * 100_000,
-        "not JSON",
-        '{"overlay": "a\\u0000.png"}',
-    ),
-    ids=range(10),
-)
-def test_only_pictures_of_the_same_folder_are_removed(tmp_path, line):
-    out = tmp_path / "out"
-    (out / "inner").mkdir(parents=True)
-    kept = (tmp_path / "mine.png", out / "inner" / "mine.png", out / "mine.txt", out / "mine.png")
-    for path in kept:
-        path.write_bytes(b"mine")
-    (out / output.LINES).write_text(line + "\n")
-    write([], out)
-    assert all(path.read_bytes() == b"mine" for path in kept)
-
-
-def test_overlays_do_not_collide_with_each_other_or_with_files_of_other_programs(tmp_path):
-    (tmp_path / "A.png").write_bytes(b"mine")
-    (tmp_path / "B.png").mkdir()
-    (tmp_path / output.LINES).write_text('{"overlay": "B.png"}\n')
+def test_overlays_do_not_collide(tmp_path):
     stem = "x" * 251
-    given = ["a.jpg", f"{stem}.jpg", f"other/{stem}.jpg", "a/b.jpg", "c/b.png", "é" * 125 + ".jpg", ".jpg"]
+    given = ["a.jpg", "A.png", f"{stem}.jpg", f"other/{stem}.jpg", "a/b.jpg", "c/b.png", "é" * 125 + ".jpg", ".jpg"]
     write([*map(photo, given), photo("clip.mp4", time=1.0), photo("a\x1b[31m\n*.jpg")], tmp_path)
     overlays = [line["overlay"] for line in lines(tmp_path)]
     assert len({name.casefold() for name in overlays}) == len(given) + 2
-    assert [overlays[place] for place in (0, 3, 4, 7, 8)] == [
-        *("a_2.png", "b_2.png", "b_3.png", "clip_1.00.png", "a_[31m__.png")
+    assert [overlays[place].removesuffix(".answers.png") for place in (0, 1, 4, 5, 8, 9)] == [
+        *("a", "A_2", "b", "b_2", "clip_1.00", "a_[31m__")
     ]
     assert all((tmp_path / name).stat().st_size and len(name.encode()) < 200 for name in overlays)
-    assert (tmp_path / "A.png").read_bytes() == b"mine" and (tmp_path / "B.png").is_dir()
 
 
 def full(*_):
@@ -184,14 +157,10 @@ def test_full_disk_ends_the_call_and_keeps_what_is_written(tmp_path, monkeypatch
     with pytest.raises(ToolError, match=words):
         write(map(photo, ("a.jpg", "b.jpg", "c.jpg")), tmp_path)
     assert [line["photo"] for line in lines(tmp_path)] == ["a.jpg", "b.jpg"]
-    assert names(tmp_path) == ["a.png", "predictions.csv", "predictions.jsonl"]
+    assert names(tmp_path) == ["a.answers.png", "predictions.csv", "predictions.jsonl"]
 
 
-def test_an_error_before_the_first_answer_names_no_file_of_an_earlier_call(tmp_path, monkeypatch):
-    write([photo("a.jpg")], tmp_path / "out")
-    monkeypatch.setattr(output, "remove_earlier", full)
-    with pytest.raises(ToolError, match=r"out: cannot be written \(No space left on device\)$"):
-        write([], tmp_path / "out")
+def test_an_error_before_the_first_answer_names_no_file_of_an_earlier_call(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ToolError, match=r"file/out: cannot be written \((Not a directory|File exists)\)$"):
         write([], tmp_path / "file" / "out")
@@ -222,11 +191,11 @@ def test_predictions_hold_no_nan(tmp_path):
     assert (tmp_path / output.LINES).read_text() == ""
 
 
-def test_the_legend_has_the_colours_of_the_attributes_and_the_notes():
-    plain = cards.legend(STYLE, 600)
-    for colour in COLOURS[:2]:
-        assert (plain == colour).all(axis=2).any()
-    assert not (plain == COLOURS[2]).all(axis=2).any()
+def test_cards_have_the_colours_of_what_is_present_and_the_legend_the_notes():
+    drawn = cards.overlay(photo("a.jpg"), STYLE)
+    assert (drawn == COLOURS[0]).all(axis=2).any() and not (drawn == COLOURS[1]).all(axis=2).any()
+    everything = cards.overlay(photo("a.jpg"), STYLE._replace(all_regions=True))
+    assert (everything == COLOURS[1]).all(axis=2).any()
     noted = cards.legend(STYLE._replace(notes=["trained on rendered faces"]), 300)
     assert noted.shape[0] > cards.legend(STYLE, 300).shape[0]
 

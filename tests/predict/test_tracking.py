@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from predicted_photos import decide, frame
 
-from tools.predict.tracking import Tracker, matched
+from tools.predict.video import Tracker, matched
 
 
 def follow(frames, step=0.04):

@@ -9,7 +9,7 @@
             print(f"{name}: {answer.answer}, probability {answer.probability:.2f}, region {answer.region.round()}")
 
 Run it from the project's folder with .venv/bin/python or .caffe/bin/python. Modules, lowest first: photo (a photo, its
-faces and answers); inputs (reading); cards (pictures); predictor; tracking, video; output; command.
+faces and answers); inputs (reading); cards (pictures); predictor; video; output; command.
 """
 
 

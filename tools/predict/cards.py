@@ -1,4 +1,4 @@
-"""Overlays of predictions: the photo with its faces numbered, and beside it a card per face, and a legend.
+"""Overlays of predictions: the photo with its faces numbered, below it a card per face, and a legend.
 
 Answers stand on the cards, beside an enlarged face, never on the photo: they cannot collide, however small the faces.
 """
@@ -14,9 +14,9 @@ from data_prep.pictures import COLOURS, INK, PAPER, dashed, padded, rectangle, s
 # Pixels along the longer side of the photo as drawn; a row of cards is at most as wide as that or WIDEST. Height of a
 # card's face, and where there are more than FEW; cards of one overlay at most.
 LONGEST, WIDEST, FACE, SMALL_FACE, FEW, CARDS = 1200, 1280, 210, 110, 6, 36
-# Of a line of a card, the bar of a probability, the column of its number, the sign of a legend, and between all.
-LINE, BAR, NUMBER, SIGN, GAP = 20, 48, 44, 32, 10
-GREY, DIM, PALE, EDGE, WARNING = (95, 95, 95), (120, 120, 120), (180, 180, 180), (228, 228, 228), COLOURS[5]
+# Of a line of a card, its square of colour, the column of its probability, and between all.
+LINE, SQUARE, NUMBER, GAP = 20, 12, 44, 10
+DIM, EDGE, WARNING = (120, 120, 120), (228, 228, 228), COLOURS[5]
 # Faces less than this many pixels wide, as drawn, get a small number.
 NARROW = 60
 
@@ -31,15 +31,16 @@ def view(image):
     return resized(image, min(LONGEST, max(LONGEST // 2, *image.shape[:2])), cv2.INTER_CUBIC)
 
 
-def numbered(picture, scale, faces, numbers):
-    """Draw the faces' boxes and numbers, in place. The numbers keep clear of each other where there is room.
+def numbered(picture, scale, faces):
+    """Draw the boxes and numbers of faces, pairs (number, Face), in place. Numbers keep clear of each other where there
+    is room.
 
     scale: pixels of the picture per pixel of the photo
     """
-    boxes, taken = [np.array(face.box) * scale for face in faces], []
+    boxes, taken = [np.array(face.box) * scale for _, face in faces], []
     for box in boxes:
         rectangle(picture, box, PAPER, 2 if box[2] - box[0] >= NARROW else 1)
-    for box, number in zip(boxes, numbers):
+    for box, (number, _) in zip(boxes, faces):
         size = 17 if box[2] - box[0] >= NARROW else 13
         tag = np.array([text_width(str(number), size, True) + 8, size + 3])
         x1, y1, x2, y2 = box.round().astype(int)
@@ -64,7 +65,7 @@ class Card:
         lines = max(1, (face - LINE - 6) // LINE)
         columns = min(columns, -(-len(self.names) // lines))
         self.lines = -(-len(self.names) // columns)
-        self.column = BAR + NUMBER + 8 + max(text_width(f"{name} ?", bold=True) for name in self.names) + GAP
+        self.column = SQUARE + NUMBER + 8 + max(text_width(f"{name} ?", bold=True) for name in self.names) + GAP
         self.left = self.width + 3 * GAP
         self.shape = (
             max(face, LINE * (self.lines + 1) + 6) + 2 * GAP + 2,
@@ -101,67 +102,54 @@ class Card:
 
     def _answer(self, picture, x, y, name, answer, colour):
         """Draw a line of the card with its baseline at (x, y), in place."""
-        present, uncertain = answer.answer == "present", answer.answer == "uncertain"
-        shown = colour if present or self.style.all_regions else PALE
-        bar(picture, x, y, answer.probability, shown)
-        ink = INK if present else GREY if uncertain else DIM
+        present = answer.answer == "present"
+        ink = INK if present else DIM
+        if present or self.style.all_regions:
+            cv2.rectangle(picture, (x, y - 9), (x + SQUARE - 3, y), colour, -1)
         share = f"{100 * answer.probability:.0f} %"
-        text(picture, share, x + BAR + NUMBER - text_width(share), y, ink=ink)
-        text(picture, name, x + BAR + NUMBER + 8, y, ink=ink, bold=present)
-        if uncertain:
-            text(picture, "?", x + BAR + NUMBER + 8 + text_width(f"{name} "), y, ink=WARNING, bold=True)
-
-
-def bar(picture, x, y, share, colour, width=BAR):
-    """Draw a bar filled to a share in [0, 1], its lower edge at y, in place."""
-    cv2.rectangle(picture, (x, y - 9), (x + width - 1, y), EDGE, -1)
-    if round(width * share):
-        cv2.rectangle(picture, (x, y - 9), (x + round(width * share) - 1, y), colour, -1)
+        text(picture, share, x + SQUARE + NUMBER - text_width(share), y, ink=ink)
+        text(picture, name, x + SQUARE + NUMBER + 8, y, ink=ink, bold=present)
+        if answer.answer == "uncertain":
+            text(picture, "?", x + SQUARE + NUMBER + 8 + text_width(f"{name} "), y, ink=WARNING, bold=True)
 
 
 def legend(style, width):
-    """What the signs on cards mean, as a picture of a width."""
-    own = COLOURS[: len(style.names)]
-    entries = [("bar", own, "present, its region on the face in the same colour")]
+    """What cards show, in words, as a picture of a width."""
+    entries = [("bold: present, its region on the face in the colour of its square; grey: absent", DIM)]
     if style.all_regions:
-        entries.append(("dashes", own, "absent or uncertain, its region"))
-    else:
-        entries.append(("bar", [PALE], "absent"))
-    doubt = f"uncertain: probability of being right below {100 * style.min_confidence:.0f}\u00a0%"
-    entries.append(("?", [WARNING], doubt))
-    entries += [("!", [WARNING], note) for note in style.notes]
-    lines = [
-        (sign if number == 0 else "", colours, words)
-        for sign, colours, text_of in entries
-        for number, words in enumerate(wrapped(text_of, width - GAP - SIGN))
-    ]
+        entries.append(("dashed: the region of an absent or uncertain attribute", DIM))
+    doubt = f"?: uncertain, the probability of being right is below {100 * style.min_confidence:.0f}\u00a0%"
+    entries += [(doubt, DIM), *((f"note: {note}", WARNING) for note in style.notes)]
+    lines = [(line, ink) for words, ink in entries for line in wrapped(words, width - 2 * GAP)]
     picture = np.full((LINE * len(lines) + GAP, width, 3), 255, np.uint8)
-    for number, (sign, colours, words) in enumerate(lines):
-        y = LINE * number + GAP // 2 + 13
-        text(picture, words, GAP + SIGN, y, ink=GREY)
-        for place, colour in enumerate(colours):  # every attribute has a colour of its own: a piece of each
-            left, right = (GAP + round(24 * end / len(colours)) for end in (place, place + 1))
-            if sign == "bar":
-                bar(picture, left, y, 1, colour, right - left)
-            elif sign == "dashes":
-                dashed(picture, (left, y - 5, right, y - 4), colour, dash=max(2, (right - left) // 2))
-            else:
-                text(picture, sign, GAP + 8, y, 17, colour, True)
+    for number, (line, ink) in enumerate(lines):
+        text(picture, line, GAP, LINE * number + GAP // 2 + 13, ink=ink)
     return picture
 
 
 def overlay(photo, style):
     """The overlay of a Photo with answers for its faces, at least one."""
-    picture, faces = photo.view.copy(), photo.faces
-    numbered(picture, picture.shape[0] / photo.shape[0], faces, range(1, len(faces) + 1))
-    card = Card(style, FACE if len(faces) <= FEW else SMALL_FACE)
-    drawn = [card.draw(number, face) for number, face in enumerate(faces[:CARDS], 1)]
+    faces = list(enumerate(photo.faces, 1))
+    return sheet(photo, faces, faces[:CARDS], Card(style, FACE if len(faces) <= FEW else SMALL_FACE))
+
+
+def sheet(photo, faces, shown, card, has_line=False):
+    """A Photo with its faces numbered, below it cards in rows, and a legend.
+
+    faces: pairs (number, Face); shown: those of them that get a card, or None for a place that stays empty; card: the
+    Card that draws them; has_line: whether there is a line for faces without a card even if all have one
+    """
+    picture = photo.view.copy()
+    numbered(picture, picture.shape[0] / photo.shape[0], faces)
+    drawn = [np.full(card.shape, 255, np.uint8) if pair is None else card.draw(*pair) for pair in shown]
     columns = max(1, min(len(drawn), max(WIDEST, picture.shape[1]) // card.shape[1]))
     width = max(picture.shape[1], columns * card.shape[1])
     rows = [padded(picture, width), np.full((GAP, width, 3), 255, np.uint8)]
     rows += [padded(np.hstack(drawn[start : start + columns]), width) for start in range(0, len(drawn), columns)]
-    if len(faces) > len(drawn):
+    more = len(faces) - sum(pair is not None for pair in shown)
+    if more or has_line:
         line = np.full((30, width, 3), 255, np.uint8)
-        text(line, f"and {len(faces) - len(drawn)} more faces: see predictions.jsonl", GAP, 20)
+        words = f"and {more} more face{'' if more == 1 else 's'}: see predictions.jsonl" if more else ""
+        text(line, words, GAP, 20)
         rows.append(line)
-    return np.vstack([*rows, legend(style, width)])
+    return np.vstack([*rows, legend(card.style, width)])

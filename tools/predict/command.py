@@ -105,7 +105,6 @@ def run(arguments):
     """Run `face-cascade predict`: the exit status, 0 if every photo got an answer. Raises DataError, OSError."""
     from tools.predict import inputs, output
     from tools.predict.predictor import Predictor
-    from tools.predict.video import AnnotatedVideo
 
     options = Options(**settings.given(arguments, Options))
     run = runs.Run.read(arguments.run)
@@ -126,10 +125,12 @@ def run(arguments):
     batch = options.batch or (1 if any(isinstance(path, int) for path in found) else 16)
     try:
         if arguments.video:
-            with inputs.Video(found[0], every, options.frames) as source:
-                photos = predictor.stream(source, batch, draw=True)
-                with AnnotatedVideo(arguments.video, source.rate, predictor.decide, style) as video, written:
-                    written.add_all(map(video.add, photos), source.total, "frame")
+            from tools.predict.video import AnnotatedVideo
+
+            source = inputs.Video(found[0], every, options.frames)
+            photos = predictor.stream(source, batch, draw=True)
+            with AnnotatedVideo(arguments.video, source.rate, predictor.decide, style) as video, written:
+                written.add_all(map(video.add, photos), source.total, "frame")
             if video.frames:
                 what = f"{counted(video.frames, 'frame')}, {counted(video.tracker.count, 'face')}"
                 print(f"{text(arguments.video)}: {what}; answers for each frame in {text(written.out)}")

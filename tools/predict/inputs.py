@@ -77,8 +77,7 @@ def read(found, every=1.0, frames=0):
     """
     for path in found:
         if is_video(path):
-            with Video(path, every, frames) as video:
-                yield from video
+            yield from Video(path, every, frames)
             continue
         try:
             with quiet():
@@ -89,7 +88,7 @@ def read(found, every=1.0, frames=0):
 
 
 class Video:
-    """Frames of a video file, or of the camera with this index, as Photos: a context manager to iterate over.
+    """Frames of a video file, or of the camera with this index, as Photos to iterate over.
 
     every, frames: see `read`. One that cannot be read, or not safely, gives a Photo with the problem. Attributes rate:
     frames per second that it gives; total: how many in all, 0 if unknown.
@@ -116,14 +115,6 @@ class Video:
         self.rate = min(self.own_rate, 1 / every) if self.camera and every else self.own_rate / self.step
         count = max(0, -(-int(count) // self.step)) if count < 1e9 else 0
         self.total = min(filter(None, (count, frames)), default=0)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.capture:
-            with quiet():
-                self.capture.release()
 
     def __iter__(self):
         number = given = due = 0

@@ -1,16 +1,14 @@
 """What a call of prediction leaves in its folder: predictions.jsonl, predictions.csv, and an overlay per photo.
 
-The folder's predictions are those of one call, which locks it: what an earlier call left there, by its own
-predictions.jsonl, is removed first, and nothing else is. Lines are written whole, as they come.
+The folder's predictions are those of one call, which locks it: what an earlier call left there is removed first, by the
+names that only such files have, and nothing else is. Lines are written whole, as they come.
 """
 
 import collections
 import contextlib
 import csv
-import hashlib
 import io
 import json
-import os
 import pathlib
 import re
 import sys
@@ -24,11 +22,11 @@ from tools.locking import locked
 from tools.predict import cards
 from tools.predict.photo import COLUMNS
 
-LINES, TABLE = "predictions.jsonl", "predictions.csv"
+LINES, TABLE, OVERLAY = "predictions.jsonl", "predictions.csv", ".answers.png"  # the last: the end of overlays' names
 # Bytes of an overlay's name without number and ending: file systems take 255 in all, and writing it whole adds some.
 NAME_BYTES = 180
-# What data_prep.files leaves in a folder if it is killed: no other call is at work, because the folder is locked.
-PARTIAL = re.compile(r"\..+\.\d+\.partial")
+# What an earlier call leaves in a folder, also if it was killed: no other is at work, because the folder is locked.
+EARLIER = re.compile(rf"{LINES}|{TABLE}|.*{re.escape(OVERLAY)}|\..+\.\d+\.partial")
 # Texts that begin like this are formulas for a spreadsheet, which may run programs, unless an apostrophe comes first.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -56,14 +54,14 @@ class Predictions:
     def __init__(self, out, style=None):
         self.out, self.style = pathlib.Path(out), style
         self.photos = self.faces = self.problems = 0
-        self.frames, self.empty = collections.Counter(), set()
+        self.frames, self.empty, self.taken = collections.Counter(), set(), set()
 
     def __enter__(self):
         with contextlib.ExitStack() as stack, self._writing():
             stack.enter_context(locked(self.out, wait=0))
-            remove_earlier(self.out)
-            # What is left there is somebody else's: it is not written over.
-            self.taken = {path.stem.casefold() for path in self.out.iterdir() if path.suffix.lower() == ".png"}
+            for path in self.out.iterdir():  # folders of such names stay
+                if EARLIER.fullmatch(path.name) and (path.is_symlink() or path.is_file()):
+                    path.unlink()
             self.lines, self.table = (
                 stack.enter_context(open(self.out / name, "wb", buffering=0)) for name in (LINES, TABLE)
             )
@@ -120,28 +118,6 @@ class Predictions:
             raise ToolError(f"{self.out}: cannot be written ({error.strerror or error}){self.kept()}")
 
 
-def remove_earlier(out):
-    """Remove what an earlier call left in a folder: the overlays that its predictions.jsonl names, that file, the
-    table, and what it had not finished when it was killed. Folders of such names stay. Raises OSError."""
-    names = [path.name for path in out.iterdir() if PARTIAL.fullmatch(path.name)]
-    if (out / LINES).is_file():
-        with open(out / LINES, encoding="utf-8", errors="replace") as file:
-            names += [*filter(None, map(overlay_of, file)), TABLE, LINES]
-    for path in (out / name for name in names):
-        if path.is_symlink() or path.is_file():
-            path.unlink()
-
-
-def overlay_of(line):
-    """The overlay that a line of predictions.jsonl names, None where it names no picture in its own folder."""
-    try:
-        name = json.loads(line)["overlay"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    plain = isinstance(name, str) and name.endswith(".png") and os.path.basename(name) == name and "\0" not in name
-    return name if plain else None
-
-
 def csv_text(rows):
     """Rows as text of a CSV file that spreadsheets take for no formula."""
     text = io.StringIO()
@@ -156,11 +132,9 @@ def file_name(photo, taken):
     stem = pathlib.PurePath(pathlib.PurePath(photo.name).name).stem
     stem += "" if photo.time is None else f"_{photo.time:.2f}"
     stem = "".join(c if c.isprintable() and c not in '\\/:*?"<>|' else "_" for c in stem)
-    if len(stem.encode()) > NAME_BYTES:
-        digest = hashlib.sha256(photo.name.encode()).hexdigest()[:8]
-        stem = stem.encode()[:NAME_BYTES].decode(errors="ignore") + f"_{digest}"
+    stem = stem.encode()[:NAME_BYTES].decode(errors="ignore")
     found, number = stem, 2
     while found.casefold() in taken:
         found, number = f"{stem}_{number}", number + 1
     taken.add(found.casefold())
-    return f"{found}.png"
+    return found + OVERLAY

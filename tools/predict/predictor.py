@@ -1,6 +1,5 @@
 """A trained network that answers for faces: see tools.predict for an example."""
 
-import collections
 import os
 
 import numpy as np
@@ -21,7 +20,10 @@ from tools.run import Run
 
 # Faces of one photo that are answered; the largest are kept.
 CROWD = 500
-ACCEPTED = "give a file name, a PIL image, or a uint8 array, colour (height, width, 3) or grey (height, width)"
+ACCEPTED = (
+    "give a file name, a PIL image, or a uint8 array, colour (height, width, 3) or grey (height, width); "
+    "several images go to predict_batch"
+)
 CHANNELS = ("BGR", "RGB")
 
 
@@ -59,7 +61,11 @@ class Predictor:
         self.columns, self.slope, self.offset = columns, slope, offset
         # Probabilities above which an attribute is present.
         self.decisive = dict(zip(self.attributes, calibration.probability(threshold, slope, offset)))
-        self.notes = notes(run.data.synthetic or (calibrated and calibrated.synthetic), calibrated)
+        self.notes = []
+        if run.data.synthetic or (calibrated and calibrated.synthetic):
+            self.notes.append("the network was trained on rendered faces; its answers for photos mean nothing")
+        if not calibrated:
+            self.notes.append("probabilities are not calibrated; run face-cascade evaluate for that")
         self.min_confidence = min_confidence
         self.finder = None if aligned else finder or FaceFinder()
         self.framing = Framing(run.data.frame) if aligned else None
@@ -100,20 +106,22 @@ class Predictor:
 
     def stream(self, photos, batch=16, draw=False):
         """The photos with their faces and answers, in order; few are held at a time. draw: whether to keep `view`."""
-        waiting, queue = collections.deque(), []
+        waiting, faces = [], 0
         for photo in photos:
             photo.view = cards.view(photo.image) if draw and photo.image is not None else None
             self.search(photo)
             waiting.append(photo)
-            queue += [(photo, face) for face in photo.faces]
-            while len(queue) >= batch or (len(waiting) >= 2 * batch and queue):
-                self.answer(queue[:batch])
-                del queue[:batch]
-            while waiting and all(face.attributes for face in waiting[0].faces):
-                yield waiting.popleft()
-        for part in networks.batches(queue, batch):
+            faces += len(photo.faces)
+            if max(faces, len(waiting) - faces) >= batch:  # photos without a face do not wait for ever
+                yield from self.answered(waiting, batch)
+                waiting, faces = [], 0
+        yield from self.answered(waiting, batch)
+
+    def answered(self, photos, batch):
+        """The photos, after answering for their faces."""
+        for part in networks.batches(((photo, face) for photo in photos for face in photo.faces), batch):
             self.answer(part)
-        yield from waiting
+        return photos
 
     def search(self, photo):
         """Find the faces of a Photo, without answers, and let go of its image, in place."""
@@ -157,15 +165,6 @@ class Predictor:
         return "present" if present else "absent"
 
 
-def notes(synthetic, calibrated):
-    """What to know about all answers of a network, in sentences.
-
-    synthetic: whether it was trained on rendered faces; calibrated: its Calibration, or None
-    """
-    found = ["the network was trained on rendered faces; its answers for photos mean nothing"] if synthetic else []
-    return found if calibrated else [*found, "probabilities are not calibrated; run face-cascade evaluate for that"]
-
-
 def as_image(value, channels="BGR"):
     """The image that a Python program hands over. Raises DataError for what cannot be used.
 
@@ -179,18 +178,16 @@ def as_image(value, channels="BGR"):
             return image_files.read(value)
         except DataError as error:
             raise DataError(f"{text(value)}: {error}")
-    if isinstance(value, (list, tuple)):
-        raise DataError("a list is no image; give several images to predict_batch")
-    if isinstance(value, np.ndarray):
-        flat = value[..., 0] if value.ndim == 3 and value.shape[2] == 1 else value
-        if value.dtype != np.uint8 or not (flat.ndim == 2 or flat.shape[2:] == (3,)):
-            hint = "; drop its fourth channel (transparency)" if value.shape[2:] == (4,) else ""
-            raise DataError(f"an array of {value.dtype} and shape {value.shape} is no image{hint}; {ACCEPTED}")
-        image_files.check_size(*value.shape[1::-1])
-        value = Image.fromarray(np.ascontiguousarray(flat if channels == "RGB" or flat.ndim == 2 else flat[..., ::-1]))
-    if not isinstance(value, Image.Image):
+    if isinstance(value, Image.Image):
+        value, channels = pixels(value), "RGB"
+    if not isinstance(value, np.ndarray):
         raise DataError(f"{type(value).__name__} is no image; {ACCEPTED}")
-    return np.ascontiguousarray(pixels(value)[:, :, ::-1])
+    if value.dtype != np.uint8 or value.ndim not in (2, 3) or value.shape[2:] not in ((), (1,), (3,)):
+        raise DataError(f"an array of {value.dtype} and shape {value.shape} is no image; {ACCEPTED}")
+    image_files.check_size(*value.shape[1::-1])
+    if value.shape[2:] == (3,):
+        return np.ascontiguousarray(value if channels == "BGR" else value[:, :, ::-1])
+    return np.repeat(value.reshape(*value.shape[:2], 1), 3, axis=2)
 
 
 def pixels(image):

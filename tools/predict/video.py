@@ -1,34 +1,49 @@
-"""An annotated video: the frames of a video with their faces numbered, beside them a card per face, and a legend.
+"""An annotated video: the frames of a video with their faces numbered, below them a card per face, and a legend.
 
-Faces keep their numbers and their cards their places from frame to frame (tools.predict.tracking). OpenCV writes the
-file, without sound.
+Faces are followed from frame to frame, so that numbers and cards stay with people and answers do not flicker. A face
+continues the track whose box it shares most with, by intersection over union. Of each track the logits of the
+probabilities, the regions and the box are averaged over the time that has passed (exponential moving averages), and an
+answer changes only when its probability is clearly beyond the limit that it has crossed.
 """
 
+import dataclasses
 import os
 import pathlib
 
 import cv2
 import numpy as np
+import scipy.optimize
 
 from data_prep import files
-from data_prep.pictures import text
+from data_prep.faces.face_finder import Face
+from data_prep.pictures import padded
 from tools.errors import ToolError
+from tools.evaluate import metrics
+from tools.evaluate.calibration import probability
 from tools.predict import cards
-from tools.predict.inputs import quiet
-from tools.predict.inputs import text as text_of
-from tools.predict.tracking import Tracker
+from tools.predict.inputs import quiet, text
+from tools.predict.photo import Answer
 
 # Ending of the file -> codec that every OpenCV package has: MPEG-4, Motion JPEG, VP8 (web browsers play VP8 of these).
 CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".webm": "VP80"}
 # The lowest rate of a file: OpenCV opens none below 0.001, and VP8 writes no frame where a second has too few bits.
 LOWEST_RATE = 0.01
+ROWS = 2  # of cards
+# Least intersection over union of a face and the track it continues.
+LEAST_IOU = 0.2
+# Seconds over which answers and boxes are averaged, and for which a face that is not found any more stays.
+ANSWER_SECONDS, BOX_SECONDS, LOST_SECONDS = 0.5, 0.06, 0.4
+# Logits beyond a limit at which an answer changes.
+HYSTERESIS = 0.4
+# Logits further out say nothing: written probabilities have four digits.
+LARGEST_LOGIT = 9.0
 
 
 class AnnotatedVideo:
-    """Writes an annotated video, a context manager. Raises ToolError where it cannot be written.
+    """Writes an annotated video, a context manager. Raises ToolError or OSError where it cannot be written.
 
     path: the file, its ending one of CODECS; rate: frames per second, raised to LOWEST_RATE; decide: see
-    tracking.Tracker; style: a cards.Style
+    Tracker; style: a cards.Style
 
     The file is written under another name and takes its own when it is closed; one that was there stays until then.
     """
@@ -37,22 +52,22 @@ class AnnotatedVideo:
         self.path, self.rate = pathlib.Path(path), max(rate, LOWEST_RATE)
         if self.path.suffix.lower() not in CODECS:
             raise self._error(f"give a file that ends in {', '.join(CODECS)}")
-        self.style, self.tracker = style, Tracker(decide)
+        self.tracker, self.card = Tracker(decide), cards.Card(style, cards.SMALL_FACE, columns=2)
         self.part = files.partial_of(self.path.parent, self.path.stem, self.path.suffix)
-        self.screen = self.writer = None
+        self.view = self.slots = self.writer = None
         self.frames = 0
 
     def _error(self, words):
-        return ToolError(f"--video {text_of(self.path)}: {words}")
+        return ToolError(f"--video {text(self.path)}: {words}")
 
     def add(self, photo):
         """Write the next frame. Returns its Photo with the faces as they are followed."""
         if photo.problem:
             return photo
         photo = self.tracker.follow(photo)
+        picture = self.draw(photo)
         if self.writer is None:
-            self._open(photo.view)
-        picture = self.screen.draw(photo)
+            self._open(picture)
         # Frames that a camera skipped, that could not be decoded, or that a raised rate needs are filled with the next.
         due = round(photo.time * self.rate) + 1
         for _ in range(max(1, due - self.frames)):
@@ -60,16 +75,26 @@ class AnnotatedVideo:
             self.frames += 1
         return photo
 
-    def _open(self, view):
-        self.screen = Screen(self.style, view.shape)
+    def draw(self, photo):
+        """The picture of a Photo whose faces are followed: of one size, even, as codecs need it."""
+        if self.view is None:
+            self.view = photo.view.shape
+            self.slots = [None] * ROWS * max(1, max(cards.WIDEST, self.view[1]) // self.card.shape[1])
+        if photo.view.shape != self.view:  # some videos change their size on the way
+            resized = cv2.resize(photo.view, self.view[1::-1], interpolation=cv2.INTER_AREA)
+            photo = dataclasses.replace(photo, view=resized)
+        seated(self.slots, photo.faces)
+        faces = {face.track: (face.track, face) for face in photo.faces}
+        picture = cards.sheet(photo, [*faces.values()], [*map(faces.get, self.slots)], self.card, has_line=True)
+        return padded(picture, *(side + side % 2 for side in picture.shape[1::-1]))
+
+    def _open(self, picture):
         codec = cv2.VideoWriter_fourcc(*CODECS[self.path.suffix.lower()])
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             files.remove_partials(self.path.parent, self.path.stem, self.path.suffix)
             with quiet():
-                self.writer = cv2.VideoWriter(str(self.part), codec, self.rate, self.screen.size)
-        except OSError as error:
-            raise self._error(error.strerror)
+                self.writer = cv2.VideoWriter(str(self.part), codec, self.rate, picture.shape[1::-1])
         except (UnicodeError, cv2.error):
             raise self._error("OpenCV writes no file of this name; give another")
         if not self.writer.isOpened():
@@ -102,50 +127,101 @@ def frames_in(path):
     return count
 
 
-class Screen:
-    """Where everything stands in the frames of a video: the frame, and to its right the cards and the legend.
+def seated(slots, faces):
+    """Give free slots to the largest of the faces that have none, in place; the others keep theirs.
 
-    shape: of the frames as they are drawn. Attribute size: (width, height) in pixels, even, as codecs need it.
+    slots: the tracks whose cards are shown, None where one is free
+    """
+    by_size = sorted(faces, key=lambda face: face.box[0] - face.box[2])
+    waiting = [face.track for face in by_size if face.track not in slots]
+    present = {face.track for face in faces}
+    for place, track in enumerate(slots):
+        if track not in present:
+            slots[place] = waiting.pop(0) if waiting else None
+
+
+# Faces that are followed ------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Track:
+    """A face that is followed: as it was found last, with its box, probabilities and regions averaged.
+
+    time: seconds, when it was found last
     """
 
-    def __init__(self, style, shape):
-        self.frame, self.card = shape, cards.Card(style, cards.SMALL_FACE, columns=2)
-        self.legend = cards.legend(style, self.card.shape[1])
-        below = self.legend.shape[0] + cards.LINE
-        height = max(shape[0], self.card.shape[0] + below)
-        self.size = tuple(side + side % 2 for side in (shape[1] + self.card.shape[1], height))
-        # The tracks whose cards are shown, from the top.
-        self.slots = [None] * ((height - below) // self.card.shape[0])
+    face: Face
+    time: float
 
-    def draw(self, photo):
-        """The picture of a Photo whose faces are followed."""
-        by_track = {face.track: face for face in photo.faces}
-        self._seat(photo.faces)
-        frame = photo.view.copy()
-        if frame.shape != self.frame:  # some videos change their size on the way
-            frame = cv2.resize(frame, self.frame[1::-1], interpolation=cv2.INTER_AREA)
-        cards.numbered(frame, frame.shape[0] / photo.shape[0], photo.faces, list(by_track))
-        picture = np.full((*self.size[::-1], 3), 255, np.uint8)
-        picture[: frame.shape[0], : frame.shape[1]] = frame
-        left, height = frame.shape[1], self.card.shape[0]
-        for place, track in enumerate(self.slots):
-            if track in by_track:
-                drawn = self.card.draw(track, by_track[track])
-                picture[place * height : (place + 1) * height, left : left + drawn.shape[1]] = drawn
-        top = self.size[1] - self.legend.shape[0]
-        picture[top : top + self.legend.shape[0], left : left + self.legend.shape[1]] = self.legend
-        more = len(set(by_track) - set(self.slots))
-        if more:
-            words = f"and {more} more face{'' if more == 1 else 's'}: see predictions.jsonl"
-            text(picture, words, left + cards.GAP, top - 5)
-        return picture
 
-    def _seat(self, faces):
-        """Give free places to the largest of the faces that have none; the others keep theirs."""
-        present = {face.track for face in faces}
-        self.slots = [track if track in present else None for track in self.slots]
-        by_size = sorted(faces, key=lambda face: face.box[0] - face.box[2])
-        waiting = [face.track for face in by_size if face.track not in self.slots]
-        for place, track in enumerate(self.slots):
-            if track is None and waiting:
-                self.slots[place] = waiting.pop(0)
+class Tracker:
+    """Follows faces through the frames of one video.
+
+    decide: function of an attribute's name and a probability that gives the answer, see Predictor.decide. Attribute
+    count: of the faces that were shown until now.
+    """
+
+    def __init__(self, decide):
+        self.decide = decide
+        self.tracks, self.first, self.before, self.count = [], True, 0.0, 0
+
+    def follow(self, photo):
+        """The next frame, a Photo, with its faces as they are followed, in the order of their numbers.
+
+        A face that was not found in this frame but stays for a while has no score.
+        """
+        step, self.before = photo.time - self.before, photo.time
+        pairs = matched([track.face.box for track in self.tracks], [face.box for face in photo.faces])
+        for place, match in pairs.items():
+            self._continue(self.tracks[place], photo.time, photo.faces[match])
+        # A face is missing for a searched frame at least before it goes, however far these are apart.
+        lasts = max(LOST_SECONDS, 1.5 * step)
+        self.tracks = [track for track in self.tracks if photo.time - track.time <= lasts]
+        for place, face in enumerate(photo.faces):
+            if place not in pairs.values():
+                # Faces of the first frame are shown at once: it may be the only one. False faces do not last: others
+                # are shown once they were found twice.
+                number = self._next() if self.first else None
+                self.tracks.append(Track(dataclasses.replace(face, track=number), photo.time))
+        self.first = False
+        shown = sorted((track for track in self.tracks if track.face.track), key=lambda track: track.face.track)
+        faces = [
+            track.face if track.time == photo.time else dataclasses.replace(track.face, score=None) for track in shown
+        ]
+        return dataclasses.replace(photo, faces=faces)
+
+    def _next(self):
+        self.count += 1
+        return self.count
+
+    def _continue(self, track, time, found):
+        """Take a face as the next of a track, in place."""
+        keep, still = (np.exp((track.time - time) / seconds) for seconds in (ANSWER_SECONDS, BOX_SECONDS))
+        answers = {}
+        for name, answer in found.attributes.items():
+            before = track.face.attributes[name]
+            value = keep * logit(before.probability) + (1 - keep) * logit(answer.probability)
+            share = None if answer.share is None else keep * before.share + (1 - keep) * answer.share
+            word = self._answer(name, value, before.answer)
+            answers[name] = Answer(word, float(probability(value, 1, 0)), answer.region, share)
+        box, number = still * track.face.box + (1 - still) * found.box, track.face.track or self._next()
+        track.face, track.time = dataclasses.replace(found, box=box, attributes=answers, track=number), time
+
+    def _answer(self, name, value, before):
+        """The answer for a logit, the one before unless the logit is HYSTERESIS beyond the limit between them."""
+        shifts = (0, -HYSTERESIS, HYSTERESIS)
+        now, *near = (self.decide(name, probability(value + shift, 1, 0)) for shift in shifts)
+        return before if before in near else now
+
+
+def matched(boxes, candidates):
+    """Places of boxes (lists of x1 y1 x2 y2) -> places of the candidates that share most with them, each used once."""
+    boxes, candidates = (np.array(part, float).reshape(-1, 4) for part in (boxes, candidates))
+    shared = np.nan_to_num(metrics.iou(boxes[:, np.newaxis], candidates))
+    pairs = zip(*scipy.optimize.linear_sum_assignment(shared, maximize=True))
+    return {int(box): int(candidate) for box, candidate in pairs if shared[box, candidate] >= LEAST_IOU}
+
+
+def logit(p):
+    """The logit of a probability, bounded."""
+    return float(np.clip(np.log(max(p, 1e-9)) - np.log(max(1 - p, 1e-9)), -LARGEST_LOGIT, LARGEST_LOGIT))
