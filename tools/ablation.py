@@ -160,8 +160,6 @@ class Ablation:
         print(f"\n{name}, seed {seed}{rate}: {run.folder}", flush=True)
         with locked(run.folder):
             # The folder belongs to this ablation: stages of other data, budgets or settings are repeated.
-            for stage in plan.of_other_data(run):
-                stages.clear(run, stage)
             for stage in VARIANTS[name].stages:
                 share(run, stage, finished)
                 kept = stage in run.stages and not plan.differences(run, stage)

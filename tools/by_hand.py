@@ -48,7 +48,7 @@ def read(place):
 
 
 def repository(root):
-    """The parts of the run of a folder in which Caffe's own commands train. Raises ToolError."""
+    """The parts of the run of a folder in which Caffe's own commands train. Raises DataError, OSError."""
     build, places, stages = root / "build", generate.in_repository, {}
     for net in TRAINED:
         found = ((re.fullmatch(rf"{net}_iter_(\d+)", path.stem), path) for path in build.glob(f"{net}_iter_*{SUFFIX}"))
@@ -58,7 +58,17 @@ def repository(root):
             stages[net] = stage(root, path, iteration)
     if (build / generate.AVERAGE).is_file():
         stages["average"] = stage(root, build / generate.AVERAGE, 0)
-    data = data_of(root, places("region"))
+    layers = {layer.name: layer for layer in model_files.read(root / places("region")["net"]).layer if layer.include}
+    compact, lmdb = "balanced_data" in layers, NetworkOptions.lmdb
+    if compact:
+        lmdb = json.loads(layers["balanced_data"].python_param.param_str or "{}").get("source", lmdb)
+    elif "data" in layers:
+        lmdb = str(pathlib.Path(layers["data"].data_param.source).parent)
+    names = attributes_of((root / places("region")["deploy"]).read_text(encoding="utf-8", errors="replace"))
+    data = Data(lmdb, "", names, "compact" if compact else "stream")
+    if manifest.exists(root / lmdb):
+        found = manifest.read(root / lmdb)
+        data.checksum, data.synthetic, data.frame = manifest.checksum(root / lmdb), found.synthetic, found.frame
     return {"folder": root, "data": data, "stages": stages, "output": build, "places": places}
 
 
@@ -94,14 +104,12 @@ def weights(path):
 def front_matter(path):
     """The keys at the beginning of a readme.md as Caffe's Model Zoo has it, between two lines of dashes: a dict.
 
-    Values are JSON or plain text; without such a file it is empty. Raises ToolError.
+    Values are JSON or plain text; without such a file it is empty. Raises OSError.
     """
     try:
         begin, *lines = files.read_bytes(path).decode(errors="replace").splitlines() or [""]
     except FileNotFoundError:
         return {}
-    except OSError as error:
-        raise ToolError(f"{path}: {error.strerror or error}")
     found = {}
     if begin.strip() == "---" and "---" in lines:
         for line in lines[: lines.index("---")]:
@@ -117,19 +125,3 @@ def stage(root, path, iterations):
     """The Stage of a file of weights. Raises OSError."""
     checksum = files.sha256(path)
     return Stage({}, "done", str(path.relative_to(root)), checksum, iterations=iterations)
-
-
-def data_of(root, places):
-    """The Data that a train_val prototxt reads and its deploy prototxt is for. Raises DataError, OSError."""
-    layers = {layer.name: layer for layer in model_files.read(root / places["net"]).layer if layer.include}
-    compact, lmdb = "balanced_data" in layers, NetworkOptions.lmdb
-    if compact:
-        lmdb = json.loads(layers["balanced_data"].python_param.param_str or "{}").get("source", lmdb)
-    elif "data" in layers:
-        lmdb = str(pathlib.Path(layers["data"].data_param.source).parent)
-    names = attributes_of((root / places["deploy"]).read_text(encoding="utf-8", errors="replace"))
-    form = "compact" if compact else "stream"
-    if not manifest.exists(root / lmdb):
-        return Data(lmdb, "", names, form)
-    found = manifest.read(root / lmdb)
-    return Data(lmdb, manifest.checksum(root / lmdb), names, form, found.synthetic, found.frame)

@@ -21,7 +21,6 @@ import typing
 
 from data_prep.errors import DataError
 from data_prep.spelling import did_you_mean
-from tools.errors import Reported
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 NESTED = "FACE_CASCADE_LOCKED_RUN"  # tools.locking.HELD
@@ -32,13 +31,12 @@ class Command(typing.NamedTuple):
 
     module: name of a module with `add_arguments(parser)` and `run(arguments) -> exit status`, which imports no Caffe;
     summary: for the help; caffe: None if it computes nothing, "run" if it computes with the Caffe of the run, "torch"
-    for the engine; packages: arguments of engines.ensure_packages for what it needs beside its Caffe
+    for the engine
     """
 
     module: str
     summary: str
     caffe: typing.Optional[str] = None
-    packages: tuple = ()
 
 
 COMMANDS = {
@@ -52,12 +50,7 @@ COMMANDS = {
     "evaluate": Command("tools.evaluate.command", "measure accuracy and regions on the test split", caffe="run"),
     "predict": Command("tools.predict.command", "predict attributes of faces in photos and videos", caffe="run"),
     "report": Command("tools.report.report", "write a run's evaluation as one HTML file"),
-    "export": Command(
-        "tools.export.command",
-        "write a run's network as an ONNX file or a web page",
-        caffe="torch",
-        packages=("onnx", "onnx", "ONNX and ONNX Runtime"),
-    ),
+    "export": Command("tools.export.command", "write a run's network as an ONNX file or a web page", caffe="torch"),
     "ablation": Command("tools.ablation", "train and compare the paper's variants under one budget"),
     "demo": Command("tools.demo", "run every step on synthetic faces, in minutes"),
     "doctor": Command("tools.install.doctor", "say what is installed, what is missing, and how to get it"),
@@ -83,74 +76,62 @@ def main(words=None):
     """Run face-cascade with the given words, those of the command line by default; returns the exit status."""
     words = sys.argv[1:] if words is None else list(words)
     try:
-        status = dispatch(words)
+        status = dispatch(*words)
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except Reported:
-        return 1
+    except ImportError as error:
+        print(
+            f"error: {error}; run `make doctor` in {REPOSITORY}, then use .venv/bin/face-cascade there", file=sys.stderr
+        )
     except (DataError, OSError) as error:
-        return failed(str(error))
+        print(f"error: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         if NESTED not in os.environ:  # otherwise the command that started this one prints it
             print("error: interrupted; run the same command again to resume", file=sys.stderr)
         return 130
+    return 1
 
 
-def dispatch(words):
-    """Run the command that the words name; returns the exit status. Raises DataError, OSError."""
-    wrong = misplaced()
-    if wrong:
-        return failed(wrong)
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(overview())
+def dispatch(name="--help", *words):
+    """Run a command with its words; returns the exit status. Raises DataError, OSError, ImportError."""
+    misplaced()
+    if name in ("-h", "--help", "help"):
+        lines = [f"  {name:10} {command.summary}" for name, command in COMMANDS.items()]
+        print(f"usage: face-cascade COMMAND [OPTIONS]\n\n{__doc__.strip()}\n\ncommands:", *lines, sep="\n")
         return 0
-    if words[0] == "--version":
-        import importlib.metadata
+    if name == "--version":
+        from importlib import metadata
 
-        print(f"face-cascade {importlib.metadata.version('face-cascade')}, {REPOSITORY}")
+        print(f"face-cascade {metadata.version('face-cascade')}, {REPOSITORY}")
         return 0
-    name = words[0]
     if name not in COMMANDS:
         hint = did_you_mean(name, COMMANDS)
-        return failed(f"face-cascade: unknown command {name!r}{hint}; face-cascade --help lists the commands")
-    return run(name, words[1:])
+        raise DataError(f"face-cascade: unknown command {name!r}{hint}; face-cascade --help lists the commands")
+    command = COMMANDS[name]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    module = importlib.import_module(command.module)
+    parser = Parser(prog=f"face-cascade {name}", description=module.__doc__)
+    module.add_arguments(parser)
+    if command.caffe == "run":
+        parser.add_argument("--caffe", help="The Caffe to compute with: bvlc, torch or auto (default: the run's).")
+    arguments = parser.parse_args(words)
+    if command.caffe:
+        start_under_caffe(command, arguments, [name, *words])
+    return module.run(arguments) or 0
 
 
 def misplaced():
-    """What is wrong with the place that this program was started from, a sentence, or None."""
+    """Raise DataError where this program was not started from the clone that it belongs to."""
     if not (REPOSITORY / "Makefile").exists():
-        return (
+        raise DataError(
             "face-cascade runs only from its clone: git clone it, run `make doctor` there, then .venv/bin/face-cascade"
         )
     started = pathlib.Path(os.path.realpath(sys.argv[0]))
     clone = started.parents[2] if started.name == "face-cascade" and len(started.parents) > 2 else REPOSITORY
     if clone.resolve() != REPOSITORY and (clone / "Makefile").exists():
-        return f"{clone}/.venv is a copy of the environment of {REPOSITORY}; run `make doctor` in {clone}"
-    return None
-
-
-def run(name, words):
-    """Parse the words of a command and run it under the Caffe that it needs; returns the exit status.
-
-    Raises DataError, OSError.
-    """
-    command = COMMANDS[name]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        module = importlib.import_module(command.module)
-        parser = Parser(prog=f"face-cascade {name}", description=module.__doc__)
-        module.add_arguments(parser)
-        if command.caffe == "run":
-            parser.add_argument("--caffe", help="The Caffe to compute with: bvlc, torch or auto (default: the run's).")
-        arguments = parser.parse_args(words)
-        if command.caffe:
-            start_under_caffe(command, arguments, [name, *words])
-        return module.run(arguments) or 0
-    except ImportError as error:
-        return failed(f"{error}; run `make doctor` in {REPOSITORY}, then use .venv/bin/face-cascade there")
+        raise DataError(f"{clone}/.venv is a copy of the environment of {REPOSITORY}; run `make doctor` in {clone}")
 
 
 def start_under_caffe(command, arguments, words):
@@ -165,24 +146,12 @@ def start_under_caffe(command, arguments, words):
     device = getattr(arguments, "device", None) or found.device()
     asked = "torch" if command.caffe == "torch" else arguments.caffe
     wanted = asked or ("torch" if device != "cpu" else found.settings.engine if found.recorded else "auto")
-    engine = engines.choose(wanted, device)
+    engine, _ = engines.choose(wanted, device)
     engines.ensure(engine)
-    if command.packages:
-        engines.ensure_packages(*command.packages)
-    if not engine.runs_here():
+    if words[0] == "export":
+        engines.ensure_packages("onnx", "onnx", "ONNX and ONNX Runtime")
+    if not engines.runs_here(engine):
         engines.continue_with(engine, words, found.settings.threads)
-
-
-def overview():
-    """The help text of face-cascade itself."""
-    lines = [f"  {name:10} {command.summary}" for name, command in COMMANDS.items()]
-    return f"usage: face-cascade COMMAND [OPTIONS]\n\n{__doc__.strip()}\n\ncommands:\n" + "\n".join(lines)
-
-
-def failed(sentence, status=1):
-    """Print an error message of one line; returns the exit status."""
-    print(f"error: {sentence}", file=sys.stderr)
-    return status
 
 
 if __name__ == "__main__":

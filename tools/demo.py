@@ -9,7 +9,7 @@ meanwhile, answers for some of the faces with the same weights, and the largest 
 one it prints the results again. See report.html.
 """
 
-import json
+import csv
 import pathlib
 import subprocess
 import sys
@@ -30,11 +30,10 @@ PREVALENCE = {"Eyeglasses": 0.3, "Wearing_Hat": 0.3, "Mustache": 0.3}
 SHOWN = 8  # faces in the prediction step
 # A schedule for laptops: enough for these synthetic faces, far too short for photos.
 NETWORK = {"width": 0.25, "batch": 4}
-SOLVER = {
-    "region": {"max_iter": "420", "stepsize": "340"},
-    "cascade": {"max_iter": "130", "stepsize": "105"},
-}
-SHARED = {"display": "10", "snapshot": "100", "test_interval": "1000"}
+SOLVER = (
+    "region.max_iter=420,region.stepsize=340,cascade.max_iter=130,cascade.stepsize=105,display=10,snapshot=100,"
+    "test_interval=1000"
+)
 
 
 def add_arguments(parser):
@@ -54,16 +53,15 @@ def add_arguments(parser):
 def run(arguments):
     """Run `face-cascade demo`. Raises ToolError, OSError."""
     folder, device = pathlib.Path(arguments.run), arguments.device or "cpu"
-    engine = engines.choose(arguments.caffe, device)
+    engine, _ = engines.choose(arguments.caffe, device)
     engines.ensure(engine)
-    engines.check_device(engine, device)
     with locked(folder):
         installation = install_beside(folder)
         faces = render(folder)
         model.build_data(faces, folder / "lmdb", list(PREVALENCE))
-        current = model.new_run(folder, folder / "lmdb", NETWORK, SOLVER, SHARED, device=device)
-        current.settings.engine = engine.name
-        print(f"step 2: training on {engines.NAMES[engine.name]}", flush=True)
+        current = model.new_run(folder, folder / "lmdb", NETWORK, SOLVER, device=device)
+        current.settings.engine = engine
+        print(f"step 2: training on {engines.NAMES[engine]}", flush=True)
         stages.train(current, command.DEFAULT_STAGES, arguments.restart)
         pictures = [str(path) for path in sorted((faces / "img_align_celeba").glob("*.jpg"))[-SHOWN:]]
         predictions = ("predictions", "predict", "--aligned", *pictures)
@@ -79,7 +77,7 @@ def run(arguments):
 
 def install_beside(folder):
     """Start the installation of BVLC Caffe, if it is missing and can be installed: a process, or None."""
-    if engines.Engine("bvlc").caffe.exists() or engines.obstacle():
+    if engines.program("bvlc", "caffe").exists() or engines.obstacle():
         return None
     print("installing BVLC Caffe meanwhile, for the comparison at the end", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -106,12 +104,9 @@ def compare(run, pictures):
     """
     if run.settings.engine == "bvlc":
         return None
-    bvlc, out = engines.Engine("bvlc"), run.folder / "predictions-bvlc"
+    out = run.folder / "predictions-bvlc"
     try:
-        problem = engines.obstacle()
-        if problem:
-            raise ToolError(problem)
-        engines.ensure(bvlc)
+        engines.ensure("bvlc")
     except ToolError as error:
         print(f"not compared with BVLC Caffe: {error}", flush=True)
         return None
@@ -127,10 +122,8 @@ def compare(run, pictures):
 
 def probabilities(folder):
     """All probabilities in a folder of predictions, in order."""
-    photos = [json.loads(line) for line in (folder / output.LINES).read_text().splitlines()]
-    return [
-        answer["probability"] for photo in photos for face in photo["faces"] for answer in face["attributes"].values()
-    ]
+    with open(folder / output.TABLE, newline="") as file:
+        return [float(row["probability"]) for row in csv.DictReader(file)]
 
 
 def summary(folder):

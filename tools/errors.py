@@ -5,7 +5,3 @@ from data_prep.errors import DataError
 
 class ToolError(DataError):
     """An error whose message says in one line what is wrong, where, and what to do."""
-
-
-class Reported(ToolError):
-    """A failure of a command that has already printed its own error message."""

@@ -27,44 +27,39 @@ def locked(folder, wait=60.0):
     if outer == str(folder.resolve()):
         yield
         return
-    created = not folder.exists()
-    path = folder / ".lock"
-    DESCRIPTORS.append(_take(path, wait))
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
+        _take(descriptor, folder, wait)
+        DESCRIPTORS.append(descriptor)
         os.environ[HELD] = str(folder.resolve())
-        yield
+        try:
+            yield
+        finally:
+            DESCRIPTORS.pop()
+            os.environ.pop(HELD)
+            if outer is not None:
+                os.environ[HELD] = outer
     finally:
-        os.environ.pop(HELD)
-        if outer is not None:
-            os.environ[HELD] = outer
-        if created:  # nothing was written beside the lock: remove the empty folder
-            with contextlib.suppress(OSError):
-                if [entry.name for entry in folder.iterdir()] == [path.name]:
-                    path.unlink()
-                    folder.rmdir()
-        os.close(DESCRIPTORS.pop())
+        os.close(descriptor)
 
 
-def _take(path, wait):
-    """The descriptor of a lock file that this process now holds. Raises ToolError when another one goes on working."""
+def _take(descriptor, folder, wait):
+    """Lock a folder's open lock file, and write this process's number into it. Raises ToolError when another one goes
+    on working."""
     deadline, said = time.monotonic() + wait, False
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Its last holder may have removed the file, so that another process could lock a new one.
-            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-                return descriptor
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            return
         except BlockingIOError:
             owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
             if files.alive(owner) or time.monotonic() > deadline:
                 who = f"process {owner}" if owner else "another process"
-                raise ToolError(f"{path.parent}: {who} works on it; wait for it, stop it, or use another folder")
+                raise ToolError(f"{folder}: {who} works on it; wait for it, stop it, or use another folder")
             if not said:
-                print(f"{path.parent}: an earlier training is writing its last snapshot; waiting for it", flush=True)
+                print(f"{folder}: an earlier training is writing its last snapshot; waiting for it", flush=True)
             said = True
             time.sleep(0.2)
-        os.close(descriptor)

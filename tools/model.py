@@ -15,21 +15,21 @@ from data_prep.build.builder import build
 from data_prep.settings import add_options
 from data_prep.sources.opening import open_source
 from data_prep.store import manifest
+from models import solvers
 from models.options import NetworkOptions
 from tools import run as runs
 from tools.errors import ToolError
 from tools.install import doctor
 from tools.locking import locked
-from tools.record import TRAINED, Settings
+from tools.record import Settings
 from tools.train import command, stages
 
 FOLDER, ZOO = "build/model", "zoo"
 NETWORK = {"width": 0.25, "batch": 16}
-SOLVER = {
-    "region": {"max_iter": "2000", "stepsize": "1500", "base_lr": "0.02"},
-    "cascade": {"max_iter": "1200", "stepsize": "900", "base_lr": "0.01"},
-}
-SHARED = {"snapshot": "500", "test_interval": "500", "test_iter": "20"}
+SOLVER = (
+    "region.max_iter=2000,region.stepsize=1500,region.base_lr=0.02,cascade.max_iter=1200,cascade.stepsize=900,"
+    "cascade.base_lr=0.01,snapshot=500,test_interval=500,test_iter=20"
+)
 
 
 def add_arguments(parser):
@@ -49,7 +49,7 @@ def run(arguments):
         lmdb = pathlib.Path(arguments.lmdb) if arguments.lmdb else folder / "lmdb"
         build_data(arguments.data, lmdb, arguments.attributes, arguments.expect)
         fast = {"amx_bf16", "avx512_bf16"} & doctor.flags()
-        current = new_run(folder, lmdb, NETWORK, SOLVER, SHARED, precision="bfloat16" if fast else "float32")
+        current = new_run(folder, lmdb, NETWORK, SOLVER, precision="bfloat16" if fast else "float32")
         command.apply(current, arguments)
         print("step 2: training", flush=True)
         stages.train(current, command.DEFAULT_STAGES)
@@ -80,12 +80,12 @@ def build_data(place, lmdb, attributes=None, expect=None):
         raise ToolError(str(error))
 
 
-def new_run(folder, lmdb, network, solver, shared, **settings):
+def new_run(folder, lmdb, network, solver, **settings):
     """The run in a folder with these settings, and the stages that its record knows. Raises ToolError.
 
-    network: options of the network; solver: dict stage -> changes to its solver; shared: changes to all solvers
+    network: options of the network; solver: changes to the solvers, as the option --solver takes them
     """
-    changes = {name: {**shared, **solver.get(name, {})} for name in TRAINED}
+    changes = solvers.parse_changes(solver)
     current = runs.Run.create(folder, lmdb, Settings(network=dict(network), solver=changes, **settings))
     if runs.Run.exists(folder):
         recorded = runs.Run.read(folder)

@@ -6,7 +6,6 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
 from data_prep import files
-from models.networks import POSITION, STATE_LAYERS
 from python_layers.parameters import parsed
 from tools.errors import ToolError
 
@@ -14,15 +13,15 @@ from tools.errors import ToolError
 MARKS = {"cascade": "head", "whole_face": "head_whole", "region": "conv7"}
 
 
-def read(path):
-    """A prototxt as NetParameter. Raises ToolError."""
-    net = caffe_pb2.NetParameter()
+def read(path, kind=caffe_pb2.NetParameter):
+    """A prototxt as a message, of a net by default. Raises ToolError."""
+    net = kind()
     try:
         text_format.Merge(files.read_bytes(path).decode(), net)
     except OSError as error:
         raise ToolError(f"{path}: {error.strerror or error}")
     except (text_format.ParseError, ValueError) as error:
-        raise ToolError(f"{path}: not a prototxt of a net ({error})")
+        raise ToolError(f"{path}: not a prototxt of Caffe's {kind.DESCRIPTOR.name} ({error})")
     return net
 
 
@@ -71,21 +70,21 @@ def network_of(weights):
     raise ToolError(f"{weights}: of none of the project's networks; no layer {', '.join(MARKS.values())} in it")
 
 
-def without_state(weights, keep_position=False):
-    """A .caffemodel without the layers that hold the state of its training: a NetParameter. Raises ToolError.
+def bare(weights, without):
+    """A .caffemodel without some layers, a NetParameter of names, types and weights: Caffe stores paths, too.
 
-    keep_position: whether the place in the sequence of mini-batches stays
+    without: names of layers. Raises ToolError.
     """
     message = read_weights(weights)
-    left_out = STATE_LAYERS if keep_position else (*STATE_LAYERS, POSITION)
-    kept = [layer for layer in message.layer if layer.name not in left_out]
-    return caffe_pb2.NetParameter(name=message.name, layer=kept)
+    kept = [layer for layer in message.layer if layer.blobs and layer.name not in without]
+    layers = [caffe_pb2.LayerParameter(name=layer.name, type=layer.type, blobs=layer.blobs) for layer in kept]
+    return caffe_pb2.NetParameter(name=message.name, layer=layers)
 
 
-def misfit(net, weights):
-    """Why weights cannot be those of a net, one line, or None: compares the channels of convolutions.
+def check_fit(net, weights):
+    """Raise ToolError where weights cannot be those of a net: compares the channels of convolutions.
 
-    net: NetParameter of a prototxt; weights: path of a .caffemodel. Raises ToolError.
+    net: NetParameter of a prototxt; weights: path of a .caffemodel
     """
     stored = {layer.name: layer for layer in read_weights(weights).layer}
     for layer in net.layer:
@@ -93,8 +92,7 @@ def misfit(net, weights):
         if layer.type == "Convolution" and layer.name in stored and stored[layer.name].blobs:
             found = stored[layer.name].blobs[0].shape.dim[0]
             if found != channels:
-                return (
+                raise ToolError(
                     f"{weights}: weights of another net, of other attributes or another width: layer {layer.name} has "
                     f"{found} channels, the net {channels}"
                 )
-    return None

@@ -172,10 +172,7 @@ class Run:
         for path in sorted(self.lmdb.glob("*/data.mdb")):
             environment.open_lmdb(path.parent).close()  # Caffe's own Data layer would end with a bus error
         if found.checksum != self.data.checksum:
-            raise ToolError(
-                f"{self.lmdb}: the data changed since {self.folder} was made; train in another run "
-                "(--run), or give --restart to make this one anew"
-            )
+            raise ToolError(f"{self.lmdb}: the data changed since {self.folder} was made; train in another run (--run)")
 
     def device(self):
         """The device for tools that use one only: the first of the run's."""

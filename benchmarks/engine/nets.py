@@ -3,7 +3,7 @@
 from models import solvers, table1
 from models.networks import network
 from models.options import NetworkOptions
-from tools.train import estimate
+from tools.train import plan
 
 
 def operations(net, attributes, batch):
@@ -11,8 +11,8 @@ def operations(net, attributes, batch):
 
     A multiply-add is two, and backward has twice as many as forward, except for conv1, whose input needs no gradient.
     """
-    parts, conv1 = estimate.parts(), estimate.multiply_adds(table1.scaled(1).shared[:1], 3)
-    return attributes * batch * (6 * sum(parts[part] for part in estimate.PARTS[net]) - 2 * conv1)
+    parts, conv1 = plan.parts(), plan.multiply_adds(table1.scaled(1).shared[:1], 3)
+    return attributes * batch * (6 * sum(parts[part] for part in plan.PARTS[net]) - 2 * conv1)
 
 
 def write_input_solver(folder, net, attributes, batch, width=1, max_iter=1000000):

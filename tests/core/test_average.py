@@ -21,10 +21,11 @@ def test_natural_batches_are_counted_by_their_labels(small_run, small_lmdb, tmp_
     model = tmp_path / "train_val.prototxt"
     model.write_text(texts.network("region", options))
     weights = run.weights("region")
-    found = average.measure(networks.load(model, weights, caffe.TRAIN), 12, 0.5, with_maps=False)
+    mean, evidence = average.measure(networks.load(model, weights, caffe.TRAIN), 12, 0.5, with_gradients=False)
+    counts = evidence.faces[1]
 
     net, responses, batches = networks.load(model, weights, caffe.TRAIN), ([], []), 0
-    while min(map(len, responses)) < found.faces.max():
+    while min(map(len, responses)) < counts.max():
         net.forward()
         label, d = net.blobs["label"].data, net.blobs["d"].data
         for image in range(2):
@@ -32,19 +33,20 @@ def test_natural_batches_are_counted_by_their_labels(small_run, small_lmdb, tmp_
                 if label[image, attribute] == 1:
                     responses[attribute].append(1 / (1 + np.exp(-d[image, attribute].astype(np.float64))))
         batches += 1
-    assert found.faces.min() >= 12
+    assert counts.min() >= 12
     assert [len(of_one) for of_one in responses] != [batches, batches]  # as if half of each batch of 2 were positive
-    expected = [np.mean(of_one[:faces], axis=0) for of_one, faces in zip(responses, found.faces)]
-    np.testing.assert_allclose(found.average, expected, rtol=1e-5)
+    expected = [np.mean(of_one[:faces], axis=0) for of_one, faces in zip(responses, counts)]
+    np.testing.assert_allclose(mean, expected, rtol=1e-5)
 
 
 def test_evidence_is_of_all_positive_faces(small_run):
     run = runs.Run.read(small_run)
     net = networks.load(run.train_val("region"), run.weights("region"), caffe.TRAIN)
-    found = average.measure(net, 3, threshold=0)  # every point fires
-    np.testing.assert_array_equal(found.firings, np.repeat(found.faces[:, np.newaxis], 17, axis=1))
-    assert found.maps.shape == (2, 17, 27, 27)
-    np.testing.assert_allclose(found.maps.sum(axis=(2, 3)), 1, rtol=1e-6)
+    _, evidence = average.measure(net, 3, threshold=0)  # every point fires
+    np.testing.assert_array_equal(evidence.firings, np.repeat(evidence.faces[1][:, np.newaxis], 17, axis=1))
+    maps = evidence.maps()
+    assert maps.shape == (2, 17, 27, 27)
+    np.testing.assert_allclose(maps.sum(axis=(2, 3)), 1, rtol=1e-6)
 
 
 def test_gradients_of_activations_are_the_same_without_those_of_weights(small_run):
@@ -105,7 +107,8 @@ def test_a_failure_of_the_average_region_ends_the_training(small_run, tmp_path, 
         shutil.rmtree(run.place(name))
     run.write()
     run.place("average").write_text("a file where a folder has to be")
-    assert cli.main(["train", "--run", str(run.folder)]) == 1
+    with pytest.raises(SystemExit, match="^1$"):
+        cli.main(["train", "--run", str(run.folder)])
     error = capfd.readouterr().err
     assert error.startswith("error: ") and str(run.place("average")) in error and error.count("\n") == 1
     assert list(runs.Run.read(run.folder).stages) == ["region"]

@@ -123,7 +123,13 @@ def test_a_training_without_data_ends_in_one_line_with_the_remedy(caffe, tmp_pat
     [
         ("region", ["Male"], 1 / 16, "compact", "data/lmdb holds Eyeglasses, Male, and the net is for Male"),
         ("region", ATTRIBUTES, 1 / 16, "stream", "data/lmdb holds the stream form, and the net reads the compact one"),
-        ("cascade", ATTRIBUTES, 1 / 16, "compact", "build/average.caffemodel: no such file to start from; solver/casc"),
+        (
+            "cascade",
+            ATTRIBUTES,
+            1 / 16,
+            "compact",
+            "build/average.caffemodel: no such file to start from; make av",
+        ),
         ("whole_face", ATTRIBUTES, 1 / 8, "compact", "weights of another net, of other attributes or another width"),
     ],
 )

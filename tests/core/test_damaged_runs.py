@@ -50,7 +50,7 @@ def test_weights(run, examples):
     def check(data):
         path.write_bytes(data)
         assert (attempt(lambda: run.weights("cascade"), path) is None) == (data != whole)
-        for read in (model_files.network_of, model_files.without_state, lambda path: networks.load(model, path)):
+        for read in (model_files.network_of, lambda path: networks.load(model, path)):
             attempt(lambda read=read: read(path), path.name)
 
     each(damaged(whole), examples, check)
@@ -79,13 +79,13 @@ def test_snapshots_to_resume_from(run, examples):
     """With the reader of the tools, which names the fault of a pair and passes over it."""
     folder, net = run.place("region"), run.train_val("region")
     files = {path: path.read_bytes() for path in sorted(folder.glob("region_iter_4.*"))}
-    assert len(files) == 2 and snapshots.newest(folder, "region", net).iteration == 4
+    assert len(files) == 2 and snapshots.newest(folder, "region", net) == (4, [])
 
     for path, whole in files.items():
 
         def check(data, path=path):
             path.write_bytes(data)
-            attempt(lambda: snapshots.check(snapshots.pairs(folder, "region")[0], net), "region_iter_4", (ValueError,))
+            attempt(lambda: snapshots.check(folder, "region", 4, net), "region_iter_4", (caffe.CaffeError,))
 
         each(damaged(whole), examples, check)
         path.write_bytes(whole)

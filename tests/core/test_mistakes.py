@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from command_line import REPOSITORY
 
 from data_prep import start
@@ -25,7 +26,6 @@ TRAIN = {
     "no width": (["--width", "0"], "width: must be above 0 and at most 1"),
     "odd width": (["--width", "1/3"], "layer conv2 would have 85.33 channels"),
     "unknown device": (["--device", "foo"], "must be cpu, cuda"),
-    "GPU that is not there": (["--device", "cuda:7", "--caffe", "torch"], "PyTorch finds"),
     "GPU with BVLC": (["--device", "cuda", "--caffe", "bvlc"], ("CPU", "torch")),
     "precision with BVLC": (["--precision", "bfloat16", "--caffe", "bvlc"], "float32 only"),
     "threads": (["--threads", "-1"], "--threads: must be a whole number of at least 0, not -1"),
@@ -38,12 +38,16 @@ TRAIN = {
 @pytest.mark.parametrize("kind", TRAIN)
 def test_mistakes_in_train_are_reported_with_the_remedy(kind, small_lmdb, tmp_path, fails):
     words, expected = TRAIN[kind]
-    if kind == "GPU that is not there":
-        torch = pytest.importorskip("torch")
-        if torch.cuda.device_count() > 7:
-            pytest.skip("this machine has eight GPUs")
     fails("train", "--lmdb", small_lmdb, "--run", tmp_path / "run", *words, says=expected)
     assert not (tmp_path / "run/run.json").exists()
+
+
+def test_a_failure_of_caffe_train_is_one_line_with_its_reason(small_lmdb, tmp_path, fails):
+    if torch.cuda.device_count() > 7:
+        pytest.skip("this machine has eight GPUs")
+    words = ["--lmdb", small_lmdb, "--width", "1/16", "--device", "cuda:7", "--caffe", "torch"]
+    reason = "region: caffe train failed: Cannot use GPU"
+    fails("train", "region", "--run", tmp_path / "run", *words, says=(reason, "train.log"))
 
 
 def test_training_before_data_names_the_missing_step(tmp_path, fails):
@@ -111,7 +115,7 @@ def test_evaluation_of_a_run_whose_data_changed_is_refused(small_run, small_lmdb
     made = manifest.read(lmdb)
     manifest.write(lmdb, dataclasses.replace(made, settings=dataclasses.replace(made.settings, seed=99)))
     fails("evaluate", "--run", run, says="the data changed since")
-    fails("train", "--run", run, says=("was made from other data", "--restart"))
+    fails("train", "--run", run, "--restart", says=("was made from other data", "--run"))
 
 
 def test_settings_other_than_the_trained_ones_are_refused(small_run, fails, cascade):
@@ -168,7 +172,7 @@ def test_a_command_is_started_again_once_at_the_most(monkeypatch, small_run, fai
     from tools.install import engines
 
     monkeypatch.setenv(engines.STARTED, "torch")
-    monkeypatch.setattr(engines.Engine, "runs_here", lambda engine: False)
+    monkeypatch.setattr(engines, "runs_here", lambda engine: False)
     monkeypatch.setattr(os, "execve", lambda *words: pytest.fail("started again"))
     fails("evaluate", "--run", small_run, says=("of another copy of the project", "make doctor"))
 

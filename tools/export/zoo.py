@@ -15,8 +15,6 @@ import json
 import pathlib
 import re
 
-from caffe.proto import caffe_pb2
-
 from data_prep import files, geometry
 from data_prep.store import manifest
 from models.networks import POSITION, STATE_LAYERS
@@ -54,7 +52,7 @@ The Python layers in the prototxts are those of the project face-cascade; the co
 
 ## Data
 
-{data}
+Trained on {data}.{warning}
 
 ## Licence and terms
 
@@ -76,7 +74,7 @@ def write(folder, run, stage, licence="", terms=""):
     path = folder / f"{net}.caffemodel"
     train_val = files.read_bytes(run.folder / places["net"]).decode()
     solver = files.read_bytes(run.folder / places["solver"]).decode()
-    files.write_bytes(path, bare(model_files.read_weights(weights)).SerializeToString())
+    files.write_bytes(path, model_files.bare(weights, (*STATE_LAYERS[1:], POSITION)).SerializeToString())
     files.write_bytes(folder / DEPLOY, files.read_bytes(run.deploy(stage)))
     files.write_bytes(folder / "train_val.prototxt", without_paths(train_val).encode())
     files.write_bytes(folder / "solver.prototxt", in_folder(solver, path.name).encode())
@@ -84,13 +82,6 @@ def write(folder, run, stage, licence="", terms=""):
         calibration.write(path, dataclasses.replace(entry, weights=files.sha256(path)))
     files.write_bytes(folder / README, readme(run, stage, path, licence, terms).encode())
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-
-
-def bare(weights):
-    """A .caffemodel (NetParameter) with names, types and weights alone: Caffe stores whole layers, with paths."""
-    kept = [layer for layer in weights.layer if layer.blobs and layer.name not in (*STATE_LAYERS[1:], POSITION)]
-    layers = [caffe_pb2.LayerParameter(name=layer.name, type=layer.type, blobs=layer.blobs) for layer in kept]
-    return caffe_pb2.NetParameter(name=weights.name, layer=layers)
 
 
 def without_paths(prototxt):
@@ -110,7 +101,7 @@ def in_folder(solver, weights):
 
 def readme(run, stage, path, licence, terms):
     """The text of readme.md. path: of the weights in the folder."""
-    names, made_with = list(run.attributes), run.stages[stage].made_with
+    names, made_with, rendered = list(run.attributes), run.stages[stage].made_with, run.data.synthetic
     engine = {"bvlc": "BVLC Caffe 1.0", "torch": "the engine of face-cascade"}.get(made_with.get("engine"), "unknown")
     front = {
         "name": f"Face attributes with regions ({stage}): {', '.join(names)}",
@@ -122,27 +113,22 @@ def readme(run, stage, path, licence, terms):
         "caffe_version": engine + (f", PyTorch {made_with['torch']}" if "torch" in made_with else ""),
         "attributes": names,
         "frame": run.data.frame,
-        "trained_on": "rendered faces" if run.data.synthetic else "",
+        "trained_on": "rendered faces" if rendered else "",
     }
+    try:
+        found = manifest.read(run.lmdb)
+        images = f", {found.splits['train'].images:,} images" if "train" in found.splits else ""
+        data = manifest.KINDS.get(found.kind, "data of unknown origin") + images
+    except (OSError, ValueError):
+        data = "data that were not there when this folder was written"
     left, right = (f"({x:g}, {y:g})" for x, y in run.data.frame or geometry.ALIGNED_EYES)
     return BODY.format(
         front="\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items()),
         attributes=", ".join(names),
         left=left,
         right=right,
-        data=data_text(run),
+        data=f"{'rendered faces in the layout of ' if rendered else ''}{data}",
+        warning=" Answers for photos mean nothing." if rendered else "",
         licence=licence or UNSTATED,
         terms=terms or UNSTATED,
     )
-
-
-def data_text(run):
-    """What is known of the data that a network was trained on, in words."""
-    words = "rendered faces in the layout of " if run.data.synthetic else ""
-    try:
-        found = manifest.read(run.lmdb)
-        count = f", {found.splits['train'].images:,} images" if "train" in found.splits else ""
-        words += manifest.KINDS.get(found.kind, "data of unknown origin") + count
-    except (OSError, ValueError):
-        words += "data that were not there when this folder was written"
-    return f"Trained on {words}.{' Answers for photos mean nothing.' if run.data.synthetic else ''}"

@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -30,18 +31,19 @@ def add_arguments(parser):
 
 def flags():
     """The processor's flags, a set of words; empty if /proc does not list them."""
-    try:
-        text = pathlib.Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return set()
-    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
-    return set(line.partition(":")[2].split())
+    path = pathlib.Path("/proc/cpuinfo")
+    found = re.search(r"^flags\s*:(.*)$", path.read_text() if path.exists() else "", re.MULTILINE)
+    return set(found[1].split()) if found else set()
 
 
 def rows():
     """The lines of the report: (good, name, words); good is None for information only."""
     yield True, "Python", f"{platform.python_version()}, {sys.executable}"
-    yield packages()
+    names = ("numpy", "opencv-python-headless", "lmdb", "protobuf", "scipy", "h5py", "tqdm", "pillow", "jinja2")
+    try:
+        yield True, "packages", ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+    except importlib.metadata.PackageNotFoundError as error:
+        yield False, "packages", f"missing: {error.name}; rm .venv/ready && make .venv/ready installs it"
     yield bvlc()
     yield from torch()
     cores = len(os.sched_getaffinity(0))
@@ -52,57 +54,41 @@ def rows():
     yield True, "cache", f"{install_caffe.cache_folder()} (FACE_CASCADE_CACHE= for another place)"
 
 
-def packages():
-    """The line about the packages of .venv."""
-    missing, there = [], []
-    for name in ("numpy", "opencv-python-headless", "lmdb", "protobuf", "scipy", "h5py", "tqdm", "pillow", "jinja2"):
-        try:
-            there.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            missing.append(name)
-    remedy = f"missing: {', '.join(missing)}; rm .venv/ready && make .venv/ready installs them"
-    return not missing, "packages", remedy if missing else ", ".join(there)
-
-
 def bvlc():
     """The line about BVLC Caffe."""
-    engine, name = engines.Engine("bvlc"), "BVLC Caffe"
-    if not engine.caffe.exists():
+    caffe, name = engines.program("bvlc", "caffe"), "BVLC Caffe"
+    if not caffe.exists():
         usual = "not installed; make caffe installs it (250 MB), and so does the first command that needs it"
         return None, name, engines.obstacle() or usual
-    done = subprocess.run([str(engine.caffe), "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    said = done.stdout.strip()
+    done = subprocess.run([str(caffe), "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
-        return False, name, f"{engine.caffe} does not run: {said[-200:]}; make caffe installs it again"
+        return False, name, f"{caffe} does not run: {done.stdout.strip()[-200:]}; make caffe installs it again"
     build = "CPU build" if engines.cpu_build() else "your own build"
-    return True, name, f"{said.splitlines()[-1]}, {build}, float32, {engine.caffe}"
+    return True, name, f"{done.stdout.splitlines()[-1]}, {build}, float32, {caffe}"
 
 
 def torch():
     """The lines about the engine on PyTorch and GPUs."""
-    python, name = engines.Engine("torch").python, "engine on PyTorch"
+    python, name = engines.program("torch", "python"), "engine on PyTorch"
     done = subprocess.run([str(python), "-I", "-c", TORCH], capture_output=True, text=True)
     if done.returncode:
         how = "make .venv/ready-engine installs it, and so does the first command that needs it"
         yield None, name, f"PyTorch is not installed; {how}"
         return
-    version, capability, *names = done.stdout.splitlines()
+    version, capability, *gpus = done.stdout.splitlines()
     fast = {"amx_bf16": "matrix units (AMX)", "avx512_bf16": "AVX-512"}
-    units = [words for flag, words in fast.items() if flag in flags()]
-    bfloat16 = f"bfloat16 with {units[0]}" if units else "bfloat16 without hardware support (slower than float32)"
+    unit = next((words for flag, words in fast.items() if flag in flags()), None)
+    bfloat16 = f"bfloat16 with {unit}" if unit else "bfloat16 without hardware support (slower than float32)"
     yield True, name, f"PyTorch {version}, {capability}, float32; {bfloat16}"
-    if names:
-        found = "; ".join(f"cuda:{number} {gpu}" for number, gpu in enumerate(names))
-        yield True, "GPU", f"{found}; float32, tf32, bfloat16: --device cuda --precision bfloat16"
-    else:
-        yield None, "GPU", "PyTorch finds none; training runs on the CPU"
+    found = "; ".join(f"cuda:{number} {gpu}" for number, gpu in enumerate(gpus))
+    how = f"{found}; float32, tf32, bfloat16: --device cuda --precision bfloat16"
+    yield bool(gpus) or None, "GPU", how if gpus else "PyTorch finds none; training runs on the CPU"
 
 
 def run(arguments):
     """Run `face-cascade doctor`; returns 1 if something required is missing, else 0."""
-    status = 0
-    for good, name, words in rows():
+    found = list(rows())
+    for good, name, words in found:
         mark = {True: "ok", False: "missing", None: "note"}[good]
         print(f"{mark:8} {name:18} {words}")
-        status |= good is False
-    return int(status)
+    return int(any(good is False for good, _, _ in found))

@@ -41,26 +41,19 @@ class InstallError(Exception):
     """A failure of the installation; the message says what to do."""
 
 
-def check_machine():
-    """Raise InstallError if Debian 11's amd64 programs cannot be installed or run here."""
-    way_out = "build Caffe yourself and give its folder: make caffe CAFFE_ROOT=/path/to/caffe"
+def obstacle():
+    """Why Debian 11's amd64 programs cannot be installed or run here; None where they can be."""
     if platform.system() != "Linux" or platform.machine() != "x86_64":
-        raise InstallError(
-            f"BVLC Caffe's packages are for Linux on x86-64, this is {platform.system()} "
-            f"on {platform.machine()}; {way_out}"
-        )
-    for program in ("dpkg-deb", "tar"):
-        if shutil.which(program) is None:
-            raise InstallError(f"{program} is not on this machine, and is needed to unpack; {way_out}")
+        this = f"{platform.system()} on {platform.machine()}"
+        return f"BVLC Caffe's packages are for Linux on x86-64, this is {this}"
+    missing = next((program for program in ("dpkg-deb", "tar") if shutil.which(program) is None), None)
+    return missing and f"{missing} is not on this machine, and is needed to unpack"
 
 
 def cache_folder():
     """The folder for installed Caffes: FACE_CASCADE_CACHE, or a folder in the user's cache."""
-    given = os.environ.get("FACE_CASCADE_CACHE")
-    if given:
-        return pathlib.Path(given)
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return pathlib.Path(base) / "face-cascade"
+    return pathlib.Path(os.environ.get("FACE_CASCADE_CACHE") or os.path.join(base, "face-cascade"))
 
 
 def run(command, what):
@@ -167,9 +160,12 @@ def install(cache, archive=None, debs=None):
             shutil.rmtree(left_over)
         if final.exists():
             return final
-        check_machine()
-        work = pathlib.Path(tempfile.mkdtemp(prefix=f"{RECIPE}.partial-", dir=str(cache)))
-        try:
+        if obstacle():
+            raise InstallError(
+                f"{obstacle()}; build Caffe yourself and give its folder: make caffe CAFFE_ROOT=/path/to/caffe"
+            )
+        with tempfile.TemporaryDirectory(prefix=f"{RECIPE}.partial-", dir=str(cache)) as folder:
+            work, root = pathlib.Path(folder), pathlib.Path(folder, "root")
             if debs is None:
                 print("make caffe: downloading BVLC Caffe 1.0 and what it needs, about 250 MB", flush=True)
                 files = download(archive, work)
@@ -178,13 +174,10 @@ def install(cache, archive=None, debs=None):
                 if not files:
                     raise InstallError(f"no .deb file in {debs}")
             print(f"make caffe: unpacking {len(files)} packages into {final}", flush=True)
-            root = work / "root"
             unpack(files, root)
             link_programs(root, final)
             mend_pycaffe(root)
             root.rename(final)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
     return final
 
 
@@ -210,35 +203,24 @@ fi
 """
 
 
-def write_wrappers(target, programs, settings):
-    """Write a start script per program: `programs` and `settings` map a name to its program and extra shell lines."""
-    for name, program in programs.items():
-        wrapper = target / name
-        check = CHECK.format() if name == "caffe" else ""
-        wrapper.write_text(WRAPPER.format(program=program, settings=settings.get(name, ""), check=check))
-        wrapper.chmod(0o755)
-
-
-def wrap_packages(final, target):
-    """Start scripts for a Caffe installed in folder `final`."""
+def of_packages(final):
+    """The programs of a Caffe installed in folder `final`, dict name -> path, and shell lines for those of Caffe."""
     programs = {name: final / "usr/bin" / name for name in PROGRAMS}
-    # An embedded Python looks for its library beside the python3 on the PATH, which is another one.
-    settings = dict.fromkeys(PROGRAMS, f'export PYTHONHOME="{final}/usr"\n')
     programs["python"] = final / "usr/bin/python3.9"
-    write_wrappers(target, programs, settings)
+    # An embedded Python looks for its library beside the python3 on the PATH, which is another one.
+    return programs, dict.fromkeys(PROGRAMS, f'export PYTHONHOME="{final}/usr"\n')
 
 
-def wrap_own_build(root, target):
-    """Start scripts for a user's own build at `root` (make's or cmake's layout). Raises InstallError."""
+def of_own_build(root):
+    """The same of a user's own build at `root` (make's or cmake's layout). Raises InstallError."""
     tools = next((root / d for d in ("build/tools", "tools", "bin") if (root / d / "caffe").exists()), None)
     if tools is None:
         raise InstallError(f"CAFFE_ROOT={root}: no build/tools/caffe, tools/caffe or bin/caffe in it")
     if not (root / "python/caffe").is_dir():
         raise InstallError(f"CAFFE_ROOT={root}: no python/caffe in it; build it with `make pycaffe`")
-    path = f'export PYTHONPATH="$PYTHONPATH:{root}/python"\n'
     programs = {name: tools / name for name in PROGRAMS if (tools / name).exists()}
     programs["python"] = shutil.which("python3")
-    write_wrappers(target, programs, dict.fromkeys(programs, path))
+    return programs, dict.fromkeys(programs, f'export PYTHONPATH="$PYTHONPATH:{root}/python"\n')
 
 
 def install_here(archive=None, debs=None, root=None, target=REPOSITORY / ".caffe/bin"):
@@ -247,19 +229,19 @@ def install_here(archive=None, debs=None, root=None, target=REPOSITORY / ".caffe
     archive, debs: where the packages come from, see `install`; root: a user's own build, which is used instead
     Raises InstallError, OSError.
     """
+    programs, settings = of_own_build(root.resolve()) if root else of_packages(install(cache_folder(), archive, debs))
     target.parent.mkdir(parents=True, exist_ok=True)
     # Tried in a folder beside `target`, because `target` may hold start scripts that work, and `caffe` in it means that
     # Caffe is installed.
     with tempfile.TemporaryDirectory(prefix=f"{target.name}.partial-", dir=str(target.parent)) as made:
-        partial = pathlib.Path(made)
-        if root:
-            wrap_own_build(root.resolve(), partial)
-        else:
-            wrap_packages(install(cache_folder(), archive, debs), partial)
-        run([str(partial / "python"), "-c", "import cv2, caffe, lmdb, python_layers"], "importing caffe")
+        for name, program in programs.items():
+            wrapper, check = pathlib.Path(made, name), CHECK.format() if name == "caffe" else ""
+            wrapper.write_text(WRAPPER.format(program=program, settings=settings.get(name, ""), check=check))
+            wrapper.chmod(0o755)
+        run([os.path.join(made, "python"), "-c", "import cv2, caffe, lmdb, python_layers"], "importing caffe")
         target.mkdir(exist_ok=True)
-        for wrapper in sorted(partial.iterdir(), key=lambda wrapper: wrapper.name == "caffe"):  # `caffe` last
-            wrapper.replace(target / wrapper.name)
+        for name in sorted(programs, key="caffe".__eq__):  # `caffe` last
+            pathlib.Path(made, name).replace(target / name)
 
 
 def main():

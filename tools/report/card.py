@@ -5,7 +5,7 @@ import shlex
 from models import table1
 from tools import model_files, networks
 from tools.report import page
-from tools.train import estimate
+from tools.train import plan
 
 
 def card(opened):
@@ -30,5 +30,5 @@ def card(opened):
 
 def operations(network, attributes, width):
     """Multiply-adds of one face: dict part -> number. network: "region", "cascade" or "whole_face"."""
-    of_parts = estimate.parts(width)
-    return {part: of_parts[part] * (1 if part == "shared" else attributes) for part in estimate.PARTS[network]}
+    of_parts = plan.parts(width)
+    return {part: of_parts[part] * (1 if part == "shared" else attributes) for part in plan.PARTS[network]}

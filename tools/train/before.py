@@ -9,11 +9,10 @@ import os
 import sys
 
 from caffe.proto import caffe_pb2
-from google.protobuf import text_format
 
-from data_prep import files
 from data_prep.store import environment
 from data_prep.store.manifest import SPLITS
+from models.generate import AVERAGE
 from python_layers import balanced_folder
 from tools import model_files
 from tools.errors import ToolError
@@ -24,12 +23,7 @@ def check(path, weights, snapshot):
 
     path: of its solver; weights, snapshot: what it is to start from, "" where the command line says nothing of it
     """
-    solver = caffe_pb2.SolverParameter()
-    try:
-        text = files.read_bytes(path).decode()
-        text_format.Merge(text, solver)
-    except (OSError, ValueError, text_format.ParseError) as error:
-        raise ToolError(f"{path}: not a readable solver ({getattr(error, 'strerror', None) or error})")
+    solver = model_files.read(path, caffe_pb2.SolverParameter)
     os.makedirs(os.path.dirname(solver.snapshot_prefix) or ".", exist_ok=True)
     if not solver.net:
         return
@@ -38,12 +32,9 @@ def check(path, weights, snapshot):
         check_data(layer)
     for name in () if snapshot else weights.split(",") if weights else solver.weights:
         if not os.path.isfile(name):
-            comments = [line.partition("#")[2] for line in text.splitlines() if line.startswith("weights:")]
-            hint = f"; {path} says: {comments[0].strip()}" if any(comments) and not weights else ""
+            hint = "; make average writes it" if os.path.basename(name) == AVERAGE else ""
             raise ToolError(f"{name}: no such file to start from{hint}")
-        wrong = model_files.misfit(net, name)
-        if wrong:
-            raise ToolError(wrong)
+        model_files.check_fit(net, name)
 
 
 def check_data(layer):

@@ -13,7 +13,7 @@ max_iter it goes on, and with a smaller one it ends at its newest snapshot. To r
 import os
 
 from data_prep import files
-from data_prep.settings import add_options, check, given
+from data_prep.settings import add_options, given
 from data_prep.spelling import suggestion
 from models import options, solvers
 from tools import by_hand, record
@@ -92,10 +92,9 @@ def open_run(arguments):
     current = runs.Run.read(arguments.run)
     lmdb = arguments.lmdb or current.lmdb
     found = runs.read_data(lmdb, current.folder)
-    if found.checksum != current.data.checksum and not arguments.restart:
+    if found.checksum != current.data.checksum:
         raise ToolError(
-            f"{current.folder}: was made from other data than {lmdb} holds now; give --restart to train it again, "
-            f"{plan.ELSEWHERE}"
+            f"{current.folder}: was made from other data than {lmdb} holds now; give another folder with --run"
         )
     current.data = found
     return current
@@ -119,17 +118,12 @@ def apply(current, arguments):
     except ValueError as error:
         raise ToolError(f"--solver: {error}")
     current.network()  # raises ToolError for values that no network can have
-    try:
-        check(settings)
-    except ValueError as error:
-        raise ToolError(f"--{error}")
     # The Caffe asked for, else that of the record unless the device or precision that is asked for rules it out.
     wanted = arguments.caffe or (settings.engine if runs.Run.exists(current.folder) else "auto")
     if not arguments.caffe and (asked.get("device", "cpu"), asked.get("precision", "float32")) != ("cpu", "float32"):
         wanted = "auto"
-    engine = engines.choose(wanted, settings.device, settings.precision)
-    if engine.reason and engine.name != settings.engine:
-        print(f"caffe: {engines.NAMES[engine.name]} ({engine.reason})", flush=True)
-    settings.engine = engine.name
+    engine, reason = engines.choose(wanted, settings.device, settings.precision)
+    if reason and engine != settings.engine:
+        print(f"caffe: {engines.NAMES[engine]} ({reason})", flush=True)
+    settings.engine = engine
     engines.ensure(engine)
-    engines.check_device(engine, settings.device)

@@ -1,9 +1,9 @@
-"""What a stage depends on, how many training images it sees, and what a command has to do for it."""
+"""What a stage depends on, what a command has to do for it, how many training images and multiply-adds it takes."""
 
 import dataclasses
 import json
 
-from models import options
+from models import options, table1
 from tools.errors import ToolError
 from tools.run import NAME
 
@@ -29,37 +29,31 @@ def actions(run, names, restart=False):
     for name in (name for name in ORDER if name in names):
         before = BEFORE[name]
         if before and before not in planned:
-            check_before(run, name, before)
+            if not run.done(before):
+                state, command = run.state(before), run.command(before)
+                raise ToolError(f"{run.folder}: {name} starts from {before}, which is {state}; run: {command}")
+            if before == "average":
+                what, remedy = f"{name} starts from the average region, which", f"{run.command(before)} --restart"
+                check_inputs(run, before, what, f"Repeat it first: {remedy}")
         if restart or not has_results(run, name):
             planned[name] = START
-        else:
-            check_inputs(run, name, before if planned.get(before, DONE) != DONE else None)
-            stage = run.stages[name]
-            whole = name == "average" or stage.iterations >= last_iteration(run, name)
-            planned[name] = DONE if stage.state == "done" and whole else RESUME
+            continue
+        again = planned.get(before, DONE) != DONE
+        changed = [f"{before} is not the one it started from"] if again else []
+        check_inputs(run, name, name, f"Give --restart to repeat it, {ELSEWHERE}", changed)
+        stage = run.stages[name]
+        whole = name == "average" or stage.iterations >= last_iteration(run, name)
+        planned[name] = DONE if stage.state == "done" and whole else RESUME
         if planned[name] == DONE:
             run.weights(name)  # raises ToolError if the file is missing or was changed
-    left = [name for name in of_other_data(run) if name in ORDER and planned.get(name) != START]
-    if left:
-        raise ToolError(
-            f"{run.folder}: stages of other data than {run.lmdb}: {', '.join(left)}; name them too, to repeat them, "
-            f"{ELSEWHERE}"
-        )
     return planned
 
 
-def check_before(run, name, before):
-    """Raise ToolError unless the stage that a stage starts from is done, with the settings that the run has now."""
-    if not run.done(before):
-        raise ToolError(
-            f"{run.folder}: {name} starts from {before}, which is {run.state(before)}; run: {run.command(before)}"
-        )
-    differing = differences(run, before) if before == "average" else []
+def check_inputs(run, name, what, remedy, changed=()):
+    """Raise ToolError where a stage was made from other inputs than it has now, or something else about it changed."""
+    differing = differences(run, name) or changed
     if differing:
-        raise ToolError(
-            f"{run.folder}: {name} starts from the average region, which was made with other settings: "
-            f"{'; '.join(differing[:4])}. Repeat it first: {run.command('average')} --restart"
-        )
+        raise ToolError(f"{run.folder}: {what} was made with other settings: {'; '.join(differing[:4])}. {remedy}")
 
 
 def has_results(run, name):
@@ -73,28 +67,6 @@ def has_results(run, name):
             f"them, {ELSEWHERE}"
         )
     return False
-
-
-def check_inputs(run, name, changed):
-    """Raise ToolError where a stage was made from other inputs than it has now.
-
-    changed: the stage that it starts from, if that is to be trained again or further
-    """
-    differing = differences(run, name)
-    if changed and not differing:
-        differing = [f"{changed} is not the one it started from"]
-    if differing:
-        raise ToolError(
-            f"{run.folder}: {name} was made with other settings: {'; '.join(differing[:4])}. "
-            f"Give --restart to repeat it, {ELSEWHERE}"
-        )
-
-
-def of_other_data(run):
-    """The stages of a run's record that were made from other data than the run has now: list of names."""
-    return [
-        name for name, stage in run.stages.items() if stage.inputs and stage.inputs.get("data") != run.data.checksum
-    ]
 
 
 # Inputs -----------------------------------------------------------------------------------------------------
@@ -158,3 +130,35 @@ def images(run, name, iterations):
     """Training images per attribute behind the weights of a stage: those of the stages that it starts from, too."""
     before = run.stages["region"].images if name in ("average", "cascade") and "region" in run.stages else 0
     return images_of(run, name, iterations) + before
+
+
+# Multiply-adds ----------------------------------------------------------------------------------------------
+
+
+def multiply_adds(rows, channels):
+    """Multiply-adds of a forward pass of one image through rows of table 1, given the channels of its input."""
+    total = 0
+    for row in rows:
+        if not row.name.startswith("pool"):
+            total += row.kernel**2 * channels * row.channels * row.output**2
+            channels = row.channels
+    return total
+
+
+def parts(width=1):
+    """Multiply-adds of a forward pass of one image: dict part -> number; all parts but `shared` are per attribute."""
+    table = table1.scaled(width)
+    return {
+        "shared": multiply_adds(table.shared, 3),
+        "conv3": multiply_adds([table.conv3], table.shared[-1].channels),
+        "task one": multiply_adds(table.task_one, table.conv3.channels),
+        "task two": multiply_adds(table.task_two, table.conv3.channels),
+    }
+
+
+# Network -> its parts.
+PARTS = {
+    "region": ("shared", "conv3", "task one"),
+    "cascade": ("shared", "conv3", "task one", "task two"),
+    "whole_face": ("shared", "conv3", "task two"),
+}

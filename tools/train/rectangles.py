@@ -7,6 +7,7 @@ the classes differ and task one makes use of it. It is taken on pool1, whose cel
 that of Kulldorff's spatial scan statistic (1997), which has no size to be set.
 """
 
+import cv2
 import numpy as np
 
 from models import table1
@@ -70,8 +71,7 @@ def scan_rectangle(mass):
     with the largest s log(s / f) + (1 - s) log((1 - s) / (1 - f)) where s > f. The whole map where none stands out.
     """
     height, width = mass.shape
-    table = np.zeros((height + 1, width + 1))
-    table[1:, 1:] = (mass / mass.sum()).cumsum(axis=0).cumsum(axis=1)
+    table = cv2.integral(mass / max(mass.sum(), 1e-12))
     y1, y2 = np.triu_indices(height + 1, 1)
     x1, x2 = np.triu_indices(width + 1, 1)
     sums = (table[y2] - table[y1])[:, x2] - (table[y2] - table[y1])[:, x1]
@@ -87,18 +87,12 @@ def scan_rectangle(mass):
 
 def to_conv3(rectangle):
     """A rectangle in cells of the 27 x 27 maps as one in cells of conv3, clipped to its map."""
-    (_, fine, first), (_, coarse, origin) = (_centres(rows) for rows in (_PATHS[BLOB], _PATHS["conv3"]))
-    centres = first + fine * (np.asarray(rectangle, float) - 0.5)  # edges lie half-way between centres
-    return np.clip((centres - origin) / coarse + 0.5, 0, table1.MAP_SIZE)
-
-
-_PATHS = {BLOB: table1.SHARED[:2], "conv3": (*table1.SHARED, table1.CONV3)}
-
-
-def _centres(rows):
-    """Size and step of a map's receptive fields in the image, and the centre of the first one, in pixels."""
-    size, step, start = receptive_field.field([(row.kernel, row.stride, row.padding) for row in rows])
-    return size, step, start + (size - 1) / 2
+    paths = table1.SHARED[:2], (*table1.SHARED, table1.CONV3)
+    kernels = ([(row.kernel, row.stride, row.padding) for row in path] for path in paths)
+    (size, fine, first), (coarse_size, coarse, origin) = map(receptive_field.field, kernels)
+    # From the centre of the first receptive field of conv3 on, in pixels; edges lie half-way between centres.
+    edges = first + size / 2 - origin - coarse_size / 2 + fine * (np.asarray(rectangle, float) - 0.5)
+    return np.clip(edges / coarse + 0.5, 0, table1.MAP_SIZE)
 
 
 def of_points(kind, maps, firings, min_firings, seed):
@@ -110,20 +104,17 @@ def of_points(kind, maps, firings, min_firings, seed):
     maps, firings, min_firings: as of `measured`; maps and firings of the first two controls only tell the number A
     Raises ValueError for "other" with one attribute.
     """
-    whole = np.array([0, 0, table1.MAP_SIZE, table1.MAP_SIZE], float)
     if kind == "theoretical":
         return np.tile(theoretical_rectangles(), (len(firings), 1, 1, 1))
     if kind == "whole":
-        return np.tile(whole, (len(firings), table1.RESPONSE_SIZE, table1.RESPONSE_SIZE, 1))
+        return np.tile([0.0, 0.0, table1.MAP_SIZE, table1.MAP_SIZE], (len(firings), *2 * [table1.RESPONSE_SIZE], 1))
     found = measured(maps, firings, min_firings)
-    if kind == "measured":
-        return found
     if kind == "other":
         if len(found) == 1:
             raise ValueError("rectangles of another attribute need at least two attributes")
         return np.roll(found, -1, axis=0)
-    for attribute, own in enumerate(found):
-        of_attribute = to_conv3(scan_rectangle(maps[attribute, POINTS])) if maps[attribute, POINTS].any() else whole
+    for attribute, own in enumerate(found if kind == "random" else ()):
+        of_attribute = to_conv3(scan_rectangle(maps[attribute, POINTS]))
         size = of_attribute[2:] - of_attribute[:2]
         # Raw bits, because NumPy guarantees only them to stay the same in later versions.
         low = np.random.PCG64([seed, attribute]).random_raw(2) / 2.0**64 * (table1.MAP_SIZE - size)

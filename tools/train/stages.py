@@ -11,15 +11,19 @@ import platform
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
-from data_prep import files
+from tqdm import tqdm
+
+from data_prep import files, start
 from models import generate
+from models.networks import POSITION, STATE_LAYERS
 from tools import locking, model_files
-from tools.errors import Reported, ToolError
+from tools.errors import ToolError
 from tools.install import engines
 from tools.record import TRAINED, Stage
-from tools.train import estimate, plan, progress, training
+from tools.train import plan, training
 from tools.train.plan import images, images_of, inputs, last_iteration
 
 INTERRUPTED = 130  # exit status of a command that was interrupted
@@ -35,8 +39,6 @@ def train(run, names, restart=False):
             print(f"{name}: already done, nothing to do ({run.weights(name)})", flush=True)
     if todo:
         run.check_data()
-    for name in plan.of_other_data(run):
-        clear(run, name)
     run.write()
     for name in todo:
         # An average region that is measured again stays until then: after Ctrl-C the cascade still fits it.
@@ -73,48 +75,53 @@ def train_stage(run, name, later=()):
 
     write_networks(run, [name])
     folder, net, last, asked = run.place(name), run.train_val(name), last_iteration(run, name), False
-    snapshot = snapshots.newest(folder, name, net, report=True)
+    iteration, faults = snapshots.newest(folder, name, net)
+    for fault in faults:
+        print(f"passed over a snapshot: {fault}", flush=True)
     stage = run.stages.setdefault(name, Stage(inputs(run, name)))
-    if not (snapshot and snapshot.iteration >= last):
+    if iteration is None or iteration < last:
         stage.state, stage.message, stage.made_with = "running", "", made_with(run)
         run.write()
-        ended = watch(run, name, snapshot, last, later)
-        snapshot, asked = snapshots.newest(folder, name, net), ended.asked
-        judge(run, name, snapshot, last, ended, snapshots.divergence(folder, name, net))
-        snapshots.prune(folder, name, run.settings.keep_snapshots, snapshot.iteration)
+        shown, code, asked = watch(run, name, iteration, last, later)
+        iteration = judge(run, name, last, shown.broken, code, asked)
+        snapshots.prune(folder, name, run.settings.keep_snapshots, iteration)
+    _, weights = snapshots.files(folder, name, iteration)
     stage.state, stage.message = "done", ""
-    stage.weights, stage.checksum = f"{name}/{snapshot.weights.name}", files.sha256(snapshot.weights)
+    stage.weights, stage.checksum = f"{name}/{weights.name}", files.sha256(weights)
     stage.deploy = files.sha256(run.folder / run.places(name)["deploy"])
-    stage.iterations, stage.images = snapshot.iteration, images(run, name, snapshot.iteration)
+    stage.iterations, stage.images = iteration, images(run, name, iteration)
     run.write()
     speed = f", {stage.images_per_second:.1f} images/s" if stage.images_per_second else ""
-    spent = estimate.duration(stage.seconds)
-    print(f"{name}: done, {stage.iterations} iterations in {spent}{speed}: {snapshot.weights}", flush=True)
+    spent = tqdm.format_interval(stage.seconds)
+    print(f"{name}: done, {iteration} iterations in {spent}{speed}: {weights}", flush=True)
     if asked:  # too late to stop this training, but not to stop the command
         raise KeyboardInterrupt
 
 
 def watch(run, name, snapshot, last, later):
-    """Run `caffe train` for a stage, from a Snapshot or None, with its progress: a training.Ended."""
+    """Run `caffe train` for a stage, from a snapshot or None: its Progress, and what training.run returns.
+
+    snapshot, last: iterations
+    """
     from tools.train import snapshots
 
-    stage, settings, folder, first = run.stages[name], run.settings, run.place(name), 0
-    engine = engines.Engine(settings.engine)
-    words = [str(engine.caffe.absolute()), "train", f"-solver={run.places(name)['solver']}"]
+    stage, settings, folder, first = run.stages[name], run.settings, run.place(name), snapshot or 0
+    caffe = engines.program(settings.engine, "caffe").absolute()
+    words = [str(caffe), "train", f"-solver={run.places(name)['solver']}"]
     words.append(f"-sighup_effect={'stop' if signal.SIGHUP in training.stopping() else 'none'}")
     numbers = engines.gpus(settings.device)
     if numbers:
         words.append(f"-gpu={','.join(map(str, numbers))}")
     if settings.precision != "float32":
         words.append(f"-precision={settings.precision}")
-    if snapshot:
-        first = snapshot.iteration
-        words.append(f"-snapshot={name}/{snapshot.state.name}")
-        print(f"{name}: resuming at iteration {first}", flush=True)
-    else:
+    if snapshot is None:
         first_weights(run, name)
+    else:
+        words.append(f"-snapshot={name}/{name}_iter_{snapshot}.solverstate")
+        print(f"{name}: resuming at iteration {snapshot}", flush=True)
     images_each = images_of(run, name, 1) * len(run.attributes)
-    rest_of_run = sum(estimate.work(run, other) for other in later) / estimate.work(run, name, 1)  # in iterations
+    # An iteration of the cascade takes hardly longer than one of task one; the average region, no time to speak of.
+    rest_of_run = sum(last_iteration(run, other) for other in later if other != "average")
     earlier, begun = stage.seconds, time.monotonic()
 
     def reported(iteration):
@@ -127,12 +134,12 @@ def watch(run, name, snapshot, last, later):
             stage.seconds = earlier + spent
             run.write()
 
-    shown = progress.Progress(name, first, last, rest_of_run, reported)
-    environment = {**engine.environment(settings.threads), "GLOG_minloglevel": "0"}
-    ended = training.run(words, folder / "train.log", shown, environment, locking.DESCRIPTORS[-1:], run.folder)
+    shown = training.Progress(name, first, last, rest_of_run, reported)
+    environment = {**engines.environment(settings.threads), "GLOG_minloglevel": "0"}
+    code, asked = training.run(words, folder / "train.log", shown, environment, locking.DESCRIPTORS[-1:], run.folder)
     stage.seconds = earlier + time.monotonic() - begun
-    shown.close(last if ended.code == 0 and not ended.asked else shown.iteration)
-    return ended
+    shown.close(last if code == 0 and not asked else shown.iteration)
+    return shown, code, asked
 
 
 def first_weights(run, name):
@@ -141,53 +148,59 @@ def first_weights(run, name):
     if name == "cascade":
         run.weights("average")
     elif source:
-        if not os.path.isfile(source):
-            raise ToolError(f"{source}: missing; the run starts from these weights (--start-from)")
         if files.sha256(source) != run.settings.start_checksum:
             raise ToolError(f"{source}: changed since --start-from named it; give --start-from again")
-        wrong = model_files.misfit(model_files.read(run.train_val(name)), source)
-        if wrong:
-            raise ToolError(wrong)
-        weights = model_files.without_state(source)
+        model_files.check_fit(model_files.read(run.train_val(name)), source)
+        weights = model_files.bare(source, (*STATE_LAYERS, POSITION))
         files.write_bytes(run.folder / run.places(name)["weights"], weights.SerializeToString())
 
 
-def judge(run, name, snapshot, last, ended, divergence):
-    """Record how a training ended, and raise ToolError unless its last snapshot exists.
+def judge(run, name, last, broken, code, asked):
+    """The iteration of the newest complete snapshot; raises ToolError, and records why, unless the training is done.
 
-    snapshot: the newest complete one, or None; divergence: a sentence if the newest weights are not finite, else None
+    broken: (iteration, loss) of the first loss that was not finite, or None; code, asked: see training.run
     """
-    stage, log = run.stages[name], run.place(name) / "train.log"
-    stage.iterations = snapshot.iteration if snapshot else 0
-    if not ended.broken and snapshot and snapshot.iteration >= last and ended.code == 0:
-        return
-    if ended.broken or divergence:
-        kept = f"the last good snapshot is {snapshot.weights}" if snapshot else "there is no snapshot before it"
-        loss = "the loss was {1} at iteration {0}".format(*ended.broken) if ended.broken else divergence
-        stage.state, stage.message = "failed", loss
+    from caffe.snapshot import NotFinite
+
+    from tools.train import snapshots
+
+    stage, folder = run.stages[name], run.place(name)
+    snapshot, faults = snapshots.newest(folder, name, run.train_val(name))
+    stage.iterations = snapshot or 0
+    if not broken and code == 0 and stage.iterations >= last:
+        return snapshot
+    diverged = next((str(fault) for fault in faults if isinstance(fault, NotFinite)), None)
+    if broken or diverged:
+        kept = "there is no snapshot before it"
+        if snapshot is not None:
+            kept = f"the last good snapshot is {snapshots.files(folder, name, snapshot)[1]}"
+        stage.state = "failed"
+        stage.message = "the loss was {1} at iteration {0}".format(*broken) if broken else diverged
         remedy = "lower base_lr or clip_gradients (--solver base_lr=0.005), and give --restart or another --run"
         message = f"{stage.message}, so the training was stopped; {kept}; {remedy}"
-    elif ended.code == 0 or ended.asked or ended.code < 0:
+    elif asked or code <= 0:
         stage.state, stage.message = "interrupted", f"stopped at iteration {stage.iterations} of {last}"
-        if ended.code < 0 and not ended.asked:
-            stage.message += f", killed by signal {-ended.code}"
+        if code < 0 and not asked:
+            stage.message += f", killed by signal {-code}"
         message = f"{stage.message}; {RESUME}"
     else:
-        stage.state, stage.message = "failed", training.last_words(log)
-        message = f"caffe train failed: {stage.message.replace('error: ', '', 1)} (log: {log})"
+        stage.state, stage.message = "failed", training.last_words(folder / "train.log")
+        message = f"caffe train failed: {stage.message.replace('error: ', '', 1)} (log: {folder / 'train.log'})"
     run.write()
     raise ToolError(f"{name}: {message}")
 
 
 def tool(run, words, engine=None):
     """Run a subcommand of face-cascade under a Caffe, the run's by default, inside its lock. Raises ToolError."""
-    code = engines.face_cascade(engines.Engine(engine or run.settings.engine), words, run.settings.threads)
+    python = engines.program(engine or run.settings.engine, "python")
+    environment = engines.environment(run.settings.threads)
+    code = subprocess.run(start.command(python, "tools.cli", *words), env=environment).returncode
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     if code < 0:
         raise ToolError(f"face-cascade {words[0]} was killed by signal {-code} (is there enough memory?); {RESUME}")
     if code:
-        raise Reported(f"face-cascade {words[0]} failed for {run.folder}")
+        sys.exit(1)  # it has printed its own error message
 
 
 def made_with(run):
@@ -208,11 +221,9 @@ def made_with(run):
 @functools.lru_cache(maxsize=1)
 def commit():
     """The project's commit, with "+" if files differ from it; "unknown" outside of a git repository."""
-    git = ["git", "-C", str(generate.REPOSITORY)]
-    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    words = ["git", "-C", str(generate.REPOSITORY), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], **quiet)
-        changed = subprocess.run([*git, "status", "--porcelain", "--untracked-files=no"], **quiet)
+        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     except OSError:
         return "unknown"
-    return head.stdout.strip() + ("+" if changed.stdout.strip() else "") if head.returncode == 0 else "unknown"
+    return done.stdout.strip() or "unknown"

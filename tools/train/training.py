@@ -7,27 +7,19 @@ under nohup a closed terminal stops nothing.
 
 import contextlib
 import ctypes
-import dataclasses
 import os
 import signal
 import subprocess
+import sys
 import time
+
+from tqdm import tqdm
+
+from tools.train import caffe_log
 
 LIBC = ctypes.CDLL(None)
 PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
-
-
-@dataclasses.dataclass(frozen=True)
-class Ended:
-    """How a training ended.
-
-    code: its exit status, negative for a signal; asked: whether a signal asked this process to stop it
-    broken: (iteration, loss) of the first loss that was not finite, or None
-    """
-
-    code: int
-    asked: bool
-    broken: tuple = None
+VALIDATION = ("accuracy_attribute", "accuracy_region")  # outputs of validation of which the last is shown
 
 
 def stopping():
@@ -37,22 +29,20 @@ def stopping():
 
 
 def run(command, log, progress, environment, keep=(), folder=None):
-    """Run a training to its end; returns an Ended.
+    """Run a training to its end: its exit status, negative for a signal, and whether this process was asked to stop it.
 
     command: list of words; log: Path, appended to; progress: Progress, which gets every line; keep: descriptors that
     the program inherits; folder: where it runs
     A loss that is not finite ends the training at once, without a snapshot of broken weights.
     """
-    asked = []
-
-    def stop(number, frame):
-        asked.append(number)
-
+    asked, passed, rest = [], 0, ""
     with contextlib.ExitStack() as stack:
         for number in stopping():
-            stack.callback(signal.signal, number, signal.signal(number, stop))
+            before = signal.signal(number, lambda number, frame: asked.append(number))
+            stack.callback(signal.signal, number, before)
         output = stack.enter_context(open(log, "ab"))
-        start = output.tell()
+        lines = stack.enter_context(open(log, encoding="utf-8", errors="replace"))
+        lines.seek(output.tell())
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -63,30 +53,20 @@ def run(command, log, progress, environment, keep=(), folder=None):
             cwd=folder,
             preexec_fn=_stop_with_parent,
         )
-        lines = stack.enter_context(open(log, encoding="utf-8", errors="replace"))
-        lines.seek(start)
-        passed, rest = 0, ""
         while True:
             code = process.poll()
-            rest = _follow(lines, rest, progress)
+            *whole, rest = (rest + lines.read()).split("\n")
+            for line in whole:
+                progress.line(line)
             if code is not None:
-                return Ended(code, bool(asked), progress.broken)
-            if progress.broken and code is None:
+                return code, bool(asked)
+            if progress.broken:
                 process.kill()
             if len(asked) > passed:  # passed on as SIGINT, which makes both Caffes stop with a snapshot
                 passed = len(asked)
                 with contextlib.suppress(ProcessLookupError):
                     process.send_signal(signal.SIGINT)
             time.sleep(0.05)
-
-
-def _follow(lines, rest, progress):
-    """Pass the complete lines that were added to a log to progress; returns the incomplete line at the end."""
-    text = rest + lines.read()
-    *whole, rest = text.split("\n")
-    for line in whole:
-        progress.line(line)
-    return rest
 
 
 def _stop_with_parent():
@@ -100,9 +80,61 @@ def _stop_with_parent():
 def last_words(log):
     """The line of a failed program's log that names the error, else its last line."""
     with open(log, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - 3000))
+        file.seek(max(0, os.fstat(file.fileno()).st_size - 3000))
         lines = file.read().decode(errors="replace").splitlines()
     errors = [line for line in lines if line.startswith("error: ")]
-    failed = [line for line in lines if "Check failed" in line]
+    failed = [line for line in lines if "Check failed" in line or "what():" in line]
     return (errors or failed or lines or ["it printed nothing"])[-1].strip()
+
+
+class Progress:
+    """Shows a progress bar on a terminal, and elsewhere a line per reported loss.
+
+    stage: its name; first, last: its first and last iteration; later: the iterations of the run's later stages;
+    reported: called with the iteration at each report
+    Attributes: iteration of the last report; broken: (iteration, loss) of the first loss that is not finite
+    """
+
+    def __init__(self, stage, first, last, later, reported=lambda iteration: None, stream=None):
+        self.stage, self.first, self.last, self.later = stage, first, last, later
+        self.reported, self.stream = reported, stream or sys.stderr
+        self.iteration, self.accuracy, self.broken = first, None, None
+        self.begun = time.monotonic()
+        layout = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {postfix}"
+        bar_off = not self.stream.isatty()
+        self.bar = tqdm(total=last, initial=first, desc=stage, file=self.stream, disable=bar_off, bar_format=layout)
+
+    def line(self, line):
+        """Process a line of the log."""
+        if reported := caffe_log.LOSS.search(line):
+            self.report(int(reported[1]), reported[2])
+        elif (tested := caffe_log.OUTPUT.search(line)) and tested[1] == "Test" and tested[2] in VALIDATION:
+            self.accuracy = float(tested[3])
+
+    def report(self, iteration, loss):
+        self.iteration = iteration
+        if self.broken is None and not abs(float(loss)) < float("inf"):
+            self.broken = iteration, loss
+        words = [f"loss {float(loss):.4g}"]
+        if self.accuracy is not None:
+            words.append(f"validation accuracy {self.accuracy:.3f}")
+        if iteration > self.first:
+            each = (time.monotonic() - self.begun) / (iteration - self.first)
+            left = each * (self.last - iteration)
+            words.append(f"{tqdm.format_interval(left)} left")
+            if self.later:
+                words.append(f"{tqdm.format_interval(left + each * self.later)} for the run")
+        text = ", ".join(words)
+        if self.bar.disable:
+            print(f"{self.stage}: iteration {iteration} of {self.last}, {text}", file=self.stream, flush=True)
+        else:
+            self.bar.n = iteration
+            self.bar.set_postfix_str(text)
+        self.reported(iteration)
+
+    def close(self, iteration):
+        """Close the bar at an iteration, which is 100 % if the training is done."""
+        if not self.bar.disable:
+            self.bar.n = iteration
+            self.bar.refresh()
+        self.bar.close()
