@@ -28,20 +28,15 @@ def locked(folder, wait=60.0):
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
+    with contextlib.ExitStack() as stack:
+        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        stack.callback(os.close, descriptor)
         _take(descriptor, folder, wait)
         DESCRIPTORS.append(descriptor)
+        stack.callback(DESCRIPTORS.pop)
         os.environ[HELD] = str(folder.resolve())
-        try:
-            yield
-        finally:
-            DESCRIPTORS.pop()
-            os.environ.pop(HELD)
-            if outer is not None:
-                os.environ[HELD] = outer
-    finally:
-        os.close(descriptor)
+        stack.callback(*(os.environ.pop, HELD) if outer is None else (os.environ.update, {HELD: outer}))
+        yield
 
 
 def _take(descriptor, folder, wait):

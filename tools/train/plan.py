@@ -78,7 +78,7 @@ def inputs(run, name):
     if name == "average":
         found.update((f"average.{key}", value) for key, value in dataclasses.asdict(run.settings.average).items())
         found["network.threshold"] = run.network().threshold
-        found["weights of region"] = start(run, "region")
+        found["weights of region"] = run.stages["region"].checksum if run.done("region") else None
         return found
     network = run.network()
     fields = (field for field in options.FIELDS_OF[name] if field not in ("attributes", "lmdb", "test_batch", "form"))
@@ -86,15 +86,10 @@ def inputs(run, name):
     found.update((f"{name}.{key}", v) for key, v in run.solver_fields(name).items() if key not in NOT_WEIGHTS)
     found.update(caffe=run.settings.engine, precision=run.settings.precision, solvers=solvers(run))
     if name == "cascade":
-        found["weights with the average region"] = start(run, "average")
+        found["weights with the average region"] = run.stages["average"].checksum if run.done("average") else None
     elif run.settings.start_from:
         found["initial weights"] = run.settings.start_checksum
     return json.loads(json.dumps(found))
-
-
-def start(run, name):
-    """Checksum of the weights of a stage that another one starts from; None if there are none yet."""
-    return run.stages[name].checksum if run.done(name) else None
 
 
 def differences(run, name):

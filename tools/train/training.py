@@ -134,7 +134,6 @@ class Progress:
 
     def close(self, iteration):
         """Close the bar at an iteration, which is 100 % if the training is done."""
-        if not self.bar.disable:
-            self.bar.n = iteration
-            self.bar.refresh()
+        self.bar.n = iteration
+        self.bar.refresh()
         self.bar.close()
