@@ -84,7 +84,7 @@ def check_outputs(run, rendered, stage):
 
 def test_a_file_with_adjustable_regions_consists_of_two_parts(random_run, rendered):
     """The web page runs the two parts; together they equal the whole file, at any threshold and weight."""
-    adjustable = model.export(random_run, "cascade", page.ADJUSTABLE)
+    adjustable = model.export(random_run, "cascade", adjustable=page.ADJUSTABLE)
     whole, first, second = map(session, (adjustable, *page.split(adjustable)))
     fixed = results(session(model.export(random_run, "cascade")), rendered[:4])
     features = results(first, rendered[:4])

@@ -88,12 +88,12 @@ def run(arguments):
             print(f"{folder / zoo.README}: not stated, yours to fill in before you publish it: {' and '.join(missing)}")
     elif arguments.page:
         folder = own_folder(arguments.page, page.SETTINGS)
-        exported = model.CONVERSIONS[arguments.precision or "fp16"](model.export(found, stage, page.ADJUSTABLE))
+        exported = model.export(found, stage, arguments.precision or "fp16", page.ADJUSTABLE)
         parameters = networks.region_mapper_parameters(found.deploy(stage))
         size = page.write(folder, exported, parameters, arguments.onnxruntime_web)
         print(f"{folder}: {size / 1e6:.0f} MB; to see it: python3 -m http.server -d {folder}, then open localhost:8000")
     else:
-        exported = model.CONVERSIONS[arguments.precision or "fp32"](model.export(found, stage))
+        exported = model.export(found, stage, arguments.precision or "fp32")
         out = pathlib.Path(arguments.out or found.output / f"{stage}.onnx")
         out.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(out, exported.SerializeToString())

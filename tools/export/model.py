@@ -7,10 +7,9 @@ import pathlib
 import tempfile
 import warnings
 
-import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper
+from onnx import helper
 
 from data_prep import geometry
 from data_prep.settings import to_json
@@ -19,22 +18,22 @@ from tools.evaluate import calibration
 from tools.export.network import Answering
 
 OPSET = 17
-# Values of a constant from which on it is stored in half precision; the rest is no part of the file's size.
-MANY = 1024
 INPUT = "uint8 (N, H, W, 3), R G B, any size: aligned faces; of {} x {} pixels the eyes are at {} and {}".format(
     geometry.ALIGNED_WIDTH, geometry.ALIGNED_HEIGHT, *(tuple(map(int, eye)) for eye in geometry.ALIGNED_EYES)
 )
 
 
-def export(run, stage, adjustable=()):
+def export(run, stage, precision="fp32", adjustable=()):
     """The ONNX model of a stage of a run, from picture to answers. Raises ToolError.
 
-    adjustable: parameters of RegionMapper that become inputs, scalars
+    precision: fp32, fp16 or int8, how the weights are stored; adjustable: parameters of RegionMapper that become
+    inputs, scalars
     """
     weights, deploy = run.weights(stage), run.deploy(stage)
     net = networks.load(deploy, weights)
     score, scores, calibrated = calibration.of_answer(weights, net, run.attributes)
-    model = traced(Answering(net, model_files.read(deploy), score, scores, adjustable))
+    model = traced(Answering(net, model_files.read(deploy), score, scores, adjustable, precision == "fp16"))
+    model = integers(model) if precision == "int8" else model
     synthetic = run.data.synthetic or (calibrated and calibrated.synthetic)
     described = {
         "attributes": json.dumps(list(run.attributes)),
@@ -61,6 +60,7 @@ def traced(module):
             (image, *adjusted),
             file,
             dynamo=False,
+            do_constant_folding=False,  # it would store weights in single precision
             opset_version=OPSET,
             input_names=["image", *module.adjustable],
             output_names=module.outputs,
@@ -72,26 +72,6 @@ def traced(module):
 def metadata(model):
     """The metadata of an ONNX model: dict of texts."""
     return {entry.key: entry.value for entry in model.metadata_props}
-
-
-# Smaller files ----------------------------------------------------------------------------------------------
-
-
-def half(model):
-    """The model with its weights in half precision. It computes in single precision, as before."""
-    result, casts = onnx.ModelProto(), []
-    result.CopyFrom(model)
-    for constant in result.graph.initializer:
-        values = onnx.numpy_helper.to_array(constant)
-        if values.dtype == np.float32 and values.size >= MANY:
-            stored = f"{constant.name}_half"
-            casts.append(helper.make_node("Cast", [stored], [constant.name], to=TensorProto.FLOAT))
-            constant.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), stored))
-    nodes = [*casts, *result.graph.node]
-    del result.graph.node[:]
-    result.graph.node.extend(nodes)
-    onnx.checker.check_model(result)
-    return result
 
 
 def integers(model):
@@ -106,9 +86,4 @@ def integers(model):
             quantize_dynamic(model, path, op_types_to_quantize=["Conv"], weight_type=QuantType.QUInt8)
         finally:
             logging.disable(logging.NOTSET)
-        result = onnx.load(path)
-    helper.set_model_props(result, metadata(model))
-    return result
-
-
-CONVERSIONS = {"fp32": lambda model: model, "fp16": half, "int8": integers}
+        return onnx.load(path)

@@ -8,6 +8,7 @@ from tools.errors import ToolError
 
 OUTPUTS = ("probability", "present")
 OF_REGIONS = ("region", "response", "revised_response")  # further outputs of networks with regions
+MANY = 1024  # values of a blob from which on it may be stored in half precision; the rest is no part of a file's size
 # OpenCV computes linear weights in steps of 1 / STEPS, and drops the remainders of two divisions on the way.
 STEPS, FIRST_DIVISOR, SECOND_DIVISOR = 2048, 16, 65536
 
@@ -16,18 +17,20 @@ class Answering(torch.nn.Module):
     """The patch of a picture, the layers of a deploy net, and the calibration of its scores.
 
     net: the loaded net; description: its NetParameter; score: the blob that answers; scores: its ScoreCalibration;
-    adjustable: names of parameters of RegionMapper that are inputs. Attribute outputs: the names of what `forward`
-    returns.
+    adjustable: names of parameters of RegionMapper that are inputs; halves: whether weights are stored in half
+    precision. Attribute outputs: the names of what `forward` returns.
     """
 
-    def __init__(self, net, description, score, scores, adjustable=()):
+    def __init__(self, net, description, score, scores, adjustable=(), halves=False):
         super().__init__()
         self.data, *self.layers = description.layer
         self.score, self.adjustable, self.engine = score, adjustable, net.layer_dict
         self.outputs = [*OUTPUTS, *(OF_REGIONS if "rois_image" in net.blobs else ())]
         for name, blobs in net.params.items():
             for number, blob in enumerate(blobs):
-                self.register_buffer(_buffer(name, number), torch.tensor(blob.data))
+                values = torch.tensor(blob.data)
+                is_half = halves and values.numel() >= MANY
+                self.register_buffer(_buffer(name, number), values.half() if is_half else values)
         for name in ("threshold", "slope", "offset"):
             self.register_buffer(name, torch.tensor(getattr(scores, name), dtype=torch.float32))
 
@@ -56,7 +59,8 @@ class Answering(torch.nn.Module):
         return *found, (values["rois_image"] + MARGIN) / FACE_SIZE * size, values["response"], self.revised
 
     def _weights(self, layer):
-        return [getattr(self, _buffer(layer.name, number)) for number in range(2)]
+        blobs = [getattr(self, _buffer(layer.name, number)) for number in range(2)]
+        return [blob.float() if blob.dtype == torch.float16 else blob for blob in blobs]
 
     def _Convolution(self, layer, bottom):
         p = layer.convolution_param
