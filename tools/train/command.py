@@ -76,6 +76,7 @@ def run(arguments):
             raise ToolError(f"unknown stage {name!r}{suggestion(name, plan.ORDER, 'stages')}")
     if by_hand.is_repository(arguments.run):
         raise ToolError(f"{arguments.run}: holds solvers for Caffe's own commands: caffe train -solver solver/...")
+    open_run(arguments)  # before the lock, so that a mistake leaves no folder
     with locked(arguments.run):
         current = open_run(arguments)
         apply(current, arguments)
