@@ -43,18 +43,19 @@ def add_arguments(parser):
     )
     add_options(parser, record.Settings, ["device"])
     add("--restart", action="store_true", help="Train again, even if an earlier demo has trained (default: resume).")
-    parser.set_defaults(solver="")
 
 
 def run(arguments):
     """Run `face-cascade demo`. Raises ToolError, OSError."""
-    folder = pathlib.Path(arguments.run)
+    folder, device = pathlib.Path(arguments.run), arguments.device or "cpu"
+    engine, _ = engines.choose(arguments.caffe, device)
+    engines.ensure(engine)
     with locked(folder):
         faces = render(folder)
         model.build_data(faces, folder / "lmdb", list(PREVALENCE))
-        current = model.new_run(folder, folder / "lmdb", NETWORK, SOLVER)
-        command.apply(current, arguments)
-        print(f"step 2: training on {engines.NAMES[current.settings.engine]}", flush=True)
+        current = model.new_run(folder, folder / "lmdb", NETWORK, SOLVER, device=device)
+        current.settings.engine = engine
+        print(f"step 2: training on {engines.NAMES[engine]}", flush=True)
         stages.train(current, command.DEFAULT_STAGES, arguments.restart)
         pictures = [str(path) for path in sorted((faces / "img_align_celeba").glob("*.jpg"))[-SHOWN:]]
         predictions = ("predictions", "predict", "--aligned", *pictures)
