@@ -3,12 +3,16 @@
   face-cascade demo            in build/demo; the same as `make demo`
 
 No photo is used: 2,000 faces with three attributes are rendered by data_prep.synthetic. The engine on PyTorch trains a
-network of a quarter of table 1's channels, because it is faster than BVLC Caffe; --caffe bvlc trains on BVLC Caffe. To
-resume an interrupted demo, run the same command again; after a complete one it prints the results again. See
-report.html.
+network of a quarter of table 1's channels, because it is faster than BVLC Caffe; then BVLC Caffe, which is installed
+meanwhile, answers for some of the faces with the same weights, and the largest difference of a probability is printed.
+--caffe bvlc trains on BVLC Caffe as well. To resume an interrupted demo, run the same command again; after a complete
+one it prints the results again. See report.html.
 """
 
+import csv
 import pathlib
+import subprocess
+import sys
 
 from data_prep.settings import add_options
 from data_prep.sources import celeba
@@ -16,8 +20,9 @@ from data_prep.synthetic import synthetic_faces
 from tools import model, record
 from tools.errors import ToolError
 from tools.evaluate import results
-from tools.install import engines
+from tools.install import engines, install_caffe
 from tools.locking import locked
+from tools.predict import output
 from tools.train import command, stages
 
 FACES, SEED = 2000, 1
@@ -51,6 +56,7 @@ def run(arguments):
     engine, _ = engines.choose(arguments.caffe, device)
     engines.ensure(engine)
     with locked(folder):
+        installation = install_beside(folder)
         faces = render(folder)
         model.build_data(faces, folder / "lmdb", list(PREVALENCE))
         current = model.new_run(folder, folder / "lmdb", NETWORK, SOLVER, device=device)
@@ -60,8 +66,23 @@ def run(arguments):
         pictures = [str(path) for path in sorted((faces / "img_align_celeba").glob("*.jpg"))[-SHOWN:]]
         predictions = ("predictions", "predict", "--aligned", *pictures)
         model.follow(current, ("evaluation", "evaluate"), predictions, ("report", "report"))
+        if installation:
+            installation.wait()
+        compared = compare(current, pictures)
     summary(folder)
+    if compared:
+        print(compared)
     return 0
+
+
+def install_beside(folder):
+    """Start the installation of BVLC Caffe, if it is missing and can be installed: a process, or None."""
+    if engines.program("bvlc", "caffe").exists() or engines.obstacle():
+        return None
+    print("installing BVLC Caffe meanwhile, for the comparison at the end", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "install.log", "wb") as log:
+        return subprocess.Popen([sys.executable, install_caffe.__file__], stdout=log, stderr=subprocess.STDOUT)
 
 
 def render(folder):
@@ -74,6 +95,35 @@ def render(folder):
         except (ValueError, RuntimeError) as error:
             raise ToolError(str(error))
     return faces
+
+
+def compare(run, pictures):
+    """Answer for pictures with BVLC Caffe and a run's weights too: a line about the largest difference.
+
+    None where BVLC Caffe has answered already, or cannot be installed.
+    """
+    if run.settings.engine == "bvlc":
+        return None
+    out = run.folder / "predictions-bvlc"
+    try:
+        engines.ensure("bvlc")
+    except ToolError as error:
+        print(f"not compared with BVLC Caffe: {error}", flush=True)
+        return None
+    words = ["predict", "--run", str(run.folder), "--out", str(out), "--no-pictures", "--aligned", *pictures]
+    # The record names the engine that trained, and predict would use that one.
+    stages.tool(run, [*words, "--caffe=bvlc", "--device=cpu"], "bvlc")
+    ours, theirs = (probabilities(run.folder / name) for name in ("predictions", out.name))
+    largest = max(abs(a - b) for a, b in zip(ours, theirs))
+    return (
+        f"BVLC Caffe:     same weights, same faces; largest difference among {len(ours)} probabilities: {largest:.4f}"
+    )
+
+
+def probabilities(folder):
+    """All probabilities in a folder of predictions, in order."""
+    with open(folder / output.TABLE, newline="") as file:
+        return [float(row["probability"]) for row in csv.DictReader(file)]
 
 
 def summary(folder):
