@@ -17,7 +17,7 @@ import pathlib
 import shlex
 
 from data_prep import files
-from data_prep.settings import to_json
+from data_prep.settings import from_json, to_json
 from data_prep.store import environment, manifest
 from models import generate, options, solvers
 from tools import by_hand, record
@@ -53,7 +53,10 @@ class Run:
         path = pathlib.Path(folder) / NAME
         if not path.exists():
             return cls(**by_hand.read(folder))
-        found = record.read(Record, path, VERSION, "train in another run (--run)")
+        try:
+            found = from_json(Record, record.read(path, VERSION), path)
+        except (OSError, ValueError) as error:
+            raise ToolError(f"{error}; train in another run (--run)")
         run = cls(folder, found.data, found.settings, found.stages)
         try:
             run.network()
@@ -154,7 +157,7 @@ class Run:
                 f"{self.folder}: stage {name} is {self.state(name)}, so it has no weights; run: {self.command(name)}"
             )
         stage = self.stages[name]
-        return self._verified(name, inside(self.folder, stage.weights), stage.checksum)
+        return self._verified(name, self.folder / stage.weights, stage.checksum)
 
     def _verified(self, stage, path, checksum):
         """A file of a stage that has the recorded checksum, where there is one. Raises ToolError for another."""
@@ -240,13 +243,3 @@ def resolved(path, folder):
     """A path from a run's record, as a path from the current folder."""
     path = pathlib.Path(path)
     return path if path.is_absolute() else pathlib.Path(os.path.normpath(pathlib.Path(folder) / path))
-
-
-def inside(folder, path):
-    """A file below a folder, of which only the path below it is recorded. Raises ToolError when it is elsewhere."""
-    ends = os.path.abspath(folder), os.path.abspath(folder / path)
-    if os.path.commonpath(ends) != ends[0]:
-        raise ToolError(
-            f"{folder / NAME}: names {path}, which is not inside of the run; a run's weights are in its folder"
-        )
-    return folder / path
