@@ -406,7 +406,7 @@ def test_moved_data_are_named_once(run, cascade, fails, tmp_path):
     moved = run.lmdb.rename(tmp_path / "moved")
     fails("evaluate", "--run", run.folder, says="no LMDBs in it")
     status, said, _ = cascade("evaluate", "--run", run.folder, "--lmdb", moved, "--resamples", 20)
-    assert status == 0 and "not computed again" in said and runs.Run.read(run.folder).lmdb == moved
+    assert status == 0 and "already evaluated" in said and runs.Run.read(run.folder).lmdb == moved
     other = evaluation_files.write_lmdb(tmp_path / "other", synthetic=False)
     fails("evaluate", "--run", run.folder, "--lmdb", other, says="holds other data than")
     assert cascade("report", "--run", run.folder)[0] == 0

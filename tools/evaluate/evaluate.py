@@ -119,6 +119,24 @@ def calibrate(run, stage, scored, prior, settings):
     return new.scores
 
 
+def earlier(run, out, settings):
+    """The result of an earlier evaluation in a folder, where scores, settings and calibration are still the same.
+
+    None where they are not, or there is none. Raises ToolError, OSError.
+    """
+    try:
+        result = results.read(out)
+    except ToolError:
+        return None
+    same = (result.tuned_for, result.resamples) == (settings.tune, settings.resamples)
+    same = same and (run.recorded or result.lmdb == run.data.lmdb)  # where only the result tells where the faces are
+    for name, stage in run.evaluated().items():
+        calibrated, network = calibration.read(run.weights(stage)), result.networks.get(name)
+        same = same and calibrated and network and sha256(out / f"{name}.npz") == network.arrays
+        same = same and to_json(calibrated.scores) == network.calibration
+    return result if same else None
+
+
 def evaluate(run, settings, device=None, restart=False):
     """Evaluate all trained networks of a run, and write everything into RUN/evaluation, or RUN/evaluation-val.
 
@@ -138,10 +156,16 @@ def evaluate(run, settings, device=None, restart=False):
         raise ToolError(f"{run.lmdb}: holds {there}, and the networks of {run.folder} are for {own}")
     out = run.place("evaluate" if settings.split == "test" else f"evaluation-{settings.split}")
     out.mkdir(parents=True, exist_ok=True)
-    boxes, arrays, answers, found = localisation.read_boxes(run.lmdb, settings.split), {}, {}, {}
+    arrays = {
+        name: outputs(run, name, stage, settings, device, out / f"{name}.npz", restart)
+        for name, stage in run.evaluated().items()
+    }
+    result = None if restart else earlier(run, out, settings)
+    if result:
+        print(f"{out}: already evaluated with the same weights, data and settings; nothing to do")
+        return result
+    boxes, answers, found = localisation.read_boxes(run.lmdb, settings.split), {}, {}
     for name, stage in run.evaluated().items():
-        path = out / f"{name}.npz"
-        arrays[name] = outputs(run, name, stage, settings, device, path, restart)
         scored = scoring.of_network(arrays[name], prior, settings.tune, settings.resamples)
         answers[name] = list(scored.values())[-1]
         found[name] = results.Entry(
@@ -151,7 +175,7 @@ def evaluate(run, settings, device=None, restart=False):
             device=device,
             cores=len(os.sched_getaffinity(0)),
             faces_per_second=float(arrays[name]["faces_per_second"]),
-            arrays=sha256(path),
+            arrays=sha256(out / f"{name}.npz"),
             calibration=to_json(calibrate(run, stage, scored, prior, settings)),
             rows=[row for title, one in scored.items() for row in one.rows(title, run.attributes)],
             regions=localisation.rows(arrays[name], boxes, run.attributes),
