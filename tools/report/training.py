@@ -16,7 +16,6 @@ TITLES = {
     ("test", "accuracy_attribute"): "full network",
 }
 TRAINING = ("train", "attributes_training")  # how many attributes early stopping lets train
-EACH = "_each"  # end of the names of outputs that hold a number per attribute
 
 
 def training(opened):
@@ -26,13 +25,13 @@ def training(opened):
     for name, log in logs.items():
         if log.exists():
             series = caffe_log.read(log.read_text(errors="replace").splitlines())
-            parts.append(stage(name, series, opened.shown))
+            parts.append(stage(name, series))
     parts = [part for part in parts if part]
     return page.render("training.html", stages=parts, table=stages(run)) if parts else ""
 
 
-def stage(name, series, attributes):
-    """The part of one stage; empty for a log without curves. series: as caffe_log.read gives them."""
+def stage(name, series):
+    """The part of one stage; empty where its log has no curves. series: as caffe_log.read gives them."""
     points = [point for point in series.get(("train", "lr"), []) if charts.is_number(point[1])]
     steps = [(i, f"learning rate {after:g}") for i, _, after in caffe_log.changes(points)]
     steps = steps if len(steps) <= 8 else []  # a rate that falls at each iteration has no steps
@@ -40,7 +39,7 @@ def stage(name, series, attributes):
         {TITLES.get(key, " ".join(key)): points for key, points in series.items() if wanted(*key)}
         for wanted in (
             lambda phase, output: "loss" in output,
-            lambda phase, output: phase == "test" and "accuracy" in output and not output.endswith(EACH),
+            lambda phase, output: phase == "test" and "accuracy" in output and not output.endswith("_each"),
         )
     )
     parts = [
@@ -51,30 +50,7 @@ def stage(name, series, attributes):
         active = {"attributes": series[TRAINING]}
         parts.append(charts.lines(active, low=0, title="Attributes that early stopping lets train", steps=steps))
     shown = [part for part in parts if part]
-    if not shown:
-        return ""
-    panels = per_attribute(series, attributes)
-    curves = page.picker("Attribute", panels) if panels else ""
-    return page.render("stage.html", name=name, charts=shown, steps=steps, validated=bool(accuracies), curves=curves)
-
-
-def per_attribute(series, attributes):
-    """Validation accuracy over iterations, and where early stopping acted: dict attribute -> chart."""
-    panels = {}
-    for place, name in enumerate(attributes):
-        # An output of one attribute is a number.
-        own = {
-            key: [(i, values[place] if isinstance(values, list) else values) for i, values in points]
-            for key, points in series.items()
-            if key[1].endswith(EACH)
-            and all(len(values) == len(attributes) if isinstance(values, list) else place == 0 for _, values in points)
-        }
-        trained = own.pop((TRAINING[0], TRAINING[1] + EACH), [])
-        steps = [(i, "resumed" if after else "stopped") for i, _, after in caffe_log.changes(trained)]
-        title = "Validation accuracy at p > 0.5" + ("; dashed: early stopping" if steps else "")
-        points = {TITLES.get((phase, output[: -len(EACH)]), output): of for (phase, output), of in own.items()}
-        panels[name] = charts.lines(points, high=1, title=title, steps=steps[:8])
-    return {name: chart for name, chart in panels.items() if chart}
+    return shown and page.render("stage.html", name=name, charts=shown, steps=steps, validated=bool(accuracies))
 
 
 def stages(run):
