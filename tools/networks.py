@@ -81,7 +81,9 @@ def load(model, weights, phase=caffe.TEST, weight_gradients=True):
         layer.name: [tuple(blob.shape.dim) for blob in layer.blobs] for layer in model_files.read_weights(weights).layer
     }
     if not weight_gradients:
-        freeze(description)
+        learning = [layer for layer in description.layer if any(param.lr_mult for param in layer.param)]
+        for param in (param for layer in learning[1:] for param in layer.param):
+            param.lr_mult = 0  # so that Caffe skips the gradient
     with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as file:
         file.write(text_format.MessageToString(description))
         file.flush()
@@ -126,14 +128,6 @@ def checked(model):
 def kind_of(layer):
     """Type of a layer, with module and class of a Python layer."""
     return " ".join(filter(None, (layer.type, layer.python_param.module, layer.python_param.layer)))
-
-
-def freeze(net):
-    """Give the layers after the first that learns learning rates of 0, so that Caffe skips their gradients."""
-    learning = [layer for layer in net.layer if any(param.lr_mult for param in layer.param)]
-    for layer in learning[1:]:
-        for param in layer.param:
-            param.lr_mult = 0
 
 
 def region_mapper_parameters(model):

@@ -7,6 +7,8 @@ from tools.evaluate import calibration, metrics, results
 from tools.evaluate.calibration import PRIOR_CORRECTED, TUNED
 from tools.evaluate.metrics import PRECISION
 
+ORDER = ("cascade", "whole_face", "region")  # of networks, the one that a reader asks about first
+
 
 def persons(arrays, prefix=""):
     """The number of each face's person, (N,), from 0 without gaps; each face by itself where persons are not known.
@@ -98,9 +100,9 @@ def keys(decision):
 def differences(scored):
     """The differences of evaluation.json: of all pairs of a dict name -> Scored, under decisions that know the prior.
 
-    The cascade less the others comes first, and the whole face before task one alone.
+    Those of the first of ORDER come first.
     """
-    names = [name for name in ("cascade", "whole_face", "region") if name in scored]
+    names = [name for name in ORDER if name in scored]
     return [
         results.Entry(
             network=name,

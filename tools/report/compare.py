@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from models.options import NETWORKS
 from tools.errors import ToolError
 from tools.evaluate import metrics, results, scoring
 from tools.evaluate.summary import cell, interval
@@ -15,8 +14,7 @@ OTHER_SEED = 2  # of the resamples of a run on other faces
 def make(first, second):
     """The page, as text. first, second: Opened. Raises ToolError."""
     attributes = [name for name in first.attributes if name in second.attributes]
-    names = [name for name in reversed(NETWORKS) if name in first.names and name in second.names]
-    names.sort(key=lambda name: name != "cascade")
+    names = [name for name in first.names if name in second.names]
     for shared, words in ((attributes, "attribute"), (names, "network")):
         if not shared:
             raise ToolError(
@@ -32,8 +30,7 @@ def make(first, second):
 
 def paired(first, second):
     """Whether two evaluations are of the same faces with the same labels, so that their answers are paired."""
-    same = first.attributes == second.attributes and first.result.split == second.result.split
-    return same and first.result.data == second.result.data and np.array_equal(first.labels, second.labels)
+    return first.result.data == second.result.data and np.array_equal(first.labels, second.labels)
 
 
 def differences(first, second, name, attributes):

@@ -40,7 +40,7 @@ class Opened:
         check_weights(run, self.result)
         if run.recorded:
             run.check_data()
-        self.names = sorted(self.result.networks, key=lambda name: name != "cascade")
+        self.names = [name for name in scoring.ORDER if name in self.result.networks]
         self.chosen = self.names[0]
         self.attributes, self.shown = self.result.attributes, list(map(page.human, self.result.attributes))
         self.arrays = {name: results.read_arrays(folder, name, self.result) for name in self.names}
