@@ -35,8 +35,8 @@ from tools import networks
 from tools import run as runs
 from tools.ablation import VARIANTS
 from tools.errors import ToolError
-from tools.evaluate import calibration, scoring
-from tools.evaluate.evaluation import read_persons, training_prior
+from tools.evaluate import calibration, results, scoring
+from tools.evaluate.evaluate import read_persons, training_prior
 from tools.report import seeds
 
 
@@ -138,14 +138,16 @@ def train(given, rate, seed):
 
 
 def answers(given, attributes, net, split):
-    """The scoring.Faces of a split with the scores of a network. Raises DataError, OSError."""
+    """The scores of a network on a split, as scoring.Scored takes them: a dict. Raises DataError, OSError."""
     labels, parts = networks.read_labels(given.lmdb, split, attributes), []
     with torch.no_grad(), tqdm(total=len(labels), unit="face", desc=split, disable=None) as bar:
         for some in networks.batches(networks.patches(given.lmdb, split), 64):
             pixels = torch.from_numpy(np.stack(some).transpose(0, 3, 1, 2).copy())
             parts.append(net(inputs(pixels.to(given.device))).float().cpu().numpy())
             bar.update(len(some))
-    return scoring.Faces(np.concatenate(parts), labels, read_persons(given.lmdb, split, 0))
+    persons = read_persons(given.lmdb, split)
+    known = {} if persons is None else {"persons": persons}
+    return {"logits": np.concatenate(parts), "labels": labels.astype(bool), **known}
 
 
 def compare(given):
@@ -163,12 +165,13 @@ def compare(given):
     for rate in given.rates:
         net, _ = train(given, rate, given.seeds[0])
         validation = answers(given, len(prior), net, "val")
-        accuracies[rate] = float(((validation.scores > shift) == validation.labels).mean())
+        accuracies[rate] = float(((validation["logits"] > shift) == validation["labels"]).mean())
         print(f"rate {rate:g}: validation accuracy, prior-corrected: {accuracies[rate]:.4f}", flush=True)
     for seed in given.seeds:
         net, images[given.net] = train(given, max(accuracies, key=accuracies.get), seed)
         validation, test = (answers(given, len(prior), net, split) for split in ("val", "test"))
-        scored[given.net].append({"full network": scoring.Scored(test, prior, validation)})
+        test.update((f"validation_{name}", values) for name, values in validation.items())
+        scored[given.net].append({"full network": scoring.Scored(test, "logits", prior)})
     return seeds.conclude(given.out, scored, images)
 
 
@@ -181,7 +184,7 @@ def of_ablation(given, images):
     for name, variant in VARIANTS.items():
         folders = [given.ablation / f"seed-{seed}" / name.replace(" ", "_") for seed in given.seeds]
         evaluated = [runs.Run.read(folder) for folder in folders if runs.Run.exists(folder)]
-        if len(evaluated) == len(folders) and all(run.done("evaluate") for run in evaluated):
+        if len(evaluated) == len(folders) and all((run.place("evaluate") / results.NAME).exists() for run in evaluated):
             if not variant.natural and {run.data.checksum for run in evaluated} != {manifest.checksum(given.lmdb)}:
                 raise ToolError(f"{given.ablation}: {name} was trained on other data than {given.lmdb}")
             found[name] = [seeds.scores_of(run, variant.stages[-1]) for run in evaluated]

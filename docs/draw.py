@@ -7,8 +7,6 @@ import math
 import pathlib
 
 from tools.evaluate.calibration import PRIOR_CORRECTED
-from tools.evaluate.results import Estimate
-from tools.evaluate.scoring import SeedDifference
 from tools.report import charts
 from tools.report.seeds import INSIDE
 
@@ -240,14 +238,13 @@ def region():
     with open(FOLDER / "results/region_differences.csv") as file:
         for row in csv.DictReader(file):
             if row["measure"] in measures and row["minus"] != INSIDE:
-                interval = [float(row[key]) for key in ("difference", "difference low", "difference high")]
-                too = [float(row[key]) if row[key] else None for key in ("low seeds too", "high seeds too")]
-                name = f"{row['data']}: {row['minus'].replace('rectangles of another attribute', 'another attribute')}"
-                seeds = [float(value) for value in row["by seed"].split()]
-                line = SeedDifference(row["network"], name, row["measure"], Estimate(*interval), *too, seeds)
-                measures[row["measure"]].append(line)
+                other = row["minus"].replace("rectangles of another attribute", "another attribute")
+                numbers = ("difference", "difference low", "difference high", "low seeds too", "high seeds too")
+                row.update({key: float(row[key]) if row[key] else None for key in numbers})
+                row["minus"] = f"{row['data']}: {other}"
+                measures[row["measure"]].append(row)
     for lines in measures.values():
-        lines.sort(key=lambda line: "whole map" not in line.minus)  # the question itself first
+        lines.sort(key=lambda line: "whole map" not in line["minus"])  # the question itself first
     return charts.differences("The cascade minus the same network with other rectangles", measures)
 
 

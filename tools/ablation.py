@@ -78,36 +78,34 @@ def _distinct_fault(values):
     return None if values and len(set(values)) == len(values) else "must be at least one, and none twice"
 
 
-def several(default, help, **declared):
-    """A field that holds a tuple of different values."""
-    return setting(default, help, fault=_distinct_fault, **declared)
-
-
 @dataclasses.dataclass
 class AblationSettings:
     """What is trained and compared."""
 
     iterations: int = setting(2000, "The mini-batches of each variant in all its stages together", least=8)
-    seeds: tuple[int, ...] = several(
+    seeds: tuple[int, ...] = setting(
         (1, 2, 3),
         "The seeds: of initial weights, order, crops and mirroring",
         least=0,
+        fault=_distinct_fault,
         shown="1,2,3",
         metavar="S,S,...",
     )
-    variants: tuple[str, ...] = several(
+    variants: tuple[str, ...] = setting(
         tuple(VARIANTS),
         f"The variants to train, of: {', '.join(VARIANTS)}. The others are compared with the first",
         choices=tuple(VARIANTS),
+        fault=_distinct_fault,
         shown="all",
         metavar="NAME,NAME,...",
     )
-    learning_rates: tuple[float, ...] = several(
+    learning_rates: tuple[float, ...] = setting(
         (1,),
         "Factors of the solvers' learning rates to try for each variant with the first seed; the one with the best "
         "prior-corrected accuracy on the validation split is used for all seeds",
         above=0,
         most=1e6,
+        fault=_distinct_fault,
         shown="1, no search",
         metavar="FACTOR,FACTOR,...",
     )
@@ -196,19 +194,18 @@ def share(run, stage, finished):
         # The length of a training is not among its inputs, because it can be continued.
         long = stage == "average" or plan.last_iteration(run, stage) == plan.last_iteration(other, stage)
         if other.done(stage) and other.stages[stage].inputs == wanted and long:
-            source = other.weights(stage)
+            other.weights(stage)  # raises ToolError if they are missing or were changed
             stages.clear(run, stage)
-            target = run.folder / other.stages[stage].weights
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.link(source, target)
-            if (source.parent / "train.log").exists():
-                shutil.copyfile(source.parent / "train.log", target.parent / "train.log")
+            shutil.copytree(other.place(stage), run.place(stage), copy_function=linked)
             run.stages[stage] = dataclasses.replace(other.stages[stage])
-            if stage in record.TRAINED:
-                stages.write_networks(run, [stage])
             run.write()
             print(f"{stage}: shared with {other.folder}", flush=True)
             return
+
+
+def linked(source, target):
+    """Link a file, but copy a log: that of a training which goes on would grow in both places."""
+    (shutil.copyfile if source.endswith(".log") else os.link)(source, target)
 
 
 def natural_data(lmdb, out):

@@ -1,7 +1,7 @@
 """Run the networks: load deploy nets safely, feed them faces of an LMDB folder. Needs a Caffe (.caffe/bin/python)."""
 
 import dataclasses
-import functools
+import itertools
 import pathlib
 import re
 import tempfile
@@ -13,12 +13,20 @@ from google.protobuf import text_format
 from data_prep import geometry
 from data_prep.geometry import PATCH_SIZE
 from data_prep.store import databases, manifest
-from models.networks import POSITION, STATE_LAYERS, network
-from models.options import NETWORKS, NetworkOptions
+from models.networks import POSITION, STATE_LAYERS
 from python_layers.regions import Parameters
 from tools import model_files
 from tools.errors import ToolError
 
+# Kinds of the layers that the generator writes, see kind_of.
+KINDS = {
+    *("AbsVal Concat Convolution Data Eltwise Input Pooling Power ReLU Reduction Reshape Sigmoid".split()),
+    *("SigmoidCrossEntropyLoss Slice Threshold Tile".split()),
+    "Python python_layers.balanced_data BalancedData",
+    "Python python_layers.early_stopping EarlyStopping",
+    "Python python_layers.region_mapper RegionMapper",
+    "Python python_layers.roi_warp RoIWarp",
+}
 # Layers whose weights a file may lack.
 OPTIONAL = (*STATE_LAYERS, POSITION)
 DEVICE = re.compile(r"cpu|cuda(?::(\d+))?")
@@ -73,7 +81,9 @@ def load(model, weights, phase=caffe.TEST, weight_gradients=True):
         layer.name: [tuple(blob.shape.dim) for blob in layer.blobs] for layer in model_files.read_weights(weights).layer
     }
     if not weight_gradients:
-        freeze(description)
+        learning = [layer for layer in description.layer if any(param.lr_mult for param in layer.param)]
+        for param in (param for layer in learning[1:] for param in layer.param):
+            param.lr_mult = 0  # so that Caffe skips the gradient
     with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as file:
         file.write(text_format.MessageToString(description))
         file.flush()
@@ -109,40 +119,15 @@ def checked(model):
     """
     net = model_files.read(model)
     for layer in net.layer:
-        kind = kind_of(layer)
-        if kind not in kinds():
-            raise ToolError(
-                f"{model}: layer {layer.name} is of type {' '.join(filter(None, kind))}, which no "
-                "network of the project has"
-            )
+        if kind_of(layer) not in KINDS:
+            what = f"layer {layer.name} is of type {kind_of(layer)}"
+            raise ToolError(f"{model}: {what}, which no network of the project has")
     return net
 
 
-@functools.cache
-def kinds():
-    """The kinds of layers that the generator writes, with all options that add some: set of what kind_of returns.
-
-    Read off its texts, because to parse every network would take a tenth of a second of each start.
-    """
-    options = {"form": "compact", "l1": "log"}, {"form": "stream", "l1": "linear", "task_two_loss": 1}
-    chosen = [NetworkOptions(**given) for given in options]
-    text = "".join(network(net, given, deploy) for net in NETWORKS for given in chosen for deploy in (False, True))
-    python = re.findall(r'^ *module: "(.*)"\n *layer: "(.*)"$', text, re.MULTILINE)
-    plain = set(re.findall(r'^  type: "(\w+)"$', text, re.MULTILINE)) - {"Python"}
-    return {(kind, "", "") for kind in plain} | {("Python", *place) for place in python}
-
-
 def kind_of(layer):
-    """Type of a layer, and module and class of a Python layer."""
-    return layer.type, layer.python_param.module, layer.python_param.layer
-
-
-def freeze(net):
-    """Give the layers after the first that learns learning rates of 0, so that Caffe skips their gradients."""
-    learning = [layer for layer in net.layer if any(param.lr_mult for param in layer.param)]
-    for layer in learning[1:]:
-        for param in layer.param:
-            param.lr_mult = 0
+    """Type of a layer, with module and class of a Python layer."""
+    return " ".join(filter(None, (layer.type, layer.python_param.module, layer.python_param.layer)))
 
 
 def region_mapper_parameters(model):
@@ -151,11 +136,6 @@ def region_mapper_parameters(model):
         if layer.python_param.layer == "RegionMapper":
             return dataclasses.asdict(model_files.parameters(layer, Parameters))
     raise ToolError(f"{model}: no layer RegionMapper in it")
-
-
-def attributes_of(net):
-    """The number of attributes of a deploy net."""
-    return net.blobs["logits" if "logits" in net.blobs else "max_d"].data.shape[1]
 
 
 def forward(net, images, blobs):
@@ -170,14 +150,8 @@ def forward(net, images, blobs):
 
 def batches(items, size):
     """Yield lists of `size` items; the last one may be shorter."""
-    batch = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    items = iter(items)
+    yield from iter(lambda: list(itertools.islice(items, size)), [])
 
 
 # Faces of an LMDB folder ------------------------------------------------------------------------------------

@@ -1,23 +1,20 @@
 """The content of run.json as dataclasses: the data of a run, its settings, and the state of its stages."""
 
 import dataclasses
+import hashlib
+import json
 import re
 import typing
 
 from data_prep import files
-from data_prep.settings import from_json, like, setting
+from data_prep.settings import like, setting
 from data_prep.store import manifest
 from models import solvers
 from models.options import NETWORKS, NetworkOptions, attributes_fault
-from tools.errors import ToolError
 
 VERSION = 3
 TRAINED = NETWORKS
 STAGES = ("region", "average", "cascade", "whole_face", "evaluate")
-STATES = ("running", "interrupted", "failed", "done")
-ENGINES = ("bvlc", "torch")
-PRECISIONS = ("float32", "tf32", "bfloat16")
-RECTANGLES = ("measured", "theoretical", "whole", "other", "random")
 DEVICE = re.compile(r"cpu|cuda(:\d+(,\d+)*)?")
 
 
@@ -58,7 +55,7 @@ class Average:
         "measured",
         "The rectangle of each response point: measured on training faces; theoretical, its receptive field as in the "
         "paper; or, to see what regions are worth, whole (the whole map), other (those of another attribute) or random",
-        choices=RECTANGLES,
+        choices=("measured", "theoretical", "whole", "other", "random"),
     )
     faces: int = setting(200, "Positive faces per attribute to average over", least=1)
     min_firings: int = setting(
@@ -81,12 +78,12 @@ class Settings:
     solver: dict = setting(factory=dict, fault=_solver_fault)
     average: Average = setting(factory=Average)
     seed: int = like(NetworkOptions, "seed")
-    engine: str = setting("bvlc", choices=ENGINES)
+    engine: str = setting("bvlc", choices=("bvlc", "torch"))
     precision: str = setting(
         "float32",
         "The arithmetic of convolutions and inner products; bfloat16 is faster on recent processors and GPUs, and "
         "needs the engine",
-        choices=PRECISIONS,
+        choices=("float32", "tf32", "bfloat16"),
     )
     device: str = setting(
         "cpu",
@@ -120,7 +117,7 @@ class Stage:
     """
 
     inputs: dict
-    state: str = setting("running", choices=STATES)
+    state: str = setting("running", choices=("running", "interrupted", "failed", "done"))
     weights: typing.Optional[str] = None
     checksum: typing.Optional[str] = None
     deploy: typing.Optional[str] = None
@@ -151,21 +148,19 @@ class Record:
     stages: dict[str, Stage] = setting(factory=dict, fault=_stages_fault)
 
 
-def read(cls, path, version, remedy, checksum=None):
-    """An object of a dataclass that a JSON file holds, all of it checked.
+def read(path, version):
+    """The content of a JSON file that is a record of this version. Raises ValueError for another one, OSError."""
+    value = files.read_json(path)
+    if value.get("version") != version:
+        found = value.get("version")
+        raise ValueError(f"{path}: written by another version of face-cascade ({found}, not {version})")
+    return value
 
-    version: that the file must have; remedy: what to do about another or a damaged one; checksum: SHA-256 that it must
-    have, where that is recorded. Raises FileNotFoundError, ToolError.
+
+def sealed(content):
+    """A dict of JSON values with a checksum of all of them as "checksum".
+
+    What is not `sealed(itself)` was edited or damaged, which would change answers without a word.
     """
-    try:
-        value = files.read_json(path)
-        if value.get("version") != version:
-            found = value.get("version")
-            raise ValueError(f"{path}: written by another version of face-cascade ({found}, not {version})")
-        if checksum and files.sha256(path) != checksum:
-            raise ValueError(f"{path}: changed since it was written")
-        return from_json(cls, value, path)
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError) as error:
-        raise ToolError(f"{error}; {remedy}")
+    content = {**content, "checksum": ""}
+    return {**content, "checksum": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}

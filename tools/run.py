@@ -17,7 +17,7 @@ import pathlib
 import shlex
 
 from data_prep import files
-from data_prep.settings import to_json
+from data_prep.settings import from_json, to_json
 from data_prep.store import environment, manifest
 from models import generate, options, solvers
 from tools import by_hand, record
@@ -53,7 +53,10 @@ class Run:
         path = pathlib.Path(folder) / NAME
         if not path.exists():
             return cls(**by_hand.read(folder))
-        found = record.read(Record, path, VERSION, "train in another run (--run)")
+        try:
+            found = from_json(Record, record.read(path, VERSION), path)
+        except (OSError, ValueError) as error:
+            raise ToolError(f"{error}; train in another run (--run)")
         run = cls(folder, found.data, found.settings, found.stages)
         try:
             run.network()
@@ -214,18 +217,13 @@ def read_data(lmdb, folder):
         raise ToolError(
             f"{lmdb}: no LMDBs in it; build them first: make lmdb CELEBA=/path/to/CelebA, or face-cascade data"
         )
-    found = manifest.read(lmdb)
-    place = portable(lmdb, folder)
+    found, place = manifest.read(lmdb), os.path.abspath(lmdb)
+    if in_clone(place) and in_clone(os.path.abspath(folder)):  # then the record holds in a clone that is moved
+        place = os.path.relpath(place, folder)
     return Data(place, manifest.checksum(lmdb), found.attributes, found.form, found.synthetic, found.frame)
 
 
 # Paths in the record ----------------------------------------------------------------------------------------
-
-
-def portable(path, folder):
-    """A path as a run's record keeps it: relative to the run's folder where both are in this clone, else absolute."""
-    path = os.path.abspath(path)
-    return os.path.relpath(path, folder) if in_clone(path) and in_clone(os.path.abspath(folder)) else path
 
 
 def in_clone(path):

@@ -5,8 +5,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from tools.evaluate.results import Estimate
-from tools.evaluate.scoring import SeedDifference
+from tools.evaluate.results import estimate
 from tools.report import charts
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -52,7 +51,7 @@ def test_curves_have_steps_intervals_and_a_diagonal():
 
 
 def test_dots_lie_in_their_intervals():
-    rows = [("Male", [Estimate(0.95, 0.9, 1.0), Estimate(), Estimate(0.5)], 0.6)]
+    rows = [("Male", [estimate(0.95, 0.9, 1.0), estimate(), estimate(0.5)], 0.6)]
     tree = parsed(charts.dots(rows, ["a", "b", "c"], "accuracy", 0.0, 1.0, "majority"))
     drawing = next(one for one in tree.iter("svg") if one.get("role") == "img")
     assert drawing.get("aria-label") == "Male: a 0.950 (0.900 to 1.000) c 0.500"
@@ -66,8 +65,9 @@ def test_dots_lie_in_their_intervals():
 
 
 def test_the_chart_of_an_ablation_has_a_line_for_each_network(tmp_path):
-    whole = SeedDifference("cascade", "whole <map>", "accuracy", Estimate(0.01, -0.01, 0.03), -0.02, 0.04, [0.0, 0.02])
-    alone = SeedDifference("cascade", "alone", "accuracy", Estimate(-0.02, -0.03, 0.0), None, None, [-0.02])
+    keys = "minus", "difference", "difference low", "difference high", "low seeds too", "high seeds too", "by seed"
+    whole = dict(zip(keys, ("whole <map>", 0.01, -0.01, 0.03, -0.02, 0.04, "+0.0000 +0.0200")))
+    alone = dict(zip(keys, ("alone", -0.02, -0.03, 0.0, None, None, "-0.0200")))
     (tmp_path / "a.svg").write_text(charts.differences("cascade minus ...", {"accuracy": [whole, alone]}))
     tree = ElementTree.parse(tmp_path / "a.svg")
     lines = {}

@@ -13,7 +13,7 @@ from data_prep.store import databases
 from tools import model_files
 from tools import run as runs
 from tools.errors import ToolError
-from tools.evaluate import calibration, evaluate, evaluation, results
+from tools.evaluate import calibration, evaluate, results
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def run(pattern, tmp_path):
 @pytest.fixture
 def passes(monkeypatch):
     """done: the splits that networks are computed on, a list that grows; limit: its length at which Ctrl-C comes."""
-    passes, responses = types.SimpleNamespace(done=[], limit=None), evaluation.responses
+    passes, responses = types.SimpleNamespace(done=[], limit=None), evaluate.responses
 
     def counted(net, data, split, *rest):
         if len(passes.done) == passes.limit:
@@ -42,7 +42,7 @@ def passes(monkeypatch):
         passes.done.append(split)
         return responses(net, data, split, *rest)
 
-    monkeypatch.setattr(evaluation, "responses", counted)
+    monkeypatch.setattr(evaluate, "responses", counted)
     return passes
 
 
@@ -50,7 +50,6 @@ def test_outputs_are_computed_once_and_results_are_whole(run, passes, capsys):
     def computed(restart=False, **changes):
         passes.done.clear()
         result = evaluate.evaluate(run, dataclasses.replace(SETTINGS, **changes), restart=restart)
-        assert runs.Run.read(run.folder).stages["evaluate"].state == "done"
         assert changes.get("split") == "val" or results.read(run.place("evaluate")) == result
         return result, list(passes.done)
 
@@ -76,7 +75,7 @@ def test_an_interrupted_evaluation_goes_on(run, passes):
     passes.limit = 3  # between the splits of the second network
     with pytest.raises(KeyboardInterrupt):
         evaluate.evaluate(run, SETTINGS)
-    assert runs.Run.read(run.folder).stages["evaluate"].state == "interrupted"
+    assert not (run.place("evaluate") / results.NAME).exists()
     passes.done.clear()
     passes.limit = None
     evaluate.evaluate(run, SETTINGS)
@@ -114,13 +113,13 @@ def test_labels_images_and_networks_must_fit(run):
     write_manifest(run.lmdb)
     run.data = runs.read_data(run.lmdb, run.folder)
     run.write()
-    with pytest.raises(ToolError, match="test has 25 labels and 24 images"):
+    with pytest.raises(ToolError, match="test has 25 x 2 labels, and the network gives 24 x 2"):
         evaluate.evaluate(run, SETTINGS)
     shutil.rmtree(run.lmdb)
     evaluation_files.write_lmdb(run.lmdb, ["Male"])
     run.data = runs.read_data(run.lmdb, run.folder)
     run.write()
-    with pytest.raises(ToolError, match="is not for the 1 attributes"):
+    with pytest.raises(ToolError, match="has 24 x 1 labels, and the network gives 24 x 2"):
         evaluate.evaluate(run, SETTINGS)
 
 

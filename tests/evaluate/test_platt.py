@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from tools.evaluate import calibration, metrics, platt
+from tools.evaluate import calibration, metrics
 
 PRIOR = np.array([0.2])
 
@@ -29,7 +29,7 @@ def test_three_decisions_have_the_expected_thresholds():
 def test_threshold_for_accuracy_is_where_the_probability_is_one_half():
     scores, labels = random_scores()
     threshold, slope, offset = calibration.fit(scores, labels, np.full(3, 0.3))
-    np.testing.assert_allclose(platt.probability(threshold, slope, offset), 0.5)
+    np.testing.assert_allclose(calibration.probability(threshold, slope, offset), 0.5)
     # Equal spreads on both sides of 3, so that this is where the classes meet.
     scores, labels = column(*[1, 2, 3, 3.5, 4] * 4, *[2, 2.5, 3, 4, 5] * 4), column(*[0] * 20, *[1] * 20) > 0
     np.testing.assert_allclose(calibration.fit(scores, labels, PRIOR)[0], 3, atol=1e-6)
@@ -42,7 +42,7 @@ def test_threshold_for_accuracy_is_where_the_probability_is_one_half():
 def test_no_threshold_has_a_better_expected_value(measure):
     scores, labels = random_scores()
     threshold, slope, offset = calibration.fit(scores, labels, np.full(3, 0.3), measure)
-    p = platt.probability(scores, slope, offset)
+    p = calibration.probability(scores, slope, offset)
 
     def expected(threshold):
         """The measure of the expected counts, if p are the probabilities of "present"."""
@@ -76,7 +76,7 @@ def test_a_fit_to_resamples_is_nearly_that_of_the_faces_drawn(measure, faces):
 def test_probabilities_stay_finite_for_separable_and_for_constant_scores():
     labels = column(*[0] * 20, *[1] * 20) > 0
     threshold, slope, offset = calibration.fit(np.where(labels, 1000.0, -1000.0), labels, PRIOR)
-    p = platt.probability(column(-1000, 1000), slope, offset)
+    p = calibration.probability(column(-1000, 1000), slope, offset)
     assert p[0] < 0.1 and p[1] > 0.9 and np.isfinite([*slope, *offset]).all()
     np.testing.assert_allclose(threshold, 0, atol=1e-3)
     (weights,) = metrics.resamples(np.arange(40), 3)
@@ -84,7 +84,7 @@ def test_probabilities_stay_finite_for_separable_and_for_constant_scores():
         _, slope, offset = calibration.fit(np.full((40, 1), 7.0), labels, PRIOR, weights=chosen)
         share = 0.5 if chosen is None else (chosen @ labels / 40)
         np.testing.assert_allclose(
-            platt.probability(column(6, 7, 8)[:, np.newaxis], slope, offset) - share, 0, atol=0.01
+            calibration.probability(column(6, 7, 8)[:, np.newaxis], slope, offset) - share, 0, atol=0.01
         )
 
 
@@ -99,7 +99,7 @@ def test_misordered_scores_get_one_answer_for_all_faces(measure, positives):
     assert len(decided) == 1
     if measure == "accuracy":
         assert positives == 20 or decided[0] == (positives > 20)
-    np.testing.assert_allclose(platt.probability(scores, slope, offset), positives / 40, atol=2e-3)
+    np.testing.assert_allclose(calibration.probability(scores, slope, offset), positives / 40, atol=2e-3)
 
 
 def test_the_line_has_the_least_loss_also_for_scores_that_hardly_vary():

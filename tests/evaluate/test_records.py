@@ -5,7 +5,6 @@ import json
 import resource
 
 import evaluation_files
-import numpy as np
 import pytest
 from mutations import LIMIT, attempt, changed, each, few, places, records
 
@@ -45,56 +44,20 @@ def refused(read, path, *words):
 
 
 @few(50, 1000)
-def test_a_damaged_evaluation_is_refused_or_has_values_that_its_fields_accept(folder, examples):
-    """With the checksum of the run's record, only the file as it was written is accepted."""
+def test_a_damaged_evaluation_is_refused(folder, examples):
     path = folder / "evaluation.json"
-    kept, checksum, written = path.read_bytes(), sha256(path), results.read(folder)
+    kept, written = path.read_bytes(), results.read(folder)
 
     def run(data):
         path.write_bytes(data)
         found = attempt(lambda: results.read(folder), path)
-        if found is not None:
-            assert results.mean(next(iter(found.networks.values()))).accuracy.value is not None
-        recorded = attempt(lambda: results.read(folder, checksum), path)
-        assert recorded is None or data == kept and recorded == written
+        assert found is None or all(found[key] == written[key] for key in written if key != "checksum")
 
     each(records(json.loads(kept)), examples, run)
+    path.write_text(json.dumps({**written, "version": 5}))
+    refused(lambda: results.read(folder), path, "written by another version", "evaluate again")
     path.write_bytes(kept)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < LIMIT
-
-
-@pytest.mark.parametrize(
-    "place, value, words",
-    (
-        (("attributes",), ..., "'attributes' is missing"),
-        (("attributes",), ["Male"], "key 'prior' must hold"),
-        (("attributes", 0), "<b>", "cannot be a name"),
-        (("networks", "cascade", "rows", 0, "accuracy"), "high", "networks: cascade: rows: 1: accuracy: damaged"),
-        (("networks", "cascade", "rows", 1, "f1", "value"), 1.5, "must be a number from -1 to 1, not 1.5"),
-        (("networks", "cascade", "rows", 0, "accuracy", "value"), -0.5, "does not hold its value"),
-        (("networks", "cascade", "rows", 0, "accuracy", "low"), 1, "an interval from 1 to"),
-        (("networks", "cascade", "rows", 0, "attribute"), "meanx", "must hold a row per decision and attribute"),
-        (("networks", "cascade", "rows", 0, "decision"), "tunedd", "did you mean tuned?"),
-        (("networks", "cascade", "regions", 0, "response"), "raw\n", "must be raw or revised"),
-        (("networks", "cascade", "calibration", "logits", "slope"), [1.0], "must have 2 entries in 'slope'"),
-        (("networks", "cascade", "cores"), 0, "of at least 1"),
-        (("networks", "../../x"), {}, "x: damaged, key 'file' is missing"),
-        (("networks", "cascade", "surprise"), 1, "unknown key 'surprise'"),
-        (("networks",), {}, "must hold networks"),
-        (("faces",), -1, "'faces' must be a whole number of at least 1"),
-        (("persons",), 99, "99 persons on 24 faces"),
-        (("resamples",), True, "'resamples'"),
-        (("version",), 5, "written by another version"),
-    ),
-)
-def test_impossible_values_are_refused_by_name(folder, place, value, words):
-    path = folder / "evaluation.json"
-    kept = path.read_bytes()
-    path.write_text(json.dumps(changed(json.loads(kept), place, value)))
-    try:
-        refused(lambda: results.read(folder), path, words)
-    finally:
-        path.write_bytes(kept)
 
 
 def test_changed_arrays_are_refused_by_checksum(folder):
@@ -142,23 +105,3 @@ def test_every_changed_value_of_a_calibration_is_refused(calibrated):
         for value in (..., None, [], {}, "x", True, [[]], [1.0], 0.75, 1e308, 1.4):
             path.write_text(json.dumps(changed(record, place, value)))
             refused(lambda: calibration.read(weights), path, "evaluate again")
-    for fields in ({"prior": [1.4, 0.1]}, {"prior": [-0.1, 0.1]}, {"attributes": ["\ud800", "Male"]}):
-        calibration.write(
-            weights, dataclasses.replace(calibration.Calibration(**vars(calibrated_of(record))), **fields)
-        )
-        refused(lambda: calibration.read(weights), path, next(iter(fields)))
-
-
-def calibrated_of(record):
-    """The Calibration in the entry of a.caffemodel."""
-    return calibration.from_json(calibration.Calibration, record["a.caffemodel"], "a.caffemodel")
-
-
-def test_a_calibration_without_the_score_of_its_network_is_reported(calibrated):
-    weights, path = calibrated
-    net = type("Net", (), {"blobs": {"max_d": np.zeros(2)}})
-    refused(lambda: calibration.of_answer(weights, net, ["Male", "Young"]), path, "lacks 'max_d'")
-    blob, score, entry = calibration.of_answer(weights, type("Net", (), {"blobs": {"logits": 0}}), ["Male", "Young"])
-    assert blob == "logits" and entry.scores["logits"] == score
-    weights.with_name(calibration.NAME).unlink()
-    assert calibration.of_answer(weights, net, ["Male", "Young"]) == ("max_d", calibration.NEUTRAL, None)

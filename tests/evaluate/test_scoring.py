@@ -5,6 +5,7 @@ import pytest
 
 from tools.evaluate import calibration, metrics, scoring
 from tools.evaluate.calibration import DECISIONS, TUNED
+from tools.report import seeds
 
 PRIOR = np.array([0.3])
 
@@ -20,10 +21,9 @@ def test_intervals_over_persons_are_wider_where_faces_of_a_person_are_alike():
     persons = np.repeat(np.arange(100), 9)
     labels = np.tile([[False], [True], [True]], (300, 1))
     scores = np.where(labels == np.repeat(right, 9)[:, np.newaxis], 3.0, -3.0)
-    of = {"face": None, "person": persons}
-    spread = {}
-    for unit, groups in of.items():
-        scored = scoring.Scored(scoring.Faces(scores, labels, groups), np.array([0.5]), resampled=400)
+    arrays, spread = {"logits": scores, "labels": labels}, {}
+    for unit, known in {"face": {}, "person": {"persons": persons}}.items():
+        scored = scoring.Scored({**arrays, **known}, "logits", np.array([0.5]), resampled=400)
         accuracy = scored.values["p > 0.5", "accuracy"][0]
         low, high = metrics.interval(accuracy, scored.samples["p > 0.5", "accuracy"][:, 0])
         assert accuracy == pytest.approx(right.mean()) and low < accuracy < high
@@ -36,16 +36,19 @@ def test_intervals_over_persons_are_wider_where_faces_of_a_person_are_alike():
 
 def test_persons_without_a_face_in_a_part_are_left_out():
     """Of the first faces of a split (--faces) only some persons are there; others must not be drawn instead."""
-    faces = scoring.Faces(np.zeros((4, 1)), np.ones((4, 1)), np.array([7, 7, 2, 90]))
-    assert faces.groups.tolist() == [1, 1, 0, 2]
-    counts = np.concatenate(list(metrics.resamples(faces.groups, 50)))
+    persons = scoring.persons({"labels": np.ones((4, 1)), "persons": np.array([7, 7, 2, 90])})
+    assert persons.tolist() == [1, 1, 0, 2]
+    counts = np.concatenate(list(metrics.resamples(persons, 50)))
     assert (counts[:, [0, 2, 3]].sum(axis=1) == 3).all()
 
 
-def simulated(rng, faces):
-    """Scores and labels of an attribute of three in ten faces."""
-    labels = rng.random((faces, 1)) < 0.3
-    return scoring.Faces(rng.normal(size=(faces, 1)) + 1.5 * labels, labels)
+def simulated(rng, validation, test):
+    """Scores and labels of an attribute of three in ten faces, of two splits: arrays of an evaluation."""
+    arrays = {}
+    for prefix, faces in (("validation_", validation), ("", test)):
+        labels = rng.random((faces, 1)) < 0.3
+        arrays.update({f"{prefix}logits": rng.normal(size=(faces, 1)) + 1.5 * labels, f"{prefix}labels": labels})
+    return arrays
 
 
 def test_intervals_of_tuned_decisions_are_not_skewed():
@@ -54,8 +57,7 @@ def test_intervals_of_tuned_decisions_are_not_skewed():
     rng = np.random.default_rng(0)
     found = []
     for trial in range(120):
-        validation, test = simulated(rng, 80), simulated(rng, 300)
-        scored = scoring.Scored(test, PRIOR, validation, resampled=150, seed=trial)
+        scored = scoring.Scored(simulated(rng, 80, 300), "logits", PRIOR, resampled=150, seed=trial)
         value, samples = scored.values[TUNED, "accuracy"][0], scored.samples[TUNED, "accuracy"][:, 0]
         low, high = metrics.interval(value, samples)
         found.append((value, low, high, *np.quantile(samples, (0.025, 0.975))))
@@ -68,18 +70,18 @@ def test_intervals_of_tuned_decisions_are_not_skewed():
 
 def test_values_and_rows_follow_from_scores_and_labels():
     rng = np.random.default_rng(1)
-    validation, test = simulated(rng, 200), simulated(rng, 100)
-    scored = scoring.Scored(test, PRIOR, validation, resampled=20)
+    arrays = simulated(rng, 200, 100)
+    scored, labels = scoring.Scored(arrays, "logits", PRIOR, resampled=20), arrays["labels"]
     rows = scored.rows("task one", ["Male"])
     assert [(row.attribute, row.decision) for row in rows] == [(a, d) for a in ("Male", "mean") for d in DECISIONS]
-    tuned, _, _ = calibration.fit(validation.scores, validation.labels, PRIOR)
+    tuned, _, _ = calibration.fit(arrays["validation_logits"], arrays["validation_labels"], PRIOR)
     for row, cut in zip(rows, (0, np.log(0.7 / 0.3), tuned)):
-        decided = test.scores > cut
-        assert row.accuracy.value == pytest.approx((decided == test.labels).mean())
+        decided = arrays["logits"] > cut
+        assert row.accuracy.value == pytest.approx((decided == labels).mean())
         assert (scored.decided[row.decision] == decided).all()
-        assert row.positive == test.labels.mean() and row.majority == 1 - row.positive
+        assert row.positive == labels.mean() and row.majority == 1 - row.positive
         assert row.accuracy.low <= row.accuracy.value <= row.accuracy.high
-    other = scoring.Scored(scoring.Faces(-test.scores, test.labels), PRIOR, validation, resampled=20)
+    other = scoring.Scored({**arrays, "logits": -arrays["logits"]}, "logits", PRIOR, resampled=20)
     (difference, tuned) = scoring.differences({"region": scored, "cascade": other})
     assert (difference.network, difference.minus, tuned.decision) == ("cascade", "region", TUNED)
     expected = rows[4].accuracy.value - other.rows("task one", ["Male"])[4].accuracy.value
@@ -103,9 +105,9 @@ def test_a_difference_over_seeds_is_their_mean_with_both_intervals():
     faces = rng.normal(0, 0.01, 4000)  # the same for all seeds, as resamples are
     by_seed = [0.01, 0.03, 0.05]
     ours, theirs = [constant(faces + value, value) for value in by_seed], [constant(faces * 0, 0)] * 3
-    found = scoring.over_seeds(ours, theirs, "key")
-    assert found["by_seed"] == by_seed and found["difference"].value == pytest.approx(0.03)
-    half = (found["difference"].high - found["difference"].low) / 2
+    found = seeds.over_seeds(ours, theirs, "key")
+    assert found["by seed"] == "+0.0100 +0.0300 +0.0500" and found["difference"] == pytest.approx(0.03)
+    half = (found["difference high"] - found["difference low"]) / 2
     assert half == pytest.approx(1.96 * 0.01, rel=0.05)
     # The standard error of the mean of three seeds with a standard deviation of 0.02 is 0.02 / sqrt(3).
     samples = np.stack([faces + value for value in by_seed])
@@ -113,6 +115,6 @@ def test_a_difference_over_seeds_is_their_mean_with_both_intervals():
     both = np.take_along_axis(samples, chosen, axis=0).mean(axis=0)
     assert both.std() == pytest.approx(np.hypot(0.01, 0.02 / np.sqrt(3)), rel=0.05)
     ends = np.quantile(both, (0.025, 0.975)) + 0.03 - both.mean()
-    assert [found["low_seeds_too"], found["high_seeds_too"]] == pytest.approx(ends)
-    one = scoring.over_seeds(ours[:1], theirs[:1], "key")
-    assert one["low_seeds_too"] is None and one["by_seed"] == [0.01]
+    assert [found["low seeds too"], found["high seeds too"]] == pytest.approx(ends)
+    one = seeds.over_seeds(ours[:1], theirs[:1], "key")
+    assert one["low seeds too"] is None and one["by seed"] == "+0.0100"

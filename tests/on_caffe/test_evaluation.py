@@ -1,7 +1,5 @@
 """Evaluation under a Caffe: numbers, regions and calibration follow from the outputs of its nets."""
 
-import dataclasses
-
 import cv2
 import evaluation_files
 import numpy as np
@@ -55,17 +53,14 @@ def test_numbers_regions_and_calibration_follow_from_the_outputs_of_the_nets(run
         kept = calibration.read(run.weights(stage), list(ATTRIBUTES)).scores[blob]
         fitted = calibration.fit(arrays[f"validation_{blob}"], evaluation_files.labels("val"), np.array(written.prior))
         np.testing.assert_allclose([kept.threshold, kept.slope, kept.offset], fitted)
-        assert kept == written.networks[name].calibration[blob] and calibration.read(run.weights(stage)).synthetic
+        assert vars(kept) == written.networks[name].calibration[blob] and calibration.read(run.weights(stage)).synthetic
     assert written.prior == pytest.approx(evaluation_files.labels("train").mean(axis=0))
     settings = written.prior, written.tuned_for, written.resamples
-    again = scoring.of_arrays(arrays, "logits", *settings).rows("full network", written.attributes)
+    again = scoring.Scored(arrays, "logits", *settings).rows("full network", written.attributes)
     assert again == [row for row in written.networks["cascade"].rows if row.score == "full network"]
     assert "8 persons, with 95 % intervals over persons; prior-corrected / tuned on validation" in said
     assert "cascade minus region: accuracy" in said and len(said.splitlines()) < 14
-    for picture in ("regions.png", "cascade-figure4.png", "region-figure4.png"):
-        assert cv2.imread(str(out / picture)) is not None
-    text = (out / "tables.txt").read_text()
-    assert "beside table 2 of the paper, as published; the faces here are synthetic" in text and "IoU" in text
+    assert cv2.imread(str(out / "regions.png")).shape == (2 * 2 * (224 + 28), 6 * 224, 3)
 
 
 def test_task_one_is_evaluated_with_its_average_region(run):
@@ -77,10 +72,10 @@ def test_task_one_is_evaluated_with_its_average_region(run):
     raw, revised = (row for row in regions if row.attribute == "mean")
     assert raw.iou != revised.iou and raw.faces == evaluation_files.labels("test").sum()
     without = runs.Run.read(run.folder)
-    del without.stages["average"], without.stages["evaluate"]
+    del without.stages["average"]
     without.write()
     raw, revised = (row for row in evaluate.evaluate(without, SETTINGS).networks["region"].regions[2::3])
-    assert dataclasses.replace(raw, response="revised") == revised
+    assert {**raw, "response": "revised"} == revised
 
 
 # What is wrong is one line ----------------------------------------------------------------------------------
@@ -104,8 +99,7 @@ def test_outputs_that_are_not_finite_are_reported(run):
     run.stages["average"].checksum = sha256(path)
     run.write()
     assert "of the network is not finite; use an earlier snapshot" in refusal(run)
-    stage = runs.Run.read(run.folder).stages["evaluate"]
-    assert stage.state == "failed" and "not finite" in stage.message
+    assert not (run.place("evaluate") / results.NAME).exists()
 
 
 def test_a_run_without_trained_stages_and_a_missing_gpu_are_reported(run):

@@ -35,7 +35,7 @@ def test_the_kinds_of_layers_are_those_that_the_generator_writes():
         for net, form, l1, deploy in itertools.product(NETWORKS, FORMS, L1_FORMS, (False, True))
     ]
     layers = [layer for text in texts for layer in text_format.Parse(text, caffe_pb2.NetParameter()).layer]
-    assert set(map(networks.kind_of, layers)) == networks.kinds()
+    assert set(map(networks.kind_of, layers)) == networks.KINDS
 
 
 @pytest.fixture(scope="module")

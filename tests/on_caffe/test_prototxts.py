@@ -199,7 +199,8 @@ def test_regions_of_the_network_and_of_the_tools_follow_from_raw_or_revised_resp
         # Cell c is the pixels [16 c + 9, 16 c + 25).
         found[weight] = (16 * expected + 9).clip(0, 224)
         np.testing.assert_allclose(blobs["rois_image"], found[weight], atol=1e-4)
-        mapper = localisation.Mapper.of(net, model)
-        np.testing.assert_allclose(mapper.regions(blobs["response"]), found[weight], atol=1e-4)
-    np.testing.assert_allclose(mapper.regions(blobs["response"], revise=False), found[0], atol=1e-4)
+        mapper = localisation.mapper(net, model)
+        np.testing.assert_allclose(localisation.regions_of(mapper, blobs["response"]), found[weight], atol=1e-4)
+    raw = localisation.regions_of(mapper, blobs["response"], revise=False)
+    np.testing.assert_allclose(raw, found[0], atol=1e-4)
     assert (abs(found[0] - found[0.5]).max(axis=-1) >= 16).any()

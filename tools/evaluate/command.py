@@ -10,10 +10,10 @@ precision, which needs no decision. The 95 % intervals are those of bootstrap re
 the faces, where persons are not known), those of the validation split included; all scores see the same resamples, so
 that differences are paired.
 
-Written to RUN/evaluation: tables.txt and evaluation.csv (all numbers), evaluation.json and NAME.npz (read by report),
-and, where a network maps regions, regions.png (found regions; white: true boxes) and NAME-figure4.png (as the paper's,
-with the response maps). Decision thresholds, priors and the calibration of probabilities go to calibration.json beside
-the weights, for predict and export; those of a quick look (--faces) only where there are none of all faces.
+Written to RUN/evaluation: evaluation.csv (all numbers), evaluation.json and NAME.npz (read by report), and, where a
+network maps regions, regions.png (found regions; white: true boxes). Decision thresholds, priors and the calibration of
+probabilities go to calibration.json beside the weights, for predict and export; those of a quick look (--faces) only
+where there are none of all faces.
 
 Outputs that were computed before from the same weights and data are used again: after an interruption, with another
 stage trained, or with another --tune or --resamples.
@@ -58,13 +58,12 @@ def run(arguments):
     """Run `face-cascade evaluate`; returns the exit status. Raises ToolError, OSError."""
     from tools.evaluate import evaluate
 
-    found = runs.Run.read(arguments.run)
-    if arguments.lmdb:
-        with locked(found.output):
-            found = runs.Run.read(arguments.run)  # again, because another process may have changed it before
+    with locked(runs.Run.read(arguments.run).output):
+        found = runs.Run.read(arguments.run)  # again, because another process may have changed it before
+        if arguments.lmdb:
             move_data(found, arguments.lmdb)
-    settings = EvaluateSettings(**given(arguments, EvaluateSettings))
-    evaluate.evaluate(found, settings, arguments.device, arguments.restart)
+        settings = EvaluateSettings(**given(arguments, EvaluateSettings))
+        evaluate.evaluate(found, settings, arguments.device, arguments.restart)
     return 0
 
 

@@ -1,116 +1,186 @@
-"""Evaluate the networks of a run and write everything into a folder."""
+"""The networks of a run on a split of its LMDBs: outputs, scores, calibration, measures and regions, in one folder."""
 
-import dataclasses
 import datetime
+import os
 import time
 
 import numpy as np
+from tqdm import tqdm
 
-from data_prep.errors import DataError
-from data_prep.files import sha256, write_bytes
+from data_prep.files import sha256
 from data_prep.pictures import write_image
-from data_prep.store import manifest
+from data_prep.settings import to_json
+from data_prep.store import image_list, manifest
 from tools import networks
-from tools import run as runs
 from tools.errors import ToolError
-from tools.evaluate import calibration, localisation, pictures, results, scoring, summary
-from tools.evaluate.evaluation import Evaluation, training_prior
-from tools.locking import locked
-from tools.record import Stage
+from tools.evaluate import calibration, localisation, results, scoring, summary
 from tools.train.stages import commit
+
+ENGINE = "BVLC Caffe" if networks.is_bvlc() else "engine on PyTorch"
+BLOBS = (*results.SCORES.values(), "rois_image", "response")
+
+
+def training_prior(lmdb):
+    """The share of positives (A,) that logits are corrected for. Raises DataError, OSError.
+
+    It is the training set's, or 0.5 for natural batches, whose scores need no correction.
+    """
+    built = manifest.read(lmdb)
+    if built.sampling == "natural":
+        return np.full(len(built.attributes), 0.5)
+    try:
+        prior = built.prior
+    except ValueError as error:
+        raise ToolError(f"{lmdb}: {error}")
+    if not ((prior > 0) & (prior < 1)).all():
+        raise ToolError(f"{lmdb}: an attribute has no positive or no negative training image; build the LMDBs again")
+    return prior
+
+
+def read_persons(lmdb, split):
+    """The numbers of the persons on the faces of a split, (N,); None where persons are not known.
+
+    Raises DataError, OSError.
+    """
+    try:
+        return image_list.read(lmdb).groups(split)
+    except FileNotFoundError:
+        return None
+
+
+def responses(net, run, split, settings, blobs=BLOBS):
+    """Outputs of a net on a split: dict blob -> (N, ...) array, with the labels (N, A) bool as "labels", and as
+    "persons" their numbers (N,) where they are known. Raises DataError, OSError.
+
+    settings: EvaluateSettings; blobs: names of the blobs to keep; those that the net does not have are left out
+    """
+    blobs, parts, faces = [name for name in blobs if name in net.blobs], [], settings.faces or None
+    labels = networks.read_labels(run.lmdb, split, len(run.attributes))[:faces]
+    images = (patch for _, patch in zip(range(len(labels)), networks.patches(run.lmdb, split)))
+    with tqdm(total=len(labels), unit="face", desc=split, disable=None) as bar:
+        for patches in networks.batches(images, settings.batch):
+            parts.append(networks.forward(net, patches, blobs))
+            bar.update(len(patches))
+    outputs = {name: np.concatenate([part[name] for part in parts]) for name in blobs}
+    if outputs[blobs[0]].shape != labels.shape:
+        there, given = (" x ".join(map(str, part.shape)) for part in (labels, outputs[blobs[0]]))
+        raise ToolError(f"{run.lmdb}: {split} has {there} labels, and the network gives {given}; build the LMDBs again")
+    for name, values in outputs.items():
+        if not np.isfinite(values).all():
+            raise ToolError(f"{split}: output {name} of the network is not finite; use an earlier snapshot")
+    persons = read_persons(run.lmdb, split)
+    return {**outputs, "labels": labels, **({} if persons is None else {"persons": persons[:faces]})}
+
+
+def outputs(run, name, stage, settings, device, path, restart):
+    """What NAME.npz holds of a network, see results.read_arrays: of an earlier evaluation, where its inputs were the
+    same, else computed and written. Raises DataError, OSError.
+
+    stage: whose weights stand for it; settings: EvaluateSettings; path: of the file; restart: compute in any case
+    """
+    model, weights = run.deploy(stage), run.weights(stage)
+    inputs = run.stages[stage].checksum, sha256(model), run.data.checksum, settings.split, settings.faces
+    inputs = [str(value) for value in (results.VERSION, *inputs, ENGINE, device)]
+    arrays = None if restart else results.kept_arrays(path, inputs)
+    if arrays is not None:
+        print(f"{name}: computed before from the same weights and data, so it is not computed again", flush=True)
+        return arrays
+    net, start = networks.load(model, weights), time.perf_counter()
+    arrays = responses(net, run, settings.split, settings)
+    arrays["faces_per_second"] = len(arrays["labels"]) / (time.perf_counter() - start)
+    if settings.split != "val":
+        validation = responses(net, run, "val", settings, tuple(results.SCORES.values()))
+        arrays.update((f"validation_{key}", values) for key, values in validation.items())
+    if "region_mapper" in net.params:
+        arrays.update(localisation.mapper(net, model))
+    results.write_arrays(path, **{results.INPUTS: inputs}, **arrays)
+    return arrays
+
+
+def calibrate(run, stage, scored, prior, settings):
+    """The ScoreCalibration of each blob, fitted on validation faces: a dict; it is stored beside the weights.
+
+    Not stored: that of some validation faces where there is one of all. scored: dict score -> scoring.Scored
+    """
+    new = calibration.Calibration(
+        weights=run.stages[stage].checksum,
+        data=run.data.checksum,
+        attributes=run.attributes,
+        prior=prior.tolist(),
+        faces=settings.faces,
+        tuned_for=settings.tune,
+        scores={results.SCORES[title]: one.calibration for title, one in scored.items()},
+        synthetic=run.data.synthetic,
+    )
+    weights = run.weights(stage)
+    there = calibration.read(weights)
+    if not (new.faces and there and there.data == new.data and not there.faces):
+        calibration.write(weights, new)
+    return new.scores
+
+
+def earlier(run, out, settings):
+    """The result of an earlier evaluation in a folder, where scores, settings and calibration are still the same.
+
+    None where they are not, or there is none. Raises ToolError, OSError.
+    """
+    try:
+        result = results.read(out)
+    except ToolError:
+        return None
+    same = (result.tuned_for, result.resamples) == (settings.tune, settings.resamples)
+    same = same and (run.recorded or result.lmdb == run.data.lmdb)  # where only the result tells where the faces are
+    for name, stage in run.evaluated().items():
+        calibrated, network = calibration.read(run.weights(stage)), result.networks.get(name)
+        same = same and calibrated and network and sha256(out / f"{name}.npz") == network.arrays
+        same = same and to_json(calibrated.scores) == network.calibration
+    return result if same else None
 
 
 def evaluate(run, settings, device=None, restart=False):
-    """Evaluate all trained networks of a run, unless that was done with the same inputs.
+    """Evaluate all trained networks of a run, and write everything into RUN/evaluation, or RUN/evaluation-val.
 
-    run: tools.run.Run; settings: EvaluateSettings; device: the first of the run's by default; restart: evaluate even so
-    Writes RUN/evaluation, or RUN/evaluation-val, and for the test split enters stage "evaluate" into the run's record.
-    Returns the EvaluationResult. Raises DataError, OSError.
+    run: tools.run.Run; settings: EvaluateSettings; device: the first of the run's by default; restart: compute outputs
+    also where the files there have those of the same inputs. Returns what results.read does. Raises DataError, OSError.
     """
     device = device or run.device()
     networks.use_device(device)
-    with locked(run.output):
-        if run.recorded:
-            run.stages = runs.Run.read(run.folder).stages
-        if not run.data.checksum:
-            raise ToolError(
-                f"{run.folder}: what it was trained on is not recorded; name LMDBs to evaluate it on: --lmdb"
-            )
-        run.check_data()
-        if not run.evaluated():
-            raise ToolError(f"{run.folder}: no stage is trained yet; train first: {run.command('region')}")
-        if settings.split == "test":
-            return evaluate_stage(run, settings, device, restart)
-        return write(run, run.output / f"evaluation-{settings.split}", settings, device, restart)
-
-
-def evaluate_stage(run, settings, device, restart):
-    """The stage "evaluate" of a run; arguments as of `evaluate`."""
-    out, inputs = run.place("evaluate"), {"data": run.data.checksum}
-    inputs.update((f"weights of {name}", run.stages[stage].checksum) for name, stage in run.evaluated().items())
-    inputs.update((f"evaluate.{key}", value) for key, value in dataclasses.asdict(settings).items())
-    del inputs["evaluate.batch"]  # changes the speed only
-    if not restart and run.done("evaluate") and run.stages["evaluate"].inputs == inputs:
-        result = whole(run, out)
-        if result:
-            print(f"{out}: already evaluated with the same weights, data and settings; nothing to do")
-            return result
-    stage = run.stages["evaluate"] = Stage(inputs)
-    stage.made_with = {"engine": "bvlc" if networks.is_bvlc() else "torch", "device": device}
-    run.write()
-    start = time.monotonic()
-    try:
-        result = write(run, out, settings, device, restart)
-        stage.state, stage.checksum = "done", sha256(out / results.NAME)
-    except KeyboardInterrupt:
-        stage.state = "interrupted"
-        raise
-    except (DataError, OSError) as error:
-        stage.state, stage.message = "failed", str(error)
-        raise
-    finally:
-        stage.seconds = time.monotonic() - start
-        run.write()
-    return result
-
-
-def whole(run, out):
-    """The EvaluationResult in a folder if all of it, and what it rests on, is as it was written; else None."""
-    trained = {name: (run.deploy(stage), run.weights(stage)) for name, stage in run.evaluated().items()}
-    try:
-        result = results.read(out, run.stages["evaluate"].checksum)
-        for name, network in result.networks.items():
-            results.read_arrays(out, name, result)
-            calibrated = calibration.read(trained[name][1])
-            if calibrated is None or calibrated.scores != network.calibration:
-                return None
-    except (ToolError, OSError):
-        return None
-    return result
-
-
-def write(run, out, settings, device, restart):
-    """Evaluate networks and write everything into folder `out`; returns the EvaluationResult.
-
-    restart: compute their outputs also where the files in `out` have those of the same inputs. Raises DataError,
-    OSError.
-    """
-    built, prior, evaluations = manifest.read(run.lmdb), training_prior(run.lmdb), {}
+    if not run.data.checksum:
+        raise ToolError(f"{run.folder}: what it was trained on is not recorded; name LMDBs to evaluate it on: --lmdb")
+    run.check_data()
+    if not run.evaluated():
+        raise ToolError(f"{run.folder}: no stage is trained yet; train first: {run.command('region')}")
+    built, prior = manifest.read(run.lmdb), training_prior(run.lmdb)
     if built.attributes != run.attributes:
         there, own = ", ".join(built.attributes), ", ".join(run.attributes)
         raise ToolError(f"{run.lmdb}: holds {there}, and the networks of {run.folder} are for {own}")
+    out = run.place("evaluate" if settings.split == "test" else f"evaluation-{settings.split}")
     out.mkdir(parents=True, exist_ok=True)
+    arrays = {
+        name: outputs(run, name, stage, settings, device, out / f"{name}.npz", restart)
+        for name, stage in run.evaluated().items()
+    }
+    result = None if restart else earlier(run, out, settings)
+    if result:
+        print(f"{out}: already evaluated with the same weights, data and settings; nothing to do")
+        return result
+    boxes, answers, found = localisation.read_boxes(run.lmdb, settings.split), {}, {}
     for name, stage in run.evaluated().items():
-        path = out / f"{name}.npz"
-        evaluations[name] = Evaluation(run, stage, prior, settings, device, None if restart else path)
-        if evaluations[name].is_kept:
-            print(f"{name}: computed before from the same weights and data, so it is not computed again", flush=True)
-        else:
-            results.write_arrays(path, **evaluations[name].arrays)
-    arrays = next(iter(evaluations.values())).arrays
-    faces, persons = len(arrays["labels"]), len(np.unique(arrays.get("persons", ())))
-    boxes = localisation.read_boxes(run.lmdb, settings.split, faces)
-    result = results.EvaluationResult(
+        scored = scoring.of_network(arrays[name], prior, settings.tune, settings.resamples)
+        answers[name] = list(scored.values())[-1]
+        found[name] = results.Entry(
+            file=os.path.relpath(run.weights(stage), run.folder),
+            checksum=run.stages[stage].checksum,
+            engine=ENGINE,
+            device=device,
+            cores=len(os.sched_getaffinity(0)),
+            faces_per_second=float(arrays[name]["faces_per_second"]),
+            arrays=sha256(out / f"{name}.npz"),
+            calibration=to_json(calibrate(run, stage, scored, prior, settings)),
+            rows=[row for title, one in scored.items() for row in one.rows(title, run.attributes)],
+            regions=localisation.rows(arrays[name], boxes, run.attributes),
+        )
+    result = results.Entry(
         version=results.VERSION,
         date=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         commit=commit(),
@@ -118,30 +188,22 @@ def write(run, out, settings, device, restart):
         data=run.data.checksum,
         source=built.kind or "",
         split=settings.split,
-        faces=faces,
-        persons=persons,
+        faces=len(arrays[name]["labels"]),
+        persons=len(np.unique(arrays[name].get("persons", ()))),
         attributes=run.attributes,
         prior=prior.tolist(),
         tuned_for=settings.tune,
         resamples=settings.resamples,
         synthetic=built.synthetic,
-        networks={name: evaluation.result(out / f"{name}.npz", boxes) for name, evaluation in evaluations.items()},
-        differences=scoring.differences(
-            {name: list(evaluation.scored.values())[-1] for name, evaluation in evaluations.items()}
-        ),
+        networks=found,
+        differences=scoring.differences(answers),
     )
-    mapping = {name: evaluation for name, evaluation in evaluations.items() if evaluation.mapper}
-    for name, evaluation in mapping.items():
-        picture = pictures.figure4(evaluation, settings.split, boxes)
-        if picture is not None:
-            write_image(out / f"{name}-figure4.png", picture)
+    mapping = {name: of_network for name, of_network in arrays.items() if "average" in of_network}
     if mapping:
-        write_image(out / "regions.png", pictures.sheet(mapping, settings.split, boxes))
+        write_image(out / "regions.png", localisation.sheet(run, settings.split, mapping, boxes))
     summary.write_csv(out / "evaluation.csv", summary.csv_rows(result))
-    write_bytes(out / "tables.txt", summary.tables(result).encode())
     # Written last, so that its presence means that the evaluation is complete.
     results.write(out, result)
     print(summary.short(result))
-    written = sorted(path.name for path in out.iterdir() if path.name != "tables.txt")
-    print(f"{out}: tables.txt (all tables), {', '.join(written)}")
-    return result
+    print(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
+    return results.read(out)

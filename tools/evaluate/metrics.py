@@ -67,15 +67,12 @@ def measures(scores, labels, thresholds, weights):
 
     def of_attribute(place):
         values, above, positive = cumulated(scores[:, place], labels[:, place], weights)
-        steps = np.diff(positive, axis=-1, prepend=0)
-        precision = share((steps * positive / np.maximum(above, 1)).sum(axis=-1), positive[:, -1])
+        areas = np.diff(positive) * positive[:, 1:] / np.maximum(above[:, 1:], 1)
+        precision = share(areas.sum(axis=-1), positive[:, -1])
         found = {(None, PRECISION): precision}
         for decision, cuts in own.items():
             number = np.searchsorted(-values, -cuts[:, place])[:, np.newaxis]  # of distinct scores above the threshold
-            present, tp = (
-                np.where(number > 0, np.take_along_axis(part, np.maximum(number - 1, 0), axis=1), 0)[:, 0]
-                for part in (above, positive)
-            )
+            present, tp = (np.take_along_axis(part, number, axis=1)[:, 0] for part in (above, positive))
             counts = _counts(tp, present, positive[:, -1], above[:, -1])
             found.update(((decision, name), measure(counts)) for name, measure in MEASURES.items())
         return found
@@ -86,7 +83,7 @@ def measures(scores, labels, thresholds, weights):
 
 
 def cumulated(score, label, weights):
-    """The T distinct scores, falling, and how many faces and how many positives have at least each: (R, T) each.
+    """The T distinct scores, falling, and how many faces and positives have at least each: (R, T + 1), from 0 on.
 
     score: (N,); label: (N,) bool; weights: (R, N)
     """
@@ -94,7 +91,7 @@ def cumulated(score, label, weights):
     ends = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))  # equal scores form one step
     weight = weights[:, order]
     above, positive = (np.cumsum(part, axis=-1)[:, ends] for part in (weight, weight * label[order]))
-    return score[order][ends], above, positive
+    return score[order][ends], *(np.pad(part, ((0, 0), (1, 0))) for part in (above, positive))
 
 
 def curve(score, label):
@@ -103,7 +100,7 @@ def curve(score, label):
     Equal scores are one step, so T is the number of distinct scores. Points of ROC and precision-recall curves.
     """
     _, above, positive = cumulated(score, label, np.ones((1, len(score))))
-    return np.append(0, positive), np.append(0, above - positive)
+    return positive[0], (above - positive)[0]
 
 
 def majority(labels):

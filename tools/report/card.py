@@ -15,6 +15,11 @@ def card(opened):
         layer.name: layer for layer in model_files.read_weights(path).layer if layer.name not in networks.OPTIONAL
     }
     width = layers["conv1"].blobs[0].shape.dim[0] / table1.SHARED[0].channels
+    of_parts, attributes = plan.parts(width), len(opened.attributes)
+    # Multiply-adds of one face.
+    operations = {
+        part: of_parts[part] * (1 if part == "shared" else attributes) for part in plan.PARTS[opened.chosen]
+    }
     return page.render(
         "card.html",
         opened=opened,
@@ -22,13 +27,7 @@ def card(opened):
         parameters=sum(len(blob.data) for layer in layers.values() for blob in layer.blobs),
         bytes=path.stat().st_size,
         train=train.images if train else None,
-        operations=operations(opened.chosen, len(opened.attributes), width),
+        operations=operations,
         width=width,
         size=table1.INPUT_SIZE,
     )
-
-
-def operations(network, attributes, width):
-    """Multiply-adds of one face: dict part -> number. network: "region", "cascade" or "whole_face"."""
-    of_parts = plan.parts(width)
-    return {part: of_parts[part] * (1 if part == "shared" else attributes) for part in plan.PARTS[network]}

@@ -97,34 +97,31 @@ def lines(series, low=None, high=None, title="", steps=()):
     return plot(curves, *axes, title, steps)
 
 
-def dots(rows, names, title, low, high, baseline="", values=True):
+def dots(rows, names, title, low=None, high=1.0, baseline="", values=True):
     """Dots with intervals on one scale, a line per label, as wide as the page.
 
-    rows: list of (label, list of results.Estimate, one per name; value of the baseline or None); baseline: what the
-    vertical tick of each row means; values: write each value beside its dot where a row has one
+    rows: list of (label, list of estimates, one per name; value of the baseline or None); low, high: ends of the
+    scale, which begins at a tenth of at most 0.9 by default; baseline: what the vertical tick of each row means;
+    values: write each value beside its dot where a row has one
     """
-    rows = [(label, [cell if cell.value is not None else None for cell in cells], base) for label, cells, base in rows]
+    if low is None:
+        shown = [end for _, cells, base in rows for cell in cells for end in (cell.value, cell.low, base)]
+        low = min([0.9, *(math.floor(10 * end) / 10 for end in shown if end is not None)])
     axis = Axis("", low, high)
     return page.render("dots.html", rows=rows, names=names, title=title, axis=axis, baseline=baseline, values=values)
-
-
-def lowest(estimates, values=()):
-    """Where an axis of shares begins that shows these Estimates and values: a tenth, at most 0.9."""
-    ends = [end for estimate in estimates for end in (estimate.value, estimate.low) if end is not None]
-    ends += [value for value in values if value is not None]
-    return min([0.9, *(math.floor(10 * end) / 10 for end in ends)])
 
 
 def differences(title, panels):
     """Differences between networks as an SVG file of its own, as text: a line for each, with intervals and seeds.
 
-    panels: dict measure -> list of scoring.SeedDifference
+    panels: dict measure -> rows of differences.csv, list of dicts
     """
     drawn = []
     for number, (measure, rows) in enumerate(panels.items()):
-        shown = [value for row in rows for value in (*row.by_seed, row.low_seeds_too, row.high_seeds_too)]
-        shown += [end for row in rows for end in (row.difference.low, row.difference.high)]
-        reach = 1.05 * max(0.001, *(abs(value) for value in shown if value is not None))
+        ends = ("difference low", "difference high", "low seeds too", "high seeds too")
+        shown = [row[end] for row in rows for end in ends if row[end] is not None]
+        shown += [float(value) for row in rows for value in row["by seed"].split()]
+        reach = 1.05 * max(0.001, *map(abs, shown))
         left = NAMES + number * (PANEL + GAP)
         drawn.append((Axis(measure, -reach, reach, left, left + PANEL), rows))
     size = {"width": left + PANEL + GAP, "bottom": ABOVE + LINE * len(rows), "top": ABOVE, "step": LINE}

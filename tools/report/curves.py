@@ -12,12 +12,12 @@ BINS = 10
 def details(opened):
     """One panel per attribute, of the chosen network; curves of the other networks beside its own."""
     decisions, probabilities = opened.answers(opened.chosen)
-    counts, panels = metrics.count(decisions, opened.labels), {}
+    panels = {}
     for place, attribute in enumerate(opened.shown):
         label = opened.labels[:, place]
         curves = {name: metrics.curve(opened.arrays[name][opened.blob(name)][:, place], label) for name in opened.names}
-        tuned = metrics.Counts(*(part[place] for part in counts))
-        reliable, error = reliability(probabilities[:, place], label)
+        tuned = metrics.count(decisions[:, place], label)
+        reliable, _ = reliability(probabilities[:, place], label)
         panels[attribute] = page.render(
             "curves.html",
             counts=tuned,
@@ -27,19 +27,13 @@ def details(opened):
     return page.render("details.html", network=opened.chosen, panels=page.picker("Attribute", panels))
 
 
-def thinned(points):
-    """A curve of at most about POINTS points, its ends among them."""
-    if len(points) <= POINTS:
-        return points
-    return [points[place] for place in np.unique(np.linspace(0, len(points) - 1, POINTS).round().astype(int))]
-
-
 def plot(curves, tuned, title, x, y, **options):
-    """A chart of one curve per network: dict name -> (points (T, 2), area); tuned: where the first one decides."""
-    series = [
-        charts.Series(f"{page.human(name)}, area {area:.3f}", thinned(points.tolist()), style)
-        for style, (name, (points, area)) in enumerate(curves.items())
-    ]
+    """A chart of one curve per network: dict name -> (x (T,), y (T,), area); tuned: where the first one decides."""
+    series = []
+    for style, (name, (across, up, area)) in enumerate(curves.items()):
+        places = np.unique(np.linspace(0, len(up) - 1, min(len(up), POINTS)).round().astype(int))
+        points = np.stack([across, up], axis=1)[places].tolist()
+        series.append(charts.Series(f"{page.human(name)}, area {area:.3f}", points, style))
     if np.isfinite(tuned).all():
         series.append(charts.Series("tuned decision threshold", [tuple(map(float, tuned))], 3, dots=True, line=False))
     return charts.plot(series, charts.Axis(x, 0, 1), charts.Axis(y, 0, 1), title, **options)
@@ -55,8 +49,7 @@ def roc(counts, tuned):
     curves = {}
     for name, (tp, fp) in counts.items():
         true, false = tp / tp[-1], fp / fp[-1]
-        area = (np.diff(false) * (true[1:] + true[:-1]) / 2).sum()
-        curves[name] = np.stack([false, true], axis=1), area
+        curves[name] = false, true, (np.diff(false) * (true[1:] + true[:-1]) / 2).sum()
     place = metrics.share(tuned.fp, tuned.fp + tuned.tn), metrics.share(tuned.tp, tuned.tp + tuned.fn)
     title, x, y = "ROC: true over false positives", "false positive rate", "true positive rate"
     return plot(curves, place, title, x, y, diagonal=True)
@@ -69,8 +62,7 @@ def precision_recall(counts, tuned):
     curves = {}
     for name, (tp, fp) in counts.items():
         recall, precision = tp[1:] / tp[-1], tp[1:] / (tp + fp)[1:]
-        area = (np.diff(recall, prepend=0) * precision).sum()
-        curves[name] = np.stack([recall, precision], axis=1), area
+        curves[name] = recall, precision, (np.diff(recall, prepend=0) * precision).sum()
     place = metrics.share(tuned.tp, tuned.tp + tuned.fn), metrics.share(tuned.tp, tuned.tp + tuned.fp)
     return plot(curves, place, "Precision over recall", "recall", "precision")
 

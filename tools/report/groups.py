@@ -3,24 +3,19 @@
 import numpy as np
 
 from tools.evaluate import metrics, scoring
-from tools.evaluate.results import Estimate
+from tools.evaluate.results import estimates
+from tools.evaluate.summary import cell, interval
 from tools.report import charts, page
 
-# Groups that have names of their own, without and with the attribute; all others are named by the attribute.
+# Groups that have names of their own, without and with the attribute, and come first; all others are named by the
+# attribute.
 NAMES = {"Male": ("women", "men"), "Young": ("older", "young")}
-FIRST = ("Male", "Young")  # shown first where they are among the attributes
 
 
-def names(attribute):
-    """What the faces without and with an attribute are called."""
-    shown = page.human(attribute)
-    return NAMES.get(attribute, (f"without {shown}", f"with {shown}"))
+def accuracies(right, labels, persons, resampled):
+    """Accuracy of each attribute on the faces without and with each attribute: estimates [group][side][attribute].
 
-
-def accuracies(right, labels, faces, resampled):
-    """Accuracy of each attribute on the faces without and with each attribute: Estimates [group][side][attribute].
-
-    right: whether answers are right, (N, A) bool; labels: (N, A) bool; faces: scoring.Faces, whose persons are
+    right: whether answers are right, (N, A) bool; labels: (N, A) bool; persons: of the faces, (N,), which are
     resampled; resampled: how often. The mean over the other attributes comes last; values are None where a group has
     no face.
     """
@@ -35,11 +30,9 @@ def accuracies(right, labels, faces, resampled):
         mean = scoring.with_mean(np.where(itself, np.nan, each))[..., -1:]
         return np.concatenate([each, mean], axis=-1)
 
-    samples = np.concatenate([measure(weights) for weights in metrics.resamples(faces.groups, resampled)])
+    samples = np.concatenate([measure(weights) for weights in metrics.resamples(persons, resampled)])
     values = measure(np.ones((1, len(labels)), np.float32))[0]
-    return [
-        [Estimate.of_many(values[group, side], samples[:, group, side]) for side in (0, 1)] for group in range(count)
-    ]
+    return [[estimates(values[group, side], samples[:, group, side]) for side in (0, 1)] for group in range(count)]
 
 
 def by_group(opened):
@@ -48,30 +41,22 @@ def by_group(opened):
     if count < 2:
         return ""
     decisions, _ = opened.answers(opened.chosen)
-    faces = scoring.faces(opened.arrays[opened.chosen], opened.blob(opened.chosen))
-    estimates = accuracies(decisions == opened.labels, opened.labels, faces, opened.result.resamples)
+    persons = scoring.persons(opened.arrays[opened.chosen])
+    found = accuracies(decisions == opened.labels, opened.labels, persons, opened.result.resamples)
     panels = {}
-    for group in sorted(range(count), key=lambda place: (opened.attributes[place] not in FIRST, place)):
-        without, having = estimates[group]
-        titles, rows = names(opened.attributes[group]), []
+    for group in sorted(range(count), key=lambda place: (opened.attributes[place] not in NAMES, place)):
+        (without, having), shown, rows = found[group], opened.shown[group], []
+        titles = NAMES.get(opened.attributes[group], (f"without {shown}", f"with {shown}"))
         for place, name in enumerate([*opened.shown, "Mean"]):
             if place != group:
                 both = without[place].value, having[place].value
                 difference = None if None in both else both[0] - both[1]
-                rows.append([name, *map(page.number, (without[place], having[place])), page.number(difference, "+")])
+                rows.append([name, interval(without[place]), interval(having[place]), cell(difference, "+")])
         sizes = [int((opened.labels[:, group] == side).sum()) for side in (False, True)]
         dots = [
-            (f"{title} ({size:,} faces)", [side[-1]], None)
-            for title, size, side in zip(titles, sizes, estimates[group])
+            (f"{title} ({size:,} faces)", [side[-1]], None) for title, size, side in zip(titles, sizes, found[group])
         ]
-        chart = charts.dots(
-            dots,
-            ["accuracy"],
-            "Mean accuracy of the other attributes, 95 % intervals",
-            charts.lowest([without[-1], having[-1]]),
-            1.0,
-        )
-        words = f"Accuracy by {opened.shown[group]}"
-        table = page.with_mean(["Attribute", *map(page.heading, titles), "Difference"], rows, words)
-        panels[opened.shown[group]] = chart + table
+        heads = ["Attribute", *map(page.heading, titles), "Difference"]
+        chart = charts.dots(dots, ["accuracy"], "Mean accuracy of the other attributes, 95 % intervals")
+        panels[shown] = chart + page.table(heads, rows, f"Accuracy by {shown}", mean=True)
     return page.render("groups.html", network=opened.chosen, panels=page.picker("Groups by", panels, "group"))

@@ -4,8 +4,6 @@ Templates are Jinja2's with autoescape on: every text is escaped unless it is Ma
 """
 
 import base64
-import dataclasses
-import functools
 import os
 import pathlib
 import re
@@ -14,18 +12,17 @@ import cv2
 import jinja2
 from markupsafe import Markup
 
+from data_prep.store import manifest
 from tools.evaluate import results, summary
-from tools.evaluate.results import Difference, Estimate
 from tools.run import REPOSITORY, in_clone
 
 TEMPLATES = pathlib.Path(__file__).with_name("templates")
-UNKNOWN = "\u2013"  # what is not defined
 INTENDED = "studying and reproducing the paper; not for decisions about a person"
-NAMES = {"region": "task one alone", "cascade": "cascade", "whole_face": "whole face", "average": "average region"}
-SOURCES = {"celeba": "CelebA", "lfwa": "LFWA", "csv": "a CSV file", "": "an unknown data set"}
+NAMES = {"region": "task one alone", "whole_face": "whole face", "average": "average region", results.MEAN: "Mean"}
+SOURCES = {**manifest.KINDS, "": "an unknown data set"}
 
 
-# Words and numbers ------------------------------------------------------------------------------------------
+# Words ------------------------------------------------------------------------------------------------------
 
 
 def human(name):
@@ -48,73 +45,29 @@ def place(path):
     return os.path.relpath(path, REPOSITORY) if in_clone(path) else os.path.basename(path)
 
 
-def short(commit):
-    """A commit as people write it; "+" at the end says that files differed from it."""
-    return re.sub(r"^([0-9a-f]{10})[0-9a-f]{30}(\+?)$", r"\1\2", str(commit))
-
-
-@dataclasses.dataclass
-class Cell:
-    """A cell of a table: what it shows, what it is sorted by, and the interval that stands after it."""
-
-    text: str
-    order: object = None
-    interval: str = ""
-
-
-def number(value, sign=""):
-    """The Cell of a number or a results.Estimate, or of None, what is not defined. sign: "+" for differences."""
-    estimate = value if isinstance(value, Estimate) else Estimate(value)
-    if estimate.value is None:
-        return Cell(UNKNOWN, -1)
-    text, _, interval = summary.interval(estimate, sign).partition(" ")
-    return Cell(text, round(estimate.value, 6), interval)
-
-
-def measured(heads, rows, words):
-    """A table of all measures with their intervals.
-
-    heads: of the first cells of a row; rows: list of (first cells, results.Row or Difference); words: see `table`
-    """
-    cells = [
-        [*first, *(number(getattr(row, name), "+" if isinstance(row, Difference) else "") for name in results.NAMES)]
-        for first, row in rows
-    ]
-    return table([*heads, *headings(results.Measures).values()], cells, words=words)
-
-
-def headings(record):
-    """The headings of the fields of a kind of results: dict name -> text."""
-    return {field.name: heading(results.heading(field)) for field in dataclasses.fields(record)}
+def short(value):
+    """A commit or checksum as people write it, other values as text; "+" at the end of a commit says that files
+    differed from it."""
+    return re.sub(r"^([0-9a-f]{10})[0-9a-f]{30,}(\+?)$", r"\1\2", str(value))
 
 
 # Pieces -----------------------------------------------------------------------------------------------------
 
-
-@functools.cache
-def environment():
-    """The templates' environment."""
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.globals.update(INTENDED=INTENDED, SOURCES=SOURCES)
-    made.filters.update(human=human, heading=heading, place=place, short=short)
-    made.filters.update(interval=summary.interval, number=summary.cell)
-    return made
+ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(TEMPLATES),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+ENVIRONMENT.globals.update(INTENDED=INTENDED, SOURCES=SOURCES)
+ENVIRONMENT.filters.update(human=human, heading=heading, place=place, short=short)
+ENVIRONMENT.filters.update(interval=summary.interval, number=summary.cell)
 
 
 def render(template, /, **values):
     """A template with its values, as Markup."""
-    return Markup(environment().get_template(template).render(**values))
-
-
-def source(name):
-    """A style or script beside the templates, as it is."""
-    return Markup((TEMPLATES / name).read_text())
+    return Markup(ENVIRONMENT.get_template(template).render(**values))
 
 
 def page(title, lead, sections):
@@ -123,25 +76,30 @@ def page(title, lead, sections):
     Sections that are empty are left out.
     """
     sections = {heading: body for heading, body in sections.items() if body}
-    style, script = source("style.css"), source("page.js")
-    return str(render("page.html", title=title, lead=lead, sections=sections, style=style, script=script))
+    return str(render("page.html", title=title, lead=lead, sections=sections))
 
 
-def table(heads, rows, foot=None, words=""):
+def table(heads, rows, words, mean=False):
     """A sortable table.
 
-    heads: list of text, the first of the rows' names; rows: lists of text or Cell; foot: a row that stays in sight and
-    is not sorted; words: what is in it, for screen readers
+    heads: list of text, the first of the rows' names; rows: lists of text and numbers, which may be followed by an
+    interval in brackets; words: what is in it, for screen readers; mean: the last row is the mean, which stays in sight
+    and is not sorted; of one attribute it is left out
     """
-    if not rows and not foot:
-        return Markup("")
-    cells = [[cell if isinstance(cell, Cell) else Cell(str(cell), cell) for cell in row] for row in [*rows, foot or []]]
-    return render("table.html", heads=heads, rows=cells[:-1], foot=cells[-1], words=words)
+    foot = rows[-1] if mean and len(rows) > 2 else None
+    return render("table.html", heads=heads, rows=rows[:-1] if mean else rows, foot=foot, words=words) if rows else ""
 
 
-def with_mean(heads, rows, words):
-    """A `table` whose last row, the mean, stays in sight; of one attribute the mean is left out."""
-    return table(heads, rows[:-1], rows[-1] if len(rows) > 2 else None, words)
+def measured(heads, rows, words):
+    """A table of all measures with their intervals.
+
+    heads: of the first cells; rows: list of (first cells, row or difference of an evaluation); words: as of `table`
+    """
+    cells = []
+    for first, row in rows:
+        sign = "+" if "minus" in row else ""
+        cells.append([*first, *(summary.interval(row[name], sign) for name in results.NAMES)])
+    return table([*heads, *(heading(results.heading(name)) for name in results.NAMES)], cells, words)
 
 
 def picker(label, panels, kind="attribute"):

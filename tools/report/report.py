@@ -8,59 +8,101 @@ Reads RUN/evaluation, as evaluate wrote it, the faces of its LMDBs, and the logs
 
 import pathlib
 
+import numpy as np
+
 from data_prep.files import write_bytes
+from data_prep.store import manifest
+from tools import networks
 from tools import run as runs
-from tools.report import compare, headline, page
-from tools.report.attributes import beside_the_paper, per_attribute
+from tools.errors import ToolError
+from tools.evaluate import calibration, localisation, results, scoring
+from tools.report import accuracy, compare, faces, page
 from tools.report.card import card
 from tools.report.curves import details
-from tools.report.faces import Faces, worst
 from tools.report.groups import by_group
-from tools.report.opened import Opened
-from tools.report.regions import regions
+from tools.report.paper import beside_the_paper
 from tools.report.training import training
+
+
+class Opened:
+    """The evaluation of a tools.run.Run, as tools.evaluate.evaluate left it.
+
+    Attributes: run, result (of results.read), names (of its networks), chosen (the one that details are shown
+    of: the cascade where there is one), arrays (dict name -> results.read_arrays), labels (N, A) bool, attributes,
+    shown (their names as people write them), lmdb, manifest, boxes (as of localisation.read_boxes). Raises DataError or
+    OSError for what is missing, damaged or changed since it was evaluated, and where the evaluation is not of the
+    weights that the run has now.
+    """
+
+    def __init__(self, run):
+        self.run, folder = run, run.place("evaluate")
+        self.result = results.read(folder)
+        check_weights(run, self.result)
+        if run.recorded:
+            run.check_data()
+        self.names = [name for name in scoring.ORDER if name in self.result.networks]
+        self.chosen = self.names[0]
+        self.attributes, self.shown = self.result.attributes, list(map(page.human, self.result.attributes))
+        self.arrays = {name: results.read_arrays(folder, name, self.result) for name in self.names}
+        self.labels = self.arrays[self.chosen]["labels"].astype(bool)
+        self.lmdb = run.lmdb if run.recorded else runs.resolved(self.result.lmdb, run.folder)
+        self.manifest = manifest.read(self.lmdb)
+        if manifest.checksum(self.lmdb) != self.result.data:
+            raise ToolError(f"{self.lmdb}: the data changed since they were evaluated; evaluate again")
+        self.boxes = localisation.read_boxes(self.lmdb, self.result.split)
+
+    def blob(self, name):
+        """The blob that holds the scores that a network answers with."""
+        return results.SCORES[results.answer(self.result.networks[name])]
+
+    def scored(self, name, seed):
+        """The scoring.Scored of these scores; seed: of the resamples of the faces."""
+        settings = self.result.prior, self.result.tuned_for, self.result.resamples
+        return scoring.Scored(self.arrays[name], self.blob(name), *settings, seed)
+
+    def answers(self, name):
+        """Decisions (N, A) bool and calibrated probabilities (N, A) of a network, as predict gives them."""
+        score, scores = self.result.networks[name].calibration[self.blob(name)], self.arrays[name][self.blob(name)]
+        return scores > score.threshold, calibration.probability(scores, np.array(score.slope), score.offset)
+
+    def rows(self, name, decision):
+        """Rows of a network's answer under a decision: the attributes', then their mean."""
+        return results.rows(self.result.networks[name], decision)
+
+    def patches(self, numbers):
+        """Centre patches of the faces with these numbers, a list. Raises DataError, OSError."""
+        return list(networks.patches(self.lmdb, self.result.split, numbers))
+
+
+def check_weights(run, result):
+    """Raise ToolError unless an evaluation is of the networks and weights that a run has now."""
+    stages = run.evaluated()
+    for name in dict.fromkeys([*stages, *result.networks]):
+        stage = stages.get(name, name)
+        evaluated = result.networks.get(name)
+        if name not in stages or evaluated is None or evaluated.checksum != run.stages[stage].checksum:
+            raise ToolError(
+                f"{run.folder}: the evaluation is not of the weights that the run has now: stage {stage} is "
+                f"{run.state(stage)}; when all is trained, evaluate again: {run.command('evaluate')}"
+            )
 
 
 def make(run):
     """The page of a run, as text. Raises ToolError, OSError."""
-    opened = Opened(run)
-    faces = Faces(opened)
+    opened, shown = Opened(run), set()
     sections = {
-        "Summary": headline.headline(opened),
-        "Attributes": per_attribute(opened),
+        "Summary": accuracy.headline(opened),
+        "Attributes": accuracy.per_attribute(opened),
         "One attribute": details(opened),
-        "Regions": regions(opened, faces),
-        "Worst errors": worst(opened, faces),
+        "Regions": faces.regions(opened, shown),
+        "Worst errors": faces.worst(opened, shown),
         "Groups": by_group(opened),
         "Training": training(opened),
         "The paper": beside_the_paper(opened),
         "Model card": card(opened),
     }
-    return page.page(f"Report: {page.place(run.folder)}", headline.facts(opened) + faces.definitions(), sections)
-
-
-def report(run, out=None):
-    """Write the report of a run, and return its path. out: file, by default report.html in the run.
-
-    Raises ToolError, OSError.
-    """
-    return write(out or run.output / "report.html", make(run))
-
-
-def comparison(first, second, out=None):
-    """Write the comparison of two runs, and return its path. out: file, by default comparison.html in the second run.
-
-    Raises ToolError, OSError.
-    """
-    return write(out or second.output / "comparison.html", compare.make(Opened(first), Opened(second)))
-
-
-def write(out, text):
-    """Write a page, and return its path. Raises OSError."""
-    out = pathlib.Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(out, text.encode(errors="replace"))
-    return out
+    lead = accuracy.facts(opened) + faces.definitions(opened, shown)
+    return page.page(f"Report: {page.place(run.folder)}", lead, sections)
 
 
 def add_arguments(parser):
@@ -79,8 +121,11 @@ def run(arguments):
     """`face-cascade report`: the exit status. Raises ToolError, OSError."""
     reported = runs.Run.read(arguments.run)
     if arguments.compare:
-        out = comparison(runs.Run.read(arguments.compare), reported, arguments.out)
+        text = compare.make(Opened(runs.Run.read(arguments.compare)), Opened(reported))
     else:
-        out = report(reported, arguments.out)
+        text = make(reported)
+    out = pathlib.Path(arguments.out or reported.output / f"{'comparison' if arguments.compare else 'report'}.html")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(out, text.encode(errors="replace"))
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; open it in a browser")
     return 0

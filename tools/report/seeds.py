@@ -29,16 +29,24 @@ def conclude(folder, scored, images):
     """Write means.csv, differences.csv and differences.svg; returns the text of the compact tables.
 
     scored: dict network -> list, one per seed, of what scores_of returns; the first network is compared with the
-    others. images: dict network -> training images per attribute. Raises OSError.
+    others, and with the task one inside it. images: dict network -> training images per attribute. Raises OSError.
     """
-    first, rows = next(iter(scored)), means(scored, images)
+    answers = {name: [list(scores.values())[-1] for scores in seeds] for name, seeds in scored.items()}
+    first, rows = next(iter(scored)), [means(name, seeds, images[name]) for name, seeds in answers.items()]
     write_csv(folder / "means.csv", rows)
     keys = [key for title in SHOWN for key in (title, f"{title}, spread")]
     parts = ["means over the seeds, and their standard deviations", aligned(rows, ["network", "seeds", *keys])]
-    found = differences(scored, first)
+    ours = answers.pop(first)
+    if len(scored[first][0]) > 1:
+        answers = {INSIDE: [scores["task one"] for scores in scored[first]], **answers}
+    found = [
+        {"network": first, "minus": name, "measure": heading(key), **over_seeds(ours, theirs, key)}
+        for name, theirs in answers.items()
+        for key in ours[0].values
+    ]
     if found:
         write_csv(folder / "differences.csv", found)
-        panels = {title: [row for row in found if row.measure == title] for title in SHOWN}
+        panels = {title: [row for row in found if row["measure"] == title] for title in SHOWN}
         write_bytes(folder / "differences.svg", charts.differences(f"{first} minus ...", panels).encode())
         for title, of_measure in panels.items():
             parts += [f"\n{first} minus the others, {title}; 95 % intervals of resampled persons, and of seeds too"]
@@ -46,35 +54,38 @@ def conclude(folder, scored, images):
     return "\n".join(parts)
 
 
-def means(scored, images):
-    """A row per network: means over its seeds, and standard deviations ("spread"), of every measure of its answer."""
-    rows = []
-    for name, seeds in scored.items():
-        row = {"network": name, "seeds": len(seeds), "images per attribute": images[name]}
-        for key in answer(seeds[0]).values:
-            values, title = [answer(scores).values[key][-1] for scores in seeds], heading(key)
-            row[title] = float(np.mean(values))
-            row[f"{title}, spread"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        rows.append(row)
-    return rows
+def means(name, seeds, images):
+    """The row of a network: means over its seeds (list of Scored), and standard deviations ("spread"), a dict."""
+    row = {"network": name, "seeds": len(seeds), "images per attribute": images}
+    for key in seeds[0].values:
+        values, title = [scored.values[key][-1] for scored in seeds], heading(key)
+        row[title] = float(np.mean(values))
+        row[f"{title}, spread"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return row
 
 
-def differences(scored, first):
-    """How much better one network is than each other one, and than the task one inside it: scoring.SeedDifferences."""
-    ours = list(map(answer, scored[first]))
-    rivals = {name: list(map(answer, seeds)) for name, seeds in scored.items() if name != first}
-    if len(scored[first][0]) > 1:
-        rivals = {INSIDE: [scores["task one"] for scores in scored[first]], **rivals}
-    return [
-        scoring.SeedDifference(first, name, heading(key), **scoring.over_seeds(ours, theirs, key))
-        for name, theirs in rivals.items()
-        for key in ours[0].values
-    ]
+def over_seeds(ours, theirs, key):
+    """Difference of two lists of Scored of the same faces, one per seed: cells of a row of differences.csv, a dict.
 
-
-def answer(scored):
-    """The Scored of the answer among those that scores_of returns."""
-    return list(scored.values())[-1]
+    key: of their values. "difference" is the mean over the seeds of the differences of the means over attributes, with
+    the interval of resampled test and validation persons, the same for all seeds: what other faces would change.
+    "seeds too" are the ends of the interval of resampled persons and seeds, None of one seed. For each resample of the
+    seeds one seed less than there are is drawn, with replacement: means of S - 1 of S values have, on average, the
+    spread of means of S new ones; those of S would have less (Rao and Wu 1988).
+    """
+    values, samples = map(np.stack, zip(*(our.minus(their, key) for our, their in zip(ours, theirs))))
+    difference, both = results.difference(values.mean(), samples.mean(axis=0)), results.estimate()
+    if len(values) > 1:
+        chosen = np.random.RandomState(0).randint(len(values), size=(len(values) - 1, samples.shape[1]))
+        both = results.difference(values.mean(), np.take_along_axis(samples, chosen, axis=0).mean(axis=0))
+    return {
+        "difference": difference.value,
+        "difference low": difference.low,
+        "difference high": difference.high,
+        "low seeds too": both.low,
+        "high seeds too": both.high,
+        "by seed": " ".join(f"{value:+.4f}" for value in values),
+    }
 
 
 def heading(key):

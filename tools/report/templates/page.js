@@ -6,9 +6,10 @@ for (const head of document.querySelectorAll(".wide thead th")) {
     const down = head.getAttribute("aria-sort") === "ascending" || (!head.hasAttribute("aria-sort") && column > 0);
     for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const value = row => row.cells[column].dataset.order ?? row.cells[column].textContent;
+    const value = row => row.cells[column].textContent;
+    const number = text => parseFloat(text.replaceAll(",", ""));  // an interval after it does not count
     const order = (a, b) => {
-      const x = value(a), y = value(b), difference = x - y;
+      const x = value(a), y = value(b), difference = number(x) - number(y);
       return Number.isNaN(difference) ? x.localeCompare(y) : difference;
     };
     [...body.rows].sort((a, b) => (down ? order(b, a) : order(a, b))).forEach(row => body.append(row));
@@ -69,11 +70,11 @@ for (const viewer of document.querySelectorAll(".viewer")) {
       truth: () => { box(picture, entry.final, "found"); if (entry.truth) box(picture, entry.truth, "true"); } };
     picture.replaceChildren();
     add(picture, "use", { href: "#" + entry.face });
-    const name = steps[step].name;
+    const [name, , explained] = steps[step];
     if (drawn[name]) drawn[name]();
     buttons.forEach((button, number) => button.setAttribute("aria-pressed", number === step));
     [...strip.children].forEach((button, number) => button.setAttribute("aria-pressed", number === face));
-    words.textContent = name === "truth" && !entry.truth ? "No true box is known of this face." : steps[step].words;
+    words.textContent = name === "truth" && !entry.truth ? "No true box is known of this face." : explained;
     said.textContent = entry.words;
     picture.setAttribute("aria-label", `${entry.words} ${words.textContent}`);
   }
