@@ -84,7 +84,7 @@ def main(settings):
             labels = source.labels[index, columns].astype(int).tolist()
             writer.writerow([path, *person, parts[source.partition[index]], *labels])
             for attribute, box in source.boxes.get(name, {}).items():
-                sides = np.concatenate(geometry.bounds(geometry.moved(geometry.corners(box), from_image)))
+                sides = geometry.bounding(box, from_image)
                 boxes.append([path, attribute, *np.clip(sides, 0, np.tile(SIZE, 2)).round(2)])
     if boxes:
         with open(out / BOXES, "w", newline="", encoding="utf-8") as file:

@@ -66,18 +66,15 @@ def to_patch(box, shape, frame=None):
     """
     box = np.asarray(box, dtype=float)
     if frame is not None:
-        box = np.concatenate(bounds(moved(corners(box), similarity(frame, ALIGNED_EYES))))
+        box = bounding(box, similarity(frame, ALIGNED_EYES))
         shape = (ALIGNED_HEIGHT, ALIGNED_WIDTH)
     scale = FACE_SIZE / np.array([shape[1], shape[0]] * 2, dtype=float)
     return np.clip(box * scale - MARGIN, 0, PATCH_SIZE)
 
 
-def from_patch(box, shape, frame=None):
-    """The inverse of to_patch, without clipping: centre patch to image."""
-    if frame is not None:
-        shape = (ALIGNED_HEIGHT, ALIGNED_WIDTH)
-    box = (np.asarray(box) + MARGIN) * np.array([shape[1], shape[0]] * 2, dtype=float) / FACE_SIZE
-    return box if frame is None else np.concatenate(bounds(moved(corners(box), similarity(ALIGNED_EYES, frame))))
+def from_patch(box, shape):
+    """The inverse of to_patch for aligned images, without clipping: centre patch to image."""
+    return (np.asarray(box) + MARGIN) * np.array([shape[1], shape[0]] * 2, dtype=float) / FACE_SIZE
 
 
 def similarity(source, target):
@@ -97,21 +94,21 @@ def moved(points, matrix):
     return np.asarray(points) @ matrix[:, :2].T + matrix[:, 2]
 
 
-def corners(box=(0, 0, ALIGNED_WIDTH, ALIGNED_HEIGHT)):
-    """The four corners (4, 2) of a box x1 y1 x2 y2; of the whole aligned picture by default."""
+def corners(box):
+    """The four corners (4, 2) of a box x1 y1 x2 y2."""
     x1, y1, x2, y2 = box
     return np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], dtype=float)
 
 
-def bounds(points):
-    """The upright box that bounds points (n, 2): its low and its high corner, (2,) each."""
-    return points.min(axis=0), points.max(axis=0)
+def bounding(box, matrix):
+    """The upright box that bounds a box x1 y1 x2 y2 transformed by a matrix (2, 3)."""
+    points = moved(corners(box), matrix)
+    return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
 def moved_box(box, matrix, shape):
-    """The upright box that bounds a box x1 y1 x2 y2 transformed by a matrix (2, 3), clipped to an image of `shape`."""
-    low, high = bounds(moved(corners(box), matrix))
-    return np.clip(np.concatenate([low, high]), 0, np.tile(shape[1::-1], 2))
+    """As `bounding`, clipped to an image of `shape`."""
+    return np.clip(bounding(box, matrix), 0, np.tile(shape[1::-1], 2))
 
 
 def align(image, eyes):
@@ -123,7 +120,7 @@ def align(image, eyes):
     to_photo = similarity(ALIGNED_EYES, eyes)
     # Averaging first avoids aliasing when a large face is reduced.
     scale = np.hypot(*to_photo[:, 0])
-    low, high = bounds(moved(corners(), to_photo))
+    low, high = bounding((0, 0, ALIGNED_WIDTH, ALIGNED_HEIGHT), to_photo).reshape(2, 2)
     low, high = np.floor(low).astype(int) - 2, np.ceil(high).astype(int) + 2
     low, high = np.clip(low, 0, np.array(image.shape[1::-1]) - 1), np.clip(high, 1, image.shape[1::-1])
     part = image[low[1] : high[1], low[0] : high[0]]

@@ -46,32 +46,17 @@ def text_width(words, size=15, bold=False):
     return int(np.ceil(font(size, bold).getlength(printable(words))))
 
 
-@functools.lru_cache(maxsize=1024)
-def drawn_text(words, size, bold):
-    """Words in one line: left and top edge from the start of the baseline, and cover (height, width, 1) in [0, 1]."""
-    face = font(size, bold)
-    # A pixel more on each side than the font says: some letters lean over.
-    left, top, right, bottom = np.array(face.getbbox(words, anchor="ls")) + (-1, -1, 1, 1)
-    mask = Image.new("L", (int(right - left), int(bottom - top)))
-    ImageDraw.Draw(mask).text((-left, -top), words, fill=255, font=face, anchor="ls")
-    return int(left), int(top), np.asarray(mask, np.float32)[:, :, np.newaxis] / 255
-
-
 def text(picture, words, x, y, size=15, ink=INK, bold=False):
     """Write words with their baseline at (x, y), in place; what does not fit on the picture is cut off.
 
     size: of the font, in pixels; capitals are two thirds as high
     """
-    x, y = int(x), int(y)
-    left, top, cover = drawn_text(printable(words), size, bold)
-    right, bottom = left + cover.shape[1], top + cover.shape[0]
-    x1, y1 = max(x + left, 0), max(y + top, 0)
-    x2, y2 = min(x + right, picture.shape[1]), min(y + bottom, picture.shape[0])
-    if x2 <= x1 or y2 <= y1:
-        return
-    cover = cover[y1 - y - top : y2 - y - top, x1 - x - left : x2 - x - left]
-    ground = picture[y1:y2, x1:x2]
-    ground[...] = np.round(ground + cover * (np.array(ink, np.float32) - ground))
+    top = max(int(y) - 2 * size, 0)
+    ground = picture[top : max(int(y) + size, 0)]
+    if ground.size:
+        drawn, place = Image.fromarray(ground), (int(x), int(y) - top)
+        ImageDraw.Draw(drawn).text(place, printable(words), fill=tuple(ink), font=font(size, bold), anchor="ls")
+        ground[...] = drawn
 
 
 def shortened(words, width, size=15, bold=False):

@@ -1,7 +1,7 @@
 """Settings and records: dataclasses whose fields are declared once, with type, range and help.
 
 `setting` declares a field. From that declaration come the check of every value (`check`), the reader and writer of JSON
-files (`from_json`, `to_json`), the options of a command (`add_options`, `given`) and the docs' tables (`rows`).
+files (`from_json`, `to_json`), and the options of a command (`add_options`, `given`).
 
 A field's type is str, bool, int, float, dict, another such dataclass, or Optional, list, tuple or dict of these. Runs
 on Python 3.9 too.
@@ -26,7 +26,7 @@ def setting(default=dataclasses.MISSING, help="", *, factory=dataclasses.MISSING
       choices  those accepted; least, most, above, even: of numbers, or of the numbers in a list
       fault    function of a value that returns what is wrong with it, such as "must be ...", or None
       key      in JSON files, where it is not the field's name
-      metavar, shown  the value and the default as --help shows them; share: whether the option takes 1/4 too
+      metavar, shown  the value and the default as --help shows them
     """
     return dataclasses.field(default=default, default_factory=factory, metadata={"help": help, **declared})
 
@@ -42,11 +42,6 @@ def key(field):
     return field.metadata.get("key", field.name)
 
 
-def option(field):
-    """The command-line option of a field."""
-    return f"--{field.name.replace('_', '-')}"
-
-
 # Checks -----------------------------------------------------------------------------------------------------
 
 
@@ -59,19 +54,27 @@ def accepted(kind, value, declared, where="", complete=True):
 
     kind: the type; declared: the field's metadata; where, complete: see from_json
     """
+    made = _accepted(kind, value, declared, where, complete)
+    wrong = declared["fault"](made) if "fault" in declared else None
+    if wrong:
+        raise Refused(wrong)
+    return made
+
+
+def _accepted(kind, value, declared, where, complete):
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Union:  # Optional
-        return None if value is None else accepted(parts[0], value, declared, where, complete)
+        return None if value is None else _accepted(parts[0], value, declared, where, complete)
     if dataclasses.is_dataclass(kind):
         return value if isinstance(value, kind) else from_json(kind, value, where, complete)
     if origin in (list, tuple):
         if not isinstance(value, (list, tuple)):
             raise Refused(f"must be a list, not {_shown(value)}")
-        return origin(accepted(parts[0], item, declared, f"{where}: {n}", complete) for n, item in enumerate(value, 1))
+        return origin(_accepted(parts[0], item, declared, f"{where}: {n}", complete) for n, item in enumerate(value, 1))
     if origin is dict:
         if not isinstance(value, dict):
             raise Refused(f"must be an object, not {_shown(value)}")
-        return {name: accepted(parts[1], item, declared, f"{where}: {name}", complete) for name, item in value.items()}
+        return {name: _accepted(parts[1], item, declared, f"{where}: {name}", complete) for name, item in value.items()}
     if not _is_kind(kind, value) or not _within(value, declared):
         hint = did_you_mean(value, declared["choices"]) if "choices" in declared else ""
         raise Refused(f"must be {_description(kind, declared)}, not {_shown(value)}{hint}")
@@ -79,18 +82,12 @@ def accepted(kind, value, declared, where="", complete=True):
 
 
 def _is_kind(kind, value):
-    if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value)
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+    if kind in (int, float):
+        try:
+            return isinstance(value, (int, kind)) and not isinstance(value, bool) and math.isfinite(value)
+        except OverflowError:  # an integer too large for a float
+            return kind is int
     return isinstance(value, kind)
-
-
-def _is_finite(value):
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer too large for a float
-        return False
 
 
 def _within(value, declared):
@@ -120,20 +117,12 @@ def _shown(value, most=60):
     return text if len(text) <= most else f"{text[:most]}..."
 
 
-def _complete_check(kind, value, declared, where="", complete=True):
-    value = accepted(kind, value, declared, where, complete)
-    wrong = declared["fault"](value) if "fault" in declared else None
-    if wrong:
-        raise Refused(wrong)
-    return value
-
-
 def check(instance):
     """Raise ValueError, one line that names the field, unless all fields of a dataclass have values they accept."""
     kinds = typing.get_type_hints(type(instance))
     for field in dataclasses.fields(instance):
         try:
-            _complete_check(kinds[field.name], getattr(instance, field.name), field.metadata)
+            accepted(kinds[field.name], getattr(instance, field.name), field.metadata)
         except Refused as error:
             raise ValueError(f"{field.name}: {error}")
 
@@ -168,7 +157,7 @@ def from_json(cls, value, where, complete=True):
         if name in value:
             try:
                 place = f"{where}: {name}"
-                made[field.name] = _complete_check(kinds[field.name], value[name], field.metadata, place, complete)
+                made[field.name] = accepted(kinds[field.name], value[name], field.metadata, place, complete)
             except Refused as error:
                 raise ValueError(f"{where}: damaged, key {name!r} {error}")
         elif needed:
@@ -192,18 +181,19 @@ def add_options(parser, cls, names=None):
         declared, kind = field.metadata, kinds[field.name]
         if not declared.get("help") or (names is not None and field.name not in names):
             continue
-        words = {"help": f"{declared['help']} (default: {shown_default(field)}).".replace("%", "%%")}
+        words = {"help": f"{declared['help']} (default: {_shown_default(field)}).".replace("%", "%%")}
         if kind is bool:
             words.update(action="store_const", const=not field.default)
         else:
             many = typing.get_origin(kind) in (list, tuple)
-            names_of = "{" + ",".join(map(str, declared["choices"])) + "}" if "choices" in declared else None
-            usual = names_of or ("A,B,..." if many else "N" if kind is int else "NUMBER" if kind is float else "TEXT")
+            usual = "A,B,..." if many else {int: "N", float: "NUMBER"}.get(kind, "TEXT")
+            if "choices" in declared:
+                usual = "{" + ",".join(map(str, declared["choices"])) + "}"
             words.update(type=_parser(field, kind), metavar=declared.get("metavar", usual))
-        parser.add_argument(option(field), **words)
+        parser.add_argument(f"--{field.name.replace('_', '-')}", **words)
 
 
-def shown_default(field):
+def _shown_default(field):
     """The default of a field as --help shows it."""
     if "shown" in field.metadata:
         return field.metadata["shown"]
@@ -219,33 +209,29 @@ def _parser(field, kind):
 
     def parse(text):
         words = [word.strip() for word in text.split(",") if word.strip()] if many else [text]
-        values = [_number(word, plain, field.metadata) for word in words]
+        values = [_number(word) if plain in (int, float) else word for word in words]
         try:
-            return _complete_check(kind, values if many else values[0], field.metadata)
+            return accepted(kind, values if many else values[0], field.metadata)
         except Refused as error:
             raise argparse.ArgumentTypeError(str(error))
 
     return parse
 
 
-def _number(text, kind, declared):
-    """The number of an option's text; the text itself for other kinds, or where it is no number."""
-    if kind not in (int, float):
-        return text
+def _number(text):
+    """The number of an option's text, such as 1e-3 or 1/4; the text itself where it is none."""
     try:
-        value = float(fractions.Fraction(text)) if declared.get("share") and "/" in text else kind(text)
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        value = float(fractions.Fraction(text) if "/" in text else text)
+        return int(value) if value.is_integer() else value
     except (ValueError, ZeroDivisionError, OverflowError):
         return text
-    return int(value) if _is_finite(value) and value == int(value) else value
 
 
 def given(arguments, cls):
     """The fields of a dataclass that options were given for: dict name -> value."""
     names = (field.name for field in dataclasses.fields(cls) if field.metadata.get("help"))
     return {name: getattr(arguments, name) for name in names if getattr(arguments, name, None) is not None}
-
-
-def rows(cls):
-    """(option, default, help) of every field that has an option, for tables in the docs."""
-    fields = [field for field in dataclasses.fields(cls) if field.metadata.get("help")]
-    return [(option(field), shown_default(field), field.metadata["help"]) for field in fields]

@@ -73,7 +73,6 @@ class NetworkOptions:
         1,
         "The share of table 1's channels that the network has: 1, the paper's, 1/2, 1/4, 1/8 or 1/16",
         metavar="SHARE",
-        share=True,
     )
     batch: int = setting(4, "Images per attribute in a mini-batch, half of them positive", least=2, even=True)
     l1: str = setting(

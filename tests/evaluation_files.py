@@ -48,7 +48,7 @@ def write_lmdb(folder, attributes=ATTRIBUTES, persons=True, boxes=True, **descri
             true = [{name: BOX for name, present in zip(attributes, row) if present} for row in rows]
             write_json(folder / f"{split}_boxes.json", true)
     of = [f"{name.split()[0]} {int(name.split()[1]) // OF_PERSON}" if persons else "" for name in names]
-    hashes = np.arange(len(names) * image_list.DIGEST, dtype=np.uint8).reshape(len(names), -1)
+    hashes = [f"{number:032x}" for number in range(len(names))]
     image_list.write(folder, image_list.ImageList(names, of, hashes, np.array(parts, np.uint8)))
     write_manifest(folder, attributes, **described)
     return folder

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import fcntl
 import hashlib
-import json
 import os
 import pathlib
 import shutil
@@ -18,15 +17,15 @@ from data_prep import files, geometry
 from data_prep.build import estimate, examine, sheets
 from data_prep.errors import DataError
 from data_prep.plan.forms import Job
-from data_prep.settings import to_json
 from data_prep.store import image_list, manifest
-from data_prep.store.databases import count, write_lmdb
+from data_prep.store.databases import write_lmdb
 from data_prep.store.image_list import SPLITS
 from data_prep.threads import in_order
 
 BOXES, WITHOUT_FACE = "test_boxes.json", "without_face.csv"
 # Images with and without an attribute that a split needs for figures, thresholds and calibration to mean something.
 FEW = 20
+SCRATCH = "scratch"  # in the folder of an unfinished build: faces that were found, and what was unpacked
 
 
 def build(source, out, attributes, form="compact", workers=None):
@@ -34,17 +33,16 @@ def build(source, out, attributes, form="compact", workers=None):
 
     source: Source; attributes: names; form: "compact" or "stream"; workers: threads, None for one per core
     Raises DataError for unusable input and while another process builds `out`, OSError for a full or unwritable disk;
-    nothing is left behind then. After KeyboardInterrupt, or a kill, the next call with the same arguments resumes the
-    build.
+    nothing is left behind then. After KeyboardInterrupt, or a kill, the next call starts anew, but with the faces that
+    were found.
     """
     out = pathlib.Path(out)
     workers = workers or len(os.sched_getaffinity(0))
     if out.exists():
         raise DataError(f"{out}: already exists; remove it, or give another folder with --out (make: LMDB=)")
-    job = Job(source, form, attributes)  # raises DataError for unusable labels before anything is written
-    out.parent.mkdir(parents=True, exist_ok=True)
+    Job(source, form, attributes)  # raises DataError for unusable labels before anything is written
     work = out.parent / f".{out.name}.partial"
-    work.mkdir(exist_ok=True)
+    (work / SCRATCH).mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         lock = os.open(work, os.O_RDONLY)
         stack.callback(os.close, lock)
@@ -54,18 +52,22 @@ def build(source, out, attributes, form="compact", workers=None):
             raise DataError(f"{out}: another build of this folder is running; wait for it, or stop it")
         stack.callback(source.images.close)
         try:
-            return _build(job, out, work, workers)
+            for entry in work.iterdir():
+                if entry.name != SCRATCH:
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            built = _build(source, out, work, attributes, form, workers)
         except (DataError, OSError):
             shutil.rmtree(work, ignore_errors=True)
             raise
+        shutil.rmtree(work / SCRATCH)
+        work.rename(out)
+    return built
 
 
-def _build(job, out, work, workers):
-    source, scratch = job.source, work / "scratch"
-    scratch.mkdir(exist_ok=True)
-    source.open(scratch)
-
+def _build(source, out, work, attributes, form, workers):
+    """Write all files of `out` to folder `work`; returns the Manifest."""
     # 1. Examine all images.
+    source.open(work / SCRATCH)
     found = examine.examine(source, workers)
     source.hashes = found.hashes
     pairs = examine.repeated(found.hashes, source.partition)
@@ -73,25 +75,14 @@ def _build(job, out, work, workers):
     dropped = [first for first, _ in pairs if source.partition[first] == SPLITS["train"]]
     if source.settings.keep_duplicates:
         dropped = []
-    job.leave_out([*found.without_face, *dropped])
+    job = Job(source, form, attributes, [*found.without_face, *dropped])
     report(job, found, pairs, len(dropped))
 
     # 2. Print the cost.
-    costs = estimate.costs(job, workers)
-    description = manifest.Manifest(
-        attributes=job.attributes,
-        form=job.form,
-        source=_origin(source, found),
-        settings=dataclasses.replace(source.settings, dropped=len(dropped)),
-        frame=source.frame,
-        synthetic=source.synthetic,
-    )
-    clear_unless_same(work, description)
-    written = sum(file.stat().st_size for file in work.glob("*/data.mdb"))
-    free = shutil.disk_usage(work).free
-    print(f"{out}: {job.form} form, {len(job.attributes)} attributes; {estimate.human(free)} are free", flush=True)
+    costs, free = estimate.costs(job, workers), shutil.disk_usage(work).free
+    print(f"{out}: {form} form, {len(job.attributes)} attributes; {estimate.human(free)} are free", flush=True)
     print(estimate.table(costs), flush=True)
-    need = costs[-1].bytes * 1.05 - written
+    need = costs[-1].bytes * 1.05
     if need > free:
         raise DataError(
             f"{out}: too little disk: about {estimate.human(need)} are needed, {estimate.human(free)} are free; lower "
@@ -100,13 +91,8 @@ def _build(job, out, work, workers):
 
     # 3. Write.
     for database in job.databases():
-        path = work / database.name
-        done = count(path)
-        if not done:
-            shutil.rmtree(path, ignore_errors=True)
-        if done < len(database.items):
-            datums = in_order(database.record, database.items[done:], workers)
-            write_lmdb(path, datums, len(database.items), database.name)
+        datums = in_order(database.record, database.items, workers)
+        write_lmdb(work / database.name, datums, len(database.items), database.name)
     if source.boxes and not source.aligner:
         files.write_json(work / BOXES, [test_boxes(source, index) for index in job.members["test"]])
     if found.without_face:
@@ -114,25 +100,27 @@ def _build(job, out, work, workers):
             rows = ((source.names[index], reason) for index, reason in found.without_face.items())
             csv.writer(file).writerows([("image", "reason"), *rows])
     rows = np.concatenate(list(job.members.values()))
-    names, persons = ([values[row] if values else "" for row in rows] for values in (source.names, source.persons))
-    image_list.write(work, image_list.ImageList(names, persons, found.hashes[rows], source.partition[rows]))
-    built = dataclasses.replace(
-        description,
-        splits={
-            split: manifest.Split(len(labels), dict(zip(job.attributes, labels.sum(axis=0).tolist())))
-            for split, labels in job.labels.items()
-        },
+    names, persons, hashes = (
+        [values[row] if values else "" for row in rows] for values in (source.names, source.persons, source.hashes)
+    )
+    image_list.write(work, image_list.ImageList(names, persons, hashes, source.partition[rows]))
+    splits = {
+        split: manifest.Split(len(labels), dict(zip(job.attributes, labels.sum(axis=0).tolist())))
+        for split, labels in job.labels.items()
+    }
+    built = manifest.Manifest(
+        attributes=job.attributes,
+        form=form,
+        source=_origin(source, found),
+        settings=dataclasses.replace(source.settings, dropped=len(dropped)),
+        splits=splits,
         train_records=len(job.members["train"] if job.samples is None else job.samples),
+        frame=source.frame,
+        synthetic=source.synthetic,
         checksums=manifest.checksums(work),
     )
     manifest.write(work, built)
     sheets.write_sheets(job, work / sheets.FOLDER)
-
-    # 4. Make the folder appear under its name.
-    shutil.rmtree(scratch)
-    (work / "settings.json").unlink()
-    work.chmod(0o755)
-    work.rename(out)
     return built
 
 
@@ -149,7 +137,13 @@ def report(job, found, pairs, dropped):
         kinds = collections.Counter(reason.lstrip("0123456789 ") for reason in found.without_face.values())
         what = ", ".join(f"{number} with {reason}" for reason, number in kinds.items())
         lines.append(f"{len(found.without_face)} of {len(source.names)} images are left out: {what}; {WITHOUT_FACE}")
-    few = [f"{number} {kind} {name} in {split}" for split, name, kind, number in job.few(FEW)]
+    few = [
+        f"{number} {kind} {name} in {split}"
+        for split, labels in job.labels.items()
+        for name, present in zip(job.attributes, labels.sum(axis=0).tolist())
+        for kind, number in (("with", present), ("without", len(labels) - present))
+        if number < FEW
+    ]
     if few:
         more = f" and {len(few) - 6} more" if len(few) > 6 else ""
         what = f"figures, thresholds and calibration need at least {FEW} images with and without each attribute"
@@ -162,24 +156,8 @@ def _origin(source, found):
     """The manifest.Source of a Source. found: Examined."""
     checksums = {file.name: {"bytes": file.stat().st_size, "sha256": files.sha256(file)} for file in source.files}
     images = {"path": str(source.images.path), "count": len(source.names), "bytes": found.size}
-    images["blake2b"] = hashlib.blake2b(found.hashes.tobytes(), digest_size=32).hexdigest()
+    images["blake2b"] = hashlib.blake2b(bytes.fromhex("".join(found.hashes)), digest_size=32).hexdigest()
     return manifest.Source(source.kind, str(source.path), checksums, images, len(found.without_face))
-
-
-def clear_unless_same(work, description):
-    """Empty the folder of an interrupted build unless its data and settings are the same."""
-    path, text = work / "settings.json", json.dumps(to_json(description), indent=1)
-    try:
-        same = path.read_text() == text
-    except (FileNotFoundError, UnicodeDecodeError):
-        same = False
-    if not same:
-        for entry in work.iterdir():
-            if entry.name != "scratch":
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        path.write_text(text)
-    elif any(work.glob("*/data.mdb")):
-        print("resuming an interrupted build", flush=True)
 
 
 def test_boxes(source, index):

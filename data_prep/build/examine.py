@@ -7,53 +7,39 @@ from tqdm import tqdm
 
 from data_prep.faces.aligner import Framing, NoFace
 from data_prep.sources.source import content_hash
-from data_prep.store.image_list import DIGEST
 from data_prep.threads import in_order
 
 SEARCHED = 24  # images that a CSV file takes as aligned, of which it is checked
 REMEDY = "find and align the faces with --detect, or take all images as aligned with --frame none"
 
 
-# What was found: hashes (N, 16) uint8 of the images' content; size, of all images in bytes; without_face, dict number
+# What was found: hashes, N texts, of the images' content; size, of all images in bytes; without_face, dict number
 # -> reason, of the images that `detect` left out.
 Examined = collections.namedtuple("Examined", "hashes size without_face")
 
 
 def examine(source, workers):
     """Examine all images of an opened Source: Examined. Raises DataError for the first that cannot be used."""
-    aligned = source.kind == "csv" and source.settings.frame == "auto" and not source.aligner
 
     def look(index):
-        data, reason, size = source.read(index), None, None
+        data, reason = source.read(index), None
         try:
-            header = source.header(index, data)
-            size = (header.width, header.height)
-            if source.aligner:
-                source.stored(index, data)
+            source.stored(index, data)
         except NoFace as error:
             reason = str(error)
-        return content_hash(data), len(data), size, reason
+        return content_hash(data), len(data), reason
 
     results = in_order(look, range(len(source.names)), workers)
     bar = tqdm(results, total=len(source.names), desc="examining images", unit="image", disable=None)
-    digests, lengths, sizes, reasons = zip(*bar)
-    if aligned:
-        check_aligned(source, sizes)
-    hashes = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST)
+    hashes, lengths, reasons = zip(*bar)
+    if source.kind == "csv" and source.settings.frame == "auto" and not source.aligner:
+        check_aligned(source)
     return Examined(hashes, sum(lengths), {index: reason for index, reason in enumerate(reasons) if reason})
 
 
-def check_aligned(source, sizes):
-    """Raise DataError if images of a CSV file are not aligned faces: of several sizes, or with the face elsewhere.
-
-    sizes: (width, height) of all images
-    """
-    (usual, _), *others = collections.Counter(sizes).most_common()
-    if others:
-        odd = next(index for index, size in enumerate(sizes) if size != usual)
-        what = f"{sizes[odd][0]} x {sizes[odd][1]} pixels, others have {usual[0]} x {usual[1]}, so these are photos"
-        raise source.error(odd, f"{what}, not aligned faces; {REMEDY}")
-    chosen = np.unique(np.linspace(0, len(sizes) - 1, SEARCHED).astype(int)).tolist()
+def check_aligned(source):
+    """Raise DataError if images of a CSV file are not aligned faces, by the eyes in some of them."""
+    chosen = np.unique(np.linspace(0, len(source.names) - 1, SEARCHED).astype(int)).tolist()
     framing = Framing(source.frame)
     odd = [index for index in chosen if framing(source.image(index)).warning]
     if len(odd) > len(chosen) / 4:
@@ -65,9 +51,8 @@ def check_aligned(source, sizes):
 def repeated(hashes, parts):
     """Pairs of equal images, the first of which is in an earlier split (TRAIN, VAL, TEST) than the second.
 
-    hashes: (N, 16) uint8; parts: (N,). Every image that is in a later split too is the first of one pair.
+    hashes: N texts; parts: (N,). Every image that is in a later split too is the first of one pair.
     """
-    contents = [digest.tobytes() for digest in hashes]
-    last = {contents[index]: index for index in np.argsort(parts, kind="stable")}
-    pairs = ((index, last[content]) for index, content in enumerate(contents))
-    return [(first, int(second)) for first, second in pairs if parts[first] < parts[second]]
+    last = {hashes[index]: int(index) for index in np.argsort(parts, kind="stable")}
+    pairs = ((first, last[content]) for first, content in enumerate(hashes))
+    return [(first, second) for first, second in pairs if parts[first] < parts[second]]

@@ -25,30 +25,26 @@ Database = collections.namedtuple("Database", "name items record")
 class Job:
     """The databases of one build.
 
-    source: Source; form: "compact" or "stream"; attributes: names
+    source: Source; form: "compact" or "stream"; attributes: names; without: numbers of images to leave out
     Attributes: members, dict split -> numbers of its images; labels, dict split -> (n, A) bool; plan, balance.Plan;
     samples, the (M,) of balance.SAMPLE of the stream, None in the compact form
     Raises DataError for labels that cannot be trained on.
     """
 
-    def __init__(self, source, form, attributes):
+    def __init__(self, source, form, attributes, without=()):
         self.source, self.form, self.attributes, self.settings = source, form, list(attributes), source.settings
-        self.columns = source.columns(self.attributes)
-        self.leave_out([])
-
-    def leave_out(self, numbers):
-        """Leave images with these numbers out of all splits. Raises DataError, as the class."""
-        self.members, self.labels = {}, {}
+        columns, self.members, self.labels = source.columns(self.attributes), {}, {}
         for split, part in SPLITS.items():
-            members = np.setdiff1d(np.flatnonzero(self.source.partition == part), numbers).astype(np.int32)
+            members = np.setdiff1d(np.flatnonzero(source.partition == part), without).astype(np.int32)
             if not len(members):
-                raise DataError(f"{self.source.files[-1]}: no image is in the {split} split")
-            self.members[split] = members
-            self.labels[split] = self.source.labels[np.ix_(members, self.columns)]
-        settings, train = self.settings, self.labels["train"]
-        self.plan = balance.Plan(train, self.attributes, settings.seed, settings.augment, settings.sampling)
+                raise DataError(f"{source.files[-1]}: no image is in the {split} split")
+            self.members[split], self.labels[split] = members, source.labels[np.ix_(members, columns)]
+        settings = self.settings
+        self.plan = balance.Plan(
+            self.labels["train"], self.attributes, settings.seed, settings.augment, settings.sampling
+        )
         self.rounds = min(settings.records or self.plan.largest, self.plan.largest)
-        if self.form == "stream" and self.rounds < settings.shards:
+        if form == "stream" and self.rounds < settings.shards:
             raise DataError(f"{self.rounds} records per class are too few for {settings.shards} solvers")
 
     @functools.cached_property
@@ -66,18 +62,6 @@ class Job:
             databases.append(Database(f"{split}_images", self.members[split], images))
             databases.append(Database(f"{split}_labels", self.labels[split], label_datum))
         return databases
-
-    def few(self, least):
-        """(split, attribute, "with" or "without", number) where fewer images than `least` have or lack an attribute."""
-        for split, labels in self.labels.items():
-            for name, present in zip(self.attributes, labels.sum(axis=0)):
-                for kind, number in (("with", present), ("without", len(labels) - present)):
-                    if number < least:
-                        yield split, name, kind, int(number)
-
-    def train_name(self, image):
-        """Name of training image number `image`."""
-        return self.source.names[self.members["train"][image]]
 
     def train_face(self, image):
         """Training image number `image` as a 256 x 256 face. Raises DataError."""

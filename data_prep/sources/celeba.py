@@ -7,7 +7,7 @@ import numpy as np
 
 from data_prep.errors import DataError
 from data_prep.sources import tables
-from data_prep.sources.images import open_images
+from data_prep.sources.images import Images
 from data_prep.sources.source import Source
 
 IMAGES = ("img_align_celeba", "img_align_celeba.zip", "img_align_celeba_png", "img_align_celeba_png.zip")
@@ -44,7 +44,7 @@ def read(folder, settings):
         kind="celeba",
         path=folder,
         partition=read_partition(partition_file, table.names),
-        images=open_images(place, os.path.basename),
+        images=Images(place, os.path.basename),
         files=[label_file, partition_file],
         boxes=read_boxes(find(folder, (BOXES,))),
         persons=read_persons(find(folder, (PERSONS,)), table.names),

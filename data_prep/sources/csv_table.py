@@ -15,7 +15,7 @@ import numpy as np
 from data_prep.errors import DataError
 from data_prep.sources import tables
 from data_prep.sources.celeba import BOXES, read_boxes
-from data_prep.sources.images import open_images
+from data_prep.sources.images import Images
 from data_prep.sources.source import Source
 from data_prep.sources.splits import stratified
 from data_prep.store.image_list import SPLITS
@@ -40,7 +40,7 @@ def read(path, settings):
         kind="csv",
         path=path,
         partition=partition,
-        images=open_images(place, None if place.is_dir() else _key),
+        images=Images(place),
         files=[path],
         boxes=read_boxes(path.parent / BOXES),
         persons=persons,

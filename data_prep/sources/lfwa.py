@@ -18,7 +18,7 @@ from data_prep import geometry
 from data_prep.errors import DataError
 from data_prep.sources import tables
 from data_prep.sources.celeba import BOXES, read_boxes
-from data_prep.sources.images import open_images
+from data_prep.sources.images import Images
 from data_prep.sources.mat import read_mat
 from data_prep.sources.source import Source
 from data_prep.sources.splits import TEST, TRAIN, VAL, seeded_order
@@ -54,7 +54,7 @@ def read(folder, settings):
         kind="lfwa",
         path=folder,
         partition=partition,
-        images=open_images(place, key),
+        images=Images(place, key),
         files=[folder / ANNOTATION, folder / INDICES],
         boxes={key(name): box for name, box in read_boxes(folder / BOXES).items()},
         persons=persons,
@@ -97,22 +97,12 @@ def read_annotation(path):
 
 def read_indices(path, names):
     """Read indices_train_test.mat: (N,) of TRAIN and TEST. Raises DataError unless the two make up all images."""
-    variables, partition = read_mat(path), np.full(len(names), 255, dtype=np.uint8)
-    for variable, value in (("indices_img_train", TRAIN), ("indices_img_test", TEST)):
-        indices = _variable(variables, variable, np.ndarray, path).ravel()
-        wrong = np.flatnonzero((indices != np.floor(indices)) | (indices < 1) | (indices > len(names)))
-        if len(wrong):
-            at = wrong[0]
-            raise DataError(
-                f"{path}: {variable}({at + 1}) is {indices[at]:g}, not a whole number from 1 to {len(names)}"
-            )
-        places = indices.astype(np.int64) - 1
-        if len(np.unique(places)) != len(places) or (partition[places] != 255).any():
-            raise DataError(f"{path}: {variable} holds an image twice, or one of the other part")
-        partition[places] = value
-    left = np.flatnonzero(partition == 255)
-    if len(left):
-        raise DataError(f"{path}: {len(left)} of {len(names)} images are in neither part, first {names[left[0]]}")
+    variables, count = read_mat(path), len(names)
+    parts = [_variable(variables, f"indices_img_{part}", np.ndarray, path).ravel() for part in ("train", "test")]
+    if not np.array_equal(np.sort(np.concatenate(parts)), np.arange(1, count + 1)):
+        raise DataError(f"{path}: indices_img_train and indices_img_test must hold each number from 1 to {count} once")
+    partition = np.full(count, TEST, np.uint8)
+    partition[parts[0].astype(int) - 1] = TRAIN
     return partition
 
 

@@ -15,8 +15,14 @@ def open_source(path, settings=DEFAULTS, expect=None):
     settings: manifest.Settings; expect: the only layout to accept, "celeba", "lfwa" or "csv"; None for any
     Raises DataError for missing or damaged files.
     """
-    kind, place = find(pathlib.Path(path), expect)
-    source = _READERS[kind](place, settings)
+    places = find(pathlib.Path(path))
+    there = " and ".join(KINDS[kind] for kind in places)
+    if expect and expect not in places:
+        raise DataError(f"{path}: holds {there}, not {KINDS[expect]}; leave out --expect (make: use DATA=)")
+    if not expect and len(places) > 1:
+        raise DataError(f"{path}: holds {there}; keep only one of them in the folder")
+    kind = expect or next(iter(places))
+    source = _READERS[kind](places[kind], settings)
     if settings.frame == "none" or settings.detect:
         source.frame = source.size = None
     elif settings.eyes:
@@ -32,44 +38,28 @@ def reopen(manifest, path=None):
     return open_source(path or manifest.source.path, manifest.settings, manifest.source.kind)
 
 
-def find(path, expect=None):
-    """The kind of data set at a path ("celeba", "lfwa" or "csv") and its location: the folder, or the CSV file.
-
-    Raises DataError if there is none, or several, or another one than expected.
-    """
-    if path.is_dir():
-        places = _in_folder(path)
-    elif not path.exists():
+def find(path):
+    """The data sets at a path: dict "celeba", "lfwa" or "csv" -> its folder, or the CSV file. Raises DataError."""
+    if not path.exists():
         raise DataError(f"{path}: no such folder or CSV file")
-    elif path.suffix.lower() != ".csv":
-        raise DataError(f"{path}: neither a folder nor a CSV file")
-    else:
-        places = {"csv": path}
-    if not places:
+    if not path.is_dir():
+        if path.suffix.lower() != ".csv":
+            raise DataError(f"{path}: neither a folder nor a CSV file")
+        return {"csv": path}
+    signs = {
+        "lfwa": any((path / name).exists() for name in (lfwa.ANNOTATION, lfwa.INDICES)),
+        "celeba": any(celeba.find(path, names) for names in (celeba.LABELS, celeba.PARTITION)),
+    }
+    places = {kind: path for kind, there in signs.items() if there}
+    tables = [table for table in sorted(path.glob("*.csv")) if table.name not in celeba.TABLES]
+    if places:
+        return places
+    if len(tables) > 1:
+        names = ", ".join(table.name for table in tables)[:200]
+        raise DataError(f"{path}: several CSV files, {names}; give the path of one")
+    if not tables:
         raise DataError(
             f"{path}: no data set in it; looked for {celeba.LABELS[0]} or .csv (CelebA, also in Anno/), "
             f"{lfwa.ANNOTATION} (LFWA), and one CSV file of images and labels"
         )
-    there = " and ".join(KINDS[kind] for kind in places)
-    if expect and expect not in places:
-        raise DataError(f"{path}: holds {there}, not {KINDS[expect]}; leave out --expect (make: use DATA=)")
-    if not expect and len(places) > 1:
-        raise DataError(f"{path}: holds {there}; keep only one of them in the folder")
-    kind = expect or next(iter(places))
-    return kind, places[kind]
-
-
-def _in_folder(folder):
-    places = {}
-    if (folder / lfwa.ANNOTATION).exists() or (folder / lfwa.INDICES).exists():
-        places["lfwa"] = folder
-    if any(celeba.find(folder, names) for names in (celeba.LABELS, celeba.PARTITION)):
-        places["celeba"] = folder
-    tables = [path for path in sorted(folder.glob("*.csv")) if path.name not in celeba.TABLES]
-    if not places and len(tables) > 1:
-        raise DataError(
-            f"{folder}: several CSV files, {', '.join(path.name for path in tables)[:200]}; give the path of one"
-        )
-    if not places and tables:
-        places["csv"] = tables[0]
-    return places
+    return {"csv": tables[0]}

@@ -13,15 +13,14 @@ from data_prep.attributes import PAPER_ATTRIBUTES
 from data_prep.errors import DataError
 from data_prep.faces.aligner import Aligner
 from data_prep.sources.tables import Table
-from data_prep.store.image_list import DIGEST
 from data_prep.store.manifest import Settings
 
 SYNTHETIC = "synthetic_faces.json"  # in the folder of rendered faces
 
 
 def content_hash(data):
-    """The hash (16 bytes) that identifies equal images."""
-    return hashlib.blake2b(data, digest_size=DIGEST).digest()
+    """The hash that identifies equal images, 32 hexadecimal digits."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 @dataclasses.dataclass
@@ -29,14 +28,14 @@ class Source(Table):
     """A data set: a table of labels in memory, images read one by one.
 
     kind: "celeba", "lfwa" or "csv"; path: folder of the data set, or the CSV file
-    partition: (N,) of TRAIN, VAL, TEST; images: an object of sources.images
+    partition: (N,) of TRAIN, VAL, TEST; images: a sources.images.Images
     files: the label files, for checksums, first that of the table
     settings: manifest.Settings
     boxes: dict name -> dict attribute -> (x1, y1, x2, y2) in pixels of the image
     persons: N texts that tell who is on an image, or None where the data set does not say
     frame: left and right eye (2, 2) in pixels of the images, None for aligned pictures; size: width and height that all
     images must have for the frame to be valid, or None
-    aligner: faces.aligner.Aligner where `detect` is set; hashes: (N, 16) once all images were examined, so that later
+    aligner: faces.aligner.Aligner where `detect` is set; hashes: of all images once they were examined, so that later
     reads fail if an image's content has changed
     """
 
@@ -51,7 +50,7 @@ class Source(Table):
     frame: Optional[tuple] = None
     size: Optional[tuple] = None
     aligner: Any = None
-    hashes: Optional[np.ndarray] = None
+    hashes: Optional[list] = None
 
     @property
     def synthetic(self):
@@ -98,43 +97,35 @@ class Source(Table):
             data = self.images.read(index)
         except DataError as error:
             raise self.error(index, error)
-        if self.hashes is not None and content_hash(data) != self.hashes[index].tobytes():
+        if self.hashes is not None and content_hash(data) != self.hashes[index]:
             raise self.error(index, "changed while it was being prepared; run the command again")
         return data
-
-    def header(self, index, data):
-        """The image_files.Header of image `index`. Raises DataError for an image that cannot be used."""
-        try:
-            header = image_files.header(data)
-            image_files.check_size(header.width, header.height)
-        except DataError as error:
-            raise self.error(index, error)
-        size = (header.width, header.height)
-        if header.unusual and not (self.settings.convert or self.aligner):
-            raise self.error(index, f"{header.unusual}; replace the image, or convert such images with --convert")
-        if self.frame is not None:
-            remedy = "give the positions of the eyes with --eyes, or --frame none for aligned faces"
-            if self.size and size != self.size:
-                what = f"{_pixels(size)}, but the frame is for {_pixels(self.size)}"
-                raise self.error(index, f"{what}; {remedy}")
-            if (np.array(self.frame) > size).any():
-                raise self.error(index, f"the eyes are outside of its {_pixels(size)}; {remedy}")
-        return header
 
     def stored(self, index, data=None):
         """Image `index` as encoded bytes that every Caffe decodes to the same pixels.
 
         These are its own bytes, or a PNG: of the aligned face where faces are detected, of the upright 8-bit colours
         where another image is converted. data: its own bytes, None to read them
-        Raises DataError that names image and row; faces.aligner.NoFace where no face can be taken.
+        Raises DataError that names image and row, for one that cannot be used; faces.aligner.NoFace where no face can
+        be taken.
         """
         data = self.read(index) if data is None else data
-        unusual = self.header(index, data).unusual
+        try:
+            header = image_files.header(data)
+            image_files.check_size(header.width, header.height)
+        except DataError as error:
+            raise self.error(index, error)
         if self.aligner:
             return self.aligner.aligned(data, lambda: self.decode(data, index))
-        if unusual:
-            return cv2.imencode(".png", self.decode(data, index))[1].tobytes()
-        return data
+        if header.unusual and not self.settings.convert:
+            raise self.error(index, f"{header.unusual}; replace the image, or convert such images with --convert")
+        size, remedy = (header.width, header.height), "give the positions of the eyes with --eyes, or --frame none"
+        if self.size and size != self.size:
+            what = f"{_pixels(size)}, but the frame is for {_pixels(self.size)}"
+            raise self.error(index, f"{what}; {remedy} for aligned faces")
+        if self.frame is not None and (np.array(self.frame) > size).any():
+            raise self.error(index, f"the eyes are outside of its {_pixels(size)}; {remedy} for aligned faces")
+        return cv2.imencode(".png", self.decode(data, index))[1].tobytes() if header.unusual else data
 
     def decode(self, data, index):
         """Encoded bytes of image `index` as (height, width, 3) uint8, B G R. Raises DataError."""
@@ -145,8 +136,7 @@ class Source(Table):
 
     def image(self, index):
         """Image `index` as it is stored, decoded to (height, width, 3) uint8, B G R. Raises DataError."""
-        made = self.settings.convert or self.aligner
-        return self.decode(self.stored(index) if made else self.read(index), index)
+        return self.decode(self.stored(index), index)
 
     def face(self, index):
         """The aligned 256 x 256 face of image `index`. Raises DataError."""

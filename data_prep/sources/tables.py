@@ -95,14 +95,9 @@ def read(path, header, lines, image=0, apart=(), spellings=CELEBA_ATTRIBUTES, ke
     if not names:
         raise DataError(f"{path}: no image in it; a row is needed for every image")
     labels = np.frombuffer(labels, np.int8).reshape(len(names), len(attributes))
-    return Table(names, rows, attributes, present(labels, path), texts)
-
-
-def present(labels, where):
-    """Whether labels, of 1 and either 0 or -1, say present. Raises DataError if they use both 0 and -1 for absent."""
     if (labels == 0).any() and (labels == -1).any():
-        raise DataError(f"{where}: labels use both -1 and 0 for absent; use only one of them")
-    return labels == 1
+        raise DataError(f"{path}: labels use both -1 and 0 for absent; use only one of them")
+    return Table(names, rows, attributes, labels == 1, texts)
 
 
 def canonical(names, where, spellings=CELEBA_ATTRIBUTES):

@@ -1,4 +1,4 @@
-"""LMDBs of Caffe's Datum messages: written in order, and resumed where a killed build stopped."""
+"""LMDBs of Caffe's Datum messages."""
 
 import contextlib
 import itertools
@@ -14,8 +14,7 @@ from data_prep.image_files import ImageError, decode
 from data_prep.store.environment import key, open_lmdb
 
 JPEG_QUALITY = 95  # the default of OpenCV, and so of Caffe's convert_imageset
-# Records in one transaction, which is the most that a kill can lose.
-COMMIT = 256
+COMMIT = 256  # records in one transaction
 MAP = 1 << 40  # bytes of address space that an LMDB may grow to, as in Caffe's convert_imageset
 
 
@@ -45,15 +44,6 @@ def label_datum(labels):
     return caffe_pb2.Datum(channels=len(labels), height=1, width=1, data=data).SerializeToString()
 
 
-def count(path):
-    """The number of records of an LMDB, 0 if it cannot be read, as that of a build that was killed at its start."""
-    try:
-        with open_lmdb(path) as environment:
-            return environment.stat()["entries"]
-    except OSError:
-        return 0
-
-
 def records(path, numbers=None):
     """(where, Datum) of the records of an LMDB, in key order or of the given numbers; where: the record, for errors.
 
@@ -62,7 +52,8 @@ def records(path, numbers=None):
     with open_lmdb(path) as environment:
         try:
             with environment.begin() as transaction:
-                found = transaction.cursor() if numbers is None else _chosen(transaction, numbers)
+                keys = [] if numbers is None else [key(int(number)) for number in numbers]
+                found = transaction.cursor() if numbers is None else zip(keys, map(transaction.get, keys))
                 for name, value in found:
                     where = f"{path}: record {name.decode(errors='replace')}"
                     if value is None:
@@ -73,11 +64,6 @@ def records(path, numbers=None):
                         raise OSError(f"{where} is not a Datum; build the database again")
         except lmdb.Error as error:
             raise OSError(f"{path}: damaged LMDB ({error}); build it again")
-
-
-def _chosen(transaction, numbers):
-    for number in map(int, numbers):
-        yield key(number), transaction.get(key(number))
 
 
 def images(path, numbers=None):
@@ -124,24 +110,19 @@ def read_labels(path, attributes=None):
 
 
 def write_lmdb(path, values, total, title):
-    """Append serialised records to an LMDB, which is created if needed, under zero-padded numbers; shows progress.
+    """Write serialised records to a new LMDB under zero-padded numbers; shows progress.
 
-    values: iterable of the records that the LMDB does not hold yet; total: the final number of records
-    title: of the progress bar. A resumed build writes the same bytes as an undisturbed one. Raises OSError on a full
-    disk.
+    values: iterable of the records; total: their number; title: of the progress bar. Equal records give equal bytes.
+    Raises OSError on a full disk.
     """
-    # The LMDB is reopened for each transaction. Otherwise LMDB reuses memory of earlier transactions' pages without
-    # clearing it and writes the remains in their unused parts to disk, so that a resumed build would differ in its
-    # bytes from an undisturbed one. Reopening also releases the mapped pages of the file.
+    numbered = enumerate(tqdm(values, total=total, desc=title, unit="image", disable=None))
     try:
-        with lmdb.open(str(path), map_size=MAP) as environment:
-            done = environment.stat()["entries"]
-        numbered = enumerate(tqdm(values, initial=done, total=total, desc=title, unit="image", disable=None), done)
-        while chunk := list(itertools.islice(numbered, COMMIT)):
-            with lmdb.open(str(path), map_size=MAP, meminit=True) as environment:
+        # meminit: what is not used of a page is zero.
+        with lmdb.open(str(path), map_size=MAP, meminit=True) as environment:
+            while chunk := list(itertools.islice(numbered, COMMIT)):
                 with environment.begin(write=True) as transaction:
                     for number, value in chunk:
                         transaction.put(key(number), value, append=True)
-            del chunk  # so that only one chunk is in memory
+                del chunk  # so that only one chunk is in memory
     except lmdb.Error as error:  # such as a full disk
         raise OSError(f"{path / 'data.mdb'}: {error}")

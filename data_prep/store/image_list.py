@@ -10,20 +10,21 @@ from data_prep.errors import DataError
 from data_prep.files import opened_text, replacing
 
 NAME = "images.csv"
-DIGEST = 16  # bytes of a content hash
 SPLITS = {"train": 0, "val": 1, "test": 2}
+COLUMNS = ("split", "number", "name", "person", "blake2b")
 
 
 @dataclasses.dataclass
 class ImageList:
     """The images of a folder of LMDBs, all splits together.
 
-    names: N names; persons: N texts, "" where the person is not known; hashes: (N, 16) uint8; parts: (N,) of SPLITS
+    names: N names; persons: N texts, "" where the person is not known; hashes: N content hashes, hexadecimal digits
+    parts: (N,) of SPLITS
     """
 
     names: list
     persons: list
-    hashes: np.ndarray
+    hashes: list
     parts: np.ndarray
 
     def members(self, split):
@@ -40,29 +41,22 @@ def write(folder, images):
     """Write images.csv, completely or not at all. Raises OSError."""
     with replacing(pathlib.Path(folder) / NAME, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["split", "number", "name", "person", "blake2b"])
+        writer.writerow(COLUMNS)
         for split in SPLITS:
             for number, row in enumerate(images.members(split)):
-                digest = images.hashes[row].tobytes().hex()
-                writer.writerow([split, number, images.names[row], images.persons[row], digest])
+                writer.writerow([split, number, images.names[row], images.persons[row], images.hashes[row]])
 
 
 def read(folder):
     """The ImageList of a folder of LMDBs. Raises OSError, and DataError for a damaged file."""
     path = pathlib.Path(folder) / NAME
-    names, persons, hashes, parts = [], [], bytearray(), []
     try:
         with opened_text(path) as file:
-            for row in csv.DictReader(file):
-                digest = bytes.fromhex(row["blake2b"])
-                if len(digest) != DIGEST:
-                    raise ValueError(f"checksum {row['blake2b'][:40]!r}")
-                names.append(row["name"])
-                persons.append(row.get("person") or "")
-                hashes += digest
-                parts.append(SPLITS[row["split"]])
+            rows = [{name: row[name] for name in COLUMNS} for row in csv.DictReader(file, restval="")]
+        names, persons, hashes = ([row[name] for row in rows] for name in COLUMNS[2:])
+        parts = np.array([SPLITS[row["split"]] for row in rows], np.uint8)
     except UnicodeDecodeError:
         raise DataError(f"{path}: damaged, not a text file in UTF-8")
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
+    except (KeyError, csv.Error) as error:
         raise DataError(f"{path}: damaged ({error!r})")
-    return ImageList(names, persons, np.frombuffer(hashes, np.uint8).reshape(-1, DIGEST), np.array(parts, np.uint8))
+    return ImageList(names, persons, hashes, parts)

@@ -3,28 +3,12 @@
 import cv2
 import numpy as np
 
-from data_prep.synthetic.face_canvas import (
-    BRIGHT,
-    EYE_X,
-    EYE_Y,
-    GOLD,
-    HEIGHT,
-    METALS,
-    SCALE,
-    SKIN_TONES,
-    WHITE,
-    WIDTH,
-    bend,
-    deeper,
-    ellipse,
-    mirrored,
-    mix,
-    pair,
-    rectangle,
-    rgb,
-    smooth,
-)
+from data_prep.geometry import corners
+from data_prep.synthetic.colours import BRIGHT, SKIN_TONES, WHITE, deeper, mix, rgb
+from data_prep.synthetic.curves import bend, ellipse, mirrored, pair, smooth
+from data_prep.synthetic.face_canvas import EYE_X, EYE_Y, HEIGHT, SCALE, WIDTH
 
+METALS = GOLD, SILVER = rgb(232, 186, 70), rgb(214, 220, 228)
 FRAMES = rgb(24, 22, 26), rgb(70, 40, 24), rgb(150, 24, 36), GOLD * 0.8, rgb(40, 52, 96)
 # Parts that must stay visible for the labels to be decidable: x1, y1, x2, y2 in pixels of the image.
 _KEEP_VISIBLE = np.array(
@@ -40,8 +24,6 @@ def draw_glasses(face, shape, rng):
     """Spectacles: two rims, a bridge, the sides, and a glint on either lens."""
     colour = FRAMES[rng.integers(len(FRAMES))]
     width, height, corner, thick = rng.uniform((14, 10.5, 2, 1.8), (16, 13, 4, 3))
-    if not face["Eyeglasses"]:
-        return
     unit = ellipse(0, 0, 1, 1, 40)
     rim = np.sign(unit) * abs(unit) ** (2 / corner) * (width, height) + (EYE_X + 0.5, EYE_Y + 0.5)
     glint = np.array([(-8, 5), (-3, -6), (0, -6), (-5, 5)])
@@ -58,8 +40,6 @@ def draw_hat(face, shape, rng):
     """A knitted hat, a brimmed hat or a cap; the hair beside the face stays visible. Returns its mask."""
     kind, (colour, band) = rng.integers(3), (BRIGHT[i] for i in rng.permutation(len(BRIGHT))[:2])
     half, top = shape.cheek + 11, rng.uniform(10, 16)
-    if not face["Wearing_Hat"]:
-        return face.blank()
     side = (
         [(0, top), (26, top + 4), (half - 6, 38), (half, 62), (half - 1, 75), (0, 77)],
         [(0, top + 6), (20, top + 3), (half - 14, 22), (half - 8, 62), (half - 8, 72), (0, 74)],
@@ -70,9 +50,9 @@ def draw_hat(face, shape, rng):
     if kind == 0:
         ribs = [[(x, top), (1.15 * x, 66)] for x in range(-48, 49, 8)]
         face.paint(face.lines(ribs, 1.2) & crown, colour * 0.7, 0.7)
-        trim = rectangle(-half - 1, 62, half + 1, 77)
+        trim = corners((-half - 1, 62, half + 1, 77))
     elif kind == 1:
-        face.paint(face.area(rectangle(-70, 56, 70, 67)) & crown, band)
+        face.paint(face.area(corners((-70, 56, 70, 67))) & crown, band)
         trim = ellipse(0, 71, half + 20, 7)
     else:
         seams = [bend((0, top + 4), (x, 40), (1.3 * x, 66)) for x in (-26, 0, 26)]
@@ -89,8 +69,6 @@ def draw_necklace(face, shape, rng):
     """Beads, or a chain with a pendant."""
     metal, stone, beads = METALS[rng.integers(2)], BRIGHT[rng.integers(6)], rng.integers(2)
     low = rng.uniform(200, 204)
-    if not face["Wearing_Necklace"]:
-        return
     x = np.linspace(-1, 1, 19)
     arc = np.column_stack((x * shape.neck * 0.98, 188 + (low - 188) * (1 - x**2)))
     if beads:
@@ -107,8 +85,6 @@ def draw_earrings(face, shape, rng):
     """Hoops, drops or studs on both ears, over the hair."""
     metal, stone, kind = METALS[rng.integers(2)], BRIGHT[rng.integers(6)], rng.integers(3)
     size = rng.uniform(4.6, 6)
-    if not face["Wearing_Earrings"]:
-        return
     x, y = shape.cheek + 4.5, 133
     if kind == 0:
         mask = face.paint(face.lines(pair(ellipse(x, y + size, size, size + 1)), 2, closed=True), metal)

@@ -1,4 +1,4 @@
-"""Drawing tools for synthetic faces: colours, curves, the posed canvas and the measures of the head.
+"""The posed canvas on which a synthetic face is drawn, and the measures of the head.
 
 Coordinates are pixels of the final 178 x 218 image of an upright, frontal face whose eyes are where CelebA's alignment
 puts them. `Canvas` applies the pose (yaw, rotation, scale, shift) and draws on a canvas twice as large.
@@ -8,92 +8,14 @@ import cv2
 import numpy as np
 
 from data_prep.geometry import ALIGNED_EYES, ALIGNED_HEIGHT, ALIGNED_WIDTH
+from data_prep.synthetic.colours import plain
+from data_prep.synthetic.curves import mirrored, smooth
 
 WIDTH, HEIGHT = ALIGNED_WIDTH, ALIGNED_HEIGHT
 SCALE = 2  # the canvas is this many times larger than the image
-COARSE = 4  # soft masks are blurred on a grid this many times coarser than the canvas; divides its sides
 CENTRE = ALIGNED_EYES[:, 0].mean()  # x of the axis of the face
-EYE_Y, NOSE_Y, MOUTH_Y = ALIGNED_EYES[0, 1], 135.0, 152.0
-EYE_X = CENTRE - ALIGNED_EYES[0, 0]  # distance of either eye from the axis
+EYE_Y, EYE_X = ALIGNED_EYES[0, 1], CENTRE - ALIGNED_EYES[0, 0]  # EYE_X: distance of either eye from the axis
 SHIFT = 4  # fractional bits of the coordinates handed to OpenCV
-
-
-def rgb(red, green, blue):
-    """A colour given as red, green, blue, in OpenCV's order blue, green, red (float array of 3)."""
-    return np.array((blue, green, red), np.float64)
-
-
-def mix(first, second, share):
-    """The colour that lies `share` of the way from the first colour to the second."""
-    return first + (second - first) * share
-
-
-def deeper(colour, share):
-    """The colour in shade: darker and, where it has a hue, more saturated."""
-    return 255 * (np.asarray(colour) / 255) ** 1.35 * share
-
-
-SKIN_TONES = np.array([rgb(238, 203, 176), rgb(226, 178, 143), rgb(201, 148, 110), rgb(158, 107, 76), rgb(104, 70, 53)])
-PALE = rgb(243, 232, 227)
-HAIR = {
-    "Black_Hair": rgb(30, 27, 30),
-    "Blond_Hair": rgb(228, 193, 118),
-    "Brown_Hair": rgb(104, 67, 41),
-    "Gray_Hair": rgb(172, 172, 176),
-}
-OTHER_HAIR = (rgb(214, 88, 28), rgb(136, 22, 52), rgb(120, 66, 156), rgb(26, 122, 128))
-BRIGHT = (
-    *(rgb(200, 44, 52), rgb(36, 92, 168), rgb(40, 130, 84), rgb(232, 178, 48), rgb(122, 70, 148)),
-    *(rgb(226, 116, 52), rgb(60, 66, 84), rgb(232, 228, 218), rgb(46, 150, 160), rgb(214, 120, 150)),
-)
-WHITE = rgb(252, 250, 246)
-METALS = GOLD, SILVER = rgb(232, 186, 70), rgb(214, 220, 228)
-
-
-def plain(colour, height, width):
-    """A picture of one colour, filled by OpenCV because NumPy is much slower."""
-    return cv2.rectangle(np.empty((height, width, 3), np.uint8), (0, 0), (width, height), colour.tolist(), -1)
-
-
-def ellipse(x, y, half_width, half_height, count=28):
-    """Points (count, 2) of an ellipse; x is measured from the axis of the face."""
-    angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
-    return np.column_stack((x + half_width * np.cos(angle), y + half_height * np.sin(angle)))
-
-
-def rectangle(left, top, right, bottom):
-    """Corners (4, 2) of an upright rectangle; x is measured from the axis of the face."""
-    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float64)
-
-
-def smooth(points, closed=True, steps=6):
-    """A Catmull-Rom curve through points (n, 2), with `steps` samples per segment."""
-    points = np.asarray(points, np.float64)
-    if closed:
-        padded = np.concatenate((points[-1:], points, points[:2]))
-    else:
-        padded = np.concatenate((points[:1], points, points[-1:]))
-    a, b, c, d = padded[:-3, None], padded[1:-2, None], padded[2:-1, None], padded[3:, None]
-    t = np.linspace(0, 1, steps, endpoint=False)[None, :, None]
-    curve = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
-    curve = curve.reshape(-1, 2)
-    return curve if closed else np.concatenate((curve, points[-1:]))
-
-
-def bend(*points):
-    """The open curve through the points."""
-    return smooth(points, closed=False)
-
-
-def pair(points):
-    """The points of a part to the right of the axis, and their mirror images."""
-    return [np.asarray(points, np.float64), np.asarray(points) * (-1.0, 1.0)]
-
-
-def mirrored(points):
-    """The closed outline (2n, 2) made of a right-hand side, top to bottom, and its mirror image."""
-    points = np.asarray(points, np.float64)
-    return np.concatenate((points, points[::-1] * (-1, 1)))
 
 
 class Canvas:
@@ -144,20 +66,17 @@ class Canvas:
         return mask
 
     def soft(self, sigma, *outlines):
-        """Mask of the union of outlines, blurred by sigma pixels of the final image."""
-        mask = self.blank()
-        coarse = mask[::COARSE, ::COARSE].copy()
+        """Mask of the union of outlines, blurred by sigma pixels of the final image, on a grid of half its size."""
+        coarse = np.zeros((HEIGHT // 2, WIDTH // 2), np.uint8)
         for outline in outlines:
-            cv2.fillPoly(coarse, [self.fixed(outline, SCALE / COARSE)], 255, cv2.LINE_AA, SHIFT)
-        sigma = max(0.4, sigma * SCALE / COARSE)
-        margin = int(3 * sigma) + 1
-        x, y, width, height = cv2.boundingRect(coarse)
-        left, right = max(0, x - margin), min(coarse.shape[1], x + width + margin)
-        top, bottom = max(0, y - margin), min(coarse.shape[0], y + height + margin)
+            cv2.fillPoly(coarse, [self.fixed(outline, 0.5)], 255, cv2.LINE_AA, SHIFT)
+        # Only the part round the outlines is blurred: its edges are part of the pictures that seeds stand for.
+        mask, sigma = self.blank(), max(0.4, sigma / 2)
+        low, size = np.array(cv2.boundingRect(coarse)).reshape(2, 2)
+        low, high = np.maximum(low - int(3 * sigma) - 1, 0), low + size + int(3 * sigma) + 1
+        (left, top), (right, bottom) = low, np.minimum(high, coarse.shape[::-1])
         blurred = cv2.GaussianBlur(coarse[top:bottom, left:right], (0, 0), sigma)
-        size = (right - left) * COARSE, (bottom - top) * COARSE
-        window = np.s_[top * COARSE : bottom * COARSE, left * COARSE : right * COARSE]
-        mask[window] = cv2.resize(blurred, size, interpolation=cv2.INTER_LINEAR)
+        mask[4 * top : 4 * bottom, 4 * left : 4 * right] = cv2.resize(blurred, None, fx=4, fy=4)
         return mask
 
     def paint(self, mask, colour, opacity=1.0):
@@ -177,12 +96,9 @@ class Canvas:
 
     def place(self, mask, *names):
         """Record the bounding box of a mask, in pixels of the final image, for the names that are present."""
-        names = [name for name in names if self.labels[name]]
-        if not names:
-            return
         x, y, width, height = cv2.boundingRect((mask > 127).view(np.uint8))
         box = (x // SCALE, y // SCALE, -(-(x + width) // SCALE), -(-(y + height) // SCALE))
-        self.boxes.update(dict.fromkeys(names, box))
+        self.boxes.update({name: box for name in names if self.labels[name]})
 
 
 class Shape:

@@ -18,38 +18,13 @@ import cv2
 import numpy as np
 
 from data_prep.attributes import CELEBA_ATTRIBUTES
-from data_prep.synthetic.face_accessories import draw_earrings, draw_glasses, draw_hat, draw_necklace, draw_occluder
-from data_prep.synthetic.face_canvas import (
-    BRIGHT,
-    HAIR,
-    HEIGHT,
-    PALE,
-    SKIN_TONES,
-    WHITE,
-    WIDTH,
-    Canvas,
-    Shape,
-    bend,
-    deeper,
-    ellipse,
-    mirrored,
-    mix,
-    pair,
-    rectangle,
-    rgb,
-    smooth,
-)
-from data_prep.synthetic.face_features import (
-    Hair,
-    draw_beard,
-    draw_brows,
-    draw_eyes,
-    draw_mouth,
-    draw_nose,
-    hair_colour,
-)
-from data_prep.synthetic.face_labels import BEARDS, contradictions
+from data_prep.geometry import corners
+from data_prep.synthetic import face_accessories, face_features
+from data_prep.synthetic.colours import BRIGHT, SKIN_TONES, WHITE, deeper, mix, rgb
+from data_prep.synthetic.curves import bend, ellipse, mirrored, pair, smooth
+from data_prep.synthetic.face_canvas import HEIGHT, WIDTH, Canvas, Shape
 
+PALE = rgb(243, 232, 227)
 PARTS = (
     "pose shape skin background body hair eyes brows nose mouth beard marks glasses hat necklace earrings "
     "occluder light"
@@ -212,55 +187,50 @@ def photograph(face, rng):
 def draw_face(labels, rng):
     """Render one face.
 
-    labels: dict of names to bool (missing names are absent, a missing No_Beard follows from the others); rng: numpy
-    Generator, a new one for each face
+    labels: dict of names to bool, without contradictions; missing names are absent
+    rng: numpy Generator, a new one for each face
     Returns the image (218, 178, 3) uint8 B G R; boxes, dict of names to (x1, y1, x2, y2) in pixels, half-open, of the
     present attributes that have a location (Blurry and No_Beard have none); landmarks (5, 2) float in pixels: left eye,
-    right eye, nose, left and right corner of the mouth. Raises ValueError for an unknown name, contradictions.
+    right eye, nose, left and right corner of the mouth.
     """
-    unknown = set(labels) - set(CELEBA_ATTRIBUTES)
-    if unknown:
-        raise ValueError(f"unknown attribute {sorted(unknown)[0]!r}")
-    full = {name: bool(labels.get(name, False)) for name in CELEBA_ATTRIBUTES}
-    if "No_Beard" not in labels:
-        full["No_Beard"] = not any(full[name] for name in BEARDS)
-    wrong = contradictions(full)
-    if wrong:
-        raise ValueError("; ".join(wrong))
     stream = dict(zip(PARTS, rng.spawn(len(PARTS))))
-    face = Canvas(full, stream["pose"])
+    face = Canvas({**dict.fromkeys(CELEBA_ATTRIBUTES, False), **labels}, stream["pose"])
     shape = Shape(face, stream["shape"])
-    skin, colour = skin_colour(face, stream["skin"]), hair_colour(face, stream["skin"])
+    skin, colour = skin_colour(face, stream["skin"]), face_features.hair_colour(face, stream["skin"])
     dark_hair = mix(colour * 0.5, rgb(34, 26, 24), 0.55)
-    hair = Hair(face, shape, colour, stream["hair"])
+    hair = face_features.Hair(face, shape, colour, stream["hair"])
     draw_background(face, stream["background"])
-    back = front = face.blank()
-    if not face["Bald"]:
+    back = front = hat = face.blank()
+    if hair.falls:
         back = hair.draw_back()
     neck = draw_body(face, shape, skin, stream["body"])
     oval = draw_head(face, shape, skin)
-    face.place(oval | neck & face.area(rectangle(-99, 150, 99, 204)), "Male")
+    face.place(oval | neck & face.area(corners((-99, 150, 99, 204))), "Male")
     draw_cheeks(face, shape, skin, oval)
     draw_marks(face, shape, skin, oval, stream["marks"])
-    nose = draw_nose(face, shape, skin, stream["nose"])
-    draw_beard(face, shape, dark_hair, oval, stream["beard"])
-    corners = draw_mouth(face, shape, skin, stream["mouth"])
-    draw_eyes(face, shape, skin, stream["eyes"])
-    draw_brows(face, shape, dark_hair, stream["brows"])
-    scalp = oval & face.area(rectangle(-99, 0, 99, 84))
+    nose = face_features.draw_nose(face, shape, skin, stream["nose"])
+    face_features.draw_beard(face, shape, dark_hair, oval, stream["beard"])
+    mouth = face_features.draw_mouth(face, shape, skin, stream["mouth"])
+    face_features.draw_eyes(face, shape, skin, stream["eyes"])
+    face_features.draw_brows(face, shape, dark_hair, stream["brows"])
+    scalp = oval & face.area(corners((-99, 0, 99, 84)))
     if face["Bald"]:
         face.paint(face.soft(3, ellipse(-10, 56, 14, 6)), mix(skin, WHITE, 0.6), 0.7)
         face.place(scalp, "Bald")
     else:
         front = hair.draw_front()
-    draw_glasses(face, shape, stream["glasses"])
-    uncovered = ~draw_hat(face, shape, stream["hat"])
-    forehead = face.area(rectangle(-34, 40, 34, 94)) & uncovered
-    face.place((back & ~(oval | neck) | front) & uncovered, *HAIR, "Straight_Hair", "Wavy_Hair")
+    if face["Eyeglasses"]:
+        face_accessories.draw_glasses(face, shape, stream["glasses"])
+    if face["Wearing_Hat"]:
+        hat = face_accessories.draw_hat(face, shape, stream["hat"])
+    forehead = face.area(corners((-34, 40, 34, 94))) & ~hat
+    face.place((back & ~(oval | neck) | front) & ~hat, *face_features.HAIR, "Straight_Hair", "Wavy_Hair")
     face.place(front & forehead, "Bangs")
     face.place(scalp & forehead & ~front, "Receding_Hairline")
-    draw_necklace(face, shape, stream["necklace"])
-    draw_earrings(face, shape, stream["earrings"])
-    draw_occluder(face.image, stream["occluder"])
-    landmarks = face.posed([shape.eye(-1), shape.eye(1), nose, *corners])
+    if face["Wearing_Necklace"]:
+        face_accessories.draw_necklace(face, shape, stream["necklace"])
+    if face["Wearing_Earrings"]:
+        face_accessories.draw_earrings(face, shape, stream["earrings"])
+    face_accessories.draw_occluder(face.image, stream["occluder"])
+    landmarks = face.posed([shape.eye(-1), shape.eye(1), nose, *mouth])
     return photograph(face, stream["light"]), face.boxes, landmarks

@@ -3,24 +3,17 @@
 import cv2
 import numpy as np
 
-from data_prep.synthetic.face_canvas import (
-    HAIR,
-    MOUTH_Y,
-    NOSE_Y,
-    OTHER_HAIR,
-    SHIFT,
-    WHITE,
-    bend,
-    deeper,
-    ellipse,
-    mirrored,
-    mix,
-    pair,
-    plain,
-    rgb,
-    smooth,
-)
+from data_prep.synthetic.colours import WHITE, deeper, mix, plain, rgb
+from data_prep.synthetic.curves import bend, ellipse, mirrored, pair, smooth
+from data_prep.synthetic.face_canvas import SHIFT
 
+HAIR = {
+    "Black_Hair": rgb(30, 27, 30),
+    "Blond_Hair": rgb(228, 193, 118),
+    "Brown_Hair": rgb(104, 67, 41),
+    "Gray_Hair": rgb(172, 172, 176),
+}
+OTHER_HAIR = rgb(214, 88, 28), rgb(136, 22, 52), rgb(120, 66, 156), rgb(26, 122, 128)
 IRISES = rgb(74, 48, 32), rgb(60, 96, 140), rgb(66, 112, 78), rgb(110, 84, 50)
 SHADOWS = rgb(118, 64, 150), rgb(44, 92, 178), rgb(30, 130, 120), rgb(186, 84, 40), rgb(190, 60, 120)
 LIPSTICKS = rgb(190, 20, 44), rgb(146, 16, 66), rgb(222, 44, 110), rgb(204, 52, 30)
@@ -83,7 +76,7 @@ def draw_brows(face, shape, colour, rng):
 def draw_nose(face, shape, skin, rng):
     """The nose: broad or not, with a round tip or a pointed one; returns the position of its tip."""
     wide = (13.5 if face["Big_Nose"] else 8) * (0.85 if face["Pointy_Nose"] else 1) + rng.uniform(-0.5, 0.5)
-    y, lean = NOSE_Y + 2 * face["Big_Nose"], (2.2 * shape.lean, 0)
+    y, lean = 135 + 2 * face["Big_Nose"], (2.2 * shape.lean, 0)
     body = smooth(mirrored([(3.5, 112), (0.6 * wide, y - 6), (wide, y + 3), (0, y + 7)])) + lean
     ridge = mirrored([(2, 108), (3.2, y)]) + lean
     face.paint(face.soft(2, body + (1.5, 1)), deeper(skin, 0.68), 0.45)
@@ -109,7 +102,7 @@ def draw_mouth(face, shape, skin, rng):
     thick *= 2 if face["Big_Lips"] else 1
     t = np.linspace(-1, 1, 17)
     x, bulge = half * t + 0.8 * shape.lean, np.sqrt(1 - t**2)
-    line = MOUTH_Y - 1 + 2.2 * shape.lean * t + (3.0 - 9.5 * t**2 if smiling else 1.6 * t**2)
+    line = 151 + 2.2 * shape.lean * t + (3.0 - 9.5 * t**2 if smiling else 1.6 * t**2)
     low = line + gap * wide * bulge**1.5
     top = line - 2.7 * thick * bulge * (1 - 0.35 * np.exp(-((t / 0.2) ** 2)))
     bottom = low + 3.6 * thick * bulge
@@ -223,8 +216,6 @@ class Hair:
 
     def draw_back(self):
         """The hair that hangs behind the neck; returns its mask."""
-        if not self.falls:
-            return self.face.blank()
         y = np.linspace(self.top, self.end, 40)
         return self.fill(self.face.area(mirrored(np.column_stack((self.outer(y) + self.ripple(y), y)))), 0.72)
 

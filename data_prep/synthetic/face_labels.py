@@ -50,19 +50,6 @@ def prevalences(asked=None):
     return shares
 
 
-def contradictions(labels):
-    """The contradictions in labels (dict of all forty names to bool): list of sentences, empty if consistent."""
-    sentences = []
-    for group in EXCLUSIVE:
-        present = [name for name in group if labels[name]]
-        if len(present) > 1:
-            sentences.append(" and ".join(present) + " exclude each other")
-    beards = [name for name in BEARDS if labels[name]]
-    if labels["No_Beard"] == bool(beards):
-        sentences.append(f"No_Beard is {labels['No_Beard']}, but the beard labels are {', '.join(beards) or 'none'}")
-    return sentences
-
-
 def sample_labels(rng, shares, first=()):
     """Sample the labels of one face: dict of forty names to bool, without contradictions.
 

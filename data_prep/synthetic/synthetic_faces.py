@@ -47,31 +47,24 @@ class Options:
 
 
 def _write_face(index, folder, seed, sampling):
-    """Render and write image `index` (from 0); returns its name, labels, landmarks and true boxes."""
+    """Render and write image `index` (from 0); returns its name, labels and true boxes."""
     rng = np.random.default_rng([seed, index])
     labels = sample_labels(rng, **sampling)
-    image, boxes, landmarks = draw_face(labels, rng)
+    image, boxes, _ = draw_face(labels, rng)
     name = f"{index + 1:06d}.jpg"
     (folder / IMAGES / name).write_bytes(cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, 95))[1].tobytes())
-    return name, labels, landmarks, boxes
+    return name, labels, boxes
 
 
 def _write_lists(folder, faces):
     """Write CelebA's lists and the true boxes. faces: list of the results of `_write_face`."""
     count = len(faces)
-    points = [f"{part}_{axis}" for part in ("lefteye", "righteye", "nose", "leftmouth", "rightmouth") for axis in "xy"]
-    labels, places, parts, rows = [], [], [], ["image_id,attribute,x1,y1,x2,y2"]
-    for number, (name, present, landmarks, boxes) in enumerate(faces):
+    labels, parts, rows = [str(count), " ".join(CELEBA_ATTRIBUTES) + " "], [], ["image_id,attribute,x1,y1,x2,y2"]
+    for number, (name, present, boxes) in enumerate(faces):
         labels.append(name + "".join(f" {1 if present[a] else -1:2d}" for a in CELEBA_ATTRIBUTES))
-        places.append(name + "".join(f" {value:4d}" for value in np.round(landmarks).astype(int).ravel()))
         parts.append(f"{name} {int(number >= round(0.8 * count)) + int(number >= round(0.9 * count))}")
         rows += [",".join(map(str, (name, a, *boxes[a]))) for a in CELEBA_ATTRIBUTES if a in boxes]
-    for file, lines in (
-        (celeba.LABELS[0], [str(count), " ".join(CELEBA_ATTRIBUTES) + " ", *labels]),
-        ("list_landmarks_align_celeba.txt", [str(count), " ".join(points), *places]),
-        (celeba.PARTITION[0], parts),
-        (celeba.BOXES, rows),
-    ):
+    for file, lines in ((celeba.LABELS[0], labels), (celeba.PARTITION[0], parts), (celeba.BOXES, rows)):
         (folder / file).write_text("\n".join(lines) + "\n", encoding="ascii")
 
 

@@ -5,7 +5,7 @@ import csv
 import cv2
 import numpy as np
 import pytest
-import scipy.io
+from lfwa_files import write_mat
 
 from data_prep import geometry
 from data_prep.sources import lfwa
@@ -35,11 +35,11 @@ def lfwa_faces(tmp_path_factory):
                 box = geometry.moved_box(np.array(box, float), matrix, (side, side))
             rows.writerow([names.get(name, name), attribute, *box])
     _, attributes, *rows = (celeba / "list_attr_celeba.txt").read_text().splitlines()
-    columns = [name.replace("/", "\\") for name in names.values()], [a.replace("_", " ") for a in attributes.split()]
-    named = {key: np.array(column, object)[:, None] for key, column in zip(("name", "AttrName"), columns)}
+    named = {"name": [name.replace("/", "\\") for name in names.values()]}
+    named["AttrName"] = [attribute.replace("_", " ") for attribute in attributes.split()]
     labels = np.array([row.split()[1:] for row in rows], float) > 0
-    scipy.io.savemat(folder / lfwa.ANNOTATION, {**named, "label": labels.astype(float)})
+    write_mat(folder / lfwa.ANNOTATION, {**named, "label": labels.astype(float)})
     training = np.isin(np.arange(50) % 10, (0, 6, 7, 8, 9))
     indices = {"indices_img_train": training, "indices_img_test": ~training}
-    scipy.io.savemat(folder / lfwa.INDICES, {k: np.flatnonzero(v)[:, None] + 1.0 for k, v in indices.items()})
+    write_mat(folder / lfwa.INDICES, {k: np.flatnonzero(v)[:, None] + 1.0 for k, v in indices.items()})
     return folder

@@ -3,14 +3,14 @@
 import subprocess
 import zipfile
 
-import h5py
 import numpy as np
 import pytest
-import scipy.io
+from lfwa_files import write_mat
 
 from data_prep import geometry
 from data_prep.errors import DataError
 from data_prep.sources import lfwa
+from data_prep.sources.mat import read_mat
 from data_prep.sources.opening import open_source
 from data_prep.store.manifest import Settings
 from data_prep.synthetic import synthetic_faces
@@ -73,44 +73,20 @@ def test_persons_of_celeba_are_read_where_their_file_names_all(small_faces, tmp_
     assert open_source(tmp_path).persons is None
 
 
-def write_mat_73(path, variables):
-    """A file as MATLAB's version 7.3 writes it: HDF5, arrays transposed, cells as references."""
-    with h5py.File(path, "w", userblock_size=512) as file:
-        references = file.create_group("#refs#")
-        for name, value in variables.items():
-            if isinstance(value, list):
-                cell = file.create_dataset(name, (1, len(value)), h5py.ref_dtype)
-                for number, text in enumerate(value):
-                    item = references.create_dataset(f"{name}{number}", data=np.array([[ord(c)] for c in text], "u2"))
-                    cell[0, number] = item.ref
-            else:
-                file.create_dataset(name, data=np.asarray(value).T)
-    with open(path, "r+b") as file:
-        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM")
-
-
-@pytest.mark.parametrize("variant", ["7.3", "characters", "unpadded", "row cells", "tgz"])
+@pytest.mark.parametrize("variant", ["padded", "unpadded", "transposed", "tgz"])
 def test_variants_of_lfwa_give_the_same(lfwa_faces, lfwa_source, tmp_path, variant):
-    annotation = scipy.io.loadmat(lfwa_faces / lfwa.ANNOTATION)
-    indices = {k: v for k, v in scipy.io.loadmat(lfwa_faces / lfwa.INDICES).items() if k[0] != "_"}
-    names = [str(name[0]) for name in annotation["name"].ravel()]
-    attributes = [str(name[0]) for name in annotation["AttrName"].ravel()]
+    changed, indices = read_mat(lfwa_faces / lfwa.ANNOTATION), read_mat(lfwa_faces / lfwa.INDICES)
+    names, attributes = changed["name"], changed["AttrName"]
     assert names[0] == "Synthetic_Person_0001\\Synthetic_Person_0001_0001.jpg" and attributes[0] == "5 o Clock Shadow"
-    changed = {"name": np.array(names, object)[:, None], "AttrName": np.array(attributes, object)[:, None]}
-    changed["label"] = annotation["label"]
-    write = scipy.io.savemat
-    if variant == "7.3":
-        write, changed["name"], changed["AttrName"] = write_mat_73, names, [name + "  " for name in attributes]
-    elif variant == "characters":  # rows padded with blanks
-        changed["name"], changed["AttrName"] = np.array(names), np.array([f"{name}\0" for name in attributes])
+    if variant == "padded":  # with blanks and zeros
+        changed["name"], changed["AttrName"] = [f"{name}\0" for name in names], [f"{name}  " for name in attributes]
     elif variant == "unpadded":
         people = [name.split("\\")[0].replace("_", " ") for name in names]
-        changed["name"] = np.array([f"{p}/{p} {int(n[-8:-4])}.jpg" for p, n in zip(people, names)], object)
-    elif variant == "row cells":
-        changed["name"], changed["AttrName"] = changed["name"].T, changed["AttrName"].T
+        changed["name"] = [f"{person}/{person} {int(name[-8:-4])}.jpg" for person, name in zip(people, names)]
+    elif variant == "transposed":
         changed["label"] = changed["label"].T * 2 - 1
-    write(tmp_path / lfwa.ANNOTATION, changed)
-    write(tmp_path / lfwa.INDICES, indices)
+    write_mat(tmp_path / lfwa.ANNOTATION, changed)
+    write_mat(tmp_path / lfwa.INDICES, indices)
     if variant == "tgz":
         subprocess.run(["tar", "-czf", tmp_path / "lfw.tgz", "-C", lfwa_faces, "lfw"], check=True)
     else:

@@ -45,7 +45,6 @@ def test_records_are_read_in_order_and_by_number(images):
     assert names == ["00000009", "00000003"]
     (image,) = databases.images(images, [39])
     np.testing.assert_array_equal(image, IMAGE // 40)
-    assert databases.count(images) == 40 and databases.count(images.parent / "none") == 0
 
 
 def raw(data, **size):
@@ -99,7 +98,6 @@ def test_a_truncated_file_is_named_and_never_mapped(images, keep):
     with pytest.raises(OSError) as caught:
         environment.open_lmdb(images)
     assert str(images) in str(caught.value) and "cut short" in str(caught.value)
-    assert databases.count(images) == 0
 
 
 def test_no_damage_of_a_file_ends_the_process(images, tmp_path):
@@ -128,11 +126,14 @@ def test_no_damage_of_a_file_ends_the_process(images, tmp_path):
 
 
 def test_large_empty_and_missing_databases_and_pipes(tmp_path):
-    databases.write_lmdb(tmp_path / "large", (bytes(20) for _ in range(20000)), 20000, "records")
+    for name in ("large", "again"):
+        databases.write_lmdb(tmp_path / name, (bytes(20 + number % 4000) for number in range(20000)), 20000, "records")
+    data = [(tmp_path / name / "data.mdb").read_bytes() for name in ("large", "again")]
+    assert data[0] == data[1]
     with environment.open_lmdb(tmp_path / "large") as opened:
         assert opened.stat()["depth"] > 1 and opened.stat()["entries"] == 20000
     lmdb.open(str(tmp_path / "empty")).close()
-    assert databases.count(tmp_path / "empty") == 0 and list(databases.records(tmp_path / "empty")) == []
+    assert list(databases.records(tmp_path / "empty")) == []
     with pytest.raises(OSError, match="nowhere: no readable LMDB"):
         environment.open_lmdb(tmp_path / "nowhere")
     (tmp_path / "pipe").mkdir()
@@ -192,7 +193,7 @@ def test_a_minimal_manifest_has_defaults(tmp_path):
     "path, value, words",
     [
         (["attributes"], [], "key 'attributes' must be a list of different names"),
-        (["attributes"], ["Male", "$(shell id)"], "which is not a name of an attribute"),
+        (["attributes"], ["Male", "$(shell id)"], "must be a list of different names of attributes"),
         (["splits", "train", "positive"], {"Male": 3}, "of split train do not fit attributes and images"),
         (["splits", "train", "positive", "Male"], 21, "of split train do not fit attributes and images"),
         (["splits", "dev"], {"images": 0, "positive": {}}, "'splits' has 'dev', none of train, val, test"),

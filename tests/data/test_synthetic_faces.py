@@ -10,7 +10,7 @@ import pytest
 
 from data_prep.attributes import CELEBA_ATTRIBUTES, PAPER_ATTRIBUTES
 from data_prep.synthetic import synthetic_faces
-from data_prep.synthetic.face_labels import BEARDS, EXCLUSIVE, contradictions, prevalences
+from data_prep.synthetic.face_labels import BEARDS, EXCLUSIVE, prevalences
 from data_prep.synthetic.face_labels import sample_labels as sample
 from data_prep.synthetic.synthetic_faces import draw_face, generate
 
@@ -62,12 +62,6 @@ def test_lists_and_images_are_those_of_celeba(folder):
     rows = [row.split() for row in (folder / "list_eval_partition.txt").read_text().splitlines()]
     assert [name for name, _ in rows] == sorted(labels)
     assert [sum(part == p for _, part in rows) for p in "012"] == [16, 2, 2]
-    # Landmarks are at CelebA's aligned positions.
-    count, names, *rows = (folder / "list_landmarks_align_celeba.txt").read_text().splitlines()
-    points = np.array([row.split()[1:] for row in rows], int).reshape(COUNT, 5, 2)
-    usual = np.array([(69, 111), (108, 111), (88, 136), (72, 151), (105, 151)])
-    assert names.split()[:4] == ["lefteye_x", "lefteye_y", "righteye_x", "righteye_y"]
-    assert np.abs(points[:, :2] - usual[:2]).max() <= 9 and np.abs(points.mean(axis=0) - usual).max() <= 5
     # Boxes are inside of the image and belong to the positives.
     with open(folder / "list_true_boxes.csv", newline="") as file:
         boxes = list(csv.DictReader(file))
@@ -82,7 +76,6 @@ def test_labels_are_consistent_and_as_frequent_as_in_celeba():
     rng, shares = np.random.default_rng(0), prevalences()
     rows = [sample(rng, shares) for _ in range(3000)]
     for labels in rows:
-        assert contradictions(labels) == []
         assert all(sum(labels[name] for name in group) <= 1 for group in EXCLUSIVE)
         assert labels["No_Beard"] != any(labels[name] for name in BEARDS)
     found = {name: np.mean([labels[name] for labels in rows]) for name in CELEBA_ATTRIBUTES}
@@ -94,7 +87,7 @@ def test_given_prevalences_are_met_and_those_of_0_and_1_are_exact():
         for share in (0.0, 1.0):
             for seed in range(5):
                 labels = sample(np.random.default_rng(seed), prevalences({name: share}), first={name})
-                assert labels[name] == bool(share) and contradictions(labels) == []
+                assert labels[name] == bool(share)
     asked, rng = {"Eyeglasses": 0.5, "Bald": 0.5}, np.random.default_rng(1)
     rows = [sample(rng, prevalences(asked), first=asked) for _ in range(1500)]
     for name, share in asked.items():
@@ -131,7 +124,9 @@ def test_every_label_changes_the_picture_and_has_a_box(name):
     else:
         off = {**off, name: False}
     (image, boxes, landmarks), (without, _, _) = (draw_face(x, np.random.default_rng(1)) for x in (on, off))
-    assert (image.dtype, image.shape, landmarks.shape) == (np.uint8, (218, 178, 3), (5, 2))
+    assert (image.dtype, image.shape) == (np.uint8, (218, 178, 3))
+    # Landmarks are near CelebA's aligned positions.
+    assert np.abs(landmarks - [(69, 111), (108, 111), (88, 136), (72, 151), (105, 151)]).max() <= 10
     assert np.abs(image.astype(int) - without).max() > 30
     assert set(boxes) == {other for other in CELEBA_ATTRIBUTES if on[other]} - PLACELESS
     for x1, y1, x2, y2 in boxes.values():

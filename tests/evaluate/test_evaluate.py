@@ -109,7 +109,9 @@ def test_weights_trained_again_are_evaluated_again(run, passes):
 
 
 def test_labels_images_and_networks_must_fit(run):
-    databases.write_lmdb(run.lmdb / "test_labels", [databases.label_datum([1, 1])], 25, "more")
+    rows = [*databases.read_labels(run.lmdb / "test_labels"), [1, 1]]
+    shutil.rmtree(run.lmdb / "test_labels")
+    databases.write_lmdb(run.lmdb / "test_labels", map(databases.label_datum, rows), 25, "more")
     write_manifest(run.lmdb)
     run.data = runs.read_data(run.lmdb, run.folder)
     run.write()
