@@ -1,5 +1,7 @@
 """Networks with weights and calibration, written by tests that need no training."""
 
+import dataclasses
+
 import caffe
 import numpy as np
 from caffe.proto import caffe_pb2
@@ -9,7 +11,7 @@ from models import generate
 from models.options import NETWORKS, NetworkOptions
 from tools.evaluate import calibration
 from tools.record import Data, Settings, Stage
-from tools.run import Run
+from tools.run import Run, read_data
 
 ATTRIBUTES = ["Eyeglasses", "Male"]
 
@@ -19,11 +21,10 @@ def write_networks(folder, width=1 / 16):
     generate.write(folder, NetworkOptions(ATTRIBUTES, batch=2, width=width, lmdb=str(folder.absolute() / "lmdb")))
 
 
-def write_weights(model, path, gain=8, with_average=True):
+def write_weights(model, path, with_average=True):
     """Weights of a deploy net whose responses and answers fall on both sides of their thresholds.
 
-    gain: factor of task one's scores; with_average: whether they hold an average region, as all but those of task one
-    alone do
+    with_average: whether they hold an average region, as all but those of task one alone do
     """
     caffe.set_random_seed(1)
     net = caffe.Net(str(model), caffe.TEST)
@@ -34,7 +35,7 @@ def write_weights(model, path, gain=8, with_average=True):
             weights = rng.normal(0, (2 / blobs[0].data[0].size) ** 0.5, blobs[0].data.shape)
             blobs[0].data[...] = weights - weights.mean(axis=(1, 2, 3), keepdims=True)
     if "conv7" in net.params:
-        net.params["conv7"][0].data[...] *= gain
+        net.params["conv7"][0].data[...] *= 8
     if "region_mapper" in net.params and with_average:
         average, rectangles = net.params["region_mapper"]
         average.data[...] = rng.uniform(0, 1, average.data.shape)
@@ -57,16 +58,19 @@ def write_calibration(weights, attributes=ATTRIBUTES):
     calibration.write(weights, made)
 
 
-def write_run(folder, engine="torch", synthetic=False, frame=None, width=1 / 16):
-    """A run whose networks are done, with random weights, calibrated; its data are not there."""
-    write_networks(folder, width)
-    data = Data("lmdb", "checksum", ATTRIBUTES, "compact", synthetic, frame)
+def write_run(folder, lmdb=None, stages=NETWORKS, engine="torch", synthetic=False, frame=None, width=1 / 16):
+    """A run whose stages are done, with random weights: on LMDBs, or calibrated and without data."""
+    data = read_data(lmdb, folder) if lmdb else Data("lmdb", "checksum", ATTRIBUTES, "compact", synthetic, frame)
     run = Run(folder, data, Settings(network={"width": width, "batch": 2}, engine=engine))
-    for net in NETWORKS:
-        weights = folder / net / f"{net}_iter_6.caffemodel"
-        write_weights(folder / net / "deploy.prototxt", weights)
-        write_calibration(weights)
-        inside = str(weights.relative_to(folder))
-        run.stages[net] = Stage({}, "done", inside, sha256(weights), sha256(run.deploy(net)), iterations=6)
+    generate.write(folder, run.network())
+    for number, name in enumerate(stages):
+        weights = folder / name / (f"{name}.caffemodel" if lmdb else f"{name}_iter_6.caffemodel")
+        weights.parent.mkdir(exist_ok=True)
+        write_weights(run.deploy(name), weights, not lmdb or name in ("average", "cascade"))
+        if not lmdb:
+            write_calibration(weights)
+        trained = {"deploy": sha256(run.deploy(name)), "iterations": 6, "images": 8 * (1 + number)}
+        stage = Stage({"data": data.checksum}, "done", f"{name}/{weights.name}", sha256(weights))
+        run.stages[name] = dataclasses.replace(stage, **({} if name == "average" else trained))
     run.write()
     return run

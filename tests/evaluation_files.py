@@ -3,14 +3,11 @@
 import shutil
 
 import numpy as np
-from cascade_files import write_weights
+from cascade_files import write_run
 
-from data_prep.files import sha256, write_json
+from data_prep.files import write_json
 from data_prep.geometry import PATCH_SIZE
 from data_prep.store import databases, image_list, manifest
-from models import generate
-from models.options import NetworkOptions
-from tools import record
 from tools import run as runs
 from tools.evaluate import evaluate
 from tools.evaluate.command import EvaluateSettings
@@ -63,25 +60,6 @@ def write_manifest(folder, attributes=ATTRIBUTES, **described):
     described = {"source": manifest.Source("celeba", "faces"), "synthetic": True, **described}
     checksums = manifest.checksums(folder)
     manifest.write(folder, manifest.Manifest(list(attributes), splits=splits, checksums=checksums, **described))
-
-
-def write_run(folder, lmdb, stages=ALL, gain=4):
-    """A run on LMDBs whose stages of these names are done, with random weights."""
-    attributes = manifest.read(lmdb).attributes
-    generate.write(folder, NetworkOptions(attributes, batch=2, width=1 / 16, lmdb=lmdb, form="stream"))
-    run = runs.Run.create(folder, lmdb, record.Settings(engine="torch", network={"batch": 2, "width": 1 / 16}))
-    for number, stage in enumerate(stages):
-        path = folder / stage / f"{stage}.caffemodel"
-        path.parent.mkdir(exist_ok=True)
-        with_average = stage in ("average", "cascade")
-        write_weights(run.deploy(stage), path, gain, with_average)
-        checksum, iterations = sha256(path), {} if stage == "average" else {"iterations": 4, "images": 8 * (1 + number)}
-        deploy = None if stage == "average" else sha256(run.deploy(stage))
-        run.stages[stage] = record.Stage(
-            {"data": run.data.checksum}, "done", f"{stage}/{path.name}", checksum, deploy, **iterations
-        )
-    run.write()
-    return run
 
 
 def make(folder, stages=ALL, settings=SETTINGS, **described):

@@ -1,54 +1,42 @@
-"""Damage at random, seeded: strategies of hypothesis for bytes, prototxts and JSON, and what readers may do with it."""
+"""Damage at random, seeded: strategies of hypothesis for bytes and JSON, and what readers may do with it."""
 
+import functools
 import json
+import operator
 
 import hypothesis
 import pytest
-import tokens
 from hypothesis import strategies as st
 
 from data_prep.errors import DataError
 
 WORDS = [b"", b"0", b"-1", b"2", b"1e999", b"nan", b'"', b"\0", b"\x1b[31m", b"\xff", b"\xe2\x80\xa8", b"9" * 30]
 WORDS += [b"x" * 9000, b"\xff" * 4, b"\x7f\xff\xff\xff", bytes(8), b"\xff" * 8]
-KINDS = "change insert delete repeat cut zero word exchange".split()
 LONGEST = 1100  # characters of a message
 LIMIT = 2 << 20  # kB, of a reader's memory
 
 
 def damaged(data):
-    """Strategy: bytes one to four parts of which are changed, moved, repeated or cut off, or words or lines of text."""
+    """Strategy: bytes one to four parts of which, or words of a line, are other bytes, or ones from elsewhere."""
     separator = b"," if b"," in data[:200] else b" "
 
     def apply(changes):
         result = data
-        for kind, start, piece, size in changes:
-            start = start % max(len(result), 1)
-            before, after, lines = result[:start], result[start:], result.split(b"\n")
-            row = start % len(lines)
-            words = lines[row].split(separator)
-            words[size % len(words)] = piece
-            result = {
-                "change": before + piece + after[len(piece) :],
-                "insert": before + piece + after,
-                "delete": before + after[size:],
-                "repeat": before + after[:size] * 2 + after[size:],
-                "cut": before,
-                "zero": before + bytes(min(size, len(after))) + after[size:],
-                "word": b"\n".join([*lines[:row], separator.join(words), *lines[row + 1 :]]),
-                "exchange": b"\n".join([*lines[:row], lines[size % len(lines)], *lines[row + 1 :]]),
-            }[kind]
+        for start, size, piece, is_word in changes:
+            if is_word:
+                lines = result.split(b"\n")
+                row = start % len(lines)
+                words = lines[row].split(separator)
+                words[size % len(words)] = piece
+                result = b"\n".join([*lines[:row], separator.join(words), *lines[row + 1 :]])
+            else:
+                result = result[:start] + piece + result[start + size :]
         return result
 
-    piece = st.binary(max_size=20) | st.sampled_from(WORDS)
-    change = st.tuples(st.sampled_from(KINDS), st.integers(0, max(len(data) - 1, 0)), piece, st.integers(1, 300))
+    start, size = st.integers(0, max(len(data) - 1, 0)), st.integers(0, 300) | st.just(len(data))
+    piece = st.binary(max_size=20) | st.sampled_from(WORDS) | start.map(lambda place: data[place : place + 60])
+    change = st.tuples(start, size, piece, st.sampled_from([False, False, True]))
     return st.lists(change, min_size=1, max_size=4).map(apply)
-
-
-def prototxts(text):
-    """Strategy: bytes of a prototxt some of whose tokens are others; or damage of its bytes."""
-    changed = tokens.exchanged(text).map(str.encode)
-    return changed | changed | damaged(text.encode())
 
 
 JSON = st.recursive(
@@ -66,11 +54,15 @@ def places(value, path=()):
             yield from places(value[key], (*path, key))
 
 
+def at(value, path):
+    """The value at a path inside of a JSON value."""
+    return functools.reduce(operator.getitem, path, value)
+
+
 def changed(record, path, value):
     """A copy of JSON with the value at a path replaced, or left out where it is `...`."""
-    copy = inner = json.loads(json.dumps(record))
-    for key in path[:-1]:
-        inner = inner[key]
+    copy = json.loads(json.dumps(record))
+    inner = at(copy, path[:-1])
     if value is ...:
         del inner[path[-1]]
     else:
@@ -81,17 +73,10 @@ def changed(record, path, value):
 def records(original):
     """Strategy: bytes of a JSON file one value of which is another, one of elsewhere in the file, or missing."""
     found = list(places(original))
-
-    values = JSON | st.just(...) | st.sampled_from(found).map(lambda path: value_at(original, path))
+    values = JSON | st.just(...) | st.sampled_from(found).map(lambda path: at(original, path))
     change = st.tuples(st.sampled_from(found), values)
     text = change.map(lambda change: json.dumps(changed(original, *change)).encode("utf-8", "surrogatepass"))
     return text | text | text | damaged(json.dumps(original, indent=1).encode())
-
-
-def value_at(value, path):
-    for key in path:
-        value = value[key]
-    return value
 
 
 def each(strategy, examples, run):

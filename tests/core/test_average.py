@@ -1,5 +1,6 @@
-"""The average region is the mean over the positive faces that batches really hold, balanced or not."""
+"""The average region: means over the positive faces that batches really hold, evidence, and rectangles of points."""
 
+import itertools
 import shutil
 
 import caffe
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 
 from models import networks as texts
+from models import table1
 from models.options import NetworkOptions
-from python_layers.regions import theoretical_rectangles
+from python_layers import regions
 from tools import ablation, cli, networks
 from tools import run as runs
 from tools.train import average, plan, rectangles
@@ -20,23 +22,19 @@ def test_natural_batches_are_counted_by_their_labels(small_run, small_lmdb, tmp_
     options = NetworkOptions(run.attributes, tmp_path / "natural", batch=2, width=1 / 16)
     model = tmp_path / "train_val.prototxt"
     model.write_text(texts.network("region", options))
-    weights = run.weights("region")
-    mean, evidence = average.measure(networks.load(model, weights, caffe.TRAIN), 12, 0.5, with_gradients=False)
-    counts = evidence.faces[1]
-
-    net, responses, batches = networks.load(model, weights, caffe.TRAIN), ([], []), 0
-    while min(map(len, responses)) < counts.max():
-        net.forward()
-        label, d = net.blobs["label"].data, net.blobs["d"].data
-        for image in range(2):
-            for attribute in range(2):
-                if label[image, attribute] == 1:
-                    responses[attribute].append(1 / (1 + np.exp(-d[image, attribute].astype(np.float64))))
-        batches += 1
-    assert counts.min() >= 12
-    assert [len(of_one) for of_one in responses] != [batches, batches]  # as if half of each batch of 2 were positive
-    expected = [np.mean(of_one[:faces], axis=0) for of_one, faces in zip(responses, counts)]
-    np.testing.assert_allclose(mean, expected, rtol=1e-5)
+    nets = [networks.load(model, run.weights("region"), caffe.TRAIN) for _ in range(2)]
+    found = average.measure(nets[0], 12, 0.5, with_maps=False)
+    responses, labels = [], []
+    while not labels or np.sum(labels, axis=(0, 1)).min() < 12:
+        nets[1].forward()
+        responses.append(1 / (1 + np.exp(-nets[1].blobs["d"].data.astype(np.float64))))
+        labels.append(nets[1].blobs["label"].data.copy())
+    responses, positive = np.concatenate(responses), np.concatenate(labels) == 1
+    assert found.faces.tolist() == positive.sum(axis=0).tolist()
+    assert found.faces.tolist() != [len(labels)] * 2  # as if half of each batch of 2 were positive
+    for attribute in range(2):
+        expected = responses[positive[:, attribute], attribute].mean(axis=0)
+        np.testing.assert_allclose(found.average[attribute], expected, rtol=1e-5)
 
 
 def test_evidence_is_of_all_positive_faces(small_run):
@@ -50,19 +48,123 @@ def test_evidence_is_of_all_positive_faces(small_run):
 
 
 def test_gradients_of_activations_are_the_same_without_those_of_weights(small_run):
-    run = runs.Run.read(small_run)
-    model, weights = run.train_val("region"), run.weights("region")
-    found = []
+    run, found = runs.Run.read(small_run), []
     for weight_gradients in (True, False):
-        net = networks.load(model, weights, caffe.TRAIN, weight_gradients)
+        net = networks.load(run.train_val("region"), run.weights("region"), caffe.TRAIN, weight_gradients)
         net.forward(end="d")
         net.blobs["d"].diff[...] = 1
         net.backward(start="d", end="conv2")
-        found.append((net.blobs["pool1"].diff.copy(), float(np.abs(net.params["conv4"][0].diff).max())))
-    (slow, learned), (fast, skipped) = found
-    assert np.abs(slow).max() > 0
-    np.testing.assert_allclose(fast, slow, atol=1e-4 * np.abs(slow).max())
-    assert learned > 0 and skipped == 0
+        assert net.params["conv4"][0].diff.any() == weight_gradients
+        found.append(net.blobs["pool1"].diff.copy())
+    assert np.abs(found[0]).max() > 0
+    np.testing.assert_allclose(found[1], found[0], atol=1e-4 * np.abs(found[0]).max())
+
+
+def test_an_interrupted_repetition_leaves_the_average_region_and_the_cascade(small_run, tmp_path, monkeypatch):
+    """Once the cascade was then said to have been made with other weights."""
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    run = shutil.copytree(small_run, tmp_path / "run")
+    stages = ["region", "average", "cascade"]
+    monkeypatch.setattr(average, "measure", interrupt)
+    for status in (130, 0):
+        assert cli.main(["average", "--run", str(run), "--restart"]) == status
+        assert plan.actions(runs.Run.read(run), stages) == dict.fromkeys(stages, plan.DONE)
+        monkeypatch.undo()
+
+
+def test_a_failure_of_the_average_region_ends_the_training(small_run, tmp_path, fails):
+    run = runs.Run.read(shutil.copytree(small_run, tmp_path / "run"))
+    for name in ("average", "cascade"):
+        del run.stages[name]
+        shutil.rmtree(run.place(name))
+    run.write()
+    run.place("average").write_text("a file where a folder has to be")
+    fails("train", "--run", run.folder, says=str(run.place("average")))
+    assert list(runs.Run.read(run.folder).stages) == ["region"]
+
+
+# Rectangles -------------------------------------------------------------------------------------------------
+
+
+def likelihood(inside, cells):
+    """Kulldorff's log likelihood ratio of a share of the mass on a share of the cells, as printed."""
+    if inside <= cells:
+        return 0.0
+    rest = 0.0 if inside == 1 else (1 - inside) * np.log((1 - inside) / (1 - cells))
+    return inside * np.log(inside / cells) + rest
+
+
+def test_scan_is_the_best_of_all_rectangles():
+    rng = np.random.default_rng(0)
+    for power in (1, 4, 10):
+        mass = rng.uniform(size=(6, 5)) ** power
+        x1, y1, x2, y2 = rectangles.scan_rectangle(mass)
+        share = mass / mass.sum()
+        rows, columns = itertools.combinations(range(7), 2), list(itertools.combinations(range(6), 2))
+        best = max(
+            likelihood(share[a:b, c:d].sum(), (b - a) * (d - c) / 30)
+            for (a, b), (c, d) in itertools.product(rows, columns)
+            if (b - a) * (d - c) < 30
+        )
+        assert likelihood(share[y1:y2, x1:x2].sum(), (y2 - y1) * (x2 - x1) / 30) == pytest.approx(best, abs=1e-7)
+    assert rectangles.scan_rectangle(np.ones((4, 6))) == (0, 0, 6, 4)
+
+
+def test_evidence_is_the_mean_gradient_times_the_difference_of_the_classes():
+    """Compared with the definition, on all faces and their mirror images at once."""
+    rng = np.random.default_rng(1)
+    faces, attributes, channels, size = 12, 2, 3, 4
+    activation = rng.normal(size=(faces, attributes, channels, size, size))
+    gradient = rng.normal(size=activation.shape)
+    positive = rng.random((faces, attributes)) < 0.6
+    fired = (rng.random((faces, attributes, 16)) < 0.2) & positive[..., np.newaxis]
+    fired[..., 5] = False
+    evidence = rectangles.Evidence(attributes, channels, size)
+    for part in (slice(0, 4), slice(4, 12)):
+        evidence.add_faces(activation[part], positive[part])
+        evidence.add_gradients(gradient[part], fired[part])
+    maps = evidence.maps()
+    assert maps.shape == (2, 17, 4, 4)
+    np.testing.assert_array_equal(evidence.faces, [(~positive).sum(axis=0), positive.sum(axis=0)])
+    mirrored = np.concatenate([activation, activation[..., ::-1]])
+    for attribute, row in np.ndindex(2, 17):
+        of_class, seen = np.tile(positive[:, attribute], 2), mirrored[:, attribute]
+        difference = seen[of_class].mean(axis=0) - seen[~of_class].mean(axis=0)
+        chosen = fired[:, attribute].any(axis=-1) if row == 16 else fired[:, attribute, row]
+        assert evidence.firings[attribute, row] == chosen.sum()
+        gained = (gradient[chosen, attribute].sum(axis=0) * difference).sum(axis=0)
+        expected = np.maximum(gained + gained[:, ::-1], 0)
+        np.testing.assert_allclose(maps[attribute, row], expected / max(expected.sum(), 1e-9), atol=1e-5)
+    assert not maps[:, 5].any() and maps[:, 16].any()
+
+
+def test_cells_of_27_lie_in_the_image_where_those_of_conv3_do():
+    # pool1 cell c is centred at pixel 8 c + 9: it stands for [8 c + 5, 8 c + 13),
+    # conv3 cell c for [16 c + 9, 16 c + 25).
+    found = rectangles.to_conv3((4, 10, 20, 12))
+    np.testing.assert_allclose(found, [1.75, 4.75, 9.75, 5.75])
+    np.testing.assert_allclose(regions.cells_to_image(found), [37, 85, 165, 101])
+    np.testing.assert_array_equal(rectangles.to_conv3((0, 0, 27, 27)), [0, 0, 13, 13])
+
+
+def test_a_point_has_the_rectangle_of_its_own_evidence_or_of_its_attribute():
+    size = table1.SHARED[1].output
+    maps, firings = np.zeros((2, 17, size, size)), np.zeros((2, 17), int)
+    maps[0, 16, 4:8, 10:20] = 1
+    maps[0, 3, 4:8, 10:14] = 9  # fires for many faces
+    maps[0, 7, 20:22, 2:4] = 9  # for too few
+    firings[0, [3, 7, 16]] = 30, 4, 31
+    maps[1, 16, 4:8, 10:20] = 1
+    firings[1, 16] = 4  # the attribute itself has too few faces
+    found = rectangles.measured(maps, firings, 5)
+    usual = rectangles.to_conv3((10, 4, 20, 8))
+    np.testing.assert_allclose(found[0, 0, 3], rectangles.to_conv3((10, 4, 14, 8)), atol=1e-6)
+    for point in (0, 7, 15):
+        np.testing.assert_allclose(found[0].reshape(16, 4)[point], usual, atol=1e-6)
+    np.testing.assert_array_equal(found[1], regions.theoretical_rectangles())
 
 
 def test_controls_replace_the_measured_rectangles_only():
@@ -74,7 +176,7 @@ def test_controls_replace_the_measured_rectangles_only():
         rectangles.of_points(kind, maps, firings, 10, 1) for kind in ("measured", "whole", "other", "theoretical")
     )
     assert (whole == [0, 0, 13, 13]).all() and (other == measured[[1, 2, 0]]).all()
-    assert (theoretical == theoretical_rectangles()).all() and (measured != theoretical).any()
+    assert (theoretical == regions.theoretical_rectangles()).all() and (measured != theoretical).any()
     drawn = [rectangles.of_points("random", maps, firings, 10, seed) for seed in (1, 1, 2)]
     assert (drawn[0] == drawn[1]).all() and (drawn[0] != drawn[2]).any()
     sizes = drawn[0][..., 2:] - drawn[0][..., :2]
@@ -82,33 +184,3 @@ def test_controls_replace_the_measured_rectangles_only():
     assert drawn[0].min() >= 0 and drawn[0].max() <= 13
     with pytest.raises(ValueError, match="need at least two attributes"):
         rectangles.of_points("other", maps[:1], firings[:1], 10, 1)
-
-
-def test_an_interrupted_repetition_leaves_the_average_region_and_the_cascade(small_run, tmp_path, monkeypatch):
-    """Once the cascade was then said to have been made with other weights."""
-
-    def interrupt(*arguments):
-        raise KeyboardInterrupt
-
-    run = shutil.copytree(small_run, tmp_path / "run")
-    monkeypatch.setattr(average, "measure", interrupt)
-    assert cli.main(["average", "--run", str(run), "--restart"]) == 130
-    monkeypatch.undo()
-    stages = ["region", "average", "cascade"]
-    assert plan.actions(runs.Run.read(run), stages) == dict.fromkeys(stages, plan.DONE)
-    assert cli.main(["average", "--run", str(run), "--restart"]) == 0
-    assert plan.actions(runs.Run.read(run), stages) == dict.fromkeys(stages, plan.DONE)
-
-
-def test_a_failure_of_the_average_region_ends_the_training(small_run, tmp_path, capfd):
-    run = runs.Run.read(shutil.copytree(small_run, tmp_path / "run"))
-    for name in ("average", "cascade"):
-        del run.stages[name]
-        shutil.rmtree(run.place(name))
-    run.write()
-    run.place("average").write_text("a file where a folder has to be")
-    with pytest.raises(SystemExit, match="^1$"):
-        cli.main(["train", "--run", str(run.folder)])
-    error = capfd.readouterr().err
-    assert error.startswith("error: ") and str(run.place("average")) in error and error.count("\n") == 1
-    assert list(runs.Run.read(run.folder).stages) == ["region"]

@@ -1,7 +1,14 @@
-"""Which Caffe a command runs on."""
+"""Which Caffe a command runs on, its installation, and that only the project's own modules run."""
+
+import os
+import shutil
+import subprocess
 
 import pytest
+from command_line import REPOSITORY
 
+from tools import demo
+from tools import run as runs
 from tools.errors import ToolError
 from tools.install import engines, install_caffe
 
@@ -16,25 +23,18 @@ from tools.install import engines, install_caffe
         ("auto", "cuda:0,1", "float32", None, "torch", "GPU is asked for"),
         ("auto", "cpu", "bfloat16", None, "torch", "bfloat16 is asked for"),
         ("auto", "cpu", "float32", "this is Darwin on arm64", "torch", "Darwin"),
+        ("caffe2", "cpu", "float32", None, None, "unknown Caffe 'caffe2'; choose one of auto, bvlc, torch"),
+        ("bvlc", "cuda:0", "float32", None, None, "is a build for the CPU and cannot use cuda:0"),
+        ("bvlc", "cpu", "bfloat16", None, None, "computes in float32 only, not bfloat16"),
     ],
 )
-def test_the_caffe_is_chosen_for_the_stated_reason(wanted, device, precision, obstacle, name, words, monkeypatch):
-    monkeypatch.setattr(engines, "obstacle", lambda: obstacle)
-    engine, reason = engines.choose(wanted, device, precision)
-    assert engine == name and words in reason and bool(words) == bool(reason)
-
-
-@pytest.mark.parametrize(
-    "wanted, device, precision, words",
-    [
-        ("caffe2", "cpu", "float32", "unknown Caffe 'caffe2'; choose one of auto, bvlc, torch"),
-        ("bvlc", "cuda:0", "float32", "is a build for the CPU and cannot use cuda:0"),
-        ("bvlc", "cpu", "bfloat16", "computes in float32 only, not bfloat16"),
-    ],
-)
-def test_an_impossible_choice_is_refused_with_the_remedy(wanted, device, precision, words):
-    with pytest.raises(ToolError, match=words):
-        engines.choose(wanted, device, precision)
+def test_the_caffe_is_chosen_or_refused_for_the_stated_reason(wanted, device, precision, obstacle, name, words):
+    try:
+        engine = engines.choose(wanted, device, precision, lambda: obstacle)
+    except ToolError as error:
+        assert name is None and words in str(error)
+    else:
+        assert engine.name == name and words in engine.reason and bool(words) == bool(engine.reason)
 
 
 def test_gpu_numbers_are_read_from_a_device():
@@ -66,3 +66,38 @@ def test_a_caffe_that_fails_its_check_does_not_count_as_installed(tmp_path, monk
         install(is_broken=True)
     assert {script.name: script.read_text() for script in target.iterdir()} == working
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_bvlc_caffe_itself_answers_in_the_comparison(small_run, small_faces, cascade, monkeypatch):
+    """Once the record's engine answered in its place, so that the engine was compared with itself."""
+    monkeypatch.setenv(engines.STARTED, "bvlc")  # a command that goes on under another Python fails then
+    pictures = [str(path) for path in sorted((small_faces / "img_align_celeba").glob("*.jpg"))[:2]]
+    assert cascade("predict", "--run", small_run, "--aligned", "--no-pictures", *pictures)[0] == 0
+    assert "largest difference among 4 probabilities" in demo.compare(runs.Run.read(small_run), pictures)
+    ours, theirs = (demo.probabilities(small_run / name) for name in ("predictions", "predictions-bvlc"))
+    assert len(ours) == 4 and ours == pytest.approx(theirs, abs=2e-3)
+
+
+# Modules that a stranger's folder may hold: packages and modules of the project, of its libraries and of Python.
+HOSTILE = ("tools/cli.py", "data_prep/__init__.py", "python_layers/__init__.py", "models/__init__.py")
+HOSTILE += ("numpy.py", "json.py", "caffe.py", "torch.py", "lmdb.py", "cv2.py", "runpy.py")
+
+
+@pytest.mark.parametrize("engine", (pytest.param("torch", marks=pytest.mark.slow), "bvlc"))
+def test_nothing_of_a_strangers_folder_is_executed(engine, small_faces, tmp_path):
+    """Of a data set, or a run. With BVLC Caffe, commands begin under one Python and go on under another."""
+    folder = shutil.copytree(small_faces, tmp_path / "stranger")
+    for path in (place / name for place in (folder, folder / "run") for name in HOSTILE):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"open({str(folder / 'mark')!r}, 'a').write(__file__)\nraise SystemExit('a stranger runs')\n")
+        path.with_name("__init__.py").touch()
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    for words in (
+        "data . --out lmdb --attributes Eyeglasses,Male",
+        "train region --run run --lmdb lmdb --width 1/16 --batch 2 --solver max_iter=1,test_interval=10 --restart "
+        f"--caffe {engine}",
+        "predict --run run --aligned --no-pictures img_align_celeba/000001.jpg",
+    ):
+        command = [str(REPOSITORY / ".venv/bin/face-cascade"), *words.split()]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0 and not (folder / "mark").exists(), done.stdout[-500:] + done.stderr[-2000:]

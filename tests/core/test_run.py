@@ -1,6 +1,6 @@
 """The record of a run, runs without a record, inputs and plans of stages, and locks."""
 
-import contextlib
+import functools
 import json
 import os
 import shutil
@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from mutations import changed
+from mutations import attempt, changed, each, few, records
 
 from data_prep import files, start
 from data_prep.store import manifest
@@ -21,15 +21,19 @@ from tools.train import plan
 from tools.train.plan import images, images_of, inputs
 
 ATTRIBUTES = ["Eyeglasses", "Male"]
+CASCADE = ["region", "average", "cascade"]
+
+
+def write_manifest(folder, attributes=ATTRIBUTES):
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest.write(folder, manifest.Manifest(attributes=attributes, form="compact"))
+    return folder
 
 
 @pytest.fixture
 def lmdb(tmp_path):
     """A folder with a manifest only."""
-    folder = tmp_path / "lmdb"
-    folder.mkdir()
-    manifest.write(folder, manifest.Manifest(attributes=ATTRIBUTES, form="compact"))
-    return folder
+    return write_manifest(tmp_path / "lmdb")
 
 
 @pytest.fixture
@@ -55,7 +59,6 @@ def done(made, name, content=b"weights"):
 def test_a_record_is_read_as_it_was_written(run):
     again = runs.Run.read(run.folder)
     assert (again.data, again.settings, again.stages) == (run.data, run.settings, run.stages)
-    assert again.attributes == ATTRIBUTES and again.data.form == "compact"
     assert again.weights("region").read_bytes() == b"weights"
     assert again.solver_fields("region")["max_iter"] == 7 and images(again, "region", 7) == 7 * 4
 
@@ -64,27 +67,17 @@ def test_a_record_is_read_as_it_was_written(run):
     "path, value, words",
     [
         (None, "", "not readable as JSON"),
-        (None, "[]", "must hold a JSON object"),
         (["version"], ..., "written by another version of face-cascade (None, not 3)"),
-        (["data"], ..., "key 'data' is missing"),
-        (["data", "attributes"], [], "must be at least one name"),
         (["data", "attributes"], ["a/b"], "cannot be a name"),
-        (["settings", "engine"], "caffe2", "must be bvlc or torch"),
         (["settings", "solver"], {"region": {"max_itr": 3}}, "no field 'max_itr'"),
-        (["settings", "solver"], {"region": 7}, "key 'solver'"),
         (["settings", "network"], {"bacth": 2}, "describes an impossible network"),
-        (["settings", "solver"], {"region": {"stepvalue": "2 ,"}}, "stepvalue: must be a whole number"),
-        (["settings", "seed"], 10**30, "settings: damaged, key 'seed'"),
         (["settings", "device"], "cuda:0,", "must be cpu, cuda"),
-        (["settings", "average", "faces"], 0, "settings: average: damaged, key 'faces'"),
-        (["stages", "region", "state"], "ready", "must be running, interrupted, failed or done"),
-        (["stages", "region", "images"], -1, "key 'images' must be a whole number of at least 0, not -1"),
         (["stages", "region", "checksum"], None, "done without 'weights' and 'checksum'"),
-        (["stages", "regoin"], {}, "damaged"),
         (["stages", "region", "seconds"], float("inf"), "not readable as JSON"),
     ],
 )
 def test_a_damaged_record_is_reported_with_its_key(run, path, value, words):
+    """Whatever setting or field it is: test_settings.py."""
     record = json.loads((run.folder / runs.NAME).read_text())
     (run.folder / runs.NAME).write_text(value if path is None else json.dumps(changed(record, path, value)))
     with pytest.raises(ToolError) as error:
@@ -92,11 +85,30 @@ def test_a_damaged_record_is_reported_with_its_key(run, path, value, words):
     assert words in str(error.value) and "\n" not in str(error.value) and runs.NAME in str(error.value)
 
 
+@few(50, 1000)
+def test_records_changed_at_random_are_refused_or_serve(run, examples):
+    path = run.folder / runs.NAME
+
+    def check(data):
+        path.write_bytes(data)
+        found = attempt(lambda: runs.Run.read(run.folder), run.folder)
+        if found is not None and found.recorded:
+            found.network(), found.answering(), found.evaluated()
+            for name in record.TRAINED:
+                inputs(found, name), images(found, name, 4), found.solver_fields(name)
+                for read in (found.weights, found.deploy):
+                    attempt(lambda read=read, name=name: read(name), run.folder)
+            attempt(found.check_data, "")
+
+    each(records(json.loads(path.read_text())), examples, check)
+
+
 def test_weights_and_networks_are_verified_when_they_are_used(run):
-    (run.folder / "region/deploy.prototxt").write_text("name: 'region'")
-    run.stages["region"].deploy = files.sha256(run.folder / "region/deploy.prototxt")
-    assert run.deploy("region") == run.folder / "region/deploy.prototxt"
-    (run.folder / "region/deploy.prototxt").write_text("name: 'edited'")
+    deploy = run.folder / "region/deploy.prototxt"
+    deploy.write_text("name: 'region'")
+    run.stages["region"].deploy = files.sha256(deploy)
+    assert run.deploy("region") == deploy
+    deploy.write_text("name: 'edited'")
     with pytest.raises(ToolError, match="deploy.prototxt: changed since region was done"):
         run.deploy("region")
     (run.folder / "region/region.caffemodel").write_bytes(b"other")
@@ -109,9 +121,7 @@ def test_weights_and_networks_are_verified_when_they_are_used(run):
 def test_data_are_found_again_when_a_clone_moves(monkeypatch, tmp_path):
     """Once paths were absolute: a renamed clone trained on what lay at its old place, or found nothing."""
     for clone in ("old", "new"):
-        folder = tmp_path / clone / "data/lmdb"
-        folder.mkdir(parents=True)
-        manifest.write(folder, manifest.Manifest(attributes=ATTRIBUTES, form="compact"))
+        write_manifest(tmp_path / clone / "data/lmdb")
     monkeypatch.setattr(runs, "REPOSITORY", tmp_path / "old")
     made = runs.Run.create(tmp_path / "old/build/run", tmp_path / "old/data/lmdb")
     made.write()
@@ -122,25 +132,12 @@ def test_data_are_found_again_when_a_clone_moves(monkeypatch, tmp_path):
     assert outside.data.lmdb == str(tmp_path / "old/data/lmdb")
 
 
-def test_changed_data_are_noticed(run, lmdb):
-    (lmdb / "images.csv").write_text("split,number,name,person,blake2b\n")
-    found = manifest.Manifest(attributes=ATTRIBUTES, form="compact", checksums=manifest.checksums(lmdb))
-    manifest.write(lmdb, found)
-    run.data = runs.read_data(lmdb, run.folder)
-    run.check_data()
-    (lmdb / "images.csv").write_text("split,number,name,person,blake2b\nval,0,a,,00\n")
-    with pytest.raises(OSError, match="images.csv: missing, changed or damaged since it was built"):
-        run.check_data()
-    manifest.write(lmdb, manifest.Manifest(attributes=ATTRIBUTES[::-1], form="compact"))
-    with pytest.raises(ToolError, match="the data changed since"):
-        run.check_data()
-
-
 # Runs without a record --------------------------------------------------------------------------------------
 
 
-def test_networks_of_caffes_own_commands_are_a_run(tmp_path, lmdb):
-    options = NetworkOptions(ATTRIBUTES, lmdb="lmdb", width=1 / 16)
+@pytest.mark.parametrize("form", manifest.FORMS)
+def test_networks_of_caffes_own_commands_are_a_run(form, tmp_path, lmdb):
+    options = NetworkOptions(ATTRIBUTES, lmdb="lmdb", form=form, width=1 / 16)
     generate.write(tmp_path, options, places=generate.in_repository)
     (tmp_path / "build").mkdir()
     for name in ("region_iter_900", "region_iter_1000", "average", "cascade_iter_5"):
@@ -155,57 +152,46 @@ def test_networks_of_caffes_own_commands_are_a_run(tmp_path, lmdb):
     found.check_data()
     found.write()
     assert not runs.Run.exists(tmp_path)
-    stream = NetworkOptions(ATTRIBUTES, lmdb="lmdb", form="stream")
-    generate.write(tmp_path, stream, places=generate.in_repository)
-    assert runs.Run.read(tmp_path).lmdb == lmdb
-
-
-def test_a_place_without_a_run_is_reported(tmp_path):
-    for place in (tmp_path, tmp_path / "nothing", tmp_path / "x.caffemodel"):
-        with pytest.raises(ToolError, match=f"{place}: no run in it .*face-cascade train"):
-            runs.Run.read(place)
-    (tmp_path / "x.caffemodel").write_bytes(b"no weights")
-    with pytest.raises(ToolError, match="x.caffemodel: "):
-        runs.Run.read(tmp_path / "x.caffemodel")
 
 
 # Inputs and plans -------------------------------------------------------------------------------------------
 
 
 def test_a_stage_depends_on_its_own_settings_only(run):
-    before = {name: inputs(run, name) for name in ("region", "cascade", "whole_face", "average")}
-    for change, differing in (
-        ({"beta": 2.0}, {"cascade", "whole_face"}),
-        ({"alpha": 2.0}, {"region", "cascade"}),
-        ({"threshold": 0.4}, {"cascade", "average"}),
-        ({"width": 0.5}, {"region", "cascade", "whole_face"}),
-        ({"test_batch": 3}, set()),
-    ):
-        run.settings.network = change
-        assert {name for name in before if inputs(run, name) != before[name]} == differing, change
+    """test_models.py has the options that each network depends on."""
+    before = {name: inputs(run, name) for name in plan.ORDER}
+
+    def differing():
+        return {name for name in before if inputs(run, name) != before[name]}
+
+    run.settings.network = {"threshold": 0.4, "test_batch": 3}
+    assert differing() == {"cascade", "average"}
     run.settings.network, run.settings.seed = {}, 2
     assert run.network().seed == 2 and run.solver_changes()["region"]["random_seed"] == "2"
-    assert {name for name in before if inputs(run, name) != before[name]} == {"region", "cascade", "whole_face"}
+    assert differing() == {"region", "cascade", "whole_face"}
     run.settings.seed, run.settings.solver = 1, {"region": {"max_iter": "9", "display": "3"}}
-    assert all(inputs(run, name) == before[name] for name in before)  # a training may be continued
+    assert not differing()  # a training may be continued
 
 
-def test_plans_say_what_is_done_resumed_and_begun(run):
-    assert plan.actions(run, ["region", "average", "cascade"]) == {
-        "region": "done",
-        "average": "start",
-        "cascade": "start",
-    }
-    run.settings.solver["region"]["max_iter"] = "9"
-    assert plan.actions(run, ["region"]) == {"region": "resume"}
-    run.settings.solver["region"]["max_iter"] = "5"
-    assert plan.actions(run, ["region"]) == {"region": "done"}
-    with pytest.raises(ToolError, match="cascade starts from average, which is not begun; run: face-cascade average"):
-        plan.actions(run, ["cascade"])
-    run.settings.network["batch"] = 8
-    with pytest.raises(ToolError, match="region was made with other settings: network.batch was 4, now 8. Give --res"):
-        plan.actions(run, ["region"])
-    assert plan.actions(run, ["region"], restart=True) == {"region": "start"}
+@pytest.mark.parametrize(
+    "part, changes, names, expected",
+    [
+        ("solver", {}, CASCADE, {"region": "done", "average": "start", "cascade": "start"}),
+        ("solver", {"region": {"max_iter": "9"}}, ["region"], {"region": "resume"}),
+        ("solver", {"region": {"max_iter": "5"}}, ["region"], {"region": "done"}),
+        ("solver", {}, ["cascade"], "cascade starts from average, which is not begun; run: face-cascade average"),
+        ("network", {"batch": 8}, ["region"], "region was made with other settings: network.batch was 4, now 8. Give "),
+        ("network", {"batch": 8}, ["region", "restart"], {"region": "start"}),
+    ],
+)
+def test_plans_say_what_is_done_resumed_and_begun(run, part, changes, names, expected):
+    getattr(run.settings, part).update(changes)
+    planned = functools.partial(plan.actions, run, names, "restart" in names)
+    if isinstance(expected, dict):
+        assert planned() == expected
+    else:
+        with pytest.raises(ToolError, match=expected):
+            planned()
 
 
 def test_a_later_stage_is_not_kept_on_other_weights(run):
@@ -234,6 +220,28 @@ def test_a_training_without_a_record_is_not_discarded(run):
     assert plan.actions(run, ["cascade"]) == {"cascade": "start"}
 
 
+def test_no_stage_of_other_data_stays_in_a_run(run, lmdb, monkeypatch):
+    for name in ("average", "cascade"):
+        done(run, name)
+    run.stages["evaluate"] = record.Stage({"data": run.data.checksum}, "done")
+    run.place("evaluate").mkdir()
+    run.write()
+    run.data = runs.read_data(write_manifest(lmdb, ["Smiling", "Young"]), run.folder)
+    with pytest.raises(ToolError, match="stages of other data than .*: average, cascade; name them too"):
+        stages.train(run, ["region"], restart=True)
+    assert runs.Run.read(run.folder).attributes == ATTRIBUTES and run.weights("cascade").exists()
+
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "train_stage", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stages.train(run, CASCADE, restart=True)
+    left = runs.Run.read(run.folder)
+    assert left.attributes == ["Smiling", "Young"] and not left.stages
+    assert not left.place("cascade").exists() and not left.place("evaluate").exists()
+
+
 def test_images_of_gradients_added_over_several_passes_are_counted(run):
     once = images(run, "region", 7)
     run.settings.solver["region"]["iter_size"] = "4"
@@ -242,41 +250,24 @@ def test_images_of_gradients_added_over_several_passes_are_counted(run):
 
 # Locks ------------------------------------------------------------------------------------------------------
 
-HOLD = """
-import sys
-from tools.locking import locked
-with locked(sys.argv[1]):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-@contextlib.contextmanager
-def holder(folder):
-    """Another process that holds the lock of a folder."""
-    words = [sys.executable, "-c", HOLD, str(folder)]
-    environment = dict(os.environ, PYTHONPATH=start.REPOSITORY)
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stdout.readline() == "held\n"
-        yield process
-        process.stdin.close()
+HOLD = 'import sys; from tools.locking import locked\nwith locked(sys.argv[1]): print("held", flush=True); input()'
 
 
 def test_a_second_command_on_a_run_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
     run = tmp_path / "run"
     with locking.locked(run), locking.locked(run):
         pass
-    with holder(run) as process:
+    assert not run.exists()  # nothing was made in it
+    words, pipes = [sys.executable, "-c", HOLD, str(run)], {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(words, cwd=start.REPOSITORY, **pipes) as process:
+        assert process.stdout.readline() == b"held\n"
         with pytest.raises(ToolError, match=f"process {process.pid} works on it"), locking.locked(run):
             pass
         process.kill()
-        process.wait()
-        with locking.locked(run):
-            assert len(locking.DESCRIPTORS) == 1 and (run / ".lock").read_text() == f"{os.getpid()}\n"
-            with locking.locked(run):
-                assert len(locking.DESCRIPTORS) == 1
-            with locking.locked(tmp_path / "inner"):
-                assert len(locking.DESCRIPTORS) == 2
-            assert os.environ[locking.HELD] == str(run)
-            (run / "kept").touch()
+    with locking.locked(run):
+        assert len(locking.DESCRIPTORS) == 1 and (run / ".lock").read_text() == f"{os.getpid()}\n"
+        with locking.locked(run), locking.locked(tmp_path / "inner"):
+            assert len(locking.DESCRIPTORS) == 2
+        assert os.environ[locking.HELD] == str(run)
+        (run / "kept").touch()
     assert (run / "kept").exists()

@@ -8,7 +8,7 @@ import typing
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mutations import JSON, changed
+from mutations import JSON, changed, places
 
 from data_prep.settings import add_options, check, from_json, setting, to_json
 from data_prep.settings import given as given_options
@@ -46,16 +46,13 @@ def test_what_is_written_is_read_unchanged():
     [
         (["count"], 3, "file: damaged, key 'count' must be an even number of at least 2, not 3"),
         (["count"], True, "key 'count' must be an even number"),
-        (["count"], None, "key 'count' must be"),
         (["kind"], "liner", "must be log or linear, not 'liner'; did you mean linear?"),
-        (["kind"], ["log"], "must be log or linear"),
         (["on"], 1, "must be true or false, not 1"),
         (["part", "share"], 1.5, "file: part: damaged, key 'share' must be a number from 0 to 1, not 1.5"),
         (["part", "share"], float("nan"), "not nan"),
         (["part", "share"], 10**400, "must be a number"),
         (["part", "names"], ["x"], "key 'names' must not hold x"),
         (["part", "names"], "a", "must be a list, not 'a'"),
-        (["part"], [], "must be a JSON object"),
         (["parts"], [1], "must be an object"),
         (["parts", "b", "share"], "0.5", "file: parts: b: damaged, key 'share'"),
         (["eyes", 0], 7, "key 'eyes' must be a list, not 7"),
@@ -72,52 +69,33 @@ def test_damage_is_reported_with_file_and_key(path, value, words):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.sampled_from([["count"], ["kind"], ["part"], ["part", "names"], ["parts", "b"], ["eyes"], ["Above"]]), JSON)
+@given(st.sampled_from(list(places(to_json(WHOLE)))), JSON)
 def test_any_value_is_accepted_or_reported(path, value):
-    whole = changed(to_json(WHOLE), path, value)
     try:
-        check(from_json(Whole, whole, "file"))
+        check(from_json(Whole, changed(to_json(WHOLE), path, value), "file"))
     except ValueError as error:
         assert str(error).startswith("file") and "damaged" in str(error)
 
 
 def test_a_value_set_by_the_program_is_checked_too():
-    for name, value, words in (("count", 5, "count: must be an even"), ("part", Part(share=2), None)):
-        whole = dataclasses.replace(WHOLE, **{name: value})
-        if words:
-            with pytest.raises(ValueError, match=words):
-                check(whole)
-    with pytest.raises(ValueError, match="share: must be a number from 0 to 1, not 2"):
-        check(Part(share=2))
+    with pytest.raises(ValueError, match="count: must be an even"):
+        check(dataclasses.replace(WHOLE, count=5))
 
 
-@pytest.fixture
-def parser():
-    made = argparse.ArgumentParser(exit_on_error=False)
-    add_options(made, Whole)
-    add_options(made, Part)
-    return made
-
-
-def test_options_are_those_that_were_given(parser):
+def test_options_are_those_that_were_given_and_impossible_ones_are_reported():
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    add_options(parser, Whole)
+    add_options(parser, Part)
     arguments = parser.parse_args(["--count", "8", "--on", "--share", "1/4"])
     assert given_options(arguments, Whole) == {"count": 8, "on": True}
     assert given_options(arguments, Part) == {"share": 0.25}
     assert given_options(parser.parse_args([]), Whole) == {}
     assert "How many (default: 4)." in parser.format_help() and "{log,linear}" in parser.format_help()
-
-
-@pytest.mark.parametrize(
-    "words, message",
-    [
-        (["--count", "four"], "must be an even number of at least 2, not 'four'"),
-        (["--count", "3"], "must be an even number of at least 2, not 3"),
-        (["--kind", "lgo"], "must be log or linear, not 'lgo'; did you mean log?"),
-        (["--share", "1/0"], "must be a number from 0 to 1, not '1/0'"),
-        (["--share", "nan"], "not nan"),
-    ],
-)
-def test_impossible_options_are_reported(parser, words, message):
-    with pytest.raises(argparse.ArgumentError) as error:
-        parser.parse_args(words)
-    assert message in str(error.value)
+    for option, value, message in (
+        ("--count", "four", "must be an even number of at least 2, not 'four'"),
+        ("--kind", "lgo", "must be log or linear, not 'lgo'; did you mean log?"),
+        ("--share", "1/0", "must be a number from 0 to 1, not '1/0'"),
+    ):
+        with pytest.raises(argparse.ArgumentError) as error:
+            parser.parse_args([option, value])
+        assert message in str(error.value)

@@ -7,12 +7,11 @@ import sys
 os.environ["GLOG_minloglevel"] = "2"  # before any test imports Caffe
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))  # helpers that other tests have, too
 
-import json  # noqa: E402
-
 import pytest  # noqa: E402
 from noise import write_noise  # noqa: E402
 from shared import ATTRIBUTES, BATCHES, ENGINE, B, caffe_train  # noqa: E402
 
+from data_prep.store import manifest  # noqa: E402
 from models import generate, solvers  # noqa: E402
 from models.options import NETWORKS, NetworkOptions  # noqa: E402
 from tools import cli  # noqa: E402
@@ -22,28 +21,18 @@ ODD = """a "b" 'c' \\d é"""
 
 
 @pytest.fixture(scope="session")
-def lmdb_folder(tmp_path_factory):
-    """Databases of noise: positives brighter than negatives."""
-    folder = tmp_path_factory.mktemp("lmdb") / ODD
-    folder.mkdir()
-    write_noise(folder, len(ATTRIBUTES), BATCHES * B, [[0, 1], [1, 0], [1, 1], [0, 0], [1, 1]])
-    boxes = [{}, {"Eyeglasses": [10, 20, 110, 120]}, {"Eyeglasses": [0, 0, 224, 224]}, {}, {}]
-    (folder / "test_boxes.json").write_text(json.dumps(boxes))
-    counts = {"images": 10, "positive": dict.fromkeys(ATTRIBUTES, 4)}
-    (folder / "manifest.json").write_text(json.dumps({"attributes": ATTRIBUTES, "splits": {"train": counts}}))
-    return folder
+def run_folder(tmp_path_factory):
+    """A folder for Caffe's own commands, with an early stopping that acts within a few iterations.
 
-
-@pytest.fixture(scope="session")
-def run_folder(lmdb_folder, tmp_path_factory):
-    """A folder for Caffe's own commands, with an early stopping that acts within a few iterations."""
+    Its lmdb has databases of noise: positives brighter than negatives.
+    """
     folder = tmp_path_factory.mktemp("run") / ODD
-    folder.mkdir()
-    options = NetworkOptions(ATTRIBUTES, batch=B, lmdb=lmdb_folder, test_batch=5, form="stream", width=1 / 16)
-    changes = solvers.parse_changes(
-        f"max_iter=6,snapshot={BATCHES},display=1,test_interval=6,test_iter=1,average_loss=1"
-    )
-    generate.write(folder, options, changes, places=generate.in_repository)
+    (folder / "lmdb").mkdir(parents=True)
+    write_noise(folder / "lmdb", len(ATTRIBUTES), BATCHES * B, [[0, 1], [1, 0], [1, 1], [0, 0], [1, 1]])
+    manifest.write(folder / "lmdb", manifest.Manifest(ATTRIBUTES, form="stream"))
+    options = NetworkOptions(ATTRIBUTES, folder / "lmdb", "stream", batch=B, test_batch=5, width=1 / 16)
+    changes = f"max_iter=6,snapshot={BATCHES},display=1,test_interval=6,test_iter=1,average_loss=1"
+    generate.write(folder, options, solvers.parse_changes(changes), places=generate.in_repository)
     for net in NETWORKS:
         path = folder / "models" / net / "train_val.prototxt"
         text = path.read_text()
@@ -52,13 +41,17 @@ def run_folder(lmdb_folder, tmp_path_factory):
     return folder
 
 
+def trained(folder, net):
+    done = caffe_train("-solver", f"solver/{net}.prototxt", folder=folder)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (folder / f"build/{net}.log").write_text(done.stderr)
+    return folder / f"build/{net}_iter_6.caffemodel"
+
+
 @pytest.fixture(scope="session")
 def region_weights(run_folder):
     """Weights of task one after six iterations."""
-    done = caffe_train("-solver", "solver/region.prototxt", folder=run_folder)
-    assert done.returncode == 0, done.stderr[-2000:]
-    (run_folder / "build/region.log").write_text(done.stderr)
-    return run_folder / "build/region_iter_6.caffemodel"
+    return trained(run_folder, "region")
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +65,4 @@ def start(run_folder, region_weights):
 @pytest.fixture(scope="session")
 def cascade_weights(run_folder, start):
     """Weights of the cascade after six iterations."""
-    done = caffe_train("-solver", "solver/cascade.prototxt", folder=run_folder)
-    assert done.returncode == 0, done.stderr[-2000:]
-    (run_folder / "build/cascade.log").write_text(done.stderr)
-    return run_folder / "build/cascade_iter_6.caffemodel"
+    return trained(run_folder, "cascade")

@@ -16,10 +16,10 @@ ATTRIBUTES = ["Eyeglasses", "Male"]
 BATCHES, B = 3, 2
 
 
-def caffe_train(*arguments, folder=None):
+def caffe_train(*arguments, folder):
     environment = dict(os.environ, GLOG_minloglevel="0")
     command = [CAFFE, "train", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=str(folder or REPOSITORY))
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=str(folder))
 
 
 def weights(path):
