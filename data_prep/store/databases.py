@@ -10,6 +10,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 from tqdm import tqdm
 
+from data_prep.errors import one_line
 from data_prep.image_files import ImageError, decode
 from data_prep.store.environment import key, open_lmdb
 
@@ -64,7 +65,7 @@ def records(path, numbers=None):
             with environment.begin() as transaction:
                 found = transaction.cursor() if numbers is None else _chosen(transaction, numbers)
                 for name, value in found:
-                    where = f"{path}: record {name.decode(errors='replace')}"
+                    where = f"{path}: record {one_line(name.decode(errors='replace'))}"
                     if value is None:
                         raise OSError(f"{where} is missing")
                     try:

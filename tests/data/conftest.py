@@ -1,6 +1,9 @@
 """Small data sets in LFWA's layout, and as a CSV file."""
 
 import csv
+import io
+import subprocess
+import types
 
 import cv2
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 import scipy.io
 
 from data_prep import geometry
-from data_prep.sources import lfwa
+from data_prep.sources import lfwa, mat
 from data_prep.synthetic import synthetic_faces
 
 # Every ten images are of four people: (person, number of the image) of each.
@@ -61,3 +64,19 @@ def table(small_faces, tmp_path_factory):
     with open(folder / "faces.csv", "w", newline="") as file:
         csv.writer(file).writerows(rows)
     return folder / "faces.csv"
+
+
+@pytest.fixture
+def mat_files_read_here(monkeypatch):
+    """.mat files are read in this process: the one that reads them takes a second to start; test_readers.py has it."""
+
+    def run(command, **_):
+        read = io.BytesIO()
+        try:
+            mat.write_variables(command[-1], read)
+        except Exception as error:
+            return subprocess.CompletedProcess(command, 1, b"", str(error).encode())
+        return subprocess.CompletedProcess(command, 0, read.getvalue(), b"")
+
+    names = {"run": run, "TimeoutExpired": subprocess.TimeoutExpired}
+    monkeypatch.setattr(mat, "subprocess", types.SimpleNamespace(**names))

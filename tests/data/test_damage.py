@@ -14,6 +14,7 @@ from mutations import full_disk
 from data_prep.build import builder
 from data_prep.sources import lfwa
 
+pytestmark = pytest.mark.usefixtures("mat_files_read_here")
 FACE = "img_align_celeba/000007.jpg"  # row 9 of list_attr_celeba.txt, of the training split
 LABELS, PARTITION = "list_attr_celeba.txt", "list_eval_partition.txt"
 PERSON = "lfw/Synthetic_Person_0001/Synthetic_Person_0001_0001.jpg"

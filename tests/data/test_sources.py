@@ -18,6 +18,8 @@ from data_prep.sources.opening import open_source
 from data_prep.store import databases, image_list, manifest
 from data_prep.store.manifest import Settings
 
+pytestmark = pytest.mark.usefixtures("mat_files_read_here")
+
 
 @pytest.fixture(scope="module")
 def lfwa_source(lfwa_faces):

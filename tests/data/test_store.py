@@ -17,12 +17,12 @@ from data_prep.settings import to_json
 from data_prep.store import databases, environment, manifest
 from data_prep.store.manifest import Manifest, Settings, Source, Split
 
-IMAGE = np.random.default_rng(0).integers(0, 255, (30, 20, 3)).astype(np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 255, (40, 30, 3)).astype(np.uint8)
 
 
 @pytest.fixture
 def images(tmp_path):
-    """An LMDB of forty losslessly encoded images."""
+    """An LMDB of forty losslessly encoded images, of which the first take more than half a page."""
     values = [databases.image_datum(IMAGE // (1 + number), "png") for number in range(40)]
     databases.write_lmdb(tmp_path / "images", values, 40, "images")
     return tmp_path / "images"
@@ -75,7 +75,7 @@ def test_no_damage_of_a_file_ends_the_process(images):
         path.write_bytes(bad)
         attempt(lambda: [len(datum.data) for _, datum in databases.records(images)], images, (OSError,))
 
-    each(st.lists(byte, min_size=1, max_size=50), 200, run)
+    each(st.lists(byte, min_size=1, max_size=6), 300, run)
 
 
 def test_missing_and_empty_databases_and_pipes(tmp_path):
