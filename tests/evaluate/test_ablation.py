@@ -18,8 +18,6 @@ from tools.evaluate import scoring
 from tools.report import seeds
 from tools.train import plan
 
-OPTIONS = ["--batch", "16", "--width", "1/16", "--caffe", "torch", "--test-batch", "6", "--seeds", "1"]
-
 
 @pytest.fixture
 def planned(small_lmdb, tmp_path):
@@ -121,27 +119,15 @@ def test_tables_hold_means_spreads_and_differences_with_their_intervals(tmp_path
     assert max(map(len, text.splitlines())) <= 120 and "+0.2000 +0.0000" in text
 
 
-# Training ---------------------------------------------------------------------------------------------------
-
-
-def words_for(lmdb, folder, *options):
-    return ["ablation", "--lmdb", str(lmdb), "--run", str(folder), *OPTIONS, "--iterations", "8", *options]
-
-
-def test_an_ablation_trains_and_evaluates(small_lmdb, tmp_path, capfd):
-    assert main(words_for(small_lmdb, tmp_path / "a", "--variants", "whole face")) == 0, capfd.readouterr().err
-    assert "1 seeds, 8 iterations per variant" in capfd.readouterr().out
-    (row,) = read_csv(tmp_path / "a/means.csv")
-    assert (row["network"], row["seeds"], row["images per attribute"]) == ("whole face", "1", "128")
-    run = runs.Run.read(tmp_path / "a/seed-1/whole_face")
-    assert run.done("whole_face") and run.done("evaluate") and not (tmp_path / "a/differences.csv").exists()
-
-
 @pytest.mark.slow
 def test_variants_share_stages_rates_are_searched_on_validation_and_all_is_done_once(small_lmdb, tmp_path, capfd):
-    words = words_for(small_lmdb, tmp_path / "a", "--variants", "cascade,whole map", "--learning-rates", "0.5,1")
+    words = ["ablation", "--lmdb", str(small_lmdb), "--run", str(tmp_path / "a"), "--batch", "16", "--width", "1/16"]
+    words += ["--caffe", "torch", "--test-batch", "6", "--seeds", "1", "--iterations", "8"]
+    words += ["--variants", "cascade,whole map", "--learning-rates", "0.5,1"]
     assert main(words) == 0, capfd.readouterr().err
     said, tried = capfd.readouterr().out, read_csv(tmp_path / "a/learning_rates.csv")
+    assert "1 seeds, 8 iterations per variant" in said
+    assert {(row["seeds"], row["images per attribute"]) for row in read_csv(tmp_path / "a/means.csv")} == {("1", "128")}
     assert [(row["variant"], float(row["learning rates x"])) for row in tried] == [
         (name, rate) for name in ("cascade", "whole map") for rate in (0.5, 1)
     ]

@@ -217,12 +217,3 @@ def test_an_argument_that_is_not_an_image_is_reported_in_one_sentence(value, wor
     with pytest.raises(DataError, match=words) as error:
         predictor.as_image(value)
     assert "\n" not in str(error.value)
-
-
-def test_a_pil_image_of_a_damaged_file_and_unknown_channels_are_reported(tmp_path):
-    Image.fromarray(noise(90, 90)).save(tmp_path / "a.png")
-    (tmp_path / "half.png").write_bytes((tmp_path / "a.png").read_bytes()[:9000])
-    with pytest.raises(DataError, match="the PIL image cannot be read"):
-        predictor.as_image(Image.open(tmp_path / "half.png"))
-    with pytest.raises(DataError, match="channels='GBR': give 'BGR' or 'RGB'"):
-        predictor.as_image(noise(), "GBR")
