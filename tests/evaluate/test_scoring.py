@@ -81,10 +81,10 @@ def test_a_difference_over_seeds_is_their_mean_with_both_intervals():
     assert found["by_seed"] == by_seed and found["difference"].value == pytest.approx(0.03)
     half = (found["difference"].high - found["difference"].low) / 2
     assert half == pytest.approx(1.96 * 0.01, rel=0.05)
-    # The standard error of the mean of three seeds with a standard deviation of 0.02 is 0.02 / sqrt(3).
     samples = np.stack([faces + value for value in by_seed])
     chosen = np.random.RandomState(0).randint(3, size=(2, 4000))
     both = np.take_along_axis(samples, chosen, axis=0).mean(axis=0)
+    # Three seeds with a standard deviation of 0.02: that of their mean is 0.02 / sqrt(3).
     assert both.std() == pytest.approx(np.hypot(0.01, 0.02 / np.sqrt(3)), rel=0.05)
     ends = np.quantile(both, (0.025, 0.975)) + 0.03 - both.mean()
     assert [found["low_seeds_too"], found["high_seeds_too"]] == pytest.approx(ends)
