@@ -126,7 +126,7 @@ def test_listed_messages_exist_in_the_code():
 
 
 def test_prediction_page_has_the_example_that_is_executed():
-    """tests/predict/test_prediction_examples.py executes the one in the docstring."""
+    """tests/predict/test_prediction_command.py executes the one in the docstring."""
     example = tools.predict.__doc__.partition("\n\n")[2].partition("\n\nRun it")[0]
     lines = [line.removeprefix("    ") for line in example.splitlines()]
     assert "\n".join(lines) + "\n" in blocks(text_of("docs/prediction.md"), "python")

@@ -10,6 +10,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf.message import DecodeError
 from tqdm import tqdm
 
+from data_prep.errors import one_line
 from data_prep.image_files import ImageError, decode
 from data_prep.store.environment import key, open_lmdb
 
@@ -55,7 +56,7 @@ def records(path, numbers=None):
                 keys = [] if numbers is None else [key(int(number)) for number in numbers]
                 found = transaction.cursor() if numbers is None else zip(keys, map(transaction.get, keys))
                 for name, value in found:
-                    where = f"{path}: record {name.decode(errors='replace')}"
+                    where = f"{path}: record {one_line(name.decode(errors='replace'))}"
                     if value is None:
                         raise OSError(f"{where} is missing")
                     try:

@@ -37,62 +37,60 @@ def test_a_box_moves_with_the_patch_that_is_cut(frame):
         np.testing.assert_allclose(geometry.from_patch(found, image.shape[:2]), box, atol=1e-6)
 
 
-def rendered(seed=1, **more):
-    labels = {"Male": True, "Smiling": True, "Straight_Hair": True, "Brown_Hair": True, **more}
-    face, _, landmarks = synthetic_faces.draw_face(labels, np.random.default_rng(seed))
-    return face, landmarks
-
-
-def scene(scale, angle=0, seed=1):
-    """A photo of a synthetic face, rotated counter-clockwise, and the positions of its eyes (2, 2)."""
-    face, landmarks = rendered(seed)
+def scene(scale=1.0, angle=0, side=900):
+    """A photo of a synthetic face in its middle, rotated counter-clockwise, and the positions of its eyes (2, 2)."""
+    labels = dict.fromkeys(("Male", "Smiling", "Straight_Hair", "Brown_Hair"), True)
+    face, _, landmarks = synthetic_faces.draw_face(labels, np.random.default_rng(1))
     face = cv2.resize(face, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    photo = np.full((900, 1000, 3), 200, np.uint8)
-    photo[150 : 150 + len(face), 300 : 300 + face.shape[1]] = face
-    matrix = cv2.getRotationMatrix2D((500, 450), angle, 1)
-    photo = cv2.warpAffine(photo, matrix, (1000, 900), borderValue=(200, 200, 200))
-    return photo, geometry.moved(landmarks[:2] * scale + (300, 150), matrix)
+    x, y = corner = (side - np.array(face.shape[1::-1])) // 2
+    photo = np.full((side, side, 3), 200, np.uint8)
+    photo[y : y + face.shape[0], x : x + face.shape[1]] = face
+    matrix = cv2.getRotationMatrix2D((side / 2, side / 2), angle, 1)
+    photo = cv2.warpAffine(photo, matrix, (side, side), borderValue=(200, 200, 200))
+    return photo, geometry.moved(landmarks[:2] * scale + corner, matrix)
 
 
-@pytest.mark.parametrize("scale", (0.5, 1.0, 3.0))
+def eyes_of(face):
+    return geometry.moved(geometry.ALIGNED_EYES, face.to_photo)
+
+
+@pytest.mark.parametrize("scale", (0.5, 3.0))
 def test_a_synthetic_face_is_found_at_its_position(scale):
     photo, eyes = scene(scale)
     (found,) = face_finder.FaceFinder()(photo)
-    np.testing.assert_allclose(geometry.moved(geometry.ALIGNED_EYES, found.to_photo), eyes, atol=8 * scale)
+    np.testing.assert_allclose(eyes_of(found), eyes, atol=8 * scale)
     assert found.aligned.shape == (218, 178, 3)
     assert 0.5 <= found.score <= 1 and abs(found.rotation) < 10 and found.warning is None
     assert np.all(found.box[:2] < eyes.min(axis=0)) and np.all(found.box[2:] > eyes.max(axis=0))
 
 
-@pytest.mark.parametrize("angle", (30, 45, 90, -90, 180))
-def test_a_rotated_face_is_found_aligned_and_its_rotation_returned(angle):
-    photo, eyes = scene(1.0, angle)
-    (found,) = face_finder.FaceFinder()(photo)
-    np.testing.assert_allclose(geometry.moved(geometry.ALIGNED_EYES, found.to_photo), eyes, atol=8)
-    assert abs((found.rotation + angle + 180) % 360 - 180) < 12  # clockwise, the scene is turned counter-clockwise
+@pytest.mark.parametrize("angles", ((90, -90, 180), (45, -45)))
+def test_rotated_faces_are_found_aligned_and_their_rotation_returned(angles):
+    parts = [scene(1.0, angle, 300) for angle in angles]
+    found = face_finder.FaceFinder()(np.hstack([photo for photo, _ in parts]))
+    for place, (face, angle) in enumerate(zip(found, angles, strict=True)):
+        np.testing.assert_allclose(eyes_of(face), parts[place][1] + (300 * place, 0), atol=8)
+        # Of the head it is clockwise, the scene is turned counter-clockwise.
+        assert abs((face.rotation + angle + 180) % 360 - 180) < 12
 
 
-def test_a_face_that_fills_the_picture_is_found():
-    face, landmarks = rendered()
-    (found,) = face_finder.FaceFinder()(np.ascontiguousarray(face[66:172, 40:132]))
-    eyes = geometry.moved(geometry.ALIGNED_EYES, found.to_photo)
-    np.testing.assert_allclose(eyes, landmarks[:2] - (40, 66), atol=8)
-
-
-def test_faces_for_which_predictions_are_unreliable_carry_a_warning():
-    finder = face_finder.FaceFinder()
-    (tiny,) = finder(cv2.resize(scene(1.0)[0], None, fx=0.22, fy=0.22, interpolation=cv2.INTER_AREA))
+def test_faces_that_fill_the_picture_are_found_and_those_of_unreliable_predictions_carry_a_warning():
+    finder, (photo, eyes) = face_finder.FaceFinder(), scene()
+    corner = (900 - np.array([178, 218])) // 2 + (40, 66)
+    (found,) = finder(np.ascontiguousarray(photo[corner[1] :, corner[0] :][:106, :92]))
+    np.testing.assert_allclose(eyes_of(found), eyes - corner, atol=8)
+    (tiny,) = finder(cv2.resize(photo, None, fx=0.22, fy=0.22, interpolation=cv2.INTER_AREA))
     assert tiny.warning == "too small: its eyes are 9 pixels apart, 12 are needed"
-    (blurred,) = finder(cv2.GaussianBlur(scene(1.0)[0], (0, 0), 6))
+    (blurred,) = finder(cv2.GaussianBlur(photo, (0, 0), 6))
     assert blurred.warning == "blurred"
 
 
 def test_a_nose_far_from_the_middle_of_the_eyes_means_a_face_in_profile():
-    photo, _ = scene(1.0)
-    level = face_finder.LANDMARKS + (300.5, 150.5)
-    box = np.array([330.0, 210, 440, 320])
+    photo, _ = scene()
+    level = face_finder.LANDMARKS + (361.5, 341.5)
+    box = np.array([391.0, 401, 501, 511])
     front = face_finder.aligned_face(photo, box, level, 0.9)
-    np.testing.assert_allclose(front.to_photo, [(1, 0, 300), (0, 1, 150)], atol=1e-9)
+    np.testing.assert_allclose(front.to_photo, [(1, 0, 361), (0, 1, 341)], atol=1e-9)
     assert front.warning is None
     level[2, 0] += 25
     assert face_finder.aligned_face(photo, box, level, 0.9).warning == "turned to the side"

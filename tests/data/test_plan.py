@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from data_prep import geometry
 from data_prep.plan import balance
 from data_prep.store.manifest import AUGMENT
 
@@ -63,25 +62,3 @@ def test_the_plan_of_a_seed_never_changes():
     samples = balance.Plan(labels, "ab", 7).rounds(1000, 1002).reshape(-1)
     assert samples["image"].tolist() == [12, 41, 44, 29, 3, 15, 23, 34]
     assert balance.Plan(labels, "ab", 8).rounds(1000, 1002).reshape(-1)["image"].tolist() != samples["image"].tolist()
-
-
-def test_each_of_several_solvers_gets_its_own_balanced_batches():
-    labels = np.random.default_rng(0).random((60, 2)) < 0.4
-    rounds = balance.Plan(labels, "ab", 0).rounds(0, 20)
-    stream = balance.interleave(rounds, 3)
-    assert len(stream) == 18 * 4  # the last two rounds cannot be divided among the solvers
-    for solver in range(3):
-        own = stream[solver::3]  # as Caffe hands them out
-        assert (own["label"].reshape(-1, 2, 2).sum(axis=1) == 1).all()
-        np.testing.assert_array_equal(own, rounds[solver:18:3].reshape(-1))
-
-
-def test_a_patch_is_the_expected_crop():
-    image = np.zeros((256, 256, 3), dtype=np.uint8)
-    image[16, 16], image[28, 4] = 1, 2
-    assert geometry.patch(image)[0, 0, 0] == 1 and geometry.patch(image).shape == (224, 224, 3)
-    assert geometry.patch(image, dx=-12, dy=12)[0, 0, 0] == 2
-    assert geometry.patch(image, mirror=True)[0, 223, 0] == 1
-    box = [20, 40, 100, 200]
-    np.testing.assert_allclose(geometry.from_patch(geometry.to_patch(box, (218, 178)), (218, 178)), box)
-    assert geometry.to_patch([0, 0, 178, 218], (218, 178)).tolist() == [0, 0, 224, 224]

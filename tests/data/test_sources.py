@@ -1,19 +1,24 @@
-"""Data sets in all variants of CelebA's and LFWA's layouts, and how the layout of a folder is recognised."""
+"""Data sets in all variants of CelebA's and LFWA's layouts, CSV files, and photos that are not aligned."""
 
-import subprocess
+import csv
+import tarfile
 import zipfile
 
+import cv2
+import h5py
 import numpy as np
 import pytest
 from lfwa_files import write_mat
 
 from data_prep import geometry
 from data_prep.errors import DataError
-from data_prep.sources import lfwa
-from data_prep.sources.mat import read_mat
+from data_prep.faces.face_finder import FaceFinder
+from data_prep.sources import lfwa, splits
 from data_prep.sources.opening import open_source
+from data_prep.store import databases, image_list, manifest
 from data_prep.store.manifest import Settings
-from data_prep.synthetic import synthetic_faces
+
+pytestmark = pytest.mark.usefixtures("mat_files_read_here")
 
 
 @pytest.fixture(scope="module")
@@ -48,47 +53,60 @@ def test_zip_csv_and_the_downloads_own_folders_give_the_same(small_faces, tmp_pa
             kind = zipfile.ZIP_DEFLATED if number % 2 else zipfile.ZIP_STORED
             packed.write(path, f"img_align_celeba/{path.name}", kind)
     same_source(open_source(small_faces), open_source(tmp_path))
+    assert open_source(tmp_path).persons is None
+    lines = [f"{number + 1:06d}.jpg {number // 3}\n" for number in range(60)]
+    for listed, persons in ((lines, ["0", "0", "0", "1"]), (lines[1:], None)):  # of all images, or not used
+        (tmp_path / "Anno/identity_CelebA.txt").write_text("".join(listed))
+        found = open_source(tmp_path, expect="celeba").persons
+        assert (found and found[:4]) == persons
 
 
-@pytest.mark.parametrize(
-    "change",
-    [lambda d: d.replace(b"\n", b"\r\n"), lambda d: b"\xef\xbb\xbf" + d, lambda d: d + b"\n \n"],
-    ids=["CRLF", "BOM", "blank lines"],
-)
-def test_text_files_of_other_operating_systems_are_read(small_faces, tmp_path, change):
+def test_text_files_of_other_operating_systems_are_read(small_faces, tmp_path):
+    """With a byte order mark, the ends of lines of Windows, and blank lines."""
     (tmp_path / "img_align_celeba").symlink_to(small_faces / "img_align_celeba")
     for name in ("list_attr_celeba.txt", "list_eval_partition.txt"):
-        (tmp_path / name).write_bytes(change((small_faces / name).read_bytes()))
+        data = (small_faces / name).read_bytes().replace(b"\n", b"\r\n")
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + data + b"\n \n")
     same_source(open_source(small_faces), open_source(tmp_path))
 
 
-def test_persons_of_celeba_are_read_where_their_file_names_all(small_faces, tmp_path):
-    for path in small_faces.iterdir():
-        (tmp_path / path.name).symlink_to(path)
-    assert open_source(tmp_path).persons is None
-    lines = [f"{number + 1:06d}.jpg {number // 3}\n" for number in range(60)]
-    (tmp_path / "identity_CelebA.txt").write_text("".join(lines))
-    assert open_source(tmp_path).persons[:4] == ["0", "0", "0", "1"]
-    (tmp_path / "identity_CelebA.txt").write_text("".join(lines[1:]))
-    assert open_source(tmp_path).persons is None
+def write_mat_73(path, variables):
+    """A file as MATLAB's version 7.3 writes it: HDF5, arrays transposed, cells as references."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        references = file.create_group("#refs#")
+        for name, value in variables.items():
+            if isinstance(value, list):
+                cell = file.create_dataset(name, (1, len(value)), h5py.ref_dtype)
+                for number, text in enumerate(value):
+                    item = references.create_dataset(f"{name}{number}", data=np.array([[ord(c)] for c in text], "u2"))
+                    cell[0, number] = item.ref
+            else:
+                file.create_dataset(name, data=np.asarray(value).T)
+    with open(path, "r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM")
 
 
-@pytest.mark.parametrize("variant", ["padded", "unpadded", "transposed", "tgz"])
+@pytest.mark.parametrize("variant", ["7.3", "characters", "others"])
 def test_variants_of_lfwa_give_the_same(lfwa_faces, lfwa_source, tmp_path, variant):
-    changed, indices = read_mat(lfwa_faces / lfwa.ANNOTATION), read_mat(lfwa_faces / lfwa.INDICES)
-    names, attributes = changed["name"], changed["AttrName"]
+    annotation = scipy.io.loadmat(lfwa_faces / lfwa.ANNOTATION)
+    indices = {k: v for k, v in scipy.io.loadmat(lfwa_faces / lfwa.INDICES).items() if k[0] != "_"}
+    names, attributes = ([str(name[0]) for name in annotation[key].ravel()] for key in ("name", "AttrName"))
     assert names[0] == "Synthetic_Person_0001\\Synthetic_Person_0001_0001.jpg" and attributes[0] == "5 o Clock Shadow"
-    if variant == "padded":  # with blanks and zeros
-        changed["name"], changed["AttrName"] = [f"{name}\0" for name in names], [f"{name}  " for name in attributes]
-    elif variant == "unpadded":
+    write, changed = scipy.io.savemat, {"label": annotation["label"]}
+    if variant == "7.3":
+        write, changed["name"], changed["AttrName"] = write_mat_73, names, [name + "  " for name in attributes]
+    elif variant == "characters":  # rows padded with blanks
+        changed["name"], changed["AttrName"] = np.array(names), np.array([f"{name}\0" for name in attributes])
+    else:  # without underscores and zeros, in rows of cells, and with labels of 1 and -1
         people = [name.split("\\")[0].replace("_", " ") for name in names]
-        changed["name"] = [f"{person}/{person} {int(name[-8:-4])}.jpg" for person, name in zip(people, names)]
-    elif variant == "transposed":
-        changed["label"] = changed["label"].T * 2 - 1
-    write_mat(tmp_path / lfwa.ANNOTATION, changed)
-    write_mat(tmp_path / lfwa.INDICES, indices)
-    if variant == "tgz":
-        subprocess.run(["tar", "-czf", tmp_path / "lfw.tgz", "-C", lfwa_faces, "lfw"], check=True)
+        short = [f"{person}/{person} {int(name[-8:-4])}.jpg" for person, name in zip(people, names)]
+        changed = {"name": np.array([short], object), "AttrName": np.array([attributes], object)}
+        changed["label"] = annotation["label"].T * 2 - 1
+    write(tmp_path / lfwa.ANNOTATION, changed)
+    write(tmp_path / lfwa.INDICES, indices)
+    if variant == "characters":
+        with tarfile.open(tmp_path / "lfw.tgz", "w:gz") as packed:
+            packed.add(lfwa_faces / "lfw", "lfw")
     else:
         (tmp_path / "lfw").symlink_to(lfwa_faces / "lfw")
     same_source(lfwa_source, open_source(tmp_path))
@@ -104,10 +122,9 @@ def test_half_of_lfwa_is_for_training_and_no_person_is_in_two_splits(lfwa_faces,
     assert (other.partition != data.partition).any() and ((other.partition == 2) == (data.partition == 2)).all()
 
 
-def test_lfwa_is_framed_like_celeba(lfwa_source, tmp_path):
+def test_lfwa_is_framed_like_celeba(lfwa_faces, lfwa_source):
     """The same faces in both layouts give the same patches and boxes, up to resampling."""
-    synthetic_faces.generate(tmp_path / "faces", 10, 4, {"Male": 0.5, "Smiling": 0.5}, workers=1)
-    celeba, source = open_source(tmp_path / "faces"), lfwa_source
+    celeba, source = open_source(lfwa_faces.with_name("celeba")), lfwa_source
     celeba.open()
     assert source.frame == ((103.0, 112.0), (146.0, 112.0)) and celeba.frame is None
     for index in range(10):
@@ -122,20 +139,136 @@ def test_lfwa_is_framed_like_celeba(lfwa_source, tmp_path):
             np.testing.assert_allclose(box, geometry.to_patch(boxes[name], (218, 178)), atol=2)
 
 
-def test_the_layout_of_a_folder_is_recognised_or_what_was_looked_for_is_listed(small_faces, lfwa_faces, tmp_path):
-    with pytest.raises(DataError) as caught:
-        open_source(tmp_path)
-    for word in ("list_attr_celeba.txt", "lfw_att_40.mat", "CSV file"):
-        assert word in str(caught.value)
-    with pytest.raises(DataError, match="nowhere: no such folder or CSV file"):
-        open_source(tmp_path / "nowhere")
-    (tmp_path / "x.txt").write_text("x")
-    with pytest.raises(DataError, match="x.txt: neither a folder nor a CSV file"):
-        open_source(tmp_path / "x.txt")
-    assert open_source(small_faces, expect="celeba").kind == "celeba"
-    with pytest.raises(DataError, match="holds LFWA, not CelebA"):
-        open_source(lfwa_faces, expect="celeba")
-    for name in ("faces.csv", "other.csv"):
-        (tmp_path / name).write_text("image,Male\na.jpg,1\n")
-    with pytest.raises(DataError, match="several CSV files, faces.csv, other.csv; give the path of one"):
-        open_source(tmp_path)
+# CSV files --------------------------------------------------------------------------------------------------
+
+
+def read(path):
+    with open(path, newline="") as file:
+        return list(csv.reader(file))
+
+
+def write(path, rows):
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+def test_custom_attributes_pass_preparation_and_check(table, tmp_path, cascade):
+    status, printed, warned = cascade("data", table, "--out", tmp_path / "lmdb")
+    assert status == 0 and "ready, " in printed
+    assert "need at least 20 images with and without each attribute" in warned and "2 with Wears_Mask in val" in warned
+    made = manifest.read(tmp_path / "lmdb")
+    assert made.attributes == ["Wears_Mask", "Kind_of_hat"] and made.kind == "csv" and made.frame is None
+    assert sum(split.images for split in made.splits.values()) == 40
+    source = open_source(table)
+    for split, part in (("val", 1), ("test", 2)):
+        labels = databases.read_labels(tmp_path / f"lmdb/{split}_labels", 2)
+        np.testing.assert_array_equal(labels, source.labels[source.partition == part])
+    listed = image_list.read(tmp_path / "lmdb")
+    assert dict(zip(listed.names, listed.persons)) == dict(zip(source.names, source.persons))
+    assert (tmp_path / "lmdb/sheets/Kind_of_hat.jpg").exists()
+    status, printed, _ = cascade("check", tmp_path / "lmdb")
+    assert status == 0 and "FAILED" not in printed
+
+
+@pytest.mark.parametrize("delimiter, words, absent", [(";", ("train", "val", "test"), "0"), ("\t", "012", "-1")])
+def test_separators_given_splits_and_either_spelling_of_labels(table, tmp_path, delimiter, words, absent):
+    """As spreadsheets write them; once a semicolon CSV had "no column of labels"."""
+    (tmp_path / "photos").symlink_to(table.parent / "photos")
+    header, *rows = read(table)
+    for number, row in enumerate(rows):
+        row[2:] = [label.replace("0", absent) for label in row[2:]] + [words[min(number // 10, 2)]]
+    with open(tmp_path / "faces.csv", "w", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows([[*header, "Split"], *rows])
+    source = open_source(tmp_path / "faces.csv")
+    assert source.partition.tolist() == [0] * 10 + [1] * 10 + [2] * 20
+    np.testing.assert_array_equal(source.labels, open_source(table).labels)
+    source.open()
+    assert source.image(3).shape == (218, 178, 3)
+
+
+def test_a_seeded_split_keeps_persons_together_and_every_attribute_in_all_parts(table):
+    one, same, other = (open_source(table, Settings(seed=seed)) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one.partition, same.partition)
+    assert (one.partition != other.partition).any()
+    assert [(one.partition == part).sum() for part in range(3)] == [32, 4, 4]
+    assert (one.partition[::2] == one.partition[1::2]).all()  # two images a person
+    # Once a defect: 18 positives of 49 fell 11, 1 and 6.
+    rare = np.arange(49)[:, None] < 18
+    for seed in range(5):
+        parts = splits.stratified(np.arange(49), rare, seed)
+        assert [(parts == part).sum() for part in range(3)] == [39, 5, 5]
+        assert [rare[parts == part].sum() for part in range(3)] == [14, 2, 2]
+    labels = np.random.default_rng(0).random((1000, 3)) < [0.03, 0.3, 0.9]
+    persons = np.random.default_rng(1).integers(0, 300, 1000)
+    parts = splits.stratified(persons, labels, 0)
+    assert all(len(np.unique(parts[persons == person])) == 1 for person in np.unique(persons))
+    for part, share in splits.SHARES.items():
+        np.testing.assert_allclose(labels[parts == part].sum(axis=0), share * labels.sum(axis=0), rtol=0.15, atol=2)
+    assert sorted(splits.stratified(list("abc"), np.zeros((3, 0), bool), 0)) == [0, 1, 2]
+    with pytest.raises(DataError, match="too few to split"):
+        splits.stratified(list("aabb"), np.zeros((4, 1), bool), 0)
+
+
+# Photos that are not aligned ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def photos(small_faces, tmp_path_factory):
+    """A CSV file of eight photos, each of a synthetic face at a random place, size and rotation, then one of nobody and
+    one of two people."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng, pictures = np.random.default_rng(0), []
+    faces = [cv2.imread(str(path)) for path in sorted(small_faces.glob("*/*.jpg"))[:10]]
+    for face in faces[:8]:
+        scale, angle = rng.uniform(0.8, 1.6), rng.uniform(-20, 20)
+        middle = np.array([178, 218]) / 2
+        size = np.ceil(2 * middle * scale * rng.uniform(1.4, 2, 2)).astype(int)
+        matrix = cv2.getRotationMatrix2D(middle.tolist(), angle, scale)
+        matrix[:, 2] += rng.uniform(0.45, 0.55, 2) * size - middle
+        ground = cv2.GaussianBlur(rng.integers(0, 255, (size[1], size[0], 3), np.uint8), (0, 0), 15)
+        border = cv2.BORDER_TRANSPARENT
+        pictures.append(cv2.warpAffine(face, matrix, size.tolist(), dst=ground, borderMode=border))
+    pictures += [np.full((300, 200, 3), 90, np.uint8), np.hstack(faces[8:])]
+    for number, picture in enumerate(pictures):
+        cv2.imwrite(str(folder / f"{number}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    write(folder / "photos.csv", [["image", "Odd"], *([f"{number}.jpg", number % 2] for number in range(10))])
+    return folder / "photos.csv"
+
+
+def test_detect_finds_and_aligns_the_face_of_each_photo_as_predict_does(photos, tmp_path, cascade):
+    """Once a defect: photos of any size and place were taken as aligned faces."""
+    lmdb = tmp_path / "lmdb"
+    status, _, warned = cascade("data", photos, "--detect", "--out", lmdb)
+    assert status == 0
+    assert "2 of 10 images are left out: 1 with no face found, 1 with faces of similar size; without_face.csv" in warned
+    assert read(lmdb / "without_face.csv") == [
+        ["image", "reason"],
+        ["8.jpg", "no face found"],
+        ["9.jpg", "2 faces of similar size"],
+    ]
+    made, listed = manifest.read(lmdb), image_list.read(lmdb)
+    assert made.settings.detect and made.frame is None and made.source.without_face == 2 and len(listed.names) == 8
+    finder, stored = FaceFinder(), databases.images(lmdb / "train_images", range(3))
+    for name, image in zip(listed.names, stored):
+        (face,) = finder(cv2.imread(str(photos.parent / name)))
+        np.testing.assert_array_equal(image, face.aligned)
+    status, printed, _ = cascade("check", lmdb)
+    assert status == 0 and "FAILED" not in printed, printed
+
+
+def test_photos_that_are_not_aligned_are_refused_with_the_remedy(photos, small_faces, tmp_path, fails, cascade):
+    remedy = "find and align the faces with --detect, or take all images as aligned with --frame none"
+    fails("data", photos, "--out", tmp_path / "lmdb", says=["pixels, others have", "not aligned faces", remedy])
+    (tmp_path / "shifted").mkdir()
+    for path in sorted(small_faces.glob("*/*.jpg"))[:12]:
+        moved = cv2.copyMakeBorder(cv2.imread(str(path)), 60, 0, 60, 0, cv2.BORDER_REPLICATE)
+        cv2.imwrite(str(tmp_path / "shifted" / path.name), moved)
+    rows = [[f"shifted/{n + 1:06d}.jpg", n % 2] for n in range(12)]
+    write(tmp_path / "shifted.csv", [("image", "Odd"), *rows])
+    words = ["data", tmp_path / "shifted.csv", "--out", tmp_path / "lmdb"]
+    fails(*words, says=["the eyes are not at the positions of aligned faces, in 12 of 12 images", remedy])
+    fails(*words, "--eyes", "69,111,108,111", says=["positions given with --eyes", remedy])
+    assert not (tmp_path / "lmdb").exists()
+    assert cascade(*words, "--eyes", "129,171,168,171")[0] == 0
+    assert manifest.read(tmp_path / "lmdb").frame == ((129, 171), (168, 171))
+    assert cascade(*words[:2], "--out", tmp_path / "plain", "--frame", "none")[0] == 0

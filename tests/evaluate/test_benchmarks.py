@@ -1,20 +1,14 @@
 """The measuring scripts: common networks as baselines."""
 
-import argparse
-import csv
-import re
-
-import numpy as np
 import pytest
 import torch
 
-from benchmarks import baselines, common_nets, growth, prediction
+from benchmarks import baselines, common_nets
 from benchmarks.engine import __main__ as bench
 from benchmarks.engine import nets
 from data_prep.plan.balance import Plan
 from data_prep.store import manifest
-from tools import cli, networks
-from tools.errors import ToolError
+from tools import networks
 
 
 @pytest.mark.parametrize("name, weights", (("resnet18", 11_689_512), ("mobilenet_v3_small", 2_542_856)))
@@ -48,51 +42,6 @@ def test_balanced_batches_are_those_of_the_plan(small_lmdb):
         assert (counted == samples["label"].reshape(4, 2)).all() and (counted.sum(axis=0) == 2).all()
 
 
-def test_plain_batches_pass_over_all_faces(small_lmdb):
-    batches = baselines.Batches(small_lmdb, "plain", 32, 1)
-    numbers = np.concatenate([batches.samples()["image"] for _ in range(3)])
-    assert sorted(numbers[:48]) == list(range(48)) and sorted(numbers[48:]) == list(range(48))
-    assert batches.take()[2].all()
-
-
-def given(small_lmdb, folder, **options):
-    settings = {"net": "mobilenet_v3_small", "images": 16, "batch": 8, "sampling": "balanced", "rates": [0.01, 0.1]}
-    settings.update(seeds=[1], precision="float32", device="cpu", ablation=None, lmdb=small_lmdb, out=folder)
-    return argparse.Namespace(**{**settings, **options})
-
-
-def test_a_baseline_is_compared_in_the_tables_of_an_ablation(small_lmdb, tmp_path, capsys):
-    text = baselines.compare(given(small_lmdb, tmp_path / "out"))
-    printed = capsys.readouterr().out
-    assert printed.count("validation accuracy, prior-corrected") == 2 and "mobilenet_v3_small" in text
-    with open(tmp_path / "out/means.csv", newline="") as file:
-        (row,) = csv.DictReader(file)
-    assert row["network"] == "mobilenet_v3_small" and row["images per attribute"] == "8"
-    assert len(list((tmp_path / "out").glob("*.pt"))) == 2
-    assert baselines.compare(given(small_lmdb, tmp_path / "out")) == text  # from the weights that are kept
-    assert "min" not in capsys.readouterr().out
-    with pytest.raises(ToolError, match="no variant in it is evaluated with all of these seeds"):
-        baselines.compare(given(small_lmdb, tmp_path / "out", ablation=tmp_path))
-
-
-def test_growth_is_measured_on_nets_and_on_data(tmp_path):
-    found = growth.iteration(1, attributes=1, b=2, width=1 / 16)
-    assert set(found) == {"seconds of an iteration", "peak memory, GiB"} and min(found.values()) > 0
-    growth.write_faces(tmp_path, 150)
-    labels = networks.read_labels(tmp_path, "train", 20)
-    assert len(labels) == 150 and len(manifest.read(tmp_path).attributes) == 20
-    assert growth.reading(1, tmp_path)["seconds for 1,000 images"] > 0
-
-
-def test_prediction_and_an_exported_file_are_compared(small_faces, small_run, tmp_path, capsys):
-    exported = tmp_path / "cascade.onnx"
-    assert cli.main(["export", "--run", str(small_run), "--out", str(exported), "--uncalibrated"]) == 0
-    prediction.speed(small_faces / "img_align_celeba", small_run, 1, [exported], count=4)
-    printed = capsys.readouterr().out
-    assert float(re.search(r"differ by (\S+) at most", printed)[1]) < 1e-4
-    assert printed.count("batches of 1:") == 3 and printed.count("batches of 16:") == 2
-
-
 def test_the_table_of_make_bench(capsys):
     """Two contestants, the second twice as fast as the first, at half of the machine's rate."""
     work = nets.operations("cascade", 20, 4) / 1e9
@@ -102,14 +51,3 @@ def test_the_table_of_make_bench(capsys):
     bench.show_results("cascade", 20, 4, rivals, found, {"float32": 2 * work})
     (row,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("engine"))
     assert row.split() == ["engine", "0.75", "0.25", "1", "1-1", "80.0", "50%", "2.00", "200"]
-
-
-@pytest.mark.slow
-def test_contestants_that_do_not_fit_into_memory_together_are_started_in_turn(monkeypatch, capsys):
-    keep = bench.keep
-    monkeypatch.setattr(bench, "CONTESTANTS", {"cpu": {"PyTorch": "pytorch", "engine": "engine"}})
-    monkeypatch.setattr(bench, "keep", lambda workers, needed: keep(workers, needed * 1e6))
-    bench.main(bench.Settings(["region"], attributes=1, batches=[2], rounds=1, precisions=["float32"]))
-    captured = capsys.readouterr()
-    assert "started anew in every round" in captured.err
-    assert [line.split()[0] for line in captured.out.splitlines() if "-" in line] == ["PyTorch", "engine"]

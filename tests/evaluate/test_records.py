@@ -4,7 +4,7 @@ import dataclasses
 import json
 import resource
 
-import evaluation_files
+import numpy as np
 import pytest
 from mutations import LIMIT, attempt, changed, each, few, places, records
 
@@ -13,12 +13,10 @@ from tools.errors import ToolError
 from tools.evaluate import calibration, results
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """The folder of an evaluation; tests write back what they change."""
-    return evaluation_files.make(tmp_path_factory.mktemp("evaluated"), ("region", "average", "cascade")).place(
-        "evaluate"
-    )
+@pytest.fixture
+def folder(evaluated):
+    """The folder of an evaluation; not to be changed."""
+    return evaluated / "run/evaluation"
 
 
 @pytest.fixture
@@ -44,34 +42,56 @@ def refused(read, path, *words):
 
 
 @few(50, 1000)
-def test_a_damaged_evaluation_is_refused(folder, examples):
-    path = folder / "evaluation.json"
-    kept, written = path.read_bytes(), results.read(folder)
+def test_a_damaged_evaluation_is_refused_or_has_values_that_its_fields_accept(folder, tmp_path, examples):
+    """With the checksum of the run's record, only the file as it was written is accepted."""
+    path, kept, written = tmp_path / "evaluation.json", (folder / "evaluation.json").read_bytes(), results.read(folder)
+    checksum = sha256(folder / "evaluation.json")
 
     def run(data):
         path.write_bytes(data)
-        found = attempt(lambda: results.read(folder), path)
-        assert found is None or all(found[key] == written[key] for key in written if key != "checksum")
+        found = attempt(lambda: results.read(tmp_path), path)
+        if found is not None:
+            assert results.mean(next(iter(found.networks.values()))).accuracy.value is not None
+        recorded = attempt(lambda: results.read(tmp_path, checksum), path)
+        assert recorded is None or data == kept and recorded == written
 
     each(records(json.loads(kept)), examples, run)
-    path.write_text(json.dumps({**written, "version": 5}))
-    refused(lambda: results.read(folder), path, "written by another version", "evaluate again")
-    path.write_bytes(kept)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < LIMIT
 
 
-def test_changed_arrays_are_refused_by_checksum(folder):
-    result, path = results.read(folder), folder / "cascade.npz"
-    kept, read = path.read_bytes(), lambda: results.read_arrays(folder, "cascade", result)
-    assert set(read()) >= {"labels", "persons", "logits", "max_d", "response", "validation_logits", "average"}
+@pytest.mark.parametrize(
+    "place, value, words",
+    (
+        (("attributes",), ["Male"], "key 'prior' must hold"),
+        (("attributes", 0), "<b>", "cannot be a name"),
+        (("networks", "cascade", "rows", 0, "accuracy"), "high", "networks: cascade: rows: 1: accuracy: damaged"),
+        (("networks", "cascade", "rows", 0, "accuracy", "value"), -0.5, "does not hold its value"),
+        (("networks", "cascade", "rows", 0, "attribute"), "meanx", "must hold a row per decision and attribute"),
+        (("networks", "cascade", "calibration", "logits", "slope"), [1.0], "must have 2 entries in 'slope'"),
+        (("networks",), {}, "must hold networks"),
+        (("persons",), 99, "99 persons on 24 faces"),
+        (("version",), 5, "written by another version"),
+    ),
+)
+def test_impossible_values_are_refused_by_name(folder, tmp_path, place, value, words):
+    """Those of a field by itself: tests/core/test_settings.py."""
+    path = tmp_path / "evaluation.json"
+    path.write_text(json.dumps(changed(json.loads((folder / "evaluation.json").read_text()), place, value)))
+    refused(lambda: results.read(tmp_path), path, words)
+
+
+def test_changed_arrays_are_refused_by_checksum(folder, tmp_path):
+    result, path = results.read(folder), tmp_path / "cascade.npz"
+    kept = (folder / "cascade.npz").read_bytes()
     for content in (b"", kept[:10], kept[: len(kept) // 2], kept[:-1]):
         path.write_bytes(content)
-        refused(read, path, "checksum differs")
+        refused(lambda: results.read_arrays(tmp_path, "cascade", result), path, "checksum differs")
         assert results.kept_arrays(path, ["inputs"]) is None
     path.unlink()
-    refused(read, path, "No such file")
+    refused(lambda: results.read_arrays(tmp_path, "cascade", result), path, "No such file")
     path.write_bytes(kept)
-    arrays = results.load_arrays(path)
+    arrays = results.read_arrays(tmp_path, "cascade", result)
+    assert set(arrays) >= {"labels", "persons", "logits", "max_d", "response", "validation_logits", "average"}
     assert results.kept_arrays(path, arrays[results.INPUTS].tolist()).keys() == arrays.keys()
     assert results.kept_arrays(path, ["others"]) is None
 
@@ -105,3 +125,17 @@ def test_every_changed_value_of_a_calibration_is_refused(calibrated):
         for value in (..., None, [], {}, "x", True, [[]], [1.0], 0.75, 1e308, 1.4):
             path.write_text(json.dumps(changed(record, place, value)))
             refused(lambda: calibration.read(weights), path, "evaluate again")
+    entry = calibration.from_json(calibration.Calibration, record[weights.name], "")
+    for fields in ({"prior": [1.4, 0.1]}, {"prior": [-0.1, 0.1]}, {"attributes": ["\ud800", "Male"]}):
+        calibration.write(weights, dataclasses.replace(entry, **fields))
+        refused(lambda: calibration.read(weights), path, next(iter(fields)))
+
+
+def test_a_calibration_without_the_score_of_its_network_is_reported(calibrated):
+    weights, path = calibrated
+    net = type("Net", (), {"blobs": {"max_d": np.zeros(2)}})
+    refused(lambda: calibration.of_answer(weights, net, ["Male", "Young"]), path, "lacks 'max_d'")
+    blob, score, entry = calibration.of_answer(weights, type("Net", (), {"blobs": {"logits": 0}}), ["Male", "Young"])
+    assert blob == "logits" and entry.scores["logits"] == score
+    weights.with_name(calibration.NAME).unlink()
+    assert calibration.of_answer(weights, net, ["Male", "Young"]) == ("max_d", calibration.NEUTRAL, None)

@@ -22,6 +22,14 @@ def random_run(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def uncalibrated(tmp_path_factory):
+    """A run like it that was trained on rendered faces and is not calibrated."""
+    run = write_run(tmp_path_factory.mktemp("uncalibrated") / "run", synthetic=True)
+    (run.folder / "cascade/calibration.json").unlink()
+    return run
+
+
+@pytest.fixture(scope="session")
 def photo_folder(rendered, tmp_path_factory):
     """A folder of photos: one face, twice its size in box 300 200 656 636; a crowd of six; and none."""
     folder = tmp_path_factory.mktemp("photos")

@@ -1,20 +1,23 @@
-"""face-cascade predict as it is typed: what it writes and says, from which places it takes a network, its errors."""
+"""face-cascade predict as it is typed, and the examples of prediction in notebook and docs, as they stand there."""
 
 import csv
 import json
 import pathlib
 import shutil
+import textwrap
 
 import cv2
 import numpy as np
 import pytest
 from cascade_files import ATTRIBUTES, write_networks, write_run, write_weights
+from command_line import REPOSITORY
 
+import tools.predict
 from data_prep import geometry
 from data_prep.errors import DataError
 from data_prep.faces import aligner
 from tools import cli
-from tools.predict import Predictor, output, predictor
+from tools.predict import Predictor, predictor
 
 
 def lines(folder):
@@ -31,19 +34,6 @@ def predict(random_run, tmp_path, capsys):
         return status, *capsys.readouterr()
 
     return run
-
-
-def write_clip(path, rendered, rate=10):
-    """Six frames of two faces, of which the second is missing in the fourth."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), rate, (640, 360))
-    for number in range(6):
-        frame = np.full((360, 640, 3), 200, np.uint8)
-        x = 60 + 8 * number
-        frame[70:288, x : x + 178] = rendered[0]
-        if number != 3:
-            frame[70:288, 400:578] = rendered[1]
-        writer.write(frame)
-    writer.release()
 
 
 def test_photos_are_answered_for_and_the_others_are_named(predict, photo_folder, tmp_path):
@@ -75,8 +65,16 @@ def test_photos_are_answered_for_and_the_others_are_named(predict, photo_folder,
 
 
 def test_frames_of_a_video_are_counted_and_written_with_tracked_faces(predict, rendered, tmp_path):
+    """The second of two faces is missing in the fourth of six frames."""
     clip, video = tmp_path / "clip.avi", tmp_path / "answers.mp4"
-    write_clip(clip, rendered)
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*"MJPG"), 10, (640, 360))
+    for number in range(6):
+        picture = np.full((360, 640, 3), 200, np.uint8)
+        picture[70:288, 60 + 8 * number :][:, :178] = rendered[0]
+        if number != 3:
+            picture[70:288, 400:578] = rendered[1]
+        writer.write(picture)
+    writer.release()
     status, printed, errors = predict(clip, "--every", "0.1")
     assert (status, printed, errors) == (0, f"{tmp_path}/out: 11 faces in 6 frames of 1 video\n", "")
     assert [line["time"] for line in lines(tmp_path / "out")] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
@@ -95,35 +93,28 @@ def test_frames_of_a_video_are_counted_and_written_with_tracked_faces(predict, r
     assert predict(tmp_path / "clip.avi", "--video", clip)[2].startswith(f"error: --video {clip}: is the video to be")
 
 
-def test_a_network_of_rendered_faces_says_so_whenever_it_answers(predict, photo_folder, tmp_path):
-    run = write_run(tmp_path / "run", synthetic=True)
-    (tmp_path / "run/cascade/calibration.json").unlink()
+def test_a_network_of_rendered_faces_says_so_whenever_it_answers(predict, uncalibrated, photo_folder):
     notes = [
         "the network was trained on rendered faces; its answers for photos mean nothing",
         "probabilities are not calibrated; run face-cascade evaluate for that",
     ]
-    status, _, errors = predict(photo_folder / "one.jpg", run=run.folder)
+    status, _, errors = predict(photo_folder / "one.jpg", run=uncalibrated.folder)
     assert status == 0 and errors.splitlines() == [f"note: {note}" for note in notes]
-    found = Predictor(run)
+    found = Predictor(uncalibrated)
     assert found.notes == found.style().notes == notes
 
 
-def test_an_interrupted_call_names_only_answers_of_its_own(predict, photo_folder, tmp_path, monkeypatch):
+def test_an_interrupted_call_names_its_answers(predict, photo_folder, tmp_path, monkeypatch):
     given = predictor.Predictor.stream
 
-    def interrupted(after):
-        def stream(self, photos, *options, **more):
-            for number, photo in enumerate(given(self, photos, *options, **more)):
-                if number == after:
-                    raise KeyboardInterrupt
-                yield photo
+    def stream(*arguments, **more):
+        yield next(given(*arguments, **more))
+        raise KeyboardInterrupt
 
-        monkeypatch.setattr(predictor.Predictor, "stream", stream)
-
-    for after, words in ((0, "interrupted"), (1, f"interrupted; the answers until then are in {tmp_path}/out/")):
-        interrupted(after)
-        status, _, errors = predict(photo_folder, "--no-pictures")
-        assert status == 130 and errors.startswith(f"error: {words}") and ("answers" in errors) == bool(after)
+    monkeypatch.setattr(predictor.Predictor, "stream", stream)
+    status, _, errors = predict(photo_folder, "--no-pictures")
+    assert status == 130
+    assert errors.startswith(f"error: interrupted; the answers until then are in {tmp_path}/out/")
     assert len(lines(tmp_path / "out")) == 1
 
 
@@ -139,9 +130,12 @@ def test_pictures_that_are_not_framed_like_the_training_data_get_a_warning(predi
     assert warnings == [None] * len(paths) + [aligner.WARNING] * len(others)
 
 
-def test_pictures_are_taken_in_the_frame_of_the_training_data(rendered, tmp_path):
+def test_pictures_are_taken_in_the_frame_of_the_training_data(random_run, rendered, tmp_path):
     frame = ((103.0, 112.0), (146.0, 112.0))
-    whole, framed = (Predictor(write_run(tmp_path / f"{eyes}", frame=eyes), aligned=True) for eyes in (None, frame))
+    write_run(tmp_path / "run", frame=frame)
+    assert cli.main(["export", "--run", str(tmp_path / "run"), "--zoo", str(tmp_path / "zoo")]) == 0
+    whole, framed = (Predictor(run, aligned=True) for run in (random_run, tmp_path / "run"))
+    assert Predictor(tmp_path / "zoo", aligned=True).framing.frame == frame
     matrix = geometry.similarity(geometry.ALIGNED_EYES, frame)
     photo = np.full((250, 250, 3), 128, np.uint8)
     photo = cv2.warpAffine(rendered[0], matrix, (250, 250), dst=photo, borderMode=cv2.BORDER_TRANSPARENT)
@@ -179,60 +173,58 @@ def test_every_place_of_a_network_gives_the_same_answers(random_run, rendered, t
         Predictor("other")
 
 
-@pytest.mark.parametrize("kind", ("another width", "no weights", "missing", "garbage", "no logits", "edited deploy"))
-def test_a_network_that_cannot_answer_is_one_line(kind, predict, photo_folder, tmp_path):
-    run = write_run(tmp_path / "run")
-    weights = run.weights("cascade")
-    deploy, calibrated = run.deploy("cascade"), weights.with_name("calibration.json")
-    if kind == "another width":
-        write_networks(tmp_path / "wide", width=1 / 8)
-        write_weights(tmp_path / "wide/cascade/deploy.prototxt", weights)
-    elif kind == "missing":
-        weights.unlink()
-    elif kind == "no logits":
-        content = json.loads(calibrated.read_text())
-        del content[weights.name]["scores"]["logits"]
-        calibrated.write_text(json.dumps(content))
-    elif kind == "edited deploy":
-        deploy.write_text(deploy.read_text().replace("0.015625", "0.03125"))
-    else:
-        weights.write_bytes(b"" if kind == "no weights" else b"\xff" * 100)
-    words = {
-        "no logits": "changed since it was written",
-        "edited deploy": "changed since cascade was done",
-    }
-    status, _, errors = predict(photo_folder / "one.jpg", run=run.folder)
-    assert status == 1 and errors.startswith("error: ") and errors.count("\n") == 1 and words.get(kind, "") in errors
-    if kind in words:
-        return
-    words = {"another width": "another width: layer conv1 has blobs [(12, 3, 11, 11)", "missing": "no run in it"}
-    place = weights if weights.exists() else weights.parent
-    status, _, errors = predict(photo_folder / "one.jpg", run=place)
-    assert status == 1 and errors.startswith("error: ") and errors.count("\n") == 1, errors
-    assert words.get(kind, "cascade_iter_6.caffemodel") in errors and not (tmp_path / "out").exists()
+def test_weights_of_another_width_are_refused_in_one_line(random_run, photo_folder, tmp_path, fails):
+    """Damaged weights and networks: tests/core/test_damaged_runs.py."""
+    folder = shutil.copytree(random_run.folder / "cascade", tmp_path / "cascade")
+    write_networks(tmp_path / "wide", width=1 / 8)
+    write_weights(tmp_path / "wide/cascade/deploy.prototxt", folder / "cascade_iter_6.caffemodel")
+    words = "another width: layer conv1 has blobs [(12, 3, 11, 11)"
+    fails("predict", "--caffe", "torch", "--run", folder, photo_folder / "one.jpg", says=words)
 
 
 @pytest.mark.parametrize(
     "words, message",
     (
-        (["--min-confidence", "0.2"], "--min-confidence: must be a number from 0.5 to 1"),
-        (["--attributes", "Maal"], "which knows Eyeglasses, Male; did you mean Male?"),
-        (["--device", "gpu"], "--device gpu: must be cpu, cuda or cuda:N"),
-        (["--confidence", "0.9"], "unknown option --confidence"),
-        (["--video", "answers.mp4"], "--video annotates one video or camera"),
-        (["nowhere.jpg"], "nowhere.jpg: no such file or folder"),
+        (["predict", "--attributes", "Maal"], "which knows Eyeglasses, Male; did you mean Male?"),
+        (["predict", "--device", "gpu"], "--device gpu: must be cpu, cuda or cuda:N"),
+        (["predict", "--video", "answers.mp4"], "--video annotates one video or camera"),
+        (["predict", "nowhere.jpg"], "nowhere.jpg: no such file or folder"),
+        (["export", "--page", "p", "--zoo", "z"], "--page and --zoo write a folder, --out a file; give one"),
+        (["export", "--license", "MIT"], "--license belongs to --zoo"),
+        (["export", "--page", "p", "--stage", "region"], "region is no cascade; the page shows regions"),
     ),
 )
-def test_wrong_options_are_one_line(words, message, random_run, photo_folder, tmp_path, fails):
-    given = ["--run", random_run.folder, "--out", tmp_path / "out", photo_folder / "one.jpg"]
-    fails("predict", *given, *words, says=message)
+def test_wrong_options_of_predict_and_export_are_one_line(words, message, random_run, photo_folder, tmp_path, fails):
+    command, *options = words
+    given = ["--out", tmp_path / "out", photo_folder / "one.jpg"] if command == "predict" else []
+    fails(command, "--run", random_run.folder, *given, *options, says=message)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_full_folder_is_said_once(predict, photo_folder, monkeypatch):
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
+# Examples ---------------------------------------------------------------------------------------------------
 
-    monkeypatch.setattr(output, "write_image", full)
-    status, _, errors = predict(photo_folder / "one.jpg")
-    assert status == 1 and errors.count("No space left on device") == 1 and errors.count("\n") == 1
+
+def test_code_of_the_notebook_runs_and_answers(random_run, tmp_path, monkeypatch):
+    cells = json.loads((REPOSITORY / "examples/predict.ipynb").read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert len(code) >= 5
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RUN", str(random_run.folder))
+    # A kernel would show the last value of each cell; here the results are taken from the variables.
+    values = {}
+    exec("\n".join(code), values)
+    assert len(values["faces"]) == 2 and all(list(face.attributes) == ATTRIBUTES for face in values["faces"])
+
+
+def test_example_of_the_documentation_runs(random_run, photo_folder, tmp_path, monkeypatch, capsys):
+    """tests/test_docs.py compares it with that of the page."""
+    example = tools.predict.__doc__.partition("\n\n")[2].partition("\n\nRun it")[0]
+    assert "Predictor(run=" in example
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build/run").symlink_to(random_run.folder)
+    cv2.imwrite(str(tmp_path / "photo.jpg"), cv2.imread(str(photo_folder / "one.jpg")))
+    monkeypatch.chdir(tmp_path)
+    exec(textwrap.dedent(example), {})
+    box, *answers = capsys.readouterr().out.splitlines()
+    assert box.startswith("[") and [line.partition(":")[0] for line in answers] == ATTRIBUTES
+    assert all("probability" in line and "region [" in line for line in answers)

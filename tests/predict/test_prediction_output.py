@@ -5,20 +5,17 @@ import errno
 import fcntl
 import json
 import os
-import pathlib
 import re
 
-import numpy as np
 import pytest
-from predicted_photos import STYLE, face, frame, photo
+from command_line import REPOSITORY
+from mutations import full_disk
+from predicted_photos import STYLE, frame, photo
 
 from data_prep import pictures
-from data_prep.pictures import COLOURS
 from tools.errors import ToolError
-from tools.predict import cards, output
+from tools.predict import output
 from tools.predict.photo import COLUMNS
-
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 
 def write(photos, out, style=STYLE):
@@ -46,16 +43,12 @@ def test_every_photo_is_a_line_with_all_fields_and_every_answer_a_row(tmp_path, 
         "Young": {"answer": "uncertain", "probability": 0.5, "region": None},
     }
     found_face = {"box": [0.0, 0.0, 30.0, 30.0], "score": 0.99, "rotation": 0.0, "warning": "blurred", "track": None}
-    size = {"version": 2, "width": 60, "height": 40, "overlay": None}
     assert found[0] == {
-        **size,
-        "photo": "a.jpg",
-        "time": None,
-        "problem": None,
+        **{"version": 2, "width": 60, "height": 40, "overlay": None, "photo": "a.jpg", "time": None, "problem": None},
         "faces": [{**found_face, "attributes": answers}],
     }
-    assert found[1] == {**size, "photo": "b\n.jpg", "time": None, "problem": "no face found", "faces": []}
-    assert [(line["photo"], line["time"], line["problem"], len(line["faces"])) for line in found[2:]] == [
+    assert [(line["photo"], line["time"], line["problem"], len(line["faces"])) for line in found[1:]] == [
+        ("b\n.jpg", None, "no face found", 0),
         ("clip", 0.1, None, 1),
         ("clip", 0.2, None, 0),
     ]
@@ -70,6 +63,8 @@ def test_every_photo_is_a_line_with_all_fields_and_every_answer_a_row(tmp_path, 
             ["clip", "0.2", *[""] * 12],
         ]
     assert "error: b\\n.jpg: no face found\n" in capsys.readouterr().err
+    assert write(clip[1:], tmp_path, None).problems == 1
+    assert capsys.readouterr().err == "error: clip: no face found in any frame\n"
 
 
 def test_the_documented_fields_are_those_that_are_written():
@@ -81,12 +76,6 @@ def test_the_documented_fields_are_those_that_are_written():
     inner = line["faces"][0]
     assert documented == [*line, *inner, *inner["attributes"]["Male"], *COLUMNS]
     assert f"version {line['version']}" in table
-
-
-def test_a_video_without_a_face_in_any_frame_is_one_problem(tmp_path, capsys):
-    assert write([frame(0.0), frame(1.0)], tmp_path, None).problems == 1
-    assert capsys.readouterr().err == "error: clip: no face found in any frame\n"
-    assert write([frame(0.0), frame(1.0, (0, 0.9))], tmp_path, None).problems == 0
 
 
 def test_texts_that_spreadsheets_take_for_formulas_are_escaped(tmp_path):
@@ -127,7 +116,22 @@ def test_a_second_call_into_the_same_folder_is_refused(tmp_path):
     assert [line["photo"] for line in lines(tmp_path)] == ["a.jpg"]
 
 
-def test_overlays_do_not_collide(tmp_path):
+def test_only_pictures_of_the_same_folder_are_removed(tmp_path):
+    (tmp_path / "out/inner").mkdir(parents=True)
+    kept = [tmp_path / name for name in ("mine.png", "out/inner/mine.png", "out/mine.txt", "out/mine.png")]
+    for path in kept:
+        path.write_bytes(b"mine")
+    overlays = ["../mine.png", "inner/mine.png", str(tmp_path / "mine.png"), "mine.txt", ["mine.png"], "a\0.png"]
+    left = [json.dumps({"overlay": name}) for name in overlays] + ['"overlay"', "[" * 100_000, "not JSON"]
+    (tmp_path / "out" / output.LINES).write_text("\n".join(left))
+    write([], tmp_path / "out")
+    assert all(path.read_bytes() == b"mine" for path in kept)
+
+
+def test_overlays_do_not_collide_with_each_other_or_with_files_of_other_programs(tmp_path):
+    (tmp_path / "A.png").write_bytes(b"mine")
+    (tmp_path / "B.png").mkdir()
+    (tmp_path / output.LINES).write_text('{"overlay": "B.png"}\n')
     stem = "x" * 251
     given = ["a.jpg", "A.png", f"{stem}.jpg", f"other/{stem}.jpg", "a/b.jpg", "c/b.png", "é" * 125 + ".jpg", ".jpg"]
     write([*map(photo, given), photo("clip.mp4", time=1.0), photo("a\x1b[31m\n*.jpg")], tmp_path)
@@ -139,70 +143,29 @@ def test_overlays_do_not_collide(tmp_path):
     assert all((tmp_path / name).stat().st_size and len(name.encode()) < 200 for name in overlays)
 
 
-def full(*_):
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def test_full_disk_ends_the_call_and_keeps_what_is_written(tmp_path, monkeypatch):
+def test_a_full_disk_ends_the_call_and_keeps_and_names_what_is_written(tmp_path, monkeypatch):
     written = []
 
     def write_image(path, picture, **options):
         if written:
-            full()
+            raise OSError(errno.ENOSPC, "No space left on device")
         written.append(path)
         pictures.write_image(path, picture, **options)
 
     monkeypatch.setattr(output, "write_image", write_image)
     words = r"cannot be written \(No space left on device\); the answers until then are in .*predictions.jsonl$"
     with pytest.raises(ToolError, match=words):
-        write(map(photo, ("a.jpg", "b.jpg", "c.jpg")), tmp_path)
-    assert [line["photo"] for line in lines(tmp_path)] == ["a.jpg", "b.jpg"]
-    assert names(tmp_path) == ["a.answers.png", "predictions.csv", "predictions.jsonl"]
-
-
-def test_an_error_before_the_first_answer_names_no_file_of_an_earlier_call(tmp_path):
-    (tmp_path / "file").write_text("")
+        write(map(photo, ("a.jpg", "b.jpg", "c.jpg")), tmp_path / "out")
+    assert [line["photo"] for line in lines(tmp_path / "out")] == ["a.jpg", "b.jpg"]
+    assert names(tmp_path / "out") == ["a.png", "predictions.csv", "predictions.jsonl"]
+    (tmp_path / "file").write_text("")  # before its first answer a call names no file of an earlier one
     with pytest.raises(ToolError, match=r"file/out: cannot be written \((Not a directory|File exists)\)$"):
         write([], tmp_path / "file" / "out")
 
 
 def test_no_partial_line_is_left_on_a_full_disk(tmp_path):
-    class Disk:
-        """A file on a disk with room for eight more bytes."""
-
-        def __init__(self, file):
-            self.file, self.tell, self.truncate = file, file.tell, file.truncate
-
-        def write(self, data):
-            return self.file.write(data[:8]) if self.file.tell() < 16 else full()
-
-    with open(tmp_path / "lines", "wb", buffering=0) as file:
+    with full_disk(16), open(tmp_path / "lines", "wb", buffering=0) as file:
         output.write_whole(file, "0123456\n")
-        with pytest.raises(OSError, match="No space left"):
-            output.write_whole(Disk(file), "a line of more than eight bytes\n")
+        with pytest.raises(OSError, match="File too large"):
+            output.write_whole(file, "a line of more than eight bytes\n")
     assert (tmp_path / "lines").read_text() == "0123456\n"
-
-
-def test_predictions_hold_no_nan(tmp_path):
-    broken = photo("a.jpg")
-    broken.faces[0].score = float("nan")
-    with pytest.raises(ValueError):
-        write([broken], tmp_path)
-    assert (tmp_path / output.LINES).read_text() == ""
-
-
-def test_cards_have_the_colours_of_what_is_present_and_the_legend_the_notes():
-    drawn = cards.overlay(photo("a.jpg"), STYLE)
-    assert (drawn == COLOURS[0]).all(axis=2).any() and not (drawn == COLOURS[1]).all(axis=2).any()
-    everything = cards.overlay(photo("a.jpg"), STYLE._replace(all_regions=True))
-    assert (everything == COLOURS[1]).all(axis=2).any()
-    noted = cards.legend(STYLE._replace(notes=["trained on rendered faces"]), 300)
-    assert noted.shape[0] > cards.legend(STYLE, 300).shape[0]
-
-
-def test_a_crowd_has_a_line_for_the_faces_without_a_card():
-    crowd = photo("a.jpg", 0)
-    crowd.faces = [face(float(place)) for place in range(cards.CARDS + 1)]
-    few = photo("a.jpg", cards.CARDS)
-    assert cards.overlay(crowd, STYLE).shape[0] == cards.overlay(few, STYLE).shape[0] + 30
-    assert np.ptp(cards.overlay(crowd, STYLE)) == 255

@@ -1,20 +1,16 @@
-"""The annotated video: its content, and the errors if it cannot be written."""
-
-import pathlib
-import resource
-import subprocess
-import sys
+"""The annotated video: its content, its errors, and its faces, with stable numbers and answers."""
 
 import cv2
 import numpy as np
 import pytest
-from predicted_photos import decide, face, frame
+from mutations import full_disk
+from predicted_photos import decide, frame
 
 from tools.errors import ToolError
 from tools.predict import video
 from tools.predict.cards import Style
+from tools.predict.tracking import Tracker, matched
 
-HERE = pathlib.Path(__file__).parent
 STYLE = Style(["Male"], 0.8, [])
 
 
@@ -40,11 +36,6 @@ def test_a_video_has_the_given_frames_and_rate(tmp_path, ending):
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
-def test_missing_frames_of_a_video_are_filled(tmp_path):
-    _, found, _ = written(tmp_path / "a.avi", [frame(0, (0, 0.9)), frame(0.2, (0, 0.9))], 25)
-    assert len(found) == 6
-
-
 @pytest.mark.parametrize("ending", video.CODECS)
 def test_a_video_with_very_few_frames_is_written_whole(tmp_path, ending):
     """Encoders refuse such rates, VP8 those with a small picture only when it is written."""
@@ -53,18 +44,6 @@ def test_a_video_with_very_few_frames_is_written_whole(tmp_path, ending):
         photo.view, photo.shape = np.zeros((48, 64, 3), np.uint8), (48, 64, 3)
     _, found, rate = written(tmp_path / f"a{ending}", small, 1 / 900)
     assert len(found) == 2 * 900 * rate + 1  # the video lasts as long as its source
-
-
-def test_cards_keep_their_places():
-    slots = [None] * 3
-
-    def seat(*numbers):
-        video.seated(slots, [face(side=10.0 * number, track=number) for number in numbers])
-        return slots
-
-    assert seat(1, 2) == [2, 1, None]
-    assert seat(1, 2, 3, 4) == [2, 1, 4]
-    assert seat(1, 3, 4) == [3, 1, 4]
 
 
 def test_an_earlier_file_stays_until_the_new_one_is_whole(tmp_path):
@@ -94,14 +73,70 @@ def test_a_video_that_cannot_be_written_is_reported_in_one_sentence(tmp_path):
 
 
 def test_a_full_disk_is_reported_in_one_sentence(tmp_path):
-    code = (
-        "import resource, pathlib, signal, sys\n"
-        f"sys.path[:0] = [{str(HERE)!r}]\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        f"resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, {resource.RLIM_INFINITY}))\n"
-        "from test_video import frame, written\n"
-        f"written(pathlib.Path({str(tmp_path)!r}) / 'a.mp4', [frame(n / 25, (9 * n, 0.9)) for n in range(30)])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode and "could not be written whole; is the disk full?" in done.stderr
+    with pytest.raises(ToolError, match="could not be written whole; is the disk full?"), full_disk(20_000):
+        written(tmp_path / "a.mp4", [frame(n / 25, (9 * n, 0.9)) for n in range(30)])
     assert list(tmp_path.iterdir()) == []
+
+
+# Faces that are followed ------------------------------------------------------------------------------------
+
+
+def follow(frames, step=0.04):
+    tracker = Tracker(decide)
+    return [tracker.follow(frame(step * number, *faces)).faces for number, faces in enumerate(frames)]
+
+
+def tracks(frames, step=0.04):
+    return [[face.track for face in faces] for faces in follow(frames, step)]
+
+
+def test_numbers_stay_with_faces_that_move_and_cross_in_the_list():
+    frames = [((10 * n, 0.9), (600 - 10 * n, 0.1)) for n in range(12)]
+    frames = [faces[:: 1 if n % 2 else -1] for n, faces in enumerate(frames)]
+    for faces in follow(frames):
+        by_track = {face.track: face.attributes["Male"].answer for face in faces}
+        assert by_track == {1: "absent", 2: "present"}  # the first frame lists the face on the right first
+
+
+def test_a_face_is_shown_from_its_second_detection_and_kept_for_a_while_when_lost():
+    frames = [((0, 0.9),)] + [((0, 0.9), (300, 0.9))] + [((0, 0.9),)] * 2
+    assert tracks(frames) == [[1]] * 4  # one detection is not enough
+    frames = [((0, 0.9),)] + [((0, 0.9), (300, 0.9))] * 3
+    assert tracks(frames) == [[1], [1], [1, 2], [1, 2]]
+    faces = follow([((0, 0.9),)] * 2 + [()] * 30)
+    gone = next(place for place, found in enumerate(faces) if not found)
+    assert 10 <= gone - 2 <= 11  # 0.4 seconds
+    assert [face.score for (face,) in faces[:gone]] == [0.99] * 2 + [None] * (gone - 2)
+    assert tracks([((0, 0.9),), (), ((0, 0.9),)], step=2.0) == [[1], [1], [1]]  # frames that are far apart
+    assert tracks([((0, 0.9),), (), (), (), ((0, 0.9),), ((0, 0.9),)], step=2.0)[-1] == [2]
+
+
+def test_predictions_ignore_single_frames_and_follow_lasting_changes():
+    rng = np.random.default_rng(0)
+    noisy = [((0, float(p)),) for p in np.clip(0.8 + rng.normal(0, 0.08, 100), 0.01, 0.99)]
+    given = [decide("Male", faces[0][1]) for faces in noisy]
+    shown = [face.attributes["Male"].answer for (face,) in follow(noisy)]
+    assert sum(a != b for a, b in zip(given, given[1:])) > 20
+    assert sum(a != b for a, b in zip(shown, shown[1:])) <= 1
+    change = follow([((0, 0.95),)] * 10 + [((0, 0.05),)] * 50)
+    shown = [face.attributes["Male"].answer for (face,) in change]
+    assert shown[:11] == ["present"] * 11 and shown[-1] == "absent"
+    assert set(shown[shown.index("uncertain") :]) == {"uncertain", "absent"}
+    for (face,) in change:
+        answer = face.attributes["Male"]
+        assert 0.04 < answer.probability < 0.96 and 0.04 < answer.share[2] < 0.96
+    assert change[11][0].attributes["Male"].share[2] > 0.8  # regions are averaged like probabilities
+
+
+def test_averages_depend_on_time_not_on_frames():
+    slow = follow([((0, 0.9),), ((0, 0.1),)], step=0.5)[-1][0]
+    quick = follow([((0, 0.9),)] + [((0, 0.1),)] * 50, step=0.01)[-1][0]
+    assert slow.attributes["Male"].probability == pytest.approx(quick.attributes["Male"].probability, abs=0.02)
+
+
+def test_each_box_continues_the_one_that_it_overlaps_most():
+    boxes = [(0, 0, 100, 100), (60, 0, 160, 100)]
+    assert matched(boxes, [(58, 0, 158, 100), (5, 0, 105, 100)]) == {0: 1, 1: 0}
+    assert matched(boxes, [(50, 0, 150, 100)]) == {1: 0}
+    assert matched(boxes, [(500, 0, 600, 100), (10, 0, 10, 100)]) == {}
+    assert matched([], boxes) == matched(boxes, []) == {}
