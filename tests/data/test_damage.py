@@ -13,7 +13,6 @@ from mutations import full_disk
 
 from data_prep.build import builder
 from data_prep.sources import lfwa
-from data_prep.sources.mat import read_mat
 
 pytestmark = pytest.mark.usefixtures("mat_files_read_here")
 FACE = "img_align_celeba/000007.jpg"  # row 9 of list_attr_celeba.txt, of the training split

@@ -7,7 +7,6 @@ import io
 import os
 import resource
 import shutil
-import sys
 import tempfile
 
 import cv2

@@ -8,7 +8,6 @@ import cv2
 import h5py
 import numpy as np
 import pytest
-from lfwa_files import write_mat
 
 from data_prep import geometry
 from data_prep.errors import DataError

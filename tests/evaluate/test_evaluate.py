@@ -19,7 +19,7 @@ from tools.evaluate import calibration, evaluate, results
 @pytest.fixture
 def run(run):
     """A run whose task one and cascade are trained but not evaluated."""
-    del run.stages["evaluate"], run.stages["whole_face"]
+    del run.stages["whole_face"]
     run.write()
     shutil.rmtree(run.place("evaluate"))
     for path in run.folder.glob(f"*/{calibration.NAME}"):

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import resource
 
-import numpy as np
 import pytest
 from mutations import LIMIT, attempt, changed, each, few, places, records
 
@@ -42,42 +41,18 @@ def refused(read, path, *words):
 
 
 @few(50, 1000)
-def test_a_damaged_evaluation_is_refused_or_has_values_that_its_fields_accept(folder, tmp_path, examples):
-    """With the checksum of the run's record, only the file as it was written is accepted."""
+def test_a_damaged_evaluation_is_refused(folder, tmp_path, examples):
     path, kept, written = tmp_path / "evaluation.json", (folder / "evaluation.json").read_bytes(), results.read(folder)
-    checksum = sha256(folder / "evaluation.json")
 
     def run(data):
         path.write_bytes(data)
         found = attempt(lambda: results.read(tmp_path), path)
-        if found is not None:
-            assert results.mean(next(iter(found.networks.values()))).accuracy.value is not None
-        recorded = attempt(lambda: results.read(tmp_path, checksum), path)
-        assert recorded is None or data == kept and recorded == written
+        assert found is None or all(found[key] == written[key] for key in written if key != "checksum")
 
     each(records(json.loads(kept)), examples, run)
+    path.write_text(json.dumps({**written, "version": 5}))
+    refused(lambda: results.read(tmp_path), path, "written by another version", "evaluate again")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < LIMIT
-
-
-@pytest.mark.parametrize(
-    "place, value, words",
-    (
-        (("attributes",), ["Male"], "key 'prior' must hold"),
-        (("attributes", 0), "<b>", "cannot be a name"),
-        (("networks", "cascade", "rows", 0, "accuracy"), "high", "networks: cascade: rows: 1: accuracy: damaged"),
-        (("networks", "cascade", "rows", 0, "accuracy", "value"), -0.5, "does not hold its value"),
-        (("networks", "cascade", "rows", 0, "attribute"), "meanx", "must hold a row per decision and attribute"),
-        (("networks", "cascade", "calibration", "logits", "slope"), [1.0], "must have 2 entries in 'slope'"),
-        (("networks",), {}, "must hold networks"),
-        (("persons",), 99, "99 persons on 24 faces"),
-        (("version",), 5, "written by another version"),
-    ),
-)
-def test_impossible_values_are_refused_by_name(folder, tmp_path, place, value, words):
-    """Those of a field by itself: tests/core/test_settings.py."""
-    path = tmp_path / "evaluation.json"
-    path.write_text(json.dumps(changed(json.loads((folder / "evaluation.json").read_text()), place, value)))
-    refused(lambda: results.read(tmp_path), path, words)
 
 
 def test_changed_arrays_are_refused_by_checksum(folder, tmp_path):
@@ -125,17 +100,3 @@ def test_every_changed_value_of_a_calibration_is_refused(calibrated):
         for value in (..., None, [], {}, "x", True, [[]], [1.0], 0.75, 1e308, 1.4):
             path.write_text(json.dumps(changed(record, place, value)))
             refused(lambda: calibration.read(weights), path, "evaluate again")
-    entry = calibration.from_json(calibration.Calibration, record[weights.name], "")
-    for fields in ({"prior": [1.4, 0.1]}, {"prior": [-0.1, 0.1]}, {"attributes": ["\ud800", "Male"]}):
-        calibration.write(weights, dataclasses.replace(entry, **fields))
-        refused(lambda: calibration.read(weights), path, next(iter(fields)))
-
-
-def test_a_calibration_without_the_score_of_its_network_is_reported(calibrated):
-    weights, path = calibrated
-    net = type("Net", (), {"blobs": {"max_d": np.zeros(2)}})
-    refused(lambda: calibration.of_answer(weights, net, ["Male", "Young"]), path, "lacks 'max_d'")
-    blob, score, entry = calibration.of_answer(weights, type("Net", (), {"blobs": {"logits": 0}}), ["Male", "Young"])
-    assert blob == "logits" and entry.scores["logits"] == score
-    weights.with_name(calibration.NAME).unlink()
-    assert calibration.of_answer(weights, net, ["Male", "Young"]) == ("max_d", calibration.NEUTRAL, None)

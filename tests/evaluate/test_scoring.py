@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from tools.evaluate import calibration, metrics, platt, scoring
+from tools.evaluate import calibration, metrics, scoring
 from tools.evaluate.calibration import DECISIONS, TUNED
 from tools.report import seeds
 
@@ -18,8 +18,9 @@ def test_intervals_over_persons_are_wider_where_faces_of_a_person_are_alike():
     persons = np.repeat(np.arange(100), 9)
     labels = np.tile([[False], [True], [True]], (300, 1))
     scores = np.where(labels == np.repeat(right, 9)[:, np.newaxis], 3.0, -3.0)
-    for groups, number in ((None, 900), (persons, 100)):
-        scored = scoring.Scored(scoring.Faces(scores, labels, groups), np.array([0.5]), resampled=400)
+    for known, number in (({}, 900), ({"persons": persons}, 100)):
+        arrays = {"logits": scores, "labels": labels, **known}
+        scored = scoring.Scored(arrays, "logits", np.array([0.5]), resampled=400)
         accuracy = scored.values["p > 0.5", "accuracy"][0]
         low, high = metrics.interval(accuracy, scored.samples["p > 0.5", "accuracy"][:, 0])
         assert accuracy == pytest.approx(right.mean()) and low < accuracy < high
@@ -35,19 +36,13 @@ def test_persons_without_a_face_in_a_part_are_left_out():
     assert (counts[:, [0, 2, 3]].sum(axis=1) == 3).all()
 
 
-def simulated(rng, validation, test):
-    """Scores and labels of an attribute of three in ten faces, of two splits: arrays of an evaluation."""
-    arrays = {}
-    for prefix, faces in (("validation_", validation), ("", test)):
-        labels = rng.random((faces, 1)) < 0.3
-        arrays.update({f"{prefix}logits": rng.normal(size=(faces, 1)) + 1.5 * labels, f"{prefix}labels": labels})
-    return arrays
-
-
 def test_values_and_rows_follow_from_scores_and_labels():
     rng = np.random.default_rng(1)
-    arrays = simulated(rng, 200, 100)
-    scored, labels = scoring.Scored(arrays, "logits", PRIOR, resampled=20), arrays["labels"]
+    arrays = {}
+    for prefix, faces in (("validation_", 200), ("", 100)):
+        labels = rng.random((faces, 1)) < 0.3
+        arrays.update({f"{prefix}logits": rng.normal(size=(faces, 1)) + 1.5 * labels, f"{prefix}labels": labels})
+    scored = scoring.Scored(arrays, "logits", PRIOR, resampled=20)
     rows = scored.rows("task one", ["Male"])
     assert [(row.attribute, row.decision) for row in rows] == [(a, d) for a in ("Male", "mean") for d in DECISIONS]
     tuned, _, _ = calibration.fit(arrays["validation_logits"], arrays["validation_labels"], PRIOR)
@@ -85,15 +80,15 @@ def test_a_difference_over_seeds_is_their_mean_with_both_intervals():
     assert found["by seed"] == "+0.0100 +0.0300 +0.0500" and found["difference"] == pytest.approx(0.03)
     half = (found["difference high"] - found["difference low"]) / 2
     assert half == pytest.approx(1.96 * 0.01, rel=0.05)
+    # The standard error of the mean of three seeds with a standard deviation of 0.02 is 0.02 / sqrt(3).
     samples = np.stack([faces + value for value in by_seed])
     chosen = np.random.RandomState(0).randint(3, size=(2, 4000))
     both = np.take_along_axis(samples, chosen, axis=0).mean(axis=0)
-    # Three seeds with a standard deviation of 0.02: that of their mean is 0.02 / sqrt(3).
     assert both.std() == pytest.approx(np.hypot(0.01, 0.02 / np.sqrt(3)), rel=0.05)
     ends = np.quantile(both, (0.025, 0.975)) + 0.03 - both.mean()
-    assert [found["low_seeds_too"], found["high_seeds_too"]] == pytest.approx(ends)
-    one = scoring.over_seeds(ours[:1], theirs[:1], "key")
-    assert one["low_seeds_too"] is None and one["by_seed"] == [0.01]
+    assert [found["low seeds too"], found["high seeds too"]] == pytest.approx(ends)
+    one = seeds.over_seeds(ours[:1], theirs[:1], "key")
+    assert one["low seeds too"] is None and one["by seed"] == "+0.0100"
 
 
 # Platt scaling and decision thresholds ----------------------------------------------------------------------
@@ -119,7 +114,7 @@ def test_three_decisions_have_the_expected_thresholds():
 def test_threshold_for_accuracy_is_where_the_probability_is_one_half():
     scores, labels = random_scores()
     threshold, slope, offset = calibration.fit(scores, labels, np.full(3, 0.3))
-    np.testing.assert_allclose(platt.probability(threshold, slope, offset), 0.5)
+    np.testing.assert_allclose(calibration.probability(threshold, slope, offset), 0.5)
     # Equal spreads on both sides of 3, so that this is where the classes meet.
     scores, labels = column(*[1, 2, 3, 3.5, 4] * 4, *[2, 2.5, 3, 4, 5] * 4), column(*[0] * 20, *[1] * 20) > 0
     np.testing.assert_allclose(calibration.fit(scores, labels, LOW)[0], 3, atol=1e-6)
@@ -132,7 +127,7 @@ def test_threshold_for_accuracy_is_where_the_probability_is_one_half():
 def test_no_threshold_has_a_better_expected_value(measure):
     scores, labels = random_scores()
     threshold, slope, offset = calibration.fit(scores, labels, np.full(3, 0.3), measure)
-    p = platt.probability(scores, slope, offset)
+    p = calibration.probability(scores, slope, offset)
 
     def expected(threshold):
         """The measure of the expected counts, if p are the probabilities of "present"."""
@@ -166,7 +161,7 @@ def test_a_fit_to_resamples_is_nearly_that_of_the_faces_drawn(measure, faces):
 def test_probabilities_stay_finite_for_separable_and_for_constant_scores():
     labels = column(*[0] * 20, *[1] * 20) > 0
     threshold, slope, offset = calibration.fit(np.where(labels, 1000.0, -1000.0), labels, LOW)
-    p = platt.probability(column(-1000, 1000), slope, offset)
+    p = calibration.probability(column(-1000, 1000), slope, offset)
     assert p[0] < 0.1 and p[1] > 0.9 and np.isfinite([*slope, *offset]).all()
     np.testing.assert_allclose(threshold, 0, atol=1e-3)
     (weights,) = metrics.resamples(np.arange(40), 3)
@@ -174,7 +169,7 @@ def test_probabilities_stay_finite_for_separable_and_for_constant_scores():
         _, slope, offset = calibration.fit(np.full((40, 1), 7.0), labels, LOW, weights=chosen)
         share = 0.5 if chosen is None else (chosen @ labels / 40)
         np.testing.assert_allclose(
-            platt.probability(column(6, 7, 8)[:, np.newaxis], slope, offset) - share, 0, atol=0.01
+            calibration.probability(column(6, 7, 8)[:, np.newaxis], slope, offset) - share, 0, atol=0.01
         )
 
 
@@ -189,7 +184,7 @@ def test_misordered_scores_get_one_answer_for_all_faces(measure, positives):
     assert len(decided) == 1
     if measure == "accuracy":
         assert positives == 20 or decided[0] == (positives > 20)
-    np.testing.assert_allclose(platt.probability(scores, slope, offset), positives / 40, atol=2e-3)
+    np.testing.assert_allclose(calibration.probability(scores, slope, offset), positives / 40, atol=2e-3)
 
 
 def test_the_line_has_the_least_loss_also_for_scores_that_hardly_vary():

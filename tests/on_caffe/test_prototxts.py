@@ -126,9 +126,10 @@ def test_regions_of_the_network_and_of_the_tools_follow_from_raw_or_revised_resp
         for blob, values in zip(net.params["region_mapper"], blobs):
             blob.data[...] = values
         made = networks.forward(net, images, ["response", "rois", "rois_image"])
-        mapper = localisation.Mapper.of(net, model)
+        mapper = localisation.mapper(net, model)
         np.testing.assert_allclose(made["rois"], regions.regions(made["response"], *blobs, 0.5, weight), atol=1e-5)
-        np.testing.assert_allclose(made["rois_image"], mapper.regions(made["response"]), atol=1e-4)
+        np.testing.assert_allclose(made["rois_image"], localisation.regions_of(mapper, made["response"]), atol=1e-4)
         found.append(made["rois_image"])
-    np.testing.assert_allclose(mapper.regions(made["response"], revise=False), found[0], atol=1e-4)
+    raw = localisation.regions_of(mapper, made["response"], revise=False)
+    np.testing.assert_allclose(raw, found[0], atol=1e-4)
     assert (abs(found[0] - found[1]).max(axis=-1) >= 16).any()

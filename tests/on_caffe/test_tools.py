@@ -19,7 +19,6 @@ from data_prep.store import databases, manifest
 from models.networks import network
 from models.options import L1_FORMS, NETWORKS, NetworkOptions
 from tools import model_files, networks
-from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import calibration, evaluate, results
 from tools.predict.photo import Photo
@@ -48,7 +47,7 @@ def test_the_kinds_of_layers_are_those_that_the_generator_writes():
         for net, form, l1, deploy in itertools.product(NETWORKS, manifest.FORMS, L1_FORMS, (False, True))
     ]
     layers = [layer for text in texts for layer in text_format.Parse(text, caffe_pb2.NetParameter()).layer]
-    assert set(map(networks.kind_of, layers)) == networks.kinds()
+    assert set(map(networks.kind_of, layers)) == networks.KINDS
 
 
 @pytest.mark.parametrize(
@@ -144,12 +143,9 @@ def test_numbers_regions_and_calibration_follow_from_the_outputs_of_the_nets(run
         kept = calibration.read(run.weights(stage), ATTRIBUTES).scores[blob]
         fitted = calibration.fit(arrays[f"validation_{blob}"], evaluation_files.labels("val"), np.array(written.prior))
         np.testing.assert_allclose([kept.threshold, kept.slope, kept.offset], fitted)
-        assert kept == written.networks[name].calibration[blob] and calibration.read(run.weights(stage)).synthetic
+        assert vars(kept) == written.networks[name].calibration[blob] and calibration.read(run.weights(stage)).synthetic
     assert written.prior == pytest.approx(evaluation_files.labels("train").mean(axis=0))
-    for picture in ("regions.png", "cascade-figure4.png", "region-figure4.png"):
-        assert cv2.imread(str(out / picture)) is not None
-    text = (out / "tables.txt").read_text()
-    assert "beside table 2 of the paper, as published; the faces here are synthetic" in text and "IoU" in text
+    assert cv2.imread(str(out / "regions.png")).shape == (2 * 2 * (224 + 28), 6 * 224, 3)
     # Once "revised" rows equalled the "raw" ones, because the weights of the stage before were evaluated.
     regions = written.networks["region"].regions
     titles = [(row.attribute, row.response) for row in regions]
@@ -170,8 +166,7 @@ def test_outputs_that_are_not_finite_are_reported_in_one_line(run):
     run.write()
     with pytest.raises(ToolError, match="of the network is not finite; use an earlier snapshot$"):
         evaluate.evaluate(run, evaluation_files.SETTINGS)
-    stage = runs.Run.read(run.folder).stages["evaluate"]
-    assert stage.state == "failed" and "not finite" in stage.message
+    assert not (run.place("evaluate") / results.NAME).exists()
     run.stages.clear()
     run.write()
     with pytest.raises(ToolError, match="no stage is trained yet; train first: face-cascade train region --run"):

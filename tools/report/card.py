@@ -17,9 +17,7 @@ def card(opened):
     width = layers["conv1"].blobs[0].shape.dim[0] / table1.SHARED[0].channels
     of_parts, attributes = plan.parts(width), len(opened.attributes)
     # Multiply-adds of one face.
-    operations = {
-        part: of_parts[part] * (1 if part == "shared" else attributes) for part in plan.PARTS[opened.chosen]
-    }
+    operations = {part: of_parts[part] * (1 if part == "shared" else attributes) for part in plan.PARTS[opened.chosen]}
     return page.render(
         "card.html",
         opened=opened,
