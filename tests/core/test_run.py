@@ -220,28 +220,6 @@ def test_a_training_without_a_record_is_not_discarded(run):
     assert plan.actions(run, ["cascade"]) == {"cascade": "start"}
 
 
-def test_no_stage_of_other_data_stays_in_a_run(run, lmdb, monkeypatch):
-    for name in ("average", "cascade"):
-        done(run, name)
-    run.stages["evaluate"] = record.Stage({"data": run.data.checksum}, "done")
-    run.place("evaluate").mkdir()
-    run.write()
-    run.data = runs.read_data(write_manifest(lmdb, ["Smiling", "Young"]), run.folder)
-    with pytest.raises(ToolError, match="stages of other data than .*: average, cascade; name them too"):
-        stages.train(run, ["region"], restart=True)
-    assert runs.Run.read(run.folder).attributes == ATTRIBUTES and run.weights("cascade").exists()
-
-    def interrupted(*given):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(stages, "train_stage", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        stages.train(run, CASCADE, restart=True)
-    left = runs.Run.read(run.folder)
-    assert left.attributes == ["Smiling", "Young"] and not left.stages
-    assert not left.place("cascade").exists() and not left.place("evaluate").exists()
-
-
 def test_images_of_gradients_added_over_several_passes_are_counted(run):
     once = images(run, "region", 7)
     run.settings.solver["region"]["iter_size"] = "4"

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from mutations import full_disk
 from predicted_photos import decide, frame
-from tools.predict.tracking import Tracker, matched
 
 from tools.errors import ToolError
 from tools.predict import video
 from tools.predict.cards import Style
+from tools.predict.video import Tracker, matched
 
 STYLE = Style(["Male"], 0.8, [])
 
