@@ -168,11 +168,12 @@ def load_image(filename, color=True):
 
     Raises OSError if it cannot be read.
     """
-    flag = cv2.IMREAD_UNCHANGED if color else cv2.IMREAD_GRAYSCALE
-    image = cv2.imread(str(filename), flag)
+    image = cv2.imread(str(filename), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise OSError(f"{filename}: not a readable image")
     image = image.astype(np.float32) / np.iinfo(image.dtype).max
+    if image.ndim == 3 and not color:
+        image = image[:, :, :3] @ np.float32([0.0721, 0.7154, 0.2125])  # as scikit-image in pycaffe
     if image.ndim == 2:
         image = image[:, :, np.newaxis]
         return np.tile(image, (1, 1, 3)) if color else image
