@@ -2,7 +2,7 @@
 
 import caffe
 import pytest
-from parity import bvlc  # noqa: F401
+from parity import alike, bvlc  # noqa: F401
 from tiny import program  # noqa: F401
 
 

@@ -1,13 +1,11 @@
-"""Shared by the engine's tests: the real Caffe beside it, and comparisons.
+"""A real Caffe beside the engine: functions that run in both, and comparisons of what they return.
 
 The tests of the project's networks (tests/engine) use it too.
 """
 
-import itertools
-import json
+import inspect
 import os
 import pathlib
-import shutil
 import subprocess
 
 os.environ.setdefault("GLOG_minloglevel", "2")
@@ -15,148 +13,159 @@ os.environ.setdefault("GLOG_minloglevel", "2")
 import caffe  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from oracle import pack, unpack  # noqa: E402
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-BVLC_PYTHON = REPOSITORY / ".caffe/bin/python"
+BVLC_PYTHON = pathlib.Path(__file__).resolve().parents[2] / ".caffe/bin/python"
 # Relative to the largest number of a blob: forward and gradients.
 FORWARD, GRADIENT = 1e-4, 1e-3
 
 
-class Bvlc:
-    """A real Caffe that computes cases, in a process that lives as long as the tests."""
-
-    def __init__(self, folder):
-        self.folder, self.numbers = folder, itertools.count()
-        environment = dict(os.environ, GLOG_minloglevel="2", OPENBLAS_NUM_THREADS="2")
-        self.process = subprocess.Popen(
-            [str(BVLC_PYTHON), str(pathlib.Path(__file__).with_name("oracle.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-            cwd=REPOSITORY,
-        )
-
-    def run(self, kind, files, **case):
-        """Run a case; the folder with what it left. files: name -> text. Raises RuntimeError with Caffe's words."""
-        folder = self.folder / f"{next(self.numbers)}"
-        folder.mkdir()
-        for name, text in files.items():
-            (folder / name).write_text(text)
-        if "inputs" in case:
-            np.savez(folder / "inputs.npz", **case.pop("inputs"))
-        (folder / "case.json").write_text(json.dumps({"kind": kind, **case}))
-        self.process.stdin.write(f"{folder}\n")
-        self.process.stdin.flush()
-        if self.process.stdout.readline().strip() != "ok":
-            raise RuntimeError((folder / "stderr").read_text(errors="replace"))
-        return folder
-
-    def net(self, text, inputs=None, phase=caffe.TEST, backward="outputs", **case):
-        """Run a net forward and backward: (dict of arrays, dict of names)."""
-        case = {"phase": phase, "backward": backward, "seed": 0, **case}
-        folder = self.run("net", {"net.prototxt": text}, inputs=inputs or {}, **case)
-        with np.load(folder / "result.npz") as file:
-            result = dict(file), json.loads((folder / "names.json").read_text())
-        shutil.rmtree(folder)  # of the networks' twenty attributes it is a gigabyte
-        return result
-
-    def solver(self, text, steps, losses, **case):
-        """Some steps of a solver: dict of arrays."""
-        folder = self.run("solver", {"solver.prototxt": text}, steps=steps, losses=losses, **case)
-        with np.load(folder / "result.npz") as file:
-            return dict(file)
-
-    def code(self, code, **case):
-        """Any Python: (arrays it left in `result`, what it left in `facts`)."""
-        folder = self.run("code", {}, code=code, **case)
-        with np.load(folder / "result.npz", allow_pickle=True) as file:
-            return dict(file), json.loads((folder / "facts.json").read_text())
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-
-
 @pytest.fixture(scope="session")
 def bvlc(tmp_path_factory):
-    """A real Caffe; tests that need one are skipped where the repository has none."""
+    """Function (function, arguments) -> what that function returns in a real Caffe: a dict of arrays and JSON values.
+
+    Of this Python the function may use `caffe`, `np` and its arguments. The process lives as long as the tests.
+    """
     if not BVLC_PYTHON.exists():
         pytest.skip("no BVLC Caffe in .caffe: make caffe")
-    server = Bvlc(tmp_path_factory.mktemp("bvlc"))
-    yield server
-    server.close()
+    folder = tmp_path_factory.mktemp("bvlc")
+    command = [BVLC_PYTHON, pathlib.Path(__file__).with_name("oracle.py"), folder]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    environment = dict(os.environ, GLOG_minloglevel="2", OPENBLAS_NUM_THREADS="2")
+    with subprocess.Popen(command, **pipes, env=environment) as process:
+
+        def call(function, **words):
+            pack(folder / "call.npz", {"source": inspect.getsource(function), "name": function.__name__, **words})
+            print(file=process.stdin, flush=True)
+            if process.stdout.readline() != "ok\n":
+                raise RuntimeError((folder / "stderr").read_text(errors="replace"))
+            return unpack(folder / "result.npz")
+
+        yield call
+
+
+def compute(path, phase=1, backward="outputs", passes=1, random=0, weights=None, given=None, in_step=False, **inputs):
+    """All that is in a net after forward passes and a backward pass.
+
+    backward: from random diffs of the "outputs", from the "loss", or "" for none
+    random: the scale of random parameters, 0 for those of the fillers; given: another engine's result with parameters
+    in_step: every layer reads exactly what the other engine's layer read. Of two numbers that differ in their last bit,
+        a ReLU or a maximum may pass one and not the other; its gradient is then another, and neither engine is wrong.
+    """
+    net = caffe.Net(path, phase)
+    if weights:
+        net.copy_from(weights)
+    params = {f"{name}/{i}": blob for name, blobs in net.params.items() for i, blob in enumerate(blobs)}
+    rng, found = np.random.RandomState(0), {}
+    for key, blob in params.items():
+        if given:
+            blob.data[...] = given["param/" + key]
+        elif random:
+            blob.data[...] = rng.normal(scale=random, size=blob.data.shape)
+        found["param/" + key] = blob.data.copy()
+    for name, array in inputs.items():
+        net.blobs[name].data[...] = array
+    for _ in range(passes - 1):
+        net.forward()
+    layers, tops = list(net._layer_names), dict(net.top_names)
+    if given and not in_step:
+        net.forward()
+    for index, layer in enumerate(layers if in_step or not given else ()):
+        net._forward(index, index)
+        later = {name for other in layers[index + 1 :] for name in tops[other]}
+        for name in tops[layer]:
+            step = f"step/{index}/{name}"
+            if name in later:  # which overwrites it in place
+                found[step] = net.blobs[name].data.copy()
+            if in_step:
+                net.blobs[name].data[...] = given[step if name in later else "data/" + name]
+    found.update(("data/" + name, blob.data.copy()) for name, blob in net.blobs.items())
+    found.update(("after/" + key, blob.data.copy()) for key, blob in params.items())
+    if backward:
+        rng = np.random.RandomState(1)
+        for name in net.outputs if backward == "outputs" else ():
+            net.blobs[name].diff[...] = rng.normal(size=net.blobs[name].data.shape)
+        net.clear_param_diffs()
+        net.backward()
+        found.update(("diff/" + name, blob.diff.copy()) for name, blob in net.blobs.items())
+        found.update(("gradient/" + key, blob.diff.copy()) for key, blob in params.items())
+    found.update(layers=layers, blobs=list(net.blobs), outputs=list(net.outputs), inputs=list(net.inputs))
+    for key, names in (("bottoms", net.bottom_names), ("tops", net.top_names)):
+        found[key] = {layer: list(blobs) for layer, blobs in names.items()}
+    found["loss_weights"] = {name: float(weight) for name, weight in net.blob_loss_weights.items()}
+    return found
+
+
+def steps(path, count, losses, weights=None, state=None, start=None, snapshot=False):
+    """Iterations of a solver from given weights or a state: losses, rates, weights, updates.
+
+    start: where to save the first weights; snapshot: whether to write one at the end
+    """
+    solver = caffe.get_solver(path)
+    if weights:
+        solver.net.copy_from(weights)
+    if state:
+        solver.restore(state)
+    if start:
+        solver.net.save(start)
+    found = {"losses": np.zeros((count, len(losses))), "rates": np.zeros(count)}
+    for number in range(count):
+        found["rates"][number] = solver.lr
+        solver.step(1)
+        found["losses"][number] = [float(solver.net.blobs[name].data.ravel()[0]) for name in losses]
+    for name, blobs in solver.net.params.items():
+        for index, blob in enumerate(blobs):
+            found[f"param/{name}/{index}"] = blob.data.copy()
+            found[f"update/{name}/{index}"] = blob.diff.copy()
+    if snapshot:
+        solver.snapshot()
+    return {**found, "iter": solver.iter}
 
 
 def relative(found, expected):
     """Largest difference, relative to the largest number expected."""
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
     assert found.shape == expected.shape, f"{found.shape}, not {expected.shape}"
-    if not expected.size:
-        return 0.0
     same = (found == expected) | (np.isnan(found) & np.isnan(expected))
     with np.errstate(invalid="ignore"):
-        difference = np.where(same, 0, abs(found - expected)).max()
-    return difference / max(abs(expected).max(), 1e-6)
+        difference = np.where(same, 0, abs(found - expected)).max(initial=0)
+    return difference / max(abs(expected).max(initial=0), 1e-6)
+
+
+def compare(found, expected, forward=FORWARD, gradient=GRADIENT):
+    """Assert that what `compute` or `steps` found in the engine agrees with what it found in a real Caffe."""
+    wrong = []
+    for key, value in found.items():
+        limit = gradient if key.split("/")[0] in ("diff", "gradient", "update") else forward
+        if not isinstance(value, np.ndarray):
+            assert value == expected[key], key
+        elif not (error := relative(value, expected[key])) <= limit:
+            wrong.append(f"{key}: {error:.2e} > {limit:.0e}")
+    assert not wrong, "; ".join(wrong)
+
+
+@pytest.fixture
+def alike(bvlc, tmp_path):
+    """Function that asserts that both engines build and compute a net alike; more: arguments of `compute`."""
+
+    def check(text, in_step=False, forward=FORWARD, gradient=GRADIENT, **more):
+        (tmp_path / "net.prototxt").write_text(text)
+        more["path"] = str(tmp_path / "net.prototxt")
+        theirs = bvlc(compute, **more)
+        if in_step:
+            compare(compute(**{**more, "backward": ""}, given=theirs), theirs, forward)
+        compare(compute(**more, given=theirs, in_step=in_step), theirs, forward, gradient)
+
+    return check
 
 
 def build(folder, text, phase=caffe.TEST, name="net.prototxt", **keywords):
     """The engine's net of a prototxt's text."""
-    path = pathlib.Path(folder) / name
-    path.write_text(text)
-    return caffe.Net(str(path), phase, **keywords)
+    (folder / name).write_text(text)
+    return caffe.Net(str(folder / name), phase, **keywords)
 
 
-def forward_in_step(net, result):
-    """Run forward, each layer on exactly what the real Caffe's layer got.
-
-    Of two numbers that differ in their last bit, a ReLU or a maximum may pass one and not the other; its gradient
-    is then another, and neither engine is wrong. In step both see the same numbers. What a layer wrote and a later one
-    overwrote in place is among the results under the layer's number.
-    """
-    for index, node in enumerate(net.nodes):
-        net._forward(index, index)
-        for name in node.tops:
-            overwritten = f"step/{index}/{name}"
-            net.blobs[name].data[...] = result[overwritten if overwritten in result else f"data/{name}"]
-
-
-def replay(net, result, inputs=None, passes=1, backward=True, in_step=False):
-    """Run the engine's net on what the real Caffe was given."""
-    for name, blobs in net.params.items():
-        for index, blob in enumerate(blobs):
-            blob.data[...] = result[f"param/{name}/{index}"]
-    for name, array in (inputs or {}).items():
-        net.blobs[name].data[...] = array
-    if in_step:
-        forward_in_step(net, result)
-    for _ in range(0 if in_step else passes):
-        net.forward()
-    found = {f"data/{name}": blob.data.copy() for name, blob in net.blobs.items()}
-    for name, blobs in net.params.items():
-        found.update((f"after/{name}/{index}", blob.data.copy()) for index, blob in enumerate(blobs))
-    if not backward:
-        return found
-    for key, diff in result.items():
-        if key.startswith("top/"):
-            net.blobs[key[4:]].diff[...] = diff
-    net.clear_param_diffs()
-    net.backward()
-    found.update((f"diff/{name}", blob.diff.copy()) for name, blob in net.blobs.items())
-    for name, blobs in net.params.items():
-        found.update((f"gradient/{name}/{index}", blob.diff.copy()) for index, blob in enumerate(blobs))
-    return found
-
-
-def compare(found, expected, forward=FORWARD, gradient=GRADIENT, skip=()):
-    """Assert that every array of a replay agrees with the real Caffe's."""
-    wrong = []
-    for key, array in expected.items():
-        kind = key.split("/")[0]
-        if kind in ("param", "top", "step") or key in skip or key not in found:
-            continue
-        limit = gradient if kind in ("diff", "gradient") else forward
-        error = relative(found[key], array)
-        if not error <= limit:
-            wrong.append(f"{key}: {error:.2e} > {limit:.0e}")
-    assert not wrong, "; ".join(wrong)
+def layer(kind, bottoms, tops, body="", name="layer"):
+    """A layer as prototxt; the names of its blobs are separated by blanks."""
+    blobs = [f'bottom: "{bottom}"' for bottom in bottoms.split()] + [f'top: "{top}"' for top in tops.split()]
+    return f'layer {{ name: "{name}" type: "{kind}" {" ".join(blobs)} {body} }}\n'

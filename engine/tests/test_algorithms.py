@@ -1,7 +1,5 @@
 """The algorithms of convolutions against PyTorch's convolution in double precision, and which is chosen when."""
 
-import types
-
 import pytest
 import torch
 from caffe.layer_types.algorithms import Gathered, Native, Packed, Separate, choose
@@ -23,7 +21,12 @@ CASES = [  # algorithm, groups, channels, outputs (of all groups), (height, widt
 
 
 def geometry(kernel, stride, pad, dilation=1):
-    fields = {"kernel_size": kernel, "stride": [stride] * 2, "pad": pad, "dilation": [dilation] * 2}
+    fields = {
+        "kernel_size": kernel,
+        "stride": stride if isinstance(stride, list) else [stride] * 2,
+        "pad": pad,
+        "dilation": [dilation] * 2,
+    }
     return Geometry(caffe_pb2.ConvolutionParameter(**fields), 2, "layer")
 
 
@@ -51,25 +54,24 @@ def test_algorithm_equals_pytorchs_convolution(kind, groups, channels, outputs, 
             torch.testing.assert_close(only[wanted], found[wanted])
 
 
-def test_the_fastest_algorithm_is_chosen():
-    """As measured on AVX2, AVX-512 and AMX processors (docs/benchmarks.md)."""
-    first = geometry((11, 11), 4, (0, 0)), 1, 80 * 54 * 54, (96, 3, 11, 11)
-    conv3 = geometry((3, 3), 1, (1, 1)), 20, 4 * 13 * 13, (20 * 384, 256, 3, 3)
-    narrow = geometry((3, 3), 1, (1, 1)), 20, 16 * 13 * 13, (20 * 48, 32, 3, 3)
-    low, full = torch.bfloat16, torch.float32
-    expected = {
-        ("GPU", full): (Packed, Native, Native),
-        ("GPU", low): (Packed, Native, Native),
-        ("AMX", full): (Native, Native, Native),
-        ("AMX", low): (Packed, Separate, Separate),
-        ("AVX512", full): (Native, Native, Native),
-        ("AVX512", low): (Packed, Native, Native),
-        ("AVX2", full): (Native, Gathered, Native),
-    }
-    for (unit, kind), algorithms in expected.items():
-        assert tuple(type(choose(*shape, kind, unit)) for shape in (first, conv3, narrow)) == algorithms, (unit, kind)
-    few = geometry((11, 11), 4, (0, 0)), 1, 100, (8, 3, 11, 11)
-    assert type(choose(*few, low, "AVX512")) is Native and type(choose(*few, low, "GPU")) is Packed
-    assert type(choose(*few[:3], (8, 5, 11, 11), low, "GPU")) is Native
-    assert type(choose(geometry((3, 3), 1, (0, 0)), 1, 100, (8, 3, 3, 3), low, "GPU")) is Native
-    assert type(choose(types.SimpleNamespace(**{**vars(few[0]), "stride": [4, 2]}), *few[1:], low, "GPU")) is Native
+FIRST = geometry((11, 11), 4, (0, 0)), 1, 80 * 54 * 54, (96, 3, 11, 11)
+CONV3 = geometry((3, 3), 1, (1, 1)), 20, 4 * 13 * 13, (20 * 384, 256, 3, 3)
+NARROW = geometry((3, 3), 1, (1, 1)), 20, 16 * 13 * 13, (20 * 48, 32, 3, 3)
+FEW = geometry((11, 11), 4, (0, 0)), 1, 100, (8, 3, 11, 11)
+SMALL = geometry((3, 3), 1, (0, 0)), 1, 100, (8, 3, 3, 3)
+UNEVEN = geometry((11, 11), [4, 2], (0, 0)), 1, 80 * 54 * 54, (96, 3, 11, 11)
+
+
+@pytest.mark.parametrize(
+    "unit, low, full",
+    [  # algorithms of these layers in bfloat16 and in float32, as measured (docs/benchmarks.md)
+        ("GPU", [Packed, Native, Native, Packed, Native, Native], [Packed, Native, Native, Packed, Native, Native]),
+        ("AMX", [Packed, Separate, Separate, Native, Native, Native], [Native] * 6),
+        ("AVX512", [Packed, Native, Native, Native, Native, Native], [Native] * 6),
+        ("AVX2", [Packed, Native, Native, Native, Native, Native], [Native, Gathered, *[Native] * 4]),
+    ],
+)
+def test_the_fastest_algorithm_is_chosen(unit, low, full):
+    for kind, expected in ((torch.bfloat16, low), (torch.float32, full)):
+        for shape, algorithm in zip((FIRST, CONV3, NARROW, FEW, SMALL, UNEVEN), expected, strict=True):
+            assert type(choose(*shape, kind, unit)) is algorithm, shape

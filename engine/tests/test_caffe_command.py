@@ -1,76 +1,50 @@
-"""The program `caffe` beside a real one: log lines, exit codes, errors in one line."""
+"""The program `caffe` beside a real one: log lines, exit codes, errors in one line, signals."""
 
-import pathlib
+import os
 import re
-import shutil
-import subprocess
 import sys
-import venv
+import types
 
 import numpy as np
 import pytest
-from caffe import cli
-from tiny import NET, SOLVER, THEIRS, needs_bvlc, run, write
+from caffe import snapshot
+from tiny import NET, OURS, SHORT, SOLVER, THEIRS, TRAIN, needs_bvlc, run, write
 
-# What Caffe's own tools/extra/parse_log.py and extract_seconds.py look for.
-PATTERNS = {
-    "iteration": r"Iteration (\d+)",
-    "train": r"Train net output #(\d+): (\S+) = ([\.\deE+-]+)",
-    "test": r"Test net output #(\d+): (\S+) = ([\.\deE+-]+)",
-    "rate": r"lr = ([-+]?[0-9]*\.?[0-9]+([eE]?[-+]?[0-9]+)?)",
-    "head": r"^[IWEF](\d{2})(\d{2}) (\d{2}):(\d{2}):(\d{2})\.(\d{6})\s+\d+ \S+:\d+\] ",
-}
+HEAD = re.compile(r"^[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6}\s+\d+ \S+:\d+\] ")
 # The real Caffe's first rate of a resumed training is 0 / 0 where its clock has not moved.
-SPEED = re.compile(r"\((?:[-+.\de]+|-?nan|inf) iter/s, [-+.\de]+s/(\d+) iters\)")
-SHOWN = r"^(Solving|Learning|Iteration|    T|Test loss|Snapshotting|Restoring|Resuming|Optim|Starting|Use CPU)"
-TRAIN = ["train", "-solver", "solver.prototxt"]
+TIMES = re.compile(r"(?:[-+.\de]+|-?nan|inf)(?= iter/s)|[-+.\de]+(?=s/\d+ iters| ms)")
+NUMBER = re.compile(r"(?<![\w.])-?\d+\.?\d*(?:e[-+]\d+)?")
+# What parsers of logs read, and what is between the lines of nets and solvers that are built.
+SHOWN = r"(Solving|Learning|Iteration|    T|Test loss|Snapshotting|Restoring|Resuming|Optim|Starting|Use CPU|"
+SHOWN += r"Batch|Loss|loss|accuracy|Running|\*\*\*|Testing for| *\w+\tforward| *\w+\tbackward|Average|Total)"
 
 
-def lines(log, shown=SHOWN):
+def lines(log):
     """The messages of a log that parsers read, times and speeds left out."""
-    found = [re.sub(PATTERNS["head"], "", line) for line in log.splitlines() if re.match(PATTERNS["head"], line)]
-    return [SPEED.sub(r"(R iter/s, Ss/\1 iters)", line) for line in found if re.match(shown, line)]
-
-
-def agree(ours, theirs):
-    """Assert that lines are the same, their numbers to four digits."""
-    number = re.compile(r"(?<![\w.])-?\d+\.?\d*(?:e[-+]\d+)?")
-    assert [number.sub("#", line) for line in ours] == [number.sub("#", line) for line in theirs]
-    for a, b in zip(ours, theirs):
-        values = [list(map(float, number.findall(line))) for line in (a, b)]
-        np.testing.assert_allclose(*values, rtol=1e-4, err_msg=f"{a}\n{b}")
+    found = [HEAD.sub("", line) for line in log.splitlines() if HEAD.match(line)]
+    return [TIMES.sub("T", line) for line in found if re.match(SHOWN, line)]
 
 
 @needs_bvlc
-def test_training_and_resuming_write_the_log_of_a_real_caffe(program, tmp_path):
-    status, _, ours = program(*TRAIN, log=0)
-    theirs = run(THEIRS, tmp_path, "train", "--solver=solver.prototxt")
-    assert status == theirs.returncode == 0
-    agree(lines(ours), lines(theirs.stderr))
-    assert len(lines(ours)) > 40 and all(re.search(pattern, ours, re.M) for pattern in PATTERNS.values())
-    # Both resume from the real Caffe's snapshot.
-    (tmp_path / "solver.prototxt").write_text(SOLVER.replace("max_iter: 6", "max_iter: 8"))
-    resume = [*TRAIN, "-snapshot", "tiny_iter_6.solverstate"]
-    status, _, ours = program(*resume, log=0)
-    theirs = run(THEIRS, tmp_path, *resume)
-    assert status == theirs.returncode == 0 and "Resuming from tiny_iter_6.solverstate" in ours
-    agree(lines(ours), lines(theirs.stderr))
-
-
-@needs_bvlc
-def test_test_and_time_print_what_a_real_caffe_prints(program, tmp_path):
-    assert program(*TRAIN)[0] == 0
-    weights = "tiny_iter_3.caffemodel,tiny_iter_6.caffemodel"
-    status, _, log = program(*TRAIN, "-weights", weights, log=0)
-    assert status == 0 and log.count("Finetuning from tiny_iter") == 2
-    arguments = ["test", "-model", "net.prototxt", "-weights", "tiny_iter_6.caffemodel", "-iterations", "2"]
-    logs = program(*arguments, log=0)[2], run(THEIRS, tmp_path, *arguments).stderr
-    agree(*(lines(log, "^(Batch|Loss|loss|accuracy|Running)") for log in logs))
-    arguments = ["time", "-model", "net.prototxt", "-iterations", "2"]
-    logs = program(*arguments, log=0)[2], run(THEIRS, tmp_path, *arguments).stderr
-    shapes = [[re.sub(r"[-+.\de]+ ms", "# ms", line) for line in lines(log, "")] for log in logs]
-    ours, theirs = (shape[shape.index("*** Benchmark begins ***") :] for shape in shapes)
-    assert ours == theirs
+def test_commands_log_what_a_real_caffe_logs(program, tmp_path):
+    """Line by line, numbers to four digits. Both engines resume from the real Caffe's snapshot."""
+    longer, net = SOLVER.replace("max_iter: 6", "max_iter: 8"), ["-model", "net.prototxt", "-iterations", "2"]
+    for solver, *command in (
+        (SOLVER, *TRAIN),
+        (longer, *TRAIN, "-snapshot", "tiny_iter_6.solverstate"),
+        (SOLVER, *TRAIN, "-weights", "tiny_iter_3.caffemodel,tiny_iter_8.caffemodel"),
+        (SOLVER, "test", *net, "-weights", "tiny_iter_8.caffemodel"),
+        (SOLVER, "time", *net),
+    ):
+        write(tmp_path, solver)
+        status, _, log = program(*command, log=0)
+        done = run(THEIRS, tmp_path, *command)
+        assert status == done.returncode == 0
+        ours, theirs = lines(log), lines(done.stderr)
+        assert len(ours) > 8 and [NUMBER.sub("#", line) for line in ours] == [NUMBER.sub("#", line) for line in theirs]
+        for a, b in zip(ours, theirs):
+            values = [[float(number) for number in NUMBER.findall(line)] for line in (a, b)]
+            np.testing.assert_allclose(*values, rtol=1e-4, err_msg=f"{a}\n{b}")
 
 
 ERRORS = {
@@ -127,13 +101,15 @@ def test_the_solvers_weights_are_looked_for_before_nets_are_built(program, tmp_p
     assert program(*TRAIN, "-snapshot", "tiny_iter_3.solverstate")[0] == 0
 
 
-def test_python_layers_do_not_come_from_the_current_folder_if_that_is_not_wanted(tmp_path):
-    """Else they do: test_parallel.py."""
+def test_python_layers_do_not_come_from_the_current_folder_if_that_is_not_wanted(program, tmp_path, monkeypatch):
+    """Else they do: see below."""
     write(tmp_path, net=NET + 'layer { name: "mine" type: "Python" python_param { module: "my_layer" layer: "Mine" } }')
     (tmp_path / "my_layer.py").write_text("raise SystemExit('a stranger runs')\n")
-    command = [sys.executable, "-c", "import sys; from caffe.cli import main; sys.exit(main())"]
-    done = run(command, tmp_path, *TRAIN, PYTHONSAFEPATH="1", GLOG_minloglevel="2")
-    assert done.returncode == 1 and "no module 'my_layer'" in done.stderr, done.stderr
+    names = [name for name in dir(sys.flags) if name[0] != "_"]
+    flags = {**{name: getattr(sys.flags, name) for name in names}, "safe_path": True}  # as with PYTHONSAFEPATH=1
+    monkeypatch.setattr(sys, "flags", types.SimpleNamespace(**flags))
+    status, _, error = program(*TRAIN)
+    assert status == 1 and "no module 'my_layer'" in error
 
 
 def test_help_teaches(program):
@@ -144,19 +120,64 @@ def test_help_teaches(program):
     assert status == 0 and "Querying GPUs" in log
 
 
-def test_a_copied_environment_says_whose_copy_it_is(tmp_path):
+def test_a_copied_environment_says_whose_copy_it_is(program, tmp_path, monkeypatch):
     """The first line of its programs names the original's Python."""
-    venv.create(tmp_path / "first", symlinks=True)
-    script = tmp_path / "first/bin/caffe"
-    paths = [str(pathlib.Path(cli.__file__).parents[1]), *filter(None, sys.path)]
-    main = f"import sys; sys.path[:0] = {paths!r}\nfrom caffe.cli import main\nsys.exit(main())\n"
-    script.write_text(f"#!{tmp_path}/first/bin/python\n{main}")
-    script.chmod(0o755)
-    shutil.copytree(tmp_path / "first", tmp_path / "second", symlinks=True)
-    done = [
-        subprocess.run([tmp_path / name / "bin/caffe", "device_query"], capture_output=True, text=True)
-        for name in ("first", "second")
-    ]
-    assert [process.returncode for process in done] == [0, 1], done[0].stderr
-    assert done[1].stderr.startswith(f"error: {tmp_path}/second is a copy of {tmp_path}/first, whose code")
-    assert cli.copied_from() is None
+    (tmp_path / "pyvenv.cfg").touch()
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "bin/caffe")])
+    status, _, error = program("device_query")
+    assert status == 1 and error.startswith(f"error: {tmp_path} is a copy of {sys.prefix}, whose code")
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    assert program("device_query")[0] == 0
+
+
+# Signals; those of ranks are in test_parallel.py --------------------------------------------------------------------
+
+SENDER = """
+import os, signal
+import caffe
+class Sender(caffe.Layer):
+    passes = 0
+    def forward(self, bottom, top):
+        self.passes += 1
+        if self.passes in eval(self.param_str):
+            os.kill(os.getpid(), getattr(signal, eval(self.param_str)[self.passes]))
+"""
+LAYER = 'layer {{ name: "sender" type: "Python" python_param {{ module: "sender" layer: "Sender" param_str: "{}" }} }}'
+
+
+def prepare(folder, signals):
+    """A training that sends itself signals; pass -> name of the signal."""
+    write(folder, SHORT.replace("snapshot: 2", ""), NET + LAYER.format(signals))
+    (folder / "sender.py").write_text(SENDER)
+
+
+@pytest.mark.parametrize(
+    "signals, flags, iterations",
+    [
+        ({2: "SIGHUP", 4: "SIGTERM"}, "", [2, 4]),
+        ({3: "SIGINT"}, "", [3]),
+        ({2: "SIGINT", 4: "SIGHUP"}, "-sigint_effect snapshot -sighup_effect stop", [2, 4]),
+        ({2: "SIGTERM", 4: "SIGHUP"}, "-sigterm_effect none -sighup_effect none", [6]),
+    ],
+)
+def test_signals_leave_snapshots(signals, flags, iterations, program, tmp_path):
+    """SIGHUP writes one and goes on, the others write one and end, after the iteration in which they come."""
+    prepare(tmp_path, signals)
+    status, _, log = program(*TRAIN, *flags.split(), log=0)
+    assert status == 0 and ("Optimization stopped early." in log) == (iterations[-1] < 6)
+    assert [iteration for iteration, _ in snapshot.states(str(tmp_path / "tiny"))] == iterations[::-1]
+
+
+def test_a_terminal_that_closes_takes_the_reader_of_the_log(tmp_path):
+    prepare(tmp_path, {2: "SIGHUP", 4: "SIGTERM"})
+    read, written = os.pipe()
+    os.close(read)
+    done = run(OURS, tmp_path, *TRAIN, stderr=written)
+    os.close(written)
+    states = snapshot.states(str(tmp_path / "tiny"))
+    assert done.returncode == 0 and [iteration for iteration, _ in states] == [4, 2]
+
+
+def test_a_closed_standard_error_is_no_error(program, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert program(*TRAIN, log=0)[0] == 0 and (tmp_path / "tiny_iter_6.solverstate").exists()

@@ -1,44 +1,63 @@
 """Several ranks on the CPU train like one process with a larger batch, and no other machine can reach them."""
 
 import json
-import os
-import pathlib
-import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 from caffe import model_file
 from test_data_layers import raw, write
+from tiny import TRAIN, run
 
-# The layer's state counts the passes from the rank's number on, and it notes the labels' mean, its own and over all.
+# Its state counts the passes. It notes the labels' mean, its own and over all ranks, and the addresses on which this
+# process and the one that started it listen. Rank 1 gets a SIGHUP in pass 2, and `caffe` a Ctrl-C in pass 3.
 LAYER = """
-import json, os
+import glob, json, os, signal
 import caffe
+
+def listening():
+    links = [link for process in ("self", os.getppid()) for link in glob.glob(f"/proc/{process}/fd/*")]
+    sockets = {os.path.basename(os.path.realpath(link)) for link in links}
+    for table in ("tcp", "tcp6"):
+        for line in open(f"/proc/net/{table}").readlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and f"socket:[{words[9]}]" in sockets:
+                yield words[1].split(":")[0]
 
 class Notes(caffe.Layer):
     def setup(self, bottom, top):
         self.blobs.add_blob(1)
         self.blobs[0].data[...] = 100 * caffe.solver_rank()
+        if self.param_str and self.phase == 0:
+            self.signals, end = os.pipe2(os.O_CLOEXEC)
+            os.set_blocking(end, False)
+            signal.set_wakeup_fd(end)
 
     def reshape(self, bottom, top):
         top[0].reshape(1)
 
     def forward(self, bottom, top):
-        mean = bottom[0].data.mean(keepdims=True)
-        if self.phase == 0:
-            self.blobs[0].data[...] += 1
-            note = [float(self.blobs[0].data[0]), float(mean[0]), float(caffe.solver_mean(mean)[0])]
-            with open(f"notes{caffe.solver_rank()}", "a") as file:
-                file.write(json.dumps(note) + "\\n")
-        top[0].data[...] = mean
+        top[0].data[...] = mean = bottom[0].data.mean(keepdims=True)
+        if self.phase == 1:
+            return
+        self.blobs[0].data[...] += 1
+        count, rank = int(self.blobs[0].data[0]), caffe.solver_rank()
+        with open(f"notes{rank}", "a") as file:
+            note = [count, float(mean[0]), float(caffe.solver_mean(mean)[0]), sorted(set(listening()))]
+            file.write(json.dumps(note) + "\\n")
+        if self.param_str and (count, rank) == (2, 1):
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.read(self.signals, 1)
+        if self.param_str and count == 3:
+            if rank == 0:
+                os.kill(os.getppid(), signal.SIGINT)
+            os.read(self.signals, 1)  # until it has come
 """
 NET = """
 layer {{ name: "data" type: "Data" top: "x" top: "t" transform_param {{ scale: 0.01 }}
-        data_param {{ source: "{folder}/db" backend: LMDB batch_size: {batch} }} }}
+        data_param {{ source: "../db" backend: LMDB batch_size: {batch} }} }}
 layer {{ name: "notes" type: "Python" bottom: "t" top: "notes" param {{ lr_mult: 0 }}
-        python_param {{ module: "notes" layer: "Notes" }} }}
+        python_param {{ module: "notes" layer: "Notes" param_str: "{signals}" }} }}
 layer {{ name: "conv" type: "Convolution" bottom: "x" top: "c" convolution_param {{
         num_output: 6 kernel_size: 3 group: 3 weight_filler {{ type: "gaussian" std: 0.2 }} }} }}
 layer {{ name: "relu" type: "ReLU" bottom: "c" top: "c" }}
@@ -48,40 +67,18 @@ layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "y" bottom: "t" top: "loss
 """
 SOLVER = """
 net: "net.prototxt" base_lr: 0.05 lr_policy: "fixed" momentum: 0.9 weight_decay: 0.001 max_iter: 8 display: 1
-snapshot: 3 snapshot_prefix: "p" random_seed: 1 test_iter: 1 test_interval: 4 clip_gradients: 5
+snapshot_prefix: "p" random_seed: 1 test_iter: 1 test_interval: 4 clip_gradients: 5
 """
-TRAIN = ["train", "-solver", "solver.prototxt"]
-COMMANDS = {
-    # What `-gpu 0,1` does, with ranks on the CPU.
-    "launch": ["-c", "import sys; sys.path.insert(0, ''); from caffe import parallel; sys.exit(parallel.launch(2))"],
-    "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "caffe.cli"],
-}
+# What `-gpu 0,1` does, with ranks on the CPU.
+LAUNCH = [sys.executable, "-c", "import sys; from caffe import parallel; sys.exit(parallel.launch(2))"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "caffe.cli"]
 
 
-def listening(process):
-    """The addresses on which a process and its children listen."""
-    inodes = set()
-    children = subprocess.run(["pgrep", "-P", str(process)], capture_output=True, text=True).stdout.split()
-    for pid in (str(process), *children):
-        for descriptor in pathlib.Path(f"/proc/{pid}/fd").iterdir() if os.path.exists(f"/proc/{pid}") else ():
-            try:
-                inodes.add(os.readlink(descriptor))
-            except OSError:
-                continue
-    found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in pathlib.Path(table).read_text().splitlines()[1:]:
-            words = line.split()
-            if words[3] == "0A" and f"socket:[{words[9]}]" in inodes:
-                found.add(words[1].split(":")[0])
-    return found
-
-
-def prepare(folder, batch, notes=LAYER):
+def prepare(folder, batch, signals="", layer=LAYER):
     folder.mkdir(exist_ok=True)
-    (folder / "net.prototxt").write_text(NET.format(batch=batch, folder=folder.parent))
+    (folder / "net.prototxt").write_text(NET.format(batch=batch, signals=signals))
     (folder / "solver.prototxt").write_text(SOLVER)
-    (folder / "notes.py").write_text(notes)
+    (folder / "notes.py").write_text(layer)
 
 
 def parameters(folder):
@@ -90,67 +87,65 @@ def parameters(folder):
     return {f"{name}{i}": a for name, found in stored for i, a in enumerate(found) if name != "notes"}
 
 
-def train(folder, command, *arguments):
-    """Train in a folder by two ranks; (final parameters, log, notes of each rank, addresses listened on)."""
-    for path in folder.glob("notes[01]"):
-        path.unlink()
-    environment = dict(os.environ, GLOG_minloglevel="0", OMP_NUM_THREADS="1", PYTHONPATH=str(folder))
-    with open(folder / "log", "w") as log:
-        words = [sys.executable, *COMMANDS[command], *TRAIN, *arguments]
-        process = subprocess.Popen(words, stderr=log, cwd=folder, env=environment)
-        addresses = set()
-        while process.poll() is None:
-            addresses |= listening(process.pid)
-            time.sleep(0.02)
-    log = (folder / "log").read_text()
-    assert process.returncode == 0, log[-3000:]
+def ranks(folder, command, *arguments, status=0):
+    """Train in a folder by two ranks; (log, notes of each rank)."""
+    done = run(command, folder, *TRAIN, *arguments)
+    assert done.returncode == status, done.stderr[-3000:]
     notes = [[json.loads(line) for line in path.read_text().splitlines()] for path in sorted(folder.glob("notes[01]"))]
-    return parameters(folder), log, notes, addresses
+    return done.stderr, notes
 
 
-@pytest.mark.parametrize(
-    "command, shard", [("launch", "records"), pytest.param("torchrun", "batches", marks=pytest.mark.slow)]
-)
-def test_two_ranks_are_one_process_with_twice_the_batch(command, shard, program, tmp_path, monkeypatch):
-    rng = np.random.default_rng(0)
-    images = [rng.integers(0, 256, (8, 8, 3)).astype(np.uint8) for _ in range(24)]
+@pytest.fixture
+def one(tmp_path, program, monkeypatch):
+    """(log, final parameters) of a training by one process, and a folder `two` with the nets for half the batch."""
+    images = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 3)).astype(np.uint8)
     write(tmp_path / "db", [raw(image, number % 4) for number, image in enumerate(images)])
     prepare(tmp_path / "one", 8)
     prepare(tmp_path / "two", 4)
     monkeypatch.chdir(tmp_path / "one")
     status, _, log = program(*TRAIN, log=0)
     assert status == 0, log
-    one = parameters(tmp_path / "one")
-    two, both, notes, addresses = train(tmp_path / "two", command, "-shard", shard)
-    for name in one:
-        np.testing.assert_allclose(two[name], one[name], rtol=0, atol=1e-5 * abs(one[name]).max())
-    # Rank 0 alone writes: every iteration is logged once, and snapshots and tests are there.
-    for words in ("Iteration 5 (", "Snapshotting to binary", "Testing net", "Optimization Done."):
-        assert both.count(words) == log.count(words) > 0, words
-    # solver_mean is the mean of both ranks' own arrays, on both.
-    for (_, first, mean), (_, second, same) in zip(*notes, strict=True):
-        assert mean == same == pytest.approx((first + second) / 2)
-    if command == "launch":
-        assert addresses and addresses <= {"0100007F", "00000000000000000000000001000000"}  # 127.0.0.1, ::1
-    # A training goes on from rank 0's snapshot, with its state on both ranks, and ends with the undisturbed one's
-    # weights. The snapshot of iteration 3 is at an end of the data (3 x 8 of 24 records): there the data begin again.
-    (tmp_path / "two/p_iter_8.caffemodel").unlink()
-    arguments = "-shard", shard, "-snapshot", "p_iter_3.solverstate"
-    again, _, notes, _ = train(tmp_path / "two", command, *arguments)
-    for name in two:
-        np.testing.assert_allclose(again[name], two[name], rtol=0, atol=1e-6 * abs(two[name]).max(), err_msg=name)
-    # The ninth pass is that of the loss which both Caffes show at the end, when `display` divides max_iter.
-    assert [[count for count, *_ in rank] for rank in notes] == [[4, 5, 6, 7, 8, 9]] * 2
+    return log, parameters(tmp_path / "one")
+
+
+def assert_equal(found, expected):
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-5 * abs(array).max(), err_msg=name)
+
+
+def test_two_ranks_are_one_process_with_twice_the_batch(one, tmp_path):
+    """Also where they are stopped and go on from rank 0's snapshot, at an end of the data, where these begin again."""
+    log, expected = one
+    prepare(tmp_path / "two", 4, "signals")
+    first, _ = ranks(tmp_path / "two", LAUNCH)
+    assert "Optimization stopped early." in first
+    # Both ranks act on one rank's signal, and on a signal to `caffe`, in the iteration in which it comes.
+    states = {path.name for path in tmp_path.glob("two/*.solverstate")}
+    assert states == {"p_iter_2.solverstate", "p_iter_3.solverstate"}
+    prepare(tmp_path / "two", 4)
+    second, notes = ranks(tmp_path / "two", LAUNCH, "-snapshot", "p_iter_3.solverstate")
+    assert_equal(parameters(tmp_path / "two"), expected)
+    # Rank 0 alone writes: every iteration is logged once, and tests and snapshots are there.
+    for words in ("Iteration 2 (", "Iteration 5 (", "Testing net"):
+        assert (first + second).count(words) == log.count(words) > 0, words
+    # The layer has rank 0's state on both ranks. The ninth pass is that of the loss which both Caffes show at the end,
+    # when `display` divides max_iter.
+    assert [[count for count, *_ in rank] for rank in notes] == [[*range(1, 10)]] * 2
+    for (_, own, mean, addresses), (_, other, same, more) in zip(*notes, strict=True):
+        assert mean == same == pytest.approx((own + other) / 2)
+        assert {*addresses, *more} <= {"0100007F", "00000000000000000000000001000000"}  # 127.0.0.1, ::1
+    assert notes[0][0][-1] and notes[1][0][-1]
+
+
+@pytest.mark.slow
+def test_torchrun_and_batches_read_alternately(one, tmp_path):
+    ranks(tmp_path / "two", TORCHRUN, "-shard", "batches")
+    assert_equal(parameters(tmp_path / "two"), one[1])
 
 
 def test_when_a_rank_fails_the_others_are_ended(tmp_path):
     write(tmp_path / "db", [raw(np.zeros((8, 8, 3), np.uint8))] * 8)
-    fails = LAYER.replace(
-        "        mean = bottom", "        if caffe.solver_rank(): raise ValueError('rank 1')\n        mean = bottom"
-    )
-    prepare(tmp_path / "two", 4, fails)
-    words = [sys.executable, *COMMANDS["launch"], *TRAIN]
-    environment = dict(os.environ, GLOG_minloglevel="2", OMP_NUM_THREADS="1")
-    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path / "two", env=environment, timeout=100)
-    assert done.returncode == 1, done.stderr
-    assert done.stderr.startswith("error: rank 1 (raised in layer 'notes'"), done.stderr
+    fails = "        if caffe.solver_rank(): raise ValueError('rank 1')\n        top[0].data[...] = mean"
+    prepare(tmp_path / "two", 4, layer=LAYER.replace("        top[0].data[...] = mean", fails))
+    log, _ = ranks(tmp_path / "two", LAUNCH, status=1)
+    assert "\nerror: rank 1 (raised in layer 'notes'" in log

@@ -3,7 +3,7 @@
 import caffe
 import numpy as np
 import pytest
-from parity import relative
+from parity import compare, layer, steps
 
 NET = """
 layer { name: "x" type: "DummyData" top: "x" top: "t" dummy_data_param {
@@ -43,43 +43,30 @@ CASES = {
 
 
 @pytest.fixture
-def solver_text(tmp_path):
-    (tmp_path / "net.prototxt").write_text(NET)
+def write(tmp_path):
+    """Function that writes a net, and a solver with some more fields; the solver's path."""
 
-    def make(body):
-        text = BASE.format(net=tmp_path / "net.prototxt", prefix=tmp_path / "own") + body
-        (tmp_path / "solver.prototxt").write_text(text)
-        return text
+    def make(body, net=NET):
+        (tmp_path / "net.prototxt").write_text(net)
+        text = BASE.format(net=tmp_path / "net.prototxt", prefix=tmp_path / "own")
+        (tmp_path / "solver.prototxt").write_text(text + body)
+        return str(tmp_path / "solver.prototxt")
 
     return make
 
 
 @pytest.mark.parametrize("kind", CASES)
-def test_solver_agrees_with_caffe(kind, solver_text, bvlc, tmp_path):
+def test_solver_agrees_with_caffe(kind, write, bvlc, tmp_path):
     """Eight steps from the same weights; then three from the real Caffe's state, which must continue."""
-    text, start = solver_text(CASES[kind]), str(tmp_path / "start.caffemodel")
-    expected = bvlc.solver(text, 8, ["loss"], save_first=start, snapshot=True)
-    solver = caffe.get_solver(str(tmp_path / "solver.prototxt"))
-    solver.net.copy_from(start)
-    rates, losses = [], []
-    for _ in range(8):
-        rates.append(solver.lr)
-        solver.step(1)
-        losses.append(float(solver.net.blobs["loss"].data))
-    np.testing.assert_allclose(losses, expected["losses"][:, 0], rtol=1e-4)
-    np.testing.assert_allclose(rates, expected["rates"], rtol=1e-5)
-    for name, blobs in solver.net.params.items():
-        for index, blob in enumerate(blobs):
-            assert relative(blob.data, expected[f"param/{name}/{index}"]) < 1e-4, (name, index)
-            if name != "frozen":
-                assert relative(blob.diff, expected[f"update/{name}/{index}"]) < 2e-3, (name, index)
-    state = str(tmp_path / "own_iter_8.solverstate")
-    more = bvlc.solver(text, 3, ["loss"], state=state)
-    solver.restore(state)
-    assert solver.iter == 8
-    for row in more["losses"]:
-        solver.step(1)
-        np.testing.assert_allclose(solver.net.blobs["loss"].data, row[0], rtol=1e-3)
+    path, start, state = write(CASES[kind]), str(tmp_path / "start"), str(tmp_path / "own_iter_8.solverstate")
+    theirs = bvlc(steps, path=path, count=8, losses=["loss"], start=start, snapshot=True)
+    ours = steps(path, 8, ["loss"], weights=start)
+    del ours["update/frozen/0"], ours["update/frozen/1"]
+    compare(ours, theirs, gradient=2e-3)
+    words = {"path": path, "count": 3, "losses": ["loss"], "state": state}
+    ours, theirs = steps(**words), bvlc(steps, **words)
+    assert ours["iter"] == theirs["iter"] == 11
+    np.testing.assert_allclose(ours["losses"], theirs["losses"], rtol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -104,91 +91,55 @@ def test_solver_agrees_with_caffe(kind, solver_text, bvlc, tmp_path):
         (FIXED + "test_iter: 0 test_interval: 1", ["test_iter must be at least 1"]),
     ],
 )
-def test_wrong_solvers_are_errors_that_say_what(body, words, solver_text, tmp_path):
-    solver_text(body)
+def test_wrong_solvers_are_errors_that_say_what(body, words, write):
     with pytest.raises(caffe.CaffeError) as error:
-        caffe.get_solver(str(tmp_path / "solver.prototxt")).step(1)
+        caffe.get_solver(write(body)).step(1)
     assert all(word in str(error.value) for word in words), error.value
 
 
-def test_callbacks_and_what_pycaffe_shows_of_a_solver(solver_text, tmp_path):
-    solver_text(FIXED + 'momentum: 0.9 test_iter: 2 test_interval: 5 type: "Adam" momentum2: 0.9')
-    solver = caffe.get_solver(str(tmp_path / "solver.prototxt"))
-    assert isinstance(solver, caffe.AdamSolver) and len(solver.test_nets) == 1
-    calls = []
+def story(path, start):
+    """What a caller of a solver sees."""
+    solver, found, calls = caffe.get_solver(path), {}, []
+    solver.net.copy_from(start)
     solver.add_callback(lambda: calls.append("start"), lambda: calls.append("ready"))
-    solver.step(2)
-    assert calls == ["start", "ready"] * 2 and solver.iter == 2
-    assert solver.param.max_iter == 40 and solver.param.base_lr == pytest.approx(0.05)
-    solver.param.max_iter = 4
+    (weights, _), (other, _) = solver.net.params["a"], solver.net.params["b"]
+    kept = other.diff
+    for number in range(3):
+        solver.step(1)
+        # The diff is what was subtracted; writing into it changes neither weights nor momentum.
+        found.update({f"weights {number}": weights.data.copy(), f"diff {number}": weights.diff.copy()})
+        found[f"kept {number}"] = kept.copy()
+        weights.diff[...] = np.nan
+    # The float32 norm of the second gradient is infinite, so it is clipped to zero; the momentum stays.
+    for fill in (1, 1e30, 1):
+        for blobs in solver.net.params.values():
+            for blob in blobs:
+                blob.diff[...] = fill
+        solver.apply_update()
+        found[f"applied {len(found)}"] = weights.data.copy()
+    test = solver.test_nets[0]
+    solver.share_weights(test)
+    weights.data[...] = 0.5
+    found["shared"] = test.params["a"][0].data.copy()
+    found.update(calls=calls, iter=solver.iter, max_iter=solver.param.max_iter, tests=len(solver.test_nets))
     solver.solve()
-    assert solver.iter == 4 and (tmp_path / "own_iter_4.caffemodel").exists()
-    before = solver.net.params["a"][0].data.copy()
-    solver.net.clear_param_diffs()
-    solver.net.params["a"][0].diff[...] = 1
-    solver.apply_update()
-    assert (solver.net.params["a"][0].data < before).all()
-    solver.share_weights(solver.test_nets[0])
-    assert np.shares_memory(solver.test_nets[0].params["a"][0].data, solver.net.params["a"][0].data)
-
-
-def test_diffs_are_the_updates_and_safe_to_write(solver_text, tmp_path):
-    """After a step a parameter's diff is what was subtracted; writing into it changes neither weights nor momentum."""
-    solver_text(FIXED + "momentum: 0.9 clip_gradients: 0.05")
-    solvers = [caffe.get_solver(str(tmp_path / "solver.prototxt")) for _ in range(2)]
-    for solver in solvers:
-        solver.net.params["a"][0].data[...] = 0.1
-        kept = solver.net.params["b"][0].diff
-        for _ in range(3):
-            before = {name: solver.net.params[name][0].data.copy() for name in "ab"}
-            solver.step(1)
-            for name in "ab":
-                blob = solver.net.params[name][0]
-                np.testing.assert_allclose(before[name] - blob.data, blob.diff, rtol=1e-3, atol=1e-8)
-            assert np.shares_memory(kept, solver.net.params["b"][0].diff) and kept.any()
-            if solver is solvers[0]:
-                solver.net.params["a"][0].diff[...] = np.nan
-    for ours, theirs in zip(*(s.optimizer.histories[0] for s in solvers)):
-        assert ours is theirs is None or np.array_equal(ours, theirs)
-
-
-def test_norm_of_many_numbers(tmp_path):
-    """The norm that gradients are clipped by is exact for millions of numbers too, where a float32 sum is not."""
-    (tmp_path / "net.prototxt").write_text(
-        'layer { name: "p" type: "Parameter" top: "p" parameter_param { shape { dim: 4000000 } } }'
-        'layer { name: "s" type: "Silence" bottom: "p" }'
-    )
-    text = f'net: "{tmp_path}/net.prototxt" base_lr: 1 lr_policy: "fixed" momentum: 0.9 clip_gradients: 1 snapshot: 0'
-    (tmp_path / "solver.prototxt").write_text(f'{text} snapshot_prefix: "{tmp_path}/x"')
-    solver = caffe.get_solver(str(tmp_path / "solver.prototxt"))
-    blob = solver.net.params["p"][0]
-    blob.diff[...] = np.random.default_rng(0).standard_normal(4_000_000).astype(np.float32)
-    norm = np.linalg.norm(blob.diff.astype(np.float64))
-    first = float(blob.diff[0])
-    solver.apply_update()
-    np.testing.assert_allclose(blob.data[0], -first / norm, rtol=1e-6)
-
-
-CLIPPED_TO_ZERO = """
-solver = caffe.get_solver(case["path"])
-found = []
-for fill in (1, 1e30, 1):
-    for blob in solver.net.params["a"]:
-        blob.diff[...] = fill
-    solver.apply_update()
-    found += [solver.net.params["a"][0].data.copy(), solver.net.params["a"][0].diff.copy()]
-result["found"] = np.array(found)
-"""
+    return {**found, "end": solver.iter}
 
 
 @pytest.mark.parametrize("more", ("clip_gradients: 5", "clip_gradients: 0", "clip_gradients: 5 weight_decay: 0.1"))
-def test_gradients_that_are_clipped_to_zero(more, solver_text, bvlc, tmp_path):
-    """The float32 norm of the second gradient is infinite, so the factor is 0; the momentum stays."""
-    solver_text(FIXED + f"momentum: 0.9 {more}")
-    text = NET.replace('"xavier"', '"constant" value: 0.1')
-    (tmp_path / "net.prototxt").write_text(text)
-    path = str(tmp_path / "solver.prototxt")
-    expected, _ = bvlc.code(CLIPPED_TO_ZERO, path=path)
-    space = {"caffe": caffe, "np": np, "case": {"path": path}, "result": {}}
-    exec(CLIPPED_TO_ZERO, space)
-    np.testing.assert_allclose(space["result"]["found"], expected["found"], rtol=1e-4, atol=1e-7)
+def test_solvers_are_used_as_in_pycaffe(more, write, bvlc, tmp_path):
+    path, start = write(FIXED + f"momentum: 0.9 test_iter: 2 test_interval: 50 {more}"), str(tmp_path / "start")
+    caffe.get_solver(path).net.save(start)
+    compare(story(path, start), bvlc(story, path=path, start=start))
+    assert isinstance(caffe.get_solver(path), caffe.SGDSolver) and (tmp_path / "own_iter_40.caffemodel").exists()
+
+
+def test_norm_of_many_numbers(write):
+    """The norm that gradients are clipped by is exact for millions of numbers too, where a float32 sum is not."""
+    net = layer("Parameter", "", "p", "parameter_param { shape { dim: 4000000 } }", "p") + layer("Silence", "p", "")
+    solver = caffe.get_solver(write(FIXED + "clip_gradients: 0.05", net))
+    blob = solver.net.params["p"][0]
+    blob.diff[...] = np.random.default_rng(0).standard_normal(4_000_000)
+    expected = 0.05 * 0.05 * float(blob.diff[0]) / np.linalg.norm(blob.diff.astype(np.float64))
+    solver.apply_update()
+    np.testing.assert_allclose(blob.data[0], -expected, rtol=1e-6)

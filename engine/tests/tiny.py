@@ -1,6 +1,7 @@
 """A tiny net and its solver, and runs of the program `caffe`, of both engines, in a folder."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from parity import BVLC_PYTHON
 
 OURS = [sys.executable, "-m", "caffe.cli"]
 THEIRS = [str(BVLC_PYTHON.with_name("caffe"))]
+TRAIN = ["train", "-solver", "solver.prototxt"]
 needs_bvlc = pytest.mark.skipif(not BVLC_PYTHON.exists(), reason="no BVLC Caffe in .caffe: make caffe")
 # A snapshot at iteration 2, 4, 6; what a resumed training computes depends on weights and momentum alone.
 SHORT = """
@@ -40,21 +42,15 @@ def write(folder, solver=SOLVER, net=NET):
     (folder / "solver.prototxt").write_text(solver)
 
 
-def environment(**more):
-    return {**os.environ, "GLOG_minloglevel": "0", "OMP_NUM_THREADS": "1", **more}
-
-
-def run(command, folder, *arguments, **variables):
+def run(command, folder, *arguments, stderr=subprocess.PIPE, log=0):
     """Run a command, OURS or THEIRS, to its end in a process of its own."""
-    command = [*command, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment(**variables))
+    environment = dict(os.environ, GLOG_minloglevel=str(log), OMP_NUM_THREADS="1")
+    return subprocess.run([*command, *arguments], stderr=stderr, text=True, cwd=folder, env=environment, timeout=200)
 
 
 @pytest.fixture
 def program(tmp_path, monkeypatch, capsys):
     """Runs the engine's program in this process, in tmp_path: (exit status, standard output, standard error)."""
-    import signal
-
     write(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))

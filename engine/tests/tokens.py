@@ -2,6 +2,7 @@
 
 import re
 
+import hypothesis
 from hypothesis import strategies as st
 
 STRANGE = ["", "0", "-1", "3", "2147483647", "4294967295", "1e999", "nan", '"', "{", "}", "[", "x" * 5000, "\0", "TEST"]
@@ -24,3 +25,15 @@ def exchanged(text):
 def kind_of(token):
     """The kind of a token of a prototxt: text, number, word or sign."""
     return next(kind for kind in ('"', r"[\d-]", r"\w", "") if re.match(kind, token))
+
+
+def each(strategy, examples, run):
+    """Run a function of a strategy's values for a number of examples, the same ones every time."""
+    options = {"derandomize": True, "deadline": None, "database": None}
+
+    @hypothesis.settings(max_examples=examples, suppress_health_check=list(hypothesis.HealthCheck), **options)
+    @hypothesis.given(strategy)
+    def check(value):
+        run(value)
+
+    check()

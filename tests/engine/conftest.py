@@ -1,3 +1,3 @@
 """A real Caffe for tests of the project's networks."""
 
-from parity import bvlc  # noqa: F401
+from parity import alike, bvlc  # noqa: F401

@@ -9,7 +9,7 @@ import pytest
 import torch
 from caffe import passes
 from noise import write_noise
-from parity import build, compare, relative, replay
+from parity import build, compare, relative, steps
 from recorder import Recorder
 
 from models.networks import network
@@ -44,35 +44,22 @@ def options(tmp_path_factory):
 @pytest.mark.parametrize("kind", ("train", "test", "deploy"))
 @pytest.mark.parametrize("device", ("cpu", on_gpu("gpu")), indirect=True)
 @pytest.mark.parametrize("net_name", NETWORKS)
-def test_every_blob_and_gradient_equals_bvlc_caffes(net_name, device, kind, options, bvlc, tmp_path):
-    text, phase, inputs = network(net_name, options, kind == "deploy"), int(kind != "train"), {}
+def test_every_blob_and_gradient_equals_bvlc_caffes(net_name, device, kind, options, alike, tmp_path):
+    text, phase = network(net_name, options, kind == "deploy"), int(kind != "train")
     if kind == "deploy":
-        inputs = {"data": np.random.default_rng(1).uniform(0, 255, (1, 3, 224, 224)).astype(np.float32)}
-    result, names = bvlc.net(text, inputs, phase=phase, backward=None if inputs else "loss")
-    net = build(tmp_path, text, phase)
-    assert list(net.blobs) == names["blobs"] and net._layer_names == names["layers"]
-    assert net.bottom_names == names["bottoms"] and net.top_names == names["tops"]
-    assert net.outputs == names["outputs"] and net.inputs == names["inputs"]
-    assert net.blob_loss_weights == names["loss_weights"]
-    compare(replay(net, result, inputs, backward=False), result)
-    assert all(blob.raw().is_cuda == (device == "gpu") for blob in net.blobs.values())
-    if not inputs:
-        compare(replay(build(tmp_path, text, phase), result, in_step=True), result)
+        alike(text, backward="", data=np.random.default_rng(1).uniform(0, 255, (1, 3, 224, 224)))
+    else:
+        alike(text, in_step=True, phase=phase, backward="loss")
+    if device == "gpu":
+        net = build(tmp_path, text, phase)
+        net.forward()
+        assert all(blob.raw().is_cuda for blob in net.blobs.values())
 
 
 SOLVER = """
 net: "{net}" base_lr: 0.001 lr_policy: "step" gamma: 0.1 stepsize: 4 momentum: 0.9 weight_decay: 0.0005
 snapshot_prefix: "{prefix}" random_seed: 1 max_iter: 100
 """
-
-
-def steps(solver, count):
-    """The losses of some iterations."""
-    losses = []
-    for _ in range(count):
-        solver.step(1)
-        losses.append(float(solver.net.blobs["loss_attribute"].data))
-    return losses
 
 
 @pytest.mark.parametrize("ending", ("", ".h5"))
@@ -85,20 +72,14 @@ def test_both_caffes_resume_the_snapshots_of_both_and_train_alike(options, endin
     early = network("cascade", options).replace('"range": 0.1', '"window": 2, "range": 10, "ceiling": 1')
     (tmp_path / "train_val.prototxt").write_text(early)
     (tmp_path / "solver.prototxt").write_text(text)
-    caffe.get_solver(str(tmp_path / "solver.prototxt")).snapshot()
+    words = {"path": str(tmp_path / "solver.prototxt"), "losses": ["loss_attribute"]}
+    steps(**words, count=0, snapshot=True)
     for start, count in ((0, 15), (15, 5)):  # the second one is BVLC Caffe's
-        state = str(tmp_path / f"cascade_iter_{start}.solverstate{ending}")
-        theirs = bvlc.solver(text, count, ["loss_attribute"], state=state, snapshot=True)
-        own = caffe.get_solver(str(tmp_path / "solver.prototxt"))
-        own.restore(state)
-        assert own.iter == start
-        np.testing.assert_allclose(steps(own, count), theirs["losses"][:, 0], rtol=1e-3)
-        assert own.iter == theirs["iter"] == start + count
-        for name, blobs in own.net.params.items():
-            for index, blob in enumerate(blobs):
-                assert relative(blob.data, theirs[f"param/{name}/{index}"]) < 1e-3, (name, index)
-        stopping = own.net.params["early_stopping"][1].data
-        assert (stopping[:, 0] > 0).any() and (stopping[:, 1] == start + count).all()
+        words.update(state=str(tmp_path / f"cascade_iter_{start}.solverstate{ending}"), count=count)
+        theirs, ours = bvlc(steps, snapshot=True, **words), steps(**words)
+        compare({key: value for key, value in ours.items() if not key.startswith("update/")}, theirs, forward=1e-3)
+        stopping = ours["param/early_stopping/1"]
+        assert (stopping[:, 0] > 0).any() and (stopping[:, 1] == start + count).all() and ours["iter"] == start + count
 
 
 @pytest.mark.parametrize(
