@@ -1,10 +1,12 @@
-"""Damage at random, seeded: strategies of hypothesis for bytes, prototxts and JSON, and what readers may do with it.
+"""Damage at random, seeded: strategies of hypothesis for bytes and JSON, and what readers may do with it.
 
 And a disk that is full.
 """
 
 import contextlib
+import functools
 import json
+import operator
 import resource
 
 import hypothesis

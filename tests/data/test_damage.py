@@ -8,11 +8,11 @@ import zipfile
 import cv2
 import numpy as np
 import pytest
-import scipy.io
+from lfwa_files import write_mat
 from mutations import full_disk
 
 from data_prep.build import builder
-from data_prep.sources import lfwa
+from data_prep.sources import lfwa, mat
 
 pytestmark = pytest.mark.usefixtures("mat_files_read_here")
 FACE = "img_align_celeba/000007.jpg"  # row 9 of list_attr_celeba.txt, of the training split
@@ -70,9 +70,9 @@ def put(name, variable, place, value):
     """Damage of a variable in a .mat file."""
 
     def damage(folder):
-        variables = {key: value for key, value in scipy.io.loadmat(folder / name).items() if key[0] != "_"}
+        variables = mat.variables(folder / name)
         variables[variable][place] = value
-        scipy.io.savemat(folder / name, variables)
+        write_mat(folder / name, variables)
 
     return damage
 
@@ -84,7 +84,7 @@ def both(one, other):
 CELEBA = [
     (remove(FACE), [f"{LABELS}:9", "000007.jpg is not in"]),
     (write(FACE, lambda data: b"not a picture"), [*NAMED, "neither JPEG, PNG"]),
-    (both(write(FACE, padded), zipped), [*NAMED, "at most 20 MB"]),
+    (write(FACE, padded), [*NAMED, "at most 20 MB"]),
     (edit(LABELS, " Smiling", " Laughing"), ["no attribute 'Smiling'", LABELS]),
     (remove(PARTITION), [PARTITION, "missing"]),
     (edit(PARTITION, "000007.jpg 0\n", ""), [PARTITION, "000007.jpg", "1 images have none"]),
@@ -99,14 +99,12 @@ CELEBA = [
         ["list_true_boxes.csv:2", "x1 <= x2"],
     ),
     (remove("img_align_celeba"), ["no img_align_celeba or img_align_celeba.zip in it"]),
-    (both(zipped, write("img_align_celeba.zip", half)), ["img_align_celeba.zip", "not a complete zip"]),
-    (both(zipped, write("img_align_celeba.zip", in_the_middle)), ["damaged in the zip file", LABELS]),
+    (both(zipped, write("img_align_celeba.zip", in_the_middle)), ["img_align_celeba.zip", "damaged or cut short"]),
 ]
 LFWA = [
     (write(lfwa.INDICES, lambda data: b"hello"), [lfwa.INDICES, "not a complete MATLAB file"]),
     (put(lfwa.ANNOTATION, "label", (6, 2), np.nan), [f"{lfwa.ANNOTATION}:name 7", "label 'nan'"]),
-    (put(lfwa.INDICES, "indices_img_test", (1, 0), 0), ["indices_img_test(2) is 0", "from 1 to 50"]),
-    (put(lfwa.INDICES, "indices_img_test", (1, 0), 1), ["indices_img_test", "other part"]),
+    (put(lfwa.INDICES, "indices_img_test", (1, 0), 1), [lfwa.INDICES, "each number from 1 to 50 once"]),
     (
         write(PERSON, lambda data: cv2.imencode(".jpg", np.zeros((64, 64, 3), np.uint8))[1].tobytes()),
         [f"{lfwa.ANNOTATION}:name 1", "64 x 64 pixels, but the frame is for 250 x 250 pixels", "--eyes"],
