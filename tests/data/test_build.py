@@ -152,13 +152,13 @@ def test_after_ctrl_c_the_build_starts_over(small_faces, tmp_path, monkeypatch, 
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    words = ["data", small_faces, "--attributes", ",".join(ATTRIBUTES), "--out", tmp_path / "lmdb"]
+    words = ["data", small_faces, "--out", tmp_path / "lmdb", "--attributes"]
     with monkeypatch.context() as patched:
         patched.setattr(sheets, "write_sheets", interrupted)
-        status, _, error = cascade(*words)
+        status, _, error = cascade(*words, ",".join(reversed(ATTRIBUTES)))
     assert status == 130 and "run the same command again to resume" in error and not (tmp_path / "lmdb").exists()
     assert (tmp_path / ".lmdb.partial/train_images/data.mdb").exists()
-    assert cascade(*words, "--seed", 1)[0] == 0
+    assert cascade(*words, ",".join(ATTRIBUTES), "--seed", 1)[0] == 0
     build(small_faces, tmp_path / "straight", "compact", seed=1, augment="both", records=10000)
     assert digest(tmp_path / "lmdb") == digest(tmp_path / "straight")
 

@@ -75,7 +75,7 @@ def test_variants_of_lfwa_give_the_same(lfwa_faces, lfwa_source, tmp_path, varia
     names, attributes = found["name"], found["AttrName"]
     assert names[0] == "Synthetic_Person_0001\\Synthetic_Person_0001_0001.jpg" and attributes[0] == "5 o Clock Shadow"
     if variant == "padded, in a tar":
-        found["name"], found["AttrName"] = [f"{name}\0" for name in names], [f"{name}  " for name in attributes]
+        found["name"], found["AttrName"] = [f"{name}  " for name in names], [f"{name}\0" for name in attributes]
         with tarfile.open(tmp_path / "lfw.tgz", "w:gz") as packed:
             packed.add(lfwa_faces / "lfw", "lfw")
     else:  # without underscores and zeros, and with labels of 1 and -1
