@@ -27,7 +27,7 @@ def shared(tmp_path_factory):
     def folder(name, make):
         with open(root / f"{name}.lock", "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not lock.tell():
+            if not os.fstat(lock.fileno()).st_size:
                 make(root / name)
                 lock.write("made")
         return root / name

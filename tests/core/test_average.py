@@ -23,18 +23,18 @@ def test_natural_batches_are_counted_by_their_labels(small_run, small_lmdb, tmp_
     model = tmp_path / "train_val.prototxt"
     model.write_text(texts.network("region", options))
     nets = [networks.load(model, run.weights("region"), caffe.TRAIN) for _ in range(2)]
-    found = average.measure(nets[0], 12, 0.5, with_maps=False)
+    mean, evidence = average.measure(nets[0], 12, 0.5, with_gradients=False)
     responses, labels = [], []
     while not labels or np.sum(labels, axis=(0, 1)).min() < 12:
         nets[1].forward()
         responses.append(1 / (1 + np.exp(-nets[1].blobs["d"].data.astype(np.float64))))
         labels.append(nets[1].blobs["label"].data.copy())
     responses, positive = np.concatenate(responses), np.concatenate(labels) == 1
-    assert found.faces.tolist() == positive.sum(axis=0).tolist()
-    assert found.faces.tolist() != [len(labels)] * 2  # as if half of each batch of 2 were positive
+    assert evidence.faces[1].tolist() == positive.sum(axis=0).tolist()
+    assert evidence.faces[1].tolist() != [len(labels)] * 2  # as if half of each batch of 2 were positive
     for attribute in range(2):
         expected = responses[positive[:, attribute], attribute].mean(axis=0)
-        np.testing.assert_allclose(found.average[attribute], expected, rtol=1e-5)
+        np.testing.assert_allclose(mean[attribute], expected, rtol=1e-5)
 
 
 def test_evidence_is_of_all_positive_faces(small_run):

@@ -23,7 +23,6 @@ TRAIN = {
     "misspelt solver field": (["--solver", "region.max_itr=300"], "did you mean max_iter?"),
     "odd batch": (["--batch", "3"], "--batch: must be an even number of at least 2, not 3"),
     "odd width": (["--width", "1/3"], "layer conv2 would have 85.33 channels"),
-    "GPU that is not there": (["--device", "cuda:99", "--caffe", "torch"], "PyTorch finds"),
     "first weights": (["--start-from", "nowhere"], "--start-from nowhere: no such file"),
     "the project's folder": (["--run", str(REPOSITORY)], "holds solvers for Caffe's own commands"),
     "data": (["--lmdb", "nowhere"], ("no LMDBs in it", "make lmdb")),
@@ -34,6 +33,12 @@ TRAIN = {
 def test_mistakes_in_train_are_reported_with_the_remedy(words, expected, small_lmdb, tmp_path, fails):
     fails("train", "--lmdb", small_lmdb, "--run", tmp_path / "run", *words, says=expected)
     assert not (tmp_path / "run/run.json").exists()
+
+
+def test_a_failure_of_caffe_train_is_one_line_with_its_reason(small_lmdb, tmp_path, fails):
+    words = ["--lmdb", small_lmdb, "--width", "1/16", "--device", "cuda:99", "--caffe", "torch"]
+    reason = "region: caffe train failed: Cannot use GPU"
+    fails("train", "region", "--run", tmp_path / "run", *words, says=(reason, "train.log"))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +124,7 @@ def test_a_training_without_data_ends_in_one_line_with_the_remedy(tmp_path):
     [
         ("region", ["Male"], 1 / 16, "compact", "data/lmdb holds Eyeglasses, Male, and the net is for Male"),
         ("region", ATTRIBUTES, 1 / 16, "stream", "data/lmdb holds the stream form, and the net reads the compact one"),
-        ("cascade", ATTRIBUTES, 1 / 16, "compact", "build/average.caffemodel: no such file to start from; solver/casc"),
+        ("cascade", ATTRIBUTES, 1 / 16, "compact", "build/average.caffemodel: no such file to start from; make av"),
         ("whole_face", ATTRIBUTES, 1 / 8, "compact", "weights of another net, of other attributes or another width"),
     ],
 )

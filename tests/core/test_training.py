@@ -1,5 +1,6 @@
 """Trainings: the sequence of mini-batches, seeds, interruptions, damage, first weights, longer ones, and their logs."""
 
+import contextlib
 import functools
 import io
 import os
@@ -23,7 +24,6 @@ from python_layers.balanced_data import from_digits
 from tools import cli
 from tools import run as runs
 from tools.train import caffe_log, plan, snapshots, training
-from tools.train.average import current_folder
 
 LAST, EARLIER = 30, 20  # iterations of the snapshots of an undisturbed training
 SOLVER = f"max_iter={LAST},snapshot=1000,display=1,test_interval=1000,average_loss=1,base_lr=0.002"
@@ -67,7 +67,7 @@ def undisturbed(small_lmdb, tmp_path_factory):
 
 def batches(folder, net, number, weights=None):
     """The first training images of a net that a run has trained."""
-    with current_folder(folder):
+    with contextlib.chdir(folder):
         made, found = caffe.Net(f"{net}/train_val.prototxt", caffe.TRAIN), []
         if weights:
             made.copy_from(str(weights))

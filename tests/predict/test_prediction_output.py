@@ -157,7 +157,7 @@ def test_a_full_disk_ends_the_call_and_keeps_and_names_what_is_written(tmp_path,
     with pytest.raises(ToolError, match=words):
         write(map(photo, ("a.jpg", "b.jpg", "c.jpg")), tmp_path / "out")
     assert [line["photo"] for line in lines(tmp_path / "out")] == ["a.jpg", "b.jpg"]
-    assert names(tmp_path / "out") == ["a.png", "predictions.csv", "predictions.jsonl"]
+    assert names(tmp_path / "out") == ["a.answers.png", "predictions.csv", "predictions.jsonl"]
     (tmp_path / "file").write_text("")  # before its first answer a call names no file of an earlier one
     with pytest.raises(ToolError, match=r"file/out: cannot be written \((Not a directory|File exists)\)$"):
         write([], tmp_path / "file" / "out")
