@@ -43,19 +43,19 @@ def folder(small_faces, small_run, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("number", (1, 3, 4, 5))  # training, task 2, is the fixture small_run
-def test_task_of_the_readme_prints_what_it_shows(number, folder, small_faces, monkeypatch, cascade):
+def test_the_tasks_of_the_readme_print_what_it_shows(folder, small_faces, monkeypatch, cascade):
     monkeypatch.chdir(folder)
-    lines, shown = tasks()[number]
-    printed = ""
-    for line in lines:
-        words = shlex.split(line.replace("/path/to/CelebA", shlex.quote(str(small_faces))))
-        words = [",".join(ATTRIBUTES) if word == "Eyeglasses,Wearing_Hat,Male" else word for word in words]
-        status, out, error = cascade(*words[1:])
-        assert words[0] == "face-cascade" and status == 0, f"{line}: {error}"
-        printed += out
-    missing = [line for line in shown if not re.search(pattern(line), printed)]
-    assert not missing, f"README shows {missing}, but the commands print\n{printed}"
+    for number in (1, 3, 4, 5):  # training, task 2, is the fixture small_run
+        lines, shown = tasks()[number]
+        printed = ""
+        for line in lines:
+            words = shlex.split(line.replace("/path/to/CelebA", shlex.quote(str(small_faces))))
+            words = [",".join(ATTRIBUTES) if word == "Eyeglasses,Wearing_Hat,Male" else word for word in words]
+            status, out, error = cascade(*words[1:])
+            assert words[0] == "face-cascade" and status == 0, f"{line}: {error}"
+            printed += out
+        missing = [line for line in shown if not re.search(pattern(line), printed)]
+        assert not missing, f"README shows {missing}, but the commands print\n{printed}"
 
 
 # With Caffe's own commands ----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ once, in its own encoding; the stream form holds the balanced, augmented trainin
 docs/data.md describes data sets, forms and files.
 
 Every image is examined before anything is written, and OUT appears only when everything is done. An error leaves
-nothing behind. If the build is interrupted, even by a kill or a power cut, run the same command again to resume.
+nothing behind. If the build is interrupted, even by a kill or a power cut, run the same command again.
 """
 
 import dataclasses
