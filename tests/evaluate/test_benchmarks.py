@@ -1,14 +1,17 @@
-"""The measuring scripts: common networks as baselines."""
+"""The measuring scripts: common networks as baselines, the table of `make bench`, and that each script runs."""
+
+import argparse
+import re
 
 import pytest
 import torch
 
-from benchmarks import baselines, common_nets
+from benchmarks import baselines, common_nets, growth, prediction
 from benchmarks.engine import __main__ as bench
 from benchmarks.engine import nets
 from data_prep.plan.balance import Plan
 from data_prep.store import manifest
-from tools import networks
+from tools import cli, networks
 
 
 @pytest.mark.parametrize("name, weights", (("resnet18", 11_689_512), ("mobilenet_v3_small", 2_542_856)))
@@ -51,3 +54,47 @@ def test_the_table_of_make_bench(capsys):
     bench.show_results("cascade", 20, 4, rivals, found, {"float32": 2 * work})
     (row,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("engine"))
     assert row.split() == ["engine", "0.75", "0.25", "1", "1-1", "80.0", "50%", "2.00", "200"]
+
+
+# Each script runs -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_baseline_is_trained_once_and_compared(small_lmdb, tmp_path, capsys):
+    given = {"net": "mobilenet_v3_small", "images": 16, "batch": 8, "sampling": "balanced", "rates": [0.01, 0.1]}
+    given.update(seeds=[1], precision="float32", device="cpu", ablation=None, lmdb=small_lmdb, out=tmp_path)
+    text = baselines.compare(argparse.Namespace(**given))
+    assert capsys.readouterr().out.count("validation accuracy, prior-corrected") == 2 and "mobilenet_v3_small" in text
+    assert len(list(tmp_path.glob("*.pt"))) == 2 and (tmp_path / "means.csv").exists()
+    assert baselines.compare(argparse.Namespace(**given)) == text  # from the weights that are kept
+    assert "min" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_growth_is_measured_on_nets_and_on_data(tmp_path):
+    found = growth.iteration(1, attributes=1, b=2, width=1 / 16)
+    assert set(found) == {"seconds of an iteration", "peak memory, GiB"} and min(found.values()) > 0
+    growth.write_faces(tmp_path, 150)
+    assert len(networks.read_labels(tmp_path, "train", 20)) == 150
+    assert growth.reading(1, tmp_path)["seconds for 1,000 images"] > 0
+
+
+@pytest.mark.slow
+def test_prediction_and_an_exported_file_are_compared(small_faces, small_run, tmp_path, capsys):
+    exported = tmp_path / "cascade.onnx"
+    assert cli.main(["export", "--run", str(small_run), "--out", str(exported), "--uncalibrated"]) == 0
+    prediction.speed(small_faces / "img_align_celeba", small_run, 1, [exported], count=4)
+    printed = capsys.readouterr().out
+    assert float(re.search(r"differ by (\S+) at most", printed)[1]) < 1e-4
+    assert printed.count("batches of 1:") == 3 and printed.count("batches of 16:") == 2
+
+
+@pytest.mark.slow
+def test_contestants_that_do_not_fit_into_memory_together_are_started_in_turn(monkeypatch, capsys):
+    keep = bench.keep
+    monkeypatch.setattr(bench, "CONTESTANTS", {"cpu": {"PyTorch": "pytorch", "engine": "engine"}})
+    monkeypatch.setattr(bench, "keep", lambda workers, needed: keep(workers, needed * 1e6))
+    bench.main(bench.Settings(["region"], attributes=1, batches=[2], rounds=1, precisions=["float32"]))
+    captured = capsys.readouterr()
+    assert "started anew in every round" in captured.err
+    assert [line.split()[0] for line in captured.out.splitlines() if "-" in line] == ["PyTorch", "engine"]
