@@ -1,4 +1,4 @@
-"""Reading MATLAB files of version 7.3, which are HDF5, as LFWA's.
+"""Reading MATLAB files: of version 7.3, which are HDF5, as LFWA's, and older ones.
 
 Reading a damaged file can crash, hang or ask for all memory, so it is done in a process of its own: this module as a
 program, started by read_mat.
@@ -37,26 +37,37 @@ def read_mat(path):
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         reason = lines[-1] if lines and done.returncode > 0 else "its reader crashed"
-        raise DataError(f"{path}: not a complete MATLAB file of version 7.3 ({reason})")
+        raise DataError(f"{path}: not a complete MATLAB file ({reason})")
     return pickle.loads(done.stdout)  # of this module
 
 
 def variables(path):
     """What read_mat returns, read in this process. Raises errors of every kind for a damaged file."""
     import h5py
+    import scipy.io
 
     found = {}
-    with h5py.File(path, "r") as file:
-        for name, value in file.items():
-            if not isinstance(value, h5py.Dataset):
-                continue  # #refs# holds the strings that cells refer to
-            # HDF5 holds MATLAB's arrays transposed, so its row order is MATLAB's column order.
-            if value.dtype == h5py.ref_dtype:
-                strings = ("".join(map(chr, file[item][()].flatten())) for item in value[()].flatten())
-                found[name] = [string.strip(" \0\t\r\n") for string in strings]
-            elif value.dtype.kind in "biuf":
-                found[name] = np.atleast_2d(value[()]).T
-    return found
+    if h5py.is_hdf5(path):
+        with h5py.File(path, "r") as file:
+            for name, value in file.items():
+                if not isinstance(value, h5py.Dataset):
+                    continue  # #refs# holds the strings that cells refer to
+                # HDF5 holds MATLAB's arrays transposed, so its row order is MATLAB's column order.
+                if value.dtype == h5py.ref_dtype:
+                    found[name] = ["".join(map(chr, file[item][()].flatten())) for item in value[()].flatten()]
+                else:
+                    found[name] = np.atleast_2d(value[()]).T
+    else:
+        for name, value in scipy.io.loadmat(path).items():
+            if isinstance(value, np.ndarray) and value.dtype.kind in "OU":
+                found[name] = [str(np.squeeze(item)) for item in value.flatten(order="F")]
+            elif isinstance(value, np.ndarray):
+                found[name] = value
+    return {
+        name: [text.strip(" \0\t\r\n") for text in value] if isinstance(value, list) else value
+        for name, value in found.items()
+        if isinstance(value, list) or value.dtype.kind in "biuf"
+    }
 
 
 if __name__ == "__main__":

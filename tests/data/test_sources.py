@@ -7,6 +7,7 @@ import zipfile
 import cv2
 import numpy as np
 import pytest
+import scipy.io
 from lfwa_files import write_mat
 
 from data_prep import geometry
@@ -69,23 +70,30 @@ def test_text_files_of_other_operating_systems_are_read(small_faces, tmp_path):
     same_source(open_source(small_faces), open_source(tmp_path))
 
 
-@pytest.mark.parametrize("variant", ["padded, in a tar", "short, transposed"])
+@pytest.mark.parametrize("variant", ["padded, in a tar", "short, transposed", "version 5"])
 def test_variants_of_lfwa_give_the_same(lfwa_faces, lfwa_source, tmp_path, variant):
     found, indices = (mat.variables(lfwa_faces / name) for name in (lfwa.ANNOTATION, lfwa.INDICES))
     names, attributes = found["name"], found["AttrName"]
     assert names[0] == "Synthetic_Person_0001\\Synthetic_Person_0001_0001.jpg" and attributes[0] == "5 o Clock Shadow"
-    if variant == "padded, in a tar":
+    write = write_mat
+    if variant == "version 5":
+        found = {key: np.array(value, object) if isinstance(value, list) else value for key, value in found.items()}
+        write = scipy.io.savemat
+        (tmp_path / "lfw").symlink_to(lfwa_faces / "lfw")
+    elif variant == "padded, in a tar":
         found["name"], found["AttrName"] = [f"{name}  " for name in names], [f"{name}\0" for name in attributes]
         with tarfile.open(tmp_path / "lfw.tgz", "w:gz") as packed:
             packed.add(lfwa_faces / "lfw", "lfw")
+            packed.add(lfwa_faces / lfwa.INDICES, "../stray.jpg")  # would lie outside of where it is unpacked
     else:  # without underscores and zeros, and with labels of 1 and -1
         people = [name.split("\\")[0].replace("_", " ") for name in names]
         found["name"] = [f"{person}/{person} {int(name[-8:-4])}.jpg" for person, name in zip(people, names)]
         found["label"] = found["label"].T * 2 - 1
         (tmp_path / "lfw").symlink_to(lfwa_faces / "lfw")
-    write_mat(tmp_path / lfwa.ANNOTATION, found)
-    write_mat(tmp_path / lfwa.INDICES, indices)
+    write(tmp_path / lfwa.ANNOTATION, found)
+    write(tmp_path / lfwa.INDICES, indices)
     same_source(lfwa_source, open_source(tmp_path))
+    assert not list(tmp_path.rglob("stray.jpg"))
 
 
 def test_half_of_lfwa_is_for_training_and_no_person_is_in_two_splits(lfwa_faces, lfwa_source):
