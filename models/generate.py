@@ -1,6 +1,6 @@
 """Write the prototxts and solvers of the three networks: models/*/*.prototxt and solver/*.prototxt.
 
-  face-cascade models                                   for the attributes of data/lmdb, or the paper's twenty
+  face-cascade models                                   for attributes and form of data/lmdb, or the paper's twenty
   face-cascade models --attributes Eyeglasses,Male --batch 8 --width 1/4
   face-cascade models --solver region.max_iter=5000,cascade.max_iter=2500
 

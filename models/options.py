@@ -58,7 +58,7 @@ class NetworkOptions:
         names.PAPER_ATTRIBUTES,
         "The attributes, separated by commas; group a of the grouped convolutions is attribute a",
         fault=attributes_fault,
-        shown="the paper's twenty",
+        shown="those in the LMDB folder, else the paper's twenty",
     )
     lmdb: str = setting("data/lmdb", "The LMDB folder to train on", metavar="FOLDER", fault=_path_fault)
     form: str = setting("compact", "The form of the training data, see face-cascade data", choices=manifest.FORMS)

@@ -235,7 +235,7 @@ def natural_data(lmdb, out):
 
 def add_arguments(parser):
     """Add the options of `face-cascade ablation` to a parser."""
-    command.add_run_arguments(parser, "build/ablation", "the runs of all variants and the tables")
+    command.add_run_arguments(parser, "build/ablation", "the runs of all variants and the tables", "data/lmdb")
     add_options(parser, AblationSettings)
 
 

@@ -7,7 +7,7 @@
   face-cascade report                                                      the evaluation as one HTML file
 
 A run is a folder with a record, run.json, which keeps the settings, so give them only once; it is build/run unless
---run names another. To resume an interrupted command, run it again. `make` has a target for each command;
+--run names another. After an interruption, run the same command again. `make` has a target for each command;
 `face-cascade COMMAND --help` explains its options.
 """
 
@@ -89,7 +89,7 @@ def main(words=None):
         print(f"error: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         if NESTED not in os.environ:  # otherwise the command that started this one prints it
-            print("error: interrupted; run the same command again to resume", file=sys.stderr)
+            print("error: interrupted; run the same command again", file=sys.stderr)
         return 130
     return 1
 

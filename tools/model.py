@@ -5,8 +5,9 @@
 
 The network has a quarter of table 1's channels and a schedule of 3,200 mini-batches; on six attributes of CelebA at
 64 x 64 pixels its accuracy was 0.90 (docs/results.md). The options of `face-cascade train` change that. Other defaults
-than below: --width 1/4, --batch 16, --solver for that schedule at twice the usual learning rates, --precision bfloat16
-where the processor computes in it. All is written to RUN. To resume an interrupted command, run it again.
+than below: --attributes, of a CSV file all its columns; --width 1/4, --batch 16, --solver for that schedule at twice
+the usual learning rates, --precision bfloat16 where the processor computes in it. All is written to RUN. To resume an
+interrupted command, run it again.
 """
 
 import pathlib

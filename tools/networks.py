@@ -1,4 +1,4 @@
-"""Run the networks: load deploy nets safely, feed them faces of an LMDB folder. Needs a Caffe (.caffe/bin/python)."""
+"""Run the networks: load deploy nets safely, feed them faces of an LMDB folder. Needs a Caffe."""
 
 import dataclasses
 import itertools

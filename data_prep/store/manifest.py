@@ -139,7 +139,7 @@ class Manifest:
     train_records: records of the training database
     frame: left and right eye ((x, y), (x, y)) in pixels of the data set's images, which geometry.framed moves to
     CelebA's positions; None if the images are already aligned
-    synthetic: whether the faces are rendered; checksums: SHA-256 of the folder's other files, by their path in it
+    synthetic: whether the faces are rendered; checksums: SHA-256 of the folder's databases and lists, by path in it
     """
 
     attributes: list[str] = setting(fault=_attributes_fault)

@@ -3,9 +3,9 @@
     face-cascade synthetic data/synthetic --images 2000 --seed 0
     face-cascade synthetic data/synthetic --images 5000 --prevalence Eyeglasses=0.5,Wearing_Hat=0.1
 
-OUT can be used wherever a folder of CelebA is expected. It holds images of 178 x 218 pixels, CelebA's lists, and
-list_true_boxes.csv, the place of each present attribute. Equal seeds give equal bytes: image i depends only on (seed,
-i).
+OUT can be used wherever a folder of CelebA is expected. It holds images of 178 x 218 pixels, CelebA's lists of
+labels and splits, and list_true_boxes.csv, the place of each present attribute. Equal seeds give equal bytes: image i
+depends only on (seed, i).
 """
 
 import dataclasses

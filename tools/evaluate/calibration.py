@@ -7,7 +7,7 @@ that it was fitted with.
 
 The line has the least cross-entropy to Platt's smoothed targets. The threshold follows from it: if its probabilities
 are right, no other one has a better expected value of the measure. A threshold chosen by its accuracy on the validation
-faces themselves depends on the few faces next to it, and is less accurate (docs/evaluation.md).
+faces themselves depends on the few faces next to it, and is less accurate.
 """
 
 import concurrent.futures

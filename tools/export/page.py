@@ -1,10 +1,10 @@
 """A folder of static files that runs a cascade in the browser: `face-cascade export --page FOLDER`.
 
-index.html, *.js, style.css    from tools/export/static
-settings.json                  everything that the JavaScript has to know, from the Python that has it
-networks/                      the cascade in two files (see `split`), and MTCNN's three, which find faces
-examples/                      rendered faces
-onnxruntime-web/               the run-time library, from the npm package
+index.html, *.js, style.css, icon.svg   from tools/export/static
+settings.json      everything that the JavaScript has to know, from the Python that has it
+networks/          the cascade in two files (see `split`), and MTCNN's three, which find faces
+examples/          rendered faces
+onnxruntime-web/   the run-time library, from the npm package
 
 Networks and library are compressed, because simple web servers send files as they are: the library's 14 MB become 4.
 """

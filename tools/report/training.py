@@ -1,4 +1,4 @@
-"""The section of a report on training: validation and loss of every stage, and where early stopping acted."""
+"""The section of a report on training: validation and loss of every stage, and how many attributes train."""
 
 from models.options import NETWORKS
 from tools import record

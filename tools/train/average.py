@@ -7,6 +7,8 @@ Task one, trained alone, sees positive faces of each attribute from its training
 becomes the average response. The rectangle of each response point is its receptive field (theoretical, the paper) or
 the rectangle that stands out of the evidence for the attribute on the faces for which the point fires (measured, see
 tools/train/rectangles.py). Both become the blobs of layer region_mapper in a copy of the weights.
+
+The run's record supplies what is left out; the defaults below are those of a new run.
 """
 
 import contextlib
