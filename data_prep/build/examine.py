@@ -5,6 +5,7 @@ import collections
 import numpy as np
 from tqdm import tqdm
 
+from data_prep import image_files
 from data_prep.faces.aligner import Framing, NoFace
 from data_prep.sources.source import content_hash
 from data_prep.threads import in_order
@@ -27,18 +28,27 @@ def examine(source, workers):
             source.stored(index, data)
         except NoFace as error:
             reason = str(error)
-        return content_hash(data), len(data), reason
+        header = image_files.header(data)
+        return content_hash(data), len(data), reason, (header.width, header.height)
 
     results = in_order(look, range(len(source.names)), workers)
     bar = tqdm(results, total=len(source.names), desc="examining images", unit="image", disable=None)
-    hashes, lengths, reasons = zip(*bar)
+    hashes, lengths, reasons, sizes = zip(*bar)
     if source.kind == "csv" and source.settings.frame == "auto" and not source.aligner:
-        check_aligned(source)
+        check_aligned(source, sizes)
     return Examined(hashes, sum(lengths), {index: reason for index, reason in enumerate(reasons) if reason})
 
 
-def check_aligned(source):
-    """Raise DataError if images of a CSV file are not aligned faces, by the eyes in some of them."""
+def check_aligned(source, sizes):
+    """Raise DataError if images of a CSV file are not aligned faces: of several sizes, or by the eyes in some of them.
+
+    sizes: (width, height) of all images. Without this check a few photos among aligned faces would be trained on.
+    """
+    (usual, _), *others = collections.Counter(sizes).most_common()
+    if others:
+        odd = next(index for index, size in enumerate(sizes) if size != usual)
+        what = f"{sizes[odd][0]} x {sizes[odd][1]} pixels, others have {usual[0]} x {usual[1]}, so these are photos"
+        raise source.error(odd, f"{what}, not aligned faces; {REMEDY}")
     chosen = np.unique(np.linspace(0, len(source.names) - 1, SEARCHED).astype(int)).tolist()
     framing = Framing(source.frame)
     odd = [index for index in chosen if framing(source.image(index)).warning]

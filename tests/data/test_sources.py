@@ -253,3 +253,7 @@ def test_photos_that_are_not_aligned_are_refused_with_the_remedy(small_faces, tm
     assert cascade(*words, "--eyes", "129,171,168,171")[0] == 0
     assert manifest.read(tmp_path / "lmdb").frame == ((129, 171), (168, 171))
     assert cascade(*words[:2], "--out", tmp_path / "plain", "--frame", "none")[0] == 0
+    # One photo among aligned faces.
+    cv2.imwrite(str(tmp_path / "shifted/000005.jpg"), moved[:-9])
+    said = ["(shifted.csv:6)", "238 x 269 pixels, others have 238 x 278, so these are photos", remedy]
+    fails(*words[:2], "--out", tmp_path / "mixed", "--eyes", "129,171,168,171", says=said)
