@@ -75,7 +75,7 @@ def repository(root):
 def weights(path):
     """The parts of the run of one file of weights. Raises ToolError."""
     net, front = model_files.network_of(path), front_matter(path.with_name(README))
-    deploy = path.with_name(DEPLOY)
+    deploy = path.with_name(DEPLOY).absolute()
     if not deploy.is_file():
         deploy = pathlib.Path(generate.in_repository(net)["deploy"]).absolute()
         if not deploy.is_file():
