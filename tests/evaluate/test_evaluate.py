@@ -73,6 +73,9 @@ def test_outputs_are_computed_once_and_results_are_whole(run, passes, capsys):
     run.stages["cascade"].checksum = sha256(path)
     run.write()
     assert computed()[1] == ["test", "val"]
+    # A stage that is being trained again is none of the results.
+    run.stages["cascade"].state = "interrupted"
+    assert computed()[0].networks.keys() == {"region"}
 
 
 def test_an_interrupted_evaluation_goes_on(run, passes):

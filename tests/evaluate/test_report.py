@@ -278,14 +278,16 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:-20])
 
 
-def edit(path):
-    path.write_text(re.sub('"value": 0.[0-9]+', '"value": 0.99999', path.read_text(), count=1))
+def edit(path, **changes):
+    text = re.sub('"value": 0.[0-9]+', '"value": 0.99999', path.read_text(), count=1)
+    path.write_text(json.dumps({**json.loads(text), **changes}))
 
 
 @pytest.mark.parametrize(
     "lose, words",
     (
         (lambda run: edit(run.folder / "evaluation/evaluation.json"), "evaluation.json: damaged or changed since"),
+        (lambda run: edit(run.folder / "evaluation/evaluation.json", checksum=None), "damaged or changed since it was"),
         (lambda run: evaluation_files.write_manifest(run.lmdb, synthetic=False), "the data changed since"),
         (lambda run: cut(run.lmdb / "test_images/data.mdb"), "changed or damaged since it was built"),
         (lambda run: cut(run.folder / "evaluation/region.npz"), "region.npz: damaged"),

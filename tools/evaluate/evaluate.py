@@ -129,6 +129,7 @@ def earlier(run, out, settings):
     except ToolError:
         return None
     same = (result.tuned_for, result.resamples) == (settings.tune, settings.resamples)
+    same = same and result.networks.keys() == run.evaluated().keys()
     same = same and (run.recorded or result.lmdb == run.data.lmdb)  # where only the result tells where the faces are
     for name, stage in run.evaluated().items():
         calibrated, network = calibration.read(run.weights(stage)), result.networks.get(name)

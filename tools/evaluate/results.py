@@ -120,7 +120,7 @@ def read(folder):
     path = folder / NAME
     try:
         content = record.read(path, VERSION)
-        if content.get("checksum") not in (None, record.sealed(content)["checksum"]):  # once there was none
+        if content != record.sealed(content):
             raise ValueError(f"{path}: damaged or changed since it was written")
         return Entry.of(content)
     except FileNotFoundError:
