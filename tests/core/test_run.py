@@ -1,5 +1,6 @@
 """The record of a run, runs without a record, inputs and plans of stages, and locks."""
 
+import contextlib
 import functools
 import json
 import os
@@ -98,7 +99,8 @@ def test_records_changed_at_random_are_refused_or_serve(run, examples):
                 inputs(found, name), images(found, name, 4), found.solver_fields(name)
                 for read in (found.weights, found.deploy):
                     attempt(lambda read=read, name=name: read(name), run.folder)
-            attempt(found.check_data, "")
+            with contextlib.suppress(OSError):  # a path that is too long for the system, told by cli.main
+                attempt(found.check_data, "")
 
     each(records(json.loads(path.read_text())), examples, check)
 
