@@ -15,7 +15,8 @@ one for five eighths of them and both tasks for the rest. The learning rate is d
 
 Each variant is a run of its own, FOLDER/seed-S/VARIANT, with a record, so stages that are done with the same settings
 are not repeated. To resume an interrupted ablation, run the same command again. Results: means.csv (over the seeds) and
-differences.csv (the first variant less each other one, with intervals), with all measures, and differences.svg.
+differences.csv (the first variant less each other one, with intervals), with all measures, differences.svg, and with
+--learning-rates learning_rates.csv. There is no record of the ablation itself: give its options with every call.
 """
 
 import copy
