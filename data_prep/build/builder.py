@@ -52,7 +52,7 @@ def build(source, out, attributes, form="compact", workers=None):
             raise DataError(f"{out}: another build of this folder is running; wait for it, or stop it")
         stack.callback(source.images.close)
         try:
-            for entry in work.iterdir():
+            for entry in [*work.iterdir(), *(work / SCRATCH).glob("images-*")]:
                 if entry.name != SCRATCH:
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
             built = _build(source, out, work, attributes, form, workers)
