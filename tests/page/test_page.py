@@ -203,7 +203,8 @@ def test_a_camera_that_is_not_wanted_any_more_is_stopped(tab):
 
 
 def test_a_missing_camera_is_reported_in_one_message(tab):
-    tab.evaluate("navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotFoundError'))")
+    refusal = "() => Promise.reject(new DOMException('', 'NotFoundError'))"
+    tab.evaluate(f"() => {{ navigator.mediaDevices.getUserMedia = {refusal} }}")
     tab.locator("#camera").click()
     tab.wait_for_selector("#problem:has-text('No camera was found. Connect one, or choose a photo.')")
 
