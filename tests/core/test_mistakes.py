@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from command_line import ATTRIBUTES, REPOSITORY
+from mutations import full_disk
 
 from data_prep.store import manifest
 from models import generate
@@ -36,9 +37,12 @@ def test_mistakes_in_train_are_reported_with_the_remedy(words, expected, small_l
 
 
 def test_a_failure_of_caffe_train_is_one_line_with_its_reason(small_lmdb, tmp_path, fails):
-    words = ["--lmdb", small_lmdb, "--width", "1/16", "--device", "cuda:99", "--caffe", "torch"]
+    words = ["train", "region", "--lmdb", small_lmdb, "--width", "1/16", "--run"]
     reason = "region: caffe train failed: Cannot use GPU"
-    fails("train", "region", "--run", tmp_path / "run", *words, says=(reason, "train.log"))
+    fails(*words, tmp_path / "gpu", "--device", "cuda:99", "--caffe", "torch", says=(reason, "train.log"))
+    with full_disk(300_000):  # BVLC Caffe aborts; once that was told as an interruption
+        reason = "region: caffe train failed: [Errno 27] File too large"
+        fails(*words, tmp_path / "disk", "--caffe", "bvlc", says=(reason, "train.log"))
 
 
 @pytest.mark.parametrize(

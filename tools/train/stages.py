@@ -178,7 +178,7 @@ def judge(run, name, last, broken, code, asked):
         stage.message = "the loss was {1} at iteration {0}".format(*broken) if broken else diverged
         remedy = "lower base_lr or clip_gradients (--solver base_lr=0.005), and give --restart or another --run"
         message = f"{stage.message}, so the training was stopped; {kept}; {remedy}"
-    elif asked or code <= 0:
+    elif asked or code <= 0 and code != -signal.SIGABRT:  # with which BVLC Caffe ends after an error
         stage.state, stage.message = "interrupted", f"stopped at iteration {stage.iterations} of {last}"
         if code < 0 and not asked:
             stage.message += f", killed by signal {-code}"
