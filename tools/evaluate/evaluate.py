@@ -93,7 +93,7 @@ def outputs(run, name, stage, settings, device, path, restart):
         arrays.update((f"validation_{key}", values) for key, values in validation.items())
     if "region_mapper" in net.params:
         arrays.update(localisation.mapper(net, model))
-    results.write_arrays(path, **{results.INPUTS: inputs}, **arrays)
+    results.write_arrays(path, inputs, arrays)
     return arrays
 
 

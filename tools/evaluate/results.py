@@ -19,6 +19,7 @@ measures of one attribute's regions against true boxes: response, RAW or REVISED
 with a true box; area, share of the patch. Without true boxes regions is null.
 """
 
+import hashlib
 import pathlib
 import zipfile
 import zlib
@@ -133,10 +134,18 @@ def read(folder):
 # Arrays -----------------------------------------------------------------------------------------------------
 
 
-def write_arrays(path, **arrays):
-    """Write arrays as a compressed .npz file, completely or not at all. Raises OSError."""
+def write_arrays(path, inputs, arrays):
+    """Write arrays made from inputs, a list of strings, as a .npz file, completely or not at all. Raises OSError."""
     with files.replacing(path) as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **arrays, **{INPUTS: [*inputs, checksum(arrays)]})
+
+
+def checksum(arrays):
+    """The checksum of a dict of arrays without INPUTS, which holds it."""
+    found = hashlib.sha256()
+    for name, values in sorted((name, np.asarray(values)) for name, values in arrays.items() if name != INPUTS):
+        found.update(f"{name} {values.dtype} {values.shape}".encode() + values.tobytes())
+    return found.hexdigest()
 
 
 def load_arrays(path):
@@ -146,10 +155,10 @@ def load_arrays(path):
 
 
 def kept_arrays(path, inputs):
-    """The arrays of an .npz file if they were made from these inputs, list of strings; else None."""
+    """The arrays of an .npz file if they were made from these inputs, list of strings, and not edited; else None."""
     try:
         arrays = load_arrays(path)
-        return arrays if arrays[INPUTS].tolist() == inputs else None
+        return arrays if arrays[INPUTS].tolist() == [*inputs, checksum(arrays)] else None
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):  # there is none, or a damaged one
         return None
 
