@@ -60,7 +60,9 @@ def content(path):
     if path.suffix == ".caffemodel":
         return [(name, [blob.tobytes() for blob in blobs]) for name, blobs in wire.read_weights(path)]
     if path.suffix == ".npz":
-        return {name: a.tobytes() for name, a in results.load_arrays(path).items() if name not in TIMES}
+        arrays = {name: array for name, array in results.load_arrays(path).items() if name not in TIMES}
+        arrays[results.INPUTS] = arrays[results.INPUTS][:-1]  # without the checksum
+        return {name: array.tobytes() for name, array in arrays.items()}
     if path.suffix == ".json":
         return json.loads(path.read_bytes(), object_hook=lambda found: {k: found[k] for k in found if k not in TIMES})
     return path.read_bytes()
