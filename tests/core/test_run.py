@@ -116,6 +116,9 @@ def test_weights_and_networks_are_verified_when_they_are_used(run):
     (run.folder / "region/region.caffemodel").write_bytes(b"other")
     with pytest.raises(ToolError, match="region.caffemodel: changed since region was done; run face-cascade train"):
         run.weights("region")
+    run.stages["region"].weights = "../elsewhere.caffemodel"
+    with pytest.raises(ToolError, match="not inside of the run"):
+        run.weights("region")
     with pytest.raises(ToolError, match="stage cascade is not begun, so it has no weights; run: face-cascade train"):
         run.weights("cascade")
 

@@ -158,7 +158,11 @@ def test_after_ctrl_c_the_build_starts_over(small_faces, tmp_path, monkeypatch, 
         status, _, error = cascade(*words, ",".join(reversed(ATTRIBUTES)))
     assert status == 130 and "run the same command again" in error and not (tmp_path / "lmdb").exists()
     assert (tmp_path / ".lmdb.partial/train_images/data.mdb").exists()
-    assert cascade(*words, ",".join(ATTRIBUTES), "--seed", 1)[0] == 0
+    unpacked, write_sheets = tmp_path / ".lmdb.partial/scratch/images-of-a-killed-build", sheets.write_sheets
+    unpacked.mkdir()
+    there = []
+    monkeypatch.setattr(sheets, "write_sheets", lambda *words: (there.append(unpacked.exists()), write_sheets(*words)))
+    assert cascade(*words, ",".join(ATTRIBUTES), "--seed", 1)[0] == 0 and there == [False]
     build(small_faces, tmp_path / "straight", "compact", seed=1, augment="both", records=10000)
     assert digest(tmp_path / "lmdb") == digest(tmp_path / "straight")
 
