@@ -9,7 +9,6 @@ import json
 import operator
 import resource
 
-import hypothesis
 import pytest
 from hypothesis import strategies as st
 
@@ -82,18 +81,6 @@ def records(original):
     change = st.tuples(st.sampled_from(found), values)
     text = change.map(lambda change: json.dumps(changed(original, *change)).encode("utf-8", "surrogatepass"))
     return text | text | text | damaged(json.dumps(original, indent=1).encode())
-
-
-def each(strategy, examples, run):
-    """Run a function of damaged bytes for a number of examples, the same ones every time."""
-    options = {"derandomize": True, "deadline": None, "database": None}
-
-    @hypothesis.settings(max_examples=examples, suppress_health_check=list(hypothesis.HealthCheck), **options)
-    @hypothesis.given(strategy)
-    def check(value):
-        run(value)
-
-    check()
 
 
 def attempt(read, name, promised=(DataError,)):

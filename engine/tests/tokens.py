@@ -1,4 +1,4 @@
-"""Prototxts one or two of whose tokens are others: a strategy of hypothesis for the readers of both rooms of tests."""
+"""Prototxts one or two of whose tokens are others, and a loop over examples: hypothesis for both rooms of tests."""
 
 import re
 

@@ -9,7 +9,8 @@ import subprocess
 import sys
 
 import pytest
-from mutations import attempt, changed, each, few, records
+from mutations import attempt, changed, few, records
+from tokens import each
 
 from data_prep import files, start
 from data_prep.store import manifest

@@ -14,8 +14,9 @@ import cv2
 import h5py
 import numpy as np
 import pytest
-from mutations import LIMIT, attempt, damaged, each, few, records
+from mutations import LIMIT, attempt, damaged, few, records
 from PIL import Image
+from tokens import each
 
 from data_prep import image_files, start
 from data_prep.errors import DataError, one_line

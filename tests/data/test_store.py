@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
 from hypothesis import strategies as st
-from mutations import attempt, changed, each, full_disk
+from mutations import attempt, changed, full_disk
+from tokens import each
 
 from data_prep import files
 from data_prep.settings import to_json

@@ -6,7 +6,8 @@ import resource
 
 import numpy as np
 import pytest
-from mutations import LIMIT, attempt, changed, each, few, places, records
+from mutations import LIMIT, attempt, changed, few, places, records
+from tokens import each
 
 from data_prep.files import sha256
 from tools.errors import ToolError
