@@ -60,7 +60,7 @@ def variables(path):
     else:
         for name, value in scipy.io.loadmat(path).items():
             if isinstance(value, np.ndarray) and value.dtype.kind in "OU":
-                found[name] = [str(np.squeeze(item)) for item in value.flatten(order="F")]
+                found[name] = [innermost(item) for item in value.flatten(order="F")]
             elif isinstance(value, np.ndarray):
                 found[name] = value
     return {
@@ -68,6 +68,13 @@ def variables(path):
         for name, value in found.items()
         if isinstance(value, list) or value.dtype.kind in "biuf"
     }
+
+
+def innermost(item):
+    """The string of a cell, unwrapped from the arrays and cells around it."""
+    while isinstance(item, np.ndarray):
+        item = item.flat[0] if item.size else ""
+    return str(item)
 
 
 if __name__ == "__main__":

@@ -96,6 +96,13 @@ def test_variants_of_lfwa_give_the_same(lfwa_faces, lfwa_source, tmp_path, varia
     assert not list(tmp_path.rglob("stray.jpg"))
 
 
+def test_cells_of_an_older_matlab_file_are_unwrapped(tmp_path):
+    cells = np.empty(3, object)
+    cells[:2], cells[2] = ["a ", ""], np.array(["b"], object)
+    scipy.io.savemat(tmp_path / "cells.mat", {"cells": cells})
+    assert mat.variables(tmp_path / "cells.mat") == {"cells": ["a", "", "b"]}
+
+
 def test_half_of_lfwa_is_for_training_and_no_person_is_in_two_splits(lfwa_faces, lfwa_source):
     data = lfwa_source
     people = [{n.split("/")[0] for n, p in zip(data.names, data.partition) if p == part} for part in range(3)]
