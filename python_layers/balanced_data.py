@@ -66,7 +66,7 @@ class BalancedData(caffe.Layer):
                 raise ValueError(f"BalancedData: batch must be even, because half of it is positive, not {self.size}")
             settings = prepared.settings
             seed = settings.seed if given.seed is None else given.seed
-            self.plan = Plan(self.labels, attributes, seed, settings.augment, settings.sampling)
+            self.plan = Plan(self.labels, attributes, seed, given.augment or settings.augment, settings.sampling)
             self.images *= len(attributes)
             self.blobs.add_blob(DIGITS)
             self.blobs[0].data[...] = 0

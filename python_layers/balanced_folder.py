@@ -7,7 +7,7 @@ import typing
 from data_prep.settings import like, setting
 from data_prep.store import manifest
 from data_prep.store.databases import read_labels
-from data_prep.store.manifest import SPLITS
+from data_prep.store.manifest import AUGMENT, SPLITS
 from models.options import NetworkOptions
 
 
@@ -20,6 +20,7 @@ class Parameters:
     batch: TRAIN: b, images per attribute, even; TEST: images
     split: "train" (balanced), "val" or "test" (in order); by default train in TRAIN and val in TEST
     seed: of sampling and augmentation, the folder's own by default
+    augment: class whose patches are shifted and mirrored, the folder's own by default
     workers: processes that prepare batches; by default one per core, but no more than 16 or one for every 16 images
     of a batch, and at least two
     ahead: batches they prepare in advance
@@ -30,6 +31,7 @@ class Parameters:
     batch: int = setting(4, least=1)
     split: typing.Optional[str] = setting(None, choices=SPLITS)
     seed: typing.Optional[int] = setting(None, least=0)
+    augment: typing.Optional[str] = setting(None, choices=AUGMENT)
     workers: typing.Optional[int] = setting(None, least=1)
     ahead: int = setting(2, least=1)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import pathlib
 import re
 import tempfile
@@ -14,6 +15,7 @@ from data_prep import geometry
 from data_prep.geometry import PATCH_SIZE
 from data_prep.store import databases, manifest
 from models.networks import POSITION, STATE_LAYERS
+from python_layers import balanced_folder
 from python_layers.regions import Parameters
 from tools import model_files
 from tools.errors import ToolError
@@ -67,20 +69,25 @@ def is_bvlc():
 # Weights and nets -------------------------------------------------------------------------------------------
 
 
-def load(model, weights, phase=caffe.TEST, weight_gradients=True):
+def load(model, weights, phase=caffe.TEST, measuring=False):
     """A net with its weights. Raises ToolError where Caffe would end the interpreter, or ignore it.
 
     Every layer of the net that has weights must be in the file, with blobs of the same shapes and finite values,
     except those of Python layers: they start from values of their own.
 
-    weight_gradients: whether backward computes gradients of all weights. Without, it takes half the time: only the
-    first convolution keeps its own, so that gradients reach down to it.
+    measuring: for the average region. BalancedData cuts training faces at their centres, as evaluation does, and
+    backward computes no gradients of weights, which takes half the time: only the first convolution keeps its own,
+    so that gradients reach down to it.
     """
     description = checked(model)
     stored = {
         layer.name: [tuple(blob.shape.dim) for blob in layer.blobs] for layer in model_files.read_weights(weights).layer
     }
-    if not weight_gradients:
+    if measuring:
+        for layer in description.layer:
+            if layer.python_param.layer == "BalancedData":
+                given = dataclasses.asdict(model_files.parameters(layer, balanced_folder.Parameters))
+                layer.python_param.param_str = json.dumps({**given, "augment": "none"})
         learning = [layer for layer in description.layer if any(param.lr_mult for param in layer.param)]
         for param in (param for layer in learning[1:] for param in layer.param):
             param.lr_mult = 0  # so that Caffe skips the gradient

@@ -47,14 +47,20 @@ def test_evidence_is_of_all_positive_faces(small_run):
     np.testing.assert_allclose(maps.sum(axis=(2, 3)), 1, rtol=1e-6)
 
 
-def test_gradients_of_activations_are_the_same_without_those_of_weights(small_run):
-    run, found = runs.Run.read(small_run), []
-    for weight_gradients in (True, False):
-        net = networks.load(run.train_val("region"), run.weights("region"), caffe.TRAIN, weight_gradients)
-        net.forward(end="d")
+def test_a_net_that_measures_sees_the_centres_of_training_faces(small_run):
+    """Its gradients of activations are those of training; it computes none of weights."""
+    run, found, choices = runs.Run.read(small_run), [], (False, True)
+    weights, faces = run.weights("region"), {patch.tobytes() for patch in networks.patches(run.lmdb, "train")}
+    nets = [networks.load(run.train_val("region"), weights, caffe.TRAIN, measuring) for measuring in choices]
+    for net, measuring in zip(nets, choices):
+        net.forward()
+        images = net.blobs["data"].data.transpose(0, 2, 3, 1).astype(np.uint8)
+        assert {image.tobytes() in faces for image in images} == {measuring}
+        net.blobs["data"].data[...] = nets[0].blobs["data"].data
+        net.forward(start="normalise", end="d")
         net.blobs["d"].diff[...] = 1
         net.backward(start="d", end="conv2")
-        assert net.params["conv4"][0].diff.any() == weight_gradients
+        assert net.params["conv4"][0].diff.any() != measuring
         found.append(net.blobs["pool1"].diff.copy())
     assert np.abs(found[0]).max() > 0
     np.testing.assert_allclose(found[1], found[0], atol=1e-4 * np.abs(found[0]).max())
@@ -160,8 +166,9 @@ def test_a_point_has_the_rectangle_of_its_own_evidence_or_of_its_attribute():
     maps[1, 16, 4:8, 10:20] = 1
     firings[1, 16] = 4  # the attribute itself has too few faces
     found = rectangles.measured(maps, firings, 5)
-    usual = rectangles.to_conv3((10, 4, 20, 8))
-    np.testing.assert_allclose(found[0, 0, 3], rectangles.to_conv3((10, 4, 14, 8)), atol=1e-6)
+    # Interpolated to half cells, a sharp edge is half a cell further out.
+    usual = rectangles.to_conv3((9.5, 3.5, 20.5, 8.5))
+    np.testing.assert_allclose(found[0, 0, 3], rectangles.to_conv3((9.5, 3.5, 14.5, 8.5)), atol=1e-6)
     for point in (0, 7, 15):
         np.testing.assert_allclose(found[0].reshape(16, 4)[point], usual, atol=1e-6)
     np.testing.assert_array_equal(found[1], regions.theoretical_rectangles())

@@ -74,7 +74,7 @@ def average_stage(run, restart=False):
     with contextlib.ExitStack() as stack:
         stack.callback(os.chdir, os.getcwd())
         os.chdir(run.folder)
-        net = networks.load(model, weights, caffe.TRAIN, weight_gradients=False)
+        net = networks.load(model, weights, caffe.TRAIN, measuring=True)
         if "d" not in net.blobs or "label" not in net.blobs:
             raise ToolError(f"{model}: not a region net for training (it has no blobs d and label)")
         response, evidence = measure(
