@@ -37,3 +37,13 @@ NAMES = (
 def is_name(name):
     """Whether a value can name an attribute; NAMES says which can."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def wrong_names(names):
+    """What is wrong with the names of the attributes of data or a network, or None."""
+    for name in names:
+        if not is_name(name):
+            return f"{name!r} cannot be a name; {NAMES}"
+        if list(names).count(name) > 1:
+            return f"{name} is given twice"
+    return None if names else "must be at least one name, for example Eyeglasses"

@@ -59,21 +59,14 @@ def resized(image, longest, enlarging=cv2.INTER_LINEAR):
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else enlarging)
 
 
-def to_patch(box, shape, frame=None):
-    """A box x1 y1 x2 y2 in pixels of an image of `shape` (height, width), in pixels of its centre patch, clipped.
-
-    frame: as in `framed`; where it rotates the image, the result is the upright box that bounds the rotated one
-    """
-    box = np.asarray(box, dtype=float)
-    if frame is not None:
-        box = bounding(box, similarity(frame, ALIGNED_EYES))
-        shape = (ALIGNED_HEIGHT, ALIGNED_WIDTH)
+def to_patch(box, shape):
+    """A box x1 y1 x2 y2 in an aligned image of `shape` (height, width), in pixels of its centre patch, clipped."""
     scale = FACE_SIZE / np.array([shape[1], shape[0]] * 2, dtype=float)
-    return np.clip(box * scale - MARGIN, 0, PATCH_SIZE)
+    return np.clip(np.asarray(box) * scale - MARGIN, 0, PATCH_SIZE)
 
 
 def from_patch(box, shape):
-    """The inverse of to_patch for aligned images, without clipping: centre patch to image."""
+    """The inverse of to_patch, without clipping: centre patch to image."""
     return (np.asarray(box) + MARGIN) * np.array([shape[1], shape[0]] * 2, dtype=float) / FACE_SIZE
 
 

@@ -3,11 +3,10 @@
 Pillow reads headers, and the pixels that OpenCV cannot read. Formats: FORMATS; HEIF is that of iPhones (.heic).
 """
 
-import dataclasses
+import collections
 import io
 import subprocess
 import sys
-import typing
 import warnings
 
 import cv2
@@ -42,15 +41,9 @@ class ImageError(DataError):
     """An encoded image that cannot be used; the message says why."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Header:
-    """Format (of FORMATS), width and height in pixels once upright, and `unusual`: None for a JPEG or PNG that every
-    Caffe decodes to the same upright 8-bit colours, else what else it is, in a few words."""
-
-    format: str
-    width: int
-    height: int
-    unusual: typing.Optional[str]
+# Width and height in pixels once upright; unusual: None for a JPEG or PNG that every Caffe decodes to the same upright
+# 8-bit colours, else what else it is, in a few words.
+Header = collections.namedtuple("Header", "width height unusual")
 
 
 def header(data):
@@ -68,7 +61,7 @@ def header(data):
     if kind == "JPEG" and data.rfind(b"\xff\xd9", pixels) < 0:
         raise ImageError("cut short: the JPEG has no end")
     width, height = image.size if turn not in (5, 6, 7, 8) else image.size[::-1]
-    return Header(kind, width, height, _unusual(kind, image, data, turn))
+    return Header(width, height, _unusual(kind, image, data, turn))
 
 
 def _unusual(kind, image, data, turn):

@@ -88,27 +88,10 @@ def rectangle(image, box, colour, thickness=2):
     cv2.rectangle(image, *corners, colour, thickness)
 
 
-def dashed(image, box, colour, thickness=2, dash=8):
-    """Draw a half-open box x1 y1 x2 y2 in dashes with a dark edge, in place."""
-    x1, y1, x2, y2 = (int(round(float(side))) for side in box)
-    (x1, y1), (x2, y2) = (max(x1, 0), max(y1, 0)), (min(x2, image.shape[1]) - 1, min(y2, image.shape[0]) - 1)
-    lines = [((x, y), (min(x + dash, x2), y)) for x in range(x1, x2, 2 * dash) for y in (y1, y2)]
-    lines += [((x, y), (x, min(y + dash, y2))) for y in range(y1, y2, 2 * dash) for x in (x1, x2)]
-    for ink, width in ((INK, thickness + 2), (colour, thickness)):
-        for first, last in lines:
-            cv2.line(image, first, last, ink, width)
-
-
 def padded(picture, width=0, height=0):
     """A picture extended with white on the right and at the bottom, to at least a width and a height."""
     right, below = max(0, width - picture.shape[1]), max(0, height - picture.shape[0])
     return cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_CONSTANT, value=PAPER)
-
-
-def stacked(pictures):
-    """Pictures one above the other, aligned at the left."""
-    width = max(picture.shape[1] for picture in pictures)
-    return np.vstack([padded(picture, width) for picture in pictures])
 
 
 def write_image(path, picture, among_many=False):

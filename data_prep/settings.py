@@ -25,7 +25,6 @@ def setting(default=dataclasses.MISSING, help="", *, factory=dataclasses.MISSING
     declared: what else is known of the values:
       choices  those accepted; least, most, above, even: of numbers, or of the numbers in a list
       fault    function of a value that returns what is wrong with it, such as "must be ...", or None
-      key      in JSON files, where it is not the field's name
       metavar, shown  the value and the default as --help shows them
     """
     return dataclasses.field(default=default, default_factory=factory, metadata={"help": help, **declared})
@@ -35,11 +34,6 @@ def like(cls, name):
     """A field declared as field `name` of another dataclass."""
     field = next(field for field in dataclasses.fields(cls) if field.name == name)
     return dataclasses.field(default=field.default, default_factory=field.default_factory, metadata=field.metadata)
-
-
-def key(field):
-    """The key of a field in JSON files."""
-    return field.metadata.get("key", field.name)
 
 
 # Checks -----------------------------------------------------------------------------------------------------
@@ -54,31 +48,28 @@ def accepted(kind, value, declared, where="", complete=True):
 
     kind: the type; declared: the field's metadata; where, complete: see from_json
     """
-    made = _accepted(kind, value, declared, where, complete)
-    wrong = declared["fault"](made) if "fault" in declared else None
+    origin, parts, inside = typing.get_origin(kind), typing.get_args(kind), {**declared, "fault": None}
+    if origin is typing.Union:  # Optional
+        made = None if value is None else accepted(parts[0], value, inside, where, complete)
+    elif dataclasses.is_dataclass(kind):
+        made = value if isinstance(value, kind) else from_json(kind, value, where, complete)
+    elif origin in (list, tuple):
+        if not isinstance(value, (list, tuple)):
+            raise Refused(f"must be a list, not {_shown(value)}")
+        made = origin(accepted(parts[0], item, inside, f"{where}: {n}", complete) for n, item in enumerate(value, 1))
+    elif origin is dict:
+        if not isinstance(value, dict):
+            raise Refused(f"must be an object, not {_shown(value)}")
+        made = {name: accepted(parts[1], item, inside, f"{where}: {name}", complete) for name, item in value.items()}
+    elif _is_kind(kind, value) and _within(value, declared):
+        made = value
+    else:
+        hint = did_you_mean(value, declared["choices"]) if "choices" in declared else ""
+        raise Refused(f"must be {_description(kind, declared)}, not {_shown(value)}{hint}")
+    wrong = declared["fault"](made) if declared.get("fault") else None
     if wrong:
         raise Refused(wrong)
     return made
-
-
-def _accepted(kind, value, declared, where, complete):
-    origin, parts = typing.get_origin(kind), typing.get_args(kind)
-    if origin is typing.Union:  # Optional
-        return None if value is None else _accepted(parts[0], value, declared, where, complete)
-    if dataclasses.is_dataclass(kind):
-        return value if isinstance(value, kind) else from_json(kind, value, where, complete)
-    if origin in (list, tuple):
-        if not isinstance(value, (list, tuple)):
-            raise Refused(f"must be a list, not {_shown(value)}")
-        return origin(_accepted(parts[0], item, declared, f"{where}: {n}", complete) for n, item in enumerate(value, 1))
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise Refused(f"must be an object, not {_shown(value)}")
-        return {name: _accepted(parts[1], item, declared, f"{where}: {name}", complete) for name, item in value.items()}
-    if not _is_kind(kind, value) or not _within(value, declared):
-        hint = did_you_mean(value, declared["choices"]) if "choices" in declared else ""
-        raise Refused(f"must be {_description(kind, declared)}, not {_shown(value)}{hint}")
-    return value
 
 
 def _is_kind(kind, value):
@@ -133,7 +124,7 @@ def check(instance):
 def to_json(value):
     """A dataclass, or lists and dicts of them, as values that JSON can hold."""
     if dataclasses.is_dataclass(value):
-        return {key(field): to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
         return {name: to_json(item) for name, item in value.items()}
     return [to_json(item) for item in value] if isinstance(value, (list, tuple)) else value
@@ -147,7 +138,7 @@ def from_json(cls, value, where, complete=True):
     """
     if not isinstance(value, dict):
         raise ValueError(f"{where}: damaged, must be a JSON object, not {_shown(value)}")
-    fields = {key(field): field for field in dataclasses.fields(cls)}
+    fields = {field.name: field for field in dataclasses.fields(cls)}
     unknown = next((name for name in value if name not in fields), None)
     if unknown is not None:
         raise ValueError(f"{where}: damaged or of another version of face-cascade, unknown key {_shown(unknown)}")
@@ -157,7 +148,7 @@ def from_json(cls, value, where, complete=True):
         if name in value:
             try:
                 place = f"{where}: {name}"
-                made[field.name] = accepted(kinds[field.name], value[name], field.metadata, place, complete)
+                made[name] = accepted(kinds[field.name], value[name], field.metadata, place, complete)
             except Refused as error:
                 raise ValueError(f"{where}: damaged, key {name!r} {error}")
         elif needed:

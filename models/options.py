@@ -13,11 +13,6 @@ L1_FORMS = ("log", "linear")
 ROI_GRADIENTS = ("none", "soft")
 
 ONE, BOTH = ("region", "cascade"), ("cascade", "whole_face")
-# A blob of Caffe holds at most this many numbers; the bounds of attributes and batches follow from it and from table 1.
-_LARGEST_BLOB = 2**31 - 1
-MOST_ATTRIBUTES = _LARGEST_BLOB // (
-    table1.CONV3.channels * table1.TASK_ONE[0].channels * table1.TASK_ONE[0].kernel ** 2
-)
 _LARGEST_WEIGHT = 1e6
 
 
@@ -32,20 +27,6 @@ def _path_fault(value):
     return None
 
 
-def attributes_fault(given):
-    """What is wrong with the names of the attributes of a network, or None."""
-    if not given:
-        return "must be at least one name, for example Eyeglasses"
-    for name in given:
-        if not names.is_name(name):
-            return f"{name!r} cannot be a name; {names.NAMES}"
-        if list(given).count(name) > 1:
-            return f"{name} is given twice"
-    if len(given) > MOST_ATTRIBUTES:
-        return f"must be at most {MOST_ATTRIBUTES}, which a network holds, not {len(given)}"
-    return None
-
-
 @dataclasses.dataclass(frozen=True)
 class NetworkOptions:
     """The options of the networks. Raises ValueError, with one line, for a value that no network can have.
@@ -57,7 +38,7 @@ class NetworkOptions:
     attributes: tuple[str, ...] = setting(
         names.PAPER_ATTRIBUTES,
         "The attributes, separated by commas; group a of the grouped convolutions is attribute a",
-        fault=attributes_fault,
+        fault=names.wrong_names,
         shown="those in the LMDB folder, else the paper's twenty",
     )
     lmdb: str = setting("data/lmdb", "The LMDB folder to train on", metavar="FOLDER", fault=_path_fault)
@@ -135,15 +116,7 @@ class NetworkOptions:
             elif isinstance(value, list):
                 object.__setattr__(self, name, tuple(value))
         check(self)
-        count, table = len(self.attributes), table1.scaled(self.width)
-        shared = max(row.channels * row.output**2 for row in table.shared)
-        of_attribute = max(row.channels * row.output**2 for row in (table.conv3, *table.task_one, *table.task_two))
-        for name, most in (
-            ("batch", _LARGEST_BLOB // (shared * count) // 2 * 2),
-            ("test_batch", _LARGEST_BLOB // max(shared, of_attribute * count)),
-        ):
-            if getattr(self, name) > most:
-                raise ValueError(f"{name}: must be at most {most} for {count} attributes, not {getattr(self, name)}")
+        table1.scaled(self.width)  # raises ValueError
 
 
 FROM_RUN = ("attributes", "lmdb", "form", "seed")

@@ -7,30 +7,27 @@ attributes or channels.
 import numpy as np
 
 
+def counted(number, like, xp=np):
+    """0, 1, ... number - 1, of the type (and device) of the array `like`."""
+    return xp.cumsum(xp.ones_like(like.reshape(-1)[:1]).repeat(number), 0) - 1
+
+
 def sample_positions(low, high, samples, cells, xp=np):
-    """Positions of the samples of intervals, and whether they move with the ends of the interval.
+    """Positions of the samples of intervals, and the share of the interval that lies before each.
 
     low, high: (...,) ends of the intervals in cells; samples: their number; cells: size of the map
-    Returns x (..., samples) = low + (k + 0.5) / samples * (high - low) - 0.5, clamped to [0, cells - 1], and
-    moves (..., samples), False if x was clamped. Ends that are not finite count as 0.
+    Returns x (..., samples) = low + share * (high - low) - 0.5, clamped to [0, cells - 1], and share (samples,) =
+    (k + 0.5) / samples. Ends that are not finite count as 0.
     """
     low, high = (xp.nan_to_num(end, nan=0.0, posinf=0.0, neginf=0.0) for end in (low, high))
-    share = fractions(samples, low, xp)
+    share = (counted(samples, low, xp) + 0.5) / samples
     x = low[..., None] + share * (high - low)[..., None] - 0.5
-    inside = (x >= 0) & (x <= cells - 1)
-    return x.clip(0, cells - 1), inside
-
-
-def fractions(samples, like, xp=np):
-    """(k + 0.5) / samples for k = 0 ... samples - 1, of the type (and device) of the array `like`."""
-    steps = xp.cumsum(xp.ones_like(like.reshape(-1)[:1]).repeat(samples), 0)
-    return (steps - 0.5) / samples
+    return x.clip(0, cells - 1), share
 
 
 def distances(x, cells, xp=np):
     """Signed distances x - c of positions (...) to the cells c = 0 ... cells - 1: (..., cells)."""
-    centres = fractions(cells, x, xp) * cells - 0.5
-    return x[..., None] - centres
+    return x[..., None] - counted(cells, x, xp)
 
 
 def bilinear_weights(x, cells, xp=np):
@@ -39,7 +36,7 @@ def bilinear_weights(x, cells, xp=np):
 
 
 def weight_slopes(x, cells, xp=np):
-    """Derivatives of bilinear_weights with respect to the positions: (..., cells)."""
+    """Derivatives of bilinear_weights with respect to the positions: (..., cells); 0 at a cell, and where clamped."""
     d = distances(x, cells, xp)
     return -xp.sign(d) * (abs(d) < 1)
 
@@ -85,19 +82,12 @@ def warp_gradient_rois(warped_diff, features, rois, xp=np):
     diff = warped_diff.reshape(*warped_diff.shape[:3], -1)
     matrix = xp.matmul(flat.swapaxes(-1, -2), diff)
     matrix = matrix.reshape(*rois.shape[:2], height, width, samples, samples)
-    ends = []
-    sides = ((0, 2, width), (1, 3, height))
-    positions = [sample_positions(rois[..., i], rois[..., j], samples, n, xp) for i, j, n in sides]
-    (x, x_moves), (y, y_moves) = positions
+    x, share = sample_positions(rois[..., 0], rois[..., 2], samples, width, xp)
+    y, _ = sample_positions(rois[..., 1], rois[..., 3], samples, height, xp)
     wx, wy = bilinear_weights(x, width, xp), bilinear_weights(y, height, xp)
-    dx = xp.einsum("bahwij,baih,bajw->baj", matrix, wy, weight_slopes(x, width, xp)) * x_moves
-    dy = xp.einsum("bahwij,baih,bajw->bai", matrix, weight_slopes(y, height, xp), wx) * y_moves
-    share = fractions(samples, x, xp)
-    for d in (dx, dy):
-        ends.append((d * (1 - share)).sum(-1))
-    for d in (dx, dy):
-        ends.append((d * share).sum(-1))
-    return xp.stack(ends, -1)
+    dx = xp.einsum("bahwij,baih,bajw->baj", matrix, wy, weight_slopes(x, width, xp))
+    dy = xp.einsum("bahwij,baih,bajw->bai", matrix, weight_slopes(y, height, xp), wx)
+    return xp.stack([(d * part).sum(-1) for part in (1 - share, share) for d in (dx, dy)], -1)
 
 
 def pool_cells(blob, pool):

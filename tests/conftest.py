@@ -39,7 +39,7 @@ def shared(tmp_path_factory):
 def small_faces(shared):
     """A folder of 60 synthetic faces in CelebA's layout."""
     shares = {"Eyeglasses": 0.4, "Male": 0.5}
-    return shared("synthetic faces", lambda folder: synthetic_faces.generate(folder, 60, 4, shares, workers=1))
+    return shared("synthetic faces", lambda folder: synthetic_faces.generate(folder, 60, 4, shares))
 
 
 @pytest.fixture(scope="session")

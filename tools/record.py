@@ -6,11 +6,11 @@ import json
 import re
 import typing
 
-from data_prep import files
+from data_prep import attributes, files
 from data_prep.settings import like, setting
 from data_prep.store import manifest
 from models import solvers
-from models.options import NETWORKS, NetworkOptions, attributes_fault
+from models.options import NETWORKS, NetworkOptions
 
 VERSION = 3
 TRAINED = NETWORKS
@@ -41,7 +41,7 @@ class Data:
 
     lmdb: str
     checksum: str
-    attributes: list[str] = setting(fault=attributes_fault)
+    attributes: list[str] = setting(fault=attributes.wrong_names)
     form: str = setting(choices=manifest.FORMS)
     synthetic: bool = False
     frame: typing.Optional[tuple[tuple[float, ...], ...]] = like(manifest.Manifest, "frame")

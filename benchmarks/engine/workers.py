@@ -75,7 +75,7 @@ def pytorch_training(kind, precision, net, attributes, batch, device):
     if "compiled" in forms:
         training.net.compile()
     elif device == "cuda":
-        return training.recorded(), nothing
+        return training.recorded(), lambda: None
     return lambda: training.passes().item(), training.update
 
 
@@ -106,10 +106,6 @@ def matrix_rate(precision, device):
     return step
 
 
-def nothing():
-    """The update of workers that have none of their own."""
-
-
 def peak(device):
     """Peak memory in MiB."""
     if device == "cuda":
@@ -123,7 +119,7 @@ def main():
     kind, precision, net, attributes, batch, path, device, steps = sys.argv[1:9]
     attributes, batch, steps = int(attributes), int(batch), int(steps)
     if kind == "rate":
-        passes, update = matrix_rate(precision, device), nothing
+        passes, update = matrix_rate(precision, device), lambda: None
     elif kind in ("bvlc", "engine"):
         passes, update = caffe_training(precision, attributes, batch, path, device)
     else:

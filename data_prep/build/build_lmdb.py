@@ -3,7 +3,6 @@
     face-cascade data CELEBA_FOLDER
     face-cascade data LFWA_FOLDER --out data/lfwa --attributes Eyeglasses,Male
     face-cascade data photos.csv --detect              # photos of your own: each face is found and aligned
-    face-cascade data CELEBA_FOLDER --dry-run          # disk space and time of both forms
 
 A CSV file has a column `image` with paths and a column of 1 and 0 for each attribute. The compact form holds each face
 once, in its own encoding; the stream form holds the balanced, augmented training patches for Caffe's own Data layer.
@@ -14,11 +13,8 @@ nothing behind. If the build is interrupted, even by a kill or a power cut, run 
 """
 
 import dataclasses
-import os
 
-from data_prep.build import estimate
 from data_prep.build.builder import build
-from data_prep.plan.forms import Job
 from data_prep.settings import add_options, given, setting
 from data_prep.sources.opening import open_source
 from data_prep.store import manifest
@@ -47,8 +43,6 @@ class Options:
         choices=manifest.KINDS,
         shown="accept every layout",
     )
-    workers: int = setting(0, "The number of threads that prepare images", least=1, shown="one per core")
-    dry_run: bool = setting(False, "Only print the disk space and time that both forms take")
 
 
 def add_arguments(parser):
@@ -64,17 +58,6 @@ def run(arguments):
     options = Options(**given(arguments, Options))
     settings = manifest.Settings(**given(arguments, manifest.Settings))
     source = open_source(arguments.data, settings, options.expect)
-    attributes = options.attributes or source.default_attributes
-    workers = options.workers or len(os.sched_getaffinity(0))
-    if not options.dry_run:
-        built = build(source, options.out, attributes, options.form, workers)
-        count = f"{built.train_records:,} training records"
-        print(f"{options.out}: ready, {count}; pictures in {options.out}/sheets")
-        return 0
-    source.open()
-    for form in manifest.FORMS:
-        job = Job(source, form, attributes)
-        print(f"{form}: {len(attributes)} attributes, {len(job.members['train']):,} training images")
-        print(estimate.table(estimate.costs(job, workers)))
-    print("sizes and times: estimated from a sample of the images")
+    built = build(source, options.out, options.attributes or source.default_attributes, options.form)
+    print(f"{options.out}: ready, {built.train_records:,} training records; pictures in {options.out}/sheets")
     return 0

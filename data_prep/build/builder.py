@@ -14,7 +14,7 @@ import sys
 import numpy as np
 
 from data_prep import files, geometry
-from data_prep.build import estimate, examine, sheets
+from data_prep.build import examine, sheets
 from data_prep.errors import DataError
 from data_prep.plan.forms import Job
 from data_prep.store import image_list, manifest
@@ -25,19 +25,19 @@ from data_prep.threads import in_order
 BOXES, WITHOUT_FACE = "test_boxes.json", "without_face.csv"
 # Images with and without an attribute that a split needs for figures, thresholds and calibration to mean something.
 FEW = 20
+TRIED, PAGE = 48, 4096  # records made of each database to measure their size; bytes of an LMDB's page
 SCRATCH = "scratch"  # in the folder of an unfinished build: faces that were found, and what was unpacked
 
 
-def build(source, out, attributes, form="compact", workers=None):
+def build(source, out, attributes, form="compact"):
     """Write the databases and their manifest to folder `out`; returns the Manifest.
 
-    source: Source; attributes: names; form: "compact" or "stream"; workers: threads, None for one per core
+    source: Source; attributes: names; form: "compact" or "stream"
     Raises DataError for unusable input and while another process builds `out`, OSError for a full or unwritable disk;
     nothing is left behind then. After KeyboardInterrupt, or a kill, the next call starts anew, but with the faces that
     were found.
     """
     out = pathlib.Path(out)
-    workers = workers or len(os.sched_getaffinity(0))
     if out.exists():
         raise DataError(f"{out}: already exists; remove it, or give another folder with --out (make: LMDB=)")
     Job(source, form, attributes)  # raises DataError for unusable labels before anything is written
@@ -55,7 +55,7 @@ def build(source, out, attributes, form="compact", workers=None):
             for entry in [*work.iterdir(), *(work / SCRATCH).glob("images-*")]:
                 if entry.name != SCRATCH:
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-            built = _build(source, out, work, attributes, form, workers)
+            built = _build(source, out, work, attributes, form)
         except (DataError, OSError):
             shutil.rmtree(work, ignore_errors=True)
             raise
@@ -64,12 +64,11 @@ def build(source, out, attributes, form="compact", workers=None):
     return built
 
 
-def _build(source, out, work, attributes, form, workers):
+def _build(source, out, work, attributes, form):
     """Write all files of `out` to folder `work`; returns the Manifest."""
     # 1. Examine all images.
     source.open(work / SCRATCH)
-    found = examine.examine(source, workers)
-    source.hashes = found.hashes
+    found = examine.examine(source)
     pairs = examine.repeated(found.hashes, source.partition)
     pairs = [pair for pair in pairs if pair[0] not in found.without_face]
     dropped = [first for first, _ in pairs if source.partition[first] == SPLITS["train"]]
@@ -78,22 +77,19 @@ def _build(source, out, work, attributes, form, workers):
     job = Job(source, form, attributes, [*found.without_face, *dropped])
     report(job, found, pairs, len(dropped))
 
-    # 2. Print the cost.
-    costs, free = estimate.costs(job, workers), shutil.disk_usage(work).free
-    print(f"{out}: {form} form, {len(job.attributes)} attributes; {estimate.human(free)} are free", flush=True)
-    print(estimate.table(costs), flush=True)
-    need = costs[-1].bytes * 1.05
+    # 2. Is there room for it?
+    need, free = needed(job), shutil.disk_usage(work).free
+    space = f"about {need / 1e9:,.3f} GB are needed, {free / 1e9:,.3f} GB are free"
     if need > free:
-        raise DataError(
-            f"{out}: too little disk: about {estimate.human(need)} are needed, {estimate.human(free)} are free; lower "
-            "--records, take --form compact, or give another folder"
-        )
+        remedy = "lower --records, take --form compact, or give another folder"
+        raise DataError(f"{out}: too little disk: {space}; {remedy}")
+    print(f"{out}: {form} form, {len(job.attributes)} attributes; {space}", flush=True)
 
     # 3. Write.
     for database in job.databases():
-        datums = in_order(database.record, database.items, workers)
+        datums = in_order(database.record, database.items)
         write_lmdb(work / database.name, datums, len(database.items), database.name)
-    if source.boxes and not source.aligner:
+    if source.boxes and not source.aligner and source.frame is None:  # then they are those of the aligned faces
         files.write_json(work / BOXES, [test_boxes(source, index) for index in job.members["test"]])
     if found.without_face:
         with files.replacing(work / WITHOUT_FACE, "w", newline="", encoding="utf-8") as file:
@@ -101,7 +97,7 @@ def _build(source, out, work, attributes, form, workers):
             csv.writer(file).writerows([("image", "reason"), *rows])
     rows = np.concatenate(list(job.members.values()))
     names, persons, hashes = (
-        [values[row] if values else "" for row in rows] for values in (source.names, source.persons, source.hashes)
+        [values[row] if values else "" for row in rows] for values in (source.names, source.persons, found.hashes)
     )
     image_list.write(work, image_list.ImageList(names, persons, hashes, source.partition[rows]))
     splits = {
@@ -122,6 +118,18 @@ def _build(source, out, work, attributes, form, workers):
     manifest.write(work, built)
     sheets.write_sheets(job, work / sheets.FOLDER)
     return built
+
+
+def needed(job):
+    """Bytes on the disk that the databases of a Job take, by a sample of their records. Raises DataError."""
+    total = 0
+    for database in job.databases():
+        count = len(database.items)
+        sample = database.items[np.linspace(0, count - 1, min(TRIED, count)).astype(int)]
+        sizes = [len(database.record(item)) for item in sample]
+        # Large records have pages of their own.
+        total += count * np.mean([size + 32 if size < PAGE // 2 else -(-size // PAGE) * PAGE for size in sizes])
+    return 1.05 * total
 
 
 def report(job, found, pairs, dropped):
@@ -166,4 +174,4 @@ def test_boxes(source, index):
     if not boxes:
         return {}
     shape = source.image(index).shape
-    return {name: geometry.to_patch(box, shape, source.frame).round(2).tolist() for name, box in boxes.items()}
+    return {name: geometry.to_patch(box, shape).round(2).tolist() for name, box in boxes.items()}

@@ -19,7 +19,7 @@ REMEDY = "find and align the faces with --detect, or take all images as aligned 
 Examined = collections.namedtuple("Examined", "hashes size without_face")
 
 
-def examine(source, workers):
+def examine(source):
     """Examine all images of an opened Source: Examined. Raises DataError for the first that cannot be used."""
 
     def look(index):
@@ -31,7 +31,7 @@ def examine(source, workers):
         header = image_files.header(data)
         return content_hash(data), len(data), reason, (header.width, header.height)
 
-    results = in_order(look, range(len(source.names)), workers)
+    results = in_order(look, range(len(source.names)))
     bar = tqdm(results, total=len(source.names), desc="examining images", unit="image", disable=None)
     hashes, lengths, reasons, sizes = zip(*bar)
     if source.kind == "csv" and source.settings.frame == "auto" and not source.aligner:

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from data_prep.pictures import PAPER, stacked, text, write_image
+from data_prep.pictures import PAPER, padded, text, write_image
 
 FOLDER = "sheets"  # in a folder of LMDBs
 COLUMNS, SIDE, GAP = 6, 112, 6
@@ -27,5 +27,5 @@ def sheet(name, present, absent):
         text(heading, words, GAP, 21, 19)
         tiles = [cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for image in images]
         tiles = [cv2.copyMakeBorder(one, GAP, 0, GAP, 0, cv2.BORDER_CONSTANT, value=PAPER) for one in tiles]
-        rows += [heading, *([np.hstack(tiles)] if tiles else [])]
-    return stacked(rows)
+        rows += [heading, *([padded(np.hstack(tiles), heading.shape[1])] if tiles else [])]
+    return np.vstack(rows)

@@ -40,7 +40,7 @@ class Aligner:
         self._own = None if folder else tempfile.TemporaryDirectory()
         self._folder = pathlib.Path(folder or self._own.name)
         self._folder.mkdir(exist_ok=True)
-        self._finders = threading.local()
+        self._finders, self._writing = threading.local(), threading.Lock()
 
     def aligned(self, data, decode):
         """The aligned face of a photo as PNG (bytes), 178 x 218 pixels. Raises NoFace, OSError.
@@ -49,7 +49,9 @@ class Aligner:
         """
         path = self._folder / hashlib.sha256(data).hexdigest()
         if not path.exists():
-            files.write_bytes(path, self._found(decode()), among_many=True)
+            found = self._found(decode())
+            with self._writing:  # equal photos may be looked at side by side
+                files.write_bytes(path, found, among_many=True)
         found = path.read_bytes()
         if not found.startswith(b"\x89PNG"):
             raise NoFace(found.decode())

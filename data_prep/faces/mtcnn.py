@@ -64,21 +64,19 @@ class Mtcnn:
 
     def propose(self, pixels):
         """Square boxes (n, 4) from P-net over all scales."""
-        scale, boxes, scores, offsets = CELL / self.min_face_size, [], [], []
+        scale, found = CELL / self.min_face_size, []
         while min(pixels.shape[:2]) * scale >= CELL:
             size = tuple(int(np.ceil(side * scale)) for side in pixels.shape[1::-1])
             offset, probabilities = self.run("p", cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)[np.newaxis])
             places = np.nonzero(probabilities[0, :, :, 1] >= self.thresholds[0])
             low, score = np.stack(places, axis=1) * STRIDE / scale, probabilities[0, :, :, 1][places]
-            found = np.hstack([low, low + CELL / scale])
-            kept = suppress(found, score, 0.5)
-            boxes.append(found[kept])
-            scores.append(score[kept])
-            offsets.append(offset[0][places][kept])
+            boxes = np.hstack([low, low + CELL / scale])
+            kept = suppress(boxes, score, 0.5)
+            found.append((boxes[kept], score[kept], offset[0][places][kept]))
             scale *= PYRAMID_STEP
-        if not boxes:
+        if not found:
             return np.zeros((0, 4))
-        boxes, scores, offsets = map(np.concatenate, (boxes, scores, offsets))
+        boxes, scores, offsets = map(np.concatenate, zip(*found))
         kept = suppress(boxes, scores, 0.7)[:MOST_PROPOSALS]
         return squared(moved(boxes[kept], offsets[kept]))
 
@@ -127,15 +125,12 @@ def crops(pixels, boxes, side):
     """What boxes (n, 4) show of an image laid out column by column, (n, side, side, 3); black beyond its edges."""
     result = np.zeros((len(boxes), side, side, 3), np.uint8)
     width, height = pixels.shape[:2]
-    for crop, box in zip(result, np.round(boxes).astype(int)):
-        x1, y1, x2, y2 = box
-        if x2 - x1 < 1 or y2 - y1 < 1 or x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0:
-            continue
-        part = pixels[max(x1, 0) : x2, max(y1, 0) : y2]
-        edges = max(-x1, 0), max(x2 - width, 0), max(-y1, 0), max(y2 - height, 0)
-        if any(edges):
-            part = cv2.copyMakeBorder(part, *edges, cv2.BORDER_CONSTANT, value=(0, 0, 0))
-        crop[...] = cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA)
+    for crop, (x1, y1, x2, y2) in zip(result, np.round(boxes).astype(int)):
+        part = pixels[max(x1, 0) : max(x2, 0), max(y1, 0) : max(y2, 0)]
+        if part.size:
+            edges = max(-x1, 0), max(x2 - width, 0), max(-y1, 0), max(y2 - height, 0)
+            part = cv2.copyMakeBorder(part, *edges, cv2.BORDER_CONSTANT) if any(edges) else part
+            crop[...] = cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA)
     return result
 
 

@@ -117,6 +117,4 @@ def interleave(samples, solvers):
     """
     rounds, _, attributes = samples.shape
     rows = rounds // solvers
-    if solvers == 1:
-        return samples.reshape(-1)
     return samples[: rows * solvers].reshape(rows, solvers, 2, attributes).transpose(0, 2, 3, 1).reshape(-1)

@@ -63,14 +63,10 @@ class Job:
             databases.append(Database(f"{split}_labels", self.labels[split], label_datum))
         return databases
 
-    def train_face(self, image):
-        """Training image number `image` as a 256 x 256 face. Raises DataError."""
-        return self.source.face(self.members["train"][image])
-
     def train_patch(self, sample):
         """The patch of a sample (of balance.SAMPLE), as the network gets it. Raises DataError."""
         image, _, dx, dy, mirror = sample.item()
-        return patch(self.train_face(image), dx, dy, mirror)
+        return patch(self.source.face(self.members["train"][image]), dx, dy, mirror)
 
     def _train_record(self, sample):
         return image_datum(self.train_patch(sample), self.settings.encoding, sample["label"].item())

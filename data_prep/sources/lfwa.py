@@ -17,7 +17,6 @@ import numpy as np
 from data_prep import geometry
 from data_prep.errors import DataError
 from data_prep.sources import tables
-from data_prep.sources.celeba import BOXES, read_boxes
 from data_prep.sources.images import Images
 from data_prep.sources.mat import read_mat
 from data_prep.sources.source import Source
@@ -46,17 +45,13 @@ def read(folder, settings):
     persons = [name.rpartition("/")[0] for name in table.names]
     partition = read_indices(folder / INDICES, table.names)
     split_validation(partition, np.array(persons), settings.validation, settings.seed)
-    place = find_images(folder, settings.images)
-    if place is None:
-        raise DataError(f"{folder}: no {settings.images or 'lfw/ or lfw.tgz'} in it")
     return Source(
         **vars(table),
         kind="lfwa",
         path=folder,
         partition=partition,
-        images=Images(place, key),
+        images=Images(find_images(folder, settings.images), key),
         files=[folder / ANNOTATION, folder / INDICES],
-        boxes={key(name): box for name, box in read_boxes(folder / BOXES).items()},
         persons=persons,
         settings=settings,
         frame=tuple(map(tuple, geometry.LFW_EYES.tolist())),
@@ -65,14 +60,14 @@ def read(folder, settings):
 
 
 def find_images(folder, name=None):
-    """The image tree or tar of an LFWA folder, or None. Raises DataError when there are several to choose from."""
-    if name:
-        return folder / name if (folder / name).exists() else None
-    trees = sorted(path for path in folder.iterdir() if _IMAGES.fullmatch(path.name))
-    if len(trees) > 1:
-        several = " and in ".join(path.name for path in trees)
+    """The image tree or tar of an LFWA folder. Raises DataError when there is none, or several to choose from."""
+    there = [folder / name] if name else sorted(path for path in folder.iterdir() if _IMAGES.fullmatch(path.name))
+    if not there or not there[0].exists():
+        raise DataError(f"{folder}: no {name or 'lfw/ or lfw.tgz'} in it")
+    if len(there) > 1:
+        several = " and in ".join(path.name for path in there)
         raise DataError(f"{folder}: holds images in {several}; choose one with --images")
-    return trees[0] if trees else None
+    return there[0]
 
 
 def _variable(variables, name, kind, path):

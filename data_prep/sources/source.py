@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from data_prep import geometry, image_files, spelling
-from data_prep.attributes import PAPER_ATTRIBUTES
+from data_prep.attributes import PAPER_ATTRIBUTES, wrong_names
 from data_prep.errors import DataError
 from data_prep.faces.aligner import Aligner
 from data_prep.sources.tables import Table
@@ -31,12 +31,11 @@ class Source(Table):
     partition: (N,) of TRAIN, VAL, TEST; images: a sources.images.Images
     files: the label files, for checksums, first that of the table
     settings: manifest.Settings
-    boxes: dict name -> dict attribute -> (x1, y1, x2, y2) in pixels of the image
+    boxes: dict name -> dict attribute -> (x1, y1, x2, y2) in pixels of an aligned image
     persons: N texts that tell who is on an image, or None where the data set does not say
     frame: left and right eye (2, 2) in pixels of the images, None for aligned pictures; size: width and height that all
     images must have for the frame to be valid, or None
-    aligner: faces.aligner.Aligner where `detect` is set; hashes: of all images once they were examined, so that later
-    reads fail if an image's content has changed
+    aligner: faces.aligner.Aligner where `detect` is set
     """
 
     kind: str
@@ -50,7 +49,6 @@ class Source(Table):
     frame: Optional[tuple] = None
     size: Optional[tuple] = None
     aligner: Any = None
-    hashes: Optional[list] = None
 
     @property
     def synthetic(self):
@@ -79,8 +77,9 @@ class Source(Table):
             if name not in self.attributes:
                 hint = spelling.suggestion(name, self.attributes, "attributes", most=3)
                 raise DataError(f"no attribute {name!r} in {self.files[0]}{hint}")
-        if not attributes or len(set(attributes)) != len(attributes):
-            raise DataError("attributes must be at least one, without repetitions")
+        wrong = wrong_names(attributes)
+        if wrong:
+            raise DataError(f"attributes: {wrong}")
         return [self.attributes.index(name) for name in attributes]
 
     def row(self, index):
@@ -94,12 +93,9 @@ class Source(Table):
     def read(self, index):
         """The encoded bytes of image `index` as they are in the data set. Raises DataError."""
         try:
-            data = self.images.read(index)
+            return self.images.read(index)
         except DataError as error:
             raise self.error(index, error)
-        if self.hashes is not None and content_hash(data) != self.hashes[index]:
-            raise self.error(index, "changed while it was being prepared; run the command again")
-        return data
 
     def stored(self, index, data=None):
         """Image `index` as encoded bytes that every Caffe decodes to the same pixels.

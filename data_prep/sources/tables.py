@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 
 from data_prep import files
-from data_prep.attributes import CELEBA_ATTRIBUTES, NAMES, is_name
+from data_prep.attributes import CELEBA_ATTRIBUTES, wrong_names
 from data_prep.errors import DataError
 
 _LABELS = {"1": 1, "0": 0, "-1": -1}
@@ -66,12 +66,12 @@ def read(path, header, lines, image=0, apart=(), spellings=CELEBA_ATTRIBUTES, ke
     """
     apart = [column for column in range(len(header)) if header[column] in apart and column != image]
     labelled = [column for column in range(len(header)) if column != image and column not in apart]
-    attributes = canonical([header[column] for column in labelled], f"{path}:1", spellings)
-    if not attributes:
+    if not labelled:
         raise DataError(
             f"{path}:1: no column of labels beside {', '.join(header)[:200]!r}; name the columns in the first row, "
             "separated by commas, semicolons or tabs: that of the images, and one for each attribute"
         )
+    attributes = canonical([header[column] for column in labelled], f"{path}:1", spellings)
     names, rows, labels, texts, first = [], [], bytearray(), {header[column]: [] for column in apart}, {}
     for row, fields in lines:
         if len(fields) != len(header):
@@ -108,9 +108,7 @@ def canonical(names, where, spellings=CELEBA_ATTRIBUTES):
     known = {name.lower(): name for name in spellings}
     spelt = ["_".join(str(name).replace("_", " ").split()) for name in names]
     spelt = [known.get(name.lower(), name) for name in spelt]
-    for index, name in enumerate(spelt):
-        if name in spelt[:index]:
-            raise DataError(f"{where}: attribute {name!r} is named twice")
-        if not is_name(name):
-            raise DataError(f"{where}: {name[:60]!r} cannot name an attribute; {NAMES}")
+    wrong = wrong_names(spelt)
+    if wrong:
+        raise DataError(f"{where}: {wrong}")
     return spelt

@@ -20,23 +20,14 @@ MAP = 1 << 40  # bytes of address space that an LMDB may grow to, as in Caffe's 
 
 
 def image_datum(image, encoding, label=None):
-    """A serialised Datum of an image (height, width, 3) B G R: encoded, or raw in Caffe's order (channels first)."""
-    datum = caffe_pb2.Datum()
-    if encoding == "raw":
-        datum.height, datum.width, datum.channels = image.shape
-        datum.data = image.transpose(2, 0, 1).tobytes()
-    else:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if encoding == "jpg" else []
-        datum.data = cv2.imencode(f".{encoding}", image, quality)[1].tobytes()
-        datum.encoded = True
-    if label is not None:
-        datum.label = label
-    return datum.SerializeToString()
+    """A serialised Datum of an image (height, width, 3) B G R, encoded as "jpg" or "png"."""
+    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if encoding == "jpg" else []
+    return encoded_datum(cv2.imencode(f".{encoding}", image, quality)[1].tobytes(), label)
 
 
-def encoded_datum(data):
+def encoded_datum(data, label=None):
     """A serialised Datum of the bytes of an encoded image."""
-    return caffe_pb2.Datum(data=data, encoded=True).SerializeToString()
+    return caffe_pb2.Datum(data=data, encoded=True, label=label).SerializeToString()
 
 
 def label_datum(labels):
@@ -72,24 +63,9 @@ def images(path, numbers=None):
     with contextlib.closing(records(path, numbers)) as datums:
         for where, datum in datums:
             try:
-                yield decoded(datum)
-            except ValueError as error:
-                raise OSError(f"{where} {error}")
-
-
-def decoded(datum):
-    """The image of a Datum, uint8 (height, width, 3) B G R. Raises ValueError with the fault, for "record ..."."""
-    if datum.encoded:
-        try:
-            return decode(datum.data)
-        except ImageError:
-            raise ValueError("is not a readable image")
-    data = np.frombuffer(datum.data, dtype=np.uint8)
-    shape = datum.channels, datum.height, datum.width
-    if datum.channels != 3 or min(shape) < 1 or np.prod(shape, dtype=float) != data.size:
-        size = " x ".join(map(str, shape))
-        raise ValueError(f"has {data.size:,} bytes, which is not the size of an image {size} (channels, height, width)")
-    return data.reshape(shape).transpose(1, 2, 0)
+                yield decode(datum.data)
+            except ImageError:
+                raise OSError(f"{where} is not a readable image")
 
 
 def read_labels(path, attributes=None):

@@ -6,8 +6,7 @@ from typing import Optional
 
 import numpy as np
 
-from data_prep import files
-from data_prep.attributes import NAMES, is_name
+from data_prep import attributes, files
 from data_prep.errors import DataError
 from data_prep.settings import from_json, setting, to_json
 from data_prep.store import image_list
@@ -85,8 +84,8 @@ class Settings:
     )
     encoding: str = setting(
         "jpg",
-        "Stream form: how patches are stored; png and raw are lossless but 5 and 9 times as large",
-        choices=("jpg", "png", "raw"),
+        "Stream form: how patches are stored; png is lossless but 5 times as large",
+        choices=("jpg", "png"),
     )
     shards: int = setting(
         1, "Stream form: the number of solvers (GPUs of one Caffe) that will share the stream", least=1
@@ -125,11 +124,6 @@ def _frame_fault(eyes):
     return None if right else "must be two different points [x, y], the left and the right eye"
 
 
-def _attributes_fault(names):
-    right = names and len(set(names)) == len(names) and all(map(is_name, names))
-    return None if right else f"must be a list of different names of attributes; {NAMES}"
-
-
 @dataclasses.dataclass(frozen=True)
 class Manifest:
     """What a folder of LMDBs holds; all but `attributes` has defaults. Raises ValueError for impossible counts.
@@ -142,7 +136,7 @@ class Manifest:
     synthetic: whether the faces are rendered; checksums: SHA-256 of the folder's databases and lists, by path in it
     """
 
-    attributes: list[str] = setting(fault=_attributes_fault)
+    attributes: list[str] = setting(fault=attributes.wrong_names)
     form: str = setting("stream", choices=FORMS)
     source: Optional[Source] = None
     settings: Settings = DEFAULTS

@@ -43,7 +43,6 @@ class Options:
         metavar="A=P,...",
         shown="CelebA's shares",
     )
-    workers: int = setting(0, "The number of threads that render faces", least=1, shown="one per core")
 
 
 def _write_face(index, folder, seed, sampling):
@@ -73,16 +72,14 @@ def mark_synthetic(folder, count):
     write_json(folder / SYNTHETIC, {"synthetic faces": count, "rendered by": "data_prep.synthetic.synthetic_faces"})
 
 
-def generate(out, images, seed, prevalence=None, workers=None):
+def generate(out, images, seed, prevalence=None):
     """Write a folder of synthetic faces in CelebA's layout, with list_true_boxes.csv.
 
     out: folder that does not exist yet or is empty; prevalence: dict of names to shares that replace CelebA's
-    workers: threads, None for one per core
     Nothing is left behind after an error or interruption. Raises DataError for wrong shares, FileExistsError if `out`
     is not empty.
     """
     out = pathlib.Path(out).resolve()  # of a link its target, because a folder cannot be renamed over a link
-    workers = workers or len(os.sched_getaffinity(0))
     shares = prevalences(prevalence)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out}: exists and is not empty; choose another folder, or remove it first")
@@ -92,7 +89,7 @@ def generate(out, images, seed, prevalence=None, workers=None):
         (temporary / IMAGES).mkdir(parents=True)
         sampling = {"shares": shares, "first": frozenset(prevalence or ())}
         job = functools.partial(_write_face, folder=temporary, seed=seed, sampling=sampling)
-        faces = in_order(job, range(images), workers)
+        faces = in_order(job, range(images))
         _write_lists(temporary, list(tqdm(faces, total=images, unit="face", desc="rendering", disable=None)))
         mark_synthetic(temporary, images)
         os.replace(temporary, out)
@@ -115,5 +112,5 @@ def run(arguments):
             shares[name.strip()] = float(share)
         except ValueError:
             raise DataError(f"prevalence {item!r} is not of the form Attribute=share, e.g. Male=0.5")
-    generate(arguments.out, options.images, options.seed, shares, options.workers)
+    generate(arguments.out, options.images, options.seed, shares)
     return 0

@@ -28,7 +28,7 @@ class Whole:
     part: Part = setting(factory=Part)
     parts: dict[str, Part] = setting(factory=dict)
     eyes: typing.Optional[tuple[tuple[float, ...], ...]] = None
-    above: float = setting(1.0, above=0, key="Above")
+    above: float = setting(1.0, above=0)
 
 
 WHOLE = Whole(6, "linear", True, Part(0.25, ["a"]), {"b": Part()}, ((1.0, 2.0), (3.0, 4.0)), 0.1)
@@ -36,7 +36,7 @@ WHOLE = Whole(6, "linear", True, Part(0.25, ["a"]), {"b": Part()}, ((1.0, 2.0), 
 
 def test_what_is_written_is_read_unchanged():
     value = json.loads(json.dumps(to_json(WHOLE)))
-    assert value["Above"] == 0.1 and value["eyes"] == [[1, 2], [3, 4]]
+    assert value["above"] == 0.1 and value["eyes"] == [[1, 2], [3, 4]]
     assert from_json(Whole, value, "file") == WHOLE
     assert from_json(Whole, {"part": {}}, "file", complete=False) == Whole()
 
@@ -56,7 +56,7 @@ def test_what_is_written_is_read_unchanged():
         (["parts"], [1], "must be an object"),
         (["parts", "b", "share"], "0.5", "file: parts: b: damaged, key 'share'"),
         (["eyes", 0], 7, "key 'eyes' must be a list, not 7"),
-        (["Above"], 0, "must be a number above 0"),
+        (["above"], 0, "must be a number above 0"),
         (["colour"], "red", "file: damaged or of another version of face-cascade, unknown key 'colour'"),
         (["count"], ..., "file: damaged, key 'count' is missing"),
     ],

@@ -1,9 +1,6 @@
 """Small data sets in LFWA's layout, and as a CSV file."""
 
 import csv
-import pickle
-import subprocess
-import types
 
 import cv2
 import numpy as np
@@ -29,7 +26,7 @@ def lfwa_faces(shared):
 
 def make_lfwa(root):
     celeba, folder = root / "celeba", root / "faces"
-    synthetic_faces.generate(celeba, 50, 4, {"Male": 0.5, "Smiling": 0.5}, workers=1)
+    synthetic_faces.generate(celeba, 50, 4, {"Male": 0.5, "Smiling": 0.5})
     matrix, side, names = geometry.similarity(geometry.ALIGNED_EYES, geometry.LFW_EYES), geometry.LFW_SIZE, {}
     for number, path in enumerate(sorted(celeba.glob("*/*.jpg"))):
         person, count = PLACES[number % 10]
@@ -38,12 +35,6 @@ def make_lfwa(root):
         photo = cv2.warpAffine(cv2.imread(str(path)), matrix, (side, side), borderMode=cv2.BORDER_REPLICATE)
         (folder / "lfw" / person).mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(folder / "lfw" / names[path.name]), photo, [cv2.IMWRITE_JPEG_QUALITY, 95])
-    with open(celeba / "list_true_boxes.csv", newline="") as read, open(folder / "list_true_boxes.csv", "w") as file:
-        rows = csv.writer(file)
-        for name, attribute, *box in csv.reader(read):
-            if name in names:
-                box = geometry.moved_box(np.array(box, float), matrix, (side, side))
-            rows.writerow([names.get(name, name), attribute, *box])
     _, attributes, *rows = (celeba / "list_attr_celeba.txt").read_text().splitlines()
     named = {"name": [name.replace("/", "\\") for name in names.values()]}
     named["AttrName"] = [attribute.replace("_", " ") for attribute in attributes.split()]
@@ -69,12 +60,4 @@ def table(small_faces, tmp_path_factory):
 @pytest.fixture
 def mat_files_read_here(monkeypatch):
     """.mat files are read in this process: the one that reads them takes a second to start; test_readers.py has it."""
-
-    def run(command, **_):
-        try:
-            return subprocess.CompletedProcess(command, 0, pickle.dumps(mat.variables(command[-1])))
-        except Exception as error:
-            return subprocess.CompletedProcess(command, 1, b"", str(error).encode())
-
-    names = {"run": run, "TimeoutExpired": subprocess.TimeoutExpired}
-    monkeypatch.setattr(mat, "subprocess", types.SimpleNamespace(**names))
+    monkeypatch.setattr(lfwa, "read_mat", mat.variables)

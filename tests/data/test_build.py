@@ -14,9 +14,9 @@ from command_line import ATTRIBUTES
 from PIL import Image
 
 from data_prep import geometry, image_files
-from data_prep.build import builder, estimate, examine, sheets
+from data_prep.build import builder, examine, sheets
 from data_prep.errors import DataError
-from data_prep.plan import balance
+from data_prep.plan import balance, forms
 from data_prep.sources.opening import open_source
 from data_prep.store import databases, manifest
 from data_prep.store.manifest import Settings
@@ -24,8 +24,8 @@ from data_prep.store.manifest import Settings
 SETTINGS = Settings(records=50, augment="minority")
 
 
-def build(folder, out, form="stream", workers=None, **options):
-    return builder.build(open_source(folder, dataclasses.replace(SETTINGS, **options)), out, ATTRIBUTES, form, workers)
+def build(folder, out, form="stream", **options):
+    return builder.build(open_source(folder, dataclasses.replace(SETTINGS, **options)), out, ATTRIBUTES, form)
 
 
 def stored(path):
@@ -39,7 +39,7 @@ def digest(folder):
 
 def test_the_stream_holds_the_plans_patches_and_the_images_and_labels_of_their_source(small_faces, tmp_path):
     cv2.setNumThreads(3)
-    made = build(small_faces, tmp_path / "lmdb", encoding="raw")
+    made = build(small_faces, tmp_path / "lmdb", encoding="png")
     assert cv2.getNumThreads() == 3  # once a defect: the whole process was left with one
     assert manifest.read(tmp_path / "lmdb") == made and made.kind == "celeba" and made.sampling == "balanced"
     data = open_source(small_faces)
@@ -54,14 +54,14 @@ def test_the_stream_holds_the_plans_patches_and_the_images_and_labels_of_their_s
         image, label, dx, dy, mirror = sample.item()
         assert datum.label == label
         expected = cv2.resize(data.image(members[image]), (256, 256))[16 + dy : 240 + dy, 16 + dx : 240 + dx]
-        np.testing.assert_array_equal(databases.decoded(datum), expected[:, ::-1] if mirror else expected)
+        np.testing.assert_array_equal(image_files.decode(datum.data), expected[:, ::-1] if mirror else expected)
     for name, part in (("val", 1), ("test", 2)):
         members = np.flatnonzero(data.partition == part)
         images, rows = stored(tmp_path / f"lmdb/{name}_images"), stored(tmp_path / f"lmdb/{name}_labels")
         for index, image, row in zip(members, images, rows, strict=True):
             assert list(row.data) == data.labels[index, columns].tolist() and row.channels == 2
             expected = geometry.patch(geometry.face(data.image(index)))
-            np.testing.assert_array_equal(databases.decoded(image), expected)
+            np.testing.assert_array_equal(image_files.decode(image.data), expected)
     boxes = json.loads((tmp_path / "lmdb/test_boxes.json").read_text())
     for index, known in zip(np.flatnonzero(data.partition == 2), boxes, strict=True):
         assert all(data.labels[index, data.attributes.index(name)] for name in known)
@@ -81,9 +81,10 @@ def test_the_compact_form_holds_each_face_once_in_its_original_encoding(small_fa
     assert all(picture.std() > 20 for picture in pictures.values())
 
 
-def test_equal_seeds_give_equal_bytes_with_any_number_of_workers(small_faces, tmp_path):
-    for name, seed, workers in (("a", 1, 1), ("b", 1, 3), ("c", 2, 1)):
-        build(small_faces, tmp_path / name, workers=workers, seed=seed, shards=2, records=10)
+def test_equal_seeds_give_equal_bytes_on_any_number_of_cores(small_faces, tmp_path, monkeypatch):
+    for name, seed, cores in (("a", 1, 1), ("b", 1, 3), ("c", 2, 1)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: range(cores))
+        build(small_faces, tmp_path / name, seed=seed, shards=2, records=10)
     one, same, other = (digest(tmp_path / name) for name in "abc")
     assert one == same and one["train/data.mdb"] != other["train/data.mdb"]
 
@@ -105,19 +106,6 @@ def test_duplicates_across_splits_are_reported_and_left_out_of_training(small_fa
     assert warning in capsys.readouterr().err
 
 
-def test_a_source_replaced_during_the_build_is_noticed(small_faces, tmp_path, monkeypatch):
-    copy, costs = shutil.copytree(small_faces, tmp_path / "copy"), estimate.costs
-
-    def replaced(*arguments):  # after all images were examined
-        shutil.copy(copy / "img_align_celeba/000008.jpg", copy / "img_align_celeba/000007.jpg")
-        return costs(*arguments)
-
-    monkeypatch.setattr(estimate, "costs", replaced)
-    with pytest.raises(DataError, match=r"000007.jpg \(list_attr_celeba.txt:9\): changed while it was being prepared"):
-        build(copy, tmp_path / "lmdb", "compact")
-    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
-
-
 def test_unusual_images_are_refused_or_converted_on_request(small_faces, tmp_path):
     """Which images are unusual, and how each is decoded: test_readers.py."""
     copy, exif = shutil.copytree(small_faces, tmp_path / "copy"), Image.Exif()
@@ -129,20 +117,15 @@ def test_unusual_images_are_refused_or_converted_on_request(small_faces, tmp_pat
         build(copy, tmp_path / "lmdb", "compact")
     assert build(copy, tmp_path / "lmdb", "compact", convert=True).settings.convert
     ((_, found),) = databases.records(tmp_path / "lmdb/train_images", [6])
-    np.testing.assert_array_equal(databases.decoded(found), image_files.read(path))
+    np.testing.assert_array_equal(image_files.decode(found.data), image_files.read(path))
     assert image_files.header(found.data).unusual is None
 
 
-def test_a_dry_run_estimates_both_forms_and_writes_nothing(small_faces, small_lmdb, tmp_path, cascade):
-    words = ["data", small_faces, "--attributes", ",".join(ATTRIBUTES), "--dry-run", "--out", tmp_path / "lmdb"]
-    status, printed, _ = cascade(*words)
-    assert status == 0 and not list(tmp_path.iterdir())
-    assert "stream: 2 attributes, 48 training images" in printed and "compact: 2 attributes" in printed
-    compact, _ = (line.split() for line in printed.splitlines() if "together" in line)
+def test_the_disk_space_of_a_build_is_estimated(small_faces, small_lmdb):
+    data = open_source(small_faces)
+    data.open()
     written = sum(path.stat().st_size for path in small_lmdb.glob("*/data.mdb"))
-    assert float(compact[3]) * {"kB": 1e3, "MB": 1e6}[compact[4]] == pytest.approx(written, rel=0.15)
-    assert estimate.stored(3 * 224 * 224) == 37 * 4096 + 32  # 150,528 bytes and a header take 37 pages
-    assert estimate.human(1_602_000_000) == "1.6 GB" and estimate.human(999) == "999 bytes"
+    assert builder.needed(forms.Job(data, "compact", ATTRIBUTES)) == pytest.approx(written, rel=0.15)
 
 
 # Interruptions -----------------------------------------------------------------------------------------

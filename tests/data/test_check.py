@@ -22,7 +22,7 @@ def made(small_faces, lfwa_faces, small_lmdb, shared):
         for name, source, options in (
             ("stream", small_faces, {}),
             ("natural", small_faces, {"sampling": "natural"}),
-            ("sharded", lfwa_faces, {"shards": 2, "encoding": "raw", "validation": 0.3}),
+            ("sharded", lfwa_faces, {"shards": 2, "encoding": "png", "validation": 0.3}),
         ):
             opened = open_source(source, manifest.Settings(records=30, **options))
             build(opened, folder / name, ["Smiling", "Male"], "stream")
@@ -35,7 +35,7 @@ def test_a_folder_as_built_passes(made, cascade, name):
     for words in ([], ["--no-source"]):
         status, printed, _ = cascade("check", made / name, *words)
         assert status == 0 and "FAILED" not in printed and "all checks passed" in printed
-        assert printed.count("ok ") == (5 if not words else 4)
+        assert printed.count("ok ") == 4 - (name == "natural") - bool(words)
 
 
 def change(path, edit):
@@ -48,19 +48,9 @@ def change(path, edit):
             transaction.put(databases.key(number), value)
 
 
-def datum(number, edit):
-    """A change of one Datum."""
-
-    def change(values):
-        found = caffe_pb2.Datum.FromString(values[number])
-        edit(found)
-        values[number] = found.SerializeToString()
-
-    return change
-
-
-flip_label = datum(3, lambda found: setattr(found, "label", 1 - found.label))
-flip_first = datum(2, lambda found: setattr(found, "data", bytes([1 - found.data[0]]) + found.data[1:]))
+def flip_label(values):
+    found = caffe_pb2.Datum.FromString(values[3])
+    values[3] = databases.encoded_datum(found.data, 1 - found.label)
 
 
 def rows(edit):
@@ -91,15 +81,12 @@ AS_BUILT = "every file as it was built"
 # (form, damage, title of the check that finds it even where the checksums fit, fault)
 FAULTS = [
     ("stream", lambda f: change(f / "train", flip_label), "every batch 1:1", "not absent, then present"),
-    ("stream", lambda f: change(f / "train", lambda v: v.pop(7)), "every batch 1:1", "train has"),
+    ("stream", lambda f: change(f / "train", lambda v: v.pop(0)), "every batch 1:1", "Male is not absent, then"),
     ("stream", rows(leak), "no validation or test face is in training", "(test); --keep-duplicates"),
-    ("stream", rows(lambda r: r[1].__setitem__(2, r[2][2])), "is in training", "more than once"),
     ("stream", rows(lambda r: r[1].__setitem__(2, "x.jpg")), "images and splits", "x.jpg is not in the data"),
     ("stream", rows(lambda r: r[1].__setitem__(0, "val")), "images and splits", "1.jpg is in another split"),
     ("stream", rows(lambda r: r.pop(1)), "images and splits", "1 images of the data set are not in images.csv"),
-    ("compact", lambda f: change(f / "train_labels", flip_first), "labels as", "faces with Eyeglasses, the manifest"),
-    ("compact", lambda f: change(f / "val_labels", lambda v: v.pop(5)), "labels as", "val has 5 labels, the manifest"),
-    ("compact", lambda f: shutil.rmtree(f / "test_labels"), "labels as the manifest", "no readable LMDB"),
+    ("compact", lambda f: shutil.rmtree(f / "train_labels"), "every batch 1:1", "no readable LMDB"),
     ("compact", lambda f: change(f / "val_images", lambda v: v.pop(5)), None, "val_images/data.mdb is missing"),
     ("compact", lambda f: (f / "test_boxes.json").unlink(), None, "test_boxes.json is missing, changed or damaged"),
 ]
@@ -132,7 +119,7 @@ def test_a_changed_data_set_is_reported(made, small_faces, tmp_path, cascade):
     "damage, words",
     [
         (lambda f: (f / "manifest.json").unlink(), "(make lmdb) writes it"),
-        (lambda f: (f / "manifest.json").write_text('{"attributes": ["a"]}'), "source, splits or"),
+        (lambda f: (f / "manifest.json").write_text('{"attributes": ["a"]}'), "key 'source' is missing"),
         (lambda f: edit_manifest(f, source={"kind": "celeba", "path": "nowhere"}), "nowhere: no such folder"),
         (lambda f: (f / "images.csv").write_text("a,b\n1,2\n"), "images.csv: damaged"),
         (lambda f: (f / "images.csv").write_bytes(b"split\n\xff"), "images.csv: damaged, not a text"),

@@ -8,7 +8,6 @@ import cv2
 import lmdb
 import numpy as np
 import pytest
-from caffe.proto import caffe_pb2
 from hypothesis import strategies as st
 from mutations import attempt, changed, full_disk
 from tokens import each
@@ -29,18 +28,12 @@ def images(tmp_path):
     return tmp_path / "images"
 
 
-def raw(data, **size):
-    return caffe_pb2.Datum(data=data, **size).SerializeToString()
-
-
 @pytest.mark.parametrize(
     "value, words",
     [
         (b"\xff\xff\xff", "is not a Datum"),
-        (b"", "has 0 bytes, which is not the size of an image 0 x 0 x 0"),
+        (b"", "is not a readable image"),
         (databases.encoded_datum(cv2.imencode(".png", IMAGE)[1].tobytes()[:60]), "is not a readable image"),
-        (raw(bytes(299), channels=3, height=10, width=10), "has 299 bytes, which is not the size of an image 3 x 10 x"),
-        (raw(bytes(12), channels=3, height=-2, width=-2), "has 12 bytes"),
     ],
 )
 def test_an_unreadable_record_is_named_in_the_error(tmp_path, value, words):
@@ -51,15 +44,6 @@ def test_an_unreadable_record_is_named_in_the_error(tmp_path, value, words):
         assert f"{tmp_path}/images: record 00000001 " in str(caught.value) and words in str(caught.value)
     with pytest.raises(OSError, match="record 00000077 is missing"):
         list(databases.images(tmp_path / "images", [77]))
-
-
-def test_equal_records_give_equal_bytes(tmp_path):
-    """What is not used of a page is zero, not what the memory held; the records take several transactions."""
-    sizes = [20 + 37 * number % 4000 for number in range(600)]
-    for name in ("one", "same"):
-        databases.write_lmdb(tmp_path / name, (databases.encoded_datum(bytes(size)) for size in sizes), 600, "records")
-    assert (tmp_path / "one/data.mdb").read_bytes() == (tmp_path / "same/data.mdb").read_bytes()
-    assert [len(datum.data) for _, datum in databases.records(tmp_path / "one")] == sizes
 
 
 @pytest.mark.parametrize("end", [0, 50, 9000, -4096, -1])
@@ -136,8 +120,8 @@ def test_a_manifest_is_read_as_it_was_written_and_attributes_are_enough(tmp_path
 @pytest.mark.parametrize(
     "path, value, words",
     [
-        (["attributes"], [], "key 'attributes' must be a list of different names"),
-        (["attributes"], ["Male", "$(shell id)"], "must be a list of different names of attributes"),
+        (["attributes"], [], "key 'attributes' must be at least one name"),
+        (["attributes"], ["Male", "$(shell id)"], "'$(shell id)' cannot be a name; at most 64 letters"),
         (["splits", "train", "positive"], {"Male": 3}, "of split train do not fit attributes and images"),
         (["splits", "train", "positive", "Male"], 21, "of split train do not fit attributes and images"),
         (["splits", "dev"], {"images": 0, "positive": {}}, "'splits' has 'dev', none of train, val, test"),

@@ -22,7 +22,7 @@ LOCAL += ("Mouth_Slightly_Open", "Bushy_Eyebrows", "Wearing_Lipstick", "Sideburn
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("synthetic") / "faces"
-    generate(out, COUNT, seed=3, workers=1)
+    generate(out, COUNT, seed=3)
     return out
 
 
@@ -36,10 +36,10 @@ def test_the_same_seed_gives_the_same_bytes_for_ever(folder, tmp_path):
     labels = sample(np.random.default_rng(5), shares, first={"Eyeglasses": True})
     image, _, _ = draw_face(labels, np.random.default_rng([5, 5]))
     assert hashlib.sha256(image.tobytes()).hexdigest()[:16] == "81c6541b0895ebf5"
-    generate(tmp_path / "two", 3, seed=3, workers=2)
-    generate(tmp_path / "other", 2, seed=4, workers=1)
+    generate(tmp_path / "few", 3, seed=3)
+    generate(tmp_path / "other", 2, seed=4)
     name = "img_align_celeba/000002.jpg"
-    assert contents(tmp_path / "two")[name] == contents(folder)[name] != contents(tmp_path / "other")[name]
+    assert contents(tmp_path / "few")[name] == contents(folder)[name] != contents(tmp_path / "other")[name]
 
 
 def test_the_folder_is_one_of_celeba_with_true_boxes(folder):
@@ -96,7 +96,7 @@ def test_a_label_changes_the_picture_in_its_box_only(name):
 def test_the_command_fills_an_empty_folder_through_a_link_and_overwrites_nothing(tmp_path, cascade, fails):
     (tmp_path / "disk").mkdir()
     (tmp_path / "out").symlink_to("disk")
-    words = ["synthetic", tmp_path / "out", "--images", 1, "--workers", 1, "--prevalence", "Male=1"]
+    words = ["synthetic", tmp_path / "out", "--images", 1, "--prevalence", "Male=1"]
     assert cascade(*words)[0] == 0
     assert (tmp_path / "out").is_symlink() and len(list((tmp_path / "disk/img_align_celeba").iterdir())) == 1
     before = contents(tmp_path)
@@ -114,5 +114,5 @@ def test_an_interruption_leaves_no_files(tmp_path, monkeypatch, cascade):
 
     drawn = synthetic_faces._write_face
     monkeypatch.setattr(synthetic_faces, "_write_face", write_face)
-    status, _, error = cascade("synthetic", tmp_path / "out", "--images", 5, "--workers", 1)
+    status, _, error = cascade("synthetic", tmp_path / "out", "--images", 5)
     assert status == 130 and "error: " in error and list(tmp_path.iterdir()) == []

@@ -91,7 +91,7 @@ def test_faces_and_labels_that_do_not_fit_are_reported_in_one_line(tmp_path):
     """tests/data/test_store.py has every kind of damaged record."""
     manifest.write(tmp_path, manifest.Manifest(["Eyeglasses", "Male"], form="stream"))
     picture = np.full((224, 224, 3), 7, np.uint8)
-    images = [databases.image_datum(picture, "png"), databases.image_datum(picture[:100, :90], "raw")]
+    images = [databases.image_datum(picture, "png"), databases.image_datum(picture[:100, :90], "png")]
     databases.write_lmdb(tmp_path / "val_images", images, 2, "val")
     databases.write_lmdb(tmp_path / "val_labels", [], 0, "val")
     with pytest.raises(ToolError, match="an image is 90 x 100 pixels"):

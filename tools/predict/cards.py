@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from data_prep.geometry import ALIGNED_HEIGHT, ALIGNED_WIDTH, resized
-from data_prep.pictures import COLOURS, INK, PAPER, dashed, padded, rectangle, shortened, text, text_width, wrapped
+from data_prep.pictures import COLOURS, INK, PAPER, padded, rectangle, shortened, text, text_width, wrapped
 
 # Pixels along the longer side of the photo as drawn; a row of cards is at most as wide as that or WIDEST. Height of a
 # card's face, and where there are more than FEW; cards of one overlay at most.
@@ -84,7 +84,7 @@ class Card:
             share = face.attributes[name].share
             if share is not None and (name in present or self.style.all_regions):
                 box = share * np.tile(enlarged.shape[1::-1], 2)
-                (rectangle if name in present else dashed)(enlarged, box, colours[name])
+                rectangle(enlarged, box, colours[name], 2 if name in present else 1)
         top = GAP + 1
         picture[top : top + self.height, top : top + self.width] = enlarged
         words = f"Face {number}"
@@ -117,7 +117,7 @@ def legend(style, width):
     """What cards show, in words, as a picture of a width."""
     entries = [("bold: present, its region on the face in the colour of its square; grey: absent", DIM)]
     if style.all_regions:
-        entries.append(("dashed: the region of an absent or uncertain attribute", DIM))
+        entries.append(("thin: the region of an absent or uncertain attribute", DIM))
     doubt = f"?: uncertain, the probability of being right is below {100 * style.min_confidence:.0f}\u00a0%"
     entries += [(doubt, DIM), *((f"note: {note}", WARNING) for note in style.notes)]
     lines = [(line, ink) for words, ink in entries for line in wrapped(words, width - 2 * GAP)]

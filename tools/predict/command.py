@@ -54,7 +54,7 @@ class Options:
     )
     no_pictures: bool = setting(False, "Write only predictions.jsonl and predictions.csv, and no picture per photo")
     all_regions: bool = setting(
-        False, "Also draw the regions of absent and uncertain attributes, with dashed lines, not only of present ones"
+        False, "Also draw the regions of absent and uncertain attributes, with thin lines, not only of present ones"
     )
     aligned: bool = setting(
         False, "Take each picture as one face, framed like the training data, instead of finding the faces"
