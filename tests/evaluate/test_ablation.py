@@ -143,5 +143,5 @@ def test_variants_share_stages_rates_are_searched_on_validation_and_all_is_done_
     minus = {row["minus"] for row in read_csv(tmp_path / "a/differences.csv")}
     assert minus == {seeds.INSIDE, "whole map"} and "cascade minus the others, average precision" in said
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").glob("*/*/*/*.caffemodel")}
-    assert main(words) == 0 and capfd.readouterr().out.count("already evaluated") == 6
+    assert main(words) == 0 and capfd.readouterr().out.count("not computed again") == 12
     assert written == {path: path.stat().st_mtime_ns for path in written}

@@ -9,8 +9,8 @@ evaluation.json is an object with
   tuned_for, resamples     the measure that thresholds were tuned for, and the number of bootstrap resamples
   synthetic                whether the faces are rendered
   networks                 by name: file of the weights, from the run's folder, and its checksum; engine, device, cores,
-                           faces_per_second (reading included); arrays, checksum of NAME.npz; calibration by blob, as in
-                           calibration.json; rows and regions
+                           faces_per_second (reading included); arrays, checksum of those in NAME.npz; calibration,
+                           scores by blob as in calibration.json; rows and regions
   differences              rows of network less `minus`: means over attributes of their answers, on the same resamples
 A row has the measures NAMES of one score, attribute (MEAN: the means over attributes) and decision; positive, the share
 of positives; majority, the accuracy of always giving the more frequent answer. A measure has a value and the ends of
@@ -21,8 +21,6 @@ with a true box; area, share of the patch. Without true boxes regions is null.
 
 import hashlib
 import pathlib
-import zipfile
-import zlib
 
 import numpy as np
 
@@ -31,6 +29,7 @@ from tools import record
 from tools.errors import ToolError
 from tools.evaluate import metrics
 from tools.evaluate.calibration import TUNED
+from tools.record import Entry
 
 NAME = "evaluation.json"
 VERSION = 6
@@ -39,7 +38,7 @@ SCORES = {"task one": "max_d", "full network": "logits"}
 NAMES = (*metrics.MEASURES, metrics.PRECISION)
 MEAN = "mean"
 RAW, REVISED = "raw", "revised"
-INPUTS = "inputs"  # in NAME.npz: what its arrays were made from, and by what
+INPUTS = "inputs"  # in NAME.npz: what its arrays were made from, and by what; the last is their checksum
 # Headings of keys in tables; of the others they are the keys.
 HEADINGS = {
     "f1": "F1",
@@ -53,24 +52,6 @@ HEADINGS = {
 def heading(key):
     """The heading of a key in tables."""
     return HEADINGS.get(key, key.replace("_", " "))
-
-
-class Entry(dict):
-    """An object of JSON: its values are attributes, too."""
-
-    __slots__ = ()
-
-    def __getattr__(self, key):
-        if key not in self:
-            raise AttributeError(key)
-        return self[key]
-
-    @classmethod
-    def of(cls, value):
-        """JSON values with all objects in them as Entries."""
-        if isinstance(value, dict):
-            return cls((key, cls.of(item)) for key, item in value.items())
-        return list(map(cls.of, value)) if isinstance(value, list) else value
 
 
 def estimate(value=None, low=None, high=None):
@@ -120,10 +101,7 @@ def read(folder):
     folder = pathlib.Path(folder)
     path = folder / NAME
     try:
-        content = record.read(path, VERSION)
-        if content != record.sealed(content):
-            raise ValueError(f"{path}: damaged or changed since it was written")
-        return Entry.of(content)
+        return record.unsealed(record.read(path, VERSION), path)
     except FileNotFoundError:
         of_run = f" --run {folder.parent}" if folder.name == "evaluation" else ""
         raise ToolError(f"{folder}: no {NAME} in it; evaluate first: face-cascade evaluate{of_run}")
@@ -135,9 +113,14 @@ def read(folder):
 
 
 def write_arrays(path, inputs, arrays):
-    """Write arrays made from inputs, a list of strings, as a .npz file, completely or not at all. Raises OSError."""
+    """Write arrays made from inputs, a list of strings, as a .npz file, completely or not at all.
+
+    Returns them with INPUTS, as load_arrays does. Raises OSError.
+    """
+    arrays = {**arrays, INPUTS: np.array([*inputs, checksum(arrays)])}
     with files.replacing(path) as file:
-        np.savez_compressed(file, **arrays, **{INPUTS: [*inputs, checksum(arrays)]})
+        np.savez_compressed(file, **arrays)
+    return arrays
 
 
 def checksum(arrays):
@@ -149,18 +132,16 @@ def checksum(arrays):
 
 
 def load_arrays(path):
-    """The arrays of an .npz file. Raises OSError, and others for a damaged one, see kept_arrays."""
-    with files.opened(path) as file, np.load(file, allow_pickle=False) as stored:
-        return {key: stored[key] for key in stored.files}
-
-
-def kept_arrays(path, inputs):
-    """The arrays of an .npz file if they were made from these inputs, list of strings, and not edited; else None."""
+    """The arrays of an .npz file that write_arrays wrote. Raises ToolError for a missing, damaged or edited one."""
     try:
-        arrays = load_arrays(path)
-        return arrays if arrays[INPUTS].tolist() == [*inputs, checksum(arrays)] else None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):  # there is none, or a damaged one
-        return None
+        with files.opened(path) as file, np.load(file, allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+        if arrays[INPUTS][-1] == checksum(arrays):
+            return arrays
+        fault = "changed since it was written"
+    except Exception as error:  # of every kind for damaged files
+        fault = getattr(error, "strerror", None) or "damaged"
+    raise ToolError(f"{path}: {fault}; evaluate again")
 
 
 def read_arrays(folder, name, result):
@@ -169,12 +150,10 @@ def read_arrays(folder, name, result):
     labels (N, A) bool; persons (N,), their numbers, where they are known; by blob: max_d, logits (N, A), rois_image
     (N, A, 4), response (N, A, 4, 4); unless the split is the validation split, the same of its faces (M, ...) as
     validation_NAME; and of the RegionMapper: average (A, 4, 4), rectangles (A, 4, 4, 4), threshold, average_weight;
-    inputs (strings, see kept_arrays) and faces_per_second.
+    INPUTS and faces_per_second.
     """
     path = pathlib.Path(folder) / f"{name}.npz"
-    try:
-        if files.sha256(path) != result.networks[name].arrays:
-            raise ToolError(f"{path}: damaged, or not of this {NAME} (its checksum differs); evaluate again")
-        return load_arrays(path)
-    except OSError as error:
-        raise ToolError(f"{path}: {error.strerror or error}; evaluate again")
+    arrays = load_arrays(path)
+    if arrays[INPUTS][-1] != result.networks[name].arrays:
+        raise ToolError(f"{path}: not of this {NAME} (its checksum differs); evaluate again")
+    return arrays

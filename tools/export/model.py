@@ -12,7 +12,6 @@ import torch
 from onnx import helper
 
 from data_prep import geometry
-from data_prep.settings import to_json
 from tools import model_files, networks
 from tools.evaluate import calibration
 from tools.export.network import Answering
@@ -42,7 +41,7 @@ def export(run, stage, precision="fp32", adjustable=()):
         "trained on": "rendered faces" if synthetic else "",
     }
     if calibrated:
-        described["calibration"] = json.dumps(to_json(scores))
+        described["calibration"] = json.dumps(scores)
     helper.set_model_props(model, described)
     onnx.checker.check_model(model)
     return model

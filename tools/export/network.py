@@ -16,7 +16,7 @@ STEPS, FIRST_DIVISOR, SECOND_DIVISOR = 2048, 16, 65536
 class Answering(torch.nn.Module):
     """The patch of a picture, the layers of a deploy net, and the calibration of its scores.
 
-    net: the loaded net; description: its NetParameter; score: the blob that answers; scores: its ScoreCalibration;
+    net: the loaded net; description: its NetParameter; score: the blob that answers; scores: of calibration.of_answer;
     adjustable: names of parameters of RegionMapper that are inputs; halves: whether weights are stored in half
     precision. Attribute outputs: the names of what `forward` returns.
     """

@@ -9,7 +9,6 @@ tools.by_hand opens it in place of a run, in any clone of the project; no file i
 made it.
 """
 
-import dataclasses
 import hashlib
 import json
 import pathlib
@@ -79,7 +78,7 @@ def write(folder, run, stage, licence="", terms=""):
     files.write_bytes(folder / "train_val.prototxt", without_paths(train_val).encode())
     files.write_bytes(folder / "solver.prototxt", in_folder(solver, path.name).encode())
     if entry:
-        calibration.write(path, dataclasses.replace(entry, weights=files.sha256(path)))
+        calibration.write(path, {**entry, "weights": files.sha256(path)})
     files.write_bytes(folder / README, readme(run, stage, path, licence, terms).encode())
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
