@@ -86,14 +86,11 @@ def install_beside(folder):
 
 
 def render(folder):
-    """Render the faces, unless they are there; returns their folder. Raises ToolError."""
+    """Render the faces, unless they are there; returns their folder. Raises OSError."""
     faces = folder / "faces"
     if not (faces / celeba.PARTITION[0]).exists():
         print("rendering synthetic faces", flush=True)
-        try:
-            synthetic_faces.generate(faces, FACES, SEED, PREVALENCE)
-        except (ValueError, RuntimeError) as error:
-            raise ToolError(str(error))
+        synthetic_faces.generate(faces, FACES, SEED, PREVALENCE)
     return faces
 
 

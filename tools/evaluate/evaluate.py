@@ -13,7 +13,7 @@ from data_prep.pictures import write_image
 from data_prep.store import image_list, manifest
 from tools import networks
 from tools.errors import ToolError
-from tools.evaluate import calibration, localisation, results, scoring, summary
+from tools.evaluate import calibration, localisation, results, scoring
 from tools.train.stages import commit
 
 ENGINE = "BVLC Caffe" if networks.is_bvlc() else "engine on PyTorch"
@@ -172,9 +172,9 @@ def evaluate(run, settings, device=None, restart=False):
     mapping = {name: of_network for name, of_network in arrays.items() if "average" in of_network}
     if mapping:
         write_image(out / "regions.png", localisation.sheet(run, settings.split, mapping, boxes))
-    summary.write_csv(out / "evaluation.csv", summary.csv_rows(result))
+    results.write_csv(out / "evaluation.csv", results.csv_rows(result))
     # Written last, so that its presence means that the evaluation is complete.
     results.write(out, result)
-    print(summary.short(result))
+    print(results.short(result))
     print(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
     return result

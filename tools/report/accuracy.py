@@ -9,7 +9,7 @@ import numpy as np
 from models.options import NETWORKS
 from tools.evaluate import metrics, results, scoring
 from tools.evaluate.calibration import PRIOR_CORRECTED, TUNED
-from tools.evaluate.summary import cell, interval
+from tools.evaluate.results import cell, interval
 from tools.install import engines
 from tools.report import charts, page
 

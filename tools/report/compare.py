@@ -2,7 +2,7 @@
 
 from tools.errors import ToolError
 from tools.evaluate import metrics, results, scoring
-from tools.evaluate.summary import cell, interval
+from tools.evaluate.results import cell, interval
 from tools.report import charts, page
 from tools.report.accuracy import DECISION
 

@@ -91,6 +91,8 @@ def open_run(arguments):
     if not runs.Run.exists(arguments.run):
         return runs.Run.create(arguments.run, arguments.lmdb or "data/lmdb")
     current = runs.Run.read(arguments.run)
+    if not current.recorded:
+        raise ToolError(f"{arguments.run}: holds a model that was handed on; train in another run, see --start-from")
     lmdb = arguments.lmdb or current.lmdb
     found = runs.read_data(lmdb, current.folder)
     if found.checksum != current.data.checksum:
