@@ -6,8 +6,8 @@
 Variants: the cascade; the same network with the whole map, another attribute's rectangles or random ones in place of
 the region, which show what the region is worth; task one alone; task two on the whole face, which has neither task one
 nor its scores; and the cascade with theoretical rectangles, without the average region, with the average region alone,
-with the linear L1 of eq. 1, with a loss of task two's own, without weight decay in task one, without early
-stopping, and on natural batches.
+with the linear L1 of eq. 1, with a loss of task two's own, without weight decay in task one, and without early
+stopping.
 
 All variants have one budget: each sees --iterations mini-batches in all its stages together. The cascade trains task
 one for five eighths of them and both tasks for the rest. The learning rate is divided by 10 after 75 % of each stage.
@@ -23,19 +23,13 @@ import dataclasses
 import os
 import shutil
 
-from data_prep.build.builder import build
 from data_prep.settings import add_options, given, setting
-from data_prep.sources.opening import reopen
-from data_prep.store import manifest
 from tools import record
 from tools import run as runs
-from tools.errors import ToolError
 from tools.locking import locked
 from tools.report.seeds import conclude, scores_of
 from tools.train import command, plan, stages
 
-# LMDBs with natural batches, a folder below the ablation's.
-NATURAL = "natural_lmdb"
 # Share of the budget for training task one before joint training.
 ALONE = 5 / 8
 
@@ -45,14 +39,13 @@ class Variant:
     """The differences of a variant from the default.
 
     stages: its training stages, of which the last is evaluated; network: options; solver: dict stage -> dict field ->
-    text; rectangles: of record.Average; natural: whether its batches are natural
+    text; rectangles: of record.Average
     """
 
     stages: tuple = ("region", "average", "cascade")
     network: dict = dataclasses.field(default_factory=dict)
     solver: dict = dataclasses.field(default_factory=dict)
     rectangles: str = None
-    natural: bool = False
 
 
 VARIANTS = {
@@ -69,7 +62,6 @@ VARIANTS = {
     "loss of task two's own": Variant(network={"task_two_loss": 1.0}),
     "no decay in task one": Variant(solver={"region": {"weight_decay": "0"}}),
     "no early stopping": Variant(network={"early_stopping_range": 0.0}),
-    "natural batches": Variant(natural=True),
 }
 
 
@@ -103,45 +95,39 @@ class AblationSettings:
 # Runs -------------------------------------------------------------------------------------------------------
 
 
-class Ablation:
-    """The runs of an ablation. pattern: a Run with their folder, data and common settings; iterations: the budget."""
+def run_of(pattern, iterations, name, seed):
+    """The run of a variant: its record if there is one, with the settings that it must have now.
 
-    def __init__(self, pattern, iterations):
-        self.pattern, self.folder, self.iterations = pattern, pattern.folder, iterations
+    pattern: a Run with the ablation's folder, data and common settings; iterations: the budget
+    """
+    variant, folder = VARIANTS[name], pattern.folder / f"seed-{seed}" / name.replace(" ", "_")
+    settings = copy.deepcopy(pattern.settings)
+    settings.seed = seed
+    settings.network.update(variant.network)
+    settings.average.rectangles = variant.rectangles or settings.average.rectangles
+    trained = [stage for stage in variant.stages if stage in record.TRAINED]
+    first = iterations if len(trained) == 1 else round(ALONE * iterations)
+    for stage, number in zip(trained, (first, iterations - first)):
+        quarter = str(max(1, number // 4))
+        steps = {"max_iter": str(number), "stepsize": str(max(1, 3 * number // 4))}
+        steps.update(snapshot=quarter, test_interval=quarter, test_iter="5")
+        settings.solver[stage] = {**steps, **settings.solver.get(stage, {}), **variant.solver.get(stage, {})}
+    run = runs.Run.create(folder, pattern.lmdb, settings)
+    if runs.Run.exists(folder):
+        run.stages = runs.Run.read(folder).stages
+    return run
 
-    def run_of(self, name, seed):
-        """The run of a variant: its record if there is one, with the settings that it must have now."""
-        variant, folder = VARIANTS[name], self.folder / f"seed-{seed}" / name.replace(" ", "_")
-        settings = copy.deepcopy(self.pattern.settings)
-        settings.seed = seed
-        settings.network.update(variant.network)
-        settings.average.rectangles = variant.rectangles or settings.average.rectangles
-        trained = [stage for stage in variant.stages if stage in record.TRAINED]
-        first = self.iterations if len(trained) == 1 else round(ALONE * self.iterations)
-        for stage, iterations in zip(trained, (first, self.iterations - first)):
-            quarter = str(max(1, iterations // 4))
-            steps = {"max_iter": str(iterations), "stepsize": str(max(1, 3 * iterations // 4))}
-            steps.update(snapshot=quarter, test_interval=quarter, test_iter="5")
-            settings.solver[stage] = {**steps, **settings.solver.get(stage, {}), **variant.solver.get(stage, {})}
-        run = runs.Run.create(folder, self.folder / NATURAL if variant.natural else self.pattern.lmdb, settings)
-        if runs.Run.exists(folder):
-            run.stages = runs.Run.read(folder).stages
-        return run
 
-    def make(self, name, seed, finished):
-        """Train and evaluate one variant; returns its Run. finished: Runs whose stages it may share."""
-        if VARIANTS[name].natural:
-            natural_data(self.pattern.lmdb, self.folder / NATURAL)
-        run = self.run_of(name, seed)
-        print(f"\n{name}, seed {seed}: {run.folder}", flush=True)
-        with locked(run.folder):
-            # The folder belongs to this ablation: stages of other data, budgets or settings are repeated.
-            for stage in VARIANTS[name].stages:
-                share(run, stage, finished)
-                kept = stage in run.stages and not plan.differences(run, stage)
-                stages.train(run, [stage], restart=not kept)
-            stages.tool(run, ["evaluate", "--run", str(run.folder)])
-        return runs.Run.read(run.folder)
+def make(run, variant, finished):
+    """Train and evaluate the run of a Variant; returns it as it is then. finished: Runs whose stages it may share."""
+    with locked(run.folder):
+        # The folder belongs to this ablation: stages of other data, budgets or settings are repeated.
+        for stage in variant.stages:
+            share(run, stage, finished)
+            kept = stage in run.stages and not plan.differences(run, stage)
+            stages.train(run, [stage], restart=not kept)
+        stages.tool(run, ["evaluate", "--run", str(run.folder)])
+    return runs.Run.read(run.folder)
 
 
 def share(run, stage, finished):
@@ -167,28 +153,6 @@ def linked(source, target):
     (shutil.copyfile if source.endswith(".log") else os.link)(source, target)
 
 
-def natural_data(lmdb, out):
-    """Build LMDBs with natural batches from the data set that the manifest of an LMDB folder names.
-
-    Raises ToolError when that data set is missing or has changed.
-    """
-    try:
-        wanted = manifest.read(lmdb)
-        if wanted.source is None:
-            raise ToolError(f"{lmdb}: its manifest names no data set, so natural batches cannot be built from it")
-        settings = dataclasses.replace(wanted.settings, sampling="natural", dropped=0)
-        if manifest.exists(out):
-            built = manifest.read(out)
-            same = dataclasses.replace(built.settings, dropped=0) == settings
-            if same and all(getattr(built, key) == getattr(wanted, key) for key in ("source", "attributes", "form")):
-                return
-            shutil.rmtree(out)  # built from other data or with other settings; the folder belongs to this ablation
-        source = reopen(dataclasses.replace(wanted, settings=settings))
-        build(source, out, wanted.attributes, wanted.form)
-    except (ValueError, OSError) as error:
-        raise ToolError(f"natural batches could not be built ({error}); leave out 'natural batches' with --variants")
-
-
 # The command ------------------------------------------------------------------------------------------------
 
 
@@ -204,17 +168,19 @@ def run(arguments):
     names, seeds = asked.variants, asked.seeds
     pattern = runs.Run.create(arguments.run, arguments.lmdb or "data/lmdb")
     command.apply(pattern, arguments)
-    ablation, scored, images = Ablation(pattern, asked.iterations), {name: [] for name in names}, {}
-    with locked(ablation.folder):
+    scored, images = {name: [] for name in names}, {}
+    with locked(pattern.folder):
         for seed in seeds:
             finished = []
             for name in names:
-                made, answering = ablation.make(name, seed, finished), VARIANTS[name].stages[-1]
+                variant, current = VARIANTS[name], run_of(pattern, asked.iterations, name, seed)
+                print(f"\n{name}, seed {seed}: {current.folder}", flush=True)
+                made, answering = make(current, variant, finished), variant.stages[-1]
                 finished.append(made)
                 scored[name].append(scores_of(made, answering))
                 images[name] = made.stages[answering].images
             # After each seed, so that an interruption leaves whole seeds.
-            text = conclude(ablation.folder, scored, images)
+            text = conclude(pattern.folder, scored, images)
     print(f"\n{len(seeds)} seeds, {asked.iterations} iterations per variant\n{text}")
-    print(f"{ablation.folder}: means.csv, differences.csv, differences.svg")
+    print(f"{pattern.folder}: means.csv, differences.csv, differences.svg")
     return 0
