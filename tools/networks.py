@@ -14,6 +14,7 @@ from data_prep import geometry
 from data_prep.geometry import PATCH_SIZE
 from data_prep.store import databases, manifest
 from models.networks import POSITION, STATE_LAYERS
+from python_layers.parameters import parsed
 from python_layers.regions import Parameters
 from tools import model_files
 from tools.errors import ToolError
@@ -131,10 +132,13 @@ def kind_of(layer):
 
 
 def region_mapper_parameters(model):
-    """Parameters of a deploy prototxt's RegionMapper, defaults filled in: a dict. Raises ToolError."""
+    """Parameters of the RegionMapper of a deploy prototxt that could be loaded, defaults filled in: a dict.
+
+    Raises ToolError where there is none.
+    """
     for layer in model_files.read(model).layer:
         if layer.python_param.layer == "RegionMapper":
-            return dataclasses.asdict(model_files.parameters(layer, Parameters))
+            return dataclasses.asdict(parsed(layer.python_param.param_str, Parameters, layer.name))
     raise ToolError(f"{model}: no layer RegionMapper in it")
 
 
