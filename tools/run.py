@@ -167,11 +167,20 @@ class Run:
     def _verified(self, stage, path, checksum):
         """A file of a stage that has the recorded checksum, where there is one. Raises ToolError for another."""
         if checksum and (not path.is_file() or files.sha256(path) != checksum):
-            raise ToolError(
-                f"{path}: {'changed since' if path.exists() else 'missing, though'} {stage} was done; "
-                f"run {self.command(stage)} --restart, or bring the file back"
-            )
+            what = "changed since" if path.exists() else "missing, though"
+            again = f"run {self.command(stage)} --restart, or " if self.recorded else ""
+            raise ToolError(f"{path}: {what} {stage} was done; {again}bring the file back")
         return path
+
+    def use_data(self, lmdb):
+        """Take LMDBs that may have been moved. Raises DataError or OSError for others than the run was made from."""
+        found = read_data(lmdb, self.folder)
+        # Weights that were handed on only tell their attributes.
+        if found.attributes != self.attributes or self.data.checksum not in ("", found.checksum):
+            raise ToolError(
+                f"{self.folder}: was made from other data than {lmdb} holds now; give another folder with --run"
+            )
+        self.data = found
 
     def check_data(self):
         """Raise DataError or OSError if the LMDBs are missing, damaged, or other ones than the run was trained on."""

@@ -337,7 +337,7 @@ def test_moved_data_are_named_once(run, cascade, fails, tmp_path):
     status, said, _ = cascade("evaluate", "--run", run.folder, "--lmdb", moved, "--resamples", 20)
     assert status == 0 and said.count("not computed again") == 3 and runs.Run.read(run.folder).lmdb == moved
     other = evaluation_files.write_lmdb(tmp_path / "other", synthetic=False)
-    fails("evaluate", "--run", run.folder, "--lmdb", other, says="holds other data than")
+    fails("evaluate", "--run", run.folder, "--lmdb", other, says="was made from other data than")
     fails("report", "--run", run.folder, "--compare", tmp_path, says="no run in it")
     out = run.folder / "two.html"
     assert cascade("report", "--run", run.folder, "--compare", run.folder, "--out", out)[0] == 0
