@@ -5,7 +5,7 @@ import resource
 
 import numpy as np
 import pytest
-from mutations import LIMIT, attempt, changed, few, places, records
+from mutations import LIMIT, attempt, changed, few, records
 from tokens import each
 
 from data_prep.files import sha256
@@ -91,15 +91,14 @@ def test_a_calibration_belongs_to_its_weights_and_attributes(calibrated):
     refused(lambda: calibration.read(weights), path, "a.caffemodel: damaged")
 
 
-def test_every_changed_value_of_a_calibration_is_refused(calibrated):
-    """Once a changed threshold changed the answers of predict without a word."""
+def test_a_changed_calibration_is_refused(calibrated):
+    """Once a changed threshold changed the answers of predict without a word. It is sealed like an evaluation."""
     weights, path = calibrated
     whole = path.read_bytes()
     record = json.loads(whole)
     for content in (b"", b"[]", b"\xff\xfe", b"[" * 100000, whole[:-9]):
         path.write_bytes(content)
         refused(lambda: calibration.read(weights), path, "remove the file and evaluate again")
-    for place in list(places(record))[1:]:
-        for value in (..., None, [], {}, "x", True, [[]], [1.0], 0.75, 1e308, 1.4):
-            path.write_text(json.dumps(changed(record, place, value)))
-            refused(lambda: calibration.read(weights), path, "evaluate again")
+    for value in ([0.5, 0.75], ...):
+        path.write_text(json.dumps(changed(record, ("a.caffemodel", "scores", "logits", "threshold"), value)))
+        refused(lambda: calibration.read(weights), path, "a.caffemodel: damaged or changed", "evaluate again")

@@ -3,14 +3,13 @@
 import csv
 import errno
 import fcntl
-import json
 import os
 import re
 
 import pytest
 from command_line import REPOSITORY
 from mutations import full_disk
-from predicted_photos import STYLE, frame, photo
+from predicted_photos import STYLE, frame, lines, photo
 
 from data_prep import pictures
 from tools.errors import ToolError
@@ -23,10 +22,6 @@ def write(photos, out, style=STYLE):
         for predicted in photos:
             written.add(predicted)
     return written
-
-
-def lines(folder):
-    return [json.loads(line) for line in (folder / output.LINES).read_text().splitlines()]
 
 
 def names(folder):
