@@ -94,11 +94,9 @@ def load(model, weights, phase=caffe.TEST, weight_gradients=True):
             raise ToolError(f"{model}: no net can be made of it ({error})")
     for name in net._layer_names:
         shapes = [tuple(blob.data.shape) for blob in net.params.get(name, ())]
-        if name not in stored and (name in OPTIONAL or not shapes):
-            continue
-        if name not in stored:
+        if name not in stored and shapes and name not in OPTIONAL:
             raise ToolError(f"{weights}: weights of another net: {model} needs layer {name}, which is not in it")
-        if stored[name] != shapes:
+        if stored.get(name, shapes) != shapes:
             raise ToolError(
                 f"{weights}: weights of another net or another width: layer {name} has blobs {stored[name]}, "
                 f"{model} has {shapes}"

@@ -70,13 +70,14 @@ def write(folder, model, parameters, runtime=None):
         (folder / name).mkdir(parents=True)
     for path in sorted(STATIC.iterdir()):
         shutil.copyfile(path, folder / path.name)
-    loaded = [write_compressed(folder / "networks", path) for path in sorted(mtcnn.package_folder().glob("*.onnx"))]
+    networks = {path.name: path.read_bytes() for path in sorted(mtcnn.package_folder().glob("*.onnx"))}
+    networks["cascade.onnx"] = model.SerializeToString()
+    loaded = [write_compressed(folder / "networks" / name, data) for name, data in networks.items()]
     for path in programs:
         if path.suffix == ".wasm":
-            loaded.append(write_compressed(folder / RUNTIME, path))
+            loaded.append(write_compressed(folder / RUNTIME / path.name, path.read_bytes()))
         else:
             shutil.copyfile(path, folder / RUNTIME / path.name)
-    loaded.append(write_compressed(folder / "networks", "cascade.onnx", model.SerializeToString()))
     known, (rows, columns) = metadata(model), face_finder.INNER
     attributes = json.loads(known["attributes"])
     write_json(
@@ -106,13 +107,10 @@ def write(folder, model, parameters, runtime=None):
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def write_compressed(folder, path, data=None):
-    """Write a file compressed into a folder, with .gz after its name; worker.js unpacks it. Returns its bytes.
-
-    data: its content, that of the file at `path` by default. Raises OSError.
-    """
-    packed = gzip.compress(pathlib.Path(path).read_bytes() if data is None else data, mtime=0)
-    write_bytes(folder / f"{pathlib.Path(path).name}.gz", packed)
+def write_compressed(path, data):
+    """Write a file compressed, with .gz after its name; worker.js unpacks it. Returns its bytes. Raises OSError."""
+    packed = gzip.compress(data, mtime=0)
+    write_bytes(path.with_name(f"{path.name}.gz"), packed)
     return len(packed)
 
 
