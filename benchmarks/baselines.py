@@ -185,7 +185,7 @@ def of_ablation(given, images):
         folders = [given.ablation / f"seed-{seed}" / name.replace(" ", "_") for seed in given.seeds]
         evaluated = [runs.Run.read(folder) for folder in folders if runs.Run.exists(folder)]
         if len(evaluated) == len(folders) and all((run.place("evaluate") / results.NAME).exists() for run in evaluated):
-            if not variant.natural and {run.data.checksum for run in evaluated} != {manifest.checksum(given.lmdb)}:
+            if {run.data.checksum for run in evaluated} != {manifest.checksum(given.lmdb)}:
                 raise ToolError(f"{given.ablation}: {name} was trained on other data than {given.lmdb}")
             found[name] = [seeds.scores_of(run, variant.stages[-1]) for run in evaluated]
             images[name] = evaluated[0].stages[variant.stages[-1]].images

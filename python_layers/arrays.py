@@ -1,7 +1,7 @@
 """Functions on NumPy arrays, which BVLC Caffe passes to layers, and on PyTorch tensors, which engine/caffe passes.
 
 A layer sets `supports_tensors = True` if it uses only operations that both libraries have under the same name. The
-export to ONNX traces the same arithmetic on tensors (tools/export/network.py).
+export to ONNX traces the same arithmetic on tensors (tools/export/model.py).
 """
 
 import functools

@@ -52,10 +52,9 @@ def write_weights(model, path, with_average=True):
 
 def write_calibration(weights, attributes=ATTRIBUTES):
     """A calibration of weights, beside them."""
-    score = calibration.ScoreCalibration([0.25, 0.5], [1.0, 2.0], [0.0, -1.0])
-    scores = {"logits": score, "max_d": score}
-    made = calibration.Calibration(sha256(weights), "data", attributes, [0.2, 0.3], 0, "accuracy", scores)
-    calibration.write(weights, made)
+    score = {"threshold": [0.25, 0.5], "slope": [1.0, 2.0], "offset": [0.0, -1.0]}
+    made = {"weights": sha256(weights), "data": "data", "attributes": attributes, "prior": [0.2, 0.3], "faces": 0}
+    calibration.write(weights, {**made, "scores": {"logits": score, "max_d": score}, "synthetic": False})
 
 
 def write_run(folder, lmdb=None, stages=NETWORKS, engine="torch", synthetic=False, frame=None, width=1 / 16):

@@ -60,10 +60,10 @@ def check_face_cascade(words, complete):
     """Parse a command line as face-cascade does. complete: else its positional arguments are left out."""
     name, *rest = words
     assert name in cli.COMMANDS, f"face-cascade has no command {name}"
-    command = cli.COMMANDS[name]
+    module, _, caffe = cli.COMMANDS[name]
     parser = cli.Parser(prog=f"face-cascade {name}")
-    importlib.import_module(command.module).add_arguments(parser)
-    if command.caffe == "run":
+    importlib.import_module(module).add_arguments(parser)
+    if caffe == "run":
         parser.add_argument("--caffe")
     if not complete:
         options = {option for action in parser._actions for option in action.option_strings}

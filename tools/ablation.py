@@ -2,21 +2,20 @@
 
   face-cascade ablation --lmdb data/lmdb --run build/ablation --iterations 2000 --seeds 1,2,3
   face-cascade ablation --variants "cascade,whole map,whole face" --caffe torch --precision bfloat16
-  face-cascade ablation --learning-rates 0.5,1,2      each variant with the rate that is best on validation
 
 Variants: the cascade; the same network with the whole map, another attribute's rectangles or random ones in place of
 the region, which show what the region is worth; task one alone; task two on the whole face, which has neither task one
 nor its scores; and the cascade with theoretical rectangles, without the average region, with the average region alone,
-with the linear L1 of eq. 1, with a loss of task two's own, without weight decay in task one, without early
-stopping, and on natural batches.
+with the linear L1 of eq. 1, with a loss of task two's own, without weight decay in task one, and without early
+stopping.
 
 All variants have one budget: each sees --iterations mini-batches in all its stages together. The cascade trains task
 one for five eighths of them and both tasks for the rest. The learning rate is divided by 10 after 75 % of each stage.
 
 Each variant is a run of its own, FOLDER/seed-S/VARIANT, with a record, so stages that are done with the same settings
 are not repeated. To resume an interrupted ablation, run the same command again. Results: means.csv (over the seeds) and
-differences.csv (the first variant less each other one, with intervals), with all measures, differences.svg, and with
---learning-rates learning_rates.csv. There is no record of the ablation itself: give its options with every call.
+differences.csv (the first variant less each other one, with intervals), with all measures, and differences.svg. There
+is no record of the ablation itself: give its options with every call.
 """
 
 import copy
@@ -24,20 +23,13 @@ import dataclasses
 import os
 import shutil
 
-from data_prep.build.builder import build
 from data_prep.settings import add_options, given, setting
-from data_prep.sources.opening import reopen
-from data_prep.store import manifest
 from tools import record
 from tools import run as runs
-from tools.errors import ToolError
-from tools.evaluate import calibration, results, summary
 from tools.locking import locked
 from tools.report.seeds import conclude, scores_of
 from tools.train import command, plan, stages
 
-# LMDBs with natural batches, a folder below the ablation's.
-NATURAL = "natural_lmdb"
 # Share of the budget for training task one before joint training.
 ALONE = 5 / 8
 
@@ -47,14 +39,13 @@ class Variant:
     """The differences of a variant from the default.
 
     stages: its training stages, of which the last is evaluated; network: options; solver: dict stage -> dict field ->
-    text; rectangles: of record.Average; natural: whether its batches are natural
+    text; rectangles: of record.Average
     """
 
     stages: tuple = ("region", "average", "cascade")
     network: dict = dataclasses.field(default_factory=dict)
     solver: dict = dataclasses.field(default_factory=dict)
     rectangles: str = None
-    natural: bool = False
 
 
 VARIANTS = {
@@ -71,7 +62,6 @@ VARIANTS = {
     "loss of task two's own": Variant(network={"task_two_loss": 1.0}),
     "no decay in task one": Variant(solver={"region": {"weight_decay": "0"}}),
     "no early stopping": Variant(network={"early_stopping_range": 0.0}),
-    "natural batches": Variant(natural=True),
 }
 
 
@@ -100,90 +90,41 @@ class AblationSettings:
         shown="all",
         metavar="NAME,NAME,...",
     )
-    learning_rates: tuple[float, ...] = setting(
-        (1,),
-        "Factors of the solvers' learning rates to try for each variant with the first seed; the one with the best "
-        "prior-corrected accuracy on the validation split is used for all seeds",
-        above=0,
-        most=1e6,
-        fault=_distinct_fault,
-        shown="1, no search",
-        metavar="FACTOR,FACTOR,...",
-    )
 
 
-# Runs -------------------------------------------------------------------------------------------------------
+def run_of(pattern, iterations, name, seed):
+    """The run of a variant: its record if there is one, with the settings that it must have now.
+
+    pattern: a Run with the ablation's folder, data and common settings; iterations: the budget
+    """
+    variant, folder = VARIANTS[name], pattern.folder / f"seed-{seed}" / name.replace(" ", "_")
+    settings = copy.deepcopy(pattern.settings)
+    settings.seed = seed
+    settings.network.update(variant.network)
+    settings.average.rectangles = variant.rectangles or settings.average.rectangles
+    trained = [stage for stage in variant.stages if stage in record.TRAINED]
+    first = iterations if len(trained) == 1 else round(ALONE * iterations)
+    for stage, number in zip(trained, (first, iterations - first)):
+        quarter = str(max(1, number // 4))
+        steps = {"max_iter": str(number), "stepsize": str(max(1, 3 * number // 4))}
+        steps.update(snapshot=quarter, test_interval=quarter, test_iter="5")
+        settings.solver[stage] = {**steps, **settings.solver.get(stage, {}), **variant.solver.get(stage, {})}
+    run = runs.Run.create(folder, pattern.lmdb, settings)
+    if runs.Run.exists(folder):
+        run.stages = runs.Run.read(folder).stages
+    return run
 
 
-class Ablation:
-    """The runs of an ablation. pattern: a Run with their folder, data and common settings; iterations: the budget."""
-
-    def __init__(self, pattern, iterations):
-        self.pattern, self.folder, self.iterations = pattern, pattern.folder, iterations
-
-    def run_of(self, name, seed, factor=1.0, trial=False):
-        """The run of a variant: its record if there is one, with the settings that it must have now.
-
-        factor: of the learning rates; trial: whether it is one of the search for them, in a folder of its own
-        """
-        variant = VARIANTS[name]
-        folder = self.folder / (f"rate-{factor:g}" if trial else f"seed-{seed}") / name.replace(" ", "_")
-        settings = copy.deepcopy(self.pattern.settings)
-        settings.seed = seed
-        settings.network.update(variant.network)
-        settings.average.rectangles = variant.rectangles or settings.average.rectangles
-        trained = [stage for stage in variant.stages if stage in record.TRAINED]
-        first = self.iterations if len(trained) == 1 else round(ALONE * self.iterations)
-        for stage, iterations in zip(trained, (first, self.iterations - first)):
-            quarter = str(max(1, iterations // 4))
-            steps = {"max_iter": str(iterations), "stepsize": str(max(1, 3 * iterations // 4))}
-            steps.update(snapshot=quarter, test_interval=quarter, test_iter="5")
-            settings.solver[stage] = {**steps, **settings.solver.get(stage, {}), **variant.solver.get(stage, {})}
-        run = runs.Run.create(folder, self.folder / NATURAL if variant.natural else self.pattern.lmdb, settings)
-        for stage in trained if factor != 1 else ():
-            rate = run.solver_fields(stage)["base_lr"] * factor
-            run.settings.solver[stage]["base_lr"] = f"{rate:.6g}"
-        if runs.Run.exists(folder):
-            run.stages = runs.Run.read(folder).stages
-        return run
-
-    def make(self, name, seed, finished, factor=1.0, trial=False):
-        """Train and evaluate one variant; returns its Run. finished: Runs whose stages it may share.
-
-        A trial is evaluated on the validation split, others on the test split.
-        """
-        if VARIANTS[name].natural:
-            natural_data(self.pattern.lmdb, self.folder / NATURAL)
-        run = self.run_of(name, seed, factor, trial)
-        rate = f", learning rates x {factor:g}" if trial or factor != 1 else ""
-        print(f"\n{name}, seed {seed}{rate}: {run.folder}", flush=True)
-        with locked(run.folder):
-            # The folder belongs to this ablation: stages of other data, budgets or settings are repeated.
-            for stage in VARIANTS[name].stages:
-                share(run, stage, finished)
-                kept = stage in run.stages and not plan.differences(run, stage)
-                stages.train(run, [stage], restart=not kept)
-            split = ["--split", "val"] if trial else []
-            stages.tool(run, ["evaluate", "--run", str(run.folder), *split])
-        return runs.Run.read(run.folder)
-
-    def search(self, names, seed, factors):
-        """Try each variant with each factor of the learning rates: (dict variant -> best factor, rows, Runs made).
-
-        The best one has the highest mean accuracy on the validation split, prior-corrected: decision thresholds tuned
-        on the same faces would favour some by chance. rows: what was tried, list of dicts
-        """
-        chosen, rows, made = {}, [], []
-        for name in names:
-            accuracies = {}
-            for factor in factors:
-                run = self.make(name, seed, made, factor, trial=True)
-                made.append(run)
-                network = results.read(run.folder / "evaluation-val").networks[VARIANTS[name].stages[-1]]
-                accuracies[factor] = results.mean(network, calibration.PRIOR_CORRECTED).accuracy.value
-                rows.append({"variant": name, "learning rates x": factor, "validation accuracy": accuracies[factor]})
-            chosen[name] = max(accuracies, key=accuracies.get)
-        return chosen, rows, made
+def make(run, variant, finished):
+    """Train and evaluate the run of a Variant; returns it as it is then. finished: Runs whose stages it may share."""
+    with locked(run.folder):
+        # The folder belongs to this ablation: stages of other data, budgets or settings are repeated.
+        for stage in variant.stages:
+            share(run, stage, finished)
+            kept = stage in run.stages and not plan.differences(run, stage)
+            stages.train(run, [stage], restart=not kept)
+        stages.tool(run, ["evaluate", "--run", str(run.folder)])
+    return runs.Run.read(run.folder)
 
 
 def share(run, stage, finished):
@@ -209,31 +150,6 @@ def linked(source, target):
     (shutil.copyfile if source.endswith(".log") else os.link)(source, target)
 
 
-def natural_data(lmdb, out):
-    """Build LMDBs with natural batches from the data set that the manifest of an LMDB folder names.
-
-    Raises ToolError when that data set is missing or has changed.
-    """
-    try:
-        wanted = manifest.read(lmdb)
-        if wanted.source is None:
-            raise ToolError(f"{lmdb}: its manifest names no data set, so natural batches cannot be built from it")
-        settings = dataclasses.replace(wanted.settings, sampling="natural", dropped=0)
-        if manifest.exists(out):
-            built = manifest.read(out)
-            same = dataclasses.replace(built.settings, dropped=0) == settings
-            if same and all(getattr(built, key) == getattr(wanted, key) for key in ("source", "attributes", "form")):
-                return
-            shutil.rmtree(out)  # built from other data or with other settings; the folder belongs to this ablation
-        source = reopen(dataclasses.replace(wanted, settings=settings))
-        build(source, out, wanted.attributes, wanted.form)
-    except (ValueError, OSError) as error:
-        raise ToolError(f"natural batches could not be built ({error}); leave out 'natural batches' with --variants")
-
-
-# The command ------------------------------------------------------------------------------------------------
-
-
 def add_arguments(parser):
     """Add the options of `face-cascade ablation` to a parser."""
     command.add_run_arguments(parser, "build/ablation", "the runs of all variants and the tables", "data/lmdb")
@@ -243,27 +159,22 @@ def add_arguments(parser):
 def run(arguments):
     """Run `face-cascade ablation`. Raises ToolError, OSError."""
     asked = AblationSettings(**given(arguments, AblationSettings))
-    names, seeds, factors = asked.variants, asked.seeds, asked.learning_rates
+    names, seeds = asked.variants, asked.seeds
     pattern = runs.Run.create(arguments.run, arguments.lmdb or "data/lmdb")
     command.apply(pattern, arguments)
-    ablation, scored, images = Ablation(pattern, asked.iterations), {name: [] for name in names}, {}
-    with locked(ablation.folder):
-        chosen, tried, trials = dict.fromkeys(names, factors[0]), [], []
-        if len(factors) > 1:
-            chosen, tried, trials = ablation.search(names, seeds[0], factors)
-            summary.write_csv(ablation.folder / "learning_rates.csv", tried)
+    scored, images = {name: [] for name in names}, {}
+    with locked(pattern.folder):
         for seed in seeds:
-            finished = list(trials)
+            finished = []
             for name in names:
-                made, answering = ablation.make(name, seed, finished, chosen[name]), VARIANTS[name].stages[-1]
+                variant, current = VARIANTS[name], run_of(pattern, asked.iterations, name, seed)
+                print(f"\n{name}, seed {seed}: {current.folder}", flush=True)
+                made, answering = make(current, variant, finished), variant.stages[-1]
                 finished.append(made)
                 scored[name].append(scores_of(made, answering))
                 images[name] = made.stages[answering].images
             # After each seed, so that an interruption leaves whole seeds.
-            text = conclude(ablation.folder, scored, images)
-    if tried:
-        print("\nlearning rates tried, with the first seed; validation accuracy is prior-corrected")
-        print(summary.aligned(tried))
+            text = conclude(pattern.folder, scored, images)
     print(f"\n{len(seeds)} seeds, {asked.iterations} iterations per variant\n{text}")
-    print(f"{ablation.folder}: means.csv, differences.csv, differences.svg")
+    print(f"{pattern.folder}: means.csv, differences.csv, differences.svg")
     return 0

@@ -2,28 +2,26 @@
 
   .                        the project's folder (or another with models/, solver/ and build/), in which networks were
                            trained with Caffe's own commands: the newest snapshot of each, and build/average.caffemodel
-  FOLDER                   a model that was handed on (face-cascade export --zoo): deploy.prototxt, one .caffemodel, and
-                           where they are there calibration.json and readme.md, whose front matter has checksums of both
+  FOLDER                   deploy.prototxt and one .caffemodel, and where it is there calibration.json
   FILE.caffemodel          weights, with deploy.prototxt beside them, or that of their network in ./models
 
 The names of the attributes are those in the comment of deploy.prototxt, the data those that train_val.prototxt reads.
 """
 
-import hashlib
 import json
 import pathlib
 import re
 
-from data_prep import files, settings
+from data_prep import files
 from data_prep.store import manifest
 from models import generate
 from models.networks import attributes_of
-from models.options import NetworkOptions
+from models.options import NetworkOptions, attributes_fault
 from tools import model_files
 from tools.errors import ToolError
 from tools.record import TRAINED, Data, Stage
 
-SUFFIX, DEPLOY, README = ".caffemodel", "deploy.prototxt", "readme.md"
+SUFFIX, DEPLOY = ".caffemodel", "deploy.prototxt"
 
 
 def is_repository(folder):
@@ -74,51 +72,18 @@ def repository(root):
 
 def weights(path):
     """The parts of the run of one file of weights. Raises ToolError."""
-    net, front = model_files.network_of(path), front_matter(path.with_name(README))
-    deploy = path.with_name(DEPLOY).absolute()
+    net, deploy = model_files.network_of(path), path.with_name(DEPLOY).absolute()
     if not deploy.is_file():
         deploy = pathlib.Path(generate.in_repository(net)["deploy"]).absolute()
         if not deploy.is_file():
             raise ToolError(f"{path}: no {DEPLOY} beside it, and no {generate.in_repository(net)['deploy']} here")
-    if front.get("caffemodel") == path.name:
-        for file, key in ((path, "sha1"), (deploy, "deploy_sha1")):
-            if key in front and front[key] != hashlib.sha1(files.read_bytes(file)).hexdigest():
-                raise ToolError(f"{file}: not the file that {README} beside it describes ({key}); get the folder again")
     names = attributes_of(deploy.read_text(encoding="utf-8", errors="replace"))
-    data = {
-        "lmdb": str(pathlib.Path(NetworkOptions.lmdb).absolute()),
-        "checksum": "",
-        "attributes": names,
-        "form": "compact",
-        "synthetic": bool(front.get("trained_on")),
-        "frame": front.get("frame"),
-    }
-    try:
-        data = settings.from_json(Data, data, path.with_name(README))
-    except ValueError as error:
-        raise ToolError(str(error))
+    fault = attributes_fault(names)
+    if fault:
+        raise ToolError(f"{deploy}: the attributes in its comment: {fault}")
+    data = Data(str(pathlib.Path(NetworkOptions.lmdb).absolute()), "", names, "compact")
     stages, files_of = {net: stage(path.parent, path, 0)}, {"deploy": str(deploy)}
     return {"folder": path.parent, "data": data, "stages": stages, "output": path.parent, "places": lambda _: files_of}
-
-
-def front_matter(path):
-    """The keys at the beginning of a readme.md as Caffe's Model Zoo has it, between two lines of dashes: a dict.
-
-    Values are JSON or plain text; without such a file it is empty. Raises OSError.
-    """
-    try:
-        begin, *lines = files.read_bytes(path).decode(errors="replace").splitlines() or [""]
-    except FileNotFoundError:
-        return {}
-    found = {}
-    if begin.strip() == "---" and "---" in lines:
-        for line in lines[: lines.index("---")]:
-            name, _, value = line.partition(":")
-            try:
-                found[name.strip()] = json.loads(value)
-            except (ValueError, RecursionError):
-                found[name.strip()] = value.strip()
-    return found
 
 
 def stage(root, path, iterations):

@@ -17,43 +17,30 @@ import os
 import pathlib
 import signal
 import sys
-import typing
 
 from data_prep.errors import DataError
 from data_prep.spelling import did_you_mean
+from tools import locking
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
-NESTED = "FACE_CASCADE_LOCKED_RUN"  # tools.locking.HELD
-
-
-class Command(typing.NamedTuple):
-    """A subcommand.
-
-    module: name of a module with `add_arguments(parser)` and `run(arguments) -> exit status`, which imports no Caffe;
-    summary: for the help; caffe: None if it computes nothing, "run" if it computes with the Caffe of the run, "torch"
-    for the engine
-    """
-
-    module: str
-    summary: str
-    caffe: typing.Optional[str] = None
-
-
+# Subcommand -> the name of a module with `add_arguments(parser)` and `run(arguments) -> exit status`, which imports no
+# Caffe; a summary for the help; None if it computes nothing, "run" if it computes with the Caffe of the run, "torch" if
+# with the engine.
 COMMANDS = {
-    "data": Command("data_prep.build.build_lmdb", "build LMDBs from CelebA, LFWA or a CSV file"),
-    "check": Command("data_prep.check.check_data", "verify LMDBs against their data set"),
-    "synthetic": Command("data_prep.synthetic.synthetic_faces", "render synthetic faces, for trials without photos"),
-    "models": Command("models.generate", "rewrite models/ and solver/ for Caffe's own commands"),
-    "model": Command("tools.model", "from a data set to a trained model, report and ONNX file"),
-    "train": Command("tools.train.command", "train the stages of a run"),
-    "average": Command("tools.train.average", "measure the average region of a run", caffe="run"),
-    "evaluate": Command("tools.evaluate.command", "measure accuracy and regions on the test split", caffe="run"),
-    "predict": Command("tools.predict.command", "predict attributes of faces in photos and videos", caffe="run"),
-    "report": Command("tools.report.report", "write a run's evaluation as one HTML file"),
-    "export": Command("tools.export.command", "write a run's network as an ONNX file or a web page", caffe="torch"),
-    "ablation": Command("tools.ablation", "train and compare the paper's variants under one budget"),
-    "demo": Command("tools.demo", "run every step on synthetic faces, in minutes"),
-    "doctor": Command("tools.install.doctor", "say what is installed, what is missing, and how to get it"),
+    "data": ("data_prep.build.build_lmdb", "build LMDBs from CelebA, LFWA or a CSV file", None),
+    "check": ("data_prep.check.check_data", "verify LMDBs against their data set", None),
+    "synthetic": ("data_prep.synthetic.synthetic_faces", "render synthetic faces, for trials without photos", None),
+    "models": ("models.generate", "rewrite models/ and solver/ for Caffe's own commands", None),
+    "model": ("tools.model", "from a data set to a trained model, report and ONNX file", None),
+    "train": ("tools.train.command", "train the stages of a run", None),
+    "average": ("tools.train.average", "measure the average region of a run", "run"),
+    "evaluate": ("tools.evaluate.command", "measure accuracy and regions on the test split", "run"),
+    "predict": ("tools.predict.command", "predict attributes of faces in photos and videos", "run"),
+    "report": ("tools.report.report", "write a run's evaluation as one HTML file", None),
+    "export": ("tools.export.command", "write a run's network as an ONNX file or a web page", "torch"),
+    "ablation": ("tools.ablation", "train and compare the paper's variants under one budget", None),
+    "demo": ("tools.demo", "run every step on synthetic faces, in minutes", None),
+    "doctor": ("tools.install.doctor", "say what is installed, what is missing, and how to get it", None),
 }
 
 
@@ -88,7 +75,7 @@ def main(words=None):
     except (DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
     except KeyboardInterrupt:
-        if NESTED not in os.environ:  # otherwise the command that started this one prints it
+        if locking.HELD not in os.environ:  # otherwise the command that started this one prints it
             print("error: interrupted; run the same command again", file=sys.stderr)
         return 130
     return 1
@@ -98,7 +85,7 @@ def dispatch(name="--help", *words):
     """Run a command with its words; returns the exit status. Raises DataError, OSError, ImportError."""
     misplaced()
     if name in ("-h", "--help", "help"):
-        lines = [f"  {name:10} {command.summary}" for name, command in COMMANDS.items()]
+        lines = [f"  {name:10} {summary}" for name, (_, summary, _) in COMMANDS.items()]
         print(f"usage: face-cascade COMMAND [OPTIONS]\n\n{__doc__.strip()}\n\ncommands:", *lines, sep="\n")
         return 0
     if name == "--version":
@@ -109,16 +96,16 @@ def dispatch(name="--help", *words):
     if name not in COMMANDS:
         hint = did_you_mean(name, COMMANDS)
         raise DataError(f"face-cascade: unknown command {name!r}{hint}; face-cascade --help lists the commands")
-    command = COMMANDS[name]
+    place, _, caffe = COMMANDS[name]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    module = importlib.import_module(command.module)
+    module = importlib.import_module(place)
     parser = Parser(prog=f"face-cascade {name}", description=module.__doc__)
     module.add_arguments(parser)
-    if command.caffe == "run":
+    if caffe == "run":
         parser.add_argument("--caffe", help="The Caffe to compute with: bvlc, torch or auto (default: the run's).")
     arguments = parser.parse_args(words)
-    if command.caffe:
-        start_under_caffe(command, arguments, [name, *words])
+    if caffe:
+        start_under_caffe(caffe, arguments, [name, *words])
     return module.run(arguments) or 0
 
 
@@ -134,7 +121,7 @@ def misplaced():
         raise DataError(f"{clone}/.venv is a copy of the environment of {REPOSITORY}; run `make doctor` in {clone}")
 
 
-def start_under_caffe(command, arguments, words):
+def start_under_caffe(caffe, arguments, words):
     """Replace this process by the same command under the Python of the Caffe it needs, unless it is that one.
 
     Raises DataError when that Caffe cannot be used or installed, or the run that the command needs cannot be read.
@@ -144,7 +131,7 @@ def start_under_caffe(command, arguments, words):
 
     found = Run.read(arguments.run)  # a run that is missing is reported before a Caffe is installed
     device = getattr(arguments, "device", None) or found.device()
-    asked = "torch" if command.caffe == "torch" else arguments.caffe
+    asked = "torch" if caffe == "torch" else arguments.caffe
     wanted = asked or ("torch" if device != "cpu" else found.settings.engine if found.recorded else "auto")
     engine, _ = engines.choose(wanted, device)
     engines.ensure(engine)

@@ -86,14 +86,11 @@ def install_beside(folder):
 
 
 def render(folder):
-    """Render the faces, unless they are there; returns their folder. Raises ToolError."""
+    """Render the faces, unless they are there; returns their folder. Raises OSError."""
     faces = folder / "faces"
     if not (faces / celeba.PARTITION[0]).exists():
         print("rendering synthetic faces", flush=True)
-        try:
-            synthetic_faces.generate(faces, FACES, SEED, PREVALENCE)
-        except (ValueError, RuntimeError) as error:
-            raise ToolError(str(error))
+        synthetic_faces.generate(faces, FACES, SEED, PREVALENCE)
     return faces
 
 
@@ -142,5 +139,5 @@ def summary(folder):
     print(
         f"regions:        IoU {regions.iou:.3f} with the true boxes, pointing-game accuracy {regions.pointing_game:.3f}"
     )
-    print(f"look at:        {folder}/report.html, {folder}/evaluation/regions.png, {folder}/predictions/")
+    print(f"look at:        {folder}/report.html, {folder}/predictions/")
     print("on real faces:  make model CELEBA=/path/to/CelebA ATTRIBUTES=Eyeglasses,Smiling,Male")

@@ -67,18 +67,15 @@ def run(arguments):
 
 
 def build_data(place, lmdb, attributes=None, expect=None):
-    """Build LMDBs from a data set, unless they are there already. Raises ToolError."""
-    try:
-        if manifest.exists(lmdb):
-            built = manifest.read(lmdb)
-            if attributes and list(attributes) != built.attributes:
-                raise ToolError(f"{lmdb}: holds {', '.join(built.attributes)}; give another folder with --run")
-            return
-        print("step 1: data", flush=True)
-        source = open_source(place, expect=expect)
-        build(source, lmdb, list(attributes or source.default_attributes))
-    except (ValueError, RuntimeError) as error:
-        raise ToolError(str(error))
+    """Build LMDBs from a data set, unless they are there already. Raises DataError, OSError."""
+    if manifest.exists(lmdb):
+        built = manifest.read(lmdb)
+        if attributes and list(attributes) != built.attributes:
+            raise ToolError(f"{lmdb}: holds {', '.join(built.attributes)}; give another folder with --run")
+        return
+    print("step 1: data", flush=True)
+    source = open_source(place, expect=expect)
+    build(source, lmdb, list(attributes or source.default_attributes))
 
 
 def new_run(folder, lmdb, network, solver, **settings):

@@ -6,7 +6,6 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
 from data_prep import files
-from python_layers.parameters import parsed
 from tools.errors import ToolError
 
 # Network -> layer that only its weights have; the first of these that is there decides.
@@ -23,17 +22,6 @@ def read(path, kind=caffe_pb2.NetParameter):
     except (text_format.ParseError, ValueError) as error:
         raise ToolError(f"{path}: not a prototxt of Caffe's {kind.DESCRIPTOR.name} ({error})")
     return net
-
-
-def parameters(layer, declared):
-    """Parameters of a Python layer of a prototxt, defaults filled in: an object of the dataclass `declared`.
-
-    layer: LayerParameter. Raises ToolError.
-    """
-    try:
-        return parsed(layer.python_param.param_str, declared, f"layer {layer.name}")
-    except ValueError as error:
-        raise ToolError(str(error))
 
 
 def read_weights(path):

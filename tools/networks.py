@@ -16,6 +16,7 @@ from data_prep.geometry import PATCH_SIZE
 from data_prep.store import databases, manifest
 from models.networks import POSITION, STATE_LAYERS
 from python_layers import balanced_folder
+from python_layers.parameters import parsed
 from python_layers.regions import Parameters
 from tools import model_files
 from tools.errors import ToolError
@@ -83,28 +84,20 @@ def load(model, weights, phase=caffe.TEST, measuring=False):
     stored = {
         layer.name: [tuple(blob.shape.dim) for blob in layer.blobs] for layer in model_files.read_weights(weights).layer
     }
-    if measuring:
-        for layer in description.layer:
-            if layer.python_param.layer == "BalancedData":
-                given = dataclasses.asdict(model_files.parameters(layer, balanced_folder.Parameters))
-                layer.python_param.param_str = json.dumps({**given, "augment": "none"})
-        learning = [layer for layer in description.layer if any(param.lr_mult for param in layer.param)]
-        for param in (param for layer in learning[1:] for param in layer.param):
-            param.lr_mult = 0  # so that Caffe skips the gradient
     with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as file:
-        file.write(text_format.MessageToString(description))
-        file.flush()
         try:
+            if measuring:
+                measure(description)
+            file.write(text_format.MessageToString(description))
+            file.flush()
             net = caffe.Net(file.name, phase)
         except (RuntimeError, ValueError) as error:
             raise ToolError(f"{model}: no net can be made of it ({error})")
     for name in net._layer_names:
         shapes = [tuple(blob.data.shape) for blob in net.params.get(name, ())]
-        if name not in stored and (name in OPTIONAL or not shapes):
-            continue
-        if name not in stored:
+        if name not in stored and shapes and name not in OPTIONAL:
             raise ToolError(f"{weights}: weights of another net: {model} needs layer {name}, which is not in it")
-        if stored[name] != shapes:
+        if stored.get(name, shapes) != shapes:
             raise ToolError(
                 f"{weights}: weights of another net or another width: layer {name} has blobs {stored[name]}, "
                 f"{model} has {shapes}"
@@ -117,6 +110,17 @@ def load(model, weights, phase=caffe.TEST, measuring=False):
         if not all(np.isfinite(blob.data).all() for blob in blobs):
             raise ToolError(f"{weights}: layer {name} holds values that are not finite; use an earlier snapshot")
     return net
+
+
+def measure(description):
+    """Change a NetParameter as `load` says. Raises ValueError for parameters that BalancedData does not take."""
+    for layer in description.layer:
+        if layer.python_param.layer == "BalancedData":
+            given = parsed(layer.python_param.param_str, balanced_folder.Parameters, f"layer {layer.name}")
+            layer.python_param.param_str = json.dumps({**dataclasses.asdict(given), "augment": "none"})
+    learning = [layer for layer in description.layer if any(param.lr_mult for param in layer.param)]
+    for param in (param for layer in learning[1:] for param in layer.param):
+        param.lr_mult = 0  # so that Caffe skips the gradient
 
 
 def checked(model):
@@ -138,10 +142,13 @@ def kind_of(layer):
 
 
 def region_mapper_parameters(model):
-    """Parameters of a deploy prototxt's RegionMapper, defaults filled in: a dict. Raises ToolError."""
+    """Parameters of the RegionMapper of a deploy prototxt that could be loaded, defaults filled in: a dict.
+
+    Raises ToolError where there is none.
+    """
     for layer in model_files.read(model).layer:
         if layer.python_param.layer == "RegionMapper":
-            return dataclasses.asdict(model_files.parameters(layer, Parameters))
+            return dataclasses.asdict(parsed(layer.python_param.param_str, Parameters, layer.name))
     raise ToolError(f"{model}: no layer RegionMapper in it")
 
 

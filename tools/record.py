@@ -14,7 +14,7 @@ from models.options import NETWORKS, NetworkOptions
 
 VERSION = 3
 TRAINED = NETWORKS
-STAGES = ("region", "average", "cascade", "whole_face", "evaluate")
+STAGES = ("region", "average", "cascade", "whole_face")
 DEVICE = re.compile(r"cpu|cuda(:\d+(,\d+)*)?")
 
 
@@ -133,7 +133,7 @@ def _stages_fault(stages):
     for name, stage in stages.items():
         if name not in STAGES:
             return f"has an unknown stage {name[:60]!r}; stages are {', '.join(STAGES)}"
-        if stage.state == "done" and name != "evaluate" and not (stage.weights and stage.checksum):
+        if stage.state == "done" and not (stage.weights and stage.checksum):
             return f"has stage {name} done without 'weights' and 'checksum'"
     return None
 
@@ -157,10 +157,33 @@ def read(path, version):
     return value
 
 
-def sealed(content):
-    """A dict of JSON values with a checksum of all of them as "checksum".
+class Entry(dict):
+    """An object of JSON: its values are attributes, too."""
 
-    What is not `sealed(itself)` was edited or damaged, which would change answers without a word.
-    """
+    __slots__ = ()
+
+    def __getattr__(self, key):
+        if key not in self:
+            raise AttributeError(key)
+        return self[key]
+
+    @classmethod
+    def of(cls, value):
+        """JSON values with all objects in them as Entries."""
+        if isinstance(value, dict):
+            return cls((key, cls.of(item)) for key, item in value.items())
+        return list(map(cls.of, value)) if isinstance(value, list) else value
+
+
+def sealed(content):
+    """A dict of JSON values with a checksum of all of them as "checksum", for `unsealed`."""
     content = {**content, "checksum": ""}
     return {**content, "checksum": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}
+
+
+def unsealed(content, where):
+    """What `sealed` gave, as an Entry. Raises ValueError, which names `where`, for what was edited or damaged since:
+    it would change answers without a word."""
+    if not isinstance(content, dict) or content != sealed(content):
+        raise ValueError(f"{where}: damaged or changed since it was written")
+    return Entry.of(content)

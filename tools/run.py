@@ -9,7 +9,8 @@
 
 Settings are given once; the record supplies those that a command leaves out. Weights that were trained from other
 inputs than the record says are never used. Networks that were trained with Caffe's own commands are a run too, without
-a record: the project's folder, with models/, solver/ and build/ (tools/by_hand.py).
+a record: the project's folder, with models/, solver/ and build/ (tools/by_hand.py). A model that was handed on has a
+record to read, which is never written.
 """
 
 import os
@@ -35,8 +36,8 @@ class Run:
     """One run: its folder, Data, Settings and Stages.
 
     output: the folder for what commands write, RUN by default; places: function network -> dict of its files, where
-    they do not lie as models.generate.in_run says, and the run has no record. Attribute recorded: whether run.json
-    keeps its state.
+    they do not lie as models.generate.in_run says, and no record keeps what is done. Attribute recorded: whether
+    run.json does.
     """
 
     def __init__(self, folder, data, settings=None, stages=None, output=None, places=None):
@@ -50,14 +51,18 @@ class Run:
     @classmethod
     def read(cls, folder):
         """The run in a folder, with or without a record. Raises ToolError."""
-        path = pathlib.Path(folder) / NAME
+        folder = pathlib.Path(folder)
+        folder = folder.parent if folder.suffix == by_hand.SUFFIX and folder.with_name(NAME).exists() else folder
+        path = folder / NAME
         if not path.exists():
             return cls(**by_hand.read(folder))
         try:
             found = from_json(Record, record.read(path, VERSION), path)
         except (OSError, ValueError) as error:
             raise ToolError(f"{error}; train in another run (--run)")
-        run = cls(folder, found.data, found.settings, found.stages)
+        is_flat = (folder / by_hand.DEPLOY).is_file()  # a model that was handed on: tools/export/zoo.py
+        places = (lambda _: {"deploy": by_hand.DEPLOY}) if is_flat else None
+        run = cls(folder, found.data, found.settings, found.stages, places=places)
         try:
             run.network()
         except ToolError as error:
@@ -162,11 +167,20 @@ class Run:
     def _verified(self, stage, path, checksum):
         """A file of a stage that has the recorded checksum, where there is one. Raises ToolError for another."""
         if checksum and (not path.is_file() or files.sha256(path) != checksum):
-            raise ToolError(
-                f"{path}: {'changed since' if path.exists() else 'missing, though'} {stage} was done; "
-                f"run {self.command(stage)} --restart, or bring the file back"
-            )
+            what = "changed since" if path.exists() else "missing, though"
+            again = f"run {self.command(stage)} --restart, or " if self.recorded else ""
+            raise ToolError(f"{path}: {what} {stage} was done; {again}bring the file back")
         return path
+
+    def use_data(self, lmdb):
+        """Take LMDBs that may have been moved. Raises DataError or OSError for others than the run was made from."""
+        found = read_data(lmdb, self.folder)
+        # Weights that were handed on only tell their attributes.
+        if found.attributes != self.attributes or self.data.checksum not in ("", found.checksum):
+            raise ToolError(
+                f"{self.folder}: was made from other data than {lmdb} holds now; give another folder with --run"
+            )
+        self.data = found
 
     def check_data(self):
         """Raise DataError or OSError if the LMDBs are missing, damaged, or other ones than the run was trained on."""

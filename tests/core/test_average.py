@@ -7,18 +7,21 @@ import caffe
 import numpy as np
 import pytest
 
+from data_prep.build.builder import build
+from data_prep.sources.opening import open_source
+from data_prep.store import manifest
 from models import networks as texts
 from models import table1
 from models.options import NetworkOptions
 from python_layers import regions
-from tools import ablation, cli, networks
+from tools import cli, networks
 from tools import run as runs
 from tools.train import average, plan, rectangles
 
 
-def test_natural_batches_are_counted_by_their_labels(small_run, small_lmdb, tmp_path):
-    ablation.natural_data(small_lmdb, tmp_path / "natural")
+def test_natural_batches_are_counted_by_their_labels(small_run, small_faces, tmp_path):
     run = runs.Run.read(small_run)
+    build(open_source(small_faces, manifest.Settings(sampling="natural")), tmp_path / "natural", run.attributes)
     options = NetworkOptions(run.attributes, tmp_path / "natural", batch=2, width=1 / 16)
     model = tmp_path / "train_val.prototxt"
     model.write_text(texts.network("region", options))

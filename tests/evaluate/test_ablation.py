@@ -1,16 +1,13 @@
 """The ablation: one budget for every variant, stages shared if their inputs are equal, training, tables."""
 
 import csv
-import dataclasses
+import functools
 
 import numpy as np
 import pytest
 
-from data_prep.build.builder import build
 from data_prep.files import sha256
 from data_prep.settings import check
-from data_prep.sources.opening import open_source
-from data_prep.store import manifest
 from tools import ablation, record
 from tools import run as runs
 from tools.cli import main
@@ -21,15 +18,14 @@ from tools.train import plan
 
 @pytest.fixture
 def planned(small_lmdb, tmp_path):
-    """An ablation of 3,200 iterations that is not begun."""
+    """Function (variant, seed) -> its run in an ablation of 3,200 iterations that is not begun."""
     settings = record.Settings(engine="torch", network={"batch": 2, "width": 1 / 16})
-    return ablation.Ablation(runs.Run.create(tmp_path, small_lmdb, settings), 3200)
+    return functools.partial(ablation.run_of, runs.Run.create(tmp_path, small_lmdb, settings), 3200)
 
 
-def test_every_variant_sees_the_same_number_of_images(planned, small_lmdb):
-    ablation.natural_data(small_lmdb, planned.folder / ablation.NATURAL)
+def test_every_variant_sees_the_same_number_of_images(planned):
     for name, variant in ablation.VARIANTS.items():
-        run = planned.run_of(name, 1)
+        run = planned(name, 1)
         assert run.network().batch == 2, name
         trained = [stage for stage in variant.stages if stage != "average"]
         seen = [plan.images_of(run, stage, plan.last_iteration(run, stage)) for stage in trained]
@@ -39,7 +35,7 @@ def test_every_variant_sees_the_same_number_of_images(planned, small_lmdb):
 
 
 def test_stages_are_shared_where_their_inputs_agree(planned):
-    first = planned.run_of("cascade", 1)
+    first = planned("cascade", 1)
     for name in ("region", "average"):  # made to look done, as training would leave them
         path = first.place(name) / f"{name}_iter_1.caffemodel"
         path.parent.mkdir(parents=True)
@@ -53,25 +49,10 @@ def test_stages_are_shared_where_their_inputs_agree(planned):
         ("task one alone", 1, []),  # it trains for the whole budget
         ("cascade", 2, []),
     ):
-        run = planned.run_of(variant, seed)
+        run = planned(variant, seed)
         for name in ablation.VARIANTS[variant].stages:
             ablation.share(run, name, [first])
         assert [name for name in ("region", "average") if run.done(name)] == expected, variant
-
-
-def test_natural_batches_come_from_the_same_data_and_settings(small_faces, small_lmdb, tmp_path):
-    ablation.natural_data(small_lmdb, tmp_path / "natural")
-    made, natural = manifest.read(small_lmdb), manifest.read(tmp_path / "natural")
-    assert dataclasses.replace(natural.settings, sampling="balanced") == made.settings
-    assert natural.sampling == "natural" and natural.source == made.source and natural.attributes == made.attributes
-    before = (tmp_path / "natural/manifest.json").stat().st_mtime_ns
-    ablation.natural_data(small_lmdb, tmp_path / "natural")  # they exist already
-    assert (tmp_path / "natural/manifest.json").stat().st_mtime_ns == before
-    lmdb = tmp_path / "lmdb"  # the same data set, built anew for other attributes and with other settings
-    build(open_source(small_faces, manifest.Settings(augment="none")), lmdb, ["Male"])
-    ablation.natural_data(lmdb, tmp_path / "natural")
-    natural = manifest.read(tmp_path / "natural")
-    assert natural.attributes == ["Male"] and natural.settings.augment == "none" and natural.sampling == "natural"
 
 
 def test_a_variant_is_not_trained_twice(fails):
@@ -121,27 +102,16 @@ def test_tables_hold_means_spreads_and_differences_with_their_intervals(tmp_path
 
 
 @pytest.mark.slow
-def test_variants_share_stages_rates_are_searched_on_validation_and_all_is_done_once(small_lmdb, tmp_path, capfd):
+def test_variants_share_stages_and_all_is_done_once(small_lmdb, tmp_path, capfd):
     words = ["ablation", "--lmdb", str(small_lmdb), "--run", str(tmp_path / "a"), "--batch", "16", "--width", "1/16"]
     words += ["--caffe", "torch", "--test-batch", "6", "--seeds", "1", "--iterations", "8"]
-    words += ["--variants", "cascade,whole map", "--learning-rates", "0.5,1"]
+    words += ["--variants", "cascade,whole map"]
     assert main(words) == 0, capfd.readouterr().err
-    said, tried = capfd.readouterr().out, read_csv(tmp_path / "a/learning_rates.csv")
-    assert "1 seeds, 8 iterations per variant" in said
+    said = capfd.readouterr().out
+    assert "1 seeds, 8 iterations per variant" in said and said.count("region: shared with") == 1
     assert {(row["seeds"], row["images per attribute"]) for row in read_csv(tmp_path / "a/means.csv")} == {("1", "128")}
-    assert [(row["variant"], float(row["learning rates x"])) for row in tried] == [
-        (name, rate) for name in ("cascade", "whole map") for rate in (0.5, 1)
-    ]
-    assert said.count("region: shared with") == 4 and said.count("average: shared with") == 2
-    fields = [runs.Run.read(tmp_path / f"a/rate-{rate}/cascade").solver_fields("region") for rate in ("0.5", "1")]
-    assert fields[0]["base_lr"] == fields[1]["base_lr"] / 2
-    assert not (tmp_path / "a/rate-0.5/cascade/evaluation").exists()  # no test face was read
-    for name in ("cascade", "whole map"):
-        of_name = {row["learning rates x"]: row["validation accuracy"] for row in tried if row["variant"] == name}
-        best = float(max(of_name, key=of_name.get))
-        assert f"cascade: shared with {tmp_path}/a/rate-{best:g}/{name.replace(' ', '_')}" in said
     minus = {row["minus"] for row in read_csv(tmp_path / "a/differences.csv")}
     assert minus == {seeds.INSIDE, "whole map"} and "cascade minus the others, average precision" in said
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").glob("*/*/*/*.caffemodel")}
-    assert main(words) == 0 and capfd.readouterr().out.count("already evaluated") == 6
+    assert main(words) == 0 and capfd.readouterr().out.count("not computed again") == 4
     assert written == {path: path.stat().st_mtime_ns for path in written}

@@ -15,20 +15,12 @@ from tools import cli, networks
 
 
 @pytest.mark.parametrize("name, weights", (("resnet18", 11_689_512), ("mobilenet_v3_small", 2_542_856)))
-def test_common_networks_have_the_published_shapes(name, weights):
+def test_common_networks_have_the_published_numbers_of_weights(name, weights):
     """The numbers of weights are those of torchvision's networks, which follow the same tables."""
     net = common_nets.NETS[name](1000)
     assert sum(parameter.numel() for parameter in net.parameters()) == weights
-    sizes = []
-    for module in net:
-        module.register_forward_hook(lambda *call: sizes.append(tuple(call[2].shape[1:])))
     with torch.no_grad():
         assert net.eval()(torch.zeros(1, 3, 224, 224)).shape == (1, 1000)
-    expected = {
-        "resnet18": [(64, 112, 112), (64, 56, 56), (512, 7, 7)],
-        "mobilenet_v3_small": [(16, 56, 56), (576, 7, 7)],
-    }
-    assert set(expected[name]) <= set(sizes)
 
 
 def test_balanced_batches_are_those_of_the_plan(small_lmdb):

@@ -1,8 +1,7 @@
-"""An evaluation is computed once, goes on after an interruption, and is refused where data and networks do not fit."""
+"""An evaluation is computed once, and refused where data and networks do not fit. Killed ones: core/test_kills.py."""
 
 import dataclasses
 import shutil
-import types
 
 import evaluation_files
 import pytest
@@ -29,13 +28,11 @@ def run(run):
 
 @pytest.fixture
 def passes(monkeypatch):
-    """done: the splits that networks are computed on, a list that grows; limit: its length at which Ctrl-C comes."""
-    passes, responses = types.SimpleNamespace(done=[], limit=None), evaluate.responses
+    """The splits that networks are computed on, a list that grows."""
+    passes, responses = [], evaluate.responses
 
     def counted(net, data, split, *rest):
-        if len(passes.done) == passes.limit:
-            raise KeyboardInterrupt
-        passes.done.append(split)
+        passes.append(split)
         return responses(net, data, split, *rest)
 
     monkeypatch.setattr(evaluate, "responses", counted)
@@ -44,17 +41,17 @@ def passes(monkeypatch):
 
 def test_outputs_are_computed_once_and_results_are_whole(run, passes, capsys):
     def computed(restart=False, **changes):
-        passes.done.clear()
+        passes.clear()
         result = evaluate.evaluate(run, dataclasses.replace(SETTINGS, **changes), restart=restart)
-        assert changes.get("split") == "val" or results.read(run.place("evaluate")) == result
-        return result, list(passes.done)
+        written = results.read(run.place("evaluate" if result.split == "test" else "evaluation-val"))
+        assert written == {**result, "checksum": written.checksum}
+        return result, list(passes)
 
     first, splits = computed()
     assert splits == ["test", "val"] * 2
-    assert computed(batch=3) == (first, []) and "nothing to do" in capsys.readouterr().out
+    assert computed(batch=3)[1] == [] and capsys.readouterr().out.count("not computed again") == 2
     other, splits = computed(tune="f1", resamples=30)
     assert splits == [] and (other.tuned_for, other.resamples) == ("f1", 30)
-    assert capsys.readouterr().out.count("not computed again") == 2
     again, splits = computed(restart=True)
     assert splits == ["test", "val"] * 2 and again.networks.keys() == first.networks.keys()
     validated, splits = computed(split="val")
@@ -76,17 +73,6 @@ def test_outputs_are_computed_once_and_results_are_whole(run, passes, capsys):
     # A stage that is being trained again is none of the results.
     run.stages["cascade"].state = "interrupted"
     assert computed()[0].networks.keys() == {"region"}
-
-
-def test_an_interrupted_evaluation_goes_on(run, passes):
-    passes.limit = 3  # between the splits of the second network
-    with pytest.raises(KeyboardInterrupt):
-        evaluate.evaluate(run, SETTINGS)
-    assert not (run.place("evaluate") / results.NAME).exists()
-    passes.done.clear()
-    passes.limit = None
-    evaluate.evaluate(run, SETTINGS)
-    assert passes.done == ["test", "val"] and not list(run.place("evaluate").glob(".*"))
 
 
 def test_a_quick_look_leaves_the_calibration_by_all_faces(run):

@@ -1,12 +1,11 @@
 """evaluation.json, NAME.npz and calibration.json are read completely, or refused in one line that names the file."""
 
-import dataclasses
 import json
 import resource
 
 import numpy as np
 import pytest
-from mutations import LIMIT, attempt, changed, few, places, records
+from mutations import LIMIT, attempt, changed, few, records
 from tokens import each
 
 from data_prep.files import sha256
@@ -25,10 +24,10 @@ def calibrated(tmp_path):
     """Weights with a calibration beside them: the file, and calibration.json."""
     weights = tmp_path / "a.caffemodel"
     weights.write_bytes(b"weights")
-    score = calibration.ScoreCalibration([0.5, 0.25], [1.0, 1.0], [0.0, 0.0])
-    made = calibration.Calibration(sha256(weights), "data", ["Male", "Young"], [0.2, 0.3], 7, "f1", {"logits": score})
+    scores = {"logits": {"threshold": [0.5, 0.25], "slope": [1.0, 1.0], "offset": [0.0, 0.0]}}
+    made = {"weights": sha256(weights), "data": "data", "attributes": ["Male", "Young"], "faces": 7, "scores": scores}
     calibration.write(weights, made)
-    assert dataclasses.replace(calibration.read(weights), checksum="") == made
+    assert calibration.read(weights).items() >= made.items()
     return weights, tmp_path / calibration.NAME
 
 
@@ -62,19 +61,17 @@ def test_changed_arrays_are_refused_by_checksum(folder, tmp_path):
     kept = (folder / "cascade.npz").read_bytes()
     for content in (b"", kept[:10], kept[: len(kept) // 2], kept[:-1]):
         path.write_bytes(content)
-        refused(lambda: results.read_arrays(tmp_path, "cascade", result), path, "checksum differs")
-        assert results.kept_arrays(path, ["inputs"]) is None
+        refused(lambda: results.read_arrays(tmp_path, "cascade", result), path, "damaged; evaluate again")
     path.unlink()
     refused(lambda: results.read_arrays(tmp_path, "cascade", result), path, "No such file")
     path.write_bytes(kept)
     arrays = results.read_arrays(tmp_path, "cascade", result)
     assert set(arrays) >= {"labels", "persons", "logits", "max_d", "response", "validation_logits", "average"}
-    inputs = arrays.pop(results.INPUTS).tolist()[:-1]
-    assert results.kept_arrays(path, inputs).keys() == {*arrays, results.INPUTS}
-    assert results.kept_arrays(path, ["others"]) is None
     # Once `evaluate` took edited scores as computed before.
-    np.savez(path, **{**arrays, results.INPUTS: [*inputs, results.checksum(arrays)], "logits": arrays["logits"] + 1})
-    assert results.kept_arrays(path, inputs) is None
+    np.savez(path, **{**arrays, "logits": arrays["logits"] + 1})
+    refused(lambda: results.load_arrays(path), path, "changed since it was written")
+    results.write_arrays(path, ["others"], {"logits": arrays["logits"]})
+    refused(lambda: results.read_arrays(tmp_path, "cascade", result), path, "checksum differs")
 
 
 # Calibration ------------------------------------------------------------------------------------------------
@@ -84,7 +81,7 @@ def test_a_calibration_belongs_to_its_weights_and_attributes(calibrated):
     weights, path = calibrated
     other = weights.with_name("b.caffemodel")
     other.write_bytes(b"others")
-    calibration.write(other, dataclasses.replace(calibration.read(weights), weights=sha256(other)))
+    calibration.write(other, {**calibration.read(weights), "weights": sha256(other)})
     assert calibration.read(weights, ["Male", "Young"]) and calibration.read(weights, ["Young", "Male"]) is None
     weights.write_bytes(b"trained anew")
     assert calibration.read(weights) is None and calibration.read(other) is not None
@@ -94,15 +91,14 @@ def test_a_calibration_belongs_to_its_weights_and_attributes(calibrated):
     refused(lambda: calibration.read(weights), path, "a.caffemodel: damaged")
 
 
-def test_every_changed_value_of_a_calibration_is_refused(calibrated):
-    """Once a changed threshold changed the answers of predict without a word."""
+def test_a_changed_calibration_is_refused(calibrated):
+    """Once a changed threshold changed the answers of predict without a word. It is sealed like an evaluation."""
     weights, path = calibrated
     whole = path.read_bytes()
     record = json.loads(whole)
     for content in (b"", b"[]", b"\xff\xfe", b"[" * 100000, whole[:-9]):
         path.write_bytes(content)
         refused(lambda: calibration.read(weights), path, "remove the file and evaluate again")
-    for place in list(places(record))[1:]:
-        for value in (..., None, [], {}, "x", True, [[]], [1.0], 0.75, 1e308, 1.4):
-            path.write_text(json.dumps(changed(record, place, value)))
-            refused(lambda: calibration.read(weights), path, "evaluate again")
+    for value in ([0.5, 0.75], ...):
+        path.write_text(json.dumps(changed(record, ("a.caffemodel", "scores", "logits", "threshold"), value)))
+        refused(lambda: calibration.read(weights), path, "a.caffemodel: damaged or changed", "evaluate again")

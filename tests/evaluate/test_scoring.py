@@ -105,12 +105,6 @@ def random_scores(faces=200):
     return rng.normal(size=(faces, 3)) * [1, 2, 5] + labels * [2, 1, 8], labels
 
 
-def test_three_decisions_have_the_expected_thresholds():
-    # 20 % positive in training: the prior lowers a logit by log 4 = 1.39.
-    cuts = calibration.thresholds(LOW, np.array([-2.0]))
-    assert [float(cut[0]) for cut in cuts.values()] == pytest.approx([0, np.log(4), -2])
-
-
 def test_threshold_for_accuracy_is_where_the_probability_is_one_half():
     scores, labels = random_scores()
     threshold, slope, offset = calibration.fit(scores, labels, np.full(3, 0.3))

@@ -174,7 +174,7 @@ def test_unusable_files_are_reported_in_one_message(tab, tmp_path):
     tab.wait_for_selector("#status:has-text('No face found')", timeout=LOADED)
 
 
-def test_camera_runs_and_stops(tab):
+def test_camera_runs_and_stops_and_a_missing_one_is_reported(tab):
     """Chromium's own test picture has no face."""
     tab.locator("#camera").click()
     tab.wait_for_selector("#status:has-text('No face in sight')", timeout=LOADED)
@@ -182,6 +182,10 @@ def test_camera_runs_and_stops(tab):
     tab.locator("#camera").click()
     assert tab.locator("#camera").inner_text() == "Use the camera"
     assert tab.evaluate("document.getElementById('video').srcObject === null")
+    refusal = "() => Promise.reject(new DOMException('', 'NotFoundError'))"
+    tab.evaluate(f"() => {{ navigator.mediaDevices.getUserMedia = {refusal} }}")
+    tab.locator("#camera").click()
+    tab.wait_for_selector("#problem:has-text('No camera was found. Connect one, or choose a photo.')")
 
 
 def test_a_camera_that_is_not_wanted_any_more_is_stopped(tab):
@@ -200,13 +204,6 @@ def test_a_camera_that_is_not_wanted_any_more_is_stopped(tab):
     assert not tab.evaluate("opened.then((stream) => stream.active)")
     assert tab.locator("#camera").inner_text() == "Use the camera"
     assert tab.locator("#status").inner_text() == "1 face."
-
-
-def test_a_missing_camera_is_reported_in_one_message(tab):
-    refusal = "() => Promise.reject(new DOMException('', 'NotFoundError'))"
-    tab.evaluate(f"() => {{ navigator.mediaDevices.getUserMedia = {refusal} }}")
-    tab.locator("#camera").click()
-    tab.wait_for_selector("#problem:has-text('No camera was found. Connect one, or choose a photo.')")
 
 
 def test_a_page_of_rendered_faces_says_so(chromium, tmp_path):

@@ -1,5 +1,7 @@
 """Photos with answers, and frames of videos, for the tests of what is done with them."""
 
+import json
+
 import numpy as np
 
 from data_prep.faces.face_finder import Face
@@ -7,6 +9,11 @@ from tools.predict.cards import Style
 from tools.predict.photo import Answer, Photo
 
 STYLE = Style(["Male", "Young"], 0.8, [])
+
+
+def lines(folder):
+    """What a call wrote to predictions.jsonl."""
+    return [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
 
 
 def decide(_, probability):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from cascade_files import ATTRIBUTES, write_networks, write_run, write_weights
 from command_line import REPOSITORY
+from predicted_photos import lines
 
 import tools.predict
 from data_prep import geometry
@@ -18,10 +19,6 @@ from data_prep.errors import DataError
 from data_prep.faces import aligner
 from tools import cli
 from tools.predict import Predictor, predictor
-
-
-def lines(folder):
-    return [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture

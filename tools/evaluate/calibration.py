@@ -1,9 +1,14 @@
 """Decision thresholds and calibrated probabilities, fitted on the validation split and stored beside the weights.
 
-Training batches are balanced and faces are not, so a score above 0 is not the best decision. calibration.json holds,
-for each file of weights in its folder: the training priors, and per score and attribute the line from the score to the
-logit of a probability (Platt scaling, 1999) and the decision threshold. A calibration is valid for the weights and data
-that it was fitted with.
+Training batches are balanced and faces are not, so a score above 0 is not the best decision. calibration.json has an
+entry for each file of weights in its folder (record.sealed):
+  weights, data   checksums of the file, and of the manifest of the data
+  attributes, synthetic   of the data
+  prior           shares of positives in training (A,), 0.5 if the scores need no correction
+  faces           number of validation faces used, 0 for all
+  tuned_for       the measure that thresholds are tuned for
+  scores          by blob of the deploy net an object of lists (A,): slope and offset of the line from the score to the
+                  logit of a probability (Platt scaling, 1999), and threshold: scores above it mean "present"
 
 The line has the least cross-entropy to Platt's smoothed targets. The threshold follows from it: if its probabilities
 are right, no other one has a better expected value of the measure. A threshold chosen by its accuracy on the validation
@@ -11,16 +16,15 @@ faces themselves depends on the few faces next to it, and is less accurate.
 """
 
 import concurrent.futures
-import dataclasses
 import pathlib
 
 import numpy as np
 
 from data_prep import files
-from data_prep.settings import from_json, to_json
 from tools import record
 from tools.errors import ToolError
 from tools.evaluate import metrics
+from tools.record import Entry
 
 NAME = "calibration.json"
 # With fewer validation faces of either class a fit is too uncertain, and the training prior is used instead.
@@ -35,39 +39,8 @@ DECAY = 1e-3  # of slope and offset: scores that are all alike get a slope of 0
 FLATTEST = 1e-3  # slope for scores in units of their standard deviation
 
 
-@dataclasses.dataclass
-class ScoreCalibration:
-    """The calibration of one score, lists (A,) with an entry per attribute.
-
-    threshold: scores above it mean "present"; slope, offset: sigmoid(slope * score + offset) is the probability
-    """
-
-    threshold: list[float]
-    slope: list[float]
-    offset: list[float]
-
-
-NEUTRAL = ScoreCalibration(0.0, 1.0, 0.0)  # of weights that are not calibrated: the network's own probabilities
-
-
-@dataclasses.dataclass
-class Calibration:
-    """The calibration of a file of weights, and the inputs it was fitted with.
-
-    weights: checksum of the file; data: checksum of the LMDB folder's manifest; prior: shares of positives in training
-    (A,), 0.5 if the scores need no correction; faces: number of validation faces used, 0 for all; scores: by blob of
-    the deploy net; synthetic: whether the network was trained on rendered faces; checksum: see record.sealed
-    """
-
-    weights: str
-    data: str
-    attributes: list[str]
-    prior: list[float]
-    faces: int
-    tuned_for: str
-    scores: dict[str, ScoreCalibration]
-    synthetic: bool = False
-    checksum: str = ""
+# Of weights that are not calibrated: the network's own probabilities.
+NEUTRAL = Entry(threshold=0.0, slope=1.0, offset=0.0)
 
 
 # Fitting ----------------------------------------------------------------------------------------------------
@@ -194,7 +167,8 @@ def best_cut(p, faces, measure):
 
 
 def of_answer(weights, net, attributes):
-    """The blob whose scores a deploy net answers with, its ScoreCalibration, and the Calibration, None without one.
+    """The blob whose scores a deploy net answers with, the line and threshold of these, and the entry of the weights in
+    calibration.json, None without one.
 
     weights: path of the .caffemodel; net: the loaded net; attributes: their names. Raises ToolError, OSError.
     """
@@ -202,14 +176,14 @@ def of_answer(weights, net, attributes):
     return blob, entry.scores[blob] if entry else NEUTRAL, entry
 
 
-def write(weights, calibration):
-    """Store a Calibration in calibration.json beside a file of weights. Raises ToolError, OSError."""
+def write(weights, entry):
+    """Store the entry of a file of weights in calibration.json beside it. Raises ToolError, OSError."""
     path = pathlib.Path(weights).with_name(NAME)
-    files.write_json(path, {**_entries(path), pathlib.Path(weights).name: record.sealed(to_json(calibration))})
+    files.write_json(path, {**_entries(path), pathlib.Path(weights).name: record.sealed(entry)})
 
 
 def read(weights, attributes=None):
-    """The Calibration of a file of weights, None if there is none that fits.
+    """The entry of a file of weights, None if there is none that fits.
 
     attributes: the names that it must be for, in order; None for any. Raises ToolError for a damaged file, OSError.
     """
@@ -218,9 +192,7 @@ def read(weights, attributes=None):
     if name not in entries:
         return None
     try:
-        entry = from_json(Calibration, entries[name], f"{path}: {name}")
-        if entries[name] != record.sealed(entries[name]):
-            raise ValueError(f"{path}: {name}: changed since it was written")
+        entry = record.unsealed(entries[name], f"{path}: {name}")
     except ValueError as error:
         raise ToolError(f"{error}; remove the file and evaluate again")
     fits = entry.weights == files.sha256(weights) and attributes in (None, entry.attributes)

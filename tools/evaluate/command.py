@@ -10,10 +10,9 @@ precision, which needs no decision. The 95 % intervals are those of bootstrap re
 the faces, where persons are not known), those of the validation split included; all scores see the same resamples, so
 that differences are paired.
 
-Written to RUN/evaluation: evaluation.csv (all numbers), evaluation.json and NAME.npz (read by report), and, where a
-network maps regions, regions.png (found regions; white: true boxes). Decision thresholds, priors and the calibration of
-probabilities go to calibration.json beside the weights, for predict and export; those of a quick look (--faces) only
-where there are none of all faces.
+Written to RUN/evaluation: evaluation.csv (all numbers), evaluation.json and NAME.npz (read by report, which shows the
+regions). Decision thresholds, priors and the calibration of probabilities go to calibration.json beside the weights,
+for predict and export; those of a quick look (--faces) only where there are none of all faces.
 
 Outputs that were computed before from the same weights and data are used again: after an interruption, with another
 stage trained, or with another --tune or --resamples.
@@ -23,7 +22,6 @@ import dataclasses
 
 from data_prep.settings import add_options, given, setting
 from tools import run as runs
-from tools.errors import ToolError
 from tools.evaluate import metrics
 from tools.locking import locked
 
@@ -61,17 +59,8 @@ def run(arguments):
     with locked(runs.Run.read(arguments.run).output):
         found = runs.Run.read(arguments.run)  # again, because another process may have changed it before
         if arguments.lmdb:
-            move_data(found, arguments.lmdb)
+            found.use_data(arguments.lmdb)
+            found.write()
         settings = EvaluateSettings(**given(arguments, EvaluateSettings))
         evaluate.evaluate(found, settings, arguments.device, arguments.restart)
     return 0
-
-
-def move_data(run, lmdb):
-    """Record that the LMDBs of a run are elsewhere now. Raises ToolError unless they are the same data."""
-    found = runs.read_data(lmdb, run.folder)
-    unknown = not run.data.checksum  # of weights that were handed on, which only tell their attributes
-    if found.attributes != run.attributes or not (unknown or found.checksum == run.data.checksum):
-        raise ToolError(f"--lmdb {lmdb}: holds other data than {run.folder} was trained on")
-    run.data = found
-    run.write()

@@ -1,5 +1,6 @@
 """The networks of a run on a split of its LMDBs: outputs, scores, calibration, measures and regions, in one folder."""
 
+import contextlib
 import datetime
 import os
 import time
@@ -8,12 +9,10 @@ import numpy as np
 from tqdm import tqdm
 
 from data_prep.files import sha256
-from data_prep.pictures import write_image
-from data_prep.settings import to_json
 from data_prep.store import image_list, manifest
 from tools import networks
 from tools.errors import ToolError
-from tools.evaluate import calibration, localisation, results, scoring, summary
+from tools.evaluate import calibration, localisation, results, scoring
 from tools.train.stages import commit
 
 ENGINE = "BVLC Caffe" if networks.is_bvlc() else "engine on PyTorch"
@@ -81,10 +80,11 @@ def outputs(run, name, stage, settings, device, path, restart):
     model, weights = run.deploy(stage), run.weights(stage)
     inputs = run.stages[stage].checksum, sha256(model), run.data.checksum, settings.split, settings.faces
     inputs = [str(value) for value in (results.VERSION, *inputs, ENGINE, device)]
-    arrays = None if restart else results.kept_arrays(path, inputs)
-    if arrays is not None:
-        print(f"{name}: computed before from the same weights and data, so it is not computed again", flush=True)
-        return arrays
+    with contextlib.suppress(ToolError):  # there is none, or a damaged one
+        arrays = results.load_arrays(path)
+        if not restart and arrays[results.INPUTS][:-1].tolist() == inputs:
+            print(f"{name}: computed before from the same weights and data, so it is not computed again", flush=True)
+            return arrays
     net, start = networks.load(model, weights), time.perf_counter()
     arrays = responses(net, run, settings.split, settings)
     arrays["faces_per_second"] = len(arrays["labels"]) / (time.perf_counter() - start)
@@ -93,56 +93,27 @@ def outputs(run, name, stage, settings, device, path, restart):
         arrays.update((f"validation_{key}", values) for key, values in validation.items())
     if "region_mapper" in net.params:
         arrays.update(localisation.mapper(net, model))
-    results.write_arrays(path, inputs, arrays)
-    return arrays
+    return results.write_arrays(path, inputs, arrays)
 
 
-def calibrate(run, stage, scored, prior, settings):
-    """The ScoreCalibration of each blob, fitted on validation faces: a dict; it is stored beside the weights.
-
-    Not stored: that of some validation faces where there is one of all. scored: dict score -> scoring.Scored
+def calibrate(run, stage, scores, prior, settings):
+    """Store the calibration of a stage's weights beside them, unless it is by some validation faces where there is one
+    by all. scores: dict blob -> what scoring.Scored fitted
     """
-    new = calibration.Calibration(
-        weights=run.stages[stage].checksum,
-        data=run.data.checksum,
-        attributes=run.attributes,
-        prior=prior.tolist(),
-        faces=settings.faces,
-        tuned_for=settings.tune,
-        scores={results.SCORES[title]: one.calibration for title, one in scored.items()},
-        synthetic=run.data.synthetic,
-    )
     weights = run.weights(stage)
     there = calibration.read(weights)
-    if not (new.faces and there and there.data == new.data and not there.faces):
-        calibration.write(weights, new)
-    return new.scores
-
-
-def earlier(run, out, settings):
-    """The result of an earlier evaluation in a folder, where scores, settings and calibration are still the same.
-
-    None where they are not, or there is none. Raises ToolError, OSError.
-    """
-    try:
-        result = results.read(out)
-    except ToolError:
-        return None
-    same = (result.tuned_for, result.resamples) == (settings.tune, settings.resamples)
-    same = same and result.networks.keys() == run.evaluated().keys()
-    same = same and (run.recorded or result.lmdb == run.data.lmdb)  # where only the result tells where the faces are
-    for name, stage in run.evaluated().items():
-        calibrated, network = calibration.read(run.weights(stage)), result.networks.get(name)
-        same = same and calibrated and network and sha256(out / f"{name}.npz") == network.arrays
-        same = same and to_json(calibrated.scores) == network.calibration
-    return result if same else None
+    if not (settings.faces and there and there.data == run.data.checksum and not there.faces):
+        entry = {"weights": run.stages[stage].checksum, "data": run.data.checksum, "attributes": run.attributes}
+        entry.update(prior=prior.tolist(), faces=settings.faces, tuned_for=settings.tune, scores=scores)
+        calibration.write(weights, {**entry, "synthetic": run.data.synthetic})
 
 
 def evaluate(run, settings, device=None, restart=False):
     """Evaluate all trained networks of a run, and write everything into RUN/evaluation, or RUN/evaluation-val.
 
     run: tools.run.Run; settings: EvaluateSettings; device: the first of the run's by default; restart: compute outputs
-    also where the files there have those of the same inputs. Returns what results.read does. Raises DataError, OSError.
+    also where the files there have those of the same inputs. Returns the content of evaluation.json.
+    Raises DataError, OSError.
     """
     device = device or run.device()
     networks.use_device(device)
@@ -161,14 +132,12 @@ def evaluate(run, settings, device=None, restart=False):
         name: outputs(run, name, stage, settings, device, out / f"{name}.npz", restart)
         for name, stage in run.evaluated().items()
     }
-    result = None if restart else earlier(run, out, settings)
-    if result:
-        print(f"{out}: already evaluated with the same weights, data and settings; nothing to do")
-        return result
     boxes, answers, found = localisation.read_boxes(run.lmdb, settings.split), {}, {}
     for name, stage in run.evaluated().items():
         scored = scoring.of_network(arrays[name], prior, settings.tune, settings.resamples)
         answers[name] = list(scored.values())[-1]
+        calibrated = {results.SCORES[title]: score.calibration for title, score in scored.items()}
+        calibrate(run, stage, calibrated, prior, settings)
         found[name] = results.Entry(
             file=os.path.relpath(run.weights(stage), run.folder),
             checksum=run.stages[stage].checksum,
@@ -176,9 +145,9 @@ def evaluate(run, settings, device=None, restart=False):
             device=device,
             cores=len(os.sched_getaffinity(0)),
             faces_per_second=float(arrays[name]["faces_per_second"]),
-            arrays=sha256(out / f"{name}.npz"),
-            calibration=to_json(calibrate(run, stage, scored, prior, settings)),
-            rows=[row for title, one in scored.items() for row in one.rows(title, run.attributes)],
+            arrays=str(arrays[name][results.INPUTS][-1]),
+            calibration=calibrated,
+            rows=[row for title, score in scored.items() for row in score.rows(title, run.attributes)],
             regions=localisation.rows(arrays[name], boxes, run.attributes),
         )
     result = results.Entry(
@@ -199,12 +168,9 @@ def evaluate(run, settings, device=None, restart=False):
         networks=found,
         differences=scoring.differences(answers),
     )
-    mapping = {name: of_network for name, of_network in arrays.items() if "average" in of_network}
-    if mapping:
-        write_image(out / "regions.png", localisation.sheet(run, settings.split, mapping, boxes))
-    summary.write_csv(out / "evaluation.csv", summary.csv_rows(result))
+    results.write_csv(out / "evaluation.csv", results.csv_rows(result))
     # Written last, so that its presence means that the evaluation is complete.
     results.write(out, result)
-    print(summary.short(result))
+    print(results.short(result))
     print(f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
-    return results.read(out)
+    return result

@@ -23,17 +23,17 @@ class Scored:
     """One score of one network on a split: its measures, and the same on resamples of the faces.
 
     arrays: as results.read_arrays gives them; blob: of the score; prior: (A,); measure: what thresholds are tuned for,
-    on the validation split, whose faces may be those of the split itself; resampled: number of resamples; seed: of the
-    resamples. With the same seed they are the same for all scores of a split, so that differences between scores are
-    paired. Persons are resampled with all their faces, where they are known. The faces that thresholds are tuned on are
-    resampled too, so that intervals include what the choice of the thresholds adds.
+    on the validation split, whose faces may be those of the split itself; resampled: number of resamples. They are the
+    same for all scores of a split, so that differences between scores are paired. Persons are resampled with all their
+    faces, where they are known. The faces that thresholds are tuned on are resampled too, so that intervals include
+    what the choice of the thresholds adds.
 
     Attributes: values, dict (decision, measure) -> (A + 1,), the attributes' and their mean; samples, the same of the
     resamples -> (R, A + 1). Average precision needs no decision: its key is (None, PRECISION). labels: (N, A);
-    decided: dict decision -> (N, A) bool; calibration: the ScoreCalibration that was tuned.
+    decided: dict decision -> (N, A) bool; calibration: what was fitted, threshold, slope and offset, lists (A,).
     """
 
-    def __init__(self, arrays, blob, prior, measure="accuracy", resampled=1000, seed=0):
+    def __init__(self, arrays, blob, prior, measure="accuracy", resampled=1000):
         other = "validation_" if "validation_labels" in arrays else ""
         scores, tuned_on = arrays[blob], arrays[other + blob]
         self.labels, tuned_labels = (arrays[f"{prefix}labels"].astype(bool) for prefix in ("", other))
@@ -45,12 +45,13 @@ class Scored:
             return {key: with_mean(values) for key, values in found.items()}
 
         fitted = calibration.fit(tuned_on, tuned_labels, prior, measure)
-        tuned, self.calibration = fitted[0], calibration.ScoreCalibration(*(part.tolist() for part in fitted))
+        tuned, names = fitted[0], ("threshold", "slope", "offset")
+        self.calibration = results.Entry(zip(names, (part.tolist() for part in fitted)))
         self.decided = {name: scores > cut for name, cut in calibration.thresholds(prior, tuned).items()}
         self.values = {key: rows[0] for key, rows in measures(tuned, np.ones((1, len(scores)))).items()}
         parts = []
-        chosen = metrics.resamples(persons(arrays), resampled, seed)
-        for_tuning = metrics.resamples(persons(arrays, other), resampled, seed + 1)
+        chosen = metrics.resamples(persons(arrays), resampled)
+        for_tuning = metrics.resamples(persons(arrays, other), resampled, seed=1)
         with tqdm(total=resampled, desc="resamples", leave=False, disable=None) as bar:
             for weights, of_tuning in zip(chosen, for_tuning):
                 tuned, _, _ = calibration.fit(tuned_on, tuned_labels, prior, measure, of_tuning if other else weights)

@@ -61,8 +61,7 @@ def run(arguments):
     """`face-cascade export`: the exit status. Raises ToolError, OSError."""
     if sum(map(bool, (arguments.page, arguments.zoo, arguments.out))) > 1:
         raise ToolError("--page and --zoo write a folder, --out a file; give one of the three")
-    for option in ("onnxruntime_web", "license", "data_terms"):
-        of = "page" if option == "onnxruntime_web" else "zoo"
+    for option, of in (("onnxruntime_web", "page"), ("license", "zoo"), ("data_terms", "zoo")):
         if getattr(arguments, option) and not getattr(arguments, of):
             raise ToolError(f"--{option.replace('_', '-')} belongs to --{of}")
     from tools import networks

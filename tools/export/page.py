@@ -2,7 +2,7 @@
 
 index.html, *.js, style.css, icon.svg   from tools/export/static
 settings.json      everything that the JavaScript has to know, from the Python that has it
-networks/          the cascade in two files (see `split`), and MTCNN's three, which find faces
+networks/          the cascade, and MTCNN's three, which find faces
 examples/          rendered faces
 onnxruntime-web/   the run-time library, from the npm package
 
@@ -21,8 +21,6 @@ import tempfile
 
 import cv2
 import numpy as np
-import onnx
-from onnx.utils import Extractor
 
 from data_prep import geometry, image_files
 from data_prep.faces import face_finder, mtcnn
@@ -72,14 +70,14 @@ def write(folder, model, parameters, runtime=None):
         (folder / name).mkdir(parents=True)
     for path in sorted(STATIC.iterdir()):
         shutil.copyfile(path, folder / path.name)
-    loaded = [write_compressed(folder / "networks", path) for path in sorted(mtcnn.package_folder().glob("*.onnx"))]
+    networks = {path.name: path.read_bytes() for path in sorted(mtcnn.package_folder().glob("*.onnx"))}
+    networks["cascade.onnx"] = model.SerializeToString()
+    loaded = [write_compressed(folder / "networks" / name, data) for name, data in networks.items()]
     for path in programs:
         if path.suffix == ".wasm":
-            loaded.append(write_compressed(folder / RUNTIME, path))
+            loaded.append(write_compressed(folder / RUNTIME / path.name, path.read_bytes()))
         else:
             shutil.copyfile(path, folder / RUNTIME / path.name)
-    for name, part in zip(("features", "answers"), split(model)):
-        loaded.append(write_compressed(folder / "networks", f"{name}.onnx", part.SerializeToString()))
     known, (rows, columns) = metadata(model), face_finder.INNER
     attributes = json.loads(known["attributes"])
     write_json(
@@ -109,34 +107,11 @@ def write(folder, model, parameters, runtime=None):
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def write_compressed(folder, path, data=None):
-    """Write a file compressed into a folder, with .gz after its name; worker.js unpacks it. Returns its bytes.
-
-    data: its content, that of the file at `path` by default. Raises OSError.
-    """
-    packed = gzip.compress(pathlib.Path(path).read_bytes() if data is None else data, mtime=0)
-    write_bytes(folder / f"{pathlib.Path(path).name}.gz", packed)
+def write_compressed(path, data):
+    """Write a file compressed, with .gz after its name; worker.js unpacks it. Returns its bytes. Raises OSError."""
+    packed = gzip.compress(data, mtime=0)
+    write_bytes(path.with_name(f"{path.name}.gz"), packed)
     return len(packed)
-
-
-def split(model):
-    """A model with ADJUSTABLE inputs as two: what does not depend on them, and the rest.
-
-    The inputs of the second are ADJUSTABLE and the outputs of the first.
-    """
-    constants = {constant.name for constant in model.graph.initializer}
-    dependent, needed = set(ADJUSTABLE), set()
-    for node in model.graph.node:
-        if dependent & set(node.input):
-            dependent.update(node.output)
-            needed.update(node.input)
-        elif constants >= set(node.input):
-            constants.update(node.output)
-    between = sorted(needed - dependent - constants)
-    results = [output.name for output in model.graph.output if output.name in dependent]
-    extractor = Extractor(onnx.shape_inference.infer_shapes(model))
-    first = extractor.extract_model([model.graph.input[0].name], between)
-    return first, extractor.extract_model([*between, *ADJUSTABLE], results)
 
 
 def write_examples(folder, attributes):

@@ -97,17 +97,8 @@ def ensure_packages(extra, package, title):
     """
     if not list((REPOSITORY / ".venv").glob(f"lib/python3*/site-packages/{package}/__init__.py")):
         print(f"installing {title} into .venv", flush=True)
-        pip = [
-            str(program("torch", "python")),
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--disable-pip-version-check",
-            "-e",
-            f".[{extra}]",
-        ]
-        if subprocess.run(pip, cwd=str(REPOSITORY)).returncode:
+        pip = f"-m pip install -q --disable-pip-version-check -e .[{extra}]".split()
+        if subprocess.run([str(program("torch", "python")), *pip], cwd=str(REPOSITORY)).returncode:
             raise ToolError(f"{title} could not be installed into .venv; see pip's messages above")
 
 

@@ -181,34 +181,12 @@ def install(cache, archive=None, debs=None):
     return final
 
 
-WRAPPER = """#!/bin/sh
-# Written by tools/install/install_caffe.py: {program} with this repository's Python layers found.
-repository=$(cd "$(dirname "$0")/../.." && pwd)
-export PYTHONPATH="$repository${{PYTHONPATH:+:$PYTHONPATH}}"
-export PYTHONDONTWRITEBYTECODE="${{PYTHONDONTWRITEBYTECODE-1}}"
-export OPENBLAS_NUM_THREADS="${{OPENBLAS_NUM_THREADS:-$(nproc)}}"
-# OpenBLAS 0.3.13 does not know processors made after it and falls back to its slowest kernels.
-if [ -z "${{OPENBLAS_CORETYPE:-}}" ] && grep -qm1 avx2 /proc/cpuinfo; then
-  export OPENBLAS_CORETYPE=Haswell
-fi
-{settings}{check}exec "{program}" "$@"
-"""
-# Before BVLC Caffe aborts with a stack trace: one line where a solver, its data or its first weights do not fit.
-# The engine's Python starts faster, where it is installed.
-CHECK = """if [ "${{1:-}}" = train ]; then
-  python="$repository/.venv/bin/python"
-  [ -x "$python" ] || python="$(dirname "$0")/python"
-  (unset PYTHONHOME PYTHONPATH; exec "$python" "$repository/data_prep/start.py" tools.train.before "$@") || exit 1
-fi
-"""
-
-
 def of_packages(final):
     """The programs of a Caffe installed in folder `final`, dict name -> path, and shell lines for those of Caffe."""
     programs = {name: final / "usr/bin" / name for name in PROGRAMS}
     programs["python"] = final / "usr/bin/python3.9"
     # An embedded Python looks for its library beside the python3 on the PATH, which is another one.
-    return programs, dict.fromkeys(PROGRAMS, f'export PYTHONHOME="{final}/usr"\n')
+    return programs, dict.fromkeys(PROGRAMS, f'export PYTHONHOME="{final}/usr"')
 
 
 def of_own_build(root):
@@ -220,7 +198,7 @@ def of_own_build(root):
         raise InstallError(f"CAFFE_ROOT={root}: no python/caffe in it; build it with `make pycaffe`")
     programs = {name: tools / name for name in PROGRAMS if (tools / name).exists()}
     programs["python"] = shutil.which("python3")
-    return programs, dict.fromkeys(programs, f'export PYTHONPATH="$PYTHONPATH:{root}/python"\n')
+    return programs, dict.fromkeys(programs, f'export PYTHONPATH="$PYTHONPATH:{root}/python"')
 
 
 def install_here(archive=None, debs=None, root=None, target=REPOSITORY / ".caffe/bin"):
@@ -235,8 +213,8 @@ def install_here(archive=None, debs=None, root=None, target=REPOSITORY / ".caffe
     # Caffe is installed.
     with tempfile.TemporaryDirectory(prefix=f"{target.name}.partial-", dir=str(target.parent)) as made:
         for name, program in programs.items():
-            wrapper, check = pathlib.Path(made, name), CHECK.format() if name == "caffe" else ""
-            wrapper.write_text(WRAPPER.format(program=program, settings=settings.get(name, ""), check=check))
+            wrapper, text = pathlib.Path(made, name), pathlib.Path(__file__).with_name("wrapper.sh").read_text()
+            wrapper.write_text(text.replace("@PROGRAM@", str(program)).replace("@SETTINGS@", settings.get(name, "")))
             wrapper.chmod(0o755)
         run([os.path.join(made, "python"), "-c", "import cv2, caffe, lmdb, python_layers"], "importing caffe")
         target.mkdir(exist_ok=True)

@@ -54,7 +54,7 @@ class Predictions:
     def __init__(self, out, style=None):
         self.out, self.style = pathlib.Path(out), style
         self.photos = self.faces = self.problems = 0
-        self.frames, self.empty, self.taken = collections.Counter(), set(), set()
+        self.frames, self.seen, self.taken = collections.Counter(), set(), set()
 
     def __enter__(self):
         with contextlib.ExitStack() as stack, self._writing():
@@ -71,7 +71,7 @@ class Predictions:
 
     def __exit__(self, kind, *_):
         self.stack.close()
-        for name in [] if kind else sorted(self.empty):
+        for name in [] if kind else sorted(self.frames.keys() - self.seen):
             self._complain(name, "no face found in any frame")
 
     def add_all(self, photos, total, unit):
@@ -82,8 +82,6 @@ class Predictions:
     def add(self, photo):
         """Write the answers for a Photo."""
         if photo.time is not None:
-            if not self.frames[photo.name]:
-                self.empty.add(photo.name)
             self.frames[photo.name] += 1
         elif not photo.problem and not photo.faces:
             photo.problem = "no face found"
@@ -92,7 +90,7 @@ class Predictions:
         elif photo.time is None:
             self.photos += 1
         if photo.faces:
-            self.empty.discard(photo.name)
+            self.seen.add(photo.name)
         overlay = file_name(photo, self.taken) if self.style and photo.faces else None
         with self._writing():
             # The line comes first: what it names can be removed by the next call, whatever happens to this one.

@@ -179,7 +179,13 @@ def as_image(value, channels="BGR"):
         except DataError as error:
             raise DataError(f"{text(value)}: {error}")
     if isinstance(value, Image.Image):
-        value, channels = pixels(value), "RGB"
+        image_files.check_size(*value.size)
+        if value.mode == "F" or value.mode.startswith("I"):
+            raise DataError(f"a PIL image of mode {value.mode} has no values from 0 to 255; scale it, convert it to L")
+        try:
+            value, channels = np.asarray(ImageOps.exif_transpose(value).convert("RGB")), "RGB"
+        except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files that it decodes late
+            raise DataError(f"the PIL image cannot be read ({error})")
     if not isinstance(value, np.ndarray):
         raise DataError(f"{type(value).__name__} is no image; {ACCEPTED}")
     if value.dtype != np.uint8 or value.ndim not in (2, 3) or value.shape[2:] not in ((), (1,), (3,)):
@@ -188,14 +194,3 @@ def as_image(value, channels="BGR"):
     if value.shape[2:] == (3,):
         return np.ascontiguousarray(value if channels == "BGR" else value[:, :, ::-1])
     return np.repeat(value.reshape(*value.shape[:2], 1), 3, axis=2)
-
-
-def pixels(image):
-    """Pixels (height, width, 3), R G B, of a PIL image, upright by its Exif orientation as files are."""
-    image_files.check_size(*image.size)
-    if image.mode == "F" or image.mode.startswith("I"):
-        raise DataError(f"a PIL image of mode {image.mode} has no values from 0 to 255; scale it and convert it to L")
-    try:
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files that it decodes late
-        raise DataError(f"the PIL image cannot be read ({error})")

@@ -1,6 +1,6 @@
 """An annotated video: the frames of a video with their faces numbered, below them a card per face, and a legend.
 
-Faces are followed from frame to frame, so that numbers and cards stay with people and answers do not flicker. A face
+Faces are followed from frame to frame, so that numbers stay with people and answers do not flicker. A face
 continues the track whose box it shares most with, by intersection over union. Of each track the logits of the
 probabilities, the regions and the box are averaged over the time that has passed (exponential moving averages), and an
 answer changes only when its probability is clearly beyond the limit that it has crossed.
@@ -54,8 +54,8 @@ class AnnotatedVideo:
             raise self._error(f"give a file that ends in {', '.join(CODECS)}")
         self.tracker, self.card = Tracker(decide), cards.Card(style, cards.SMALL_FACE, columns=2)
         self.part = files.partial_of(self.path.parent, self.path.stem, self.path.suffix)
-        self.view = self.slots = self.writer = None
-        self.frames = 0
+        self.view = self.writer = None
+        self.frames = self.places = 0
 
     def _error(self, words):
         return ToolError(f"--video {text(self.path)}: {words}")
@@ -79,13 +79,13 @@ class AnnotatedVideo:
         """The picture of a Photo whose faces are followed: of one size, even, as codecs need it."""
         if self.view is None:
             self.view = photo.view.shape
-            self.slots = [None] * ROWS * max(1, max(cards.WIDEST, self.view[1]) // self.card.shape[1])
+            self.places = ROWS * max(1, max(cards.WIDEST, self.view[1]) // self.card.shape[1])
         if photo.view.shape != self.view:  # some videos change their size on the way
             resized = cv2.resize(photo.view, self.view[1::-1], interpolation=cv2.INTER_AREA)
             photo = dataclasses.replace(photo, view=resized)
-        seated(self.slots, photo.faces)
-        faces = {face.track: (face.track, face) for face in photo.faces}
-        picture = cards.sheet(photo, [*faces.values()], [*map(faces.get, self.slots)], self.card, has_line=True)
+        faces = [(face.track, face) for face in photo.faces]  # in the order of their numbers
+        shown = [*faces[: self.places], *[None] * (self.places - len(faces))]
+        picture = cards.sheet(photo, faces, shown, self.card, has_line=True)
         return padded(picture, *(side + side % 2 for side in picture.shape[1::-1]))
 
     def _open(self, picture):
@@ -125,19 +125,6 @@ def frames_in(path):
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
         capture.release()
     return count
-
-
-def seated(slots, faces):
-    """Give free slots to the largest of the faces that have none, in place; the others keep theirs.
-
-    slots: the tracks whose cards are shown, None where one is free
-    """
-    by_size = sorted(faces, key=lambda face: face.box[0] - face.box[2])
-    waiting = [face.track for face in by_size if face.track not in slots]
-    present = {face.track for face in faces}
-    for place, track in enumerate(slots):
-        if track not in present:
-            slots[place] = waiting.pop(0) if waiting else None
 
 
 # Faces that are followed ------------------------------------------------------------------------------------

@@ -44,37 +44,29 @@ class Axis:
         return [round(place * step, 10) for place in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
 
-@dataclasses.dataclass
-class Series:
-    """A curve: its name, its points (x, y), and which colour, dash and mark it has.
-
-    dots: mark the points; errors: list of (x, low, high), vertical intervals; line: connect the points
-    """
-
-    name: str
-    points: list
-    style: int = 0
-    dots: bool = False
-    errors: list = dataclasses.field(default_factory=list)
-    line: bool = True
-
-    def __post_init__(self):
-        self.points = [(x, y) for x, y in self.points if is_number(y)]
-        self.dots = self.dots or len(self.points) < STYLES  # a line of one point would not be seen
-
-
 def is_number(value):
     """Whether a value can be a point of a chart: NaN cannot, nor can the list of an output that has several values."""
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
+def curve(name, points, style=0, errors=(), line=True):
+    """A curve of `plot`: its name, its points (x, y), and which colour, dash and mark it has: dict.
+
+    errors: list of (x, low, high), vertical intervals; line: whether the points are connected; they are marked where
+    they are not, or few, because a line of one point would not be seen
+    """
+    points = [(x, y) for x, y in points if is_number(y)]
+    dots = not line or len(points) < STYLES
+    return {"name": name, "points": points, "style": style, "dots": dots, "errors": errors, "line": line}
+
+
 def plot(series, x, y, title, steps=(), diagonal=False):
-    """A chart of curves with its legend: list of Series, Axis x, Axis y. Empty where no series has a point.
+    """A chart of curves with its legend: list of `curve`, Axis x, Axis y. Empty where no curve has a point.
 
     title: says what is seen, also to a screen reader; steps: list of (x, words), vertical lines; diagonal: draw it,
     as the line of chance or of perfect calibration
     """
-    series = [curve for curve in series if curve.points]
+    series = [one for one in series if one["points"]]
     x, y = dataclasses.replace(x, start=LEFT, end=RIGHT), dataclasses.replace(y, start=BOTTOM, end=TOP)
     steps = [step for step in steps if x.low <= step[0] <= x.high]
     chart = {"series": series, "x": x, "y": y, "title": title, "steps": steps, "diagonal": diagonal}
@@ -86,8 +78,8 @@ def lines(series, low=None, high=None, title="", steps=()):
 
     low, high: ends of the vertical axis, by default those of the values
     """
-    curves = [Series(name, points, style) for style, (name, points) in enumerate(series.items())]
-    points = [point for curve in curves for point in curve.points]
+    curves = [curve(name, points, style) for style, (name, points) in enumerate(series.items())]
+    points = [point for one in curves for point in one["points"]]
     if not points:
         return Markup("")
     xs, ys = zip(*points)

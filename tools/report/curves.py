@@ -17,58 +17,51 @@ def details(opened):
         label = opened.labels[:, place]
         curves = {name: metrics.curve(opened.arrays[name][opened.blob(name)][:, place], label) for name in opened.names}
         tuned = metrics.count(decisions[:, place], label)
-        reliable, _ = reliability(probabilities[:, place], label)
         panels[attribute] = page.render(
             "curves.html",
             counts=tuned,
-            charts=[roc(curves, tuned), precision_recall(curves, tuned), reliable],
+            charts=[
+                *(curve(curves, tuned, is_roc) for is_roc in (True, False)),
+                reliability(probabilities[:, place], label),
+            ],
             both=label.any() and not label.all(),
         )
     return page.render("details.html", network=opened.chosen, panels=page.picker("Attribute", panels))
 
 
-def plot(curves, tuned, title, x, y, **options):
-    """A chart of one curve per network: dict name -> (x (T,), y (T,), area); tuned: where the first one decides."""
-    series = []
-    for style, (name, (across, up, area)) in enumerate(curves.items()):
-        places = np.unique(np.linspace(0, len(up) - 1, min(len(up), POINTS)).round().astype(int))
-        points = np.stack([across, up], axis=1)[places].tolist()
-        series.append(charts.Series(f"{page.human(name)}, area {area:.3f}", points, style))
-    if np.isfinite(tuned).all():
-        series.append(charts.Series("tuned decision threshold", [tuple(map(float, tuned))], 3, dots=True, line=False))
-    return charts.plot(series, charts.Axis(x, 0, 1), charts.Axis(y, 0, 1), title, **options)
+def curve(counts, tuned, is_roc):
+    """The ROC curves of networks, or their curves of precision over recall, with the areas under them.
 
-
-def roc(counts, tuned):
-    """Receiver operating characteristic; empty without both faces with and without the attribute.
-
-    counts: dict name -> what metrics.curve returns; tuned: Counts of the tuned decision
+    Empty without a face that has the attribute, and of ROC without one that has it not.
+    counts: dict name -> what metrics.curve returns; tuned: Counts of the first one's tuned decision, which is marked
     """
-    if not all(tp[-1] and fp[-1] for tp, fp in counts.values()):
-        return ""
-    curves = {}
-    for name, (tp, fp) in counts.items():
-        true, false = tp / tp[-1], fp / fp[-1]
-        curves[name] = false, true, (np.diff(false) * (true[1:] + true[:-1]) / 2).sum()
-    place = metrics.share(tuned.fp, tuned.fp + tuned.tn), metrics.share(tuned.tp, tuned.tp + tuned.fn)
-    title, x, y = "ROC: true over false positives", "false positive rate", "true positive rate"
-    return plot(curves, place, title, x, y, diagonal=True)
-
-
-def precision_recall(counts, tuned):
-    """Precision over recall; empty without a face that has the attribute. Arguments as of `roc`."""
-    if not all(tp[-1] for tp, _ in counts.values()):
-        return ""
-    curves = {}
-    for name, (tp, fp) in counts.items():
-        recall, precision = tp[1:] / tp[-1], tp[1:] / (tp + fp)[1:]
-        curves[name] = recall, precision, (np.diff(recall, prepend=0) * precision).sum()
-    place = metrics.share(tuned.tp, tuned.tp + tuned.fn), metrics.share(tuned.tp, tuned.tp + tuned.fp)
-    return plot(curves, place, "Precision over recall", "recall", "precision")
+    series = []
+    for style, (name, (tp, fp)) in enumerate(counts.items()):
+        if not tp[-1] or (is_roc and not fp[-1]):
+            return ""
+        if is_roc:
+            x, y = fp / fp[-1], tp / tp[-1]
+            area = np.trapezoid(y, x)
+        else:
+            x, y = tp[1:] / tp[-1], tp[1:] / (tp + fp)[1:]
+            area = np.diff(x, prepend=0) @ y
+        places = np.unique(np.linspace(0, len(y) - 1, min(len(y), POINTS)).round().astype(int))
+        points = np.stack([x, y], axis=1)[places].tolist()
+        series.append(charts.curve(f"{page.human(name)}, area {area:.3f}", points, style))
+    recall = metrics.share(tuned.tp, tuned.tp + tuned.fn)
+    if is_roc:
+        title, labels = "ROC: true over false positives", ("false positive rate", "true positive rate")
+        point = metrics.share(tuned.fp, tuned.fp + tuned.tn), recall
+    else:
+        title, labels = "Precision over recall", ("recall", "precision")
+        point = recall, metrics.share(tuned.tp, tuned.tp + tuned.fp)
+    if np.isfinite(point).all():
+        series.append(charts.curve("tuned decision threshold", [tuple(map(float, point))], 3, line=False))
+    return charts.plot(series, *(charts.Axis(label, 0, 1) for label in labels), title, diagonal=is_roc)
 
 
 def reliability(probability, label):
-    """Reliability diagram of calibrated probabilities, and the expected calibration error.
+    """Reliability diagram of calibrated probabilities, with the expected calibration error.
 
     Faces are put into BINS bins of equal numbers, in order of probability. Intervals: Wilson (1927), 95 %.
     """
@@ -81,8 +74,7 @@ def reliability(probability, label):
         points.append((mean, present))
         errors.append((mean, max(0.0, centre - half), min(1.0, centre + half)))
         error += abs(mean - present) * faces / len(order)
-    series = charts.Series(
-        "share of faces with the attribute, 95 % interval over faces", points, 0, True, errors, line=False
-    )
+    words = "share of faces with the attribute, 95 % interval over faces"
+    series = charts.curve(words, points, 0, errors, line=False)
     axes = charts.Axis("calibrated probability", 0, 1), charts.Axis("share", 0, 1)
-    return charts.plot([series], *axes, f"Reliability; calibration error {error:.3f}", diagonal=True), error
+    return charts.plot([series], *axes, f"Reliability; calibration error {error:.3f}", diagonal=True)

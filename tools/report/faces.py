@@ -3,7 +3,7 @@
 import numpy as np
 
 from tools.evaluate import localisation, results
-from tools.evaluate.summary import cell
+from tools.evaluate.results import cell
 from tools.report import page
 
 WITH, WITHOUT = 5, 2  # faces that are shown per attribute

@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from data_prep.store import manifest
-from tools.evaluate import results, summary
+from tools.evaluate import results
 from tools.run import REPOSITORY, in_clone
 
 TEMPLATES = pathlib.Path(__file__).with_name("templates")
@@ -62,7 +62,7 @@ ENVIRONMENT = jinja2.Environment(
 )
 ENVIRONMENT.globals.update(INTENDED=INTENDED, SOURCES=SOURCES)
 ENVIRONMENT.filters.update(human=human, heading=heading, place=place, short=short)
-ENVIRONMENT.filters.update(interval=summary.interval, number=summary.cell)
+ENVIRONMENT.filters.update(interval=results.interval, number=results.cell)
 
 
 def render(template, /, **values):
@@ -98,7 +98,7 @@ def measured(heads, rows, words):
     cells = []
     for first, row in rows:
         sign = "+" if "minus" in row else ""
-        cells.append([*first, *(summary.interval(row[name], sign) for name in results.NAMES)])
+        cells.append([*first, *(results.interval(row[name], sign) for name in results.NAMES)])
     return table([*heads, *(heading(results.heading(name)) for name in results.NAMES)], cells, words)
 
 

@@ -7,21 +7,21 @@ Reads RUN/evaluation, as evaluate wrote it, the faces of its LMDBs, and the logs
 """
 
 import pathlib
+import shlex
 
 import numpy as np
 
 from data_prep.files import write_bytes
 from data_prep.store import manifest
-from tools import networks
+from models import table1
+from tools import model_files, networks
 from tools import run as runs
 from tools.errors import ToolError
 from tools.evaluate import calibration, localisation, results, scoring
 from tools.report import accuracy, compare, faces, page
-from tools.report.card import card
 from tools.report.curves import details
-from tools.report.groups import by_group
-from tools.report.paper import beside_the_paper
 from tools.report.training import training
+from tools.train import plan
 
 
 class Opened:
@@ -29,9 +29,9 @@ class Opened:
 
     Attributes: run, result (of results.read), names (of its networks), chosen (the one that details are shown
     of: the cascade where there is one), arrays (dict name -> results.read_arrays), labels (N, A) bool, attributes,
-    shown (their names as people write them), lmdb, manifest, boxes (as of localisation.read_boxes). Raises DataError or
-    OSError for what is missing, damaged or changed since it was evaluated, and where the evaluation is not of the
-    weights that the run has now.
+    shown (their names as people write them), lmdb, manifest, images (their checksum), boxes (as of
+    localisation.read_boxes). Raises DataError or OSError for what is missing, damaged or changed since it was
+    evaluated, and where the evaluation is not of the weights that the run has now.
     """
 
     def __init__(self, run):
@@ -49,16 +49,17 @@ class Opened:
         self.manifest = manifest.read(self.lmdb)
         if manifest.checksum(self.lmdb) != self.result.data:
             raise ToolError(f"{self.lmdb}: the data changed since they were evaluated; evaluate again")
+        self.images = self.manifest.checksums.get(f"{self.result.split}_images/data.mdb", self.result.data)
         self.boxes = localisation.read_boxes(self.lmdb, self.result.split)
 
     def blob(self, name):
         """The blob that holds the scores that a network answers with."""
         return results.SCORES[results.answer(self.result.networks[name])]
 
-    def scored(self, name, seed):
-        """The scoring.Scored of these scores; seed: of the resamples of the faces."""
+    def scored(self, name):
+        """The scoring.Scored of these scores."""
         settings = self.result.prior, self.result.tuned_for, self.result.resamples
-        return scoring.Scored(self.arrays[name], self.blob(name), *settings, seed)
+        return scoring.Scored(self.arrays[name], self.blob(name), *settings)
 
     def answers(self, name):
         """Decisions (N, A) bool and calibrated probabilities (N, A) of a network, as predict gives them."""
@@ -87,6 +88,29 @@ def check_weights(run, result):
             )
 
 
+def card(opened):
+    """The model card of the chosen network. Raises ToolError."""
+    path, train = opened.run.weights(opened.run.evaluated()[opened.chosen]), opened.manifest.splits.get("train")
+    layers = {
+        layer.name: layer for layer in model_files.read_weights(path).layer if layer.name not in networks.OPTIONAL
+    }
+    width = layers["conv1"].blobs[0].shape.dim[0] / table1.SHARED[0].channels
+    of_parts, attributes = plan.parts(width), len(opened.attributes)
+    # Multiply-adds of one face.
+    operations = {part: of_parts[part] * (1 if part == "shared" else attributes) for part in plan.PARTS[opened.chosen]}
+    return page.render(
+        "card.html",
+        opened=opened,
+        quoted=shlex.quote(page.place(opened.run.folder)),
+        parameters=sum(len(blob.data) for layer in layers.values() for blob in layer.blobs),
+        bytes=path.stat().st_size,
+        train=train.images if train else None,
+        operations=operations,
+        width=width,
+        size=table1.INPUT_SIZE,
+    )
+
+
 def make(run):
     """The page of a run, as text. Raises ToolError, OSError."""
     opened, shown = Opened(run), set()
@@ -96,9 +120,9 @@ def make(run):
         "One attribute": details(opened),
         "Regions": faces.regions(opened, shown),
         "Worst errors": faces.worst(opened, shown),
-        "Groups": by_group(opened),
+        "Groups": accuracy.by_group(opened),
         "Training": training(opened),
-        "The paper": beside_the_paper(opened),
+        "The paper": accuracy.beside_the_paper(opened),
         "Model card": card(opened),
     }
     lead = accuracy.facts(opened) + faces.definitions(opened, shown)

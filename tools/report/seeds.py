@@ -5,7 +5,7 @@ import numpy as np
 from data_prep.files import write_bytes
 from tools.evaluate import results, scoring
 from tools.evaluate.calibration import PRIOR_CORRECTED
-from tools.evaluate.summary import aligned, write_csv
+from tools.evaluate.results import aligned, write_csv
 from tools.report import charts
 
 INSIDE = "the task one inside it"

@@ -57,7 +57,7 @@ def stages(run):
     """Table of what each stage took."""
     rows = []
     for name in record.STAGES:
-        if name != "evaluate" and run.done(name):
+        if run.done(name):
             stage = run.stages[name]
             rate = f"{stage.images_per_second:.1f}" if stage.images_per_second else "-"
             took = f"{stage.seconds / 60:,.1f}"

@@ -14,6 +14,7 @@ from data_prep.store import environment
 from data_prep.store.manifest import SPLITS
 from models.generate import AVERAGE
 from python_layers import balanced_folder
+from python_layers.parameters import parsed
 from tools import model_files
 from tools.errors import ToolError
 
@@ -41,7 +42,7 @@ def check_data(layer):
     """Raise ValueError or OSError where the databases of a data layer cannot be read or are for other attributes."""
     phases = [rule.phase for rule in layer.include]
     if layer.python_param.layer == "BalancedData":
-        given = model_files.parameters(layer, balanced_folder.Parameters)
+        given = parsed(layer.python_param.param_str, balanced_folder.Parameters, f"layer {layer.name}")
         split = given.split or SPLITS[phases[0] if phases else 0]
         balanced_folder.read_folder(given.source, split, given.attributes)
     elif layer.type == "Data":

@@ -91,13 +91,9 @@ def open_run(arguments):
     if not runs.Run.exists(arguments.run):
         return runs.Run.create(arguments.run, arguments.lmdb or "data/lmdb")
     current = runs.Run.read(arguments.run)
-    lmdb = arguments.lmdb or current.lmdb
-    found = runs.read_data(lmdb, current.folder)
-    if found.checksum != current.data.checksum:
-        raise ToolError(
-            f"{current.folder}: was made from other data than {lmdb} holds now; give another folder with --run"
-        )
-    current.data = found
+    if not current.recorded:
+        raise ToolError(f"{arguments.run}: holds a model that was handed on; train in another run, see --start-from")
+    current.use_data(arguments.lmdb or current.lmdb)
     return current
 
 

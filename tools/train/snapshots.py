@@ -37,24 +37,19 @@ def newest(folder, prefix, net):
 
     net: path of the train_val prototxt. Raises ToolError.
     """
-    faults = []
-    for iteration in iterations(folder, prefix):
-        try:
-            check(folder, prefix, iteration, net)
-            return iteration, faults
-        except CaffeError as error:
-            faults.append(error)
-    return None, faults
-
-
-def check(folder, prefix, iteration, net):
-    """Raise CaffeError, a sentence that names the file, unless a snapshot is complete."""
     layers = [
         layer.name
         for layer in model_files.read(net).layer
         if not layer.include or any(rule.phase == caffe_pb2.TRAIN for rule in layer.include)
     ]
-    state, weights = files(folder, prefix, iteration)
-    found = snapshot.verify(state, weights, layers).iteration
-    if found != iteration:
-        raise CaffeError(f"{state}: its iteration is {found}, not {iteration}")
+    faults = []
+    for iteration in iterations(folder, prefix):
+        state, weights = files(folder, prefix, iteration)
+        try:
+            found = snapshot.verify(state, weights, layers).iteration
+            if found != iteration:
+                raise CaffeError(f"{state}: its iteration is {found}, not {iteration}")
+            return iteration, faults
+        except CaffeError as error:
+            faults.append(error)
+    return None, faults

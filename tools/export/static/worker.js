@@ -1,14 +1,11 @@
 // Runs the networks, away from the page's own thread so that the page stays usable.
-//
-// The network is two files: features.onnx, from an aligned picture to response maps and features, and answers.onnx, from
-// these, a threshold and a weight of the average region to answers. A change of the latter two needs the second only.
 import * as ort from "./onnxruntime-web/ort.wasm.bundle.min.mjs";
 import { Finder } from "./finder.js";
 
 const RUNTIME = "onnxruntime-web/ort-wasm-simd-threaded.wasm.gz";
 const here = new URL(".", import.meta.url).href;
 let sessions, settings, finder;
-let faces = []; // of the latest picture; with `features` once they are computed
+let faces = []; // of the latest picture; with `image`, the network's input, once it was asked for
 let current = 0; // its number
 
 const tasks = {
@@ -17,7 +14,7 @@ const tasks = {
     settings = await (await fetched("settings.json")).json();
     ort.env.logLevel = "error";
     ort.env.wasm.numThreads = 1; // more need a server that sends headers of its own (COOP and COEP)
-    const names = ["pnet", "rnet", "onet", "features", "answers"];
+    const names = ["pnet", "rnet", "onet", "cascade"];
     const files = await downloaded([...names.map((name) => `networks/${name}.onnx.gz`), RUNTIME]);
     ort.env.wasm.wasmBinary = files.pop();
     sessions = {};
@@ -61,7 +58,7 @@ const tasks = {
     if (number !== current) return null;
     const began = performance.now();
     const one = faces[face];
-    if (!one.features) {
+    if (!one.image) {
       const { width, height, data } = one.picture;
       const pixels = new Uint8Array(width * height * 3);
       for (let from = 0, at = 0; from < data.length; from += 4, at += 3) {
@@ -69,11 +66,11 @@ const tasks = {
         pixels[at + 1] = data[from + 1];
         pixels[at + 2] = data[from + 2];
       }
-      one.features = await sessions.features.run({ image: new ort.Tensor("uint8", pixels, [1, height, width, 3]) });
+      one.image = new ort.Tensor("uint8", pixels, [1, height, width, 3]);
     }
     const scalar = (value) => new ort.Tensor("float32", Float32Array.of(value), []);
-    const results = await sessions.answers.run({
-      ...one.features, threshold: scalar(threshold), average_weight: scalar(averageWeight),
+    const results = await sessions.cascade.run({
+      image: one.image, threshold: scalar(threshold), average_weight: scalar(averageWeight),
     });
     const answers = Object.fromEntries(Object.entries(results).map(([name, { data }]) => [name, Array.from(data, Number)]));
     return { answers, milliseconds: performance.now() - began };
