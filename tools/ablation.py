@@ -92,6 +92,9 @@ class AblationSettings:
     )
 
 
+# Runs -------------------------------------------------------------------------------------------------------
+
+
 def run_of(pattern, iterations, name, seed):
     """The run of a variant: its record if there is one, with the settings that it must have now.
 
@@ -148,6 +151,9 @@ def share(run, stage, finished):
 def linked(source, target):
     """Link a file, but copy a log: that of a training which goes on would grow in both places."""
     (shutil.copyfile if source.endswith(".log") else os.link)(source, target)
+
+
+# The command ------------------------------------------------------------------------------------------------
 
 
 def add_arguments(parser):

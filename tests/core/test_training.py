@@ -258,16 +258,16 @@ error: something went wrong
 BROKEN = "I1124 09:07:31.5 4760 solver.cpp:239] Iteration 20, loss = nan"
 
 
-def test_progress_lines_have_loss_accuracy_and_the_time_left():
+def test_progress_lines_have_loss_accuracy_and_both_times_left():
     stream = io.StringIO()
-    bar = training.Progress("region", 0, 40, stream=stream)
+    bar = training.Progress("region", 0, 40, 1e15, stream=stream)
     for line in LOG:
         bar.line(line)
     assert bar.broken is None and bar.iteration == 20
     first, second = stream.getvalue().splitlines()
     assert first == "region: iteration 0 of 40, loss 2.5"
     assert second.startswith("region: iteration 20 of 40, loss 1.25, validation accuracy 0.750, ")
-    assert second.endswith(" left")
+    assert " left, " in second and second.endswith(" for the run")
     bar.line(BROKEN)
     assert bar.broken[0] == 20
 

@@ -44,12 +44,12 @@ def train(run, names, restart=False):
         # An average region that is measured again stays until then: after Ctrl-C the cascade still fits it.
         if planned[name] == plan.START and (name != "average" or planned.get("region") == plan.START):
             clear(run, name)
-    for name in todo:
+    for number, name in enumerate(todo):
         if name == "average":
             tool(run, ["average", "--run", str(run.folder), "--restart"])
             run.stages.update(type(run).read(run.folder).stages)
         else:
-            train_stage(run, name)
+            train_stage(run, name, todo[number + 1 :])
     return todo
 
 
@@ -66,8 +66,11 @@ def write_networks(run, names=TRAINED):
     generate.write(run.folder, run.network(), run.solver_changes(), names, run.places)
 
 
-def train_stage(run, name):
-    """Train one network of a run, from its newest complete snapshot if there is one. Raises ToolError, OSError."""
+def train_stage(run, name, later=()):
+    """Train one network of a run, from its newest complete snapshot if there is one. Raises ToolError, OSError.
+
+    later: the stages that follow, for the estimate of the time left
+    """
     from tools.train import snapshots
 
     write_networks(run, [name])
@@ -79,7 +82,7 @@ def train_stage(run, name):
     if iteration is None or iteration < last:
         stage.state, stage.message, stage.made_with = "running", "", made_with(run)
         run.write()
-        shown, code, asked = watch(run, name, iteration, last)
+        shown, code, asked = watch(run, name, iteration, last, later)
         iteration = judge(run, name, last, shown.broken, code, asked)
         snapshots.prune(folder, name, run.settings.keep_snapshots, iteration)
     _, weights = snapshots.files(folder, name, iteration)
@@ -95,7 +98,7 @@ def train_stage(run, name):
         raise KeyboardInterrupt
 
 
-def watch(run, name, snapshot, last):
+def watch(run, name, snapshot, last, later):
     """Run `caffe train` for a stage, from a snapshot or None: its Progress, and what training.run returns.
 
     snapshot, last: iterations
@@ -117,6 +120,8 @@ def watch(run, name, snapshot, last):
         words.append(f"-snapshot={name}/{name}_iter_{snapshot}.solverstate")
         print(f"{name}: resuming at iteration {snapshot}", flush=True)
     images_each = images_of(run, name, 1) * len(run.attributes)
+    # An iteration of the cascade takes hardly longer than one of task one; the average region, no time to speak of.
+    rest_of_run = sum(last_iteration(run, other) for other in later if other != "average")
     earlier, begun = stage.seconds, time.monotonic()
 
     def reported(iteration):
@@ -129,7 +134,7 @@ def watch(run, name, snapshot, last):
             stage.seconds = earlier + spent
             run.write()
 
-    shown = training.Progress(name, first, last, reported)
+    shown = training.Progress(name, first, last, rest_of_run, reported)
     environment = {**engines.environment(settings.threads), "GLOG_minloglevel": "0"}
     code, asked = training.run(words, folder / "train.log", shown, environment, locking.DESCRIPTORS[-1:], run.folder)
     stage.seconds = earlier + time.monotonic() - begun

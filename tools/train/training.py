@@ -90,12 +90,13 @@ def last_words(log):
 class Progress:
     """Shows a progress bar on a terminal, and elsewhere a line per reported loss.
 
-    stage: its name; first, last: its first and last iteration; reported: called with the iteration at each report
+    stage: its name; first, last: its first and last iteration; later: the iterations of the run's later stages;
+    reported: called with the iteration at each report
     Attributes: iteration of the last report; broken: (iteration, loss) of the first loss that is not finite
     """
 
-    def __init__(self, stage, first, last, reported=lambda iteration: None, stream=None):
-        self.stage, self.first, self.last = stage, first, last
+    def __init__(self, stage, first, last, later, reported=lambda iteration: None, stream=None):
+        self.stage, self.first, self.last, self.later = stage, first, last, later
         self.reported, self.stream = reported, stream or sys.stderr
         self.iteration, self.accuracy, self.broken = first, None, None
         self.begun = time.monotonic()
@@ -119,7 +120,10 @@ class Progress:
             words.append(f"validation accuracy {self.accuracy:.3f}")
         if iteration > self.first:
             each = (time.monotonic() - self.begun) / (iteration - self.first)
-            words.append(f"{tqdm.format_interval(each * (self.last - iteration))} left")
+            left = each * (self.last - iteration)
+            words.append(f"{tqdm.format_interval(left)} left")
+            if self.later:
+                words.append(f"{tqdm.format_interval(left + each * self.later)} for the run")
         text = ", ".join(words)
         if self.bar.disable:
             print(f"{self.stage}: iteration {iteration} of {self.last}, {text}", file=self.stream, flush=True)
