@@ -139,5 +139,5 @@ def summary(folder):
     print(
         f"regions:        IoU {regions.iou:.3f} with the true boxes, pointing-game accuracy {regions.pointing_game:.3f}"
     )
-    print(f"look at:        {folder}/report.html, {folder}/predictions/")
+    print(f"look at:        {folder}/report.html, {folder}/evaluation/regions.png, {folder}/predictions/")
     print("on real faces:  make model CELEBA=/path/to/CelebA ATTRIBUTES=Eyeglasses,Smiling,Male")

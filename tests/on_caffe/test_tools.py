@@ -145,6 +145,7 @@ def test_numbers_regions_and_calibration_follow_from_the_outputs_of_the_nets(run
         np.testing.assert_allclose([kept.threshold, kept.slope, kept.offset], fitted)
         assert kept == written.networks[name].calibration[blob] and calibration.read(run.weights(stage)).synthetic
     assert written.prior == pytest.approx(evaluation_files.labels("train").mean(axis=0))
+    assert cv2.imread(str(out / "regions.png")).shape == (2 * 2 * (224 + 28), 6 * 224, 3)
     # Once "revised" rows equalled the "raw" ones, because the weights of the stage before were evaluated.
     regions = written.networks["region"].regions
     titles = [(row.attribute, row.response) for row in regions]

@@ -9,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data_prep.files import sha256
+from data_prep.pictures import write_image
 from data_prep.store import image_list, manifest
 from tools import networks
 from tools.errors import ToolError
@@ -168,6 +169,9 @@ def evaluate(run, settings, device=None, restart=False):
         networks=found,
         differences=scoring.differences(answers),
     )
+    mapping = {name: of_network for name, of_network in arrays.items() if "average" in of_network}
+    if mapping:
+        write_image(out / "regions.png", localisation.sheet(run, settings.split, mapping, boxes))
     results.write_csv(out / "evaluation.csv", results.csv_rows(result))
     # Written last, so that its presence means that the evaluation is complete.
     results.write(out, result)

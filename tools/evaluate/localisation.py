@@ -1,4 +1,4 @@
-"""Regions of raw and revised responses, measured against the true boxes of attributes."""
+"""Regions of raw and revised responses, measured against the true boxes of attributes, and a picture of them."""
 
 import pathlib
 
@@ -6,11 +6,13 @@ import numpy as np
 
 from data_prep import files
 from data_prep.geometry import PATCH_SIZE
+from data_prep.pictures import COLOURS, PAPER, rectangle, shortened, text
 from python_layers import regions
 from tools import networks
 from tools.evaluate import metrics, results
 
 MEASURES = {"iou": metrics.iou, "coverage": metrics.coverage, "pointing_game": metrics.pointing_game}
+FACES = 6  # in a row of the picture
 
 
 def mapper(net, model):
@@ -68,3 +70,24 @@ def rows(arrays, boxes, attributes):
             means["faces"] = sum(row.faces for row in of_response)
             measured += [*of_response, results.Entry({**row, **means, "attribute": results.MEAN})]
     return measured
+
+
+def sheet(run, split, arrays, boxes):
+    """Found regions (orange) and true boxes (white) of each attribute's first positive faces: a picture B G R.
+
+    arrays: dict of a network that maps regions to what results.read_arrays gives; boxes: as of `read_boxes`
+    """
+    rows = []
+    for index, attribute in enumerate(run.attributes):
+        for name, of_network in arrays.items():
+            places, tiles = np.flatnonzero(of_network["labels"][:, index])[:FACES], []
+            for place, image in zip(places, networks.patches(run.lmdb, split, places)):
+                tiles.append(image.copy())
+                if boxes and attribute in boxes[place]:
+                    rectangle(tiles[-1], boxes[place][attribute], PAPER)
+                rectangle(tiles[-1], of_network["rois_image"][place, index], COLOURS[1])
+            tiles += [np.full((PATCH_SIZE, PATCH_SIZE, 3), 255, np.uint8)] * (FACES - len(tiles))
+            title = np.full((28, FACES * PATCH_SIZE, 3), 255, np.uint8)
+            text(title, shortened(f"{attribute}: {name}", title.shape[1] - 12, 18), 6, 20, 18)
+            rows += [title, np.hstack(tiles)]
+    return np.vstack(rows)
