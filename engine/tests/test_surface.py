@@ -13,6 +13,7 @@ from caffe import draw, solver
 from caffe.blob import BlobVec
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from parity import build, layer, relative
 
 
@@ -46,33 +47,22 @@ def test_everything_pycaffe_has_is_there(bvlc, monkeypatch):
 
 
 def schema():
-    """Every message, field, number, type, default and enum value of caffe.proto."""
+    """caffe.proto, compiled."""
     from caffe.proto import caffe_pb2
 
-    def describe(message, name):
-        found = {name: {enum.name: [[v.name, v.number] for v in enum.values] for enum in message.enum_types}}
-        for field in message.fields:
-            default = field.default_value if field.has_default_value else None
-            kind = (field.message_type or field.enum_type).full_name if field.type in (11, 14) else field.type
-            if hasattr(field, "is_repeated"):
-                label = 2 if field.is_required else 3 if field.is_repeated else 1
-            else:
-                label = field.label
-            found[f"{name}.{field.name}"] = [field.number, kind, label, default, field.GetOptions().packed]
-        for nested in message.nested_types:
-            found.update(describe(nested, f"{name}.{nested.name}"))
-        return found
-
-    found = {"Phase": [[v.name, v.number] for v in caffe_pb2.DESCRIPTOR.enum_types_by_name["Phase"].values]}
-    for name, message in caffe_pb2.DESCRIPTOR.message_types_by_name.items():
-        found.update(describe(message, name))
-    return found
+    return {"proto": np.frombuffer(caffe_pb2.DESCRIPTOR.serialized_pb, np.uint8)}
 
 
 def test_schema_is_that_of_a_real_caffe(bvlc):
-    ours, theirs = schema(), bvlc(schema)
-    assert ours.keys() == theirs.keys() and len(ours) > 400
-    assert not {key: (ours[key], theirs[key]) for key in ours if ours[key] != theirs[key]}
+    """Every message, field, number, type, default and enum value."""
+    ours, theirs = (FileDescriptorProto.FromString(found["proto"].tobytes()) for found in (schema(), bvlc(schema)))
+    for file in (ours, theirs):
+        for message in file.message_type:
+            message.field.sort(key=lambda field: field.number)
+            for field in message.field:  # compilers write different numbers of digits
+                if field.type == field.TYPE_FLOAT and field.default_value:
+                    field.default_value = f"{float(field.default_value):.6g}"
+    assert ours == theirs
 
 
 TEXT = """
@@ -217,10 +207,6 @@ def test_arrays_are_c_ordered_float32_and_other_formats_and_wrong_names_are_know
         net.forward(end="nowhere")
     with pytest.raises(caffe.CaffeError, match="cannot have the shape"):
         net.blobs["x"].reshape(-1, 2)
-    timer = caffe.Timer()
-    timer.start()
-    timer.stop()
-    assert timer.ms >= 0 and not caffe.has_nccl() and caffe.solver_mean(timer) is timer
 
 
 IN = layer("Input", "", "x", "input_param { shape { dim: 2 dim: 3 } }", "in")
@@ -259,11 +245,7 @@ def python(module):
     "text, words",
     [
         ('layer { name: "a"\n  tipe: "ReLU" }', ["net.prototxt:2", "LayerParameter", "tipe"]),
-        ('name: "a"\nlayer { name: "a" convolution_param { kernel: 3 } }', [":2:", "ConvolutionParameter", "kernel"]),
-        ("layer { name: 3 }", [":1:"]),
-        ('name: "tiny" \0', [":1:14"]),
         (one("Rilu"), ["'a'", "Rilu", "ReLU", "Convolution"]),
-        (one("x" * 5000), ["'a'", "unknown layer type"]),
         (one("ReLU", bottom="y"), ["layer 'a'", "no layer before it has the top 'y'"]),
         (one("ReLU", tops="y z"), ["'a'", "ReLU takes 1 top"]),
         (one("Eltwise"), ["'a'", "2 or more bottom"]),
@@ -282,11 +264,9 @@ def python(module):
         (data(""), ["LEVELDB", "LMDB"]),
         (python("no_such"), ["'a'", "no_such", "PYTHONPATH"]),
         (python("json"), ["'a'", "json", "'L'"]),
-        (python(""), ["'a'", "module is ''"]),
         (python(".x"), ["'a'", "module is '.x'"]),
         (one("Pooling", "pooling_param { kernel_size: 2 }"), ["'a'", "4 axes"]),
         (one("Slice", "slice_param { slice_dim: 9 }", "y z"), ["'a'", "axis 9 is out of range"]),
-        (one("Concat", "concat_param { concat_dim: 7 }"), ["'a'", "axis 7 is out of range"]),
         (shared("lr_mult: 2", "lr_mult: 1"), ["'w'", "lr_mult is 1"]),
         (shared("", "", outputs=2), ["'w'", "shape"]),
         (one("ReLU", "propagate_down: true " * 2), ["'a'", "propagate_down"]),
