@@ -110,19 +110,24 @@ VALUES = {
     "half": np.array([0.5], np.float32),
     "text": np.bytes_(b"text"),
 }
+PLACES = "data data/ip data/ip/0 data/ip/1 data/ip/99999999999 iter current_step learned_net history history/0".split()
+# A state without weights, and other layers.
+NO_DAMAGE = [("learned_net", "nothing"), ("data/ip/99999999999", "nothing"), ("data/ip/99999999999", "a group")]
 
 
-@pytest.mark.parametrize("place", "data data/ip data/ip/0 data/ip/1 iter current_step history history/0".split())
+@pytest.mark.parametrize("place", PLACES)
 def test_damaged_hdf5_files_are_named(place, trainer, originals):
     path = f"tiny_iter_6.{'caffemodel' if place.startswith('data') else 'solverstate'}.h5"
     for what, value in VALUES.items():
         pathlib.Path(path).write_bytes(originals[path])
         with h5py.File(path, "r+") as file:
-            del file[place]
+            file.pop(place, None)
             if callable(value):
                 value(file, place)
             else:
                 file[place] = value
+        if (place, what) in NO_DAMAGE:
+            continue
         line = refused(lambda: trainer.restore("tiny_iter_6.solverstate.h5"), path)
         if "huge" in what and place in ("data/ip/0", "history/0"):
             assert "no content" in line  # and so nothing is allocated
