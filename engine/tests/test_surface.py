@@ -14,7 +14,7 @@ from caffe.blob import BlobVec
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
-from parity import build, layer, relative
+from parity import build, compare, layer
 
 
 def names():
@@ -148,13 +148,7 @@ def test_nets_are_used_as_in_pycaffe(precision, bound, bvlc, tmp_path):
     build(tmp_path, TEXT).save(tmp_path / "start")
     theirs = bvlc(story, folder=str(tmp_path))
     caffe.set_precision(precision)
-    ours = story(str(tmp_path))
-    assert ours.keys() == theirs.keys()
-    for name, value in theirs.items():
-        if isinstance(value, np.ndarray):
-            assert relative(ours[name], value) < bound, name
-        else:
-            assert ours[name] == value, name
+    compare(story(str(tmp_path)), theirs, forward=bound)
 
 
 class Array(np.ndarray):
@@ -254,6 +248,7 @@ def python(module):
         (filled("std: inf"), ["weight_filler: std is inf"]),
         (filled('type: "gaussian" std: -1'), ["'a'", "InnerProduct", "std"]),
         (filled("", outputs=2147483647), ["'a'", "more than 2147483647 numbers"]),
+        (filled('type: "msra"').replace("dim: 3", "dim: 0"), ["msra: a blob of shape (2, 0) has no numbers"]),
         (one("Reshape", "reshape_param { shape { dim: 4 dim: -1 } }"), ["'a'", "does not divide"]),
         (one("Convolution"), ["'a'", "num_output"]),
         (one("ReLU", "loss_weight: nan"), ["'a'", "loss_weight is nan"]),
