@@ -15,6 +15,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from parity import build, compare, layer
+from test_graph import X, ip, named
 
 
 def names():
@@ -216,14 +217,9 @@ def filled(filler, outputs=2):
     return one("InnerProduct", f"inner_product_param {{ num_output: {outputs} weight_filler {{ {filler} }} }}")
 
 
-def shared(first, second, outputs=3):
+def shared(first, second, outputs=4):
     """Two layers that share the parameter w; more of its fields in each."""
-    bodies = [f'inner_product_param {{ num_output: {n} }} param {{ name: "w" ' for n in (3, outputs)]
-    return (
-        IN
-        + layer("InnerProduct", "x", "h", bodies[0] + first + "}")
-        + one("InnerProduct", bodies[1] + second + "}", before="")
-    )
+    return X + ip("b", "x", "h", extra=named("w", more=first)) + ip("a", "h", "y", outputs, named("w", more=second))
 
 
 def data(rest):
