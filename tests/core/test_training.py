@@ -1,4 +1,4 @@
-"""Trainings: the sequence of mini-batches, seeds, interruptions, damage, first weights, longer ones, and their logs."""
+"""Trainings: the sequence of mini-batches, interruptions, damage, first weights, and longer ones."""
 
 import contextlib
 import functools
@@ -17,8 +17,6 @@ from caffe.proto import caffe_pb2
 from command_line import REPOSITORY
 
 from data_prep import start
-from models import generate
-from models.options import NetworkOptions
 from python_layers.balanced_data import from_digits
 from tools import cli
 from tools import run as runs
@@ -85,15 +83,6 @@ def test_joint_training_goes_on_where_task_one_ended(small_run):
     first = batches(small_run, "cascade", 2, small_run.absolute() / "average/average.caffemodel")
     again = batches(small_run, "region", 6)
     assert (first[0] == again[4]).all() and (first[1] == again[5]).all() and (first[0] != again[0]).any()
-
-
-def test_a_seed_is_one_of_order_and_crops(small_run, small_lmdb, tmp_path):
-    """Once it was of the first weights only, so that seeds were not trainings; test_run.py has the solver's seed."""
-    for seed in (1, 2):
-        options = NetworkOptions(["Eyeglasses", "Male"], small_lmdb, seed=seed, width=1 / 16, batch=2)
-        generate.write(tmp_path / str(seed), options)
-    one, two = (batches(tmp_path / str(seed), "region", 1)[0] for seed in (1, 2))
-    assert (one != two).any() and (batches(small_run, "region", 1)[0] == one).all()
 
 
 # Interruptions ----------------------------------------------------------------------------------------------
@@ -229,30 +218,3 @@ def test_a_stage_starts_from_the_weights_but_not_from_their_state(
     assert after["balanced_data"][0].tolist() == [1, 0, 0, 0]
     assert after["early_stopping"][1][:, 1].tolist() == [1, 1]  # losses observed
     fails(*command, "--start-from", other, says=("initial weights differs", "--restart"))
-
-
-# Logs -------------------------------------------------------------------------------------------------------
-
-LOG = """I1124 09:07:14.5 4760 solver.cpp:239] Iteration 0 (-nan iter/s, 0s/20 iters), loss = 2.5
-I1124 09:07:14.5 4760 solver.cpp:258]     Train net output #0: attributes_training = 3
-I1124 09:07:14.5 4760 solver.cpp:258]     Train net output #1: loss_region = 2.5 (* 1 = 2.5 loss)
-I1124 09:07:15.5 4760 sgd_solver.cpp:112] Iteration 0, lr = 0.0015
-I1124 09:07:20.5 4760 solver.cpp:347] Iteration 20, Testing net (#0)
-I1124 09:07:20.6 4760 solver.cpp:414]     Test net output #0: accuracy_region = 0.75
-I1124 09:07:20.6 4760 solver.cpp:414]     Test net output #1: accuracy_region_each = 0.5
-I1124 09:07:20.6 4760 solver.cpp:414]     Test net output #2: accuracy_region_each = 1
-I1124 09:07:21.5 4760 solver.cpp:239] Iteration 20 (10 iter/s, 2s/20 iters), loss = 1.25
-I1124 09:07:21.5 4760 solver.cpp:258]     Train net output #0: attributes_training = 2
-error: something went wrong
-""".splitlines()
-BROKEN = "I1124 09:07:31.5 4760 solver.cpp:239] Iteration 20, loss = nan"
-
-
-def test_series_and_pauses_are_read_from_a_log():
-    series = caffe_log.read([*LOG, BROKEN, *LOG[4:8]])  # a resumed training logs an iteration twice
-    assert series["train", "attributes_training"] == [(0, 3), (20, 2)]
-    assert series["train", "loss_region"] == [(0, 2.5)] and series["test", "accuracy_region"] == [(20, 0.75)]
-    assert series["test", "accuracy_region_each"] == [(20, [0.5, 1])]
-    (_, first), (iteration, last) = series["train", "loss"]
-    assert first == 2.5 and iteration == 20 and last != last  # the later line counts
-    assert caffe_log.changes(series["train", "attributes_training"]) == [(20, 3, 2)]

@@ -64,7 +64,9 @@ def test_early_stopping_watches_the_weighted_losses_of_each_attribute(run_folder
 
 
 def test_training_log_has_accuracy_and_state_of_each_attribute(run_folder, region_weights):
-    found = caffe_log.read((run_folder / "build/region.log").read_text().splitlines())
+    lines = (run_folder / "build/region.log").read_text().splitlines()
+    found = caffe_log.read(lines)
+    assert found["train", "loss"] and found == caffe_log.read([*lines, *lines])  # resumed, it has iterations twice
     ((_, overall),), ((_, each),) = found["test", "accuracy_region"][-1:], found["test", "accuracy_region_each"][-1:]
     assert len(each) == len(ATTRIBUTES) and np.mean(each) == pytest.approx(overall, abs=1e-4)
     assert {len(values) for _, values in found["train", "attributes_training_each"]} == {len(ATTRIBUTES)}
