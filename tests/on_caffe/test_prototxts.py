@@ -18,7 +18,7 @@ TASK_ONE = {"conv4": (20 * 384, 13), "conv5": (20 * 256, 13), "conv6": (20 * 64,
 TASK_TWO = {"roi": (20 * 384, 5), "conv4-t2": (20 * 128, 5), "conv5-t2": (20 * 64, 5), "conv6-t2": (20, 5)}
 
 
-@pytest.mark.parametrize("net_name, tasks", zip(NETWORKS, (TASK_ONE, {**TASK_ONE, **TASK_TWO}, TASK_TWO)))
+@pytest.mark.parametrize("net_name, tasks", list(zip(NETWORKS, (TASK_ONE, {**TASK_ONE, **TASK_TWO}, TASK_TWO))))
 def test_output_sizes_are_those_of_table_1(net_name, tasks):
     """Channels and side of the blobs, for the paper's twenty attributes."""
     net = caffe.Net(str(REPOSITORY / "models" / net_name / "deploy.prototxt"), caffe.TEST)
