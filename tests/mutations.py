@@ -1,16 +1,12 @@
-"""Damage at random, seeded: strategies of hypothesis for bytes and JSON, and what readers may do with it.
+"""Damage at random, seeded: strategies of hypothesis for bytes and JSON, and what readers may do with it."""
 
-And a disk that is full.
-"""
-
-import contextlib
 import functools
 import json
 import operator
-import resource
 
 import pytest
 from hypothesis import strategies as st
+from tokens import full_disk  # noqa: F401
 
 from data_prep.errors import DataError
 
@@ -96,14 +92,3 @@ def attempt(read, name, promised=(DataError,)):
 def few(number, many):
     """Parameters: a small number of examples, and a large one in the slow run."""
     return pytest.mark.parametrize("examples", [number, pytest.param(many, marks=pytest.mark.slow)])
-
-
-@contextlib.contextmanager
-def full_disk(size):
-    """No file can grow beyond so many bytes, which stands for a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -85,5 +85,6 @@ def fill(blob, param):
     """Fill a blob's data as a FillerParameter says. Raises CaffeError for an unknown type or unsuitable fields."""
     if param.type not in FILLERS:
         raise CaffeError(f"unknown filler type {param.type!r}; supported are {', '.join(FILLERS)}")
+    check(blob.count > 0, f"filler {param.type}: a blob of shape {tuple(blob.shape)} has no numbers")
     check(param.sparse == -1 or param.type == "gaussian", f"filler {param.type}: only gaussian has sparse")
     blob.put(FILLERS[param.type](tuple(blob.shape), param, context.generator()))

@@ -4,44 +4,56 @@ The tests of the project's networks (tests/engine) use it too.
 """
 
 import inspect
+import json
 import os
 import pathlib
-import subprocess
+import shlex
 
 os.environ.setdefault("GLOG_minloglevel", "2")
 
 import caffe  # noqa: E402
+import execnet  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
-from oracle import pack, unpack  # noqa: E402
 
 BVLC_PYTHON = pathlib.Path(__file__).resolve().parents[2] / ".caffe/bin/python"
 # Relative to the largest number of a blob: forward and gradients.
 FORWARD, GRADIENT = 1e-4, 1e-3
 
 
+def pack(values):
+    """A dict of arrays and of what JSON holds, for another Python with another NumPy."""
+    arrays = {name: [a.tobytes(), str(a.dtype), a.shape] for name, a in values.items() if isinstance(a, np.ndarray)}
+    return arrays, json.dumps({name: value for name, value in values.items() if name not in arrays})
+
+
+def unpack(arrays, others):
+    """What `pack` has packed."""
+    arrays = {name: np.frombuffer(data, kind).reshape(shape) for name, (data, kind, shape) in arrays.items()}
+    return {**json.loads(others), **arrays}
+
+
 @pytest.fixture(scope="session")
-def bvlc(tmp_path_factory):
+def bvlc():
     """Function (function, arguments) -> what that function returns in a real Caffe: a dict of arrays and JSON values.
 
     Of this Python the function may use `caffe`, `np` and its arguments. The process lives as long as the tests.
     """
     if not BVLC_PYTHON.exists():
         pytest.skip("no BVLC Caffe in .caffe: make caffe")
-    folder = tmp_path_factory.mktemp("bvlc")
-    command = [BVLC_PYTHON, pathlib.Path(__file__).with_name("oracle.py"), folder]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    environment = dict(os.environ, GLOG_minloglevel="2", OPENBLAS_NUM_THREADS="2")
-    with subprocess.Popen(command, **pipes, env=environment) as process:
+    python = shlex.quote(str(BVLC_PYTHON))
+    gateway = execnet.makegateway(f"popen//python={python}//env:GLOG_minloglevel=2//env:OPENBLAS_NUM_THREADS=2")
 
-        def call(function, **words):
-            pack(folder / "call.npz", {"source": inspect.getsource(function), "name": function.__name__, **words})
-            print(file=process.stdin, flush=True)
-            if process.stdout.readline() != "ok\n":
-                raise RuntimeError((folder / "stderr").read_text(errors="replace"))
-            return unpack(folder / "result.npz")
+    def call(function, **words):
+        source = "import json\nimport caffe\nimport numpy as np\n"
+        source += "\n".join(map(inspect.getsource, (pack, unpack, function)))
+        source += f"\nchannel.send(pack({function.__name__}(**unpack(*channel.receive()))))\n"
+        channel = gateway.remote_exec(source)
+        channel.send(pack(words))
+        return unpack(*channel.receive())
 
-        yield call
+    yield call
+    gateway.exit()
 
 
 def compute(path, phase=1, backward="outputs", passes=1, random=0, weights=None, given=None, in_step=False, **inputs):

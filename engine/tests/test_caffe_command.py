@@ -3,7 +3,6 @@
 import os
 import re
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -64,17 +63,13 @@ ERRORS = {
     "time": "time needs a model",
     "time -model net.prototxt -phase NOW": "TRAIN",
     "time -model net.prototxt -iterations 0": "-iterations must be at least 1, not 0",
-    "test -model net.prototxt -weights x -iterations 0": "-iterations must be at least 1",
-    "fly": "unknown action 'fly'",
     "trian": "unknown action 'trian', did you mean train?",
     "train -speed 9": "unknown flag -speed",
-    "train -solve solver.prototxt": "unknown flag -solve, did you mean -solver?",
     "train --snapshots=a": "unknown flag -snapshots, did you mean -snapshot?",
     "train -solver solver.prototxt cascade": "'cascade' does not belong to a flag",
     "test -iterations many": "invalid int value: 'many'",
     # Not a run on the CPU, which takes long and looks as if it used a GPU.
     "train -solver solver.prototxt -gpu all": "error: Cannot use GPU: PyTorch finds none on this machine",
-    "time -model net.prototxt -gpu all": "error: Cannot use GPU: PyTorch finds none on this machine",
     "device_query -gpu all": "error: Cannot use GPU: PyTorch finds none on this machine",
 }
 
@@ -101,15 +96,12 @@ def test_the_solvers_weights_are_looked_for_before_nets_are_built(program, tmp_p
     assert program(*TRAIN, "-snapshot", "tiny_iter_3.solverstate")[0] == 0
 
 
-def test_python_layers_do_not_come_from_the_current_folder_if_that_is_not_wanted(program, tmp_path, monkeypatch):
+def test_python_layers_do_not_come_from_the_current_folder_if_that_is_not_wanted(tmp_path):
     """Else they do: see below."""
     write(tmp_path, net=NET + 'layer { name: "mine" type: "Python" python_param { module: "my_layer" layer: "Mine" } }')
     (tmp_path / "my_layer.py").write_text("raise SystemExit('a stranger runs')\n")
-    names = [name for name in dir(sys.flags) if name[0] != "_"]
-    flags = {**{name: getattr(sys.flags, name) for name in names}, "safe_path": True}  # as with PYTHONSAFEPATH=1
-    monkeypatch.setattr(sys, "flags", types.SimpleNamespace(**flags))
-    status, _, error = program(*TRAIN)
-    assert status == 1 and "no module 'my_layer'" in error
+    done = run([sys.executable, "-P", *OURS[1:]], tmp_path, *TRAIN)
+    assert done.returncode == 1 and "no module 'my_layer'" in done.stderr
 
 
 def test_help_teaches(program):

@@ -227,17 +227,11 @@ FILLERS = {  # fields, mean and standard deviation on a blob of 40 outputs with 
 
 
 def test_dummy_data_and_fillers(tmp_path):
-    shape = "num: 40 channels: 30 height: 3 width: 3"
-    net = build(
-        tmp_path,
-        "".join(
-            layer(
-                "DummyData", "", kind, f'dummy_data_param {{ data_filler {{ type: "{kind}" {body} }} {shape} }}', kind
-            )
-            for kind, (body, *_) in FILLERS.items()
-        ),
-    )
-    found = batches(net, count=2)
+    text, shape = "", "num: 40 channels: 30 height: 3 width: 3"
+    for kind, (body, *_) in FILLERS.items():
+        filler = f'data_filler {{ type: "{kind}" {body} }}'
+        text += layer("DummyData", "", kind, f"dummy_data_param {{ {filler} {shape} }}", kind)
+    found = batches(build(tmp_path, text), count=2)
     for kind, (_, mean, deviation) in FILLERS.items():
         size = abs(mean) + deviation
         np.testing.assert_allclose([found[kind].mean(), found[kind].std()], [mean, deviation], atol=0.03 * size)

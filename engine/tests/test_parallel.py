@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 from caffe import model_file
+from parity import compare
 from test_data_layers import raw, write
 from tiny import TRAIN, run
 
@@ -108,11 +109,6 @@ def one(tmp_path, program, monkeypatch):
     return log, parameters(tmp_path / "one")
 
 
-def assert_equal(found, expected):
-    for name, array in expected.items():
-        np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-5 * abs(array).max(), err_msg=name)
-
-
 def test_two_ranks_are_one_process_with_twice_the_batch(one, tmp_path):
     """Also where they are stopped and go on from rank 0's snapshot, at an end of the data, where these begin again."""
     log, expected = one
@@ -124,7 +120,7 @@ def test_two_ranks_are_one_process_with_twice_the_batch(one, tmp_path):
     assert states == {"p_iter_2.solverstate", "p_iter_3.solverstate"}
     prepare(tmp_path / "two", 4)
     second, notes = ranks(tmp_path / "two", LAUNCH, "-snapshot", "p_iter_3.solverstate")
-    assert_equal(parameters(tmp_path / "two"), expected)
+    compare(parameters(tmp_path / "two"), expected, forward=1e-5)
     # Rank 0 alone writes: every iteration is logged once, and tests and snapshots are there.
     for words in ("Iteration 2 (", "Iteration 5 (", "Testing net"):
         assert (first + second).count(words) == log.count(words) > 0, words
@@ -140,7 +136,7 @@ def test_two_ranks_are_one_process_with_twice_the_batch(one, tmp_path):
 @pytest.mark.slow
 def test_torchrun_and_batches_read_alternately(one, tmp_path):
     ranks(tmp_path / "two", TORCHRUN, "-shard", "batches")
-    assert_equal(parameters(tmp_path / "two"), one[1])
+    compare(parameters(tmp_path / "two"), one[1], forward=1e-5)
 
 
 def test_when_a_rank_fails_the_others_are_ended(tmp_path):

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import pathlib
-import resource
 import subprocess
 
 import caffe
@@ -14,6 +13,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 from parity import steps
 from tiny import HDF5, NET, SHORT, TRAIN, write
+from tokens import full_disk
 
 WITHOUT_PREFIX = SHORT.replace('snapshot: 2 snapshot_prefix: "tiny"', "")
 both_formats = pytest.mark.parametrize("more", ("", HDF5), ids=("binary", "HDF5"))
@@ -71,56 +71,41 @@ def test_a_kill_at_any_point_of_writing_leaves_a_whole_snapshot(more, tmp_path, 
 
 @both_formats
 def test_a_full_disk_is_one_line_and_costs_no_older_snapshot(more, program, tmp_path):
-    """As on a real Caffe the training ends. The limit of a file's size stands for the full disk."""
+    """As on a real Caffe the training ends."""
     write(tmp_path, SHORT + more)
     assert program(*TRAIN)[0] == 0
     write(tmp_path, (SHORT + more).replace("max_iter: 6", "max_iter: 9"))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     (state,) = (path.name for path in tmp_path.glob("tiny_iter_6.solverstate*"))
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200, limits[1]))
-    try:
+    with full_disk(200):
         status, _, error = program(*TRAIN, "-snapshot", state)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     (line,) = error.splitlines()
     assert status == 1 and "tiny_iter_8" in line and "File too large" in line and f"the last one is {state}" in line
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-@pytest.mark.parametrize(
-    "prefix, name", (("tiny", "tiny"), ("new/folder/tiny", "new/folder/tiny"), ("new/folder/", "new/folder/solver"))
-)
-def test_the_folder_of_the_prefix_is_made_and_leftovers_of_a_kill_in_it_are_deleted(prefix, name, program, tmp_path):
+def test_the_folder_of_the_prefix_is_made_and_leftovers_of_a_kill_in_it_are_deleted(program, tmp_path):
     """By the next training with the same prefix."""
-    write(tmp_path, SHORT.replace("tiny", prefix))
-    assert program(*TRAIN)[0] == 0 and snapshot.newest(name) == f"{name}_iter_6.solverstate"
+    write(tmp_path, SHORT.replace("tiny", "new/folder/"))
+    assert program(*TRAIN)[0] == 0 and snapshot.newest("new/folder/solver") == "new/folder/solver_iter_6.solverstate"
     dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True).stdout.strip()
-    folder, name = (tmp_path / name).parent, os.path.basename(name)
-    deleted = {f".{name}_iter_4.caffemodel.{dead}.partial", f".{name}_iter_4.solverstate.h5.{dead}.partial"}
-    stay = {
-        f".other_iter_4.caffemodel.{dead}.partial",
-        f".{name}_iter_4.caffemodel.1.partial",
-        f".{name}_iter_4.partial",
-    }
+    deleted = {f".solver_iter_4.{kind}.{dead}.partial" for kind in ("caffemodel", "solverstate.h5")}
+    stay = {f".other_iter_4.caffemodel.{dead}.partial", ".solver_iter_4.caffemodel.1.partial", ".solver_iter_4.partial"}
     for partial in deleted | stay:
-        (folder / partial).write_bytes(b"x")
+        (tmp_path / "new/folder" / partial).write_bytes(b"x")
     status, _, log = program(*TRAIN, log=0)
     assert status == 0 and all(f"Deleted {partial}" in log for partial in deleted)
-    assert {path.name for path in folder.glob(".*")} == stay
-    assert len(list(folder.glob("[!.]*"))) == 6 + 2 * (prefix == "tiny")
+    assert {path.name for path in tmp_path.glob("new/folder/.*")} == stay
+    assert len(list(tmp_path.glob("new/folder/[!.]*"))) == 6
 
 
 @pytest.mark.parametrize("prefix", ("", 'snapshot_prefix: "{}/snaps"', 'snapshot_prefix: "{}/snaps/"'))
 def test_snapshots_get_the_names_that_bvlc_caffe_gives_them(prefix, bvlc, tmp_path):
     """Without a prefix those of the solver, beside it; in a folder those of the solver too."""
-    names = []
+    names, solver = [], f"{WITHOUT_PREFIX} snapshot: 2 {prefix}".replace('"net', '"{}/net')
     for folder, call in ((tmp_path / "ours", lambda _, **words: steps(**words)), (tmp_path / "theirs", bvlc)):
         (folder / "snaps").mkdir(parents=True)
-        write(
-            folder,
-            f"{WITHOUT_PREFIX} snapshot: 2 {prefix}".replace("{}", str(folder)).replace('"net', f'"{folder}/net'),
-        )
+        write(folder, solver.replace("{}", str(folder)))
         call(steps, path=str(folder / "solver.prototxt"), count=2, losses=[])
         names.append({path.relative_to(folder) for path in folder.rglob("*_iter_*")})
     assert names[0] == names[1] and len(names[0]) == 2

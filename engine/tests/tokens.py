@@ -1,6 +1,8 @@
-"""Prototxts one or two of whose tokens are others, and a loop over examples: hypothesis for both rooms of tests."""
+"""Prototxts one or two of whose tokens are others, a loop over examples, and a full disk: for both rooms of tests."""
 
+import contextlib
 import re
+import resource
 
 import hypothesis
 from hypothesis import strategies as st
@@ -10,21 +12,16 @@ STRANGE += [r'"a\000/b"', '"HDF5Output"', '"Python"', '"Silence"', "force_backwa
 
 
 def exchanged(text):
-    """Strategy: the text of a prototxt with tokens of the same kind from elsewhere in it, or strange ones."""
-    parts = re.findall(r"#.*|\"[^\"]*\"|[\w.+-]+|\s+|.", text)
-    places = [place for place, part in enumerate(parts) if not part.isspace() and part[0] != "#"]
+    """Strategy: the text of a prototxt with tokens from elsewhere in it, of numbers for numbers, or strange ones."""
+    parts = re.findall(r"\"[^\"]*\"|[\w.+-]+|\s+|.", text)
+    numbers, others = ([n for n, part in enumerate(parts) if part[0].isdigit() == digit] for digit in (True, False))
 
-    def alike(place):
-        same = [parts[other] for other in places if kind_of(parts[other]) == kind_of(parts[place])]
-        return st.tuples(st.just(place), st.sampled_from(same) | st.sampled_from(STRANGE))
+    def change(places):
+        other = st.sampled_from(places).map(parts.__getitem__) | st.sampled_from(STRANGE)
+        return st.tuples(st.sampled_from(places), other)
 
-    changes = st.lists(st.sampled_from(places).flatmap(alike), min_size=1, max_size=2)
+    changes = st.lists(change(numbers) | change(others), min_size=1, max_size=2)
     return changes.map(lambda changes: "".join({**dict(enumerate(parts)), **dict(changes)}.values()))
-
-
-def kind_of(token):
-    """The kind of a token of a prototxt: text, number, word or sign."""
-    return next(kind for kind in ('"', r"[\d-]", r"\w", "") if re.match(kind, token))
 
 
 def each(strategy, examples, run):
@@ -37,3 +34,14 @@ def each(strategy, examples, run):
         run(value)
 
     check()
+
+
+@contextlib.contextmanager
+def full_disk(size):
+    """No file can grow beyond so many bytes, which stands for a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

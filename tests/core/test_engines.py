@@ -20,7 +20,6 @@ from tools.install import engines, install_caffe
         ("bvlc", "cpu", "float32", "ignored", "bvlc", ""),
         ("auto", "cpu", "float32", None, "bvlc", "reference"),
         ("auto", "cuda", "float32", None, "torch", "GPU is asked for"),
-        ("auto", "cuda:0,1", "float32", None, "torch", "GPU is asked for"),
         ("auto", "cpu", "bfloat16", None, "torch", "bfloat16 is asked for"),
         ("auto", "cpu", "float32", "this is Darwin on arm64", "torch", "Darwin"),
         ("caffe2", "cpu", "float32", None, None, "unknown Caffe 'caffe2'; choose one of auto, bvlc, torch"),

@@ -6,12 +6,9 @@ import json
 import typing
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from mutations import JSON, changed, places
+from mutations import changed
 
-from data_prep.settings import add_options, check, from_json, setting, to_json
-from data_prep.settings import given as given_options
+from data_prep.settings import add_options, check, from_json, given, setting, to_json
 
 
 @dataclasses.dataclass
@@ -45,7 +42,6 @@ def test_what_is_written_is_read_unchanged():
     "path, value, words",
     [
         (["count"], 3, "file: damaged, key 'count' must be an even number of at least 2, not 3"),
-        (["count"], True, "key 'count' must be an even number"),
         (["kind"], "liner", "must be log or linear, not 'liner'; did you mean linear?"),
         (["on"], 1, "must be true or false, not 1"),
         (["part", "share"], 1.5, "file: part: damaged, key 'share' must be a number from 0 to 1, not 1.5"),
@@ -68,15 +64,6 @@ def test_damage_is_reported_with_file_and_key(path, value, words):
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.sampled_from(list(places(to_json(WHOLE)))), JSON)
-def test_any_value_is_accepted_or_reported(path, value):
-    try:
-        check(from_json(Whole, changed(to_json(WHOLE), path, value), "file"))
-    except ValueError as error:
-        assert str(error).startswith("file") and "damaged" in str(error)
-
-
 def test_a_value_set_by_the_program_is_checked_too():
     with pytest.raises(ValueError, match="count: must be an even"):
         check(dataclasses.replace(WHOLE, count=5))
@@ -87,9 +74,9 @@ def test_options_are_those_that_were_given_and_impossible_ones_are_reported():
     add_options(parser, Whole)
     add_options(parser, Part)
     arguments = parser.parse_args(["--count", "8", "--on", "--share", "1/4"])
-    assert given_options(arguments, Whole) == {"count": 8, "on": True}
-    assert given_options(arguments, Part) == {"share": 0.25}
-    assert given_options(parser.parse_args([]), Whole) == {}
+    assert given(arguments, Whole) == {"count": 8, "on": True}
+    assert given(arguments, Part) == {"share": 0.25}
+    assert given(parser.parse_args([]), Whole) == {}
     assert "How many (default: 4)." in parser.format_help() and "{log,linear}" in parser.format_help()
     for option, value, message in (
         ("--count", "four", "must be an even number of at least 2, not 'four'"),

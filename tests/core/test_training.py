@@ -1,8 +1,7 @@
-"""Trainings: the sequence of mini-batches, seeds, interruptions, damage, first weights, longer ones, and their logs."""
+"""Trainings: the sequence of mini-batches, interruptions, damage, first weights, and longer ones."""
 
 import contextlib
 import functools
-import io
 import os
 import re
 import shutil
@@ -18,12 +17,10 @@ from caffe.proto import caffe_pb2
 from command_line import REPOSITORY
 
 from data_prep import start
-from models import generate
-from models.options import NetworkOptions
 from python_layers.balanced_data import from_digits
 from tools import cli
 from tools import run as runs
-from tools.train import caffe_log, plan, snapshots, training
+from tools.train import caffe_log, snapshots, training
 
 LAST, EARLIER = 30, 20  # iterations of the snapshots of an undisturbed training
 SOLVER = f"max_iter={LAST},snapshot=1000,display=1,test_interval=1000,average_loss=1,base_lr=0.002"
@@ -88,15 +85,6 @@ def test_joint_training_goes_on_where_task_one_ended(small_run):
     assert (first[0] == again[4]).all() and (first[1] == again[5]).all() and (first[0] != again[0]).any()
 
 
-def test_a_seed_is_one_of_order_and_crops(small_run, small_lmdb, tmp_path):
-    """Once it was of the first weights only, so that seeds were not trainings; test_run.py has the solver's seed."""
-    for seed in (1, 2):
-        options = NetworkOptions(["Eyeglasses", "Male"], small_lmdb, seed=seed, width=1 / 16, batch=2)
-        generate.write(tmp_path / str(seed), options)
-    one, two = (batches(tmp_path / str(seed), "region", 1)[0] for seed in (1, 2))
-    assert (one != two).any() and (batches(small_run, "region", 1)[0] == one).all()
-
-
 # Interruptions ----------------------------------------------------------------------------------------------
 
 
@@ -105,55 +93,39 @@ def of_caffe(process):
     return int(subprocess.check_output(["pgrep", "-f", "-P", str(process.pid), "solver=region/solver.prototxt"]))
 
 
+# How a training is stopped: on which Caffe, and what happens to the process of its command.
 STOPS = {
-    "Ctrl-C in make": lambda process: os.killpg(process.pid, signal.SIGINT),
-    "SIGTERM to the command": lambda process: process.terminate(),
-    "SIGINT to Caffe alone": lambda process: os.kill(of_caffe(process), signal.SIGINT),
-    "SIGKILL to the command alone": lambda process: process.kill(),  # Caffe stops with a snapshot then
-    "closed terminal": lambda process: os.killpg(process.pid, signal.SIGHUP),
-    "closed terminal under nohup": lambda process: os.killpg(process.pid, signal.SIGHUP),
+    "Ctrl-C in make": ("torch", lambda process: os.killpg(process.pid, signal.SIGINT)),
+    "SIGTERM to the command": ("bvlc", lambda process: process.terminate()),
+    "SIGINT to Caffe alone": ("bvlc", lambda process: os.kill(of_caffe(process), signal.SIGINT)),
+    "SIGKILL to the command alone": ("bvlc", lambda process: process.kill()),  # Caffe stops with a snapshot then
 }
-FAST = (("torch", "Ctrl-C in make"), ("bvlc", "SIGTERM to the command"))
 
 
-@pytest.mark.parametrize(
-    "engine, how",
-    [
-        pytest.param(engine, how, marks=[] if (engine, how) in FAST else pytest.mark.slow)
-        for engine in ("torch", "bvlc")
-        for how in STOPS
-    ],
-)
-def test_a_stopped_training_leaves_a_snapshot_and_its_command_resumes(
-    engine, how, small_lmdb, undisturbed, tmp_path, cascade
-):
-    run, nohup = tmp_path / "a run", "nohup" in how
+@pytest.mark.parametrize("how", [pytest.param(how, marks=[pytest.mark.slow] * (" alone" in how)) for how in STOPS])
+def test_a_stopped_training_leaves_a_snapshot_and_its_command_resumes(how, small_lmdb, undisturbed, tmp_path, cascade):
+    run, (engine, stop) = tmp_path / "a run", STOPS[how]
     command = start.command(sys.executable, "tools.cli", *words(small_lmdb, run, engine))
     if how == "Ctrl-C in make":
         options = f"ARGS=region --width 1/16 --caffe {engine} --solver={SOLVER}"
         command = ["make", "train", f"LMDB={small_lmdb}", f"RUN={run}", "BATCH=2", options]
     process = subprocess.Popen(
-        ["nohup", *command] if nohup else command,
+        command,
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env={key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))},
         start_new_session=True,
-        # Under nohup the tests ignore SIGHUP, and so would this process.
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     text = ""
     while not re.search(r"iteration [3-9] of", text):
         text += process.stdout.readline()
         assert process.poll() is None, text
-    STOPS[how](process)
+    stop(process)
     text += process.communicate(timeout=240)[0]
-    assert "Traceback" not in text and (process.returncode == 0) == nohup, text
-    if nohup:
-        assert weights(run) == weights(undisturbed(engine))
-        return
-    if "closed" not in how and "SIGKILL" not in how:
+    assert "Traceback" not in text and process.returncode, text
+    if "SIGKILL" not in how:
         stopped = state(run)
         assert stopped.state == "interrupted" and 0 < stopped.iterations < LAST, text
         assert f"stopped at iteration {stopped.iterations} of {LAST}; run the same command again" in text
@@ -163,6 +135,13 @@ def test_a_stopped_training_leaves_a_snapshot_and_its_command_resumes(
     # One log has both runs.
     losses = caffe_log.read((run / "region/train.log").read_text().splitlines())["train", "loss"]
     assert [iteration for iteration, _ in losses] == list(range(LAST + 1))
+
+
+def test_a_closed_terminal_stops_a_training_except_under_nohup(monkeypatch):
+    """engine/tests/test_caffe_command.py has what each signal does."""
+    for handler, stops in ((signal.SIG_DFL, True), (signal.SIG_IGN, False)):
+        monkeypatch.setattr(signal, "getsignal", lambda number, handler=handler: handler)
+        assert (signal.SIGHUP in training.stopping()) == stops
 
 
 # Ends before their time, and longer trainings ---------------------------------------------------------------
@@ -239,51 +218,3 @@ def test_a_stage_starts_from_the_weights_but_not_from_their_state(
     assert after["balanced_data"][0].tolist() == [1, 0, 0, 0]
     assert after["early_stopping"][1][:, 1].tolist() == [1, 1]  # losses observed
     fails(*command, "--start-from", other, says=("initial weights differs", "--restart"))
-
-
-# Logs and estimates -----------------------------------------------------------------------------------------
-
-LOG = """I1124 09:07:14.5 4760 solver.cpp:239] Iteration 0 (-nan iter/s, 0s/20 iters), loss = 2.5
-I1124 09:07:14.5 4760 solver.cpp:258]     Train net output #0: attributes_training = 3
-I1124 09:07:14.5 4760 solver.cpp:258]     Train net output #1: loss_region = 2.5 (* 1 = 2.5 loss)
-I1124 09:07:15.5 4760 sgd_solver.cpp:112] Iteration 0, lr = 0.0015
-I1124 09:07:20.5 4760 solver.cpp:347] Iteration 20, Testing net (#0)
-I1124 09:07:20.6 4760 solver.cpp:414]     Test net output #0: accuracy_region = 0.75
-I1124 09:07:20.6 4760 solver.cpp:414]     Test net output #1: accuracy_region_each = 0.5
-I1124 09:07:20.6 4760 solver.cpp:414]     Test net output #2: accuracy_region_each = 1
-I1124 09:07:21.5 4760 solver.cpp:239] Iteration 20 (10 iter/s, 2s/20 iters), loss = 1.25
-I1124 09:07:21.5 4760 solver.cpp:258]     Train net output #0: attributes_training = 2
-error: something went wrong
-""".splitlines()
-BROKEN = "I1124 09:07:31.5 4760 solver.cpp:239] Iteration 20, loss = nan"
-
-
-def test_progress_lines_have_loss_accuracy_and_both_times_left():
-    stream = io.StringIO()
-    bar = training.Progress("region", 0, 40, 1e15, stream=stream)
-    for line in LOG:
-        bar.line(line)
-    assert bar.broken is None and bar.iteration == 20
-    first, second = stream.getvalue().splitlines()
-    assert first == "region: iteration 0 of 40, loss 2.5"
-    assert second.startswith("region: iteration 20 of 40, loss 1.25, validation accuracy 0.750, ")
-    assert " left, " in second and second.endswith(" for the run")
-    bar.line(BROKEN)
-    assert bar.broken[0] == 20
-
-
-def test_series_and_pauses_are_read_from_a_log():
-    series = caffe_log.read([*LOG, BROKEN, *LOG[4:8]])  # a resumed training logs an iteration twice
-    assert series["train", "attributes_training"] == [(0, 3), (20, 2)]
-    assert series["train", "loss_region"] == [(0, 2.5)] and series["test", "accuracy_region"] == [(20, 0.75)]
-    assert series["test", "accuracy_region_each"] == [(20, [0.5, 1])]
-    (_, first), (iteration, last) = series["train", "loss"]
-    assert first == 2.5 and iteration == 20 and last != last  # the later line counts
-    assert caffe_log.changes(series["train", "attributes_training"]) == [(20, 3, 2)]
-
-
-def test_multiply_adds_equal_those_of_the_architecture():
-    parts, quarter = plan.parts(), plan.parts(1 / 4)
-    millions = [parts[name] / 1e6 for name in ("shared", "conv3", "task one", "task two")]
-    assert millions == pytest.approx([549.5, 149.5, 379.1, 12.9], abs=0.05)
-    assert parts["task two"] / quarter["task two"] == pytest.approx(16, rel=0.01)

@@ -19,11 +19,10 @@ ATTRIBUTES = ["Eyeglasses", "Male", "Smiling"]
 B = 2
 
 
-def on_gpu(*values):
-    return pytest.param(*values, marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
 
-@pytest.fixture
+@pytest.fixture(params=("cpu", pytest.param("gpu", marks=NO_GPU)))
 def device(request):
     """Where the engine computes, "cpu" or "gpu"."""
     (caffe.set_mode_gpu if request.param == "gpu" else caffe.set_mode_cpu)()
@@ -42,7 +41,6 @@ def options(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ("train", "test", "deploy"))
-@pytest.mark.parametrize("device", ("cpu", on_gpu("gpu")), indirect=True)
 @pytest.mark.parametrize("net_name", NETWORKS)
 def test_every_blob_and_gradient_equals_bvlc_caffes(net_name, device, kind, options, alike, tmp_path):
     text, phase = network(net_name, options, kind == "deploy"), int(kind != "train")
@@ -82,15 +80,12 @@ def test_both_caffes_resume_the_snapshots_of_both_and_train_alike(options, endin
         assert (stopping[:, 0] > 0).any() and (stopping[:, 1] == start + count).all() and ours["iter"] == start + count
 
 
-@pytest.mark.parametrize(
-    "device, precision, bound",
-    [("cpu", "float32", 0), on_gpu("gpu", "float32", 1e-6), on_gpu("gpu", "bfloat16", 0.02)],
-    indirect=["device"],
-)
+@pytest.mark.parametrize("precision, bound", (("float32", 1e-6), ("bfloat16", 0.02)))
 @pytest.mark.parametrize("net_name", NETWORKS)
 def test_passes_as_a_graph_train_like_passes_layer_by_layer(
     net_name, device, precision, bound, options, tmp_path, monkeypatch
 ):
+    """Without any difference on a CPU."""
     # The default algorithms sum in any order: two trainings layer by layer differ by up to 0.02 after these iterations.
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     caffe.set_precision(precision)
@@ -108,4 +103,5 @@ def test_passes_as_a_graph_train_like_passes_layer_by_layer(
         trained.append(trainer.net.params)
     for name, blobs in trained[0].items():
         for blob, other in zip(blobs, trained[1][name]):
-            assert np.isfinite(other.data).all() and relative(other.data, blob.data) <= bound, name
+            difference = relative(other.data, blob.data)
+            assert np.isfinite(other.data).all() and difference <= bound * (device == "gpu"), name

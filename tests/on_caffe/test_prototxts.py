@@ -6,7 +6,6 @@ import pytest
 from shared import ATTRIBUTES, REPOSITORY, B, weights
 
 from data_prep.store import databases
-from models import table1
 from models.networks import network
 from models.options import NETWORKS, NetworkOptions
 from python_layers import regions
@@ -14,26 +13,17 @@ from tools import networks
 from tools.evaluate import localisation
 from tools.train import caffe_log
 
+SHARED = {"conv1": (96, 54), "pool1": (96, 27), "conv2": (256, 27), "pool2": (256, 13), "conv3": (20 * 384, 13)}
+TASK_ONE = {"conv4": (20 * 384, 13), "conv5": (20 * 256, 13), "conv6": (20 * 64, 6), "conv7": (20 * 2, 4)}
+TASK_TWO = {"roi": (20 * 384, 5), "conv4-t2": (20 * 128, 5), "conv5-t2": (20 * 64, 5), "conv6-t2": (20, 5)}
 
-@pytest.mark.parametrize("net_name", NETWORKS)
-def test_output_sizes_are_those_of_table_1(net_name):
+
+@pytest.mark.parametrize("net_name, tasks", list(zip(NETWORKS, (TASK_ONE, {**TASK_ONE, **TASK_TWO}, TASK_TWO))))
+def test_output_sizes_are_those_of_table_1(net_name, tasks):
+    """Channels and side of the blobs, for the paper's twenty attributes."""
     net = caffe.Net(str(REPOSITORY / "models" / net_name / "deploy.prototxt"), caffe.TEST)
-    attributes = len(NetworkOptions().attributes)
-    # Rows in the order of the table, with the number of groups and the channels that each group gets.
-    conv2 = table1.SHARED[2]
-    rows = [(row, 1, before) for row, before in zip(table1.SHARED, (3, 96, 96, 256))]
-    rows.append((table1.CONV3, attributes, conv2.channels))
-    if net_name != "whole_face":
-        rows += [(row, attributes, before) for row, before in zip(table1.TASK_ONE, (384, 384, 256, 64))]
-    if net_name != "region":
-        rows += [(row, attributes, before) for row, before in zip(table1.TASK_TWO, (384, 128, 64))]
-        assert net.blobs["roi"].data.shape == (1, 384 * attributes, 5, 5)
-        assert net.blobs["prob"].data.shape == (1, attributes)
-    for row, groups, inputs in rows:
-        expected = (1, row.channels * groups, row.output, row.output)
-        assert net.blobs[row.name].data.shape == expected, row.name
-        if not row.name.startswith("pool"):
-            assert net.params[row.name][0].data.shape == (row.channels * groups, inputs, row.kernel, row.kernel)
+    found = {name: blob.data.shape for name, blob in net.blobs.items() if name in {**SHARED, **TASK_ONE, **TASK_TWO}}
+    assert found == {name: (1, channels, side, side) for name, (channels, side) in {**SHARED, **tasks}.items()}
 
 
 def sigmoid(scores):
@@ -74,7 +64,9 @@ def test_early_stopping_watches_the_weighted_losses_of_each_attribute(run_folder
 
 
 def test_training_log_has_accuracy_and_state_of_each_attribute(run_folder, region_weights):
-    found = caffe_log.read((run_folder / "build/region.log").read_text().splitlines())
+    lines = (run_folder / "build/region.log").read_text().splitlines()
+    found = caffe_log.read(lines)
+    assert found["train", "loss"] and found == caffe_log.read([*lines, *lines])  # resumed, it has iterations twice
     ((_, overall),), ((_, each),) = found["test", "accuracy_region"][-1:], found["test", "accuracy_region_each"][-1:]
     assert len(each) == len(ATTRIBUTES) and np.mean(each) == pytest.approx(overall, abs=1e-4)
     assert {len(values) for _, values in found["train", "attributes_training_each"]} == {len(ATTRIBUTES)}
@@ -125,9 +117,8 @@ def test_regions_of_the_network_and_of_the_tools_follow_from_raw_or_revised_resp
         net = caffe.Net(str(model), caffe.TEST, weights=str(cascade_weights))
         for blob, values in zip(net.params["region_mapper"], blobs):
             blob.data[...] = values
-        made = networks.forward(net, images, ["response", "rois", "rois_image"])
+        made = networks.forward(net, images, ["response", "rois_image"])
         mapper = localisation.mapper(net, model)
-        np.testing.assert_allclose(made["rois"], regions.regions(made["response"], *blobs, 0.5, weight), atol=1e-5)
         np.testing.assert_allclose(made["rois_image"], localisation.regions_of(mapper, made["response"]), atol=1e-4)
         found.append(made["rois_image"])
     raw = localisation.regions_of(mapper, made["response"], revise=False)
