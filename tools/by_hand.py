@@ -13,10 +13,11 @@ import pathlib
 import re
 
 from data_prep import files
+from data_prep.attributes import wrong_names
 from data_prep.store import manifest
 from models import generate
 from models.networks import attributes_of
-from models.options import NetworkOptions, attributes_fault
+from models.options import NetworkOptions
 from tools import model_files
 from tools.errors import ToolError
 from tools.record import TRAINED, Data, Stage
@@ -78,7 +79,7 @@ def weights(path):
         if not deploy.is_file():
             raise ToolError(f"{path}: no {DEPLOY} beside it, and no {generate.in_repository(net)['deploy']} here")
     names = attributes_of(deploy.read_text(encoding="utf-8", errors="replace"))
-    fault = attributes_fault(names)
+    fault = wrong_names(names)
     if fault:
         raise ToolError(f"{deploy}: the attributes in its comment: {fault}")
     data = Data(str(pathlib.Path(NetworkOptions.lmdb).absolute()), "", names, "compact")
