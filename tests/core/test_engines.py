@@ -70,6 +70,23 @@ def test_a_caffe_that_fails_its_check_does_not_count_as_installed(tmp_path, monk
     assert list(target.parent.iterdir()) == [target]
 
 
+def test_bvlc_caffe_finds_its_packages_in_an_activated_environment(tmp_path):
+    """Once a defect: its embedded Python took the environment's, so `. .venv/bin/activate` ended every training."""
+    (tmp_path / "of_test.py").write_text(
+        "import caffe, sys\n\nclass Layer(caffe.Layer):\n"
+        "  def setup(self, bottom, top): print(sys.executable, flush=True)\n"
+        "  def reshape(self, bottom, top): top[0].reshape(1)\n  def forward(self, bottom, top): pass\n"
+        "  def backward(self, top, down, bottom): pass\n"
+    )
+    model = 'layer { name: "l" type: "Python" top: "t" python_param { module: "of_test" layer: "Layer" } }'
+    (tmp_path / "net.prototxt").write_text(model)
+    words = [engines.program("bvlc", "caffe"), "time", "-model", tmp_path / "net.prototxt", "-iterations", "1"]
+    path = f"{REPOSITORY}/.venv/bin:{os.environ['PATH']}"
+    told = subprocess.run(words, env={**os.environ, "PATH": path, "PYTHONPATH": str(tmp_path)}, capture_output=True)
+    assert told.returncode == 0 and b"/usr/bin/python3\n" in told.stdout, told.stderr[-2000:]
+    assert str(REPOSITORY).encode() not in told.stdout
+
+
 def test_bvlc_caffe_itself_answers_in_the_comparison(small_run, small_faces, cascade, monkeypatch):
     """Once the record's engine answered in its place, so that the engine was compared with itself."""
     monkeypatch.setenv(engines.STARTED, "bvlc")  # a command that goes on under another Python fails then

@@ -185,8 +185,9 @@ def of_packages(final):
     """The programs of a Caffe installed in folder `final`, dict name -> path, and shell lines for those of Caffe."""
     programs = {name: final / "usr/bin" / name for name in PROGRAMS}
     programs["python"] = final / "usr/bin/python3.9"
-    # An embedded Python looks for its library beside the python3 on the PATH, which is another one.
-    return programs, dict.fromkeys(PROGRAMS, f'export PYTHONHOME="{final}/usr"')
+    # An embedded Python takes the python3 on the PATH for its own: one of a virtual environment, as .venv's once it is
+    # activated, leaves out the packages of Caffe.
+    return programs, dict.fromkeys(PROGRAMS, f'export PYTHONHOME="{final}/usr" PATH="{final}/usr/bin:$PATH"')
 
 
 def of_own_build(root):

@@ -8,7 +8,6 @@ export OPENBLAS_NUM_THREADS="${OPENBLAS_NUM_THREADS:-$(nproc)}"
 if [ -z "${OPENBLAS_CORETYPE:-}" ] && grep -qm1 avx2 /proc/cpuinfo; then
   export OPENBLAS_CORETYPE=Haswell
 fi
-@SETTINGS@
 # Before BVLC Caffe aborts with a stack trace: one line where a solver, its data or its first weights do not fit.
 # The engine's Python starts faster, where it is installed.
 if [ "$(basename "$0") ${1:-}" = "caffe train" ]; then
@@ -16,4 +15,5 @@ if [ "$(basename "$0") ${1:-}" = "caffe train" ]; then
   [ -x "$python" ] || python="$(dirname "$0")/python"
   (unset PYTHONHOME PYTHONPATH; exec "$python" "$repository/data_prep/start.py" tools.train.before "$@") || exit 1
 fi
+@SETTINGS@
 exec "@PROGRAM@" "$@"
