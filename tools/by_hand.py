@@ -87,6 +87,12 @@ def weights(path):
     return {"folder": path.parent, "data": data, "stages": stages, "output": path.parent, "places": lambda _: files_of}
 
 
+def check_names(deploy, names):
+    """Raise ToolError unless the attributes in the comment of a deploy.prototxt, which orders them, are `names`."""
+    if deploy.is_file() and attributes_of(deploy.read_text(encoding="utf-8", errors="replace")) != names:
+        raise ToolError(f"{deploy}: for other attributes than {', '.join(names)} of its record; one was changed")
+
+
 def stage(root, path, iterations):
     """The Stage of a file of weights. Raises OSError."""
     checksum = files.sha256(path)

@@ -51,8 +51,8 @@ class Run:
     @classmethod
     def read(cls, folder):
         """The run in a folder, with or without a record. Raises ToolError."""
-        folder = pathlib.Path(folder)
-        folder = folder.parent if folder.suffix == by_hand.SUFFIX and folder.with_name(NAME).exists() else folder
+        asked = pathlib.Path(folder)
+        folder = asked.parent if asked.suffix == by_hand.SUFFIX and asked.with_name(NAME).exists() else asked
         path = folder / NAME
         if not path.exists():
             return cls(**by_hand.read(folder))
@@ -60,7 +60,13 @@ class Run:
             found = from_json(Record, record.read(path, VERSION), path)
         except (OSError, ValueError) as error:
             raise ToolError(f"{error}; train in another run (--run)")
-        is_flat = (folder / by_hand.DEPLOY).is_file()  # a model that was handed on: tools/export/zoo.py
+        weights = [stage.weights for stage in found.stages.values()]
+        if folder != asked and asked.name not in weights:
+            raise ToolError(f"{asked}: not the weights that {path} describes; give those, or move the file elsewhere")
+        # The weights of a model that was handed on lie beside the record: tools/export/zoo.py.
+        is_flat = any(place and os.path.dirname(place) == "" for place in weights)
+        if is_flat:
+            by_hand.check_names(folder / by_hand.DEPLOY, found.data.attributes)
         places = (lambda _: {"deploy": by_hand.DEPLOY}) if is_flat else None
         run = cls(folder, found.data, found.settings, found.stages, places=places)
         try:

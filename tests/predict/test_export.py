@@ -202,6 +202,7 @@ def test_a_folder_to_hand_on_answers_like_its_run_from_elsewhere(
     (
         ("deploy.prototxt", "0.015625", "0.03125", "deploy.prototxt: changed since cascade was done"),
         ("run.json", '"checksum": "', '"checksum": "0', "cascade.caffemodel: changed since cascade was done"),
+        ("run.json", f'"{ATTRIBUTES[0]}"', '"Smiling_Not"', "deploy.prototxt: for other attributes than Smiling_Not"),
         ("run.json", '"frame": null', '"frame": "x"', "run.json: .*damaged, .*frame"),
         ("calibration.json", "slope", "slop", "calibration.json: .*remove the file"),
     ),
@@ -214,3 +215,15 @@ def test_damage_of_a_folder_to_hand_on_is_one_line(zoo, name, old, new, words):
     with pytest.raises(ToolError, match=words) as error:
         Predictor(zoo[0], aligned=True)
     assert "\n" not in str(error.value)
+
+
+def test_weights_and_prototxts_that_a_folder_to_hand_on_lacks_are_named(zoo):
+    """Once the weights of the record answered for any file beside it, and training was offered in the folder."""
+    (zoo[0] / "other.caffemodel").write_bytes((zoo[0] / "cascade.caffemodel").read_bytes())
+    assert Run.read(zoo[0] / "cascade.caffemodel").folder == zoo[0]
+    for name in ("other", "typo"):
+        with pytest.raises(ToolError, match=f"{name}.caffemodel: not the weights that .*run.json describes"):
+            Run.read(zoo[0] / f"{name}.caffemodel")
+    (zoo[0] / "deploy.prototxt").unlink()
+    with pytest.raises(ToolError, match=r"zoo/deploy.prototxt: missing, though cascade was done; bring the file back$"):
+        Run.read(zoo[0]).deploy("cascade")
