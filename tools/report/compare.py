@@ -15,9 +15,13 @@ def make(first, second):
         opened.labels[:, [opened.attributes.index(name) for name in attributes]].tolist() for opened in (first, second)
     ]
     same_images = first.images == second.images and labels[0] == labels[1]
-    for same, words in ((attributes, "no attribute"), (names, "no network"), (same_images, "other test faces")):
+    for same, words in (
+        (attributes, "no attribute in common"),
+        (names, "no network in common"),
+        (same_images, "other test faces"),
+    ):
         if not same:
-            raise ToolError(f"{first.run.folder} and {second.run.folder}: {words} in common, so nothing to compare")
+            raise ToolError(f"{first.run.folder} and {second.run.folder}: {words}, so nothing to compare")
     compared = {name: differences(first, second, name, attributes) for name in names}
     sections = {page.heading(name): section(name, rows) for name, rows in compared.items()}
     lead = page.render("lead.html", runs=dict(zip("AB", (first, second))), name=names[0], mean=compared[names[0]][-1])
