@@ -64,6 +64,8 @@ FOLDERS = (
     ("engine: caffe", ("Caffe on PyTorch",)),
 )
 
+# Images of the schedule of `face-cascade model` with six attributes: 3,200 mini-batches of 6 x 16.
+SCHEDULE = 3200 * 6 * 16
 # Curves: colour and dashes of each, by its name. PANEL: width of what they are drawn in.
 PANEL = 390
 CURVES = {
@@ -211,25 +213,33 @@ def growth():
 
 
 def width():
-    """What narrow networks cost, from results/width.csv: accuracy, and IoU with true boxes."""
-    panels, parts = {"accuracy": {}, "IoU": {}}, []
+    """What narrow networks cost: accuracy over width and over the time to train, IoU with true boxes over width."""
     with open(FOLDER / "results/width.csv", newline="") as file:
-        for row in csv.DictReader(file):
-            for measure, curves in panels.items():
-                if row["decision"] == PRIOR_CORRECTED and row[measure]:
-                    share, value = float(fractions.Fraction(row["width"])), float(row[measure])
-                    curves.setdefault(row["data"], []).append((share, value))
-    label = "width; weights of six attributes: 0.4, 1.5, 5.9, 24 and 92 MB"
-    for number, (measure, curves) in enumerate(panels.items()):
-        left, low, high = 60 + number * 450, *((0.75, 1) if measure == "accuracy" else (0.3, 0.65))
-        ticks = {1 / part: f"1/{part}" if part > 1 else "1" for part in (16, 8, 4, 2, 1)}
-        across = powers(1 / 16, 1, left, left + PANEL), ticks
-        levels = {
-            round(low + 0.05 * step, 2): f"{low + 0.05 * step:.2f}" for step in range(round((high - low) / 0.05) + 1)
-        }
-        down = between(low, high + 0.08, 316, 46), levels
-        parts += panel(left, 46, f"{measure} over width", label, across, down, curves, DATA)
-    return svg(930, 366, "Accuracy and IoU with true boxes over the width of the network", parts)
+        rows = [row for row in csv.DictReader(file) if row["decision"] == PRIOR_CORRECTED]
+    with open(FOLDER / "results/width_speed.csv", newline="") as file:
+        minutes = {row["width"]: SCHEDULE / 60 / float(row["training images/s"]) for row in csv.DictReader(file)}
+    widths = {share: float(fractions.Fraction(share)) for share in ("1/16", "1/8", "1/4", "1/2", "1")}
+    times = {share: f"{minute:.0f}" for share, minute in minutes.items()}
+    weights, parts = "weights of six attributes: 0.4, 1.5, 5.9, 24 and 93 MB", []
+    of_celeba = [row for row in rows if row["data"].startswith("CelebA")]
+    for number, (measure, over, label, places, words, chosen) in enumerate(
+        (
+            ("accuracy", "width", f"width; {weights}", widths, dict(zip(widths, widths)), rows),
+            ("accuracy", "the time to train", "minutes of training on two cores", minutes, times, of_celeba),
+            ("IoU", "width", "width", widths, dict(zip(widths, widths)), rows),
+        )
+    ):
+        left, top, curves = 60 + number % 2 * 450, 46 + number // 2 * 350, {}
+        low, high = (0.75, 1) if measure == "accuracy" else (0.3, 0.65)
+        for row in chosen:
+            if row[measure]:
+                curves.setdefault(row["data"], []).append((places[row["width"]], float(row[measure])))
+        ticks = {places[share]: words[share] for share in widths}
+        across = powers(min(ticks), max(ticks), left, left + PANEL), ticks
+        steps = (low + 0.05 * step for step in range(round((high - low) / 0.05) + 1))
+        down = between(low, high + 0.08, top + 270, top), {round(step, 2): f"{step:.2f}" for step in steps}
+        parts += panel(left, top, f"{measure} over {over}", label, across, down, curves, DATA)
+    return svg(930, 716, "Accuracy and IoU with true boxes over the width of the network and the time to train", parts)
 
 
 def region():

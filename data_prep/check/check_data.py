@@ -4,9 +4,9 @@
     face-cascade check data/lmdb --source /elsewhere/CelebA
     face-cascade check data/lmdb --no-source      # the data set is no longer here
 
-The checks: every file is as it was built, by its checksum; every batch is 1:1 for every attribute; no face of the
-validation or test split is in training, by content; with the data set, that its images are unchanged and in
-the same splits. Each check prints one line; the exit status is 1 if one fails.
+The checks: every file is as it was built, by its checksum; labels are as the manifest counts them; every batch is 1:1
+for every attribute; no face of the validation or test split is in training, by content; with the data set, that its
+images are unchanged and in the same splits. Each check prints one line; the exit status is 1 if one fails.
 """
 
 import dataclasses
@@ -73,11 +73,22 @@ def checks(folder, found, images, source):
     """
     changed = manifest.changed(folder, found)
     yield "every file as it was built", (f"{path} is missing, changed or damaged" for path in changed)
+    yield "labels as the manifest counts them", counts(folder, found)
     yield "no validation or test face is in training", leaks(images)
     if found.settings.sampling == "balanced":
         yield "every batch 1:1 for every attribute", imbalances(folder, found)
     if source is not None:
         yield "images and splits are those of the data set", differences(found, images, source)
+
+
+def counts(folder, found):
+    """Each split has as many positives of each attribute as the manifest says, so that no label has another's name."""
+    for split in ("val", "test") if found.form == "stream" else SPLITS:
+        present = read_labels(folder / f"{split}_labels", len(found.attributes)).sum(axis=0)
+        counted = found.splits[split].positive if split in found.splits else {}
+        for name, number in zip(found.attributes, present):
+            if number != counted.get(name):
+                yield f"{split} has {number} faces with {name}, the manifest says {counted.get(name)}"
 
 
 def leaks(images):

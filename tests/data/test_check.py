@@ -35,7 +35,7 @@ def test_a_folder_as_built_passes(made, cascade, name):
     for words in ([], ["--no-source"]):
         status, printed, _ = cascade("check", made / name, *words)
         assert status == 0 and "FAILED" not in printed and "all checks passed" in printed
-        assert printed.count("ok ") == 4 - (name == "natural") - bool(words)
+        assert printed.count("ok ") == 5 - (name == "natural") - bool(words)
 
 
 def change(path, edit):
@@ -105,6 +105,13 @@ def test_every_fault_is_named(made, tmp_path, cascade, form, damage, title, faul
         status, printed, error = cascade("check", folder)
     failures = [line for line in printed.splitlines() if line.startswith("FAILED")]
     assert status == 1 and any((title or AS_BUILT) in line and fault in line for line in failures), printed + error
+
+
+def test_labels_under_another_name_are_found(made, tmp_path, cascade):
+    folder = shutil.copytree(made / "compact", tmp_path / "lmdb")
+    edit_manifest(folder, attributes=manifest.read(folder).attributes[::-1])
+    status, printed, _ = cascade("check", folder)
+    assert status == 1 and "FAILED  labels as the manifest counts them: train has " in printed
 
 
 def test_a_changed_data_set_is_reported(made, small_faces, tmp_path, cascade):
