@@ -87,7 +87,7 @@ def load(model, weights, phase=caffe.TEST, measuring=False):
     with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as file:
         try:
             if measuring:
-                measure(description)
+                for_measuring(description)
             file.write(text_format.MessageToString(description))
             file.flush()
             net = caffe.Net(file.name, phase)
@@ -112,7 +112,7 @@ def load(model, weights, phase=caffe.TEST, measuring=False):
     return net
 
 
-def measure(description):
+def for_measuring(description):
     """Change a NetParameter as `load` says. Raises ValueError for parameters that BalancedData does not take."""
     for layer in description.layer:
         if layer.python_param.layer == "BalancedData":
