@@ -9,7 +9,8 @@ for one attribute and half of the images of an attribute are positive. plain: fa
 labels. Both shift and mirror faces as the project does. --images counts images in all: an ablation of N iterations with
 batch b on A attributes sees N x b x A. The learning rate with the best prior-corrected accuracy on the validation split
 is used for all seeds; test faces are read once, after that. With --ablation the networks of an ablation on the same
-data and seeds are compared in the same tables.
+data and seeds are compared in the same tables. --size: the network sees the patches of 224 pixels reduced to this side;
+photos of 64 pixels hold no more at 224. --search-images: the rates are tried with this many images.
 
 Written to --out: the weights of each training, from which the same command resumes; means.csv,
 differences.csv and differences.svg, as of `face-cascade ablation`. The LMDB folder must hold the compact form.
@@ -47,6 +48,8 @@ class Settings:
     lmdb: str = setting(help="The LMDB folder, in the compact form")
     net: str = setting("resnet18", "The network", choices=tuple(NETS))
     images: int = setting(307200, "Training images seen in all", least=1)
+    search_images: int = setting(0, "Training images of each rate that is tried, 0 for --images", least=0)
+    size: int = setting(224, "Height and width of the images that the network sees", least=32)
     batch: int = setting(64, "Images per mini-batch; if balanced a multiple of twice the number of attributes", least=2)
     sampling: str = setting("balanced", "How batches are sampled", choices=("balanced", "plain"))
     rates: list[float] = setting(factory=lambda: [0.05], help="Learning rates to try", above=0, shown="0.05")
@@ -100,21 +103,22 @@ class Batches:
         return torch.from_numpy(pixels.copy()), labels, mask
 
 
-def inputs(pixels):
-    """Pixels 0 to 255 as the network takes them, channels last."""
-    return ((pixels.float() - 112) / 64).contiguous(memory_format=torch.channels_last)
+def inputs(pixels, size):
+    """Pixels 0 to 255 as the network takes them, reduced to size x size, channels last."""
+    pixels = ((pixels.float() - 112) / 64).contiguous(memory_format=torch.channels_last)
+    return nn.functional.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
 
 
-def train(given, rate, seed):
+def train(given, rate, seed, total):
     """The network and images seen per attribute, trained by SGD, the rate falling to 0 along half a cosine.
 
     Taken from weights.pt where the same training was done before.
     """
-    named = given.net, given.images, given.batch, given.sampling, given.precision, manifest.checksum(given.lmdb)
+    named = given.net, total, given.size, given.batch, given.sampling, given.precision, manifest.checksum(given.lmdb)
     path = given.out / f"rate-{rate:g}-seed-{seed}-{hashlib.sha256(repr(named).encode()).hexdigest()[:8]}.pt"
     torch.manual_seed(seed)
     batches = Batches(given.lmdb, given.sampling, given.batch, seed)
-    iterations, net = -(-given.images // batches.size), NETS[given.net](batches.attributes)
+    iterations, net = -(-total // batches.size), NETS[given.net](batches.attributes)
     net = net.to(given.device, memory_format=torch.channels_last)
     images = iterations * (batches.per_attribute if batches.balanced else batches.size)
     if path.exists():
@@ -126,7 +130,7 @@ def train(given, rate, seed):
     for _ in tqdm(range(iterations), unit="batch", desc=f"{given.net}, rate {rate:g}, seed {seed}", disable=None):
         x, labels, mask = (tensor.to(given.device) for tensor in batches.take())
         with torch.autocast(given.device, torch.bfloat16, enabled=given.precision == "bfloat16"):
-            scores = net(inputs(x)).float()
+            scores = net(inputs(x, given.size)).float()
         losses = nn.functional.binary_cross_entropy_with_logits(scores, labels, mask, reduction="sum")
         solver.zero_grad(set_to_none=True)
         (losses / mask.sum()).backward()
@@ -143,7 +147,7 @@ def answers(given, attributes, net, split):
     with torch.no_grad(), tqdm(total=len(labels), unit="face", desc=split, disable=None) as bar:
         for some in networks.batches(networks.patches(given.lmdb, split), 64):
             pixels = torch.from_numpy(np.stack(some).transpose(0, 3, 1, 2).copy())
-            parts.append(net(inputs(pixels.to(given.device))).float().cpu().numpy())
+            parts.append(net(inputs(pixels.to(given.device), given.size)).float().cpu().numpy())
             bar.update(len(some))
     persons = read_persons(given.lmdb, split)
     known = {} if persons is None else {"persons": persons}
@@ -163,12 +167,12 @@ def compare(given):
     given.out.mkdir(parents=True, exist_ok=True)
     shift, accuracies = calibration.thresholds(prior, None)[calibration.PRIOR_CORRECTED], {}
     for rate in given.rates:
-        net, _ = train(given, rate, given.seeds[0])
+        net, _ = train(given, rate, given.seeds[0], given.search_images or given.images)
         validation = answers(given, len(prior), net, "val")
         accuracies[rate] = float(((validation["logits"] > shift) == validation["labels"]).mean())
         print(f"rate {rate:g}: validation accuracy, prior-corrected: {accuracies[rate]:.4f}", flush=True)
     for seed in given.seeds:
-        net, images[given.net] = train(given, max(accuracies, key=accuracies.get), seed)
+        net, images[given.net] = train(given, max(accuracies, key=accuracies.get), seed, given.images)
         validation, test = (answers(given, len(prior), net, split) for split in ("val", "test"))
         test.update((f"validation_{name}", values) for name, values in validation.items())
         scored[given.net].append({"full network": scoring.Scored(test, "logits", prior)})

@@ -116,7 +116,12 @@ class NetworkOptions:
             elif isinstance(value, list):
                 object.__setattr__(self, name, tuple(value))
         check(self)
-        table1.scaled(self.width)  # raises ValueError
+        first = table1.scaled(self.width).shared[0]  # raises ValueError
+        values = len(self.attributes) * max(first.channels * first.output**2, 3 * table1.INPUT_SIZE**2)
+        most = (2**31 - 1) // values
+        for name in ("batch", "test_batch"):
+            if getattr(self, name) > most:
+                raise ValueError(f"{name}: must be at most {most}: a blob of Caffe holds less than 2^31 values")
 
 
 FROM_RUN = ("attributes", "lmdb", "form", "seed")

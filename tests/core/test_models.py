@@ -76,6 +76,7 @@ def test_a_width_scales_all_channels_but_those_of_the_image_and_of_scores(width)
         ({"width": 0}, "width: must be above 0 and at most 1, which is the paper's table 1, not 0"),
         ({"width": 1 / 64}, "layer conv1 would have 1.5 channels; widths are 1, 1/2"),
         ({"batch": 3}, "batch: must be an even number of at least 2, not 3"),
+        ({"batch": 384}, "batch: must be at most 383: a blob of Caffe holds"),  # 20 x 384 x 96 x 54 x 54 > 2^31
         ({"attributes": []}, "at least one name"),
         ({"attributes": ["Male", "Male"]}, "Male is given twice"),
         ({"lmdb": ""}, "lmdb: must be the path of a folder"),
