@@ -137,7 +137,8 @@ def train(given, rate, seed, total):
         solver.step()
         schedule.step()
     torch.save(net.state_dict(), path)
-    print(f"rate {rate:g}, seed {seed}: {(time.monotonic() - start) / 60:.1f} min", flush=True)
+    seconds = time.monotonic() - start
+    print(f"rate {rate:g}, seed {seed}: {seconds / 60:.1f} min, {total / seconds:.0f} images/s", flush=True)
     return net.eval(), images
 
 

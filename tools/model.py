@@ -20,7 +20,7 @@ from models import solvers
 from models.options import NetworkOptions
 from tools import run as runs
 from tools.errors import ToolError
-from tools.install import doctor
+from tools.install import engines
 from tools.locking import locked
 from tools.record import Settings
 from tools.train import command, stages
@@ -49,8 +49,8 @@ def run(arguments):
     with locked(folder):
         lmdb = pathlib.Path(arguments.lmdb) if arguments.lmdb else folder / "lmdb"
         build_data(arguments.data, lmdb, arguments.attributes, arguments.expect)
-        fast = {"amx_bf16", "avx512_bf16"} & doctor.flags()
-        current = new_run(folder, lmdb, NETWORK, SOLVER, precision="bfloat16" if fast else "float32")
+        precision = "bfloat16" if engines.bfloat16_units() else "float32"
+        current = new_run(folder, lmdb, NETWORK, SOLVER, precision=precision)
         command.apply(current, arguments)
         print("step 2: training", flush=True)
         stages.train(current, command.DEFAULT_STAGES)

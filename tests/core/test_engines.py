@@ -5,12 +5,13 @@ import shutil
 import subprocess
 
 import pytest
-from command_line import REPOSITORY
+from command_line import REPOSITORY, train_words
 
-from tools import demo
+from tools import cli, demo
 from tools import run as runs
 from tools.errors import ToolError
 from tools.install import engines, install_caffe
+from tools.train import stages
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,16 @@ def test_the_caffe_is_chosen_or_refused_for_the_stated_reason(
         assert name is None and words in str(error)
     else:
         assert engine == name and words in reason and bool(words) == bool(reason)
+
+
+@pytest.mark.parametrize("units", ("", "AVX-512"))
+def test_bfloat16_is_advised_against_where_the_processor_has_no_units_for_it(
+    units, small_lmdb, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(engines, "bfloat16_units", lambda: units)
+    monkeypatch.setattr(stages, "train", lambda *_: False)
+    assert cli.main(["train", *train_words(small_lmdb, tmp_path / "run"), "--precision", "bfloat16"]) == 0
+    assert ("float32 is faster" in capsys.readouterr().out) == (not units)
 
 
 def test_gpu_numbers_are_read_from_a_device():

@@ -5,9 +5,7 @@ face-cascade doctor
 
 import importlib.metadata
 import os
-import pathlib
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -27,13 +25,6 @@ for number in range(torch.cuda.device_count()):
 
 def add_arguments(parser):
     """`face-cascade doctor` has no options."""
-
-
-def flags():
-    """The processor's flags, a set of words; empty if /proc does not list them."""
-    path = pathlib.Path("/proc/cpuinfo")
-    found = re.search(r"^flags\s*:(.*)$", path.read_text() if path.exists() else "", re.MULTILINE)
-    return set(found[1].split()) if found else set()
 
 
 def rows():
@@ -76,8 +67,7 @@ def torch():
         yield None, name, f"PyTorch is not installed; {how}"
         return
     version, capability, *gpus = done.stdout.splitlines()
-    fast = {"amx_bf16": "matrix units (AMX)", "avx512_bf16": "AVX-512"}
-    unit = next((words for flag, words in fast.items() if flag in flags()), None)
+    unit = engines.bfloat16_units()
     bfloat16 = f"bfloat16 with {unit}" if unit else "bfloat16 without hardware support (slower than float32)"
     yield True, name, f"PyTorch {version}, {capability}, float32; {bfloat16}"
     found = "; ".join(f"cuda:{number} {gpu}" for number, gpu in enumerate(gpus))

@@ -8,6 +8,7 @@ auto    torch for a GPU or a precision other than float32, or if BVLC Caffe cann
 import importlib.util
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -20,6 +21,8 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 STARTED = "FACE_CASCADE_STARTED"
 CHOICES = ("auto", "bvlc", "torch")
 NAMES = {"bvlc": "BVLC Caffe", "torch": "the engine on PyTorch"}
+# Flags of processors that compute in bfloat16.
+UNITS = {"amx_bf16": "matrix units (AMX)", "avx512_bf16": "AVX-512"}
 
 
 def program(engine, name):
@@ -66,6 +69,13 @@ def choose(wanted, device="cpu", precision="float32"):
         return "torch", f"{precision} is asked for"
     problem = obstacle()
     return ("torch", problem) if problem else ("bvlc", "the reference, on the CPU")
+
+
+def bfloat16_units():
+    """What the processor computes in bfloat16 with; "" if it has no such units, or /proc does not say."""
+    path = pathlib.Path("/proc/cpuinfo")
+    found = re.search(r"^flags\s*:(.*)$", path.read_text() if path.exists() else "", re.MULTILINE)
+    return next((words for flag, words in UNITS.items() if found and flag in found[1].split()), "")
 
 
 def obstacle():

@@ -122,5 +122,7 @@ def apply(current, arguments):
     engine, reason = engines.choose(wanted, settings.device, settings.precision)
     if reason and engine != settings.engine:
         print(f"caffe: {engines.NAMES[engine]} ({reason})", flush=True)
+    if (asked.get("precision"), settings.device) == ("bfloat16", "cpu") and not engines.bfloat16_units():
+        print("note: this processor has no units for bfloat16; float32 is faster here", flush=True)
     settings.engine = engine
     engines.ensure(engine)
