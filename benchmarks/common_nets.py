@@ -81,7 +81,7 @@ def mobilenet_v3_small(outputs):
     """MobileNetV3-small as in table 2 of Howard et al. (2019): 2.5 million weights with 1,000 outputs."""
 
     def norm(channels):
-        return nn.BatchNorm2d(channels, eps=0.001, momentum=0.01)
+        return nn.BatchNorm2d(channels, eps=0.001)  # a short memory, because trainings are short
 
     def layer(*shape, **options):
         return convolution(*shape, norm=norm, **options)
