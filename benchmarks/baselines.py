@@ -110,10 +110,7 @@ def inputs(pixels, size):
 
 
 def train(given, rate, seed, total):
-    """The network and images seen per attribute, trained by SGD, the rate falling to 0 along half a cosine.
-
-    Taken from weights.pt where the same training was done before.
-    """
+    """The network after `total` images (SGD, the rate falls to 0 along half a cosine), and the images per attribute."""
     named = given.net, total, given.size, given.batch, given.sampling, given.precision, manifest.checksum(given.lmdb)
     path = given.out / f"rate-{rate:g}-seed-{seed}-{hashlib.sha256(repr(named).encode()).hexdigest()[:8]}.pt"
     torch.manual_seed(seed)
@@ -137,8 +134,7 @@ def train(given, rate, seed, total):
         solver.step()
         schedule.step()
     torch.save(net.state_dict(), path)
-    seconds = time.monotonic() - start
-    print(f"rate {rate:g}, seed {seed}: {seconds / 60:.1f} min, {total / seconds:.0f} images/s", flush=True)
+    print(f"rate {rate:g}, seed {seed}: {total / (time.monotonic() - start):.0f} images/s", flush=True)
     return net.eval(), images
 
 
