@@ -73,7 +73,8 @@ def main(words=None):
             f"error: {error}; run `make doctor` in {REPOSITORY}, then use .venv/bin/face-cascade there", file=sys.stderr
         )
     except (DataError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        named = isinstance(error, OSError) and error.filename is not None
+        print(f"error: {error.filename}: {error.strerror}" if named else f"error: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         if locking.HELD not in os.environ:  # otherwise the command that started this one prints it
             print("error: interrupted; run the same command again", file=sys.stderr)

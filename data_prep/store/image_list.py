@@ -48,13 +48,15 @@ def write(folder, images):
 
 
 def read(folder):
-    """The ImageList of a folder of LMDBs. Raises OSError, and DataError for a damaged file."""
+    """The ImageList of a folder of LMDBs. Raises FileNotFoundError, OSError, and DataError for a damaged file."""
     path = pathlib.Path(folder) / NAME
     try:
         with opened_text(path) as file:
             rows = [{name: row[name] for name in COLUMNS} for row in csv.DictReader(file, restval="")]
         names, persons, hashes = ([row[name] for row in rows] for name in COLUMNS[2:])
         parts = np.array([SPLITS[row["split"]] for row in rows], np.uint8)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: missing; build the LMDBs again")
     except UnicodeDecodeError:
         raise DataError(f"{path}: damaged, not a text file in UTF-8")
     except (KeyError, csv.Error) as error:

@@ -128,6 +128,7 @@ def test_a_changed_data_set_is_reported(made, small_faces, tmp_path, cascade):
         (lambda f: (f / "manifest.json").unlink(), "(make lmdb) writes it"),
         (lambda f: (f / "manifest.json").write_text('{"attributes": ["a"]}'), "key 'source' is missing"),
         (lambda f: edit_manifest(f, source={"kind": "celeba", "path": "nowhere"}), "nowhere: no such folder"),
+        (lambda f: (f / "images.csv").unlink(), "images.csv: missing; build"),
         (lambda f: (f / "images.csv").write_text("a,b\n1,2\n"), "images.csv: damaged"),
         (lambda f: (f / "images.csv").write_bytes(b"split\n\xff"), "images.csv: damaged, not a text"),
     ],
