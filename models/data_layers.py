@@ -11,7 +11,7 @@ def data_layers(options):
     text = banner(
         "data",
         f"TRAIN: {count} attributes x b = {batch} images{', cropped during training' if compact else ''}.",
-        f"Record i * {count} + a is image i of attribute a; negatives (even i) and positives (odd i) alternate.",
+        f"Record i * {count} + a is image i of attribute a; balanced: negative for even i, positive for odd i.",
         "TEST: every attribute sees every image.",
     )
     train, test = compact_layers(options) if compact else stream_layers(options)

@@ -156,9 +156,7 @@ def head(options, with_task_one, rate):
     numbers, bottom = 1, "max_conv6-t2"
     notes = ["For each attribute, a weighted sum of the tasks' largest scores, plus a bias."]
     if with_task_one:
-        notes.append(
-            "The score of absence is negated. With equal weights at the start, f is close to task one's score."
-        )
+        notes.append("The score of absence is negated; at the start all weights are equal.")
     text = banner("head: f(x), eq. 4", *notes)
     if with_task_one:
         numbers, bottom = 3, "vector"

@@ -19,7 +19,7 @@ DESCRIPTORS = []
 def locked(folder, wait=60.0):
     """Context manager that locks a folder against a second process that works on it.
 
-    The lock is a file descriptor that a training started inside inherits, so it lasts as long as that training,
+    The lock is a file descriptor that a training or a tool started inside inherits, so it lasts as long as that one,
     however this process ends. Nothing is locked where the command that started this one holds the lock. wait: seconds
     that a training whose command was killed gets to write its last snapshot. Raises ToolError.
     """

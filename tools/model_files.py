@@ -24,15 +24,19 @@ def read(path, kind=caffe_pb2.NetParameter):
     return net
 
 
-def read_weights(path):
-    """A .caffemodel as NetParameter. Raises ToolError when it is missing, cut short, damaged or holds no weights."""
-    message = caffe_pb2.NetParameter()
+def parsed(path):
+    """A .caffemodel as NetParameter, whatever is in it. Raises ToolError when it is missing or cut short."""
     try:
-        message.ParseFromString(files.read_bytes(path))
+        return caffe_pb2.NetParameter.FromString(files.read_bytes(path))
     except OSError as error:
         raise ToolError(f"{path}: {error.strerror or error}")
     except DecodeError:
         raise ToolError(f"{path}: not a .caffemodel, or cut short; use another snapshot")
+
+
+def read_weights(path):
+    """A .caffemodel as NetParameter. Raises ToolError when it is missing, cut short, damaged or holds no weights."""
+    message = parsed(path)
     if not any(layer.blobs for layer in message.layer):
         raise ToolError(f"{path}: no weights in it; use another snapshot")
     # protobuf gives bytes for a name that is not UTF-8.

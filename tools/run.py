@@ -30,6 +30,11 @@ NAME = "run.json"
 DEFAULT = "build/run"
 # Stages in the order in which their weights answer for photos; the average region belongs to task one.
 ANSWERING = ("cascade", "average", "region", "whole_face")
+# Stage -> the stage whose weights it starts from, and the input that is their checksum.
+STARTS_FROM = {
+    "average": ("region", "weights of region"),
+    "cascade": ("average", "weights with the average region"),
+}
 
 
 class Run:
@@ -142,11 +147,21 @@ class Run:
         return self._verified(stage, path, self.stages[stage].deploy if stage in self.stages else None)
 
     def done(self, name):
-        """Whether a stage is done."""
-        return name in self.stages and self.stages[name].state == "done"
+        """Whether a stage is done, and of the weights that the stages before it have now."""
+        return name in self.stages and self.stages[name].state == "done" and not self.outdated(name)
+
+    def outdated(self, name):
+        """Whether a stage started from other weights than the stages before it have now, as far as is recorded."""
+        before, key = STARTS_FROM.get(name, (None, None))
+        if name not in self.stages or before not in self.stages:
+            return False
+        used = self.stages[name].inputs.get(key)
+        return used is not None and used != self.stages[before].checksum or self.outdated(before)
 
     def state(self, name):
         """The state of a stage, in words."""
+        if self.outdated(name):
+            return f"outdated, from other weights than {STARTS_FROM[name][0]} has now"
         return self.stages[name].state if name in self.stages else "not begun"
 
     def answering(self):
@@ -164,9 +179,8 @@ class Run:
     def weights(self, name):
         """The weights file of a stage that is done, its checksum verified. Raises ToolError."""
         if not self.done(name):
-            raise ToolError(
-                f"{self.folder}: stage {name} is {self.state(name)}, so it has no weights; run: {self.command(name)}"
-            )
+            again = " --restart" if self.outdated(name) else ""
+            raise ToolError(f"{self.folder}: stage {name} is {self.state(name)}; run: {self.command(name)}{again}")
         stage = self.stages[name]
         return self._verified(name, inside(self.folder, stage.weights), stage.checksum)
 

@@ -6,10 +6,9 @@ import torch
 
 from . import TEST, TRAIN, context, glog, parallel, solver, solver_param, testing
 from .errors import CaffeError, check
+from .glog import number
 from .proto import caffe_pb2
 from .pycaffe import Net, Timer
-
-number = glog.number
 
 
 def gpus(flags):

@@ -116,9 +116,11 @@ class Loader:
         self.reads_for_cache = self.cache is not None  # of the reading thread; `next` drops the cache
 
     def close(self):
-        """Stop the threads and wait for them: a thread that runs C++ code while Python exits can crash the process."""
+        """Stop the threads, and have the main thread wait for them: those that run C++ code while Python exits can
+        crash the process. The garbage collector may call this in one of these threads, which must not wait for itself.
+        """
         self.stopped.set()
-        if self.thread is not None and self.thread is not threading.current_thread():
+        if self.thread is not None and threading.current_thread() is threading.main_thread():
             self.thread.join()
 
     def next(self):

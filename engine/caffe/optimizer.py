@@ -4,11 +4,10 @@ import torch
 
 from . import context, glog
 from .errors import check
+from .glog import number
 from .model_file import same_shape
 from .tensors import flat, in_order_of
 from .updates import learning_rate
-
-number = glog.number
 
 # Number of gradients whose squares are summed in one piece for their norm.
 NORM_PART = 1 << 16

@@ -26,7 +26,11 @@ from .tensors import flat, shaped
 BUCKET = 8 << 20
 # The file through which ranks on one machine find each other.
 STORE = "CAFFE_RANKS_FILE"
-RANK = "import sys; sys.path[:] = {!r}; from caffe.cli import main; sys.exit(main())"
+# A rank asks the kernel (PR_SET_PDEATHSIG) to stop it, with a snapshot, when the process that launched it ends.
+RANK = (
+    f"import ctypes, sys; ctypes.CDLL(None).prctl(1, {int(signal.SIGINT)}); "
+    "sys.path[:] = {!r}; from caffe.cli import main; sys.exit(main())"
+)
 
 
 def launched():

@@ -27,7 +27,7 @@ class Database:
             raise CaffeError(f"{path}: cannot be opened as LMDB: {getattr(error, 'strerror', None) or error}")
         except lmdb_file.Damage as error:
             raise CaffeError(f"{file}: damaged LMDB, {error}; copy or build it again")
-        self.path = path
+        self.path, self.damage = path, lmdb.Error
         self.count = self.environment.stat()["entries"]
         if not self.count:
             raise CaffeError(f"{path}: the database is empty")
@@ -41,20 +41,14 @@ class Database:
         number = -skip
         with self.environment.begin(buffers=False) as transaction:
             while True:
-                for record in self._cursor(transaction):
-                    if number >= 0 and number // block % ranks == rank:
-                        yield record
-                    number += 1
+                try:
+                    for record in transaction.cursor():
+                        if number >= 0 and number // block % ranks == rank:
+                            yield record
+                        number += 1
+                except self.damage as error:
+                    raise CaffeError(f"{self.path}: damaged LMDB ({error}); copy or build it again")
                 glog.info("Restarting data prefetching from start.")
-
-    def _cursor(self, transaction):
-        """Yield all records once. Raises CaffeError for damaged pages."""
-        import lmdb
-
-        try:
-            yield from transaction.cursor()
-        except lmdb.Error as error:
-            raise CaffeError(f"{self.path}: damaged LMDB ({error}); copy or build it again")
 
     def image(self, record, decode):
         """(Datum, decode(Datum)) of a record (key, value). Raises CaffeError that names database and key."""

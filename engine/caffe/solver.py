@@ -8,13 +8,12 @@ from google.protobuf import text_format
 
 from . import context, durable, glog, snapshot, solver_param, testing, weights
 from .errors import CaffeError, check
+from .glog import number
 from .optimizer import Optimizer
 from .passes import Passes
 from .proto import caffe_pb2
 from .solver_param import read_solver
 from .updates import RULES, find_rule
-
-number = glog.number
 
 
 class Solver:
@@ -23,8 +22,8 @@ class Solver:
     solver_file: the path of a prototxt, or a SolverParameter. Raises CaffeError.
     param: its SolverParameter; iter: number of updates so far
     action: a function called after every iteration that returns "stop", "snapshot" or None
-    test_action: the same, called before every batch of a test; separate because only rank 0 runs tests, whereas the
-        ranks call `action` together
+    test_action: called instead of it before every batch of a test, or None; separate because only rank 0 runs tests,
+        whereas the ranks call `action` together
     stopped: whether an action has stopped the training
     """
 
@@ -56,7 +55,7 @@ class Solver:
         self._last_snapshot = None
         self.stopped = False
         self.action = lambda: None
-        self.test_action = lambda: self.action()
+        self.test_action = None
         for path in (part.strip() for value in param.weights for part in value.split(",")):
             glog.info(f"Finetuning from {path}")
             for net in (self.net, *self.test_nets):

@@ -1,8 +1,7 @@
 """The tests of a solver: its test nets run with the current weights, and the means of their outputs are logged."""
 
 from . import glog
-
-number = glog.number
+from .glog import number
 
 
 def run(solver):
@@ -19,7 +18,7 @@ def run_net(solver, index, net):
     net.share_with(solver.net)
     found, loss = [], 0.0
     for _ in range(count):
-        while (request := solver.test_action()) is not None:
+        while (request := (solver.test_action or solver.action)()) is not None:
             if request == "snapshot":
                 solver.snapshot()
             else:

@@ -1,5 +1,8 @@
 """Solvers against a real Caffe: update rules, learning rates, regularisation, clipping, iter_size; and their states."""
 
+import gc
+import weakref
+
 import caffe
 import numpy as np
 import pytest
@@ -128,6 +131,19 @@ def test_solvers_are_used_as_in_pycaffe(more, write, bvlc, tmp_path):
     caffe.get_solver(path).net.save(start)
     compare(story(path, start), bvlc(story, path=path, start=start))
     assert isinstance(caffe.get_solver(path), caffe.SGDSolver) and (tmp_path / "own_iter_40.caffemodel").exists()
+
+
+def test_a_solver_is_freed_without_the_garbage_collector(write):
+    """Once it was not, and its net kept memory and reading threads."""
+    gc.disable()
+    try:
+        solver = caffe.get_solver(write(FIXED + "momentum: 0.9 test_iter: 1 test_interval: 1"))
+        solver.step(2)
+        net = weakref.ref(solver.net)
+        del solver
+        assert net() is None
+    finally:
+        gc.enable()
 
 
 def test_norm_of_many_numbers(write):

@@ -2,12 +2,14 @@
 
 import dataclasses
 import os
+import pathlib
 import re
 import shutil
 import subprocess
 import sys
 
 import pytest
+from caffe.proto import caffe_pb2
 from command_line import ATTRIBUTES, REPOSITORY
 from mutations import full_disk
 
@@ -83,6 +85,13 @@ def test_evaluation_of_a_run_whose_data_changed_is_refused(small_run, small_lmdb
     fails("train", "--run", run, "--restart", says=("was made from other data", "--run"))
 
 
+def test_another_deploy_prototxt_than_the_trained_one_is_refused(small_run, tmp_path, fails):
+    run = shutil.copytree(small_run, tmp_path / "run")
+    deploy = run / "region/deploy.prototxt"  # of the average region too
+    deploy.write_text(deploy.read_text() + "# changed\n")
+    fails("evaluate", "--run", run, says="deploy.prototxt: changed since average was done")
+
+
 def test_settings_other_than_the_trained_ones_are_refused(small_run, fails, cascade):
     fails("train", "--run", small_run, "--batch", 4, says=("network.batch was 2, now 4", "--restart", "--run"))
     status, printed, _ = cascade("train", "--run", small_run)
@@ -128,6 +137,27 @@ def test_what_does_not_fit_is_told_before_bvlc_caffe_starts(
     weights = str(small_run / "average/average.caffemodel") if solver == "whole_face" else ""
     with pytest.raises((ValueError, OSError), match=re.escape(words)):
         before.check(f"solver/{solver}.prototxt", weights, "")
+
+
+def test_what_the_check_does_not_know_is_left_to_bvlc_caffe(small_lmdb, small_run, tmp_path, monkeypatch):
+    """Once each of these trainings, which BVLC Caffe runs, was refused."""
+    by_hand(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(small_lmdb, tmp_path / "data/lmdb")
+    shutil.rmtree(tmp_path / "data/lmdb/val_images")
+    weights, old = str(small_run / "average/average.caffemodel"), caffe_pb2.NetParameter()
+    old.layers.add(name="conv1", blobs=[caffe_pb2.BlobProto(num=1, data=[1])])
+    (tmp_path / "old.caffemodel").write_bytes(old.SerializeToString())
+    (tmp_path / "new.caffemodel.h5").touch()
+    text = re.sub("test_.*\n", "", (tmp_path / "solver/region.prototxt").read_text())
+    net = pathlib.Path("models/region/train_val.prototxt")
+    for stage in ('stage: "a"', "min_level: 1"):
+        layer = 'layer {{ type: "Data" data_param {{ source: "none" backend: {} }} include {{ {} }} }}\n'
+        net.write_text(layer.format("LMDB", stage) + layer.format("LEVELDB", "") + net.read_text())
+    for names in (f"{weights}, {weights}", "old.caffemodel", "new.caffemodel.h5"):
+        pathlib.Path("solver/region.prototxt").write_text(f'{text}weights: "{names}"\n')
+        before.check("solver/region.prototxt", "", "")
+        before.check("solver/region.prototxt", names, "")
 
 
 # Environments -----------------------------------------------------------------------------------------------

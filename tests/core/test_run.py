@@ -120,8 +120,29 @@ def test_weights_and_networks_are_verified_when_they_are_used(run):
     run.stages["region"].weights = "../elsewhere.caffemodel"
     with pytest.raises(ToolError, match="not inside of the run"):
         run.weights("region")
-    with pytest.raises(ToolError, match="stage cascade is not begun, so it has no weights; run: face-cascade train"):
+    with pytest.raises(ToolError, match="stage cascade is not begun; run: face-cascade train"):
         run.weights("cascade")
+
+
+def test_stages_that_started_from_other_weights_are_not_used(run):
+    """Once an average region with the old weights of task one was evaluated without a word."""
+    for name in ("average", "cascade"):
+        done(run, name)
+    assert run.evaluated() == {"region": "average", "cascade": "cascade"} and run.answering() == "cascade"
+    done(run, "region", b"trained for longer")
+    assert run.evaluated() == {"region": "region"} and run.answering() == "region"
+    with pytest.raises(ToolError, match="cascade is outdated, from other weights than average has now; .* --restart$"):
+        run.weights("cascade")
+    with pytest.raises(ToolError, match="weights of region differs. Repeat it first: face-cascade average"):
+        plan.actions(run, ["cascade"])
+
+
+def test_an_iteration_at_which_a_training_ends_is_an_input_where_rates_depend_on_it(run):
+    found = []
+    for policy in ("step", "poly"):
+        run.settings.solver = {"region": {"lr_policy": policy, "max_iter": "7", "power": "1"}}
+        found.append("region.max_iter" in inputs(run, "region"))
+    assert found == [False, True]
 
 
 def test_data_are_found_again_when_a_clone_moves(monkeypatch, tmp_path):

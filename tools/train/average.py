@@ -96,6 +96,7 @@ def average_stage(run, restart=False):
         write(weights, out, response, of_points)
     stage.state, stage.seconds, stage.images = "done", time.monotonic() - begun, run.stages["region"].images
     stage.weights, stage.checksum = place, files.sha256(run.folder / place)
+    stage.deploy = files.sha256(run.folder / run.places("region")["deploy"])
     run.stages["average"] = stage
     run.write()
     print(f"average: done, {kept.rectangles} rectangles, {kept.faces} faces each: {run.folder / place}")

@@ -1,7 +1,8 @@
 """Before `caffe train` of BVLC Caffe: check that solver, data and first weights fit, and create the snapshots' folder.
 
 Started by .caffe/bin/caffe. BVLC Caffe itself would end with a stack trace; this program ends with one line that says
-what to do, and exit status 1. Whatever it does not know is left to Caffe.
+what to do, and exit status 1. What it does not know is left to Caffe: other databases than LMDB, layers for a level or
+a stage of the net's state, weights in HDF5 or of Caffe's first format.
 """
 
 import argparse
@@ -30,22 +31,26 @@ def check(path, weights, snapshot):
         return
     net = model_files.read(solver.net)
     for layer in net.layer:
-        check_data(layer)
-    for name in () if snapshot else weights.split(",") if weights else solver.weights:
+        phases = [rule.phase for rule in layer.include]
+        by_state = any(field.name != "phase" for rule in layer.include for field, _ in rule.ListFields())
+        if not by_state and (solver.test_iter or phases != [caffe_pb2.TEST]):
+            check_data(layer, phases[0] if phases else caffe_pb2.TRAIN)
+    named = [weights] if weights else solver.weights
+    for name in () if snapshot else (part.strip() for value in named for part in value.split(",")):
         if not os.path.isfile(name):
             hint = "; make average writes it" if os.path.basename(name) == AVERAGE else ""
             raise ToolError(f"{name}: no such file to start from{hint}")
-        model_files.check_fit(net, name)
+        if not name.endswith(".h5") and not model_files.parsed(name).layers:
+            model_files.check_fit(net, name)
 
 
-def check_data(layer):
+def check_data(layer, phase):
     """Raise ValueError or OSError where the databases of a data layer cannot be read or are for other attributes."""
-    phases = [rule.phase for rule in layer.include]
     if layer.python_param.layer == "BalancedData":
         given = parsed(layer.python_param.param_str, balanced_folder.Parameters, f"layer {layer.name}")
-        split = given.split or SPLITS[phases[0] if phases else 0]
+        split = given.split or SPLITS[phase]
         balanced_folder.read_folder(given.source, split, given.attributes)
-    elif layer.type == "Data":
+    elif layer.type == "Data" and layer.data_param.backend == caffe_pb2.DataParameter.LMDB:
         environment.open_lmdb(layer.data_param.source).close()
 
 

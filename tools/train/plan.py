@@ -5,11 +5,9 @@ import json
 
 from models import options, table1
 from tools.errors import ToolError
-from tools.run import NAME
+from tools.run import NAME, STARTS_FROM
 
-# The stage whose weights each stage starts from.
-BEFORE = {"region": None, "average": "region", "cascade": "average", "whole_face": None}
-ORDER = tuple(BEFORE)
+ORDER = ("region", "average", "cascade", "whole_face")
 DONE, RESUME, START = "done", "resume", "start"
 ELSEWHERE = "or give another folder with --run"
 # Solver fields that change what is shown or kept, not the weights.
@@ -27,14 +25,14 @@ def actions(run, names, restart=False):
     """
     planned = {}
     for name in (name for name in ORDER if name in names):
-        before = BEFORE[name]
+        before, _ = STARTS_FROM.get(name, (None, None))
         if before and before not in planned:
+            if before == "average" and before in run.stages:
+                what, remedy = f"{name} starts from the average region, which", f"{run.command(before)} --restart"
+                check_inputs(run, before, what, f"Repeat it first: {remedy}")
             if not run.done(before):
                 state, command = run.state(before), run.command(before)
                 raise ToolError(f"{run.folder}: {name} starts from {before}, which is {state}; run: {command}")
-            if before == "average":
-                what, remedy = f"{name} starts from the average region, which", f"{run.command(before)} --restart"
-                check_inputs(run, before, what, f"Repeat it first: {remedy}")
         if restart or not has_results(run, name):
             planned[name] = START
             continue
@@ -78,15 +76,17 @@ def inputs(run, name):
     if name == "average":
         found.update((f"average.{key}", value) for key, value in dataclasses.asdict(run.settings.average).items())
         found["network.threshold"] = run.network().threshold
-        found["weights of region"] = run.stages["region"].checksum if run.done("region") else None
+        found[STARTS_FROM[name][1]] = run.stages["region"].checksum if run.done("region") else None
         return found
     network = run.network()
     fields = (field for field in options.FIELDS_OF[name] if field not in ("attributes", "lmdb", "test_batch", "form"))
     found.update((f"network.{field}", getattr(network, field)) for field in fields)
-    found.update((f"{name}.{key}", v) for key, v in run.solver_fields(name).items() if key not in NOT_WEIGHTS)
+    solver = run.solver_fields(name)
+    left_out = set(NOT_WEIGHTS) - ({"max_iter"} if solver["lr_policy"] == "poly" else set())  # its rate ends there
+    found.update((f"{name}.{key}", value) for key, value in solver.items() if key not in left_out)
     found.update(caffe=run.settings.engine, precision=run.settings.precision, solvers=solvers(run))
     if name == "cascade":
-        found["weights with the average region"] = run.stages["average"].checksum if run.done("average") else None
+        found[STARTS_FROM[name][1]] = run.stages["average"].checksum if run.done("average") else None
     elif run.settings.start_from:
         found["initial weights"] = run.settings.start_checksum
     return json.loads(json.dumps(found))

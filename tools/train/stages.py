@@ -194,7 +194,9 @@ def tool(run, words, engine=None):
     """Run a subcommand of face-cascade under a Caffe, the run's by default, inside its lock. Raises ToolError."""
     python = engines.program(engine or run.settings.engine, "python")
     environment = engines.environment(run.settings.threads)
-    code = subprocess.run(start.command(python, "tools.cli", *words), env=environment).returncode
+    # It inherits the lock, which so lasts as long as it works, however this process ends.
+    command, kept = start.command(python, "tools.cli", *words), locking.DESCRIPTORS[-1:]
+    code = subprocess.run(command, env=environment, pass_fds=kept).returncode
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     if code < 0:
