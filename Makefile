@@ -27,6 +27,9 @@ unknown := $(filter-out $(SETTINGS) ARGS PYTHON V MAKEFLAGS MAKEOVERRIDES -*-%,$
 ifneq ($(unknown),)
 $(error unknown setting $(firstword $(unknown)); settings are $(SETTINGS), ARGS, PYTHON and V (make help explains))
 endif
+ifneq ($(word 2,$(foreach v,CELEBA LFWA DATA,$(if $(value $(v)),$(v)))),)
+$(error CELEBA=, LFWA= and DATA= each name a data set; give one of them)
+endif
 # The option $(1) with the value of setting $(2), or nothing.
 option = $(if $(value $(2)),$(1)="$$ARG_$(2)")
 run = $(call option,--run,RUN)

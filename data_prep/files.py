@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import stat
 
 from data_prep.errors import DataError
@@ -71,15 +72,15 @@ def replacing(path, mode="wb", among_many=False, **options):
 
 
 def partial_of(folder, name, suffix=""):
-    """The path of an incomplete file NAME and suffix in a folder, which this process is writing."""
+    """The path of an incomplete file (or folder) NAME and suffix in a folder, which this process is writing."""
     return folder / f".{name}.{os.getpid()}.partial{suffix}"
 
 
 def remove_partials(folder, name, suffix=""):
-    """Remove the incomplete files NAME and suffix that killed processes left in a folder. Raises OSError."""
+    """Remove what killed processes left of files or folders NAME and suffix in a folder. Raises OSError."""
     for left in folder.glob(f".{glob.escape(name)}.*.partial{glob.escape(suffix)}"):
         if not alive(left.name[: -len(f".partial{suffix}")].split(".")[-1]):
-            left.unlink(missing_ok=True)
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def alive(process):

@@ -15,9 +15,15 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # for pyth
 import caffe  # noqa: E402
 import cv2  # noqa: E402
 
+if len(sys.argv) not in (3, 4):
+    sys.exit(__doc__)
 *model, picture = sys.argv[1:]
 if len(model) == 1:
     model = [pathlib.Path(model[0]) / "deploy.prototxt", *pathlib.Path(model[0]).glob("*.caffemodel")]
+image = cv2.imread(picture) if os.path.isfile(picture) else None
+for file, good in ((picture, image is not None), (model[0], len(model) == 2 and os.path.isfile(model[0]))):
+    if not good:
+        sys.exit(f"error: {file}: not there, or not what is expected in its place")
 deploy, weights = map(str, model)
 names = re.search(r"^# \d+ attributes: (.+)$", pathlib.Path(deploy).read_text(), re.MULTILINE)[1].split(", ")
 net = caffe.Net(deploy, caffe.TEST)
@@ -25,7 +31,6 @@ net.copy_from(weights)
 
 # The network takes the centre 224 x 224 pixels of the face squashed to 256 x 256, B G R, 0 to 255; it subtracts the
 # mean itself.
-image = cv2.imread(picture)
 height, width = image.shape[:2]
 face = cv2.resize(image, (256, 256), interpolation=cv2.INTER_AREA if height > 256 else cv2.INTER_LINEAR)
 net.blobs["data"].data[0] = face[16:240, 16:240].transpose(2, 0, 1)

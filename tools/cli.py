@@ -73,13 +73,20 @@ def main(words=None):
             f"error: {error}; run `make doctor` in {REPOSITORY}, then use .venv/bin/face-cascade there", file=sys.stderr
         )
     except (DataError, OSError) as error:
-        named = isinstance(error, OSError) and error.filename is not None
-        print(f"error: {error.filename}: {error.strerror}" if named else f"error: {error}", file=sys.stderr)
+        print(f"error: {words_of(error)}", file=sys.stderr)
     except KeyboardInterrupt:
         if locking.HELD not in os.environ:  # otherwise the command that started this one prints it
             print("error: interrupted; run the same command again", file=sys.stderr)
         return 130
     return 1
+
+
+def words_of(error):
+    """The message of a DataError or OSError; of one of the system, the file that was to be made or read comes first."""
+    if not getattr(error, "strerror", None):
+        return str(error)
+    name = error.filename2 or error.filename
+    return error.strerror if name is None else f"{name}: {error.strerror}"
 
 
 def dispatch(name="--help", *words):

@@ -249,7 +249,8 @@ def read_data(lmdb, folder):
     """The Data of an LMDB folder for a run in a folder. Raises DataError, OSError."""
     if not manifest.exists(lmdb):
         raise ToolError(
-            f"{lmdb}: no LMDBs in it; build them first: make lmdb CELEBA=/path/to/CelebA, or face-cascade data"
+            f"{lmdb}: no LMDBs in it; build them first: make lmdb CELEBA=/path/to/CelebA, or face-cascade data; if "
+            "they were moved, evaluate --lmdb tells the run where they are"
         )
     found, place = manifest.read(lmdb), os.path.abspath(lmdb)
     if in_clone(place) and in_clone(os.path.abspath(folder)):  # then the record holds in a clone that is moved

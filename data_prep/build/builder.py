@@ -81,8 +81,8 @@ def _build(source, out, work, attributes, form):
     need, free = needed(job), shutil.disk_usage(work).free
     space = f"about {need / 1e9:,.3f} GB are needed, {free / 1e9:,.3f} GB are free"
     if need > free:
-        remedy = "lower --records, take --form compact, or give another folder"
-        raise DataError(f"{out}: too little disk: {space}; {remedy}")
+        less = "lower --records, take --form compact" if form == "stream" else "make room"
+        raise DataError(f"{out}: too little disk: {space}; {less}, or give another folder")
     print(f"{out}: {form} form, {len(job.attributes)} attributes; {space}", flush=True)
 
     # 3. Write.

@@ -37,7 +37,7 @@ class Job:
         for split, part in SPLITS.items():
             members = np.setdiff1d(np.flatnonzero(source.partition == part), without).astype(np.int32)
             if not len(members):
-                raise DataError(f"{source.files[-1]}: no image is in the {split} split")
+                raise DataError(f"{source.files[-1]}: no image is in the {split} split, which needs some")
             self.members[split], self.labels[split] = members, source.labels[np.ix_(members, columns)]
         settings = self.settings
         self.plan = balance.Plan(

@@ -9,16 +9,17 @@ from data_prep.store.manifest import DEFAULTS, KINDS
 _READERS = {"celeba": celeba.read, "lfwa": lfwa.read, "csv": csv_table.read}
 
 
-def open_source(path, settings=DEFAULTS, expect=None):
+def open_source(path, settings=DEFAULTS, expect=None, remedy="leave out --expect (make: use DATA=)"):
     """The Source at a path: a folder as CelebA or LFWA is downloaded, a CSV file, or a folder with one.
 
-    settings: manifest.Settings; expect: the only layout to accept, "celeba", "lfwa" or "csv"; None for any
+    settings: manifest.Settings; expect: the only layout to accept, "celeba", "lfwa" or "csv"; None for any;
+    remedy: what to do about another
     Raises DataError for missing or damaged files.
     """
     places = find(pathlib.Path(path))
     there = " and ".join(KINDS[kind] for kind in places)
     if expect and expect not in places:
-        raise DataError(f"{path}: holds {there}, not {KINDS[expect]}; leave out --expect (make: use DATA=)")
+        raise DataError(f"{path}: holds {there}, not {KINDS[expect]}; {remedy}")
     if not expect and len(places) > 1:
         raise DataError(f"{path}: holds {there}; keep only one of them in the folder")
     kind = expect or next(iter(places))
@@ -35,7 +36,9 @@ def reopen(manifest, path=None):
 
     Raises DataError.
     """
-    return open_source(path or manifest.source.path, manifest.settings, manifest.source.kind)
+    return open_source(
+        path or manifest.source.path, manifest.settings, manifest.source.kind, "the LMDBs were made from that"
+    )
 
 
 def find(path):

@@ -69,7 +69,8 @@ class Source(Table):
             self.aligner = Aligner(scratch and pathlib.Path(scratch) / "faces")
         missing = self.images.locate(self.names, scratch)
         if missing is not None:
-            raise DataError(f"{self.row(missing)}: {self.names[missing]} is not in {self.images.path}")
+            place = f"{self.files[0].parent / self.row(missing)}: {self.names[missing]} is not in {self.images.path}"
+            raise DataError(f"{place}; bring it back, or remove the row")
 
     def columns(self, attributes):
         """The columns of the labels for these attributes. Raises DataError for an unknown or repeated name."""

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from data_prep.attributes import CELEBA_ATTRIBUTES
 from data_prep.errors import DataError
-from data_prep.files import write_json
+from data_prep.files import partial_of, remove_partials, write_json
 from data_prep.settings import add_options, given, setting
 from data_prep.sources import celeba
 from data_prep.sources.source import SYNTHETIC
@@ -76,15 +76,16 @@ def generate(out, images, seed, prevalence=None):
     """Write a folder of synthetic faces in CelebA's layout, with list_true_boxes.csv.
 
     out: folder that does not exist yet or is empty; prevalence: dict of names to shares that replace CelebA's
-    Nothing is left behind after an error or interruption. Raises DataError for wrong shares, FileExistsError if `out`
-    is not empty.
+    Nothing is left behind after an error or interruption; what a kill leaves is removed by the next call. Raises
+    DataError for wrong shares, FileExistsError if `out` is not empty.
     """
     out = pathlib.Path(out).resolve()  # of a link its target, because a folder cannot be renamed over a link
     shares = prevalences(prevalence)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out}: exists and is not empty; choose another folder, or remove it first")
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f"{out.name}.part-{os.getpid()}")
+    temporary = partial_of(out.parent, out.name)
+    remove_partials(out.parent, out.name)
     try:
         (temporary / IMAGES).mkdir(parents=True)
         sampling = {"shares": shares, "first": frozenset(prevalence or ())}

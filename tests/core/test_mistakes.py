@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 
+import cv2
+import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
 from command_line import ATTRIBUTES, REPOSITORY
@@ -83,6 +85,23 @@ def test_evaluation_of_a_run_whose_data_changed_is_refused(small_run, small_lmdb
     manifest.write(lmdb, dataclasses.replace(made, settings=dataclasses.replace(made.settings, seed=99)))
     fails("evaluate", "--run", run, says="the data changed since")
     fails("train", "--run", run, "--restart", says=("was made from other data", "--run"))
+
+
+def test_a_training_that_lost_its_snapshots_does_not_begin_again(small_run, tmp_path, fails):
+    """Once it did without a word, and the weights it had were given up."""
+    run = shutil.copytree(small_run, tmp_path / "run")
+    for path in run.glob("region/*.solverstate"):
+        path.unlink()
+    longer = f"region.max_iter={runs.Run.read(run).stages['region'].iterations + 2}"
+    fails("train", "region", "--run", run, "--solver", longer, says=("no snapshot is left", "--restart"))
+
+
+@pytest.mark.parametrize("words, said", [([".", "nowhere.jpg"], "nowhere.jpg"), (["nowhere", "face.png"], "nowhere")])
+def test_mistakes_in_the_example_of_pycaffe_are_reported(words, said, tmp_path):
+    cv2.imwrite(str(tmp_path / "face.png"), np.zeros((9, 9, 3), np.uint8))
+    example = [sys.executable, REPOSITORY / "examples/predict.py", *words]
+    done = subprocess.run(example, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and re.match(f"error: {said}.*: not there, or not what", done.stderr), done.stderr
 
 
 def test_another_deploy_prototxt_than_the_trained_one_is_refused(small_run, tmp_path, fails):
@@ -223,10 +242,14 @@ def test_values_given_to_make_are_never_executed(target, setting, tmp_path):
     assert done.returncode != 0 and not mark.exists()
 
 
-def test_unknown_settings_of_make_are_refused():
-    """Once ATRIBUTES=Male was ignored."""
-    done = make("lmdb", "ATRIBUTES=Male")
-    assert done.returncode != 0 and "unknown setting ATRIBUTES" in done.stderr
+@pytest.mark.parametrize(
+    "words, said",
+    [(["ATRIBUTES=Male"], "unknown setting ATRIBUTES"), (["CELEBA=a", "DATA=b.csv"], "each name a data set")],
+)
+def test_settings_of_make_that_are_unknown_or_too_many_are_refused(words, said):
+    """Once the first was ignored, and the second names were glued together."""
+    done = make("lmdb", *words)
+    assert done.returncode != 0 and said in done.stderr
 
 
 def test_settings_of_make_reach_the_command_and_can_be_shown(small_lmdb, tmp_path):

@@ -110,7 +110,7 @@ def test_networks_are_written_for_the_attributes_of_the_data(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "solver").mkdir()
     (tmp_path / "solver/region.prototxt").touch()
-    fails(*words, "--attributes", "Male", says=f"{tmp_path} holds ['Wears_mask', 'Male'], not ('Male',)")
+    fails(*words, "--attributes", "Male", says=f"{tmp_path} holds Wears_mask, Male, not Male; leave the option")
     assert not (tmp_path / "models").exists()
     status, printed, _ = cascade(*words)
     assert status == 0 and "next: caffe train -solver solver/region.prototxt" in printed

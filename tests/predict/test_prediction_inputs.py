@@ -116,7 +116,7 @@ def test_files_of_a_folder_are_taken_by_their_ending_and_each_that_cannot_be_use
     """What of an image is refused: tests/data/test_readers.py."""
     folder = tmp_path / "holiday"
     (folder / "inner").mkdir(parents=True)
-    for name in ("Thumbs.db", "a.xmp", "inner/notes.txt", "inner/.hidden.jpg", ".DS_Store"):
+    for name in ("Thumbs.db", "a.xmp", "inner/notes.txt", "inner/.hidden.jpg", ".DS_Store", "b.answers.png"):
         (folder / name).write_text("no picture")
     with pytest.raises(DataError, match="holiday: no picture or video in it"):
         inputs.find([folder])
@@ -124,7 +124,7 @@ def test_files_of_a_folder_are_taken_by_their_ending_and_each_that_cannot_be_use
         inputs.find([tmp_path / "nowhere"])
     cv2.imwrite(str(folder / "inner/b.JPG"), noise())
     found, skipped = inputs.find([folder])
-    assert found == [folder / "inner/b.JPG"] and skipped == 3
+    assert found == [folder / "inner/b.JPG"] and skipped == 4
     (photo,) = read(folder / "a.xmp")
     assert photo.problem.startswith("not a readable image (")
     (folder / "inner/b.JPG").write_bytes(b"")

@@ -16,6 +16,7 @@ faces themselves depends on the few faces next to it, and is less accurate.
 """
 
 import concurrent.futures
+import contextlib
 import pathlib
 
 import numpy as np
@@ -177,9 +178,14 @@ def of_answer(weights, net, attributes):
 
 
 def write(weights, entry):
-    """Store the entry of a file of weights in calibration.json beside it. Raises ToolError, OSError."""
-    path = pathlib.Path(weights).with_name(NAME)
-    files.write_json(path, {**_entries(path), pathlib.Path(weights).name: record.sealed(entry)})
+    """Store the entry of a file of weights in calibration.json beside it, also in place of a damaged file.
+
+    Raises OSError.
+    """
+    path, others = pathlib.Path(weights).with_name(NAME), {}
+    with contextlib.suppress(ToolError):
+        others = _entries(path)
+    files.write_json(path, {**others, pathlib.Path(weights).name: record.sealed(entry)})
 
 
 def read(weights, attributes=None):

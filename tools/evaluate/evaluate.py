@@ -102,8 +102,8 @@ def calibrate(run, stage, scores, prior, settings):
     by all. scores: dict blob -> what scoring.Scored fitted
     """
     weights = run.weights(stage)
-    there = calibration.read(weights)
-    if not (settings.faces and there and there.data == run.data.checksum and not there.faces):
+    there = calibration.read(weights) if settings.faces else None
+    if not (there and there.data == run.data.checksum and not there.faces):
         entry = {"weights": run.stages[stage].checksum, "data": run.data.checksum, "attributes": run.attributes}
         entry.update(prior=prior.tolist(), faces=settings.faces, tuned_for=settings.tune, scores=scores)
         calibration.write(weights, {**entry, "synthetic": run.data.synthetic})

@@ -20,6 +20,8 @@ VIDEOS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
 # Endings of the files in a folder that are taken for pictures.
 PICTURES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"}
 PICTURES |= {".pbm", ".pgm", ".ppm", ".pnm", ".heic", ".heif", ".avif"}
+# The end of the names of the overlays that `face-cascade predict` writes.
+OVERLAY = ".answers.png"
 # Frames per second of a camera, and of a video that does not say.
 USUAL_RATE = 25.0
 
@@ -48,7 +50,7 @@ def find(sources):
 
 
 def walk(folder):
-    """The pictures and videos below a folder, a list of paths, and the number of other files.
+    """The pictures and videos below a folder, a list of paths, and the number of other files; overlays are such.
 
     A folder that several links lead to is searched once; one that cannot be read is in the list itself.
     """
@@ -56,6 +58,7 @@ def walk(folder):
     for place, folders, names in os.walk(folder, followlinks=True, onerror=lambda e, to=found: to.append(e.filename)):
         names = [name for name in sorted(names) if not name.startswith(".")]
         kept = [name for name in names if os.path.splitext(name)[1].lower() in PICTURES | VIDEOS]
+        kept = [name for name in kept if not name.endswith(OVERLAY)]
         found += [pathlib.Path(place, name) for name in kept]
         skipped += len(names) - len(kept)
         inside = {os.path.realpath(os.path.join(place, name)): name for name in sorted(folders, reverse=True)}

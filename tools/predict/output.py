@@ -20,9 +20,10 @@ from data_prep.pictures import write_image
 from tools.errors import ToolError
 from tools.locking import locked
 from tools.predict import cards
+from tools.predict.inputs import OVERLAY
 from tools.predict.photo import COLUMNS
 
-LINES, TABLE, OVERLAY = "predictions.jsonl", "predictions.csv", ".answers.png"  # the last: the end of overlays' names
+LINES, TABLE = "predictions.jsonl", "predictions.csv"
 # Bytes of an overlay's name without number and ending: file systems take 255 in all, and writing it whole adds some.
 NAME_BYTES = 180
 # What an earlier call leaves in a folder, also if it was killed: no other is at work, because the folder is locked.

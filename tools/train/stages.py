@@ -79,6 +79,11 @@ def train_stage(run, name, later=()):
     for fault in faults:
         print(f"passed over a snapshot: {fault}", flush=True)
     stage = run.stages.setdefault(name, Stage(inputs(run, name)))
+    if iteration is None and stage.iterations:
+        raise ToolError(
+            f"{folder}: no snapshot is left from which {name} could go on after iteration {stage.iterations}; bring "
+            "one back, or give --restart to train it again"
+        )
     if iteration is None or iteration < last:
         stage.state, stage.message, stage.made_with = "running", "", made_with(run)
         run.write()
