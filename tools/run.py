@@ -161,7 +161,8 @@ class Run:
     def state(self, name):
         """The state of a stage, in words."""
         if self.outdated(name):
-            return f"outdated, from other weights than {STARTS_FROM[name][0]} has now"
+            before, _ = STARTS_FROM[name]
+            return f"outdated, because {before} {'is' if self.outdated(before) else 'was done again'}"
         return self.stages[name].state if name in self.stages else "not begun"
 
     def answering(self):

@@ -131,7 +131,7 @@ def test_stages_that_started_from_other_weights_are_not_used(run):
     assert run.evaluated() == {"region": "average", "cascade": "cascade"} and run.answering() == "cascade"
     done(run, "region", b"trained for longer")
     assert run.evaluated() == {"region": "region"} and run.answering() == "region"
-    with pytest.raises(ToolError, match="cascade is outdated, from other weights than average has now; .* --restart$"):
+    with pytest.raises(ToolError, match="cascade is outdated, because average is; run: .* --restart$"):
         run.weights("cascade")
     with pytest.raises(ToolError, match="weights of region differs. Repeat it first: face-cascade average"):
         plan.actions(run, ["cascade"])

@@ -14,6 +14,7 @@ from data_prep.store import image_list, manifest
 from tools import networks
 from tools.errors import ToolError
 from tools.evaluate import calibration, localisation, results, scoring
+from tools.run import STARTS_FROM
 from tools.train.stages import commit
 
 ENGINE = "BVLC Caffe" if networks.is_bvlc() else "engine on PyTorch"
@@ -129,6 +130,8 @@ def evaluate(run, settings, device=None, restart=False):
         raise ToolError(f"{run.lmdb}: holds {there}, and the networks of {run.folder} are for {own}")
     out = run.place("evaluate" if settings.split == "test" else f"evaluation-{settings.split}")
     out.mkdir(parents=True, exist_ok=True)
+    for stage in filter(run.outdated, STARTS_FROM):
+        print(f"{stage}: {run.state(stage)}; it is left out", flush=True)
     arrays = {
         name: outputs(run, name, stage, settings, device, out / f"{name}.npz", restart)
         for name, stage in run.evaluated().items()
