@@ -78,6 +78,8 @@ DATA = {
     "CelebA-64, six attributes": ("#1f6fb4", "none"),
     "LFWA, six attributes": ("#d1640f", "none"),
     "synthetic faces, three attributes": ("#8a3fa8", "7 3"),
+    "ResNet-18, 112 x 112": ("#2b8a3e", "none"),
+    "MobileNetV3-small, 112 x 112": ("#c92a2a", "none"),
 }
 MEASURES = {
     "seconds of an iteration": ("#1f6fb4", "none"),
@@ -170,6 +172,8 @@ def panel(left, top, title, label, across, down, curves, names):
         along = " ".join(f"{x(value):.1f},{y(number):.1f}" for value, number in points)
         height = top + 12 + 18 * place
         parts.append(f'<polyline points="{along}" {style}/>')
+        if len(points) == 1:
+            parts.append('<circle cx="{}" cy="{}" r="5" fill="{}"/>'.format(*along.split(","), names[name][0]))
         parts.append(f'<polyline points="{left + 150},{height - 4} {left + 178},{height - 4}" {style}/>')
         parts.append(text(left + 184, height, name, "small", "start"))
     return parts
@@ -212,34 +216,39 @@ def growth():
     return svg(930, height, f"Seconds and memory over {', '.join(panels)}", parts)
 
 
+def short(value):
+    return f"{value:.0f}" if value > 2 else f"{value:.2g}"
+
+
 def width():
-    """What narrow networks cost: accuracy over width and over the time to train, IoU with true boxes over width."""
+    """What narrow networks cost: accuracy and IoU over width; accuracy over memory and time, beside common networks."""
     with open(FOLDER / "results/width.csv", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["decision"] == PRIOR_CORRECTED]
     with open(FOLDER / "results/width_speed.csv", newline="") as file:
-        minutes = {row["width"]: SCHEDULE / 60 / float(row["training images/s"]) for row in csv.DictReader(file)}
-    widths = {share: float(fractions.Fraction(share)) for share in ("1/16", "1/8", "1/4", "1/2", "1")}
-    times = {share: f"{minute:.0f}" for share, minute in minutes.items()}
-    weights, parts = "weights of six attributes: 0.4, 1.5, 5.9, 24 and 93 MB", []
+        minutes = {row["network"]: SCHEDULE / 60 / float(row["training images/s"]) for row in csv.DictReader(file)}
+    widths = {row["network"]: float(fractions.Fraction(row["network"])) for row in rows if row["IoU"]}
     of_celeba = [row for row in rows if row["data"].startswith("CelebA")]
-    for number, (measure, over, label, places, words, chosen) in enumerate(
+    size = {row["network"]: int(row["weights in bytes"]) / 1e6 for row in of_celeba}
+    parts = []
+    for number, (measure, over, places, (low, high, step)) in enumerate(
         (
-            ("accuracy", "width", f"width; {weights}", widths, dict(zip(widths, widths)), rows),
-            ("accuracy", "the time to train", "minutes of training on two cores", minutes, times, of_celeba),
-            ("IoU", "width", "width", widths, dict(zip(widths, widths)), rows),
+            ("accuracy", "width", widths, (0.75, 1, 0.05)),
+            ("IoU", "width", widths, (0.3, 0.65, 0.05)),
+            ("accuracy", "MB of weights, float32", size, (0.86, 0.92, 0.01)),
+            ("accuracy", "minutes of training on two cores", minutes, (0.86, 0.92, 0.01)),
         )
     ):
         left, top, curves = 60 + number % 2 * 450, 46 + number // 2 * 350, {}
-        low, high = (0.75, 1) if measure == "accuracy" else (0.3, 0.65)
-        for row in chosen:
-            if row[measure]:
-                curves.setdefault(row["data"], []).append((places[row["width"]], float(row[measure])))
-        ticks = {places[share]: words[share] for share in widths}
-        across = powers(min(ticks), max(ticks), left, left + PANEL), ticks
-        steps = (low + 0.05 * step for step in range(round((high - low) / 0.05) + 1))
-        down = between(low, high + 0.08, top + 270, top), {round(step, 2): f"{step:.2f}" for step in steps}
-        parts += panel(left, top, f"{measure} over {over}", label, across, down, curves, DATA)
-    return svg(930, 716, "Accuracy and IoU with true boxes over the width of the network and the time to train", parts)
+        for row in rows if places is widths else of_celeba:
+            if row[measure] and row["network"] in places:
+                name = row["data"] if row["network"] in widths else row["network"]
+                curves.setdefault(name, []).append((places[row["network"]], float(row[measure])))
+        ticks = {places[share]: share if places is widths else short(places[share]) for share in widths}
+        across = powers(min(places.values()), max(places.values()), left, left + PANEL), ticks
+        levels = (low + step * count for count in range(round((high - low) / step) + 1))
+        down = between(low, high + (high - low) / 3, top + 270, top), {level: f"{level:.2f}" for level in levels}
+        parts += panel(left, top, f"{measure} over {over}", over, across, down, curves, DATA)
+    return svg(930, 716, "Accuracy and IoU with true boxes over width, weights and time to train", parts)
 
 
 def region():
