@@ -106,7 +106,8 @@ def chosen_options(arguments):
     values = {"attributes": built.attributes, "form": built.form, **values}
     for name in ("attributes", "form"):
         if getattr(built, name) != values[name]:
-            there, asked = (", ".join([of] if name == "form" else of) for of in (getattr(built, name), values[name]))
+            both = getattr(built, name), values[name]
+            there, asked = both if name == "form" else map(", ".join, both)
             raise ValueError(
                 f"--{name}: {lmdb} holds {there}, not {asked}; leave the option out, or give other data with --lmdb"
             )

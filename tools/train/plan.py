@@ -73,10 +73,12 @@ def has_results(run, name):
 def inputs(run, name):
     """The inputs that the result of a training stage or of the average region depends on: flat dict of JSON values."""
     found = {"data": run.data.checksum}
+    before, key = STARTS_FROM.get(name, (None, None))
+    if before:
+        found[key] = run.stages[before].checksum if run.done(before) else None
     if name == "average":
         found.update((f"average.{key}", value) for key, value in dataclasses.asdict(run.settings.average).items())
         found["network.threshold"] = run.network().threshold
-        found[STARTS_FROM[name][1]] = run.stages["region"].checksum if run.done("region") else None
         return found
     network = run.network()
     fields = (field for field in options.FIELDS_OF[name] if field not in ("attributes", "lmdb", "test_batch", "form"))
@@ -85,9 +87,7 @@ def inputs(run, name):
     left_out = set(NOT_WEIGHTS) - ({"max_iter"} if solver["lr_policy"] == "poly" else set())  # its rate ends there
     found.update((f"{name}.{key}", value) for key, value in solver.items() if key not in left_out)
     found.update(caffe=run.settings.engine, precision=run.settings.precision, solvers=solvers(run))
-    if name == "cascade":
-        found[STARTS_FROM[name][1]] = run.stages["average"].checksum if run.done("average") else None
-    elif run.settings.start_from:
+    if run.settings.start_from and name != "cascade":
         found["initial weights"] = run.settings.start_checksum
     return json.loads(json.dumps(found))
 
