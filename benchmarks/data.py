@@ -89,8 +89,8 @@ def memory(scratch, sizes=(2000, 50000)):
         for form in ("stream", "compact"):
             out = scratch / "out"
             shutil.rmtree(out, ignore_errors=True)
-            command = [*BUILD, source, "--out", out, "--form", form, "--records", 2000, "--attributes", "Male,Smiling"]
-            peaks.append(peak([*command, "--keep-duplicates"]))
+            command = [*BUILD, source, "--out", out, "--attributes", "Male,Smiling", "--keep-duplicates"]
+            peaks.append(peak([*command, *(["--form", "stream", "--records", 2000] if form == "stream" else [])]))
             print(f"{size:,} images, {form}: peak {peaks[-1]:.0f} MiB", flush=True)
     few, many = peaks[:2], peaks[-2:]
     print(", ".join(f"{form}: {b / a - 1:+.1%}" for form, a, b in zip(("stream", "compact"), few, many)))

@@ -201,6 +201,8 @@ def _parser(field, kind):
     def parse(text):
         words = [word.strip() for word in text.split(",") if word.strip()] if many else [text]
         values = [_number(word) if plain in (int, float) else word for word in words]
+        if not values:
+            raise argparse.ArgumentTypeError("must not be empty")
         try:
             return accepted(kind, values if many else values[0], field.metadata)
         except Refused as error:

@@ -15,6 +15,7 @@ nothing behind. If the build is interrupted, even by a kill or a power cut, run 
 import dataclasses
 
 from data_prep.build.builder import build
+from data_prep.errors import DataError
 from data_prep.settings import add_options, given, setting
 from data_prep.sources.opening import open_source
 from data_prep.store import manifest
@@ -55,9 +56,23 @@ def add_arguments(parser):
 
 def run(arguments):
     """`face-cascade data`: the exit status. Raises DataError, OSError."""
-    options = Options(**given(arguments, Options))
-    settings = manifest.Settings(**given(arguments, manifest.Settings))
-    source = open_source(arguments.data, settings, options.expect)
+    options, chosen = Options(**given(arguments, Options)), given(arguments, manifest.Settings)
+    source = open_source(arguments.data, manifest.Settings(**chosen), options.expect)
+    refuse_idle(chosen, source, options.form)
     built = build(source, options.out, options.attributes or source.default_attributes, options.form)
     print(f"{options.out}: ready, {built.train_records:,} training records; pictures in {options.out}/sheets")
     return 0
+
+
+def refuse_idle(chosen, source, form):
+    """Raise DataError for the first of the settings given that has no effect on this Source in this form."""
+    idle = {}
+    if form != "stream":
+        idle.update(dict.fromkeys(("records", "encoding", "shards"), "in the compact form; --form stream uses it"))
+    if source.kind != "lfwa":
+        idle["validation"] = "here; only LFWA's validation split is made by it"
+    if source.settings.detect or source.settings.frame == "none":
+        idle["eyes"] = "with --detect or --frame none, which align the faces otherwise or not at all"
+    for name in chosen:
+        if name in idle:
+            raise DataError(f"--{name} has no effect {idle[name]}")
