@@ -16,3 +16,11 @@ def one_line(message, most=1000):
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(message))
     half = most // 2 - 3
     return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
+
+
+def words_of(error):
+    """The message of a DataError or OSError; of one of the system, the file that was to be made or read comes first."""
+    if not getattr(error, "strerror", None):
+        return str(error)
+    name = error.filename2 or error.filename
+    return error.strerror if name is None else f"{name}: {error.strerror}"

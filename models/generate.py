@@ -10,8 +10,8 @@ files into the folder of its run.
 """
 
 import pathlib
-import sys
 
+from data_prep.errors import DataError
 from data_prep.files import write_bytes
 from data_prep.settings import add_options, given
 from data_prep.store import manifest
@@ -76,7 +76,7 @@ def add_arguments(parser):
 
 
 def run(arguments):
-    """`face-cascade models`: the exit status."""
+    """`face-cascade models`: the exit status. Raises DataError, OSError."""
     try:
         options, built = chosen_options(arguments)
         changes = solvers.parse_changes(arguments.solver)
@@ -86,9 +86,8 @@ def run(arguments):
                 f"no models/ and solver/ in the current folder; run it in the project's folder, {REPOSITORY}"
             )
         write(".", options, changes, places=in_repository)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    except ValueError as error:
+        raise DataError(error)
     names, count = ",".join(options.attributes), len(options.attributes)
     print(f"models/, solver/: {', '.join(NETWORKS)}; {count} attributes, b = {options.batch}, width {options.width:g}")
     data = "" if built else f"make lmdb CELEBA=/path/to/CelebA ATTRIBUTES={names}; then "

@@ -18,7 +18,7 @@ import pathlib
 import signal
 import sys
 
-from data_prep.errors import DataError
+from data_prep.errors import DataError, words_of
 from data_prep.spelling import did_you_mean
 from tools import locking
 
@@ -79,14 +79,6 @@ def main(words=None):
             print("error: interrupted; run the same command again", file=sys.stderr)
         return 130
     return 1
-
-
-def words_of(error):
-    """The message of a DataError or OSError; of one of the system, the file that was to be made or read comes first."""
-    if not getattr(error, "strerror", None):
-        return str(error)
-    name = error.filename2 or error.filename
-    return error.strerror if name is None else f"{name}: {error.strerror}"
 
 
 def dispatch(name="--help", *words):

@@ -11,6 +11,7 @@ import sys
 
 from caffe.proto import caffe_pb2
 
+from data_prep.errors import words_of
 from data_prep.store import environment
 from data_prep.store.manifest import SPLITS
 from models.generate import AVERAGE
@@ -63,7 +64,7 @@ def main():
         if given.solver:
             check(given.solver, given.weights, given.snapshot)
     except (ToolError, ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {words_of(error)}")
 
 
 if __name__ == "__main__":
