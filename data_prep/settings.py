@@ -162,17 +162,19 @@ def from_json(cls, value, where, complete=True):
 # Command line -----------------------------------------------------------------------------------------------
 
 
-def add_options(parser, cls, names=None):
+def add_options(parser, cls, names=None, shown=()):
     """Add an option for the fields of a dataclass that have a help, or for those named, to an argparse parser.
 
+    shown: dict name -> default that --help is to show, where a command has one of its own
     An option that is not given is None in the parsed arguments; `given` leaves it out.
     """
-    kinds = typing.get_type_hints(cls)
+    kinds, shown = typing.get_type_hints(cls), dict(shown)
     for field in dataclasses.fields(cls):
         declared, kind = field.metadata, kinds[field.name]
         if not declared.get("help") or (names is not None and field.name not in names):
             continue
-        words = {"help": f"{declared['help']} (default: {_shown_default(field)}).".replace("%", "%%")}
+        default = shown.get(field.name, _shown_default(field))
+        words = {"help": f"{declared['help']} (default: {default}).".replace("%", "%%")}
         if kind is bool:
             words.update(action="store_const", const=not field.default)
         else:

@@ -37,7 +37,7 @@ class NetworkOptions:
 
     attributes: tuple[str, ...] = setting(
         names.PAPER_ATTRIBUTES,
-        "The attributes, separated by commas; group a of the grouped convolutions is attribute a",
+        "The attributes, separated by commas",
         fault=names.wrong_names,
         shown="those in the LMDB folder, else the paper's twenty",
     )

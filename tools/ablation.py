@@ -118,14 +118,18 @@ def run_of(pattern, iterations, name, seed):
     return run
 
 
-def make(run, variant, finished):
-    """Train and evaluate the run of a Variant; returns it as it is then. finished: Runs whose stages it may share."""
+def make(run, variant, finished, restart=False):
+    """Train and evaluate the run of a Variant; returns it as it is then.
+
+    finished: Runs whose stages it may share; restart: repeat stages of other data, budgets or settings
+    Raises ToolError for such stages otherwise, OSError.
+    """
     with locked(run.folder):
-        # The folder belongs to this ablation: stages of other data, budgets or settings are repeated.
         for stage in variant.stages:
-            share(run, stage, finished)
+            if restart or stage not in run.stages or not plan.differences(run, stage):
+                share(run, stage, finished)
             kept = stage in run.stages and not plan.differences(run, stage)
-            stages.train(run, [stage], restart=not kept)
+            stages.train(run, [stage], restart and not kept)
         stages.tool(run, ["evaluate", "--run", str(run.folder)])
     return runs.Run.read(run.folder)
 
@@ -160,6 +164,11 @@ def add_arguments(parser):
     """Add the options of `face-cascade ablation` to a parser."""
     command.add_run_arguments(parser, "build/ablation", "the runs of all variants and the tables", "data/lmdb")
     add_options(parser, AblationSettings)
+    parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="Repeat the stages that were trained with other settings, and discard them (default: stop with an error).",
+    )
 
 
 def run(arguments):
@@ -175,7 +184,7 @@ def run(arguments):
             for name in names:
                 variant, current = VARIANTS[name], run_of(pattern, asked.iterations, name, seed)
                 print(f"\n{name}, seed {seed}: {current.folder}", flush=True)
-                made, answering = make(current, variant, finished), variant.stages[-1]
+                made, answering = make(current, variant, finished, arguments.restart), variant.stages[-1]
                 finished.append(made)
                 scored[name].append(scores_of(made, answering))
                 images[name] = made.stages[answering].images

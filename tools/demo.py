@@ -16,6 +16,7 @@ import sys
 
 from data_prep.settings import add_options
 from data_prep.sources import celeba
+from data_prep.sources.opening import open_source
 from data_prep.synthetic import synthetic_faces
 from tools import model, record
 from tools.errors import ToolError
@@ -58,7 +59,7 @@ def run(arguments):
     with locked(folder):
         installation = install_beside(folder)
         faces = render(folder)
-        model.build_data(faces, folder / "lmdb", list(PREVALENCE))
+        model.build_data(open_source(faces), folder / "lmdb", list(PREVALENCE))
         current = model.new_run(folder, folder / "lmdb", NETWORK, SOLVER, device=device)
         current.settings.engine = engine
         print(f"step 2: training on {engines.NAMES[engine]}", flush=True)

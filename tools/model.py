@@ -4,17 +4,16 @@
   face-cascade model photos.csv                                            your own faces and attributes
 
 The network has a quarter of table 1's channels and a schedule of 3,200 mini-batches; on six attributes of CelebA at
-64 x 64 pixels its accuracy was 0.90 (docs/results.md). The options of `face-cascade train` change that. Other defaults
-than below: --attributes, of a CSV file all its columns; --width 1/4, --batch 16, --solver for that schedule at twice
-the usual learning rates, --precision bfloat16 where the processor computes in it. All is written to RUN. To resume an
-interrupted command, run it again.
+64 x 64 pixels its accuracy was 0.90 (docs/results.md). The options of `face-cascade train` change that. Faces in photos
+of your own are found and aligned with --detect. All is written to the folder of --run. To resume an interrupted
+command, run it again.
 """
 
 import pathlib
 
-from data_prep.build.builder import build
-from data_prep.settings import add_options
-from data_prep.sources.opening import open_source
+from data_prep.build.build_lmdb import opened
+from data_prep.build.builder import build, label_files
+from data_prep.settings import add_options, given
 from data_prep.store import manifest
 from models import solvers
 from models.options import NetworkOptions
@@ -26,6 +25,8 @@ from tools.record import Settings
 from tools.train import command, stages
 
 FOLDER, ZOO = "build/model", "zoo"
+# Settings of the data that faces of one's own may need.
+DATA = ("images", "eyes", "frame", "detect", "convert")
 NETWORK = {"width": 0.25, "batch": 16}
 SOLVER = (
     "region.max_iter=2000,region.stepsize=1500,region.base_lr=0.02,cascade.max_iter=1200,cascade.stepsize=900,"
@@ -39,21 +40,32 @@ def add_arguments(parser):
         "data", metavar="DATA", help="The data set: a folder as CelebA or LFWA is downloaded, or a CSV."
     )
     parser.add_argument("--expect", choices=manifest.KINDS, help="Stop unless the data set has this layout.")
-    add_options(parser, NetworkOptions, ["attributes", "seed"])
-    command.add_run_arguments(parser, FOLDER, "all that is made", "lmdb in the run, built from DATA")
+    add_options(parser, manifest.Settings, DATA)
+    shown = {
+        "attributes": "the paper's twenty, or all columns of a CSV",
+        "width": "1/4",
+        "batch": NETWORK["batch"],
+        "solver": "3,200 mini-batches at twice the usual rates",
+        "precision": "bfloat16 where the processor computes in it, else float32",
+    }
+    add_options(parser, NetworkOptions, ["attributes", "seed"], shown)
+    command.add_run_arguments(parser, FOLDER, "all that is made", "lmdb in the run, built from DATA", shown)
+    parser.add_argument("--restart", action="store_true", help="Train again what is trained (default: resume).")
 
 
 def run(arguments):
     """Run `face-cascade model`. Raises ToolError, OSError."""
     folder = pathlib.Path(arguments.run)
+    chosen = {name: value for name, value in given(arguments, manifest.Settings).items() if name in DATA}
+    source = opened(arguments.data, chosen, arguments.expect)  # before the lock, so that a mistake leaves no folder
     with locked(folder):
         lmdb = pathlib.Path(arguments.lmdb) if arguments.lmdb else folder / "lmdb"
-        build_data(arguments.data, lmdb, arguments.attributes, arguments.expect)
+        build_data(source, lmdb, arguments.attributes, chosen)
         precision = "bfloat16" if engines.bfloat16_units() else "float32"
         current = new_run(folder, lmdb, NETWORK, SOLVER, precision=precision)
         command.apply(current, arguments)
         print("step 2: training", flush=True)
-        stages.train(current, command.DEFAULT_STAGES)
+        stages.train(current, command.DEFAULT_STAGES, arguments.restart)
         follow(
             current,
             ("evaluation", "evaluate"),
@@ -66,16 +78,24 @@ def run(arguments):
     return 0
 
 
-def build_data(place, lmdb, attributes=None, expect=None):
-    """Build LMDBs from a data set, unless they are there already. Raises DataError, OSError."""
-    if manifest.exists(lmdb):
-        built = manifest.read(lmdb)
-        if attributes and list(attributes) != built.attributes:
-            raise ToolError(f"{lmdb}: holds {', '.join(built.attributes)}; give another folder with --run")
+def build_data(source, lmdb, attributes=None, chosen=()):
+    """Build LMDBs from a Source, unless they are there already. Raises DataError for others, OSError.
+
+    chosen: the names of the settings that must be those of the Source
+    """
+    if not manifest.exists(lmdb):
+        print("step 1: data", flush=True)
+        build(source, lmdb, list(attributes or source.default_attributes))
         return
-    print("step 1: data", flush=True)
-    source = open_source(place, expect=expect)
-    build(source, lmdb, list(attributes or source.default_attributes))
+    built, other = manifest.read(lmdb), "give another folder with --run"
+    if attributes and list(attributes) != built.attributes:
+        raise ToolError(f"{lmdb}: holds {', '.join(built.attributes)}; {other}")
+    if built.source is None or built.source.files != label_files(source):
+        place = built.source.path if built.source else "another data set"
+        raise ToolError(f"{lmdb}: was built from {place}, and the labels of {source.path} are others; {other}")
+    for name in chosen:
+        if getattr(built.settings, name) != getattr(source.settings, name):
+            raise ToolError(f"{lmdb}: was built with another --{name}; {other}")
 
 
 def new_run(folder, lmdb, network, solver, **settings):

@@ -56,17 +56,19 @@ def add_arguments(parser):
 
 def run(arguments):
     """`face-cascade data`: the exit status. Raises DataError, OSError."""
-    options, chosen = Options(**given(arguments, Options)), given(arguments, manifest.Settings)
-    source = open_source(arguments.data, manifest.Settings(**chosen), options.expect)
-    refuse_idle(chosen, source, options.form)
+    options = Options(**given(arguments, Options))
+    source = opened(arguments.data, given(arguments, manifest.Settings), options.expect, options.form)
     built = build(source, options.out, options.attributes or source.default_attributes, options.form)
     print(f"{options.out}: ready, {built.train_records:,} training records; pictures in {options.out}/sheets")
     return 0
 
 
-def refuse_idle(chosen, source, form):
-    """Raise DataError for the first of the settings given that has no effect on this Source in this form."""
-    idle = {}
+def opened(place, chosen, expect=None, form="compact"):
+    """The Source at a place. Raises DataError, also for a setting that has no effect on it in this form.
+
+    chosen: the fields of manifest.Settings that were given, dict name -> value; expect: see open_source
+    """
+    source, idle = open_source(place, manifest.Settings(**chosen), expect), {}
     if form != "stream":
         idle.update(dict.fromkeys(("records", "encoding", "shards"), "in the compact form; --form stream uses it"))
     if source.kind != "lfwa":
@@ -76,3 +78,4 @@ def refuse_idle(chosen, source, form):
     for name in chosen:
         if name in idle:
             raise DataError(f"--{name} has no effect {idle[name]}")
+    return source

@@ -162,10 +162,15 @@ def report(job, found, pairs, dropped):
 
 def _origin(source, found):
     """The manifest.Source of a Source. found: Examined."""
-    checksums = {file.name: {"bytes": file.stat().st_size, "sha256": files.sha256(file)} for file in source.files}
     images = {"path": str(source.images.path), "count": len(source.names), "bytes": found.size}
     images["blake2b"] = hashlib.blake2b(bytes.fromhex("".join(found.hashes)), digest_size=32).hexdigest()
-    return manifest.Source(source.kind, str(source.path), checksums, images, len(found.without_face))
+    path = os.path.abspath(source.path)
+    return manifest.Source(source.kind, path, label_files(source), images, len(found.without_face))
+
+
+def label_files(source):
+    """The size and checksum of each label file of a Source: dict name -> dict. Raises OSError."""
+    return {file.name: {"bytes": file.stat().st_size, "sha256": files.sha256(file)} for file in source.files}
 
 
 def test_boxes(source, index):

@@ -128,7 +128,7 @@ def test_a_stopped_training_leaves_a_snapshot_and_its_command_resumes(how, small
     if "SIGKILL" not in how:
         stopped = state(run)
         assert stopped.state == "interrupted" and 0 < stopped.iterations < LAST, text
-        assert f"stopped at iteration {stopped.iterations} of {LAST}; run the same command again" in text
+        assert f"stopped at iteration {stopped.iterations} of {LAST}; to resume, run the same command" in text
     status, said, error = cascade(*words(small_lmdb, run, engine))  # it waits for the end of a Caffe that still runs
     assert status == 0 and 0 < int(re.search(r"region: resuming at iteration (\d+)", said)[1]) < LAST, error
     assert weights(run) == weights(undisturbed(engine))

@@ -142,8 +142,14 @@ def test_a_folder_is_written_again_and_one_of_other_files_is_left_alone(random_r
     for option in ("--zoo", "--page"):
         fails("export", "--run", random_run.folder, option, tmp_path / "mine", says="holds other files; give a folder")
         fails("export", "--run", random_run.folder, option, tmp_path / "mine/readme.txt", says="Not a directory")
-    for _ in range(2):
-        assert export("--run", random_run.folder, "--zoo", tmp_path / "zoo") == 0
+    readme, weights = (tmp_path / "zoo" / name for name in ("readme.md", "cascade.caffemodel"))
+    words = ["--run", random_run.folder, "--zoo", tmp_path / "zoo"]
+    for licence in ("first", "second"):
+        assert export(*words, "--license", licence) == 0 and f"license: \"{licence}\"" in readme.read_text()
+    readme.write_text("by hand")
+    weights.unlink()  # as an interrupted export leaves it
+    assert export(*words) == 0 and readme.read_text() == "by hand" and weights.exists()
+    assert export(*words, "--stage", "whole_face") == 0 and not weights.exists()
 
 
 # A folder to hand on ----------------------------------------------------------------------------------------
@@ -158,7 +164,7 @@ def zoo(random_run, tmp_path, capsys):
 
 def test_a_folder_to_hand_on_is_complete_and_says_what_is_missing(zoo, random_run):
     folder, said = zoo
-    names = "calibration.json cascade.caffemodel deploy.prototxt readme.md run.json solver.prototxt train_val.prototxt"
+    names = ".face-cascade-zoo calibration.json cascade.caffemodel deploy.prototxt readme.md run.json solver.prototxt train_val.prototxt"
     assert sorted(path.name for path in folder.iterdir()) == names.split()
     assert "yours to fill in before you publish it: --data-terms\n" in said
     text = (folder / "readme.md").read_text()
@@ -193,7 +199,7 @@ def test_a_folder_to_hand_on_answers_like_its_run_from_elsewhere(
     assert [line.partition(":")[0] for line in printed] == ATTRIBUTES
     (face,) = expected.predict(tmp_path / "face.png")
     np.testing.assert_allclose([*map(int, printed[1].split()[-4:])], face.attributes["Male"].region, atol=0.6)
-    with pytest.raises(ToolError, match="weights without the record of their training; give the run"):
+    with pytest.raises(ToolError, match="holds no record of the training of its weights; give the run"):
         zoo_files.write(tmp_path / "again", Run.read(moved), "cascade")
 
 

@@ -64,12 +64,16 @@ def run(arguments):
     for option, of in (("onnxruntime_web", "page"), ("license", "zoo"), ("data_terms", "zoo")):
         if getattr(arguments, option) and not getattr(arguments, of):
             raise ToolError(f"--{option.replace('_', '-')} belongs to --{of}")
+    if arguments.zoo and arguments.precision:
+        raise ToolError("--zoo keeps the weights as they are trained; leave out --precision")
     from tools import networks
     from tools.evaluate import calibration
     from tools.export import model, page, zoo
 
     found = runs.Run.read(arguments.run)
     stage, names = arguments.stage or found.answering(), ", ".join(found.attributes)
+    if stage == "region":  # its weights with the average region, where that is measured, are the evaluated ones
+        stage = found.evaluated().get(stage, stage)
     if arguments.page and stage != "cascade":
         raise ToolError(f"{found.folder}: {stage} is no cascade; the page shows regions and answers of a cascade")
     weights = found.weights(stage)
@@ -79,14 +83,16 @@ def run(arguments):
             "evaluate first, or export it so all the same with --uncalibrated"
         )
     if arguments.zoo:
-        folder = own_folder(arguments.zoo, zoo.README)
-        size = zoo.write(folder, found, stage, arguments.license or "", arguments.data_terms or "")
+        folder = own_folder(arguments.zoo, zoo.MARK)
+        size, edited = zoo.write(folder, found, stage, arguments.license or "", arguments.data_terms or "")
         print(f"{folder}: {size / 1e6:.1f} MB; attributes {names}; to use it: --run {folder}")
         missing = [f"--{name.replace('_', '-')}" for name in ("license", "data_terms") if not getattr(arguments, name)]
-        if missing:
+        if edited:
+            print(f"{folder / zoo.README}: kept, because it was edited; sha1 of these weights: {edited}")
+        elif missing:
             print(f"{folder / zoo.README}: not stated, yours to fill in before you publish it: {' and '.join(missing)}")
     elif arguments.page:
-        folder = own_folder(arguments.page, page.SETTINGS)
+        folder = own_folder(arguments.page, page.MARK)
         exported = model.export(found, stage, arguments.precision or "fp16", page.ADJUSTABLE)
         parameters = networks.region_mapper_parameters(found.deploy(stage))
         size = page.write(folder, exported, parameters, arguments.onnxruntime_web)
@@ -102,11 +108,14 @@ def run(arguments):
 
 
 def own_folder(folder, mark):
-    """A folder to write into: empty, not there yet, or of an earlier export, which the file `mark` tells.
+    """A folder to write into, made if it is missing: empty, or of an earlier export, whole or not, by its file `mark`.
 
     Raises ToolError for another one, OSError for a file.
     """
     folder = pathlib.Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / mark).exists():
-        raise ToolError(f"{folder}: holds other files; give a folder that is empty, or not there yet")
+    if not (folder / mark).exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise ToolError(f"{folder}: holds other files; give a folder that is empty, or not there yet")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_bytes(folder / mark, b"")
     return folder

@@ -42,6 +42,7 @@ REMEDY = (
     "--onnxruntime-web FOLDER"
 )
 SETTINGS, FOLDERS = "settings.json", ("networks", "examples", RUNTIME)
+MARK = ".face-cascade-page"  # tells that the folder holds a page, which may be written again
 # Constants that finder.js shares with them.
 CONSTANTS = {
     mtcnn: "CELL STRIDE PYRAMID_STEP OUTPUTS THRESHOLDS MOST_PROPOSALS",

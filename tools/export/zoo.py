@@ -18,7 +18,7 @@ from data_prep import files, geometry
 from data_prep.store import manifest
 from models import generate
 from models.networks import POSITION, STATE_LAYERS
-from models.options import NetworkOptions
+from models.options import NETWORKS, NetworkOptions
 from tools import model_files
 from tools.by_hand import DEPLOY
 from tools.errors import ToolError
@@ -27,20 +27,25 @@ from tools.record import Settings, Stage
 from tools.run import Run
 
 README = "readme.md"
+# Tells that the folder holds a model, which may be written again: the checksum of readme.md as it was written last.
+MARK = ".face-cascade-zoo"
 UNSTATED = "not stated; whoever publishes these weights must fill it in"
 BODY = pathlib.Path(__file__).with_name("readme.template")
 
 
 def write(folder, run, stage, licence="", terms=""):
-    """Write the folder. Returns its size in bytes. Raises ToolError, OSError.
+    """Write the folder; a readme.md that was edited since an earlier call stays. Raises ToolError, OSError.
 
     stage: whose weights; licence, terms: of weights and data, texts, "" where they are not stated
+    Returns the size of the folder in bytes, and the SHA-1 of the weights if readme.md stayed, else None.
     """
     weights, net = run.weights(stage), "region" if stage == "average" else stage
     entry, path = calibration.read(weights, list(run.attributes)), folder / f"{net}.caffemodel"
     if not run.recorded:
-        raise ToolError(f"{run.folder}: weights without the record of their training; give the run that made them")
+        raise ToolError(f"{run.folder}: holds no record of the training of its weights; give the run that made them")
     folder.mkdir(parents=True, exist_ok=True)
+    for name in NETWORKS:  # an earlier model of another network may be here
+        (folder / f"{name}.caffemodel").unlink(missing_ok=True)
     places = {"net": "train_val.prototxt", "deploy": DEPLOY, "solver": "solver.prototxt", "snapshot_prefix": net}
     places["weights"] = path.name  # so that they are trained further
     options = dataclasses.replace(run.network(), lmdb=NetworkOptions.lmdb)
@@ -49,11 +54,20 @@ def write(folder, run, stage, licence="", terms=""):
     files.write_bytes(folder / DEPLOY, files.read_bytes(run.deploy(stage)))
     if entry:
         calibration.write(path, {**entry, "weights": files.sha256(path)})
-    files.write_bytes(folder / README, readme(run, stage, path, licence, terms).encode())
+    text, described, mark = readme(run, stage, path, licence, terms).encode(), folder / README, folder / MARK
+    edited = described.exists() and mark.exists() and files.sha256(described) != mark.read_text()
+    if not edited:
+        files.write_bytes(mark, hashlib.sha256(text).hexdigest().encode())
+        files.write_bytes(described, text)
     data = dataclasses.replace(run.data, lmdb=NetworkOptions.lmdb, checksum="")
     done = Stage({}, "done", path.name, files.sha256(path), files.sha256(folder / DEPLOY))
     Run(folder, data, Settings(network=run.settings.network), {net: done}).write()
-    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    return size, sha1(path) if edited else None
+
+
+def sha1(path):
+    return hashlib.sha1(files.read_bytes(path)).hexdigest()
 
 
 def readme(run, stage, path, licence, terms):
@@ -65,7 +79,7 @@ def readme(run, stage, path, licence, terms):
         "caffemodel": path.name,
         "caffemodel_url": "",
         "license": licence,
-        "sha1": hashlib.sha1(files.read_bytes(path)).hexdigest(),
+        "sha1": sha1(path),
         "caffe_version": engine + (f", PyTorch {made_with['torch']}" if "torch" in made_with else ""),
         "attributes": names,
     }

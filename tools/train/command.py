@@ -45,10 +45,14 @@ def add_arguments(parser):
     )
 
 
-def add_run_arguments(parser, folder=runs.DEFAULT, holds="the run and its record", lmdb="the record's, else data/lmdb"):
-    """Add the options of all commands that train. folder, lmdb: the defaults of --run and --lmdb; holds: what is in the
-    former."""
-    add = parser.add_argument
+def add_run_arguments(
+    parser, folder=runs.DEFAULT, holds="the run and its record", lmdb="the record's, else data/lmdb", shown=()
+):
+    """Add the options of all commands that train.
+
+    folder, lmdb: the defaults of --run and --lmdb; holds: what is in the former; shown: dict of other options' defaults
+    """
+    add, shown = parser.add_argument, dict(shown)
     add("--run", default=folder, metavar="FOLDER", help=f"The folder of {holds} (default: {folder}).")
     add("--lmdb", metavar="FOLDER", help=f"The LMDB folder to train on (default: {lmdb}).")
     add(
@@ -56,17 +60,17 @@ def add_run_arguments(parser, folder=runs.DEFAULT, holds="the run and its record
         default="",
         metavar="CHANGES",
         help="Changes to solver fields, of all stages or of one, separated by commas, such as "
-        "base_lr=0.005,region.max_iter=500 (default: none, the values in solver/).",
+        f"base_lr=0.005,region.max_iter=500 (default: {shown.get('solver', 'none, the values in solver/')}).",
     )
     add_options(parser, record.Average, ["rectangles"])
-    add_options(parser, options.NetworkOptions, options.USERS)
+    add_options(parser, options.NetworkOptions, options.USERS, shown)
     add(
         "--caffe",
         choices=engines.CHOICES,
         help="The Caffe to train with: bvlc is BVLC Caffe on the CPU, torch the engine on PyTorch, auto is torch for a "
         "GPU, a precision other than float32, or where BVLC Caffe cannot be installed, else bvlc (default: auto).",
     )
-    add_options(parser, record.Settings, RUN_SETTINGS)
+    add_options(parser, record.Settings, RUN_SETTINGS, shown)
 
 
 def run(arguments):

@@ -27,7 +27,7 @@ from tools.train import plan, training
 from tools.train.plan import images, images_of, inputs, last_iteration
 
 INTERRUPTED = 130  # exit status of a command that was interrupted
-RESUME = "run the same command again to resume"
+RESUME = "to resume, run the same command again (without --restart)"
 
 
 def train(run, names, restart=False):
