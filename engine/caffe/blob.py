@@ -15,7 +15,7 @@ import weakref
 import torch
 
 from . import context
-from .errors import CaffeError, ShapeError
+from .errors import CaffeError
 from .tensors import shaped
 
 is_dense = torch.ops.aten.is_non_overlapping_and_dense
@@ -140,17 +140,17 @@ class Memory:
 
 
 def check_shape(shape):
-    """Raise ShapeError for more than 32 axes (BVLC Caffe's limit), a negative size, or more than MAX_COUNT elements."""
+    """Raise CaffeError for more than 32 axes (BVLC Caffe's limit), a negative size, or more than MAX_COUNT elements."""
     if len(shape) > 32 or any(size < 0 for size in shape):
-        raise ShapeError(f"a blob cannot have the shape {shape}")
+        raise CaffeError(f"a blob cannot have the shape {shape}")
     if math.prod(shape) > MAX_COUNT:
-        raise ShapeError(f"a blob of the shape {shape} would have more than {MAX_COUNT} numbers")
+        raise CaffeError(f"a blob of the shape {shape} would have more than {MAX_COUNT} numbers")
 
 
 class Blob:
     """An array with its gradient. `data` and `diff` are live float32 NumPy arrays of the blob's shape.
 
-    Raises ShapeError, a CaffeError, for a shape that no blob can have.
+    Raises CaffeError for a shape that no blob can have.
     """
 
     __slots__ = ("_shape", "data_memory", "diff_memory", "__weakref__")

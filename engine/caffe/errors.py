@@ -12,10 +12,6 @@ class CaffeError(RuntimeError):
         super().__init__(text if len(text) <= 1000 else f"{text[:497]} ... {text[-497:]}")
 
 
-class ShapeError(CaffeError):
-    """A shape that no blob can have; the net adds the name of the layer to the message."""
-
-
 def check(condition, message):
     """Raise CaffeError(message) unless the condition holds."""
     if not condition:

@@ -193,8 +193,8 @@ class Loader:
         batch, other = self._fill(records, samples, True, pool)
         if other is not None:
             raise CaffeError(
-                f"{self.database.path}: images of one batch differ in size: {other[1::-1]} and "
-                f"{tuple(batch.images.shape[2:0:-1])}; use crop_size"
+                f"{self.database.path}: images of one batch differ in height, width or channels: {tuple(other)} and "
+                f"{tuple(batch.images.shape[1:])}; use crop_size, or force_color for the channels"
             )
         return batch
 

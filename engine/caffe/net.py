@@ -7,7 +7,7 @@ import torch
 
 from . import TRAIN, glog
 from .blob import Blob
-from .errors import CaffeError, ShapeError, check
+from .errors import CaffeError, check
 from .graph import filter_layers, insert_splits, prune_backward
 from .layer_types import layer_type
 from .proto import caffe_pb2
@@ -82,6 +82,7 @@ class Graph:
             len(param.propagate_down) in (0, len(param.bottom)),
             f"layer {param.name!r}: give propagate_down never or once per bottom ({len(param.bottom)})",
         )
+        check(not param.blobs, f"layer {param.name!r}: blobs in a prototxt are not supported; give weights in a file")
         layer = layer_type(param.type, param.name)(param, param.phase)
         node = Node(param, layer)
         glog.info(f"Creating Layer {node.name}")
@@ -126,7 +127,8 @@ class Graph:
                 glog.info(f"{node.name} -> {name}")
                 blob = self.blob_map[name] = Blob(0)
             node.top_blobs.append(blob)
-            available[name] = True
+            if name in node.param.top:
+                available[name] = True
 
     def _set_loss_weights(self, node):
         """Set the loss weights of a layer's tops: as loss_weight says, else 1 for the first top of a loss layer."""
@@ -155,6 +157,10 @@ class Graph:
         check(
             len(specs) <= len(blobs),
             f"layer {node.name!r}: {len(specs)} param messages, but {len(blobs)} parameter blobs",
+        )
+        check(
+            not blobs or not any(other.name == node.name and other.layer.blobs for other in self.nodes),
+            f"layer {node.name!r}: another layer with parameters has this name, by which they are stored; rename one",
         )
         learns = []
         for index, blob in enumerate(blobs):
@@ -325,10 +331,10 @@ def layer_errors(node):
     """
     try:
         yield
-    except ShapeError as error:
+    except CaffeError as error:
+        if str(error).startswith("layer "):
+            raise
         raise CaffeError(f"layer {node.name!r}: {error}") from error
-    except CaffeError:
-        raise
     except Exception as error:
         kind = node.layer.type
         if isinstance(error, COMPUTE_ERRORS) and kind != "Python":

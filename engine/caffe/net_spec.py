@@ -29,7 +29,7 @@ def named_proto(tops, names):
     """The same with the names of some of the Tops given: dict of Top -> name."""
     layers, autonames = OrderedDict(), Counter()
     for top in tops:
-        top.fn._to_proto(layers, names, autonames)
+        top._to_proto(layers, names, autonames)
     return caffe_pb2.NetParameter(layer=layers.values())
 
 

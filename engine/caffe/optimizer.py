@@ -74,7 +74,7 @@ class Optimizer:
     def _clip_factor(self):
         """The factor, at most 1, that brings the L2 norm of all gradients down to clip_gradients (negative: off)."""
         limit = self.param.clip_gradients
-        if limit < 0:
+        if limit < 0 or not self.net.learnable:
             return 1.0
         gradients = [flat(blob.diff_memory.writable(blob.shape)) for blob in self.net.learnable]
         # PyTorch sums the squares of a tensor sequentially in float32. For millions of elements the relative error is

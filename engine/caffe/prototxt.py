@@ -12,10 +12,12 @@ from .wire import open_bytes
 
 def read_text(path, message):
     """Fill `message` from a prototxt file and return it. Raises CaffeError that names line, column and field."""
+    data = bytes(open_bytes(path))
+    check(b"\0" not in data, f"{path}: not a text file; a prototxt is expected here")
     try:
-        return text_format.Parse(bytes(open_bytes(path)).decode(), message)
-    except UnicodeDecodeError:
-        raise CaffeError(f"{path}: not a text file; a prototxt is expected here")
+        return text_format.Parse(data.decode(errors="surrogateescape"), message)  # comments may be in any encoding
+    except UnicodeError:
+        raise CaffeError(f"{path}: has text outside of comments that is not in UTF-8")
     except text_format.ParseError as error:
         where = f"{path}:{error.GetLine()}:{error.GetColumn()}" if error.GetLine() else path
         _, separator, rest = str(error).partition(" : ")

@@ -216,9 +216,8 @@ class Solver:
         try:
             durable.write_files([(model, write_model), (state, write_state)])
         except CaffeError as error:
-            raise CaffeError(
-                f"{error}; no snapshot of iteration {self.iter}, the last one is {self._last_snapshot or 'none'}"
-            )
+            kept = f"the last one is {self._last_snapshot}" if self._last_snapshot else "there is none before it"
+            raise CaffeError(f"{error}; no snapshot of iteration {self.iter} was kept, {kept}")
         self._last_snapshot = state
 
     def restore(self, path):

@@ -67,7 +67,7 @@ def check_weights(param, path):
     """
     for name in (part.strip() for value in param.weights for part in value.split(",")):
         if not os.path.isfile(name):
-            with open(path, encoding="utf-8") as file:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
                 lines = [line for line in file if line.startswith("weights:") and name in line and "#" in line]
             hint = f"; {path} says: {lines[0].partition('#')[2].strip()}" if lines else ""
             raise CaffeError(f"{name}: no such file to start from{hint}")

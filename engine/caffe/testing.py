@@ -23,6 +23,7 @@ def run_net(solver, index, net):
                 solver.snapshot()
             else:
                 solver.stopped = True
+                break
         if solver.stopped:
             glog.info("Test interrupted.")
             return

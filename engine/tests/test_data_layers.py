@@ -170,7 +170,7 @@ def test_readers_end_with_their_net(tmp_path):
     "datums, words",
     [
         ([caffe_pb2.Datum(data=b"no image", encoded=True)], "cannot be decoded"),
-        ([raw(images()[0]), raw(images(size=(5, 5))[0]), raw(images()[0])], "differ in size"),
+        ([raw(images()[0]), raw(images(size=(5, 5))[0]), raw(images()[0])], "differ in height"),
         ([caffe_pb2.Datum(channels=3, height=2, width=2, data=b"abc")], "holds 3 numbers"),
         ([], "empty"),
         (map(raw, images(size=(90, 110))), "damaged LMDB, cut short"),

@@ -59,7 +59,7 @@ for kind, *bodies in (
     ("Swish", "beta: 1.5"),
     ("Clip", "min: -0.5 max: 0.7"),
     ("Exp", "base: 2 scale: 0.5 shift: -1"),
-    ("Dropout", "dropout_ratio: 0.3"),
+    ("Dropout", "dropout_ratio: 0.3", "dropout_ratio: 0"),
 ):
     case(kind, *bodies, x=(3, 4, 5))
     in_place(kind, *bodies, x=(2, 3, 4, 5))
@@ -98,6 +98,7 @@ bodies = [
 ]
 case("Pooling", *bodies, *(f"pool: AVE {body}" for body in bodies), x=(2, 3, 8, 9))
 case("Pooling", *bodies, tops="y places", x=(2, 2, 7, 6))
+case("Pooling", "kernel_h: 3 kernel_w: 2 stride_h: 2 stride_w: 3 pad_h: 1 pad_w: 0", x=(1, 2, 7, 6))
 
 # Products, normalisation, broadcasts --------------------------------------------------------------------------
 case("InnerProduct", "num_output: 4", "num_output: 3 axis: -1 transpose: true bias_term: false", x=(3, 2, 5))
@@ -148,6 +149,7 @@ bodies = "", "top_k: 2 out_max_val: true", "top_k: 2 axis: 1", "axis: -1 out_max
 case("ArgMax", *bodies, x=np.round(normal(2, 3, 4, 2)), backward="")
 case("Softmax", "", "axis: -1", x=normal(2, 4, 3, scale=3))
 case("DummyData", 'data_filler { type: "constant" value: 0.3 } shape { dim: 2 dim: 3 }')
+case("DummyData", "num: 5 channels: 3 channels: 1 height: 1 width: 1", tops="y w")
 case("Parameter", "shape { dim: 3 dim: 2 }")
 
 # Losses -------------------------------------------------------------------------------------------------------
@@ -168,6 +170,7 @@ case("SoftmaxWithLoss", rest=f"softmax_param {{ axis: 2 }} {SCORES_ONLY}", x=(2,
 case("SigmoidCrossEntropyLoss", rest=SCORES_ONLY, x=(3, 2, 4), t=uniform(3, 2, 4))
 case("EuclideanLoss", rest="loss_weight: 1.5", x=(4, 3), t=(4, 3))
 case("HingeLoss", "norm: L1", "norm: L2", rest=SCORES_ONLY, x=(5, 4), t=labels(4, 5))
+case("HingeLoss", rest=SCORES_ONLY, x=np.round(normal(5, 4)), t=labels(4, 5))  # scores at the margin
 bodies = "margin: 1.5", "margin: 2 legacy_version: true"
 case("ContrastiveLoss", *bodies, rest=f"propagate_down: true {SCORES_ONLY}", x=(6, 3), z=(6, 3), t=labels(2, 6))
 bias = layer("Bias", "x", "b", name="first")

@@ -231,6 +231,10 @@ def python(module):
     return one("Python", f'python_param {{ module: "{module}" layer: "L" }}')
 
 
+def test_a_loss_without_a_top_is_no_output(tmp_path):
+    assert build(tmp_path, one("EuclideanLoss", tops="", bottom="x t", before=LABELS)).outputs == []
+
+
 @pytest.mark.parametrize(
     "text, words",
     [
@@ -240,7 +244,9 @@ def python(module):
         (one("ReLU", tops="y z"), ["'a'", "ReLU takes 1 top"]),
         (one("Eltwise"), ["'a'", "2 or more bottom"]),
         (IN + IN.replace('"in"', '"b"'), ["'b'", "top 'x' already"]),
-        (filled('type: "gausian"'), ["gausian", "gaussian"]),
+        (filled('type: "gausian"'), ["'a'", "gausian", "gaussian"]),
+        (X + ip("a", "x", "y") + ip("a", "y", "z"), ["layer 'a'", "another layer with parameters has this name"]),
+        (one("InnerProduct", "blobs { data: 1 }"), ["layer 'a'", "blobs in a prototxt"]),
         (filled("std: inf"), ["weight_filler: std is inf"]),
         (filled('type: "gaussian" std: -1'), ["'a'", "InnerProduct", "std"]),
         (filled("", outputs=2147483647), ["'a'", "more than 2147483647 numbers"]),
@@ -357,6 +363,7 @@ def written():
     n.score = L.Convolution(n.pool, num_output=2, kernel_size=1)
     n.up = L.Deconvolution(n.score, convolution_param={"num_output": 2, "kernel_size": 8, "stride": 4})
     n.crop = crop(n.up, n.data)
+    n.silence = L.Silence(n.score, ntop=0)
     return {"text": str(n.to_proto())}
 
 

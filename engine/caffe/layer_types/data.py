@@ -210,8 +210,9 @@ class DummyData(Source):
             self.check(not any(old), "dummy_data_param: give shape, or num, channels, height and width, not both")
             shapes = [tuple(shape.dim) for shape in param.shape]
         else:
-            self.check(len({len(sizes) for sizes in old}) == 1, "num, channels, height, width: give as many of each")
-            shapes = list(zip(*old))
+            right = all(len(sizes) in (1, len(top)) for sizes in old)
+            self.check(right, f"num, channels, height, width: give one of each, or one per top ({len(top)})")
+            shapes = list(zip(*([*sizes] * (len(top) // len(sizes)) for sizes in old)))
         self.check(len(shapes) in (1, len(top)), f"give one shape, or one per top ({len(top)}), not {len(shapes)}")
         constant = caffe_pb2.FillerParameter(type="constant")
         for index, blob in enumerate(top):

@@ -83,18 +83,15 @@ class EuclideanLoss(Loss, Derived):
 class SigmoidCrossEntropyLoss(LabelLoss):
     """Cross-entropy of sigmoid(x) and targets t from 0 to 1: max(x, 0) - x t + log(1 + exp(-|x|)).
 
-    By default the sum of a row, mean over the rows. A second top gives the losses element by element.
+    By default the sum of a row, mean over the rows.
     """
 
-    tops = (0, 2)
     default_kind = KINDS.BATCH_SIZE
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)
         counts = [math.prod(blob.shape) for blob in bottom]
         self.check(counts[0] == counts[1], f"shapes of scores and targets differ: {bottom[0].shape}, {bottom[1].shape}")
-        if len(top) > 1:
-            top[1].reshape(*bottom[0].shape)
 
     def operands(self, bottom):
         """Scores, targets, and which targets count (None: all)."""
@@ -111,8 +108,6 @@ class SigmoidCrossEntropyLoss(LabelLoss):
         valid = None if counts is None else counts.sum()
         self.divisor = self.normaliser(shape[0], math.prod(shape[1:]), valid)
         top[0].put(losses.sum() / self.divisor)
-        if len(top) > 1:
-            top[1].put(losses)
 
     def backward(self, top, propagate_down, bottom):
         if propagate_down[0]:
@@ -133,7 +128,7 @@ class HingeLoss(Loss, Derived):
     def compute(self, x, labels):
         rows = x.reshape(len(x), -1)
         signs = torch.ones_like(rows).scatter_(1, labels.reshape(-1, 1).long(), -1)
-        margins = (1 + signs * rows).clamp(min=0)
+        margins = (1 + signs * rows).relu()
         squared = self.param.hinge_loss_param.norm == caffe_pb2.HingeLossParameter.L2
         return (margins.square() if squared else margins).sum() / len(x)
 
@@ -164,10 +159,10 @@ class ContrastiveLoss(Loss, Derived):
         param = self.param.contrastive_loss_param
         squared = (a - b).reshape(len(a), -1).square().sum(1)
         if param.legacy_version:
-            far = (param.margin - squared).clamp(min=0)
+            far = (param.margin - squared).relu()
         else:
             # The gradient of a distance d is divided by d + 1e-4 in place of d, as in BVLC Caffe.
             distance = squared.detach().sqrt()
             distance = distance + (squared - squared.detach()) / (2 * (distance + 1e-4))
-            far = (param.margin - distance).clamp(min=0).square()
+            far = (param.margin - distance).relu().square()
         return torch.where(labels.reshape(-1).trunc() != 0, squared, far).sum() / len(a) / 2

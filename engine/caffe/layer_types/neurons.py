@@ -178,7 +178,7 @@ class Dropout(Derived):
 
     def setup(self, bottom, top):
         self.ratio = self.param.dropout_param.dropout_ratio
-        self.check(0 < self.ratio < 1, f"dropout_ratio must lie between 0 and 1, not {self.ratio}")
+        self.check(0 <= self.ratio < 1, f"dropout_ratio must lie between 0 and 1, not {self.ratio}")
 
     def forward(self, bottom, top):
         x = bottom[0].raw()

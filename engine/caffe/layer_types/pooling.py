@@ -57,7 +57,7 @@ class Pooling(Derived):
         """
         up = self.param.pooling_param.round_mode == caffe_pb2.PoolingParameter.CEIL
         count = (size + 2 * pad - kernel + (stride - 1 if up else 0)) // stride + 1
-        if pad and (count - 1) * stride >= size + pad:
+        if any(self.pad) and (count - 1) * stride >= size + pad:
             count -= 1
         return count
 
