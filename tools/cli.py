@@ -103,6 +103,10 @@ def dispatch(name="--help", *words):
     module.add_arguments(parser)
     if caffe == "run":
         parser.add_argument("--caffe", help="The Caffe to compute with: bvlc, torch or auto (default: the run's).")
+    options = [word.partition("=")[0] for word in words if word.startswith("--")]
+    twice = next((option for option in options if options.count(option) > 1), None)
+    if twice:
+        parser.error(f"{twice} is given twice")
     arguments = parser.parse_args(words)
     if caffe:
         start_under_caffe(caffe, arguments, [name, *words])

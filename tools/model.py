@@ -1,12 +1,11 @@
 """From a data set to a trained model in one command: data, training, evaluation, report, ONNX, and a folder to hand on.
 
   face-cascade model /path/to/CelebA --attributes Eyeglasses,Smiling,Male
-  face-cascade model photos.csv                                            your own faces and attributes
+  face-cascade model photos.csv --detect                                   photos and attributes of your own
 
 The network has a quarter of table 1's channels and a schedule of 3,200 mini-batches; on six attributes of CelebA at
-64 x 64 pixels its accuracy was 0.90 (docs/results.md). The options of `face-cascade train` change that. Faces in photos
-of your own are found and aligned with --detect. All is written to the folder of --run. To resume an interrupted
-command, run it again.
+64 x 64 pixels its accuracy was 0.90 (docs/results.md). The options of `face-cascade train` change that. All is
+written to the folder of --run. To resume an interrupted command, run it again.
 """
 
 import pathlib

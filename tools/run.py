@@ -169,6 +169,14 @@ class Run:
         """The stage whose weights answer for photos: the first of ANSWERING that is done."""
         return next((stage for stage in ANSWERING if self.done(stage)), ANSWERING[0])
 
+    def passed_over(self):
+        """Why a stage that was begun does not answer, in words, although it would come first; None where none is."""
+        answering = self.answering()
+        earlier = ANSWERING[: ANSWERING.index(answering)]
+        return next(
+            (f"{name} is {self.state(name)}; {answering} answers" for name in earlier if name in self.stages), None
+        )
+
     def evaluated(self):
         """The networks that can be evaluated: dict network -> the stage whose weights stand for it.
 
@@ -180,6 +188,10 @@ class Run:
     def weights(self, name):
         """The weights file of a stage that is done, its checksum verified. Raises ToolError."""
         if not self.done(name):
+            if self.handed_on():
+                raise ToolError(
+                    f"{self.folder}: a model that was handed on, of {', '.join(self.stages)}, not of {name}"
+                )
             again = " --restart" if self.outdated(name) else ""
             raise ToolError(f"{self.folder}: stage {name} is {self.state(name)}; run: {self.command(name)}{again}")
         stage = self.stages[name]
@@ -196,8 +208,10 @@ class Run:
     def use_data(self, lmdb):
         """Take LMDBs that may have been moved. Raises DataError or OSError for others than the run was made from."""
         found = read_data(lmdb, self.folder)
-        # Weights that were handed on only tell their attributes.
-        if found.attributes != self.attributes or self.data.checksum not in ("", found.checksum):
+        if found.attributes != self.attributes:
+            there, own = ", ".join(found.attributes), ", ".join(self.attributes)
+            raise ToolError(f"{lmdb}: holds {there}, and {self.folder} is for {own}, in this order")
+        if self.data.checksum not in ("", found.checksum):  # weights that were handed on only tell their attributes
             raise ToolError(
                 f"{self.folder}: was made from other data than {lmdb} holds now; give another folder with --run"
             )
@@ -211,6 +225,10 @@ class Run:
             environment.open_lmdb(path.parent).close()  # Caffe's own Data layer would end with a bus error
         if found.checksum != self.data.checksum:
             raise ToolError(f"{self.lmdb}: the data changed since {self.folder} was made; train in another run (--run)")
+
+    def handed_on(self):
+        """Whether this is a model without the training that made it, which cannot go on here."""
+        return not self.recorded and not by_hand.is_repository(self.folder)
 
     def device(self):
         """The device for tools that use one only: the first of the run's."""

@@ -8,7 +8,7 @@ A CSV file has a column `image` with paths and a column of 1 and 0 for each attr
 once, in its own encoding; the stream form holds the balanced, augmented training patches for Caffe's own Data layer.
 docs/data.md describes data sets, forms and files.
 
-Every image is examined before anything is written, and OUT appears only when everything is done. An error leaves
+Every image is examined before anything is written, and the folder appears only when everything is done. An error leaves
 nothing behind. If the build is interrupted, even by a kill or a power cut, run the same command again.
 """
 

@@ -116,9 +116,6 @@ def imbalances(folder, found):
 def differences(found, images, source):
     """The data set's images are in the same splits and have the same bytes as when the LMDBs were built."""
     numbers = {name: number for number, name in enumerate(source.names)}
-    missing, left_out = len(numbers) - len(images.names), found.settings.dropped + found.source.without_face
-    if missing != left_out:
-        yield f"{missing} images of the data set are not in images.csv, but {left_out} were left out"
     now = in_order(lambda name: name in numbers and content_hash(source.read(numbers[name])), images.names)
     for name, part, before, content in zip(images.names, images.parts, images.hashes, now):
         if name not in numbers:
@@ -127,3 +124,6 @@ def differences(found, images, source):
             yield f"{name} is in another split of the data set"
         elif content != before:
             yield f"{name} has other content now"
+    missing, left_out = len(numbers.keys() - set(images.names)), found.settings.dropped + found.source.without_face
+    if missing != left_out:
+        yield f"{missing} images of the data set are not in images.csv, but {left_out} were left out"

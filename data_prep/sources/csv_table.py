@@ -34,7 +34,9 @@ def read(path, settings):
     if SPLIT in table.texts:
         partition = _partition(table, path)
     else:
-        partition = stratified(persons or table.names, table.labels, settings.seed, path)
+        # Where the person is not known, an image is a group of its own; no person's text begins like this.
+        groups = [person or f"\n{name}" for person, name in zip(persons, table.names)] if persons else table.names
+        partition = stratified(groups, table.labels, settings.seed, path)
     return Source(
         **vars(table),
         kind="csv",
@@ -57,6 +59,8 @@ def read_table(path):
         if header.count(name) > 1:
             raise DataError(f"{path}:1: column {name!r} occurs twice")
     image = header.index(IMAGE) if IMAGE in header else 0
+    if IMAGE not in header and len(header) > 1 and all(name in ("0", "1", "-1") for name in header[1:]):
+        raise DataError(f"{path}:1: the first row must name the columns, such as image,Smiling; it holds labels")
     return tables.read(path, header, lines, image, (SPLIT, PERSON), spellings=(), key=_key)
 
 

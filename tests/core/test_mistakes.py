@@ -28,12 +28,16 @@ TRAIN = {
     "first weights": (["--start-from", "nowhere"], "--start-from nowhere: no such file"),
     "the project's folder": (["--run", str(REPOSITORY)], "holds solvers for Caffe's own commands"),
     "data": (["--lmdb", "nowhere"], ("no LMDBs in it", "make lmdb")),
+    "an option twice": (["--solver", "base_lr=1", "--solver=max_iter=9"], "--solver is given twice"),
 }
 
 
 @pytest.mark.parametrize("words, expected", TRAIN.values(), ids=TRAIN)
 def test_mistakes_in_train_are_reported_with_the_remedy(words, expected, small_lmdb, tmp_path, fails):
-    fails("train", "--lmdb", small_lmdb, "--run", tmp_path / "run", *words, says=expected)
+    usual = {"--lmdb": small_lmdb, "--run": tmp_path / "run"}
+    fails(
+        "train", *(word for name in usual if name not in words for word in (name, usual[name])), *words, says=expected
+    )
     assert not (tmp_path / "run/run.json").exists()
 
 

@@ -96,6 +96,7 @@ CSV = [
     (lambda folder: shutil.copy(folder / TABLE, folder / "x.csv"), "several CSV files, faces.csv, x.csv; give"),
     (remove(TABLE), "no data set in it; looked for list_attr_celeba.txt or .csv (CelebA, also in Anno/), lfw_att_40"),
     (write(TABLE, lambda data: b"image,person\nphotos/000001.jpg,p0\n"), "no column of labels beside 'image, person'"),
+    (write(TABLE, lambda data: b"photos/000001.jpg,1\nphotos/000002.jpg,0\n"), "faces.csv:1: the first row must name"),
 ]
 LAYOUTS = {"celeba": CELEBA, "lfwa": LFWA, "csv": CSV}
 
@@ -139,6 +140,14 @@ def test_damage_is_reported_in_one_line(small_faces, lfwa_faces, table, tmp_path
 def test_wrong_options_are_reported_in_one_line(small_faces, tmp_path, fails, options, words):
     fails("data", small_faces, "--out", tmp_path / "lmdb", *options, says=words)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_is_not_made_from_other_data_than_asked_for(small_faces, small_lmdb, table, tmp_path, fails):
+    fails("model", tmp_path / "nowhere", "--run", tmp_path / "new", says="nowhere: no such folder or CSV file")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "lmdb").symlink_to(small_lmdb)
+    fails("model", table, "--run", tmp_path, says=["was built from ", str(small_faces), "give another folder"])
+    fails("model", small_faces, "--run", tmp_path, "--convert", says="was built with another --convert")
 
 
 def test_unusable_targets_are_reported_in_one_line(small_faces, tmp_path, fails, monkeypatch):

@@ -84,6 +84,8 @@ def test_a_quick_look_leaves_the_calibration_by_all_faces(run):
     whole = calibrated(0)
     assert whole.faces == 0 and calibrated(4) == whole
     assert results.read(run.place("evaluate")).persons == 2  # on the first four faces
+    calibration.write(run.weights("cascade"), {**whole, "data": "other"})
+    assert calibrated(0).data == "other"  # the probabilities of a run are not changed by an evaluation elsewhere
 
 
 def test_labels_and_images_must_fit(run):

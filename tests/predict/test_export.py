@@ -145,7 +145,7 @@ def test_a_folder_is_written_again_and_one_of_other_files_is_left_alone(random_r
     readme, weights = (tmp_path / "zoo" / name for name in ("readme.md", "cascade.caffemodel"))
     words = ["--run", random_run.folder, "--zoo", tmp_path / "zoo"]
     for licence in ("first", "second"):
-        assert export(*words, "--license", licence) == 0 and f"license: \"{licence}\"" in readme.read_text()
+        assert export(*words, "--license", licence) == 0 and f'license: "{licence}"' in readme.read_text()
     readme.write_text("by hand")
     weights.unlink()  # as an interrupted export leaves it
     assert export(*words) == 0 and readme.read_text() == "by hand" and weights.exists()
@@ -164,8 +164,8 @@ def zoo(random_run, tmp_path, capsys):
 
 def test_a_folder_to_hand_on_is_complete_and_says_what_is_missing(zoo, random_run):
     folder, said = zoo
-    names = ".face-cascade-zoo calibration.json cascade.caffemodel deploy.prototxt readme.md run.json solver.prototxt train_val.prototxt"
-    assert sorted(path.name for path in folder.iterdir()) == names.split()
+    names = "calibration.json cascade.caffemodel deploy.prototxt readme.md run.json solver.prototxt train_val.prototxt"
+    assert sorted(path.name for path in folder.iterdir()) == [zoo_files.MARK, *names.split()]
     assert "yours to fill in before you publish it: --data-terms\n" in said
     text = (folder / "readme.md").read_text()
     front = dict(line.split(": ", 1) for line in text.split("---\n")[1].splitlines())

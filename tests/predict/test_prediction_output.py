@@ -86,6 +86,11 @@ def test_texts_that_spreadsheets_take_for_formulas_are_escaped(tmp_path):
 def test_predictions_of_two_calls_never_mix(tmp_path):
     """What an earlier call left goes, also if it was killed, and nothing else, whatever its lines name."""
     mine = ["b.txt", "mine.png", ".mine.partial", "xanswers.png", "predictions.jsonl.old"]
+    (tmp_path / output.TABLE).write_text("of another program")
+    with pytest.raises(
+        ToolError, match="has predictions.csv, but no predictions.jsonl of an earlier call; give another"
+    ):
+        write([photo("a.jpg")], tmp_path)
     (tmp_path / output.LINES).write_text('{"overlay": "mine.png"}\nnot JSON')
     for name in mine:
         (tmp_path / name).write_bytes(b"mine")

@@ -48,7 +48,12 @@ def add_arguments(parser):
     runs.add_argument(parser, "of the run whose trained stages are evaluated")
     add_options(parser, EvaluateSettings)
     add = parser.add_argument
-    add("--lmdb", metavar="FOLDER", help="Where the run's LMDBs are now, if they were moved; it is recorded.")
+    add(
+        "--lmdb",
+        metavar="FOLDER",
+        help="Where the run's LMDBs are now, if they were moved, which is recorded; of a model that was handed on, the "
+        "LMDBs to evaluate it on.",
+    )
     add("--restart", action="store_true", help="Compute everything again (default: use what was computed before).")
     add("--device", help="The device: cpu, cuda or cuda:N (default: the run's).")
 

@@ -99,12 +99,16 @@ def outputs(run, name, stage, settings, device, path, restart):
 
 
 def calibrate(run, stage, scores, prior, settings):
-    """Store the calibration of a stage's weights beside them, unless it is by some validation faces where there is one
-    by all. scores: dict blob -> what scoring.Scored fitted
+    """Store the calibration of a stage's weights beside them, unless there is one by all validation faces where this is
+    by some, or one by other data. scores: dict blob -> what scoring.Scored fitted
     """
-    weights = run.weights(stage)
-    there = calibration.read(weights) if settings.faces else None
-    if not (there and there.data == run.data.checksum and not there.faces):
+    weights, there = run.weights(stage), None
+    with contextlib.suppress(ToolError):  # a damaged file is replaced
+        there = calibration.read(weights)
+    if there and there.data != run.data.checksum:
+        place = weights.with_name(calibration.NAME)
+        print(f"{weights}: keeps its calibration by other data; to calibrate it by these, remove {place} first")
+    elif not (there and settings.faces and not there.faces):
         entry = {"weights": run.stages[stage].checksum, "data": run.data.checksum, "attributes": run.attributes}
         entry.update(prior=prior.tolist(), faces=settings.faces, tuned_for=settings.tune, scores=scores)
         calibration.write(weights, {**entry, "synthetic": run.data.synthetic})

@@ -14,6 +14,7 @@ attributes (JSON list of names, in order), input, calibrated ("true" or "false")
 """
 
 import pathlib
+import sys
 
 from data_prep.files import write_bytes
 from tools import record
@@ -74,6 +75,8 @@ def run(arguments):
     stage, names = arguments.stage or found.answering(), ", ".join(found.attributes)
     if stage == "region":  # its weights with the average region, where that is measured, are the evaluated ones
         stage = found.evaluated().get(stage, stage)
+    if found.passed_over() and not arguments.stage:
+        print(f"note: {found.passed_over()}", file=sys.stderr)
     if arguments.page and stage != "cascade":
         raise ToolError(f"{found.folder}: {stage} is no cascade; the page shows regions and answers of a cascade")
     weights = found.weights(stage)

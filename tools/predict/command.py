@@ -3,9 +3,9 @@
     face-cascade predict --run build/run holiday/ portrait.jpg clip.mp4
 
 PHOTO: image files, folders with their subfolders, videos, or the index of a camera. Faces are found, rotated ones
-included, and aligned like CelebA's pictures. Written to OUT, photo by photo: predictions.jsonl (a line per photo),
-predictions.csv (a row per face and attribute), and a picture per photo that shows its faces, answers and regions. Boxes
-and regions are x1 y1 x2 y2 in pixels of the photo. The predictions of an earlier call in OUT are replaced.
+included, and aligned like CelebA's pictures. Written to the folder of --out, photo by photo: predictions.jsonl (a line
+per photo), predictions.csv (a row per face and attribute), and a picture per photo that shows its faces, answers and
+regions. Boxes and regions are x1 y1 x2 y2 in pixels of the photo. Predictions of an earlier call there are replaced.
 
     face-cascade predict --run build/run clip.mp4 --video answers.mp4
 

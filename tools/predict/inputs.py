@@ -42,7 +42,7 @@ def find(sources):
             found, skipped = found + inside, skipped + not_taken
         elif os.path.lexists(source):
             found.append(pathlib.Path(source))
-        elif source.isdigit():
+        elif source.isascii() and source.isdigit():
             found.append(int(source))
         else:
             raise DataError(f"{text(source)}: no such file or folder")

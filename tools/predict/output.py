@@ -1,7 +1,7 @@
 """What a call of prediction leaves in its folder: predictions.jsonl, predictions.csv, and an overlay per photo.
 
-The folder's predictions are those of one call, which locks it: what an earlier call left there is removed first, by the
-names that only such files have, and nothing else is. Lines are written whole, as they come.
+The folder's predictions are those of one call, which locks it: what an earlier call left there is removed first, by its
+names and nothing else; without predictions.jsonl there was no such call. Lines are written whole, as they come.
 """
 
 import collections
@@ -60,9 +60,12 @@ class Predictions:
     def __enter__(self):
         with contextlib.ExitStack() as stack, self._writing():
             stack.enter_context(locked(self.out, wait=0))
-            for path in self.out.iterdir():  # folders of such names stay
-                if EARLIER.fullmatch(path.name) and (path.is_symlink() or path.is_file()):
-                    path.unlink()
+            earlier = [path for path in self.out.iterdir() if EARLIER.fullmatch(path.name) and not path.is_dir()]
+            if earlier and not (self.out / LINES).exists() and any(path.suffix != ".partial" for path in earlier):
+                name = earlier[0].name
+                raise ToolError(f"{self.out}: has {name}, but no {LINES} of an earlier call; give another --out")
+            for path in earlier:
+                path.unlink()
             self.lines, self.table = (
                 stack.enter_context(open(self.out / name, "wb", buffering=0)) for name in (LINES, TABLE)
             )

@@ -15,10 +15,12 @@ def make(first, second):
         opened.labels[:, [opened.attributes.index(name) for name in attributes]].tolist() for opened in (first, second)
     ]
     same_images = first.images == second.images and labels[0] == labels[1]
+    persons = [{name: scoring.persons(opened.arrays[name]).tolist() for name in names} for opened in (first, second)]
     for same, words in (
         (attributes, "no attribute in common"),
         (names, "no network in common"),
         (same_images, "other test faces"),
+        (persons[0] == persons[1], "other persons on the test faces, or known in one of them only"),
     ):
         if not same:
             raise ToolError(f"{first.run.folder} and {second.run.folder}: {words}, so nothing to compare")

@@ -46,6 +46,8 @@ def run(arguments):
 
     with locked(runs.Run.read(arguments.run).output):
         found = runs.Run.read(arguments.run)  # again, because another process may have changed it before
+        if found.handed_on():
+            raise ToolError(f"{found.folder}: holds a model that was handed on; measure the average region in its run")
         found.settings.average = dataclasses.replace(found.settings.average, **given(arguments, record.Average))
         networks.use_device((arguments.device or found.settings.device).split(",")[0])
         average_stage(found, arguments.restart or not found.recorded)
@@ -100,6 +102,9 @@ def average_stage(run, restart=False):
     run.stages["average"] = stage
     run.write()
     print(f"average: done, {kept.rectangles} rectangles, {kept.faces} faces each: {run.folder / place}")
+    if run.outdated("cascade"):
+        again = f"{run.command('cascade')} --restart"
+        print(f"cascade: {run.state('cascade')}; measure again with the earlier settings, or run: {again}")
 
 
 def measure(net, faces, threshold, with_gradients=True):
