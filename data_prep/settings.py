@@ -226,7 +226,8 @@ def _number(text):
         return text
 
 
-def given(arguments, cls):
-    """The fields of a dataclass that options were given for: dict name -> value."""
-    names = (field.name for field in dataclasses.fields(cls) if field.metadata.get("help"))
-    return {name: getattr(arguments, name) for name in names if getattr(arguments, name, None) is not None}
+def given(arguments, cls, names=None):
+    """The fields of a dataclass, or those named, that options were given for: dict name -> value."""
+    known = (field.name for field in dataclasses.fields(cls) if field.metadata.get("help"))
+    wanted = (name for name in known if names is None or name in names)
+    return {name: getattr(arguments, name) for name in wanted if getattr(arguments, name, None) is not None}

@@ -55,7 +55,7 @@ def add_arguments(parser):
 def run(arguments):
     """Run `face-cascade model`. Raises ToolError, OSError."""
     folder = pathlib.Path(arguments.run)
-    chosen = {name: value for name, value in given(arguments, manifest.Settings).items() if name in DATA}
+    chosen = given(arguments, manifest.Settings, DATA)
     source = opened(arguments.data, chosen, arguments.expect)  # before the lock, so that a mistake leaves no folder
     with locked(folder):
         lmdb = pathlib.Path(arguments.lmdb) if arguments.lmdb else folder / "lmdb"

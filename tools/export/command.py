@@ -75,8 +75,9 @@ def run(arguments):
     stage, names = arguments.stage or found.answering(), ", ".join(found.attributes)
     if stage == "region":  # its weights with the average region, where that is measured, are the evaluated ones
         stage = found.evaluated().get(stage, stage)
-    if found.passed_over() and not arguments.stage:
-        print(f"note: {found.passed_over()}", file=sys.stderr)
+    note = None if arguments.stage else found.passed_over()
+    if note:
+        print(f"note: {note}", file=sys.stderr)
     if arguments.page and stage != "cascade":
         raise ToolError(f"{found.folder}: {stage} is no cascade; the page shows regions and answers of a cascade")
     weights = found.weights(stage)

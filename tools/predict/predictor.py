@@ -61,7 +61,7 @@ class Predictor:
         self.columns, self.slope, self.offset = columns, slope, offset
         # Probabilities above which an attribute is present.
         self.decisive = dict(zip(self.attributes, calibration.probability(threshold, slope, offset)))
-        self.notes = [run.passed_over()] if run.passed_over() else []
+        self.notes = list(filter(None, [run.passed_over()]))
         if run.data.synthetic or (calibrated and calibrated.synthetic):
             self.notes.append("the network was trained on rendered faces; its answers for photos mean nothing")
         if not calibrated:

@@ -15,7 +15,7 @@ def make(first, second):
         opened.labels[:, [opened.attributes.index(name) for name in attributes]].tolist() for opened in (first, second)
     ]
     same_images = first.images == second.images and labels[0] == labels[1]
-    persons = [{name: scoring.persons(opened.arrays[name]).tolist() for name in names} for opened in (first, second)]
+    persons = [scoring.persons(opened.arrays[opened.chosen]).tolist() for opened in (first, second)]
     for same, words in (
         (attributes, "no attribute in common"),
         (names, "no network in common"),

@@ -95,7 +95,7 @@ def open_run(arguments):
     if not runs.Run.exists(arguments.run):
         return runs.Run.create(arguments.run, arguments.lmdb or "data/lmdb")
     current = runs.Run.read(arguments.run)
-    if not current.recorded:
+    if current.handed_on():
         raise ToolError(f"{arguments.run}: holds a model that was handed on; train in another run, see --start-from")
     current.use_data(arguments.lmdb or current.lmdb)
     return current
@@ -111,8 +111,7 @@ def apply(current, arguments):
         settings.start_from = os.path.abspath(settings.start_from)
         settings.start_checksum = files.sha256(settings.start_from)
     vars(settings.average).update(given(arguments, record.Average))
-    network = given(arguments, options.NetworkOptions)
-    settings.network.update((name, value) for name, value in network.items() if name in options.USERS)
+    settings.network.update(given(arguments, options.NetworkOptions, options.USERS))
     try:
         for name, fields in solvers.parse_changes(arguments.solver).items():
             settings.solver.setdefault(name, {}).update(fields)
