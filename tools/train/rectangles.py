@@ -7,9 +7,6 @@ the classes differ and task one makes use of it. It is taken on pool1, whose cel
 to cells half as wide; its rectangle is that of Kulldorff's spatial scan statistic (1997), which has no size to be set.
 """
 
-import itertools
-import math
-
 import cv2
 import numpy as np
 
@@ -67,41 +64,45 @@ def both_sides(maps):
     return maps + maps[..., ::-1]
 
 
-def scan_rectangle(mass):
-    """The rectangle of a map (H, W) >= 0 that stands out most: (x1, y1, x2, y2) in cells, half-open.
+def scan_rectangles(maps):
+    """The rectangle of each map (N, H, W) >= 0 that stands out most: (N, 4), x1, y1, x2, y2 in cells, half-open.
 
     The most likely cluster of Kulldorff's scan statistic: with a share s of the mass on a share f of the cells, that
     with the largest s log(s / f) + (1 - s) log((1 - s) / (1 - f)) where s > f. The whole map where none stands out.
     """
-    height, width = mass.shape
-    table = cv2.integral(mass / max(mass.sum(), 1e-12))
-    most, best = 0, (0, 0, width, height)
-    for high, wide in itertools.product(range(1, height + 1), range(1, width + 1)):
-        cells = high * wide / mass.size
-        sums = table[high:, wide:] - table[high:, :-wide] - table[:-high, wide:] + table[:-high, :-wide]
-        inside = min(sums.max(), 1 - 1e-9)  # of equal sizes, the one with the most mass is the most likely
-        if not cells + 1e-8 < inside:
-            continue
-        likelihood = inside * math.log(inside / cells) + (1 - inside) * math.log((1 - inside) / (1 - cells))
-        if likelihood > most:
-            y, x = np.unravel_index(sums.argmax(), sums.shape)
-            most, best = likelihood, (x, y, x + wide, y + high)
+    (count, height, width), rows = maps.shape, np.arange(len(maps))
+    tables = np.stack([cv2.integral(mass / max(mass.sum(), 1e-12)) for mass in maps])
+    most, best = np.zeros(count), np.tile([0, 0, width, height], (count, 1))
+    for high in range(1, height + 1):
+        band = tables[:, high:] - tables[:, :-high]
+        for wide in range(1, width + 1):
+            sums = band[:, :, wide:] - band[:, :, :-wide]
+            places = sums.reshape(count, -1).argmax(axis=1)  # of equal sizes, the most mass is the most likely
+            y, x = np.unravel_index(places, sums.shape[1:])
+            cells, inside = high * wide / (height * width), np.minimum(sums[rows, y, x], 1 - 1e-9)
+            above = np.flatnonzero(inside > cells + 1e-8)
+            share = inside[above]
+            likelihood = share * np.log(share / cells) + (1 - share) * np.log((1 - share) / (1 - cells))
+            more = likelihood > most[above]
+            better = above[more]
+            most[better] = likelihood[more]
+            best[better] = np.stack([x, y, x + wide, y + high], axis=1)[better]
     return best
 
 
-def outstanding(mass):
-    """The rectangle of a map of evidence (H, W) on pool1 that stands out most, in conv3 cells: x1, y1, x2, y2."""
-    finer = cv2.resize(mass, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
-    return to_conv3(np.divide(scan_rectangle(finer), 2))
+def outstanding(maps):
+    """The rectangle of each map of evidence (N, H, W) on pool1 that stands out most, in conv3 cells: (N, 4)."""
+    finer = [cv2.resize(mass, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR) for mass in maps]
+    return to_conv3(scan_rectangles(np.stack(finer)) / 2)
 
 
-def to_conv3(rectangle):
-    """A rectangle in cells of the 27 x 27 maps as one in cells of conv3, clipped to its map."""
+def to_conv3(rectangles):
+    """Rectangles (..., 4) in cells of the 27 x 27 maps as ones in cells of conv3, clipped to its map."""
     paths = table1.SHARED[:2], (*table1.SHARED, table1.CONV3)
     kernels = ([(row.kernel, row.stride, row.padding) for row in path] for path in paths)
     (size, fine, first), (coarse_size, coarse, origin) = map(receptive_field.field, kernels)
     # From the centre of the first receptive field of conv3 on, in pixels; edges lie half-way between centres.
-    edges = first + size / 2 - origin - coarse_size / 2 + fine * (np.asarray(rectangle, float) - 0.5)
+    edges = first + size / 2 - origin - coarse_size / 2 + fine * (np.asarray(rectangles, float) - 0.5)
     return np.clip(edges / coarse + 0.5, 0, table1.MAP_SIZE)
 
 
@@ -124,7 +125,7 @@ def of_points(kind, maps, firings, min_firings, seed):
             raise ValueError("rectangles of another attribute need at least two attributes")
         return np.roll(found, -1, axis=0)
     for attribute, own in enumerate(found if kind == "random" else ()):
-        of_attribute = outstanding(maps[attribute, POINTS])
+        (of_attribute,) = outstanding(maps[attribute, POINTS:])
         size = of_attribute[2:] - of_attribute[:2]
         # Raw bits, because NumPy guarantees only them to stay the same in later versions.
         low = np.random.PCG64([seed, attribute]).random_raw(2) / 2.0**64 * (table1.MAP_SIZE - size)
@@ -143,7 +144,8 @@ def measured(maps, firings, min_firings):
     for attribute, own in enumerate(maps):
         if firings[attribute, POINTS] < min_firings or not own[POINTS].any():
             continue
-        found[attribute] = outstanding(own[POINTS])
-        for point in np.flatnonzero(firings[attribute, :POINTS] >= min_firings):
-            found[attribute, point] = outstanding(own[point] + own[POINTS])
+        points = np.flatnonzero(firings[attribute, :POINTS] >= min_firings)
+        of_attribute, *of_points = outstanding(np.stack([own[POINTS], *(own[points] + own[POINTS])]))
+        found[attribute] = of_attribute
+        found[attribute, points] = of_points
     return found.reshape(len(maps), table1.RESPONSE_SIZE, table1.RESPONSE_SIZE, 4)
