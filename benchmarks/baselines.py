@@ -28,9 +28,11 @@ from tqdm import tqdm
 
 from benchmarks.common_nets import NETS
 from benchmarks.measure import run_script
+from data_prep import geometry
 from data_prep.plan.balance import LARGEST_SHIFT, SAMPLE, Plan
 from data_prep.settings import setting
 from data_prep.store import manifest
+from data_prep.store.databases import read_labels
 from python_layers.prefetch import Pool
 from tools import networks
 from tools import run as runs
@@ -71,7 +73,7 @@ class Batches:
         if kept.form != "compact":
             raise ToolError(f"{lmdb}: holds the {kept.form} form; build the compact one with face-cascade data")
         self.attributes, self.balanced = len(kept.attributes), sampling == "balanced"
-        self.labels, self.rng = networks.read_labels(lmdb, "train", self.attributes), np.random.default_rng(seed)
+        self.labels, self.rng = read_labels(f"{lmdb}/train_labels", self.attributes), np.random.default_rng(seed)
         settings = kept.settings
         self.plan = Plan(self.labels, kept.attributes, seed, settings.augment, settings.sampling)
         self.per_attribute = max(2, size // self.attributes // 2 * 2)
@@ -105,7 +107,8 @@ class Batches:
 
 def inputs(pixels, size):
     """Pixels 0 to 255 as the network takes them, reduced to size x size, channels last."""
-    pixels = ((pixels.float() - 112) / 64).contiguous(memory_format=torch.channels_last)
+    pixels = (pixels.float() - geometry.PIXEL_MEAN) / geometry.PIXEL_SCALE
+    pixels = pixels.contiguous(memory_format=torch.channels_last)
     return nn.functional.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
 
 
@@ -140,7 +143,7 @@ def train(given, rate, seed, total):
 
 def answers(given, attributes, net, split):
     """The scores of a network on a split, as scoring.Scored takes them: a dict. Raises DataError, OSError."""
-    labels, parts = networks.read_labels(given.lmdb, split, attributes), []
+    labels, parts = read_labels(f"{given.lmdb}/{split}_labels", attributes), []
     with torch.no_grad(), tqdm(total=len(labels), unit="face", desc=split, disable=None) as bar:
         for some in networks.batches(networks.patches(given.lmdb, split), 64):
             pixels = torch.from_numpy(np.stack(some).transpose(0, 3, 1, 2).copy())

@@ -44,6 +44,8 @@ def wrong_names(names):
     for name in names:
         if not is_name(name):
             return f"{name!r} cannot be a name; {NAMES}"
+        if name == "mean":
+            return "'mean' is the row of the means over attributes in tables; give the attribute another name"
         if list(names).count(name) > 1:
             return f"{name} is given twice"
     return None if names else "must be at least one name, for example Eyeglasses"

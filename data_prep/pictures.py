@@ -59,21 +59,21 @@ def text(picture, words, x, y, size=15, ink=INK, bold=False):
         ground[...] = drawn
 
 
-def shortened(words, width, size=15, bold=False):
+def shortened(words, width, size=15):
     """Words that fit into a width in pixels: as they are, or their beginning and an ellipsis."""
     words = printable(words)
-    if text_width(words, size, bold) <= width:
+    if text_width(words, size) <= width:
         return words
-    while words and text_width(words + "\u2026", size, bold) > width:
+    while words and text_width(words + "\u2026", size) > width:
         words = words[:-1]
     return words.rstrip() + "\u2026"
 
 
-def wrapped(words, width, size=15, bold=False):
+def wrapped(words, width):
     """Words in lines that fit into a width in pixels, as far as they can be broken between words."""
     lines = []
     for word in words.split(" "):
-        if lines and text_width(f"{lines[-1]} {word}", size, bold) <= width:
+        if lines and text_width(f"{lines[-1]} {word}") <= width:
             lines[-1] += f" {word}"
         else:
             lines.append(word)

@@ -37,6 +37,11 @@ net.blobs["data"].data[0] = face[16:240, 16:240].transpose(2, 0, 1)
 net.forward()
 
 # Trained on as many faces with an attribute as without: `face-cascade evaluate` finds the calibrated probabilities.
-for name, probability, box in zip(names, net.blobs["prob"].data[0], net.blobs["rois_image"].data[0]):
-    x1, y1, x2, y2 = (box + 16) / 256 * (width, height, width, height)
-    print(f"{name}: probability {probability:.3f}, region {x1:.0f} {y1:.0f} {x2:.0f} {y2:.0f}")
+# Task one alone has region_prob, and task two alone, which sees the whole face, has no regions.
+probabilities = net.blobs["prob" if "prob" in net.blobs else "region_prob"].data[0]
+for index, (name, probability) in enumerate(zip(names, probabilities)):
+    text = f"{name}: probability {probability:.3f}"
+    if "rois_image" in net.blobs:
+        x1, y1, x2, y2 = (net.blobs["rois_image"].data[0, index] + 16) / 256 * (width, height, width, height)
+        text += f", region {x1:.0f} {y1:.0f} {x2:.0f} {y2:.0f}"
+    print(text)

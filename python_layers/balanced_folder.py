@@ -56,8 +56,6 @@ def read_folder(folder, split, attributes=None):
                 f"LMDB={folder}"
             )
         labels = read_labels(folder / f"{split}_labels", len(prepared.attributes))
-        if not len(labels):
-            raise ValueError(f"{folder / split}_labels: no record in it")
     except (OSError, ValueError) as error:
         raise ValueError(f"BalancedData: {error}")
     return prepared, labels

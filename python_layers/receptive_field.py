@@ -1,6 +1,6 @@
 """Receptive fields: the inputs that a point of a later layer depends on (section 3.2 of the paper).
 
-Layers are (kernel, stride, padding) from the first to the last; sizes are in cells of the first one's input.
+Layers are rows of table 1 from the first to the last; sizes are in cells of the first one's input.
 """
 
 import numpy as np
@@ -9,16 +9,16 @@ import numpy as np
 def field(layers):
     """Size, step and start of the receptive fields of the last layer's points.
 
-    layers: (kernel, stride, padding) of each, first to last
+    layers: rows of table 1 with kernel, stride and padding, first to last
     Returns (size, step, start): point i sees the cells [start + step * i, start + step * i + size), which may extend
     beyond the input. From the last layer backwards, r_i = s_i (r_(i+1) - 1) + k_i, the paper's formula, and
     start_i = s_i start_(i+1) - p_i.
     """
     size, step, start = 1, 1, 0
-    for kernel, stride, padding in reversed(list(layers)):
-        size = stride * (size - 1) + kernel
-        start = stride * start - padding
-        step *= stride
+    for row in reversed(layers):
+        size = row.stride * (size - 1) + row.kernel
+        start = row.stride * start - row.padding
+        step *= row.stride
     return size, step, start
 
 

@@ -27,8 +27,7 @@ def theoretical_rectangles(rows=ROWS_TO_CONV3, extent=table1.MAP_SIZE):
 
     rows: rows of table 1 from the map whose cells are the unit to the response map; extent: side of that map in cells
     """
-    layers = [(row.kernel, row.stride, row.padding) for row in rows]
-    return receptive_field.rectangles(layers, table1.RESPONSE_SIZE, extent)
+    return receptive_field.rectangles(rows, table1.RESPONSE_SIZE, extent)
 
 
 def cells_to_image(rectangles):
@@ -36,8 +35,7 @@ def cells_to_image(rectangles):
 
     A cell represents the step x step pixels around the centre of its receptive field.
     """
-    rows = table1.SHARED + (table1.CONV3,)
-    size, step, start = receptive_field.field([(row.kernel, row.stride, row.padding) for row in rows])
+    size, step, start = receptive_field.field((*table1.SHARED, table1.CONV3))
     first_edge = start + size // 2 - step // 2
     return (step * rectangles + first_edge).clip(0, table1.INPUT_SIZE)
 

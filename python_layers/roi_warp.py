@@ -69,20 +69,18 @@ class RoIWarp(caffe.Layer):
 
     def forward(self, bottom, top):
         features, rois = self.inputs(bottom)
-        xp = arrays.library(features)
-        self.warped, self.wx, self.wy = bilinear.warp(features, rois, self.parameters.warp, xp)
-        self.pooled = bilinear.max_pool(self.warped, self.parameters.pool, xp)
+        self.warped, self.wx, self.wy = bilinear.warp(features, rois, self.parameters.warp)
+        self.pooled = bilinear.max_pool(self.warped, self.parameters.pool)
         top[0].data[...] = self.pooled.reshape(top[0].data.shape)
 
     def backward(self, top, propagate_down, bottom):
         if not any(propagate_down):
             return
         features, rois = self.inputs(bottom)
-        xp = arrays.library(features)
         top_diff = top[0].diff.reshape(self.pooled.shape)
-        warped_diff = bilinear.max_pool_gradient(self.warped, self.pooled, top_diff, self.parameters.pool, xp)
+        warped_diff = bilinear.max_pool_gradient(self.warped, self.pooled, top_diff, self.parameters.pool)
         if propagate_down[0]:
-            diff = bilinear.warp_gradient_features(warped_diff, self.wx, self.wy, xp)
+            diff = bilinear.warp_gradient_features(warped_diff, self.wx, self.wy)
             bottom[0].diff[...] = diff.reshape(bottom[0].diff.shape)
         if len(bottom) == 2 and propagate_down[1]:
-            bottom[1].diff[...] = bilinear.warp_gradient_rois(warped_diff, features, rois, xp)
+            bottom[1].diff[...] = bilinear.warp_gradient_rois(warped_diff, features, rois)

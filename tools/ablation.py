@@ -3,14 +3,10 @@
   face-cascade ablation --lmdb data/lmdb --run build/ablation --iterations 2000 --seeds 1,2,3
   face-cascade ablation --variants "cascade,whole map,whole face" --caffe torch --precision bfloat16
 
-Variants: the cascade; the same network with the whole map, another attribute's rectangles or random ones in place of
-the region, which show what the region is worth; task one alone; task two on the whole face, which has neither task one
-nor its scores; and the cascade with theoretical rectangles, without the average region, with the average region alone,
-with the linear L1 of eq. 1, with a loss of task two's own, without weight decay in task one, and without early
-stopping.
-
-All variants have one budget: each sees --iterations mini-batches in all its stages together. The cascade trains task
-one for five eighths of them and both tasks for the rest. The learning rate is divided by 10 after 75 % of each stage.
+The whole map, another attribute's rectangles and random ones in place of the region show what the region is worth; the
+whole face is task two without task one and its scores. All variants have one budget: each sees --iterations
+mini-batches in all its stages together. The cascade trains task one for five eighths of them and both tasks for the
+rest. The learning rate is divided by 10 after 75 % of each stage.
 
 Each variant is a run of its own, FOLDER/seed-S/VARIANT, with a record, so stages that are done with the same settings
 are not repeated. To resume an interrupted ablation, run the same command again. Results: means.csv (over the seeds) and

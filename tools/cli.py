@@ -54,8 +54,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message):
         known = [option for action in self._actions for option in action.option_strings]
         if message.startswith("unrecognized arguments: "):
-            word = message.split(": ", 1)[1].split()[0].partition("=")[0]
-            message = f"unknown option {word}{did_you_mean(word, known)}"
+            word = message.split(": ", 1)[1].split(" ")[0].partition("=")[0]
+            kind = "option" if word.startswith("-") else "argument"
+            message = f"unknown {kind} {word or repr(word)}{did_you_mean(word, known)}"
         self.exit(2, f"error: {self.prog}: {message} (--help explains)\n")
 
 

@@ -185,12 +185,3 @@ def patches(folder, split, numbers=None):
                 "build the database again"
             )
         yield patch
-
-
-def read_labels(folder, split, attributes):
-    """All labels of a split of an LMDB folder, (N, A) bool for A attributes. Raises ToolError, OSError."""
-    path = pathlib.Path(folder) / f"{split}_labels"
-    labels = databases.read_labels(path, attributes)
-    if not len(labels):
-        raise ToolError(f"{path}: no labels in it; build the database again")
-    return labels

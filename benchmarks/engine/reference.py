@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from data_prep import geometry
 from models import table1
 from python_layers import bilinear, regions
 
@@ -59,7 +60,7 @@ class Region(nn.Module):
 
     def features(self, images):
         """The maps of conv3."""
-        x = images * 0.015625 - 1.75
+        x = (images - geometry.PIXEL_MEAN) / geometry.PIXEL_SCALE
         for layer in (self.packed_conv1 if x.is_cuda else self.conv1, self.conv2):
             x = F.max_pool2d(F.relu(layer(x), inplace=True), 3, 2, ceil_mode=True)
         if self.grouped:
@@ -106,7 +107,7 @@ class Cascade(Region):
             revised = regions.revise(torch.sigmoid(d), self.average, 0.5)
             points = regions.region_points(revised, self.average, 0.5)
             rois = regions.bounding_rectangles(points, self.rectangles)
-        warped, _, _ = bilinear.warp(self.joined(maps), rois, 10, torch)
+        warped, _, _ = bilinear.warp(self.joined(maps), rois, 10)
         pooled = F.max_pool2d(warped.flatten(1, 2), 2)
         if not self.grouped:
             last = torch.channels_last

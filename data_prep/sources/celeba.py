@@ -10,7 +10,7 @@ from data_prep.sources import tables
 from data_prep.sources.images import Images
 from data_prep.sources.source import Source
 
-IMAGES = ("img_align_celeba", "img_align_celeba.zip", "img_align_celeba_png", "img_align_celeba_png.zip")
+IMAGES = ("img_align_celeba", "img_align_celeba.zip")
 LABELS = ("list_attr_celeba.txt", "list_attr_celeba.csv")
 PARTITION = ("list_eval_partition.txt", "list_eval_partition.csv")
 BOXES = "list_true_boxes.csv"
@@ -38,7 +38,7 @@ def read(folder, settings):
     names = (settings.images,) if settings.images else IMAGES
     place = find(folder, names)
     if place is None:
-        raise DataError(f"{folder}: no {' or '.join(names[:2])} in it")
+        raise DataError(f"{folder}: no {' or '.join(names)} in it")
     return Source(
         **vars(table),
         kind="celeba",

@@ -68,22 +68,23 @@ def images(path, numbers=None):
                 raise OSError(f"{where} is not a readable image")
 
 
-def read_labels(path, attributes=None):
+def read_labels(path, attributes):
     """All labels of a labels LMDB, (N, A) bool.
 
-    attributes: the number A of labels per image, if known
-    Raises OSError that names the record, for labels other than 0 and 1 or a wrong number of labels.
+    attributes: the number A of labels per image
+    Raises OSError that names the record, for labels other than 0 and 1 or a wrong number of labels, or none at all.
     """
     rows = []
     for where, datum in records(path):
         row = datum.data
-        attributes = len(row) if attributes is None else attributes
-        if len(row) != attributes or not row or row.strip(b"\0\1"):
+        if len(row) != attributes or row.strip(b"\0\1"):
             right = len(row) == attributes
             what = "labels other than 0 and 1" if right else f"{len(row)} labels, but should have {attributes}"
             raise OSError(f"{where} has {what}; build the database again")
         rows.append(np.frombuffer(row, dtype=np.uint8))
-    return np.array(rows).reshape(len(rows), attributes or 0) == 1
+    if not rows:
+        raise OSError(f"{path}: no labels in it; build the database again")
+    return np.array(rows) == 1
 
 
 def write_lmdb(path, values, total, title):

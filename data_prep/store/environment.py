@@ -19,14 +19,14 @@ def key(number):
     return f"{number:08d}".encode()
 
 
-def open_lmdb(path, **options):
+def open_lmdb(path):
     """An LMDB opened for reading. Raises OSError with one line that names it, if it is missing or damaged."""
     data = pathlib.Path(path) / "data.mdb"
     try:
         if data.exists():
             opened(data).close()  # raises OSError for a pipe or device, which may never end
             lmdb_file.check_file(data)
-        return lmdb.open(str(path), readonly=True, lock=False, subdir=True, **options)
+        return lmdb.open(str(path), readonly=True, lock=False)
     except (lmdb.Error, OSError) as error:
         raise OSError(f"{path}: no readable LMDB ({getattr(error, 'strerror', None) or error})")
     except lmdb_file.Damage as error:

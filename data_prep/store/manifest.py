@@ -4,8 +4,6 @@ import dataclasses
 import pathlib
 from typing import Optional
 
-import numpy as np
-
 from data_prep import attributes, files
 from data_prep.errors import DataError
 from data_prep.settings import from_json, setting, to_json
@@ -154,22 +152,9 @@ class Manifest:
                 raise ValueError(f"the numbers of positives of split {name} do not fit attributes and images")
 
     @property
-    def sampling(self):
-        """How training images are sampled: "balanced" (1:1 per attribute) or "natural"."""
-        return self.settings.sampling
-
-    @property
     def kind(self):
         """The data set: "celeba", "lfwa", "csv", or None if it is not known."""
         return self.source.kind if self.source else None
-
-    @property
-    def prior(self):
-        """Share of positives of each attribute in the training images, (A,). Raises ValueError if it is not known."""
-        train = self.splits.get("train")
-        if train is None or not train.images:
-            raise ValueError(f"{NAME}: split 'train' is missing, so the share of positives is not known")
-        return np.array([train.positive[name] for name in self.attributes]) / train.images
 
 
 def exists(folder):

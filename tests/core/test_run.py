@@ -186,7 +186,7 @@ def test_networks_of_caffes_own_commands_are_a_run(form, tmp_path, lmdb):
 
 def test_a_stage_depends_on_its_own_settings_only(run):
     """test_models.py has the options that each network depends on."""
-    before = {name: inputs(run, name) for name in plan.ORDER}
+    before = {name: inputs(run, name) for name in record.STAGES}
 
     def differing():
         return {name for name in before if inputs(run, name) != before[name]}
@@ -228,6 +228,9 @@ def test_a_later_stage_is_not_kept_on_other_weights(run):
     with pytest.raises(ToolError, match="average region, which was made with other settings: average.rectangles was"):
         plan.actions(run, ["cascade"])
     run.settings.average.rectangles = "measured"
+    # The average region that there is would not be that of the region network trained again.
+    everything = dict.fromkeys(CASCADE, "start")
+    assert plan.actions(run, ["region", "cascade"], restart=True) == everything
     done(run, "region", b"trained anew")
     with pytest.raises(ToolError, match="weights of region differs"):
         plan.actions(run, ["cascade"], restart=True)

@@ -41,7 +41,7 @@ def test_the_stream_holds_the_plans_patches_and_the_images_and_labels_of_their_s
     cv2.setNumThreads(3)
     made = build(small_faces, tmp_path / "lmdb", encoding="png")
     assert cv2.getNumThreads() == 3  # once a defect: the whole process was left with one
-    assert manifest.read(tmp_path / "lmdb") == made and made.kind == "celeba" and made.sampling == "balanced"
+    assert manifest.read(tmp_path / "lmdb") == made and made.kind == "celeba" and made.settings.sampling == "balanced"
     data = open_source(small_faces)
     data.open()
     columns = [data.attributes.index(name) for name in ATTRIBUTES]

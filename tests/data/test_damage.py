@@ -89,6 +89,7 @@ CSV = [
     (edit(TABLE, ROW, "photos/missing.jpg,p1,0,0"), "faces.csv:4: photos/missing.jpg is not in"),
     (edit(TABLE, ROW, f"{ROW},1"), "faces.csv:4: 5 fields, but 4 columns"),
     (edit(TABLE, "Kind of hat", "Wears Mask"), "Wears_Mask is given twice"),
+    (edit(TABLE, "Kind of hat", "mean"), "'mean' is the row of the means over attributes in tables"),
     (edit(TABLE, "Kind of hat", "Trägt Brille"), "'Trägt_Brille' cannot be a name; at most 64 letters from A"),
     (edit(TABLE, "Kind of hat", "person"), "column 'person' occurs twice"),
     (edit(TABLE, HEADER, "image,split,Wears_Mask,Male"), "faces.csv:2: split 'p0'; splits are train, val, test or 0"),
@@ -135,6 +136,7 @@ def test_damage_is_reported_in_one_line(small_faces, lfwa_faces, table, tmp_path
         (["--attributes", "Male", "--eyes", "10,20,900,20"], "the eyes are outside of its 178 x 218 pixels"),
         (["--expect", "lfwa"], "holds CelebA, not LFWA"),
         (["--from", "compact"], "unknown option --from; did you mean --form? (--help explains)"),
+        ([""], "unknown argument '' (--help explains)"),
     ],
 )
 def test_wrong_options_are_reported_in_one_line(small_faces, tmp_path, fails, options, words):

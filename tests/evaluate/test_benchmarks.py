@@ -10,8 +10,8 @@ from benchmarks import baselines, common_nets, growth, prediction
 from benchmarks.engine import __main__ as bench
 from benchmarks.engine import nets
 from data_prep.plan.balance import Plan
-from data_prep.store import manifest
-from tools import cli, networks
+from data_prep.store import databases, manifest
+from tools import cli
 
 
 @pytest.mark.parametrize("name, weights", (("resnet18", 11_689_512), ("mobilenet_v3_small", 2_542_856)))
@@ -26,7 +26,7 @@ def test_common_networks_have_the_published_numbers_of_weights(name, weights):
 def test_balanced_batches_are_those_of_the_plan(small_lmdb):
     batches, kept = baselines.Batches(small_lmdb, "balanced", 9, 3), manifest.read(small_lmdb)
     assert batches.size == 8  # of two attributes, four images each
-    labels = networks.read_labels(small_lmdb, "train", 2)
+    labels = databases.read_labels(small_lmdb / "train_labels", 2)
     plan = Plan(labels, kept.attributes, 3)
     for number in range(2):
         pixels, given, mask = batches.take()
@@ -68,7 +68,7 @@ def test_growth_is_measured_on_nets_and_on_data(tmp_path):
     found = growth.iteration(1, attributes=1, b=2, width=1 / 16)
     assert set(found) == {"seconds of an iteration", "peak memory, GiB"} and min(found.values()) > 0
     growth.write_faces(tmp_path, 150)
-    assert len(networks.read_labels(tmp_path, "train", 20)) == 150
+    assert len(databases.read_labels(tmp_path / "train_labels", 20)) == 150
     assert growth.reading(1, tmp_path)["seconds for 1,000 images"] > 0
 
 

@@ -89,8 +89,8 @@ def test_a_quick_look_leaves_the_calibration_by_all_faces(run):
 
 
 def test_labels_and_images_must_fit(run):
-    rows = [*databases.read_labels(run.lmdb / "test_labels"), [1, 1]]
-    shutil.rmtree(run.lmdb / "test_labels")
+    rows = [*databases.read_labels(run.lmdb / "test_labels", 2), [1, 1]]
+    shutil.rmtree(run.lmdb / "test_labels", 2)
     databases.write_lmdb(run.lmdb / "test_labels", map(databases.label_datum, rows), 25, "more")
     write_manifest(run.lmdb)
     run.data = runs.read_data(run.lmdb, run.folder)

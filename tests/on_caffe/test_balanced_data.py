@@ -77,7 +77,7 @@ def copy(folder, tmp_path):
 
 
 def test_batches_are_those_of_the_plan_cut_from_the_faces(tmp_path, folder):
-    labels = databases.read_labels(folder / "train_labels")
+    labels = databases.read_labels(folder / "train_labels", 3)
     plan, images = balance.Plan(labels, ATTRIBUTES, 5, "minority"), stored(folder, "train")
     for number, (data, label) in enumerate(batches(net(tmp_path, folder, workers=1), 30)):
         assert data.shape == (12, 3, 224, 224) and label.shape == (12,)
@@ -102,7 +102,7 @@ def test_equal_seeds_give_equal_bytes_and_epochs_differ(tmp_path, folder):
 
 @pytest.mark.parametrize("split", ("val", "test"))
 def test_the_test_phase_gives_all_faces_in_order_and_starts_again(tmp_path, folder, split):
-    images, labels = stored(folder, split), databases.read_labels(folder / f"{split}_labels")
+    images, labels = stored(folder, split), databases.read_labels(folder / f"{split}_labels", 3)
     given = batches(net(tmp_path, folder, caffe.TEST, split=split, batch=3), 4)
     data, found = (np.concatenate(blobs) for blobs in zip(*given))
     assert found.shape == (12, 3, 1, 1)
@@ -120,7 +120,7 @@ def test_a_position_beyond_the_exact_integers_of_a_float_is_restored(tmp_path, f
     made.params["balanced_data"][0].data[...] = balanced_data.to_digits(2**24 + 1)
     (_, _), (data, _) = batches(made, 2)
     assert balanced_data.from_digits(made.params["balanced_data"][0].data) == 2**24 + 3
-    labels = databases.read_labels(folder / "train_labels")
+    labels = databases.read_labels(folder / "train_labels", 3)
     image, _, dx, dy, mirror = balance.Plan(labels, ATTRIBUTES, 5, "minority").batch(2**24 + 2, 4)[0].item()
     expected = geometry.patch(geometry.face(stored(folder, "train")[image]), dx, dy, mirror)
     np.testing.assert_array_equal(data[0], expected.transpose(2, 0, 1))

@@ -171,7 +171,6 @@ def test_every_place_of_a_network_gives_the_same_answers(random_run, rendered, t
 
 
 def test_weights_of_another_width_are_refused_in_one_line(random_run, photo_folder, tmp_path, fails):
-    """Damaged weights and networks: tests/core/test_damaged_runs.py."""
     folder = shutil.copytree(random_run.folder / "cascade", tmp_path / "cascade")
     write_networks(tmp_path / "wide", width=1 / 8)
     write_weights(tmp_path / "wide/cascade/deploy.prototxt", folder / "cascade_iter_6.caffemodel")

@@ -4,9 +4,7 @@ Training batches are balanced and faces are not, so a score above 0 is not the b
 entry for each file of weights in its folder (record.sealed):
   weights, data   checksums of the file, and of the manifest of the data
   attributes, synthetic   of the data
-  prior           shares of positives in training (A,), 0.5 if the scores need no correction
   faces           number of validation faces used, 0 for all
-  tuned_for       the measure that thresholds are tuned for
   scores          by blob of the deploy net an object of lists (A,): slope and offset of the line from the score to the
                   logit of a probability (Platt scaling, 1999), and threshold: scores above it mean "present"
 

@@ -10,10 +10,10 @@ precision, which needs no decision. The 95 % intervals are those of bootstrap re
 the faces, where persons are not known), those of the validation split included; all scores see the same resamples, so
 that differences are paired.
 
-Written to RUN/evaluation: evaluation.csv (all numbers), evaluation.json and NAME.npz (read by report), and, where a
-network maps regions, regions.png (found regions; white: true boxes). Decision thresholds, priors and the calibration of
-probabilities go to calibration.json beside the weights, for predict and export; those of a quick look (--faces) only
-where there are none of all faces.
+Written to RUN/evaluation: evaluation.csv (measures of every network and attribute), evaluation.json and NAME.npz (read
+by report), and, where a network maps regions, regions.png (found regions; white: true boxes). Decision thresholds and
+the calibration of probabilities go to calibration.json beside the weights, for predict and export; those of a quick
+look (--faces) only where there are none of all faces.
 
 Outputs that were computed before from the same weights and data are used again: after an interruption, with another
 stage trained, or with another --tune or --resamples.

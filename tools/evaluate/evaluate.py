@@ -11,6 +11,7 @@ from tqdm import tqdm
 from data_prep.files import sha256
 from data_prep.pictures import write_image
 from data_prep.store import image_list, manifest
+from data_prep.store.databases import read_labels
 from tools import networks
 from tools.errors import ToolError
 from tools.evaluate import calibration, localisation, results, scoring
@@ -27,12 +28,12 @@ def training_prior(lmdb):
     It is the training set's, or 0.5 for natural batches, whose scores need no correction.
     """
     built = manifest.read(lmdb)
-    if built.sampling == "natural":
+    if built.settings.sampling == "natural":
         return np.full(len(built.attributes), 0.5)
-    try:
-        prior = built.prior
-    except ValueError as error:
-        raise ToolError(f"{lmdb}: {error}")
+    train = built.splits.get("train")
+    if train is None or not train.images:
+        raise ToolError(f"{lmdb}: {manifest.NAME}: split 'train' is missing, so the share of positives is not known")
+    prior = np.array([train.positive[name] for name in built.attributes]) / train.images
     if not ((prior > 0) & (prior < 1)).all():
         raise ToolError(f"{lmdb}: an attribute has no positive or no negative training image; build the LMDBs again")
     return prior
@@ -56,7 +57,7 @@ def responses(net, run, split, settings, blobs=BLOBS):
     settings: EvaluateSettings; blobs: names of the blobs to keep; those that the net does not have are left out
     """
     blobs, parts, faces = [name for name in blobs if name in net.blobs], [], settings.faces or None
-    labels = networks.read_labels(run.lmdb, split, len(run.attributes))[:faces]
+    labels = read_labels(f"{run.lmdb}/{split}_labels", len(run.attributes))[:faces]
     images = (patch for _, patch in zip(range(len(labels)), networks.patches(run.lmdb, split)))
     with tqdm(total=len(labels), unit="face", desc=split, disable=None) as bar:
         for patches in networks.batches(images, settings.batch):
@@ -98,7 +99,7 @@ def outputs(run, name, stage, settings, device, path, restart):
     return results.write_arrays(path, inputs, arrays)
 
 
-def calibrate(run, stage, scores, prior, settings):
+def calibrate(run, stage, scores, settings):
     """Store the calibration of a stage's weights beside them, unless there is one by all validation faces where this is
     by some, or one by other data. scores: dict blob -> what scoring.Scored fitted
     """
@@ -110,7 +111,7 @@ def calibrate(run, stage, scores, prior, settings):
         print(f"{weights}: keeps its calibration by other data; to calibrate it by these, remove {place} first")
     elif not (there and settings.faces and not there.faces):
         entry = {"weights": run.stages[stage].checksum, "data": run.data.checksum, "attributes": run.attributes}
-        entry.update(prior=prior.tolist(), faces=settings.faces, tuned_for=settings.tune, scores=scores)
+        entry.update(faces=settings.faces, scores=scores)
         calibration.write(weights, {**entry, "synthetic": run.data.synthetic})
 
 
@@ -145,7 +146,7 @@ def evaluate(run, settings, device=None, restart=False):
         scored = scoring.of_network(arrays[name], prior, settings.tune, settings.resamples)
         answers[name] = list(scored.values())[-1]
         calibrated = {results.SCORES[title]: score.calibration for title, score in scored.items()}
-        calibrate(run, stage, calibrated, prior, settings)
+        calibrate(run, stage, calibrated, settings)
         found[name] = results.Entry(
             file=os.path.relpath(run.weights(stage), run.folder),
             checksum=run.stages[stage].checksum,

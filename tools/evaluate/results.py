@@ -218,9 +218,8 @@ def csv_rows(result):
     return rows
 
 
-def aligned(rows, keys=None, digits=3):
+def aligned(rows, keys, digits=3):
     """Rows, a list of dicts, as an aligned table; long headings are broken into lines. keys: the columns, or all."""
-    keys = keys or list(rows[0])
 
     def text(value):
         return "-" if value is None else f"{value:.{digits}f}" if isinstance(value, float) else str(value)

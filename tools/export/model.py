@@ -190,9 +190,9 @@ class Answering(torch.nn.Module):
             rois = torch.tensor([[[0.0, 0.0, width, height]]])
         groups = rois.shape[1]
         grouped = features.reshape(images, groups, channels // groups, height, width)
-        warped, _, _ = bilinear.warp(grouped, rois, parameters.warp, torch)
+        warped, _, _ = bilinear.warp(grouped, rois, parameters.warp)
         side = parameters.warp // parameters.pool
-        return bilinear.max_pool(warped, parameters.pool, torch).reshape(images, channels, side, side)
+        return bilinear.max_pool(warped, parameters.pool).reshape(images, channels, side, side)
 
 
 def _buffer(layer, number):

@@ -30,8 +30,9 @@ def add_arguments(parser):
 def rows():
     """The lines of the report: (good, name, words); good is None for information only."""
     yield True, "Python", f"{platform.python_version()}, {sys.executable}"
-    names = ("numpy", "opencv-python-headless", "lmdb", "protobuf", "scipy", "h5py", "tqdm", "pillow", "jinja2")
     try:
+        needs = [need for need in importlib.metadata.requires("face-cascade") if "extra ==" not in need]
+        names = [need.partition("=")[0] for need in needs]
         yield True, "packages", ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
     except importlib.metadata.PackageNotFoundError as error:
         yield False, "packages", f"missing: {error.name}; rm .venv/ready && make .venv/ready installs it"

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from data_prep.pictures import PALETTE
 from tools.report import page
 
-STYLES = 4
+FEW = 4
 WIDTH, HEIGHT = 360, 230
 LEFT, RIGHT, TOP, BOTTOM = 44, 350, 10, 194  # edges of what is inside of the axes
 # Of the drawing of differences: pixels for names, for each measure, behind it, of a line, and above the first.
@@ -56,7 +56,7 @@ def curve(name, points, style=0, errors=(), line=True):
     they are not, or few, because a line of one point would not be seen
     """
     points = [(x, y) for x, y in points if is_number(y)]
-    dots = not line or len(points) < STYLES
+    dots = not line or len(points) < FEW
     return {"name": name, "points": points, "style": style, "dots": dots, "errors": errors, "line": line}
 
 
@@ -83,7 +83,9 @@ def lines(series, low=None, high=None, title="", steps=()):
     if not points:
         return Markup("")
     xs, ys = zip(*points)
-    low, high = min(ys) if low is None else low, max(ys) if high is None else high
+    high = max(ys) if high is None else high
+    if low is None:
+        low = min(ys) if min(ys) < high else high - 1
     first = min(xs) if max(xs) > min(xs) else 0
     axes = Axis("iteration", first, max(*xs, first + 1)), Axis("", low, high if high > low else low + 1)
     return plot(curves, *axes, title, steps)

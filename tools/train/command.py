@@ -21,7 +21,7 @@ from tools import run as runs
 from tools.errors import ToolError
 from tools.install import engines
 from tools.locking import locked
-from tools.train import plan, stages
+from tools.train import stages
 
 DEFAULT_STAGES = ("region", "average", "cascade")
 # Settings of a run that are options of every command that trains, in the order of --help.
@@ -76,8 +76,8 @@ def add_run_arguments(
 def run(arguments):
     """Run `face-cascade train`. Raises ToolError, OSError."""
     for name in arguments.stages:
-        if name not in plan.ORDER:
-            raise ToolError(f"unknown stage {name!r}{suggestion(name, plan.ORDER, 'stages')}")
+        if name not in record.STAGES:
+            raise ToolError(f"unknown stage {name!r}{suggestion(name, record.STAGES, 'stages')}")
     if by_hand.is_repository(arguments.run):
         raise ToolError(f"{arguments.run}: holds solvers for Caffe's own commands: caffe train -solver solver/...")
     open_run(arguments)  # before the lock, so that a mistake leaves no folder

@@ -5,9 +5,9 @@ import json
 
 from models import options, table1
 from tools.errors import ToolError
+from tools.record import STAGES
 from tools.run import NAME, STARTS_FROM
 
-ORDER = ("region", "average", "cascade", "whole_face")
 DONE, RESUME, START = "done", "resume", "start"
 ELSEWHERE = "or give another folder with --run"
 # Solver fields that change what is shown or kept, not the weights.
@@ -23,8 +23,10 @@ def actions(run, names, restart=False):
     restart: repeat all of them. Raises ToolError if a stage was trained from other inputs, the stage that it starts
     from is not done or is the average region of other settings, or there is a training that the record does not know.
     """
-    planned = {}
-    for name in (name for name in ORDER if name in names):
+    planned, names = {}, {*names}
+    if {"region", "cascade"} <= names:  # between them
+        names.add("average")
+    for name in filter(names.__contains__, STAGES):
         before, _ = STARTS_FROM.get(name, (None, None))
         if before and before not in planned:
             if before == "average" and before in run.stages:

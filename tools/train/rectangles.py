@@ -99,8 +99,7 @@ def outstanding(maps):
 def to_conv3(rectangles):
     """Rectangles (..., 4) in cells of the 27 x 27 maps as ones in cells of conv3, clipped to its map."""
     paths = table1.SHARED[:2], (*table1.SHARED, table1.CONV3)
-    kernels = ([(row.kernel, row.stride, row.padding) for row in path] for path in paths)
-    (size, fine, first), (coarse_size, coarse, origin) = map(receptive_field.field, kernels)
+    (size, fine, first), (coarse_size, coarse, origin) = map(receptive_field.field, paths)
     # From the centre of the first receptive field of conv3 on, in pixels; edges lie half-way between centres.
     edges = first + size / 2 - origin - coarse_size / 2 + fine * (np.asarray(rectangles, float) - 0.5)
     return np.clip(edges / coarse + 0.5, 0, table1.MAP_SIZE)

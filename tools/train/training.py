@@ -95,14 +95,13 @@ class Progress:
     Attributes: iteration of the last report; broken: (iteration, loss) of the first loss that is not finite
     """
 
-    def __init__(self, stage, first, last, later, reported=lambda iteration: None, stream=None):
+    def __init__(self, stage, first, last, later, reported):
         self.stage, self.first, self.last, self.later = stage, first, last, later
-        self.reported, self.stream = reported, stream or sys.stderr
+        self.reported = reported
         self.iteration, self.accuracy, self.broken = first, None, None
         self.begun = time.monotonic()
         layout = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {postfix}"
-        bar_off = not self.stream.isatty()
-        self.bar = tqdm(total=last, initial=first, desc=stage, file=self.stream, disable=bar_off, bar_format=layout)
+        self.bar = tqdm(total=last, initial=first, desc=stage, disable=None, bar_format=layout)
 
     def line(self, line):
         """Process a line of the log."""
@@ -126,7 +125,7 @@ class Progress:
                 words.append(f"{tqdm.format_interval(left + each * self.later)} for the run")
         text = ", ".join(words)
         if self.bar.disable:
-            print(f"{self.stage}: iteration {iteration} of {self.last}, {text}", file=self.stream, flush=True)
+            print(f"{self.stage}: iteration {iteration} of {self.last}, {text}", file=sys.stderr, flush=True)
         else:
             self.bar.n = iteration
             self.bar.set_postfix_str(text)

@@ -10,7 +10,7 @@ export class Finder {
     this.frame = settings.frame;
   }
 
-  /** The faces of a photo, the largest first: box, score, rotation, warning, toPhoto, picture (aligned). */
+  /** The faces of a photo, the largest first: box, warning, toPhoto, picture (aligned). */
   async faces(photo, detectionSize) {
     const found = await this.search(photo, detectionSize);
     return found
@@ -104,7 +104,7 @@ export class Finder {
   }
 
   /** The face of a detection, brought to the frame that the network knows. */
-  aligned(photo, { box, score, landmarks }) {
+  aligned(photo, { box, landmarks }) {
     // Detectors count from the corner of the first pixel, aligned pictures from its centre.
     const centred = landmarks.map(([x, y]) => [x - 0.5, y - 0.5]);
     const rough = similarity(this.frame.landmarks, centred);
@@ -112,8 +112,6 @@ export class Finder {
     const limits = [photo.width, photo.height, photo.width, photo.height];
     return {
       box: box.map((side, place) => Math.min(Math.max(side, 0), limits[place])),
-      score,
-      rotation: (Math.atan2(toPhoto[1][0], toPhoto[0][0]) * 180) / Math.PI,
       warning: this.warning(picture, toPhoto, landmarks),
       toPhoto,
       picture,

@@ -42,15 +42,12 @@ const tasks = {
     if (aligned) {
       const { width, height } = picture;
       const toPhoto = [[1, 0, 0], [0, 1, 0]];
-      found = [{ box: [0, 0, width, height], score: null, rotation: 0, warning: "", toPhoto, picture }];
+      found = [{ box: [0, 0, width, height], warning: "", toPhoto, picture }];
     } else {
       found = await finder.faces(picture, detectionSize);
     }
     if (number > current) [faces, current] = [found, number]; // the search of an older picture may end later
-    const shown = found.map(({ box, score, rotation, warning, toPhoto, picture: { width, height, data } }) => (
-      { box, score, rotation, warning, toPhoto, picture: { width, height, data: data.slice() } }
-    ));
-    return { faces: shown, milliseconds: performance.now() - began };
+    return { faces: found, milliseconds: performance.now() - began };
   },
 
   /** Answers for a face of picture `number`: arrays by the names of the network's outputs; null if it is not the latest. */

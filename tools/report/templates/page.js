@@ -100,7 +100,6 @@ for (const viewer of document.querySelectorAll(".viewer")) {
     event.preventDefault();
   });
   picker.addEventListener("pick", event => { attribute = event.detail; fill(); });
-  fill();
 }
 for (const kind of new Set(pickers.map(picker => picker.dataset.kind))) pick(kind, 0);
 
