@@ -123,6 +123,13 @@ class Memory:
         if not self.is_viewed():
             self.content, self.borrowed, self.kept = None, False, None
 
+    def first(self, count):
+        """A new memory with the first `count` numbers of this one; zeros, if there are fewer."""
+        new, content = Memory(), self.alias if self.is_viewed() else self.content
+        if content is not None and count < content.numel():
+            new.content = content.reshape(-1)[:count].clone()
+        return new
+
     def clear(self):
         """Set to zeros; they are allocated only when they are read."""
         if self.is_viewed():
@@ -180,7 +187,10 @@ class Blob:
         return math.prod(self._shape)
 
     def reshape(self, *shape):
-        """Change the shape. If the number of elements changes, data and diff become zeros. Raises CaffeError."""
+        """Change the shape. Data and diff keep their first elements, or become zeros if their number grows.
+
+        Raises CaffeError.
+        """
         if len(shape) == 1 and not isinstance(shape[0], int):
             shape = tuple(shape[0])
         shape = tuple(int(size) for size in shape)
@@ -188,7 +198,9 @@ class Blob:
             return
         check_shape(shape)
         if math.prod(shape) != self.count:
-            self.data_memory, self.diff_memory = Memory(), Memory()
+            self.data_memory, self.diff_memory = (
+                memory.first(math.prod(shape)) for memory in (self.data_memory, self.diff_memory)
+            )
         self._shape = shape
 
     def _legacy(self, axis):

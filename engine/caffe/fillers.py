@@ -73,7 +73,7 @@ def bilinear(shape, param, rng):
     """
     check(len(shape) == 4 and shape[2] == shape[3], f"filler bilinear is for square kernels, not the shape {shape}")
     factor = (shape[3] + 1) // 2
-    centre = (2 * factor - 1 - factor % 2) / (2 * factor)
+    centre = (shape[3] - 1) / (2 * factor)
     side = 1 - (torch.arange(shape[3]) / factor - centre).abs()
     return (side[:, None] * side).expand(shape).contiguous()
 

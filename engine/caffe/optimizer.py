@@ -36,7 +36,10 @@ class Optimizer:
         Parameters with the same lr_mult and decay_mult are updated together. Raises CaffeError for a wrong lr_policy.
         """
         param, net = self.param, self.net
+        before = self.step
         rate, self.step = learning_rate(param, iteration, self.step)
+        if param.lr_policy == "multistep" and self.step > before:
+            glog.info(f"MultiStep Status: Iteration {iteration}, step = {self.step}")
         if param.display and iteration % param.display == 0:
             glog.info(f"Iteration {iteration}, lr = {number(rate)}")
         with torch.no_grad():

@@ -23,7 +23,7 @@ def learning_rate(param, iteration, step=0):
     step       base_lr * gamma ^ floor(iteration / stepsize)
     exp        base_lr * gamma ^ iteration
     inv        base_lr * (1 + gamma * iteration) ^ -power
-    multistep  base_lr * gamma ^ (number of stepvalue reached)
+    multistep  base_lr * gamma ^ step, with a step for each stepvalue reached
     poly       base_lr * (1 - iteration / max_iter) ^ power
     sigmoid    base_lr / (1 + exp(-gamma * (iteration - stepsize)))
     """
@@ -41,10 +41,11 @@ def learning_rate(param, iteration, step=0):
     if policy == "inv":
         return base * (1 + gamma * iteration) ** -param.power, step
     if policy == "multistep":
-        while step < len(param.stepvalue) and iteration >= param.stepvalue[step]:
-            step += 1
+        # One step an iteration, also where several values are reached at once.
+        step += step < len(param.stepvalue) and iteration >= param.stepvalue[step]
         return base * gamma**step, step
     if policy == "poly":
+        check(param.max_iter > 0, "lr_policy poly needs max_iter")
         return base * (1 - iteration / param.max_iter) ** param.power, step
     if policy == "sigmoid":
         exponent = -gamma * (iteration - param.stepsize)

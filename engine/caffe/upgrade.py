@@ -98,9 +98,10 @@ def upgrade_net(net, name="net"):
         net.ClearField("layers")
     for layer in net.layer:
         upgrade_transformation(layer)
-        # Older nets give the three statistics lr_mult 0, which the layer sets itself (UpgradeNetBatchNorm).
+        # Of older nets, which give the three statistics rates (UpgradeNetBatchNorm); names share them.
         if layer.type == "BatchNorm" and len(layer.param) == 3:
-            del layer.param[:]
+            for spec in layer.param:
+                spec.lr_mult = spec.decay_mult = 0
     if net.input or net.input_dim or net.input_shape:
         upgrade_inputs(net)
     return net

@@ -84,6 +84,8 @@ for channels, size, body in (
     (2, (3, 4, 5), "num_output: 2 kernel_size: 2 pad: 1 stride: 2"),
 ):
     case("Convolution", body, x=(2, channels, *size), random=0.2)
+body = "num_output: 4 kernel_size: 1 stride_h: 1 stride_w: 3 pad_h: 0 pad_w: 2 dilation: 2"
+case("Convolution", body, x=(2, 2, 3, 1))  # no window is on the image
 case("Convolution", "num_output: 3 kernel_size: 2", tops="y w", x=(2, 3, 4, 5), z=(2, 3, 4, 5))
 case("Convolution", "num_output: 3 kernel_size: 2 axis: 2", x=(2, 2, 4, 5, 6))
 case("Deconvolution", "num_output: 4 kernel_size: 4 stride: 2 pad: 1 group: 2", x=(2, 6, 4, 5))
@@ -109,6 +111,9 @@ case("LRN", "local_size: 3 alpha: 0.7 beta: 0.5 norm_region: WITHIN_CHANNEL", x=
 for shape in ((4, 3), (3, 4, 3, 5)):
     for phase in (0, 1):  # two passes in TRAIN: the second one's running statistics are means of two
         case("BatchNorm", phase=phase, passes=2 - phase, random=0, x=normal(*shape, shift=1))
+shared = " ".join(f'param {{ name: "{name}" lr_mult: 0 }}' for name in ("mean", "variance", "factor"))
+before = layer("BatchNorm", "x", "y", shared, "first")
+case("BatchNorm", rest=shared, before=before, bottoms="z", tops="w", phase=0, passes=2, random=0, x=(3, 4), z=(3, 4))
 scale = layer("Scale", "y", "y", "scale_param { bias_term: true }", "scale")
 case("BatchNorm", after=scale, phase=0, random=0, x=(3, 4, 5))
 case("MVN", "", "across_channels: true", "normalize_variance: false", x=(2, 3, 4, 5))
@@ -149,6 +154,8 @@ bodies = "", "top_k: 2 out_max_val: true", "top_k: 2 axis: 1", "axis: -1 out_max
 case("ArgMax", *bodies, x=np.round(normal(2, 3, 4, 2)), backward="")
 case("Softmax", "", "axis: -1", x=normal(2, 4, 3, scale=3))
 case("DummyData", 'data_filler { type: "constant" value: 0.3 } shape { dim: 2 dim: 3 }')
+for side in (2, 3, 4, 5):
+    case("DummyData", f'data_filler {{ type: "bilinear" }} shape {{ dim: 2 dim: 1 dim: {side} dim: {side} }}')
 case("DummyData", "num: 5 channels: 3 channels: 1 height: 1 width: 1", tops="y w")
 case("Parameter", "shape { dim: 3 dim: 2 }")
 
@@ -187,6 +194,22 @@ case("Accuracy", "axis: -1", tops="y each", x=np.round(normal(4, 2, 3)), t=label
 @pytest.mark.parametrize("name", CASES)
 def test_layer_agrees_with_caffe(name, alike):
     alike(forward=2e-5, gradient=1e-4, **CASES[name])
+
+
+@pytest.mark.parametrize("kind", ("SoftmaxWithLoss", "SigmoidCrossEntropyLoss"))
+def test_ignored_labels_hide_what_is_not_finite(kind, tmp_path):
+    targets = np.array([0, 9, 1] if kind == "SoftmaxWithLoss" else [[0, 1], [9, 9], [1, 0]], np.float32)
+    shape = "".join(f"dim: {size} " for size in targets.shape)
+    text = layer("Input", "", "x t", f"input_param {{ shape {{ dim: 3 dim: 2 }} shape {{ {shape} }} }}", "in")
+    text += layer(kind, "x t", "loss", f"loss_param {{ ignore_label: 9 }} {SCORES_ONLY}", "loss")
+    net, found = build(tmp_path, "force_backward: true\n" + text), []
+    for number in (0, np.nan):
+        net.blobs["x"].data[...] = [[1, 2], [number, 3], [2, 5]]
+        net.blobs["t"].data[...] = targets
+        found.append(float(net.forward()["loss"]))
+        net.backward()
+        found.append(net.blobs["x"].diff.copy())
+    assert found[0] == found[2] and (found[1] == found[3]).all() and not found[3][1].any() and found[3][0].all()
 
 
 def test_every_layer_type_has_a_case():

@@ -58,6 +58,16 @@ def write(tmp_path):
     return make
 
 
+def test_multistep_takes_one_step_an_iteration(write):
+    """As BVLC Caffe; there, unlike here, reading `lr` takes a step too, so that `steps` cannot compare it."""
+    body = 'lr_policy: "multistep" gamma: 0.5 stepvalue: 1 stepvalue: 3 stepvalue: 3'
+    solver, rates = caffe.get_solver(write(body)), []
+    for _ in range(6):
+        rates.append(solver.lr)
+        solver.step(1)
+    assert rates == pytest.approx([0.05, 0.025, 0.025, 0.0125, 0.00625, 0.00625])
+
+
 @pytest.mark.parametrize("kind", CASES)
 def test_solver_agrees_with_caffe(kind, write, bvlc, tmp_path):
     """Eight steps from the same weights; then three from the real Caffe's state, which must continue."""

@@ -137,6 +137,10 @@ def story(folder):
     net.params["conv"][0].data[...] = 5
     found["shared"] = other.params["conv"][0].data.copy()
     blob = net.blobs["x"]
+    first = blob.shape[0]
+    blob.data[...] = np.arange(blob.count).reshape(blob.data.shape)
+    blob.reshape(first - 1, *list(blob.shape)[1:])
+    found["cut"] = blob.data.copy()
     blob.reshape(5, 3, 6, 6)
     net.reshape()
     found["reshaped"] = [blob.num, blob.channels, blob.height, blob.width, blob.count, list(net.blobs["p"].shape)]

@@ -161,13 +161,15 @@ def test_cells_of_27_lie_in_the_image_where_those_of_conv3_do():
 
 def test_a_point_has_the_rectangle_of_its_own_evidence_or_of_its_attribute():
     size = table1.SHARED[1].output
-    maps, firings = np.zeros((2, 17, size, size)), np.zeros((2, 17), int)
+    maps, firings = np.zeros((3, 17, size, size)), np.zeros((3, 17), int)
     maps[0, 16, 4:8, 10:20] = 1
     maps[0, 3, 4:8, 10:14] = 9  # fires for many faces
     maps[0, 7, 20:22, 2:4] = 9  # for too few
     firings[0, [3, 7, 16]] = 30, 4, 31
     maps[1, 16, 4:8, 10:20] = 1
     firings[1, 16] = 4  # the attribute itself has too few faces
+    maps[2, 16, 4:8, 10:20] = 1
+    firings[2, 16] = 9  # enough faces, but no point fires for enough of them
     found = rectangles.measured(maps, firings, 5)
     # Interpolated to half cells, a sharp edge is half a cell further out.
     usual = rectangles.to_conv3((9.5, 3.5, 20.5, 8.5))
@@ -175,6 +177,7 @@ def test_a_point_has_the_rectangle_of_its_own_evidence_or_of_its_attribute():
     for point in (0, 7, 15):
         np.testing.assert_allclose(found[0].reshape(16, 4)[point], usual, atol=1e-6)
     np.testing.assert_array_equal(found[1], regions.theoretical_rectangles())
+    np.testing.assert_allclose(found[2], np.tile(usual, (4, 4, 1)), atol=1e-6)
 
 
 def test_controls_replace_the_measured_rectangles_only():

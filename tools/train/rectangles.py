@@ -144,7 +144,7 @@ def measured(maps, firings, min_firings):
         if firings[attribute, POINTS] < min_firings or not own[POINTS].any():
             continue
         points = np.flatnonzero(firings[attribute, :POINTS] >= min_firings)
-        of_attribute, *of_points = outstanding(np.stack([own[POINTS], *(own[points] + own[POINTS])]))
-        found[attribute] = of_attribute
-        found[attribute, points] = of_points
+        boxes = outstanding(np.stack([own[POINTS], *(own[points] + own[POINTS])]))
+        found[attribute] = boxes[0]
+        found[attribute, points] = boxes[1:]
     return found.reshape(len(maps), table1.RESPONSE_SIZE, table1.RESPONSE_SIZE, 4)

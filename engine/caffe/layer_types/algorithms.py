@@ -41,7 +41,10 @@ class Native:
 
     def forward(self, x, weight, bias):
         """The output (N, C', H', W') for what `prepare` returned, weights and bias (C',) or None."""
-        return aten.convolution(x, weight, bias, *self.settings)
+        if bias is None or set(self.geometry.dilation) == {1}:
+            return aten.convolution(x, weight, bias, *self.settings)
+        # PyTorch 2.13 crashes with a bias where all windows of an axis are outside of the image.
+        return aten.convolution(x, weight, None, *self.settings) + bias.view(-1, *[1] * len(self.geometry.kernel))
 
     def backward(self, dy, x, weight, wanted):
         """The gradients of input, weights and bias, each None unless it is wanted (list of three bool).

@@ -109,7 +109,8 @@ class BuiltIn(Layer):
 
         By default nothing. Raises CaffeError for a layer type with bottoms but without a gradient.
         """
-        self.check(not bottom, f"{self.type} has no gradient; set propagate_down: false, or no loss behind it")
+        message = f"{self.type} has no gradient; set propagate_down: false, or no loss behind it"
+        self.check(not any(propagate_down), message)
 
 
 class Derived(BuiltIn):

@@ -62,7 +62,7 @@ class CrossEntropy(ByClass, LabelLoss):
         labels, counts = self.labels(bottom)
         losses = -(self.gains(bottom, labels) * self.probabilities.clamp(min=self.smallest).log()).sum(1)
         if counts is not None:
-            losses = losses * counts
+            losses = losses.masked_fill(~counts, 0)  # even those that are not finite
         self.divisor = self.normaliser(self.outer, self.inner, None if counts is None else counts.sum())
         top[0].put(losses.sum() / self.divisor)
         if len(top) > 1:
@@ -74,7 +74,7 @@ class CrossEntropy(ByClass, LabelLoss):
             gains = self.gains(bottom, labels)
             gradient = self.probabilities * gains.sum(1, keepdim=True) - gains
             if counts is not None:
-                gradient *= counts[:, None]
+                gradient.masked_fill_(~counts[:, None], 0)
             bottom[0].put_gradient((gradient * (self.scale(top) / self.divisor)).reshape(bottom[0].shape))
 
 
@@ -133,7 +133,9 @@ class MultinomialLogisticLoss(Loss, Derived):
     def compute(self, probabilities, labels):
         rows = probabilities.reshape(len(probabilities), -1)
         right = rows.gather(1, labels.reshape(-1, 1).long())
-        return -right.clamp(min=LOG_THRESHOLD).log().sum() / len(rows)
+        # The gradient is that of the value that counts, also below the threshold.
+        right = right + (right.clamp(min=LOG_THRESHOLD) - right).detach()
+        return -right.log().sum() / len(rows)
 
 
 @register

@@ -103,7 +103,7 @@ class SigmoidCrossEntropyLoss(LabelLoss):
         x, t, counts = self.operands(bottom)
         losses = x.clamp(min=0) - x * t + torch.log1p(torch.exp(-x.abs()))
         if counts is not None:
-            losses = losses * counts
+            losses = losses.masked_fill(~counts, 0)  # even those that are not finite
         shape = bottom[0].shape
         valid = None if counts is None else counts.sum()
         self.divisor = self.normaliser(shape[0], math.prod(shape[1:]), valid)
@@ -113,7 +113,7 @@ class SigmoidCrossEntropyLoss(LabelLoss):
         if propagate_down[0]:
             x, t, counts = self.operands(bottom)
             gradient = torch.sigmoid(x).sub_(t).mul_(self.scale(top) / self.divisor)
-            bottom[0].put_gradient(gradient if counts is None else gradient * counts)
+            bottom[0].put_gradient(gradient if counts is None else gradient.masked_fill(~counts, 0))
 
 
 @register
