@@ -82,7 +82,9 @@ def decode(data):
     """The upright pixels of an encoded image, uint8 (height, width, 3) B G R. Raises ImageError."""
     data = _readable(data)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        # OpenCV reads AVIF, a file of ISO boxes, but does not turn it upright.
+        boxes = data[4:8] == b"ftyp"
+        image = None if boxes else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         if image is None:
             rgb = ImageOps.exif_transpose(_opened(data)).convert("RGB")
             image = np.ascontiguousarray(np.asarray(rgb)[:, :, ::-1])

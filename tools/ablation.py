@@ -187,5 +187,6 @@ def run(arguments):
             # After each seed, so that an interruption leaves whole seeds.
             text = conclude(pattern.folder, scored, images)
     print(f"\n{len(seeds)} seeds, {asked.iterations} iterations per variant\n{text}")
-    print(f"{pattern.folder}: means.csv, differences.csv, differences.svg")
+    tables = (name for name in ("means.csv", "differences.csv", "differences.svg") if (pattern.folder / name).exists())
+    print(f"{pattern.folder}: {', '.join(tables)}")
     return 0

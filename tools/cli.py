@@ -63,6 +63,8 @@ class Parser(argparse.ArgumentParser):
 def main(words=None):
     """Run face-cascade with the given words, those of the command line by default; returns the exit status."""
     words = sys.argv[1:] if words is None else list(words)
+    for stream in ("stdout", "stderr"):  # None where a shell closed it
+        setattr(sys, stream, getattr(sys, stream) or open(os.devnull, "w"))
     try:
         status = dispatch(*words)
         sys.stdout.flush()

@@ -272,8 +272,11 @@ def read_data(lmdb, folder):
             "they were moved, evaluate --lmdb tells the run where they are"
         )
     found, place = manifest.read(lmdb), os.path.abspath(lmdb)
-    if in_clone(place) and in_clone(os.path.abspath(folder)):  # then the record holds in a clone that is moved
-        place = os.path.relpath(place, folder)
+    relative = os.path.relpath(place, folder)
+    # Within the clone the record then holds where the clone is moved to. Through a link `..` may lead elsewhere.
+    leads_there = os.path.realpath(os.path.join(folder, relative)) == os.path.realpath(place)
+    if in_clone(place) and in_clone(os.path.abspath(folder)) and leads_there:
+        place = relative
     return Data(place, manifest.checksum(lmdb), found.attributes, found.form, found.synthetic, found.frame)
 
 

@@ -71,6 +71,9 @@ def read(path, header, lines, image=0, apart=(), spellings=CELEBA_ATTRIBUTES, ke
             f"{path}:1: no column of labels beside {', '.join(header)[:200]!r}; name the columns in the first row, "
             "separated by commas, semicolons or tabs: that of the images, and one for each attribute"
         )
+    for column in labelled:
+        if not header[column]:
+            raise DataError(f"{path}:1: column {column + 1} has no name; name it, or remove it if it is no attribute")
     attributes = canonical([header[column] for column in labelled], f"{path}:1", spellings)
     names, rows, labels, texts, first = [], [], bytearray(), {header[column]: [] for column in apart}, {}
     for row, fields in lines:
@@ -81,7 +84,7 @@ def read(path, header, lines, image=0, apart=(), spellings=CELEBA_ATTRIBUTES, ke
             place = values.index(None)
             raise DataError(
                 f"{path}:{row}: label {fields[labelled[place]][:40]!r} of {attributes[place]}; "
-                "labels are 1 and 0 (or 1 and -1)"
+                "labels are 1 and 0 (or 1 and -1); remove the column if it is no attribute"
             )
         if not name or name.startswith("/"):
             raise DataError(f"{path}:{row}: {name!r} is not a path of an image, relative to the data set")

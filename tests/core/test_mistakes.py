@@ -117,6 +117,8 @@ def test_another_deploy_prototxt_than_the_trained_one_is_refused(small_run, tmp_
 
 def test_settings_other_than_the_trained_ones_are_refused(small_run, fails, cascade):
     fails("train", "--run", small_run, "--batch", 4, says=("network.batch was 2, now 4", "--restart", "--run"))
+    says = "change nothing in what is done, and region was made with others: network.batch was 2, now 4"
+    fails("train", "average", "--run", small_run, "--batch", 4, says=says)
     status, printed, _ = cascade("train", "--run", small_run)
     assert status == 0 and printed.count("already done, nothing to do") == 3
 

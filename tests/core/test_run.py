@@ -181,6 +181,17 @@ def test_networks_of_caffes_own_commands_are_a_run(form, tmp_path, lmdb):
     assert not runs.Run.exists(tmp_path)
 
 
+def test_a_run_behind_a_link_records_where_its_data_are(tmp_path, monkeypatch):
+    """Training works inside of the run, where `..` leads out of the link's target."""
+    clone, disk = tmp_path / "clone", tmp_path / "disk/build"
+    disk.mkdir(parents=True)
+    lmdb = write_manifest(clone / "data/lmdb")
+    monkeypatch.setattr(runs, "REPOSITORY", clone)
+    assert runs.read_data(lmdb, clone / "build/run").lmdb == "../../data/lmdb"
+    (clone / "build").symlink_to(disk)
+    assert runs.read_data(lmdb, clone / "build/run").lmdb == str(lmdb)
+
+
 # Inputs and plans -------------------------------------------------------------------------------------------
 
 
@@ -231,6 +242,10 @@ def test_a_later_stage_is_not_kept_on_other_weights(run):
     # The average region that there is would not be that of the region network trained again.
     everything = dict.fromkeys(CASCADE, "start")
     assert plan.actions(run, ["region", "cascade"], restart=True) == everything
+    run.settings.solver["region"] = {"max_iter": "9"}
+    with pytest.raises(ToolError, match="Continue region alone: face-cascade train region .*; then repeat average and"):
+        plan.actions(run, CASCADE)
+    run.settings.solver["region"] = {}
     done(run, "region", b"trained anew")
     with pytest.raises(ToolError, match="weights of region differs"):
         plan.actions(run, ["cascade"], restart=True)

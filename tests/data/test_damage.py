@@ -89,6 +89,7 @@ CSV = [
     (edit(TABLE, ROW, "photos/missing.jpg,p1,0,0"), "faces.csv:4: photos/missing.jpg is not in"),
     (edit(TABLE, ROW, f"{ROW},1"), "faces.csv:4: 5 fields, but 4 columns"),
     (edit(TABLE, "Kind of hat", "Wears Mask"), "Wears_Mask is given twice"),
+    (edit(TABLE, "Kind of hat", ""), "faces.csv:1: column 4 has no name; name it, or remove it"),
     (edit(TABLE, "Kind of hat", "mean"), "'mean' is the row of the means over attributes in tables"),
     (edit(TABLE, "Kind of hat", "Trägt Brille"), "'Trägt_Brille' cannot be a name; at most 64 letters from A"),
     (edit(TABLE, "Kind of hat", "person"), "column 'person' occurs twice"),

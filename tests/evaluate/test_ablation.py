@@ -114,6 +114,8 @@ def test_variants_share_stages_and_all_is_done_once(small_lmdb, tmp_path, capfd)
     assert minus == {seeds.INSIDE, "whole map"} and "cascade minus the others, average precision" in said
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").glob("*/*/*/*.caffemodel")}
     assert main(words) == 0 and capfd.readouterr().out.count("not computed again") == 4
+    assert main([*words[:-1], "task one alone"]) == 0  # which leaves no differences of the call before
+    assert capfd.readouterr().out.endswith("/a: means.csv\n") and not list((tmp_path / "a").glob("differences.*"))
     assert main([*words, "--alpha", "2"]) == 1
     assert "alpha was 1.0, now 2. Give --restart to repeat it" in capfd.readouterr().err
     assert written == {path: path.stat().st_mtime_ns for path in written}

@@ -5,10 +5,11 @@ folder to hand on, as Caffe's Model Zoo has them.
     face-cascade export --page build/page
     face-cascade export --zoo build/zoo --license "..." --data-terms "..."
 
-ONNX: input `image`, uint8 (N, H, W, 3), R G B, any size: aligned faces, framed like CelebA's, as `predict --aligned`
-takes them; the file finds no faces. Outputs, for each picture and attribute: `probability`, calibrated; `present`, by
-the threshold tuned on the validation split; and of networks with regions `region` (x1 y1 x2 y2 in pixels of the
-picture), `response` and `revised_response` (4 x 4 maps, without and with the average region). The file's metadata hold:
+ONNX: input `image`, uint8 (N, H, W, 3), R G B, any size: aligned faces, framed like CelebA's (of 178 x 218 pixels, the
+eyes at 69, 111 and 108, 111), whatever the frame of the training data; the file finds no faces. Outputs, for each
+picture and attribute: `probability`, calibrated; `present`, by the threshold tuned on the validation split; and of
+networks with regions `region` (x1 y1 x2 y2 in pixels of the picture), `response` and `revised_response` (4 x 4 maps,
+without and with the average region). The file's metadata hold:
 attributes (JSON list of names, in order), input, calibrated ("true" or "false"), calibration (JSON), and trained on
 ("rendered faces", or nothing).
 """

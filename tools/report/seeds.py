@@ -44,6 +44,8 @@ def conclude(folder, scored, images):
         for name, theirs in answers.items()
         for key in ours[0].values
     ]
+    for name in ("differences.csv", "differences.svg"):
+        (folder / name).unlink(missing_ok=True)  # of an earlier call with more variants
     if found:
         write_csv(folder / "differences.csv", found)
         panels = {title: [row for row in found if row["measure"] == title] for title in SHOWN}

@@ -40,7 +40,10 @@ def actions(run, names, restart=False):
             continue
         again = planned.get(before, DONE) != DONE
         changed = [f"{before} is not the one it started from"] if again else []
-        check_inputs(run, name, name, f"Give --restart to repeat it, {ELSEWHERE}", changed)
+        remedy = f"Give --restart to repeat it, {ELSEWHERE}"
+        if planned.get("region") == RESUME:  # which --restart would begin again
+            remedy = f"Continue region alone: {run.command('region')}; then repeat average and cascade with --restart"
+        check_inputs(run, name, name, remedy, changed)
         stage = run.stages[name]
         whole = name == "average" or stage.iterations >= last_iteration(run, name)
         planned[name] = DONE if stage.state == "done" and whole else RESUME

@@ -39,6 +39,8 @@ def train(run, names, restart=False):
             print(f"{name}: already done, nothing to do ({run.weights(name)})", flush=True)
     if todo:
         run.check_data()
+    else:
+        without_effect(run, planned)
     run.write()
     for name in todo:
         # An average region that is measured again stays until then: after Ctrl-C the cascade still fits it.
@@ -51,6 +53,16 @@ def train(run, names, restart=False):
         else:
             train_stage(run, name, todo[number + 1 :])
     return todo
+
+
+def without_effect(run, planned):
+    """Raise ToolError for options with which nothing is to be trained, and another stage was made without them."""
+    before = type(run).read(run.folder)
+    for name in before.stages:
+        changed = plan.differences(run, name)
+        if changed and not plan.differences(before, name):
+            what = f"these options change nothing in what is done, and {name} was made with others"
+            raise ToolError(f"{run.folder}: {what}: {'; '.join(changed[:4])}. Leave them out, {plan.ELSEWHERE}")
 
 
 def clear(run, name):
