@@ -92,6 +92,24 @@ def test_frames_of_a_camera_are_taken_by_the_clock_and_skipped_while_one_is_proc
     assert busy == pytest.approx([max(time, 1.5 * place) for place, time in enumerate(times)], abs=0.2)
 
 
+def test_frames_of_a_video_are_taken_by_their_time(tmp_path, monkeypatch):
+    """Telephones write frames at irregular times."""
+    stamps = (0.2, 1.2, 1.233, 5.2, 9.2)
+    (tmp_path / "clip.mkv").write_bytes(b"x")
+
+    class Irregular(Capture):
+        def get(self, what):
+            return {cv2.CAP_PROP_POS_MSEC: 1000 * stamps[self.frames - 1], cv2.CAP_PROP_FPS: 30}.get(what, 64)
+
+        def grab(self):
+            self.frames += 1
+            return self.frames <= len(stamps)
+
+    monkeypatch.setattr(cv2, "VideoCapture", Irregular)
+    for every, times in ((1, (0, 1, 5, 9)), (0, (0, 1, 1.033, 5, 9)), (4, (0, 5, 9))):
+        assert [photo.time for photo in read(tmp_path, every=every)] == pytest.approx(times)
+
+
 def test_what_has_hundreds_of_millions_of_pixels_is_never_decoded(tmp_path, monkeypatch):
     Image.new("1", (10_001, 10_000)).save(tmp_path / "large.png")
     Image.new("1", (100, 100)).save(tmp_path / "bomb.png")

@@ -120,20 +120,23 @@ class Video:
         self.total = min(filter(None, (count, frames)), default=0)
 
     def __iter__(self):
-        number = given = due = 0
+        number = given = due = moment = 0
+        # A frame of a video that is half a frame early is the nearest one.
+        interval, early = (self.every, 0) if self.camera else (self.step / self.own_rate, 0.5 / self.own_rate)
         while not self.problem and (not self.most or given < self.most):
             with quiet():
                 if not self.capture.grab():
                     break
+                now = time.monotonic() if self.camera else self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                 if number == 0:
-                    start = time.monotonic()  # a camera may take seconds to its first frame
-                # A camera skips frames while the last one is answered.
-                moment = time.monotonic() - start if self.camera else number / self.own_rate
-                wanted = moment >= due if self.camera else number % self.step == 0
-                good, image = self.capture.retrieve() if wanted else (False, None)
+                    start = now  # a camera may take seconds to its first frame
+                # A camera skips frames while the last one is answered. Some videos do not say when a frame is shown.
+                passed = now - start > moment or number == 0 or self.camera
+                moment = now - start if passed else moment + 1 / self.own_rate
+                good, image = self.capture.retrieve() if moment >= due - early else (False, None)
             if good:
                 given += 1
-                due = self.every * (moment // self.every + 1) if self.every else 0
+                due = interval * ((moment + early) // interval + 1) if self.every else 0
                 yield Photo(text(self.source), image, time=moment)
             number += 1
         if not given:

@@ -49,7 +49,9 @@ class AnnotatedVideo:
     """
 
     def __init__(self, path, rate, decide, style):
-        self.path, self.rate = pathlib.Path(path), max(rate, LOWEST_RATE)
+        # MPEG-4 has no units of time below 1/65535 s, so that a rate has few decimals.
+        decimals = 3 if rate < 65 else 2 if rate < 655 else 0
+        self.path, self.rate = pathlib.Path(path), round(max(rate, LOWEST_RATE), decimals)
         if self.path.suffix.lower() not in CODECS:
             raise self._error(f"give a file that ends in {', '.join(CODECS)}")
         self.tracker, self.card = Tracker(decide), cards.Card(style, cards.SMALL_FACE, columns=2)
