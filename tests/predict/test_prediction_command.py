@@ -127,6 +127,12 @@ def test_pictures_that_are_not_framed_like_the_training_data_get_a_warning(predi
     assert warnings == [None] * len(paths) + [aligner.WARNING] * len(others)
 
 
+def test_options_without_effect_are_refused(random_run, photo_folder, fails):
+    words = ["predict", "--run", random_run.folder, photo_folder]
+    fails(*words, "--aligned", "--min-face-size", "50", says="--min-face-size has no effect with --aligned, which")
+    fails(*words, "--no-pictures", "--all-regions", says="--all-regions has no effect with --no-pictures")
+
+
 def test_pictures_are_taken_in_the_frame_of_the_training_data(random_run, rendered, tmp_path):
     frame = ((103.0, 112.0), (146.0, 112.0))
     write_run(tmp_path / "run", frame=frame)

@@ -106,9 +106,10 @@ def run(arguments):
     from tools.predict import inputs, output
     from tools.predict.predictor import Predictor
 
-    options = Options(**settings.given(arguments, Options))
-    run = runs.Run.read(arguments.run)
+    chosen = settings.given(arguments, Options)
+    options, run = Options(**chosen), runs.Run.read(arguments.run)
     found, skipped = inputs.find(arguments.photos)
+    check_effect(chosen, options)
     every = options.every or (0 if arguments.video else 1)
     if arguments.video:
         check_video(found, arguments.video)
@@ -143,6 +144,18 @@ def run(arguments):
         print(f"error: interrupted{written.kept()}", file=sys.stderr)
         return 130
     return 1 if written.problems else 0
+
+
+def check_effect(chosen, options):
+    """Raise ToolError for an option that was given (chosen: dict name -> value) without effect beside the others."""
+    idle = {}
+    if options.aligned:
+        idle.update(dict.fromkeys(("detection_size", "min_face_size"), "with --aligned, which searches for no face"))
+    if options.no_pictures:
+        idle["all_regions"] = "with --no-pictures"
+    for name in chosen:
+        if name in idle:
+            raise ToolError(f"--{name.replace('_', '-')} has no effect {idle[name]}")
 
 
 def check_video(found, path):
