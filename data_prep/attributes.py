@@ -25,6 +25,9 @@ PAPER_ATTRIBUTES = tuple(
     """.split()
 )
 
+# The row of the means over attributes in tables of results, which no attribute can be called.
+MEAN = "mean"
+
 # Names become parts of file names, of comments in prototxts, and of comma-separated options.
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_. -]{0,62}[A-Za-z0-9_-])?")
 # The rule in words, for messages: "'a+b' cannot be a name; " and this.
@@ -44,8 +47,8 @@ def wrong_names(names):
     for name in names:
         if not is_name(name):
             return f"{name!r} cannot be a name; {NAMES}"
-        if name == "mean":
-            return "'mean' is the row of the means over attributes in tables; give the attribute another name"
+        if name == MEAN:
+            return f"{MEAN!r} is the row of the means over attributes in tables; give the attribute another name"
         if list(names).count(name) > 1:
             return f"{name} is given twice"
     return None if names else "must be at least one name, for example Eyeglasses"

@@ -13,6 +13,7 @@ import fractions
 import math
 import typing
 
+from data_prep.errors import DataError
 from data_prep.spelling import did_you_mean, either
 
 _KINDS = {str: "a string", bool: "true or false", int: "a whole number", float: "a number", dict: "an object"}
@@ -231,3 +232,13 @@ def given(arguments, cls, names=None):
     known = (field.name for field in dataclasses.fields(cls) if field.metadata.get("help"))
     wanted = (name for name in known if names is None or name in names)
     return {name: getattr(arguments, name) for name in wanted if getattr(arguments, name, None) is not None}
+
+
+def check_effect(chosen, idle):
+    """Raise DataError for the first option that was given, but has no effect.
+
+    chosen: as of `given`; idle: dict name -> why it has none
+    """
+    for name in chosen:
+        if name in idle:
+            raise DataError(f"--{name.replace('_', '-')} has no effect {idle[name]}")

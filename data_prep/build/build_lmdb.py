@@ -15,8 +15,7 @@ nothing behind. If the build is interrupted, even by a kill or a power cut, run 
 import dataclasses
 
 from data_prep.build.builder import build
-from data_prep.errors import DataError
-from data_prep.settings import add_options, given, setting
+from data_prep.settings import add_options, check_effect, given, setting
 from data_prep.sources.opening import open_source
 from data_prep.store import manifest
 
@@ -75,7 +74,5 @@ def opened(place, chosen, expect=None, form="compact"):
         idle["validation"] = "here; only LFWA's validation split is made by it"
     if source.settings.detect or source.settings.frame == "none":
         idle["eyes"] = "with --detect or --frame none, which align the faces otherwise or not at all"
-    for name in chosen:
-        if name in idle:
-            raise DataError(f"--{name} has no effect {idle[name]}")
+    check_effect(chosen, idle)
     return source

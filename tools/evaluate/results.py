@@ -26,6 +26,7 @@ import pathlib
 import numpy as np
 
 from data_prep import files
+from data_prep.attributes import MEAN
 from tools import record
 from tools.errors import ToolError
 from tools.evaluate import metrics
@@ -37,7 +38,6 @@ VERSION = 6
 # Score of a network -> blob of its deploy net; the last one that a network has is its answer.
 SCORES = {"task one": "max_d", "full network": "logits"}
 NAMES = (*metrics.MEASURES, metrics.PRECISION)
-MEAN = "mean"
 RAW, REVISED = "raw", "revised"
 INPUTS = "inputs"  # in NAME.npz: what its arrays were made from, and by what; the last is their checksum
 # Headings of keys in tables; of the others they are the keys.
@@ -219,7 +219,7 @@ def csv_rows(result):
 
 
 def aligned(rows, keys, digits=3):
-    """Rows, a list of dicts, as an aligned table; long headings are broken into lines. keys: the columns, or all."""
+    """Rows, a list of dicts, as an aligned table; long headings are broken into lines. keys: the columns."""
 
     def text(value):
         return "-" if value is None else f"{value:.{digits}f}" if isinstance(value, float) else str(value)

@@ -89,12 +89,14 @@ def readme(run, stage, path, licence, terms):
         data = manifest.KINDS.get(found.kind, "data of unknown origin") + images
     except (OSError, ValueError):
         data = "data that were not there when this folder was written"
-    left, right = (f"({x:g}, {y:g})" for x, y in run.data.frame or geometry.ALIGNED_EYES)
+    frames = geometry.ALIGNED_EYES if run.data.frame is None else run.data.frame, geometry.ALIGNED_EYES
+    eyes, network_eyes = (" and ".join(f"({x:g}, {y:g})" for x, y in frame) for frame in frames)
     return BODY.read_text().format(
         front="\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items()),
         attributes=", ".join(names),
-        left=left,
-        right=right,
+        eyes=eyes,
+        network_eyes=network_eyes,
+        size=f"{geometry.ALIGNED_WIDTH} x {geometry.ALIGNED_HEIGHT}",
         data=f"{'rendered faces in the layout of ' if rendered else ''}{data}",
         warning=" Answers for photos mean nothing." if rendered else "",
         licence=licence or UNSTATED,

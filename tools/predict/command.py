@@ -109,7 +109,7 @@ def run(arguments):
     chosen = settings.given(arguments, Options)
     options, run = Options(**chosen), runs.Run.read(arguments.run)
     found, skipped = inputs.find(arguments.photos)
-    check_effect(chosen, options)
+    settings.check_effect(chosen, without_effect(options))
     every = options.every or (0 if arguments.video else 1)
     if arguments.video:
         check_video(found, arguments.video)
@@ -146,16 +146,14 @@ def run(arguments):
     return 1 if written.problems else 0
 
 
-def check_effect(chosen, options):
-    """Raise ToolError for an option that was given (chosen: dict name -> value) without effect beside the others."""
+def without_effect(options):
+    """The options that have no effect beside the others: dict name -> why."""
     idle = {}
     if options.aligned:
         idle.update(dict.fromkeys(("detection_size", "min_face_size"), "with --aligned, which searches for no face"))
     if options.no_pictures:
         idle["all_regions"] = "with --no-pictures"
-    for name in chosen:
-        if name in idle:
-            raise ToolError(f"--{name.replace('_', '-')} has no effect {idle[name]}")
+    return idle
 
 
 def check_video(found, path):

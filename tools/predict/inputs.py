@@ -120,7 +120,7 @@ class Video:
         self.total = min(filter(None, (count, frames)), default=0)
 
     def __iter__(self):
-        number = given = due = moment = 0
+        given, due, moment, start = 0, 0, -1, None
         # A frame of a video that is half a frame early is the nearest one.
         interval, early = (self.every, 0) if self.camera else (self.step / self.own_rate, 0.5 / self.own_rate)
         while not self.problem and (not self.most or given < self.most):
@@ -128,17 +128,14 @@ class Video:
                 if not self.capture.grab():
                     break
                 now = time.monotonic() if self.camera else self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                if number == 0:
-                    start = now  # a camera may take seconds to its first frame
+                start = now if start is None else start  # a camera may take seconds to its first frame
                 # A camera skips frames while the last one is answered. Some videos do not say when a frame is shown.
-                passed = now - start > moment or number == 0 or self.camera
-                moment = now - start if passed else moment + 1 / self.own_rate
+                moment = now - start if now - start > moment else moment + 1 / self.own_rate
                 good, image = self.capture.retrieve() if moment >= due - early else (False, None)
             if good:
                 given += 1
                 due = interval * ((moment + early) // interval + 1) if self.every else 0
                 yield Photo(text(self.source), image, time=moment)
-            number += 1
         if not given:
             nothing = "no such camera, or no picture from it" if self.camera else "no frame in it"
             yield Photo(text(self.source), problem=self.problem or nothing)

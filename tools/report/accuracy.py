@@ -30,9 +30,8 @@ def facts(opened):
     commits = sorted({page.short(stage.made_with.get("commit", "unknown")) for stage in done.values()})
     engine = engines.NAMES[run.settings.engine]
     made = run.stages[opened.chosen].inputs if opened.chosen in done else {}
-    settings = [made.get(f"network.{key}", getattr(run.network(), key)) for key in ("batch", "seed")]
-    facts = {"done": done, "commits": commits, "engine": engine, "settings": settings}
-    return page.render("facts.html", opened=opened, run=run, **facts)
+    settings = {key: made.get(f"network.{key}", getattr(run.network(), key)) for key in ("batch", "seed")}
+    return page.render("facts.html", opened=opened, run=run, done=done, commits=commits, engine=engine, **settings)
 
 
 def headline(opened):

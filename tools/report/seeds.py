@@ -44,8 +44,6 @@ def conclude(folder, scored, images):
         for name, theirs in answers.items()
         for key in ours[0].values
     ]
-    for name in ("differences.csv", "differences.svg"):
-        (folder / name).unlink(missing_ok=True)  # of an earlier call with more variants
     if found:
         write_csv(folder / "differences.csv", found)
         panels = {title: [row for row in found if row["measure"] == title] for title in SHOWN}
@@ -53,6 +51,9 @@ def conclude(folder, scored, images):
         for title, of_measure in panels.items():
             parts += [f"\n{first} minus the others, {title}; 95 % intervals of resampled persons, and of seeds too"]
             parts += [aligned(of_measure, COLUMNS, digits=4)]
+    else:
+        for name in ("differences.csv", "differences.svg"):
+            (folder / name).unlink(missing_ok=True)  # of an earlier call with more variants
     return "\n".join(parts)
 
 

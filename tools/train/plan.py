@@ -26,7 +26,7 @@ def actions(run, names, restart=False):
     planned, names = {}, {*names}
     if {"region", "cascade"} <= names:  # between them
         names.add("average")
-    for name in filter(names.__contains__, STAGES):
+    for name in (name for name in STAGES if name in names):
         before, _ = STARTS_FROM.get(name, (None, None))
         if before and before not in planned:
             if before == "average" and before in run.stages:

@@ -40,7 +40,7 @@ def train(run, names, restart=False):
     if todo:
         run.check_data()
     else:
-        without_effect(run, planned)
+        without_effect(run)
     run.write()
     for name in todo:
         # An average region that is measured again stays until then: after Ctrl-C the cascade still fits it.
@@ -55,7 +55,7 @@ def train(run, names, restart=False):
     return todo
 
 
-def without_effect(run, planned):
+def without_effect(run):
     """Raise ToolError for options with which nothing is to be trained, and another stage was made without them."""
     before = type(run).read(run.folder)
     for name in before.stages:
